@@ -1,0 +1,98 @@
+// goclip.h: the C ABI of goclip over libtorch. Plain C, used by package torch alone.
+//
+// Rules:
+//   - A returned string is an error message, to be freed with gc_free_message; NULL is success.
+//   - A gc_tensor* is one owned reference to a tensor; NULL stands for an undefined tensor.
+//     "new" marks an out parameter that hands over a reference, everything else is borrowed.
+//   - No C++ exception and no thread-local mode outlives a call.
+#ifndef GOCLIP_H
+#define GOCLIP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct gc_tensor gc_tensor;  // a c10::TensorImpl that we hold one reference to
+typedef struct gc_op gc_op;          // a c10::OperatorHandle, never freed
+
+// One argument or result of an operator. Lists lie in the call's pool, so that a call passes three flat arrays and
+// no array holds a pointer to another: `bits` is then the offset of the list in the pool and `n` its length.
+typedef enum {
+  GC_NONE = 0,
+  GC_TENSOR = 1,        // bits: gc_tensor*
+  GC_INT = 2,           // bits: the value
+  GC_DOUBLE = 3,        // bits: the value's bits
+  GC_BOOL = 4,          // bits: 0 or 1
+  GC_INTS = 5,          // pool: values
+  GC_DOUBLES = 6,       // pool: bits
+  GC_TENSORS = 7,       // pool: gc_tensor*
+  GC_OPT_TENSORS = 8,   // pool: gc_tensor* or 0
+  GC_STRING = 9,        // pool: bytes, eight to a word; n counts bytes
+  GC_DEVICE = 10,       // n: c10::DeviceType, bits: index
+  GC_BOOLS = 11,        // pool: 0 or 1
+  GC_OPAQUE = 12,       // a result that is none of the above
+} gc_tag;
+
+typedef struct {
+  int32_t tag;
+  int32_t n;
+  int64_t bits;
+} gc_value;
+
+// The mode a call runs in: set by guards inside the call and gone after it.
+enum {
+  GC_NO_GRAD = 1,
+  GC_INFERENCE = 2,
+  GC_AUTOCAST = 4,  // with the dtype in bits 8-15 and the device type in bits 16-23
+};
+
+// Operators.
+char *gc_find(const char *name, const char *overload, const gc_op **op);
+char *gc_call(const gc_op *op, uint32_t mode, const gc_value *args, int32_t n, const int64_t *pool, gc_value *outs,
+              int32_t cap, int32_t *nouts, gc_value **spill /* results beyond cap, to be freed with gc_free_spill */);
+void gc_free_spill(gc_value *spill);
+void gc_free_message(char *message);
+
+// Life cycle.
+void gc_free(gc_tensor **ts, size_t n);
+gc_tensor *gc_retain(gc_tensor *t);  // new
+int64_t gc_live(void);               // handles not yet freed
+char *gc_from_host(const void *data, size_t bytes, int32_t dtype, const int64_t *shape, int32_t dims,
+                   gc_tensor **out /* new */);
+char *gc_to_host(const gc_tensor *t, void *dst, size_t bytes);
+int32_t gc_dims(const gc_tensor *t);
+void gc_shape(const gc_tensor *t, int64_t *shape);
+int32_t gc_dtype(const gc_tensor *t);
+void gc_device(const gc_tensor *t, int32_t *type, int32_t *index);
+char *gc_item(const gc_tensor *t, double *value);
+void *gc_to_pointer(const gc_tensor *t);                           // a new at::Tensor*, for another binding
+char *gc_from_pointer(const void *tensor, gc_tensor **out /* new */);  // shares an at::Tensor*
+void gc_free_pointer(void *tensor);
+
+// Autograd.
+char *gc_backward(const gc_tensor *t, const gc_tensor *gradient /* or NULL */, int retain_graph);
+char *gc_grad(gc_tensor *const *outputs, gc_tensor *const *gradients /* or NULL */, size_t nout,
+              gc_tensor *const *inputs, size_t nin, int retain_graph, gc_tensor **grads /* new */);
+void gc_grads(gc_tensor *const *ts, size_t n, gc_tensor **grads /* new, NULL where there is none */);
+char *gc_set_grad(gc_tensor *t, const gc_tensor *grad /* or NULL */);
+void gc_clear_grads(gc_tensor *const *ts, size_t n);
+char *gc_set_requires_grad(gc_tensor *t, int on);
+int gc_requires_grad(const gc_tensor *t);
+void gc_clear_autocast_cache(void);
+
+// The process.
+void gc_set_threads(int32_t n);
+int32_t gc_threads(void);
+char *gc_manual_seed(uint64_t seed);
+char *gc_rng_state(int32_t device_type, int32_t index, gc_tensor **out /* new, bytes */);
+char *gc_set_rng_state(int32_t device_type, int32_t index, const gc_tensor *state);
+char *gc_open_cuda(int32_t *devices /* how many there are */);
+const char *gc_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,85 @@
+// process.cpp: threads, random generators, CUDA opened at run time.
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <dlfcn.h>
+#include <torch/csrc/api/include/torch/version.h>
+
+#include <mutex>
+
+#include "guard.h"
+
+using namespace goclip;
+
+namespace {
+
+std::atomic<bool> cuda_is_open{false};
+
+// beside is the path of a library in the directory that libtorch_cpu.so was loaded from.
+std::string beside(const char *name) {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void *>(&at::get_num_threads), &info) == 0 || info.dli_fname == nullptr) return name;
+  const std::string path = info.dli_fname;
+  const auto slash = path.rfind('/');
+  return slash == std::string::npos ? name : path.substr(0, slash + 1) + name;
+}
+
+at::Generator generator(int32_t type, int32_t index) {
+  return at::globalContext().defaultGenerator(
+      c10::Device(static_cast<c10::DeviceType>(type), static_cast<c10::DeviceIndex>(index)));
+}
+
+}  // namespace
+
+extern "C" {
+
+void gc_set_threads(int32_t n) {
+  if (at::get_num_threads() != n) at::set_num_threads(n);
+}
+
+int32_t gc_threads(void) { return at::get_num_threads(); }
+
+// Not at::manual_seed: it asks for CUDA, and libtorch remembers for good that there was none yet.
+char *gc_manual_seed(uint64_t seed) {
+  return guard([&] {
+    auto cpu = generator(static_cast<int32_t>(c10::kCPU), -1);
+    {
+      const std::lock_guard<std::mutex> lock(cpu.mutex());
+      cpu.set_current_seed(seed);
+    }
+    if (cuda_is_open) at::manual_seed(seed);
+  });
+}
+
+char *gc_rng_state(int32_t type, int32_t index, gc_tensor **out) {
+  return guard([&] {
+    auto g = generator(type, index);
+    const std::lock_guard<std::mutex> lock(g.mutex());
+    *out = own(g.get_state());
+  });
+}
+
+char *gc_set_rng_state(int32_t type, int32_t index, const gc_tensor *state) {
+  return guard([&] {
+    auto g = generator(type, index);
+    const std::lock_guard<std::mutex> lock(g.mutex());
+    g.set_state(ref(state));
+  });
+}
+
+char *gc_open_cuda(int32_t *devices) {
+  return guard([&] {
+    static std::mutex opening;
+    const std::lock_guard<std::mutex> lock(opening);
+    if (!cuda_is_open) {
+      const std::string path = beside("libtorch_cuda.so");
+      TORCH_CHECK(dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr, "this libtorch cannot use CUDA: ", dlerror());
+      cuda_is_open = true;
+    }
+    *devices = static_cast<int32_t>(at::detail::getCUDAHooks().deviceCount());
+  });
+}
+
+const char *gc_version(void) { return TORCH_VERSION; }
+
+}  // extern "C"

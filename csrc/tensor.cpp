@@ -1,0 +1,114 @@
+// tensor.cpp: the life cycle of handles, host memory in and out, autograd.
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "guard.h"
+
+using namespace goclip;
+
+std::atomic<int64_t> goclip::live{0};
+
+namespace {
+
+const at::TensorImpl *impl(const gc_tensor *t) { return reinterpret_cast<const at::TensorImpl *>(t); }
+
+std::vector<at::Tensor> refs(gc_tensor *const *ts, size_t n) {
+  std::vector<at::Tensor> out;
+  out.reserve(n);
+  for (size_t i = 0; i < n; i++) out.push_back(ref(ts[i]));
+  return out;
+}
+
+}  // namespace
+
+extern "C" {
+
+void gc_free(gc_tensor **ts, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    if (ts[i] == nullptr) continue;
+    c10::intrusive_ptr<at::TensorImpl, at::UndefinedTensorImpl>::reclaim(reinterpret_cast<at::TensorImpl *>(ts[i]));
+    live.fetch_sub(1, std::memory_order_relaxed);
+  }
+}
+
+gc_tensor *gc_retain(gc_tensor *t) { return own(ref(t)); }
+
+int64_t gc_live(void) { return live.load(std::memory_order_relaxed); }
+
+char *gc_from_host(const void *data, size_t bytes, int32_t dtype, const int64_t *shape, int32_t dims, gc_tensor **out) {
+  return guard([&] {
+    at::Tensor t = at::empty(at::IntArrayRef(shape, dims), static_cast<at::ScalarType>(dtype));
+    TORCH_CHECK(t.nbytes() == bytes, "the shape ", t.sizes(), " takes ", t.nbytes(), " bytes, not ", bytes);
+    if (bytes != 0) std::memcpy(t.mutable_data_ptr(), data, bytes);
+    *out = own(std::move(t));
+  });
+}
+
+char *gc_to_host(const gc_tensor *handle, void *dst, size_t bytes) {
+  return guard([&] {
+    at::Tensor t = ref(handle).detach().to(at::kCPU).contiguous();
+    TORCH_CHECK(t.nbytes() == bytes, "the tensor has ", t.nbytes(), " bytes, not ", bytes);
+    if (bytes != 0) std::memcpy(dst, t.const_data_ptr(), bytes);
+  });
+}
+
+int32_t gc_dims(const gc_tensor *t) { return static_cast<int32_t>(impl(t)->dim()); }
+
+void gc_shape(const gc_tensor *t, int64_t *shape) {
+  const auto sizes = impl(t)->sizes();
+  std::copy(sizes.begin(), sizes.end(), shape);
+}
+
+int32_t gc_dtype(const gc_tensor *t) { return static_cast<int32_t>(c10::typeMetaToScalarType(impl(t)->dtype())); }
+
+void gc_device(const gc_tensor *t, int32_t *type, int32_t *index) {
+  const auto device = impl(t)->device();
+  *type = static_cast<int32_t>(device.type());
+  *index = device.index();
+}
+
+char *gc_item(const gc_tensor *t, double *value) {
+  return guard([&] { *value = ref(t).item().toDouble(); });
+}
+
+void *gc_to_pointer(const gc_tensor *t) { return new at::Tensor(ref(t)); }
+
+char *gc_from_pointer(const void *tensor, gc_tensor **out) {
+  return guard([&] { *out = own(at::Tensor(*static_cast<const at::Tensor *>(tensor))); });
+}
+
+void gc_free_pointer(void *tensor) { delete static_cast<at::Tensor *>(tensor); }
+
+char *gc_backward(const gc_tensor *t, const gc_tensor *gradient, int retain_graph) {
+  return guard([&] { ref(t).backward(ref(gradient), retain_graph != 0, /*create_graph=*/false); });
+}
+
+char *gc_grad(gc_tensor *const *outputs, gc_tensor *const *gradients, size_t nout, gc_tensor *const *inputs, size_t nin,
+              int retain_graph, gc_tensor **grads) {
+  return guard([&] {
+    auto out = torch::autograd::grad(refs(outputs, nout), refs(inputs, nin),
+                                     gradients == nullptr ? std::vector<at::Tensor>() : refs(gradients, nout),
+                                     retain_graph != 0, /*create_graph=*/false, /*allow_unused=*/true);
+    for (size_t i = 0; i < nin; i++) grads[i] = own(std::move(out[i]));
+  });
+}
+
+void gc_grads(gc_tensor *const *ts, size_t n, gc_tensor **grads) {
+  for (size_t i = 0; i < n; i++) grads[i] = own(at::Tensor(ref(ts[i]).grad()));
+}
+
+char *gc_set_grad(gc_tensor *t, const gc_tensor *grad) {
+  return guard([&] { ref(t).mutable_grad() = ref(grad); });
+}
+
+void gc_clear_grads(gc_tensor *const *ts, size_t n) {
+  for (size_t i = 0; i < n; i++) ref(ts[i]).mutable_grad().reset();
+}
+
+char *gc_set_requires_grad(gc_tensor *t, int on) {
+  return guard([&] { ref(t).set_requires_grad(on != 0); });
+}
+
+int gc_requires_grad(const gc_tensor *t) { return impl(t)->requires_grad(); }
+
+}  // extern "C"

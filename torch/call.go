@@ -1,0 +1,263 @@
+package torch
+
+/*
+#include <stdlib.h>
+#include "../csrc/goclip.h"
+#cgo nocallback gc_find
+#cgo noescape gc_find
+#cgo nocallback gc_call
+#cgo noescape gc_call
+#cgo nocallback gc_free_spill
+*/
+import "C"
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"unsafe"
+)
+
+// Op is an operator of libtorch's dispatcher. It is looked up at its first call and kept, so it belongs into a package
+// variable. Every operator that libtorch has is reachable so, with or without a method of [Tensor].
+type Op struct {
+	name   string         // "aten::add.Tensor"
+	handle atomic.Uintptr // the gc_op*, which is never freed
+}
+
+// NewOp names an operator, "aten::add.Tensor" or "aten::relu", as native_functions.yaml spells it.
+func NewOp(name string) *Op { return &Op{name: name} }
+
+func (o *Op) find() *C.gc_op {
+	if h := o.handle.Load(); h != 0 {
+		return *(**C.gc_op)(unsafe.Pointer(&h))
+	}
+	base, overload, _ := strings.Cut(o.name, ".")
+	name, over := C.CString(base), C.CString(overload)
+	defer C.free(unsafe.Pointer(name))
+	defer C.free(unsafe.Pointer(over))
+	var h *C.gc_op
+	check(o.name, C.gc_find(name, over, &h))
+	o.handle.Store(uintptr(unsafe.Pointer(h)))
+	return h
+}
+
+// short is the operator's name as PyTorch writes it.
+func (o *Op) short() string {
+	name := o.name[strings.Index(o.name, "::")+2:]
+	base, _, _ := strings.Cut(name, ".")
+	return base
+}
+
+// OptTensors is a list of tensors in which nil stands for none.
+type OptTensors []*Tensor
+
+const (
+	maxArgs = 24 // convolution_backward has 12
+	maxOuts = 8
+)
+
+// frame is the memory of one call: it stays on the stack as long as lists are short.
+type frame struct {
+	args  [maxArgs]C.gc_value
+	outs  [maxOuts]C.gc_value
+	words [48]C.int64_t
+	pool  []C.int64_t
+	n     int
+	scope *Scope
+}
+
+func (f *frame) put(op *Op, arg any) {
+	if f.n == maxArgs {
+		misuse(op.short(), "more than %d arguments", maxArgs)
+	}
+	v := &f.args[f.n]
+	f.n++
+	switch a := arg.(type) {
+	case nil:
+		v.tag = C.GC_NONE
+	case *Tensor:
+		if a == nil {
+			v.tag = C.GC_NONE
+			return
+		}
+		v.tag, v.bits = C.GC_TENSOR, f.tensor(op, a)
+	case int:
+		v.tag, v.bits = C.GC_INT, C.int64_t(a)
+	case DType:
+		v.tag, v.bits = C.GC_INT, C.int64_t(a)
+	case float64:
+		v.tag, v.bits = C.GC_DOUBLE, C.int64_t(math.Float64bits(a))
+	case bool:
+		v.tag = C.GC_BOOL
+		if a {
+			v.bits = 1
+		}
+	case []int:
+		f.list(v, C.GC_INTS, len(a))
+		for _, x := range a {
+			f.pool = append(f.pool, C.int64_t(x))
+		}
+	case []float64:
+		f.list(v, C.GC_DOUBLES, len(a))
+		for _, x := range a {
+			f.pool = append(f.pool, C.int64_t(math.Float64bits(x)))
+		}
+	case []*Tensor:
+		f.list(v, C.GC_TENSORS, len(a))
+		for _, t := range a {
+			f.pool = append(f.pool, f.tensor(op, t))
+		}
+	case OptTensors:
+		f.list(v, C.GC_OPT_TENSORS, len(a))
+		for _, t := range a {
+			var h C.int64_t
+			if t != nil {
+				h = f.tensor(op, t)
+			}
+			f.pool = append(f.pool, h)
+		}
+	case []bool:
+		f.list(v, C.GC_BOOLS, len(a))
+		for _, x := range a {
+			var bit C.int64_t
+			if x {
+				bit = 1
+			}
+			f.pool = append(f.pool, bit)
+		}
+	case string:
+		f.list(v, C.GC_STRING, len(a))
+		words := make([]C.int64_t, (len(a)+7)/8)
+		if len(a) > 0 {
+			copy(unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8), a)
+		}
+		f.pool = append(f.pool, words...)
+	case Device:
+		kind, index := a.code()
+		v.tag, v.n, v.bits = C.GC_DEVICE, C.int32_t(kind), C.int64_t(index)
+	default:
+		panic(fmt.Sprintf("torch: %s: an argument of Go type %T means nothing to libtorch", op.name, arg))
+	}
+}
+
+func (f *frame) list(v *C.gc_value, tag C.int32_t, n int) {
+	if f.pool == nil {
+		f.pool = f.words[:0]
+	}
+	v.tag, v.n, v.bits = tag, C.int32_t(n), C.int64_t(len(f.pool))
+}
+
+// tensor notes the youngest scope on the way.
+func (f *frame) tensor(op *Op, t *Tensor) C.int64_t {
+	h := t.handle(op.name)
+	if t.scope.age() > f.scope.age() {
+		f.scope = t.scope
+	}
+	return C.int64_t(uintptr(unsafe.Pointer(h)))
+}
+
+// call runs the operator on args and leaves its results in f.outs and, beyond those, in the slice it returns.
+func (f *frame) call(op *Op, s *Scope, args []any) (n int, spill []C.gc_value) {
+	f.scope = s
+	for _, a := range args {
+		f.put(op, a)
+	}
+	var mode C.uint32_t
+	if f.scope != nil {
+		mode = f.scope.mode
+	}
+	var pool *C.int64_t
+	if len(f.pool) > 0 {
+		pool = &f.pool[0]
+	}
+	var nouts C.int32_t
+	var more *C.gc_value
+	msg := C.gc_call(op.find(), mode, &f.args[0], C.int32_t(f.n), pool, &f.outs[0], maxOuts, &nouts, &more)
+	runtime.KeepAlive(args)
+	if msg != nil {
+		panic(takeMessage(op.short(), msg, tensorsIn(args)...))
+	}
+	if more != nil {
+		spill = append(spill, unsafe.Slice(more, int(nouts)-maxOuts)...)
+		C.gc_free_spill(more)
+	}
+	return int(nouts), spill
+}
+
+func tensorsIn(args []any) []*Tensor {
+	var ts []*Tensor
+	for _, a := range args {
+		switch a := a.(type) {
+		case *Tensor:
+			ts = append(ts, a)
+		case []*Tensor:
+			ts = append(ts, a...)
+		case OptTensors:
+			ts = append(ts, a...)
+		}
+	}
+	return ts
+}
+
+// Call runs the operator and returns its first result, a tensor. Arguments are *Tensor (nil for none), int, float64,
+// bool, string, []int, []float64, []bool, []*Tensor, [OptTensors], [DType], [Device] or nil, in the order of the schema;
+// trailing ones take the schema's defaults. The result belongs to the youngest scope among the arguments.
+func (o *Op) Call(args ...any) *Tensor { return o.In(nil, args...) }
+
+// In is [Op.Call] whose result belongs to the scope s if none of the arguments has a younger one.
+func (o *Op) In(s *Scope, args ...any) *Tensor {
+	var f frame
+	n, spill := f.call(o, s, args)
+	if n == 0 || f.outs[0].tag != C.GC_TENSOR {
+		freeRest(f.outs[:min(n, maxOuts)], spill)
+		misuse(o.short(), "returns no tensor")
+	}
+	t := own(handleOf(f.outs[0]), f.scope)
+	if n > 1 {
+		freeRest(f.outs[1:min(n, maxOuts)], spill)
+	}
+	return t
+}
+
+// Run runs an operator for its effect and drops its results, as in-place operators return their input.
+func (o *Op) Run(s *Scope, args ...any) {
+	var f frame
+	n, spill := f.call(o, s, args)
+	freeRest(f.outs[:min(n, maxOuts)], spill)
+}
+
+// All runs the operator and returns all its tensors, lists flattened; nil stands for an undefined one.
+func (o *Op) All(s *Scope, args ...any) []*Tensor {
+	var f frame
+	n, spill := f.call(o, s, args)
+	ts := make([]*Tensor, 0, n)
+	for _, v := range append(f.outs[:min(n, maxOuts):min(n, maxOuts)], spill...) {
+		if h := handleOf(v); h != nil {
+			ts = append(ts, own(h, f.scope))
+		} else {
+			ts = append(ts, nil)
+		}
+	}
+	return ts
+}
+
+func handleOf(v C.gc_value) *C.gc_tensor {
+	if v.tag != C.GC_TENSOR {
+		return nil
+	}
+	bits := v.bits
+	return *(**C.gc_tensor)(unsafe.Pointer(&bits)) // an address of C's, kept as a number
+}
+
+func freeRest(lists ...[]C.gc_value) {
+	for _, list := range lists {
+		for _, v := range list {
+			if h := handleOf(v); h != nil {
+				freeHandle(h)
+			}
+		}
+	}
+}

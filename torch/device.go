@@ -1,0 +1,88 @@
+package torch
+
+/*
+#include "../csrc/goclip.h"
+#cgo noescape gc_open_cuda
+#cgo nocallback gc_open_cuda
+*/
+import "C"
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Device is where a tensor lives. The zero value is the CPU.
+type Device struct {
+	Type  string // "cpu" (or "") or "cuda"
+	Index int    // which of the machine's devices; 0 for the CPU
+}
+
+// CPU is the host.
+var CPU = Device{Type: "cpu"}
+
+// c10::DeviceType (torch/headeronly/core/DeviceType.h).
+const (
+	deviceCPU  = 0
+	deviceCUDA = 1
+)
+
+// ParseDevice reads "auto", "cpu", "cuda" or "cuda:1". "auto" is the first CUDA device that there is, else the CPU.
+// A CUDA device that this machine lacks is an error: nothing falls back to the CPU unasked.
+func ParseDevice(name string) (Device, error) {
+	kind, index, indexed := strings.Cut(name, ":")
+	d := Device{Type: kind}
+	if indexed {
+		i, err := strconv.Atoi(index)
+		if err != nil || i < 0 || kind != "cuda" {
+			return CPU, fmt.Errorf("device %q is none of auto, cpu, cuda, cuda:N", name)
+		}
+		d.Index = i
+	}
+	switch kind {
+	case "auto":
+		if n, err := openCUDA(); err == nil && n > 0 {
+			return Device{Type: "cuda"}, nil
+		}
+		return CPU, nil
+	case "cpu":
+		return CPU, nil
+	case "cuda":
+		n, err := openCUDA()
+		switch {
+		case err != nil:
+			return CPU, fmt.Errorf("device %s: %w; install with scripts/install_libtorch.sh --cuda or choose --device cpu", name, err)
+		case d.Index >= n:
+			return CPU, fmt.Errorf("device %s: this machine has %d CUDA devices; choose --device cpu", name, n)
+		}
+		return d, nil
+	default:
+		return CPU, fmt.Errorf("device %q is none of auto, cpu, cuda, cuda:N", name)
+	}
+}
+
+// openCUDA loads libtorch_cuda.so, which binaries do not link, and counts the devices.
+var openCUDA = sync.OnceValues(func() (int, error) {
+	var n C.int32_t
+	if msg := C.gc_open_cuda(&n); msg != nil {
+		return 0, takeMessage("open_cuda", msg)
+	}
+	return int(n), nil
+})
+
+// String is PyTorch's name of the device, "cuda:0".
+func (d Device) String() string {
+	if d.Type == "cuda" {
+		return "cuda:" + strconv.Itoa(d.Index)
+	}
+	return "cpu"
+}
+
+func (d Device) code() (kind int32, index int64) {
+	if d.Type == "cuda" {
+		return deviceCUDA, int64(d.Index)
+	}
+	return deviceCPU, -1
+}
