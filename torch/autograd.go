@@ -116,3 +116,17 @@ func wrap(hs []*C.gc_tensor, s *Scope) []*Tensor {
 	}
 	return ts
 }
+
+// Set makes t, a tensor without a scope, stand for u's memory from now on, as param.data = u does; whether it requires
+// a gradient stays. Moving a parameter to another device is its use.
+func (t *Tensor) Set(u *Tensor) {
+	grad := t.RequiresGrad()
+	fresh := u.Detach().Keep()
+	c := fresh.c
+	fresh.cleanup.Stop()
+	fresh.c = nil
+	t.Free()
+	t.c, t.scope = c, nil
+	t.cleanup = runtime.AddCleanup(t, freeHandle, c)
+	t.SetRequiresGrad(grad)
+}

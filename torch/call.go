@@ -16,6 +16,7 @@ import (
 	"math"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 )
@@ -59,14 +60,23 @@ const (
 	maxOuts = 8
 )
 
-// frame is the memory of one call: it stays on the stack as long as lists are short.
+// frame is the memory of one call. Frames are reused: a call then allocates nothing but its result.
 type frame struct {
 	args  [maxArgs]C.gc_value
 	outs  [maxOuts]C.gc_value
-	words [48]C.int64_t
 	pool  []C.int64_t
+	nouts C.int32_t
+	more  *C.gc_value
 	n     int
 	scope *Scope
+}
+
+var frames = sync.Pool{New: func() any { return new(frame) }}
+
+// release forgets the scope, which the pool must not keep alive.
+func (f *frame) release() {
+	f.scope = nil
+	frames.Put(f)
 }
 
 func (f *frame) put(op *Op, arg any) {
@@ -144,9 +154,6 @@ func (f *frame) put(op *Op, arg any) {
 }
 
 func (f *frame) list(v *C.gc_value, tag C.int32_t, n int) {
-	if f.pool == nil {
-		f.pool = f.words[:0]
-	}
 	v.tag, v.n, v.bits = tag, C.int32_t(n), C.int64_t(len(f.pool))
 }
 
@@ -161,7 +168,7 @@ func (f *frame) tensor(op *Op, t *Tensor) C.int64_t {
 
 // call runs the operator on args and leaves its results in f.outs and, beyond those, in the slice it returns.
 func (f *frame) call(op *Op, s *Scope, args []any) (n int, spill []C.gc_value) {
-	f.scope = s
+	f.scope, f.n, f.pool = s, 0, f.pool[:0]
 	for _, a := range args {
 		f.put(op, a)
 	}
@@ -173,18 +180,18 @@ func (f *frame) call(op *Op, s *Scope, args []any) (n int, spill []C.gc_value) {
 	if len(f.pool) > 0 {
 		pool = &f.pool[0]
 	}
-	var nouts C.int32_t
-	var more *C.gc_value
-	msg := C.gc_call(op.find(), mode, &f.args[0], C.int32_t(f.n), pool, &f.outs[0], maxOuts, &nouts, &more)
+	h := op.find()
+	f.more = nil
+	msg := C.gc_call(h, mode, &f.args[0], C.int32_t(f.n), pool, &f.outs[0], maxOuts, &f.nouts, &f.more)
 	runtime.KeepAlive(args)
 	if msg != nil {
 		panic(takeMessage(op.short(), msg, tensorsIn(args)...))
 	}
-	if more != nil {
-		spill = append(spill, unsafe.Slice(more, int(nouts)-maxOuts)...)
-		C.gc_free_spill(more)
+	if f.more != nil {
+		spill = append(spill, unsafe.Slice(f.more, int(f.nouts)-maxOuts)...)
+		C.gc_free_spill(f.more)
 	}
-	return int(nouts), spill
+	return int(f.nouts), spill
 }
 
 func tensorsIn(args []any) []*Tensor {
@@ -209,7 +216,8 @@ func (o *Op) Call(args ...any) *Tensor { return o.In(nil, args...) }
 
 // In is [Op.Call] whose result belongs to the scope s if none of the arguments has a younger one.
 func (o *Op) In(s *Scope, args ...any) *Tensor {
-	var f frame
+	f := frames.Get().(*frame)
+	defer f.release()
 	n, spill := f.call(o, s, args)
 	if n == 0 || f.outs[0].tag != C.GC_TENSOR {
 		freeRest(f.outs[:min(n, maxOuts)], spill)
@@ -224,14 +232,16 @@ func (o *Op) In(s *Scope, args ...any) *Tensor {
 
 // Run runs an operator for its effect and drops its results, as in-place operators return their input.
 func (o *Op) Run(s *Scope, args ...any) {
-	var f frame
+	f := frames.Get().(*frame)
+	defer f.release()
 	n, spill := f.call(o, s, args)
 	freeRest(f.outs[:min(n, maxOuts)], spill)
 }
 
 // All runs the operator and returns all its tensors, lists flattened; nil stands for an undefined one.
 func (o *Op) All(s *Scope, args ...any) []*Tensor {
-	var f frame
+	f := frames.Get().(*frame)
+	defer f.release()
 	n, spill := f.call(o, s, args)
 	ts := make([]*Tensor, 0, n)
 	for _, v := range append(f.outs[:min(n, maxOuts):min(n, maxOuts)], spill...) {

@@ -88,7 +88,17 @@ func (s *Scope) add(t *Tensor) {
 	if s.closed {
 		misuse("scope", "the scope has ended: its Do has returned")
 	}
+	t.slot = len(s.tensors)
 	s.tensors = append(s.tensors, t)
+}
+
+// drop forgets t, which somebody else frees.
+func (s *Scope) drop(t *Tensor) {
+	last := len(s.tensors) - 1
+	s.tensors[t.slot] = s.tensors[last]
+	s.tensors[t.slot].slot = t.slot
+	s.tensors[last] = nil
+	s.tensors = s.tensors[:last]
 }
 
 // close frees the scope's tensors in one crossing.
@@ -96,10 +106,8 @@ func (s *Scope) close() {
 	s.closed = true
 	handles := make([]*C.gc_tensor, 0, len(s.tensors))
 	for _, t := range s.tensors {
-		if t.c != nil && t.scope == s {
-			handles = append(handles, t.c)
-			t.c = nil
-		}
+		handles = append(handles, t.c)
+		t.c = nil
 	}
 	s.tensors = nil
 	if len(handles) > 0 {

@@ -30,6 +30,7 @@ import (
 type Tensor struct {
 	c        *C.gc_tensor // nil once freed: using it then panics with a sentence
 	scope    *Scope
+	slot     int  // where the scope lists it
 	borrowed bool // an alias: somebody else frees c
 	cleanup  runtime.Cleanup
 }
@@ -61,19 +62,8 @@ func (t *Tensor) handle(op string) *C.gc_tensor {
 // FromSlice copies data into a new tensor of the given shape on the CPU. It belongs to s or, if s is nil, to the
 // garbage collector. It panics with *Error when the shape does not fit the data.
 func FromSlice[T Element](s *Scope, data []T, shape ...int) *Tensor {
-	dims := make([]int64, len(shape)+1) // one more, so that &dims[0] stands for a scalar too
-	for i, d := range shape {
-		dims[i] = int64(d)
-	}
-	var from unsafe.Pointer
-	if len(data) > 0 {
-		from = unsafe.Pointer(&data[0])
-	}
-	var out *C.gc_tensor
-	dtype := dtypeOf[T]()
-	check("from_slice", C.gc_from_host(from, C.size_t(len(data)*dtype.Size()), C.int32_t(dtype),
-		(*C.int64_t)(&dims[0]), C.int32_t(len(shape)), &out))
-	return own(out, s)
+	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), len(data)*dtypeOf[T]().Size())
+	return FromBytes(s, bytes, dtypeOf[T](), shape...)
 }
 
 // ToSlice copies the elements out in row-major order. The element type must be the tensor's: [Tensor.To] converts.
@@ -179,8 +169,12 @@ func (t *Tensor) moveTo(s *Scope) *Tensor {
 		t.c, t.borrowed = C.gc_retain(c), false
 	} else if t.scope == s {
 		return t
+	} else if t.scope != nil {
+		t.scope.drop(t)
+	} else {
+		t.cleanup.Stop()
 	}
-	t.scope = s // the former scope frees only what still names it
+	t.scope = s
 	if s != nil {
 		s.add(t)
 	} else {
@@ -201,6 +195,30 @@ func (t *Tensor) Free() {
 	}
 	if t.scope == nil {
 		t.cleanup.Stop()
+	} else {
+		t.scope.drop(t)
 	}
 	freeHandle(c)
+}
+
+// FromBytes is [FromSlice] for elements of any type, given as their little-endian bytes.
+func FromBytes(s *Scope, data []byte, dtype DType, shape ...int) *Tensor {
+	dims := make([]int64, len(shape)+1) // one more, so that &dims[0] stands for a scalar too
+	for i, d := range shape {
+		dims[i] = int64(d)
+	}
+	var out *C.gc_tensor
+	check("from_slice", C.gc_from_host(unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data)), C.int32_t(dtype),
+		(*C.int64_t)(&dims[0]), C.int32_t(len(shape)), &out))
+	return own(out, s)
+}
+
+// ToBytes copies the elements out as bytes, in row-major order.
+func ToBytes(t *Tensor) []byte {
+	dst := make([]byte, t.Numel()*t.DType().Size())
+	if len(dst) > 0 {
+		check("to_bytes", C.gc_to_host(t.c, unsafe.Pointer(&dst[0]), C.size_t(len(dst))), t)
+	}
+	runtime.KeepAlive(t)
+	return dst
 }

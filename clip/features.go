@@ -1,0 +1,55 @@
+package clip
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/goclip/goclip/torch"
+)
+
+// ImageFeatures encodes n normalised pictures, (n, 3, R, R) in row-major order, into n L2-normalised rows (n, E).
+func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
+	r := m.Config.Vision.ImageSize
+	return m.features(func(s *torch.Scope) *torch.Tensor {
+		return m.EncodeImage(torch.FromSlice(s, pixels, n, 3, r, r).To(m.Device(), torch.Float32))
+	})
+}
+
+// TextFeatures encodes n texts of ContextLength tokens each, (n, L), into n L2-normalised rows (n, E).
+func (m *Model) TextFeatures(tokens []int64, n int) ([]float32, error) {
+	return m.features(func(s *torch.Scope) *torch.Tensor {
+		return m.EncodeText(torch.FromSlice(s, tokens, n, m.ContextLength()).To(m.Device(), torch.Int64))
+	})
+}
+
+func (m *Model) features(encode func(s *torch.Scope) *torch.Tensor) (rows []float32, err error) {
+	err = torch.NoGrad(func(s *torch.Scope) {
+		rows = torch.ToSlice[float32](encode(s).Normalize(1).To(torch.CPU, torch.Float32))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	return rows, nil
+}
+
+// Texts tokenizes texts and encodes them into L2-normalised rows (len(texts), E). truncated tells for each whether it
+// was cut at the context length.
+func (m *Model) Texts(texts []string) (rows []float32, truncated []bool, err error) {
+	t := m.Tokenizer()
+	ids := make([]int64, 0, len(texts)*m.ContextLength())
+	for _, text := range texts {
+		row, cut := t.Tokenize(text, m.ContextLength())
+		ids, truncated = append(ids, row...), append(truncated, cut)
+	}
+	rows, err = m.TextFeatures(ids, len(texts))
+	return rows, truncated, err
+}
+
+// Scale is the factor of the cosines in a softmax: exp(LogitScale).
+func (m *Model) Scale() (scale float64, err error) {
+	err = torch.NoGrad(func(s *torch.Scope) { scale = math.Exp(s.Alias(m.LogitScale).Item()) })
+	return scale, err
+}
+
+// Device is where the parameters live.
+func (m *Model) Device() torch.Device { return m.LogitScale.Device() }

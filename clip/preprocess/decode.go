@@ -1,0 +1,120 @@
+package preprocess
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Limits bound what a picture may cost. They are checked on the file's length and header, before pixels are
+// allocated. A field that is zero takes its value from DefaultLimits.
+type Limits struct {
+	MaxPixels int64 // width times height
+	MaxBytes  int64 // length of the file
+
+	// JPEGScale 2, 4 or 8 decodes a JPEG at that fraction of its size, much faster, as Pillow's draft mode: good where
+	// the picture is shrunk further anyway. 0 and 1 decode in full. Other formats, and image/jpeg, pass it over.
+	JPEGScale int
+
+	pix *[]uint8 // memory for the pixels of a JPEG, where the caller keeps some
+}
+
+// image is newImage in the caller's memory, where there is some. Its pixels are what was there before.
+func (l Limits) image(mode Mode, w, h int) *Image {
+	if l.pix == nil {
+		return newImage(mode, w, h)
+	}
+	return &Image{Width: w, Height: h, Mode: mode, Pix: grow(l.pix, w*h*mode.Bytes())}
+}
+
+// DefaultLimits are 128 million pixels, 512 MiB of file, JPEG in full.
+var DefaultLimits = Limits{MaxPixels: 128e6, MaxBytes: 512 << 20}
+
+func (l Limits) maxBytes() int64 {
+	if l.MaxBytes == 0 {
+		return DefaultLimits.MaxBytes
+	}
+	return l.MaxBytes
+}
+
+// longestSide bounds one side of a picture: the weights of a resize grow with it, whatever the other side is.
+const longestSide = 1 << 20
+
+// size refuses a header's size that is empty or beyond the limit.
+func (l Limits) size(format string, w, h int) error {
+	l.pix = nil
+	if l.MaxPixels == 0 {
+		l.MaxPixels = DefaultLimits.MaxPixels
+	}
+	if w <= 0 || h <= 0 {
+		return fail(ErrEmpty, "the %s header gives %dx%d pixels; a picture has at least 1x1", format, w, h)
+	}
+	if int64(w) > l.MaxPixels/int64(h) || max(w, h) > longestSide {
+		e := &LimitError{Width: w, Height: h, Limits: l}
+		return &Error{Kind: e, Detail: e.Error()}
+	}
+	return nil
+}
+
+func tooLong(n int64, l Limits) *Error {
+	l.MaxBytes, l.pix = l.maxBytes(), nil
+	e := &LimitError{Bytes: n, Limits: l}
+	return &Error{Kind: e, Detail: e.Error()}
+}
+
+// Decode reads a PNG, JPEG, WebP, GIF, BMP or TIFF picture, told apart by content. An animation gives its first
+// frame. It does not panic: every bad input gives an *Error, whose kind is one of the Err values or a *LimitError.
+func Decode(data []byte, lim Limits) (img *Image, err error) {
+	if len(data) == 0 {
+		return nil, fail(ErrEmpty, "the file is empty; it should hold a picture")
+	}
+	if int64(len(data)) > lim.maxBytes() {
+		return nil, tooLong(int64(len(data)), lim)
+	}
+	f := sniff(data)
+	if f.decode == nil {
+		return nil, refuse(f, data)
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			img, err = nil, fail(ErrCorrupt, "the %s data is corrupt (%v)", f.name, r)
+		}
+	}()
+	img, err = f.decode(data, lim)
+	if err != nil {
+		return nil, describe(f.name, err)
+	}
+	if err := img.check(); err != nil {
+		return nil, err
+	}
+	return img, nil
+}
+
+// describe gives an error of a codec one of this package's kinds and a sentence.
+func describe(format string, err error) error {
+	var own *Error
+	switch {
+	case errors.As(err, &own):
+		return err
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		strings.HasSuffix(err.Error(), "not enough pixel data"), // image/png, where a row is missing
+		strings.HasSuffix(err.Error(), "short Huffman data"):    // image/jpeg
+		return fail(ErrTruncated, "the %s data ends early; the file is truncated", format)
+	}
+	return fail(ErrCorrupt, "the %s data cannot be read: %v", format, trimCodec(err))
+}
+
+// trimCodec drops the codec's own prefix ("png: invalid format: ...").
+func trimCodec(err error) string {
+	s := err.Error()
+	for _, p := range []string{"png: ", "gif: ", "bmp: ", "tiff: ", "webp: ", "vp8: ", "vp8l: ", "riff: ", "jpeg: ",
+		"invalid format: ", "unsupported feature: "} {
+		s = strings.TrimPrefix(s, p)
+	}
+	return s
+}
+
+func unsupported(format, what string, args ...any) error {
+	return fail(ErrUnsupported, "%s", "a "+format+" picture "+fmt.Sprintf(what, args...))
+}

@@ -1,0 +1,77 @@
+package preprocess
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The kinds of bad picture. Every error of Decode matches one of them with errors.Is.
+var (
+	ErrEmpty       = errors.New("empty")         // no bytes, or no pixels
+	ErrNotPicture  = errors.New("not a picture") // the content is no picture format
+	ErrUnsupported = errors.New("unsupported")   // a picture, but of a format or variant not read here
+	ErrTruncated   = errors.New("truncated")     // the data ends before the last pixel
+	ErrCorrupt     = errors.New("corrupt")       // the data contradicts its format
+	ErrTooLarge    = errors.New("too large")     // beyond Limits; see LimitError
+)
+
+// Error is what Decode and the transforms return for a picture that cannot be read. Kind is one of the Err values
+// above or a *LimitError; both are reached by errors.Is and errors.As.
+type Error struct {
+	Path   string // the file, empty when the picture came as bytes
+	Kind   error
+	Detail string // one sentence part saying what is wrong and what would be right
+}
+
+func (e *Error) Error() string {
+	if e.Path == "" {
+		return "preprocess: " + e.Detail
+	}
+	return "preprocess: " + e.Path + ": " + e.Detail
+}
+
+// Unwrap gives the kind.
+func (e *Error) Unwrap() error { return e.Kind }
+
+// LimitError says which limit a picture breaks. It matches ErrTooLarge.
+type LimitError struct {
+	Width, Height int   // from the header; zero when the file itself is too long
+	Bytes         int64 // length of the file
+	Limits        Limits
+}
+
+func (e *LimitError) Error() string {
+	if e.Width == 0 && e.Height == 0 {
+		return fmt.Sprintf("a file of %d bytes is more than the limit of %d; shrink it or raise MaxBytes",
+			e.Bytes, e.Limits.MaxBytes)
+	}
+	if max(e.Width, e.Height) > longestSide {
+		return fmt.Sprintf("%dx%d pixels: a side may have %d at most; cut or shrink it", e.Width, e.Height, longestSide)
+	}
+	return fmt.Sprintf("%dx%d pixels is more than the limit of %s; shrink it or raise MaxPixels",
+		e.Width, e.Height, count(e.Limits.MaxPixels))
+}
+
+// Is makes errors.Is(err, ErrTooLarge) true.
+func (e *LimitError) Is(target error) bool { return target == ErrTooLarge }
+
+// count writes whole millions in words, as a person would say a limit.
+func count(n int64) string {
+	if n >= 1e6 && n%1e6 == 0 {
+		return fmt.Sprintf("%d million", n/1e6)
+	}
+	return fmt.Sprint(n)
+}
+
+func fail(kind error, format string, args ...any) *Error {
+	return &Error{Kind: kind, Detail: fmt.Sprintf(format, args...)}
+}
+
+// named puts the file's name into an error of this package.
+func named(err error, path string) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return &Error{Path: path, Kind: e.Kind, Detail: e.Detail}
+	}
+	return err
+}

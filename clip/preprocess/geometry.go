@@ -1,0 +1,72 @@
+package preprocess
+
+import "math"
+
+// placement says where the resized picture lies in the result: spans for both axes, and the padding before it.
+type placement struct {
+	x, y         span
+	padX, padY   int
+	filter       filter
+	fill         int
+	resW, resH   int // the result
+	needsPadding bool
+}
+
+// place follows open_clip's image_transform for a w x h picture: Resize, ResizeKeepRatio, CenterCrop, CenterCropOrPad.
+func place(c *Config, w, h int) placement {
+	resH, resW := c.Size[0], c.Size[1]
+	p := placement{resW: resW, resH: resH, filter: bicubic}
+	if c.Interpolation == Bilinear {
+		p.filter = bilinear
+	}
+	var ow, oh int
+	switch {
+	case c.ResizeMode == Squash:
+		ow, oh = resW, resH
+	case c.ResizeMode == Longest:
+		ow, oh = keepRatio(w, h, resW, resH, 1)
+		p.fill = c.FillColor
+	case resW == resH:
+		ow, oh = shorterSide(w, h, resW)
+	default:
+		// open_clip passes no interpolation here: a result that is not square is always bicubic.
+		ow, oh = keepRatio(w, h, resW, resH, 0)
+		p.filter = bicubic
+	}
+	p.x, p.padX = window(w, ow, resW)
+	p.y, p.padY = window(h, oh, resH)
+	p.needsPadding = ow < resW || oh < resH
+	return p
+}
+
+// shorterSide is torchvision's Resize(n): the longer side is cut to a whole number, not rounded.
+func shorterSide(w, h, n int) (ow, oh int) {
+	if w <= h {
+		return n, int(float64(n*h) / float64(w))
+	}
+	return int(float64(n*w) / float64(h)), n
+}
+
+// keepRatio is open_clip's ResizeKeepRatio with longest 0 or 1. Pillow refuses a side that rounds to 0; here it is 1.
+func keepRatio(w, h, resW, resH int, longest float64) (ow, oh int) {
+	rw, rh := float64(w)/float64(resW), float64(h)/float64(resH)
+	ratio := float64(max(rh, rw)*longest) + float64(min(rh, rw)*(1-longest))
+	ow = int(math.RoundToEven(float64(w) / ratio))
+	oh = int(math.RoundToEven(float64(h) / ratio))
+	return max(ow, 1), max(oh, 1)
+}
+
+// window is torchvision's CenterCrop on one axis: in source pixels resized to out, of which n are kept, or fewer and
+// pad before them. The origin is rounded as Python rounds, half to even: gaps of 1, 3, 5, 7 start at 0, 2, 2, 4.
+func window(in, out, n int) (s span, pad int) {
+	s = span{in: in, out: out, count: min(out, n)}
+	if out < n {
+		return s, (n - out) / 2
+	}
+	gap := out - n
+	s.from = gap / 2
+	if gap%2 == 1 && s.from%2 == 1 {
+		s.from++
+	}
+	return s, 0
+}

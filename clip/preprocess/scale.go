@@ -1,0 +1,156 @@
+package preprocess
+
+import "sync"
+
+// span is one axis of a resize: source positions at .. at+in become out positions, of which from .. from+count are
+// kept.
+type span struct {
+	at, in, out, from, count int
+}
+
+// scaler resizes pictures as Pillow's Image.resize, only as far as the kept window needs.
+type scaler struct {
+	cache weightsCache
+	pool  sync.Pool // *scratch
+}
+
+// scratch is the memory of one resize, kept between pictures.
+type scratch struct {
+	pix    []uint8  // a decoded picture
+	pre    []uint8  // source rows, premultiplied
+	middle []uint8  // rows between the passes
+	packed []uint64 // two source rows
+	pair   []uint8  // two rows after the horizontal pass
+	sums   []int32  // one row of sums
+	row    []uint8  // one row after the vertical pass
+	rgb    []uint8  // the same in RGB, or a whole picture in training
+}
+
+func grow[T any](s *[]T, n int) []T {
+	if cap(*s) < n {
+		*s = make([]T, n)
+	}
+	return (*s)[:n]
+}
+
+func (s *scaler) scratch() *scratch {
+	if b, ok := s.pool.Get().(*scratch); ok {
+		return b
+	}
+	return new(scratch)
+}
+
+// resize calls emit with each row of the window, in the picture's own mode. A row is valid until emit returns.
+func (s *scaler) resize(b *scratch, m *Image, x, y span, f filter, emit func(y int, row []uint8)) {
+	needX, needY := x.in != x.out, y.in != y.out
+	switch {
+	case !needX && !needY:
+		copyRows(m, x, y, emit)
+	case m.Mode == ModeP || m.Mode == Mode1:
+		nearest(b, m, x, y, emit)
+	case m.Mode == ModeI16:
+		s.resize16(m, x, y, f, emit)
+	default:
+		s.resize8(b, m, x, y, f, emit)
+	}
+}
+
+// copyRows is a crop.
+func copyRows(m *Image, x, y span, emit func(y int, row []uint8)) {
+	n := m.Mode.Bytes()
+	for i := range y.count {
+		at := ((y.at+y.from+i)*m.Width + x.at + x.from) * n
+		emit(i, m.Pix[at:at+x.count*n])
+	}
+}
+
+// downFirst tells whether Pillow runs the vertical pass first: since version 13 it does where the height loses more
+// than twice what the width loses. Each pass rounds, so the order shows in the last bit.
+func downFirst(x, y span) bool {
+	return x.in != x.out && y.in > y.out && y.in-y.out > 2*(x.in-x.out)
+}
+
+// weightsOf gives the weights of an axis and the source range that its window needs; nil where nothing is resized.
+func (s *scaler) weightsOf(a span, f filter, wide bool) (w *weights, from, to int) {
+	if a.in == a.out {
+		return nil, a.from, a.from + a.count
+	}
+	w = s.cache.get(weightsKey{in: a.in, out: a.out, from: a.from, count: a.count, filter: f, wide: wide})
+	return w, w.first[0], w.last()
+}
+
+// resize8 resamples 8-bit channels in two passes, rounding between them.
+func (s *scaler) resize8(b *scratch, m *Image, x, y span, f filter, emit func(y int, row []uint8)) {
+	wx, left, right := s.weightsOf(x, f, false)
+	wy, top, bottom := s.weightsOf(y, f, false)
+	n := m.Mode.Bytes()
+	src := rows{pix: m.Pix[((y.at+top)*m.Width+x.at+left)*n:], stride: m.Width * n, length: (right - left) * n,
+		count: bottom - top}
+	finish := emit
+	if m.Mode == ModeRGBA || m.Mode == ModeLA {
+		src = premultiplied(b, src, m.Mode)
+		finish = func(y int, row []uint8) {
+			unpremultiplyRow(row, m.Mode)
+			emit(y, row)
+		}
+	}
+	if downFirst(x, y) {
+		middle := rows{pix: grow(&b.middle, y.count*src.length), stride: src.length, length: src.length, count: y.count}
+		down(b, src, wy, top, y.count, func(i int, row []uint8) { copy(middle.row(i), row) })
+		across(b, middle, wx, left, n, finish)
+		return
+	}
+	if wx != nil {
+		length := x.count * n
+		middle := rows{pix: grow(&b.middle, src.count*length), stride: length, length: length, count: src.count}
+		across(b, src, wx, left, n, func(i int, row []uint8) { copy(middle.row(i), row) })
+		src = middle
+	}
+	down(b, src, wy, top, y.count, finish)
+}
+
+// rows is a rectangle of bytes.
+type rows struct {
+	pix                   []uint8
+	stride, length, count int
+}
+
+func (r rows) row(i int) []uint8 { return r.pix[i*r.stride:][:r.length] }
+
+// premultiplied copies src in the form that is resized.
+func premultiplied(b *scratch, src rows, mode Mode) rows {
+	out := rows{pix: grow(&b.pre, src.count*src.length), stride: src.length, length: src.length, count: src.count}
+	for i := range src.count {
+		premultiplyRow(out.row(i), src.row(i), mode)
+	}
+	return out
+}
+
+// across is the horizontal pass. Rows go in pairs; an odd last row is paired with itself.
+func across(b *scratch, src rows, w *weights, left, n int, emit func(y int, row []uint8)) {
+	length := len(w.first) * n
+	packed := grow(&b.packed, src.length)
+	out := grow(&b.pair, 2*length)
+	for i := 0; i < src.count; i += 2 {
+		packRows(packed, src.row(i), src.row(min(i+1, src.count-1)))
+		horizontal(out[:length], out[length:], packed, w, left, n)
+		emit(i, out[:length])
+		if i+1 < src.count {
+			emit(i+1, out[length:])
+		}
+	}
+}
+
+// down is the vertical pass, or a copy where w is nil. Row 0 of src is source row top.
+func down(b *scratch, src rows, w *weights, top, count int, emit func(y int, row []uint8)) {
+	dst, sums := grow(&b.row, src.length), grow(&b.sums, src.length)
+	for i := range count {
+		if w == nil {
+			copy(dst, src.row(i))
+		} else {
+			k := w.fixed[i*w.stride:][:w.n[i]]
+			vertical(dst, src.pix[(w.first[i]-top)*src.stride:], src.stride, k, sums)
+		}
+		emit(i, dst)
+	}
+}

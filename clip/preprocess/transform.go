@@ -1,0 +1,169 @@
+package preprocess
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// Transform is open_clip's evaluation transform: resize, centre crop, convert to RGB, scale to [0, 1], normalise.
+// It is safe for concurrent use.
+type Transform struct {
+	cfg   Config
+	table normTable
+	scale scaler
+}
+
+// NewTransform checks cfg. Empty fields take open_clip's defaults.
+func NewTransform(cfg Config) (*Transform, error) {
+	cfg.fillDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Transform{cfg: cfg, table: newNormTable(cfg.Mean, cfg.Std)}, nil
+}
+
+// Config is what t was made from, defaults filled in.
+func (t *Transform) Config() Config { return t.cfg }
+
+// Len is the length of one result: 3*H*W.
+func (t *Transform) Len() int { return 3 * t.cfg.Size[0] * t.cfg.Size[1] }
+
+// Apply writes the normalised picture to dst: (3, H, W), len 3*H*W. img is not changed.
+func (t *Transform) Apply(dst []float32, img *Image) error {
+	if err := checkCall(dst, t.Len(), img); err != nil {
+		return err
+	}
+	b := t.scale.scratch()
+	defer t.scale.pool.Put(b)
+	t.apply(b, dst, img)
+	return nil
+}
+
+func (t *Transform) apply(b *scratch, dst []float32, img *Image) {
+	p := place(&t.cfg, img.Width, img.Height)
+	if p.needsPadding {
+		fillPadding(dst, &t.table, img, p.fill)
+	}
+	t.scale.resize(b, img, p.x, p.y, p.filter, func(y int, row []uint8) {
+		rgb := grow(&b.rgb, 3*p.x.count)
+		if img.Mode == ModeRGB {
+			rgb = row
+		} else {
+			rowToRGB(rgb, row, img.Mode, img.Palette)
+		}
+		t.table.write(dst, p.resW*p.resH, (p.padY+y)*p.resW+p.padX, rgb)
+	})
+}
+
+// Bytes decodes data under DefaultLimits and applies t. The decoded pixels stay in memory that t keeps and uses again.
+func (t *Transform) Bytes(dst []float32, data []byte) error {
+	b := t.scale.scratch()
+	defer t.scale.pool.Put(b)
+	lim := DefaultLimits
+	lim.pix = &b.pix
+	img, err := Decode(data, lim)
+	if err == nil {
+		err = checkCall(dst, t.Len(), img)
+	}
+	if err != nil {
+		return err
+	}
+	t.apply(b, dst, img)
+	return nil
+}
+
+// File reads the picture at path and applies t. Errors name the path; a missing file matches fs.ErrNotExist.
+func (t *Transform) File(dst []float32, path string) error {
+	data, err := readFile(path, DefaultLimits)
+	if err != nil {
+		return err
+	}
+	return named(t.Bytes(dst, data), path)
+}
+
+// DecodeFile reads and decodes the picture at path. Errors name the path; a missing file matches fs.ErrNotExist.
+func DecodeFile(path string, lim Limits) (*Image, error) {
+	data, err := readFile(path, lim)
+	if err != nil {
+		return nil, err
+	}
+	img, err := Decode(data, lim)
+	return img, named(err, path)
+}
+
+// readFile refuses a file beyond the limit before it reads it.
+func readFile(path string, lim Limits) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		return nil, named(fail(ErrNotPicture, "a directory, not a picture"), path)
+	}
+	if err == nil && info.Size() > lim.maxBytes() {
+		return nil, named(tooLong(info.Size(), lim), path)
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(path)
+	}
+	if err != nil {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err
+		}
+		return nil, fmt.Errorf("preprocess: %s: %w", path, err)
+	}
+	return data, nil
+}
+
+func checkCall(dst []float32, want int, img *Image) error {
+	if len(dst) != want {
+		return fmt.Errorf("preprocess: dst has %d values, the result has %d", len(dst), want)
+	}
+	return img.check()
+}
+
+// fillPadding writes the padding colour everywhere. It is a pixel of the file's own mode with every channel at fill,
+// as torchvision pads before the conversion: a palette picture is padded with its entry fill.
+func fillPadding(dst []float32, table *normTable, img *Image, fill int) {
+	px := make([]uint8, img.Mode.Bytes())
+	for i := range px {
+		px[i] = uint8(fill)
+	}
+	switch {
+	case img.Mode == ModeI16:
+		px[1] = 0
+	case img.Mode == Mode1 && fill != 0:
+		px[0] = 255
+	}
+	var rgb [3]uint8
+	rowToRGB(rgb[:], px, img.Mode, img.Palette)
+	plane := len(dst) / 3
+	for c, v := range rgb {
+		for i := range plane {
+			dst[c*plane+i] = table[c][v]
+		}
+	}
+}
+
+// normTable maps the 256 grey levels of each channel to (v/255 - mean) / std.
+type normTable [3][256]float32
+
+func newNormTable(mean, std [3]float32) (t normTable) {
+	for c := range t {
+		for v := range t[c] {
+			t[c][v] = float32(float32(float32(v)/255)-mean[c]) / std[c]
+		}
+	}
+	return t
+}
+
+// write puts RGB triples into the three planes of dst, from position at on.
+func (t *normTable) write(dst []float32, plane, at int, rgb []uint8) {
+	n := len(rgb) / 3
+	r, g, b := dst[at:][:n], dst[plane+at:][:n], dst[2*plane+at:][:n]
+	for i := range r {
+		px := rgb[3*i : 3*i+3 : 3*i+3]
+		r[i], g[i], b[i] = t[0][px[0]], t[1][px[1]], t[2][px[2]]
+	}
+}

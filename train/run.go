@@ -1,0 +1,283 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/optim"
+	"github.com/goclip/goclip/train/data"
+)
+
+// Summary is what a run came to.
+type Summary struct {
+	Dir      string             // LOGS/NAME
+	Steps    int                // optimiser steps, of earlier sittings too
+	Total    int                // of the whole run
+	Loss     float64            // of the last step
+	Metrics  map[string]float64 // of the last evaluation
+	Bad      []data.Bad         // samples that could not be read
+	Duration time.Duration
+}
+
+// Reporter hears how a run goes. Its methods are called from Run's goroutine; any may be nil.
+type Reporter struct {
+	Step func(s Step, total int) // after each optimiser step
+	Log  io.Writer               // lines for people; they go to out.log too
+}
+
+// ErrOptions marks errors in the options themselves, before anything was read.
+var ErrOptions = errors.New("options")
+
+// ErrInterrupted is what Run returns when its context ends: the checkpoint was written.
+var ErrInterrupted = errors.New("interrupted")
+
+type run struct {
+	o         Options
+	dir       string
+	device    torch.Device
+	model     *clip.Model
+	optimiser *optim.AdamW
+	schedule  Schedule
+	loader    *data.Loader
+	val       *data.Loader
+	total     int // optimiser steps of the run
+	state     state
+	records   *records
+	report    Reporter
+	log       io.Writer
+	metrics   map[string]float64
+}
+
+// Run trains. When ctx ends it finishes the step, writes checkpoints/latest and returns [ErrInterrupted].
+func Run(ctx context.Context, o Options, report Reporter) (sum Summary, err error) {
+	began := time.Now()
+	r := &run{o: o, report: report, log: io.Discard}
+	if err := o.check(); err != nil {
+		return sum, err
+	}
+	runtime.LockOSThread() // libtorch keeps a team of threads for each thread that calls it
+	defer runtime.UnlockOSThread()
+	if err := r.open(); err != nil {
+		return sum, err
+	}
+	defer func() {
+		if closeErr := r.records.close(); err == nil {
+			err = closeErr
+		}
+	}()
+	err = r.loop(ctx)
+	sum = Summary{Dir: r.dir, Steps: r.state.Step, Total: r.total, Loss: r.records.last.Loss, Metrics: r.metrics, Bad: r.loader.Bad(), Duration: time.Since(began)}
+	for _, b := range sum.Bad {
+		r.logf("could not be read: %s: %v", b.Key, b.Err)
+	}
+	return sum, err
+}
+
+// open reads all that the run needs before it writes anything.
+func (r *run) open() (err error) {
+	if r.device, err = torch.ParseDevice(r.o.Device); err != nil {
+		return fmt.Errorf("train: --device: %w", err)
+	}
+	torch.SetNumThreads(r.o.Threads)
+	r.dir = r.o.directory(time.Now())
+	source, pretrained := r.o.Model, r.o.Pretrained
+	if r.o.Resume != "" {
+		if source, err = r.findResume(); err != nil {
+			return err
+		}
+		if err := r.readState(source); err != nil {
+			return err
+		}
+		pretrained = ""
+	} else if _, err := os.Stat(filepath.Join(r.dir, "checkpoints")); err == nil {
+		return fmt.Errorf("train: %s holds a run already; give --resume latest to continue it or another --name", r.dir)
+	} else if _, err := clip.LookupConfig(source); err == nil && pretrained == "" {
+		pretrained = "random"
+	}
+	if r.model, err = clip.Open(source, clip.OpenOptions{Pretrained: pretrained, Seed: r.o.Seed, Device: r.device}); err != nil {
+		return err
+	}
+	if r.o.PatchDropout >= 0 {
+		r.model.SetPatchDropout(r.o.PatchDropout)
+	}
+	if err := r.openData(); err != nil {
+		return err
+	}
+	r.total = r.loader.Batches() * r.o.Epochs
+	if r.o.MaxSteps > 0 {
+		r.total = min(r.total, r.o.MaxSteps)
+	}
+	warmup := r.o.Warmup
+	if warmup < 0 {
+		warmup = min(r.total/10, 10000)
+	}
+	if r.schedule, err = NewSchedule(r.o.LRScheduler, r.o.LR, warmup, r.total); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	r.optimiser = optim.NewAdamW(parameterGroups(r.model, r.o.WD),
+		optim.AdamWOptions{LR: r.o.LR, Beta1: r.o.Beta1, Beta2: r.o.Beta2, Eps: r.o.Eps})
+	torch.ManualSeed(r.o.Seed)
+	if r.o.Resume != "" {
+		if err := r.restore(source); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(r.dir, "checkpoints"), 0o755); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	if r.records, err = openRecords(r.dir, r.o, r.state.Step); err != nil {
+		return err
+	}
+	r.log = r.records.out
+	if r.report.Log != nil {
+		r.log = io.MultiWriter(r.records.out, r.report.Log)
+	}
+	return nil
+}
+
+func (r *run) openData() error {
+	columns := data.CSVOptions{ImageKey: r.o.CSVImgKey, CaptionKey: r.o.CSVCaptionKey, Separator: r.o.CSVSeparator}
+	size := r.model.Preprocess.Size
+	o := data.Options{
+		BatchSize: r.o.BatchSize, Workers: r.o.Workers, Seed: r.o.Seed, Pixels: 3 * size[0] * size[1], CacheSize: 1 << 30,
+		Tokenize: func(text string) []int64 {
+			ids, _ := r.model.Tokenizer().Tokenize(text, r.model.ContextLength())
+			return ids
+		},
+	}
+	set, err := data.Open(r.o.TrainData, r.o.DatasetType, columns)
+	if err != nil {
+		return fmt.Errorf("--train-data: %w", err)
+	}
+	augment, err := preprocess.NewTrainTransform(r.model.Preprocess, r.o.AugCfg.AugConfig)
+	if err != nil {
+		return fmt.Errorf("train: --aug-cfg: %w", err)
+	}
+	o.Shuffle, o.DropLast, o.Transform = !r.o.NoShuffle, true, augment.Apply
+	if r.loader, err = data.NewLoader(set, o); err != nil {
+		return fmt.Errorf("--train-data: %w", err)
+	}
+	if r.o.ValData == "" {
+		return nil
+	}
+	if set, err = data.Open(r.o.ValData, r.o.DatasetType, columns); err != nil {
+		return fmt.Errorf("--val-data: %w", err)
+	}
+	plain, err := r.model.Transform()
+	if err != nil {
+		return err
+	}
+	o.Shuffle, o.DropLast = false, false
+	o.Transform = func(dst []float32, img *preprocess.Image, _ *rand.Rand) error { return plain.Apply(dst, img) }
+	if r.val, err = data.NewLoader(set, o); err != nil {
+		return fmt.Errorf("--val-data: %w", err)
+	}
+	return nil
+}
+
+func (r *run) loop(ctx context.Context) error {
+	if r.state.Step == 0 {
+		r.logf("%s: %d parameters, %d pictures, %d steps of %d on %s, %s; guessing gives a loss of ln %d = %.3f", r.o.Model,
+			r.model.NumParameters(), r.loader.Len(), r.total, r.o.BatchSize, r.device, r.o.Precision, r.o.BatchSize, math.Log(float64(r.o.BatchSize)))
+	} else {
+		r.logf("continuing after step %d of %d", r.state.Step, r.total)
+	}
+	for r.state.Step < r.total {
+		if err := r.epoch(ctx); err != nil {
+			return err
+		}
+		last := r.state.Step >= r.total
+		if r.val != nil && r.o.ValFrequency > 0 && (last || r.state.Epoch%r.o.ValFrequency == 0) {
+			if err := r.evaluate(ctx); err != nil {
+				return err
+			}
+		}
+		if err := r.save(latest); err != nil {
+			return err
+		}
+		if r.o.SaveFrequency > 0 && (last || r.state.Epoch%r.o.SaveFrequency == 0) {
+			if err := r.saveEpoch(); err != nil {
+				return err
+			}
+		}
+		if err := r.records.plot(float64(r.o.BatchSize)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// epoch trains from where the state stands to the end of the epoch, or of the run.
+func (r *run) epoch(ctx context.Context) error {
+	r.model.SetTraining(true)
+	defer r.model.SetTraining(false)
+	for b, err := range r.loader.Epoch(ctx, r.state.Epoch, r.state.Batch) {
+		if ctx.Err() != nil {
+			return r.interrupted()
+		}
+		if err != nil {
+			return err
+		}
+		s, err := r.trainStep(b)
+		if err != nil {
+			return err
+		}
+		r.state.Step++
+		r.state.Batch++
+		if err := r.records.step(s); err != nil {
+			return err
+		}
+		if r.report.Step != nil {
+			r.report.Step(s, r.total)
+		}
+		if s.Step%max(r.o.LogEvery, 1) == 0 || s.Step == 1 || s.Step == r.total {
+			r.logf("step %d/%d epoch %d loss %.4f scale %.2f lr %.3g norm %.2f %.0f pictures/s, %.0f%% of the time waiting for data",
+				s.Step, r.total, s.Epoch, s.Loss, s.LogitScale, s.LR, s.GradNorm, s.SamplesPerSecond, 100*s.DataTime/s.StepTime)
+		}
+		if r.state.Step >= r.total {
+			break
+		}
+		if ctx.Err() != nil {
+			return r.interrupted()
+		}
+	}
+	if ctx.Err() != nil {
+		return r.interrupted()
+	}
+	r.state.Epoch, r.state.Batch = r.state.Epoch+1, 0
+	return nil
+}
+
+func (r *run) interrupted() error {
+	if err := r.save(latest); err != nil {
+		return err
+	}
+	r.logf("interrupted after step %d of %d; --resume latest --name %s continues", r.state.Step, r.total, filepath.Base(r.dir))
+	return ErrInterrupted
+}
+
+// saveEpoch gives the checkpoint just written its epoch's name too.
+func (r *run) saveEpoch() error {
+	if err := r.save(fmt.Sprintf("epoch_%d", r.state.Epoch)); err != nil {
+		return err
+	}
+	if r.o.DeletePrev {
+		return os.RemoveAll(filepath.Join(r.dir, "checkpoints", fmt.Sprintf("epoch_%d", r.state.Epoch-r.o.SaveFrequency)))
+	}
+	return nil
+}
+
+func (r *run) logf(format string, args ...any) {
+	fmt.Fprintf(r.log, "%s %s\n", time.Now().Format("2006-01-02 15:04:05"), fmt.Sprintf(format, args...))
+}

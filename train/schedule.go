@@ -1,0 +1,37 @@
+package train
+
+import (
+	"fmt"
+	"math"
+)
+
+// Schedule is a learning rate for each optimiser step, the first being step 0.
+type Schedule func(step int) float64
+
+// NewSchedule is open_clip's --lr-scheduler (open_clip_train/scheduler.py): "cosine" or "const", both after a linear
+// warm-up.
+func NewSchedule(name string, base float64, warmup, total int) (Schedule, error) {
+	if warmup >= total && warmup > 0 {
+		return nil, fmt.Errorf("--warmup %d is not shorter than the run of %d steps", warmup, total)
+	}
+	warm := func(step int) float64 { return base * float64(step+1) / float64(warmup) }
+	switch name {
+	case "cosine":
+		return func(step int) float64 {
+			if step < warmup {
+				return warm(step)
+			}
+			done := float64(step-warmup) / float64(total-warmup)
+			return 0.5 * (1 + math.Cos(math.Pi*done)) * base
+		}, nil
+	case "const":
+		return func(step int) float64 {
+			if step < warmup {
+				return warm(step)
+			}
+			return base
+		}, nil
+	default:
+		return nil, fmt.Errorf("--lr-scheduler %q is none of cosine, const", name)
+	}
+}
