@@ -55,7 +55,7 @@ func (m *Model) EncodeText(tokens *torch.Tensor) *torch.Tensor { return m.Text.F
 func (m *Model) Loss(pixels, tokens *torch.Tensor) *torch.Tensor {
 	images := m.EncodeImage(pixels).Normalize(1) // (B, E)
 	texts := m.EncodeText(tokens).Normalize(1)
-	return ContrastiveLoss(images, texts, m.LogitScale.Exp())
+	return ContrastiveLoss(images, texts, images.Borrow(m.LogitScale).Exp())
 }
 
 // ContrastiveLoss is the mean of the cross-entropies over pictures and over texts of scale * images @ texts^T

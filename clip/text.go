@@ -35,7 +35,7 @@ func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
 	end := tokens.Argmax(1) // the first end-of-text token: it has the highest id
 	length := int(end.Max().Item()) + 1
 	x := tokens.Narrow(1, 0, length).Embedding(t.TokenEmbedding.Weight)
-	x = x.Add(t.PositionalEmbedding.Narrow(0, 0, length)) // (B, length, W)
+	x = x.Add(x.Borrow(t.PositionalEmbedding).Narrow(0, 0, length)) // (B, length, W)
 	x = t.Transformer.Forward(x)
 	x = x.Index(torch.ArangeLike(tokens, tokens.Size(0)), end) // (B, W)
 	return t.LnFinal.Forward(x).MatMul(t.Projection)

@@ -84,6 +84,7 @@ func (f *frame) put(op *Op, arg any) {
 		misuse(op.short(), "more than %d arguments", maxArgs)
 	}
 	v := &f.args[f.n]
+	*v = C.gc_value{} // the frame was another call's
 	f.n++
 	switch a := arg.(type) {
 	case nil:

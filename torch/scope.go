@@ -84,6 +84,15 @@ func (s *Scope) Alias(t *Tensor) *Tensor {
 	return &Tensor{c: t.handle("alias"), scope: s, borrowed: true}
 }
 
+// Borrow is p in the scope of t, [Scope.Alias]: model code uses it where an operator has nothing but parameters as
+// inputs, whose result would otherwise wait for the garbage collector. Without a scope it is p itself.
+func (t *Tensor) Borrow(p *Tensor) *Tensor {
+	if t.scope == nil {
+		return p
+	}
+	return t.scope.Alias(p)
+}
+
 func (s *Scope) add(t *Tensor) {
 	if s.closed {
 		misuse("scope", "the scope has ended: its Do has returned")

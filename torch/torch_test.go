@@ -60,6 +60,17 @@ func TestArguments(t *testing.T) {
 	})
 }
 
+// TestArgumentsOfTheCallBefore has a false where the call before had a true.
+func TestArgumentsOfTheCallBefore(t *testing.T) {
+	do(t, func(s *torch.Scope) {
+		q := torch.FromSlice(s, []float32{1, 0, 0, 1}, 1, 1, 2, 2)
+		causal := torch.ToSlice[float32](torch.ScaledDotProductAttention(q, q, q, true))
+		plain := torch.ToSlice[float32](torch.ScaledDotProductAttention(q, q, q, false))
+		assert.Equal(t, []float32{1, 0}, causal[:2])
+		assert.InDeltaSlice(t, []float32{0.66976, 0.33024}, plain[:2], 1e-5) // softmax(1/sqrt 2, 0)
+	})
+}
+
 func TestErrors(t *testing.T) {
 	for _, c := range []struct {
 		name, want string

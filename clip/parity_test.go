@@ -1,0 +1,152 @@
+package clip
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/optim"
+)
+
+// tolerance is relative to the largest value of the tensor.
+const tolerance = 1e-5
+
+// worst is the largest difference, relative to the largest value that was wanted.
+func worst(want, got []float32, largest float64) float64 {
+	d := 0.0
+	for i := range want {
+		d = math.Max(d, math.Abs(float64(want[i])-float64(got[i])))
+	}
+	return d / largest
+}
+
+func largest(xs []float32) float64 {
+	m := 0.0
+	for _, x := range xs {
+		m = math.Max(m, math.Abs(float64(x)))
+	}
+	return m
+}
+
+// TestParity holds features, loss and every parameter's gradient against open_clip 3.3.0.
+func TestParity(t *testing.T) {
+	for _, name := range []string{"tiny", "tiny-quickgelu", "emoji-64", "ViT-S-32-alt"} {
+		t.Run(name, func(t *testing.T) {
+			c, g := goldenConfig(t, name), openGoldens(t, name)
+			m := goldenModel(t, c)
+			before := torch.LiveTensors()
+			require.NoError(t, torch.Do(func(s *torch.Scope) {
+				pixels, tokens := goldenPixels(s, "pixels", c), goldenTokens(s, "tokens", c)
+				for part, got := range map[string]*torch.Tensor{"image_features": m.EncodeImage(pixels), "text_features": m.EncodeText(tokens)} {
+					want := g.floats(part)
+					assert.LessOrEqual(t, worst(want, torch.ToSlice[float32](got.Detach()), largest(want)), tolerance, part)
+				}
+				loss := m.Loss(pixels, tokens)
+				assert.InEpsilon(t, g.floats("loss")[0], loss.Item(), tolerance)
+				loss.Backward()
+			}))
+			assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
+			checkGradients(t, m, g)
+		})
+	}
+}
+
+func checkGradients(t *testing.T, m *Model, g goldens) {
+	overall, of := 0.0, ""
+	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
+		for key, p := range m.Parameters() {
+			got := torch.ToSlice[float32](torch.Grads(s, []*torch.Tensor{p})[0])
+			want, top := g.floats("grad."+key), float64(g.floats("max." + key)[0])
+			stride := max(1, len(got)/64)
+			if len(want) == len(got) {
+				stride = 1
+			}
+			var sample []float32
+			for i := 0; i < len(got); i += stride {
+				sample = append(sample, got[i])
+			}
+			require.Len(t, sample, len(want), key)
+			d := math.Max(worst(want, sample, top), math.Abs(largest(got)-top)/top)
+			assert.LessOrEqual(t, d, tolerance, key)
+			norm := 0.0
+			for _, x := range got {
+				norm += float64(x) * float64(x)
+			}
+			assert.InEpsilon(t, g.floats("norm." + key)[0], math.Sqrt(norm), tolerance, key)
+			if d > overall {
+				overall, of = d, key
+			}
+		}
+	}))
+	t.Logf("the largest difference of a gradient is %.1e of the tensor's largest value, in %s", overall, of)
+}
+
+// TestParameterCounts holds the shapes of every built-in config against open_clip's totals.
+func TestParameterCounts(t *testing.T) {
+	data, err := os.ReadFile("../testdata/clip/params.json")
+	require.NoError(t, err)
+	var want map[string]int
+	require.NoError(t, json.Unmarshal(data, &want))
+	published := map[string]int{"ViT-B-32": 151_277_313, "ViT-B-16": 149_620_737, "ViT-L-14": 427_616_513}
+	for _, name := range ConfigNames() {
+		c, err := LookupConfig(name)
+		require.NoError(t, err)
+		m := allocate(c) // libtorch reserves the memory, and nothing touches it
+		assert.Equal(t, want[name], m.NumParameters(), name)
+		if n, ok := published[name]; ok {
+			assert.Equal(t, n, m.NumParameters(), name)
+		}
+		for _, p := range m.Parameters() {
+			p.Free()
+		}
+	}
+}
+
+// TestHundredSteps trains on fixed data as open_clip does and compares every loss.
+func TestHundredSteps(t *testing.T) {
+	data, err := os.ReadFile("../testdata/clip/steps.json")
+	require.NoError(t, err)
+	var want struct {
+		Loss       []float64 `json:"loss"`
+		LogitScale []float64 `json:"logit_scale"`
+		LR         []float64 `json:"lr"`
+	}
+	require.NoError(t, json.Unmarshal(data, &want))
+	require.Len(t, want.Loss, 100)
+	c := goldenConfig(t, "tiny")
+	m := goldenModel(t, c)
+	plain, decayed := optim.Group{}, optim.Group{WeightDecay: 0.2}
+	for key, p := range m.Parameters() {
+		if param := (optim.Param{Name: key, T: p}); p.Dim() < 2 {
+			plain.Params = append(plain.Params, param)
+		} else {
+			decayed.Params = append(decayed.Params, param)
+		}
+	}
+	o := optim.NewAdamW([]optim.Group{plain, decayed}, optim.AdamWOptions{Beta1: 0.9, Beta2: 0.98, Eps: 1e-6})
+	before := torch.LiveTensors()
+	for step, loss := range want.Loss {
+		o.SetLR(want.LR[step])
+		suffix := fmt.Sprint("/", step)
+		require.NoError(t, torch.Do(func(s *torch.Scope) {
+			got := m.Loss(goldenPixels(s, "pixels"+suffix, c), goldenTokens(s, "tokens"+suffix, c))
+			require.InEpsilon(t, loss, got.Item(), 1e-4, "step %d", step)
+			got.Backward()
+		}))
+		_, err := optim.ClipGradNorm(o.Parameters(), 1)
+		require.NoError(t, err)
+		require.NoError(t, o.Step())
+		o.ZeroGrad()
+		require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
+			scale := s.Alias(m.LogitScale).ClampInPlace(0, MaxLogitScale).Item()
+			require.InEpsilon(t, want.LogitScale[step], scale, 1e-4, "step %d", step)
+		}))
+	}
+	assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
+}
