@@ -41,12 +41,12 @@ func match(text string, r rune, size int) int {
 		if strings.HasPrefix(text, "'ſ") { // folds to 's
 			return len("'ſ")
 		}
-	case unicode.IsLetter(r):
-		return run(text, size, unicode.IsLetter)
-	case unicode.IsNumber(r):
+	case isLetter(r):
+		return run(text, size, isLetter)
+	case isNumber(r):
 		return size
 	}
-	return run(text, size, func(r rune) bool { return !isSpace(r) && !unicode.IsLetter(r) && !unicode.IsNumber(r) })
+	return run(text, size, func(r rune) bool { return !isSpace(r) && !isLetter(r) && !isNumber(r) })
 }
 
 // run extends a match of n bytes over the runes that belong.
@@ -59,4 +59,18 @@ func run(text string, n int, belongs func(rune) bool) int {
 		n += size
 	}
 	return n
+}
+
+func isLetter(r rune) bool {
+	if r < utf8.RuneSelf {
+		return 'a' <= r|0x20 && r|0x20 <= 'z'
+	}
+	return unicode.Is(letters, r)
+}
+
+func isNumber(r rune) bool {
+	if r < utf8.RuneSelf {
+		return '0' <= r && r <= '9'
+	}
+	return unicode.Is(numbers, r)
 }
