@@ -1,0 +1,65 @@
+# goclip: `make help` lists the targets.
+SHELL := /bin/bash
+PREFIX := third_party/libtorch
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
+
+.DEFAULT_GOAL := help
+.PHONY: help deps libtorch build demo test test-race fuzz bench lint parity data model clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+deps: ## compiler, libjpeg-turbo and Go: say what is missing; as root, install it
+	@scripts/install_libtorch.sh --deps
+
+libtorch: deps ## libtorch 2.11.0 into third_party/libtorch; a second run does nothing
+	@scripts/install_libtorch.sh --prefix $(PREFIX)
+
+build: libtorch ## bin/train and bin/infer
+	go build -o bin/ ./cmd/...
+
+demo: build ## fine-tune the shipped model on emoji and score two pictures: one or two minutes
+	scripts/demo.sh
+
+test: libtorch ## every test, and the pure Go parts under the race detector too
+	go vet ./...
+	go test -timeout 20m ./...
+	go test -race -timeout 10m $(PURE)
+
+test-race: libtorch ## every test under the race detector
+	go test -race -timeout 30m ./...
+
+fuzz: libtorch ## each fuzz target for 30 seconds
+	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	  echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 20x $$p || exit 1; done; done
+
+bench: libtorch build/venv ## speed beside Python's, alternating in one run
+	build/venv/bin/python benchmarks/op_call.py
+
+lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is one
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror csrc/*.cpp csrc/*.h clip/preprocess/*.c clip/preprocess/*.h; else echo "clang-format is not installed: C++ was not checked"; fi
+
+parity: libtorch build/venv ## make the goldens anew with the Python libraries and compare them with Go
+	build/venv/bin/python testdata/clip/make_goldens.py
+	build/venv/bin/python testdata/tokenizer/make_goldens.py
+	go test -v -run 'Parity|Goldens|ParameterCounts|HundredSteps' ./clip ./clip/tokenizer ./clip/preprocess
+
+build/venv:
+	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 open_clip_torch==3.3.0 ftfy==6.3.1 regex numpy safetensors
+	rm -rf build/venv && mv build/venv.tmp build/venv
+
+data: ## the emoji shards, from pinned packages, into build/emoji
+	scripts/make_emoji.sh
+
+model: build data ## train the shipped model anew, as its card says
+	bin/train --model emoji-64 --train-data 'build/emoji/train-{00000..00008}.tar' --val-data 'data/openmoji-eval-{00000..00001}.tar' \
+	  --batch-size 256 --epochs 24 --lr 1e-3 --warmup 100 --wd 0.2 --grad-clip-norm 1 --precision amp_bf16 --workers 2 --seed 0 \
+	  --aug-cfg 'scale=[0.6,1.0] color_jitter=[0.3,0.3,0.3,0.05] color_jitter_prob=0.6 gray_scale_prob=0.15' \
+	  --val-frequency 4 --save-frequency 0 --logs build/logs --name emoji-64
+
+clean: ## what was built; libtorch and the data stay
+	rm -rf bin logs

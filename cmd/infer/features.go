@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/torch"
+)
+
+// picture is one picture's features, or why there are none.
+type picture struct {
+	path string
+	row  []float32 // (E), L2-normalised unless raw
+	err  error
+}
+
+// eachPicture encodes the pictures that next yields, in order, in batches: goroutines decode ahead, and this one runs
+// the model. Memory holds a few batches, however many pictures there are.
+func eachPicture(m *clip.Model, paths <-chan string, batch int, raw bool, yield func(picture) error) error {
+	transform, err := m.Transform()
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	type decoded struct {
+		picture
+		pixels []float32
+	}
+	stop := make(chan struct{})
+	defer close(stop)
+	slots := make(chan chan decoded, 2*batch)
+	go func() {
+		defer close(slots)
+		busy := make(chan struct{}, runtime.GOMAXPROCS(0))
+		for path := range paths {
+			slot := make(chan decoded, 1)
+			select {
+			case slots <- slot:
+			case <-stop:
+				return
+			}
+			busy <- struct{}{}
+			go func() {
+				defer func() { <-busy }()
+				d := decoded{picture{path: path}, make([]float32, transform.Len())}
+				d.err = transform.File(d.pixels, path)
+				slot <- d
+			}()
+		}
+	}()
+	var waiting []decoded
+	pixels := make([]float32, 0, batch*transform.Len())
+	flush := func() error {
+		var rows []float32
+		if n := len(pixels) / transform.Len(); n > 0 {
+			if rows, err = encodeImages(m, pixels, n, raw); err != nil {
+				return err
+			}
+		}
+		width := m.Config.EmbedDim
+		for _, d := range waiting {
+			if d.err == nil {
+				d.row, rows = rows[:width:width], rows[width:]
+			}
+			if err := yield(d.picture); err != nil {
+				return err
+			}
+		}
+		waiting, pixels = waiting[:0], pixels[:0]
+		return nil
+	}
+	for slot := range slots {
+		d := <-slot
+		if d.err == nil {
+			pixels = append(pixels, d.pixels...)
+		}
+		d.pixels = nil
+		waiting = append(waiting, d)
+		if len(waiting) == batch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+func encodeImages(m *clip.Model, pixels []float32, n int, raw bool) (rows []float32, err error) {
+	if !raw {
+		return m.ImageFeatures(pixels, n)
+	}
+	r := m.Config.Vision.ImageSize
+	err = torch.NoGrad(func(s *torch.Scope) {
+		x := torch.FromSlice(s, pixels, n, 3, r, r).To(m.Device(), torch.Float32)
+		rows = torch.ToSlice[float32](m.EncodeImage(x).To(torch.CPU, torch.Float32))
+	})
+	return rows, err
+}
+
+// textFeatures encodes texts in batches and warns of those that are cut at the context length.
+func textFeatures(m *clip.Model, texts []string, batch int, raw bool, errs io.Writer) ([]float32, error) {
+	var rows []float32
+	for from := 0; from < len(texts); from += batch {
+		part := texts[from:min(from+batch, len(texts))]
+		var ids []int64
+		for _, text := range part {
+			row, cut := m.Tokenizer().Tokenize(text, m.ContextLength())
+			if cut {
+				fmt.Fprintf(errs, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", text, m.ContextLength())
+			}
+			ids = append(ids, row...)
+		}
+		var out []float32
+		var err error
+		if raw {
+			err = torch.NoGrad(func(s *torch.Scope) {
+				x := torch.FromSlice(s, ids, len(part), m.ContextLength()).To(m.Device(), torch.Int64)
+				out = torch.ToSlice[float32](m.EncodeText(x).To(torch.CPU, torch.Float32))
+			})
+		} else {
+			out, err = m.TextFeatures(ids, len(part))
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, out...)
+	}
+	return rows, nil
+}
+
+// readLines reads a list with an entry per line; "-" is stdin. Empty lines are left out.
+func readLines(flag, name string, in io.Reader) ([]string, error) {
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", flag, err)
+		}
+		defer f.Close()
+		in = f
+	}
+	var lines []string
+	scanner := bufio.NewScanner(in)
+	scanner.Buffer(nil, 1<<20)
+	for scanner.Scan() {
+		if line := strings.TrimSuffix(scanner.Text(), "\r"); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	if err := scanner.Err(); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", flag, name, err)
+	}
+	return lines, nil
+}
+
+// feed is a channel of the strings.
+func feed(list []string) <-chan string {
+	c := make(chan string, len(list))
+	for _, s := range list {
+		c <- s
+	}
+	close(c)
+	return c
+}

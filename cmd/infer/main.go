@@ -1,0 +1,115 @@
+// Command infer scores pictures against texts, computes features, and shows what a model is.
+//
+// Data goes to stdout, everything else to stderr. Exit status: 0 done, 1 something failed while running, 2 the command
+// line is wrong.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/models"
+	"github.com/goclip/goclip/torch"
+)
+
+type commands struct {
+	Score    scoreCmd    `cmd:"" help:"Similarity of every picture with every text."`
+	Embed    embedCmd    `cmd:"" help:"Features of pictures and texts, to .npy files."`
+	Tokenize tokenizeCmd `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
+	Inspect  inspectCmd  `cmd:"" help:"Config, parameter counts, type and checksum of a model."`
+	Models   modelsCmd   `cmd:"" help:"The built-in configs."`
+}
+
+const description = `CLIP on the command line.
+
+  infer score --image dog.png --image car.png --text "A cute dog" --text "A fast car"
+  infer embed --images photos/*.jpg --out features
+  infer inspect logs/photos/checkpoints/latest`
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// streams are where a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// errReported says that the command has told what failed and that the exit status is 1.
+var errReported = errors.New("reported")
+
+func run(args []string, in io.Reader, out, errs io.Writer) int {
+	var c commands
+	exit := -1
+	parser, err := kong.New(&c, kong.Name("infer"), kong.Description(description), kong.Writers(out, errs),
+		kong.Exit(func(code int) { exit = code }))
+	if err != nil {
+		fmt.Fprintln(errs, "infer:", err)
+		return 1
+	}
+	ctx, err := parser.Parse(args)
+	if exit >= 0 { // --help has been printed
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(errs, "infer: %v; infer --help lists commands and flags\n", err)
+		return 2
+	}
+	switch err := ctx.Run(&streams{in, out, errs}); {
+	case err == nil, errors.Is(err, syscall.EPIPE): // the reader of a pipe has seen enough
+		return 0
+	case errors.Is(err, errReported):
+		return 1
+	case errors.As(err, new(usageError)):
+		fmt.Fprintln(errs, message(err))
+		return 2
+	default:
+		fmt.Fprintln(errs, message(err))
+		return 1
+	}
+}
+
+// usageError is a fault of the command line.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+// message is an error as one line.
+func message(err error) string { return "infer: " + strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// modelFlags are the flags of every command that runs a model.
+type modelFlags struct {
+	Model      string `help:"Model directory, checkpoint file or built-in config; the default is the shipped model." default:"emoji-64"`
+	Pretrained string `help:"Weights of a built-in config: a .safetensors file, a model directory or random."`
+	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto"`
+	Precision  string `help:"fp32." default:"fp32" enum:"fp32"`
+	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
+	Seed       uint64 `help:"Of random weights."`
+	BatchSize  int    `help:"Pictures or texts of a batch." default:"32"`
+}
+
+func (f *modelFlags) open() (*clip.Model, error) {
+	if f.BatchSize < 1 {
+		return nil, usageError(fmt.Sprintf("--batch-size %d: at least 1 is wanted", f.BatchSize))
+	}
+	if f.Threads < 0 {
+		return nil, usageError(fmt.Sprintf("--threads %d is negative", f.Threads))
+	}
+	device, err := torch.ParseDevice(f.Device)
+	if err != nil {
+		return nil, fmt.Errorf("--device: %w", err)
+	}
+	torch.SetNumThreads(f.Threads)
+	if f.Model == models.Default && f.Pretrained == "" {
+		if _, err := os.Stat(f.Model); err != nil {
+			return clip.OpenFS(models.FS(), models.Default)
+		}
+	}
+	return clip.Open(f.Model, clip.OpenOptions{Pretrained: f.Pretrained, Seed: f.Seed, Device: device})
+}

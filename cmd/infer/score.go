@@ -1,0 +1,156 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"text/tabwriter"
+)
+
+type scoreCmd struct {
+	modelFlags
+	Image  []string `help:"Pictures." sep:"none" placeholder:"PATH"`
+	Text   []string `help:"Texts." sep:"none"`
+	Texts  string   `help:"File with a text per line, or - for stdin." placeholder:"FILE"`
+	Format string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
+	Paths  []string `arg:"" optional:"" help:"More pictures."`
+}
+
+// scores is the JSON that score prints.
+type scores struct {
+	Model      string       `json:"model"`
+	LogitScale float64      `json:"logit_scale"`
+	Texts      []string     `json:"texts"`
+	Images     []imageScore `json:"images"`
+}
+
+type imageScore struct {
+	Path   string    `json:"path"`
+	Cosine []float64 `json:"cosine,omitempty"`
+	Prob   []float64 `json:"prob,omitempty"` // softmax over the texts of logit_scale * cosine
+	Error  string    `json:"error,omitempty"`
+}
+
+func (c *scoreCmd) Run(io *streams) error {
+	texts, images := c.Text, append(c.Image, c.Paths...)
+	if c.Texts != "" {
+		lines, err := readLines("--texts", c.Texts, io.in)
+		if err != nil {
+			return err
+		}
+		texts = append(texts, lines...)
+	}
+	if len(images) == 0 {
+		return usageError("score: no picture: give --image PATH")
+	}
+	if len(texts) == 0 {
+		return usageError("score: no text: give --text TEXT or --texts FILE")
+	}
+	m, err := c.open()
+	if err != nil {
+		return err
+	}
+	scale, err := m.Scale()
+	if err != nil {
+		return err
+	}
+	rows, err := textFeatures(m, texts, c.BatchSize, false, io.err)
+	if err != nil {
+		return err
+	}
+	out := scores{Model: m.Name, LogitScale: scale, Texts: texts}
+	failed := false
+	err = eachPicture(m, feed(images), c.BatchSize, false, func(p picture) error {
+		s := imageScore{Path: p.path}
+		if p.err != nil {
+			failed = true
+			s.Error = p.err.Error()
+			fmt.Fprintln(io.err, message(p.err))
+		} else {
+			s.Cosine = cosines(p.row, rows)
+			s.Prob = softmax(s.Cosine, scale)
+		}
+		out.Images = append(out.Images, s)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := out.print(io.out, c.Format); err != nil {
+		return err
+	}
+	if failed {
+		return errReported
+	}
+	return nil
+}
+
+func cosines(image, texts []float32) []float64 {
+	out := make([]float64, len(texts)/len(image))
+	for i := range out {
+		for j, x := range image {
+			out[i] += float64(x) * float64(texts[i*len(image)+j])
+		}
+	}
+	return out
+}
+
+func softmax(cosine []float64, scale float64) []float64 {
+	top, sum := math.Inf(-1), 0.0
+	for _, c := range cosine {
+		top = max(top, c)
+	}
+	out := make([]float64, len(cosine))
+	for i, c := range cosine {
+		out[i] = math.Exp(scale * (c - top))
+		sum += out[i]
+	}
+	for i := range out {
+		out[i] /= sum
+	}
+	return out
+}
+
+func (s *scores) print(w io.Writer, format string) error {
+	switch format {
+	case "json":
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		return e.Encode(s)
+	case "csv":
+		t := csv.NewWriter(w)
+		_ = t.Write([]string{"path", "text", "cosine", "prob", "error"}) // Error, below, has what failed
+		for _, image := range s.Images {
+			for i := range image.Prob {
+				_ = t.Write([]string{image.Path, s.Texts[i], number(image.Cosine[i]), number(image.Prob[i]), ""})
+			}
+			if image.Error != "" {
+				_ = t.Write([]string{image.Path, "", "", "", image.Error})
+			}
+		}
+		t.Flush()
+		return t.Error()
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(t, "picture")
+	for _, text := range s.Texts {
+		fmt.Fprintf(t, "\t%s", text)
+	}
+	fmt.Fprintln(t)
+	for _, image := range s.Images {
+		fmt.Fprint(t, image.Path)
+		for _, p := range image.Prob {
+			fmt.Fprintf(t, "\t%.3f", p)
+		}
+		if image.Error != "" {
+			fmt.Fprint(t, "\tcould not be read")
+		}
+		fmt.Fprintln(t)
+	}
+	return t.Flush()
+}
+
+func number(x float64) string { return strconv.FormatFloat(x, 'g', 8, 64) }

@@ -1,0 +1,16 @@
+// Package models holds the model that goclip ships, as an embedded directory in open_clip's layout.
+package models
+
+import (
+	"embed"
+	"io/fs"
+)
+
+//go:embed emoji-64
+var files embed.FS
+
+// Default is the name of the shipped model, a directory of [FS].
+const Default = "emoji-64"
+
+// FS holds the shipped model: clip.OpenFS(models.FS(), models.Default) opens it.
+func FS() fs.FS { return files }
