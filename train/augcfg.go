@@ -2,6 +2,7 @@ package train
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -41,4 +42,20 @@ func (a *AugCfg) UnmarshalText(text []byte) error {
 		}
 	}
 	return nil
+}
+
+// MarshalText writes what UnmarshalText reads, for a checkpoint's state.
+func (a AugCfg) MarshalText() ([]byte, error) {
+	var fields []string
+	add := func(key string, value any, set bool) error {
+		text, err := json.Marshal(value)
+		if err == nil && set {
+			fields = append(fields, key+"="+string(text))
+		}
+		return err
+	}
+	err := errors.Join(add("scale", a.Scale, a.Scale != [2]float64{}), add("ratio", a.Ratio, a.Ratio != [2]float64{}),
+		add("color_jitter", a.ColorJitter, len(a.ColorJitter) > 0), add("color_jitter_prob", a.ColorJitterProb, a.ColorJitterProb != 0),
+		add("gray_scale_prob", a.GrayScaleProb, a.GrayScaleProb != 0))
+	return []byte(strings.Join(fields, " ")), err
 }

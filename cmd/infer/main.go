@@ -25,6 +25,7 @@ type commands struct {
 	Tokenize tokenizeCmd `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
 	Inspect  inspectCmd  `cmd:"" help:"Config, parameter counts, type and checksum of a model."`
 	Models   modelsCmd   `cmd:"" help:"The built-in configs."`
+	Report   reportCmd   `cmd:"" help:"A page with pictures, probabilities and the loss of a run."`
 }
 
 const description = `CLIP on the command line.

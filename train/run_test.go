@@ -1,0 +1,262 @@
+package train_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/train"
+)
+
+var colours = map[string]color.RGBA{"red": {R: 230, A: 255}, "green": {G: 200, A: 255}, "blue": {B: 230, A: 255}, "white": {255, 255, 255, 255}}
+
+// shard writes n pictures of plain colours with captions.
+func shard(t *testing.T, n int) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	add := func(name string, data []byte) {
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data)), Typeflag: tar.TypeReg}))
+		_, err := w.Write(data)
+		require.NoError(t, err)
+	}
+	names := []string{"red", "green", "blue", "white"}
+	for i := range n {
+		img := image.NewRGBA(image.Rect(0, 0, 40, 36))
+		for p := range 40 * 36 {
+			c := colours[names[i%4]]
+			c.R = uint8(max(0, int(c.R)-i-p%7))
+			img.SetRGBA(p%40, p/40, c)
+		}
+		var picture bytes.Buffer
+		require.NoError(t, png.Encode(&picture, img))
+		add(fmt.Sprintf("%03d.png", i), picture.Bytes())
+		add(fmt.Sprintf("%03d.txt", i), []byte(fmt.Sprintf("a %s square number %d", names[i%4], i)))
+	}
+	require.NoError(t, w.Close())
+	path := filepath.Join(t.TempDir(), "data.tar")
+	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o644))
+	return path
+}
+
+// tinyModel writes a small random model with the whole vocabulary and patch dropout.
+func tinyModel(t *testing.T) string {
+	t.Helper()
+	c, err := clip.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":2,"width":64,"head_width":32,"patch_size":8,"patch_dropout":0.25},
+		"text_cfg":{"context_length":16,"vocab_size":49408,"width":32,"heads":2,"layers":2}}`))
+	require.NoError(t, err)
+	m, err := clip.New(c, 1)
+	require.NoError(t, err)
+	dir := filepath.Join(t.TempDir(), "tiny")
+	require.NoError(t, m.Save(dir, torch.Float32))
+	return dir
+}
+
+func options(t *testing.T, model, data string) train.Options {
+	return train.Options{TrainData: data, ValData: data, DatasetType: "auto", CSVSeparator: `\t`, CSVImgKey: "filepath", CSVCaptionKey: "title",
+		Model: model, BatchSize: 8, Epochs: 3, LR: 1e-3, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6, WD: 0.2, Warmup: 2, LRScheduler: "cosine",
+		GradClipNorm: 1, Precision: "fp32", PatchDropout: -1, Workers: 2, Device: "cpu", AugCfg: jitter(t), SaveFrequency: 0, ValFrequency: 1, LogEvery: 1,
+		Logs: t.TempDir(), Name: "run"}
+}
+
+func jitter(t *testing.T) (a train.AugCfg) {
+	t.Helper()
+	require.NoError(t, a.UnmarshalText([]byte("scale=(0.5,1.0) color_jitter=[0.4,0.4,0.4,0.1] color_jitter_prob=0.8 gray_scale_prob=0.2")))
+	return a
+}
+
+func losses(t *testing.T, dir string) (out []float64) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "metrics.jsonl"))
+	require.NoError(t, err)
+	for i, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+		var s train.Step
+		require.NoError(t, json.Unmarshal([]byte(line), &s))
+		require.Equal(t, i+1, s.Step)
+		out = append(out, s.Loss)
+	}
+	return out
+}
+
+// TestResumeIsExact interrupts a run in the middle of an epoch, twice, and finds the losses of one that never stopped,
+// bit for bit, with another number of workers.
+func TestResumeIsExact(t *testing.T) {
+	model, data := tinyModel(t), shard(t, 44) // 5 batches an epoch
+	whole := options(t, model, data)
+	sum, err := train.Run(context.Background(), whole, train.Reporter{})
+	require.NoError(t, err)
+	assert.Equal(t, 15, sum.Steps)
+	want := losses(t, sum.Dir)
+	require.Len(t, want, 15)
+	assert.Less(t, want[14], want[0], "it learns")
+
+	before := torch.LiveTensors()
+	parts := options(t, model, data)
+	for i, stop := range []int{3, 9, 0} {
+		ctx, cancel := context.WithCancel(context.Background())
+		_, err := train.Run(ctx, parts, train.Reporter{Step: func(s train.Step, total int) {
+			if s.Step == stop {
+				cancel()
+			}
+		}})
+		cancel()
+		if stop > 0 {
+			require.ErrorIs(t, err, train.ErrInterrupted)
+		} else {
+			require.NoError(t, err)
+		}
+		parts.Resume, parts.Workers = "latest", 3-i
+	}
+	assert.Equal(t, want, losses(t, filepath.Join(parts.Logs, "run")))
+	assert.LessOrEqual(t, torch.LiveTensors()-before, int64(1000), "models wait for the collector, steps leave nothing")
+
+	for _, file := range []string{"params.txt", "out.log", "results.jsonl", "loss.png", "checkpoints/latest/open_clip_model.safetensors"} {
+		info, err := os.Stat(filepath.Join(parts.Logs, "run", file))
+		require.NoError(t, err)
+		assert.Positive(t, info.Size(), file)
+	}
+	m, err := clip.Open(filepath.Join(parts.Logs, "run/checkpoints/latest"), clip.OpenOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, 0.25, m.Config.Vision.PatchDropout)
+
+	parts.LR = 2e-3
+	_, err = train.Run(context.Background(), parts, train.Reporter{})
+	assert.ErrorContains(t, err, "the run was started with --lr 0.001, not 0.002")
+	parts.Resume = ""
+	_, err = train.Run(context.Background(), parts, train.Reporter{})
+	assert.ErrorContains(t, err, "holds a run already; give --resume latest")
+}
+
+// TestFullDisk makes the checkpoint too large for the limit on files: the former one stays, and nothing half-written.
+func TestFullDisk(t *testing.T) {
+	o := options(t, tinyModel(t), shard(t, 20))
+	o.Epochs, o.Warmup = 1, 1
+	_, err := train.Run(context.Background(), o, train.Reporter{})
+	require.NoError(t, err)
+	checkpoints := filepath.Join(o.Logs, "run", "checkpoints")
+	was, err := os.ReadFile(filepath.Join(checkpoints, "latest", clip.WeightsFile))
+	require.NoError(t, err)
+
+	again := o
+	again.Name = "other"
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 1 << 20, Max: limit.Max}))
+	_, err = train.Run(context.Background(), again, train.Reporter{})
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+	require.ErrorContains(t, err, "the disk is full")
+	left, err := os.ReadDir(filepath.Join(o.Logs, "other", "checkpoints"))
+	require.NoError(t, err)
+	assert.Empty(t, left)
+	is, err := os.ReadFile(filepath.Join(checkpoints, "latest", clip.WeightsFile))
+	require.NoError(t, err)
+	assert.Equal(t, was, is)
+}
+
+func TestRefusals(t *testing.T) {
+	model, data := tinyModel(t), shard(t, 20)
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		return path
+	}
+	whole, err := os.ReadFile(data)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		want string
+		set  func(o *train.Options)
+	}{
+		{"--train-data is missing", func(o *train.Options) { o.TrainData = "" }},
+		{"--batch-size 1: the loss compares", func(o *train.Options) { o.BatchSize = 1 }},
+		{"20 samples make no batch of 64", func(o *train.Options) { o.BatchSize = 64 }},
+		{"--warmup 99 is not shorter than the run of 6 steps", func(o *train.Options) { o.Warmup = 99 }},
+		{`--lr-scheduler "linear" is none of`, func(o *train.Options) { o.LRScheduler = "linear" }},
+		{`--precision "fp8" is none of`, func(o *train.Options) { o.Precision = "fp8" }},
+		{"no such file", func(o *train.Options) { o.TrainData = filepath.Join(dir, "none.tar") }},
+		{"is neither a model directory nor a built-in config", func(o *train.Options) { o.Model = "ViT-Q" }},
+		{"is damaged: 010.png ends too early", func(o *train.Options) { o.TrainData = write("cut.tar", string(whole[:len(whole)/2])) }},
+		{`it has no column "title", only ["filepath" "caption"]; --csv-caption-key names another`, func(o *train.Options) { o.TrainData = write("a.tsv", "filepath\tcaption\na.png\tx\n") }},
+		{"it has a header and no rows", func(o *train.Options) { o.TrainData = write("b.tsv", "filepath\ttitle\n") }},
+		{"more than 10 samples cannot be read", func(o *train.Options) {
+			o.TrainData = write("c.tsv", "filepath\ttitle\n"+strings.Repeat("gone.png\tx\n", 1)+strings.Join(manyLines(40), ""))
+		}},
+		{"holds no checkpoint", func(o *train.Options) { o.Resume = "latest" }},
+		{"the extension", func(o *train.Options) { o.TrainData = write("data.zip", "") }},
+	} {
+		o := options(t, model, data)
+		c.set(&o)
+		_, err := train.Run(context.Background(), o, train.Reporter{})
+		require.ErrorContains(t, err, c.want)
+		assert.NoDirExists(t, filepath.Join(o.Logs, "run", "checkpoints", "latest"))
+	}
+}
+
+func manyLines(n int) (lines []string) {
+	for i := range n {
+		lines = append(lines, fmt.Sprintf("gone%d.png\tx\n", i))
+	}
+	return lines
+}
+
+// TestBadPictureAmongGood trains on and tells of it.
+func TestBadPictureAmongGood(t *testing.T) {
+	dir := t.TempDir()
+	text := "filepath\ttitle\nbroken.png\tbroken\n"
+	for i := range 16 {
+		img := image.NewRGBA(image.Rect(0, 0, 8, 8))
+		img.SetRGBA(i%8, i/8, color.RGBA{R: 255, A: 255})
+		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%d.png", i)))
+		require.NoError(t, err)
+		require.NoError(t, png.Encode(f, img))
+		require.NoError(t, f.Close())
+		text += fmt.Sprintf("%d.png\tnumber %d\n", i, i)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "broken.png"), []byte("\x89PNG\r\n\x1a\n"), 0o644))
+	path := filepath.Join(dir, "data.tsv")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	o := options(t, tinyModel(t), path)
+	sum, err := train.Run(context.Background(), o, train.Reporter{})
+	require.NoError(t, err)
+	require.Len(t, sum.Bad, 1)
+	assert.Contains(t, sum.Bad[0].Key, "broken.png")
+}
+
+func TestSchedules(t *testing.T) { // values of open_clip_train/scheduler.py, base 1e-3, warm-up 10, 100 steps
+	cosine, err := train.NewSchedule("cosine", 1e-3, 10, 100)
+	require.NoError(t, err)
+	for step, want := range map[int]float64{0: 1e-4, 9: 1e-3, 10: 1e-3, 55: 5e-4, 99: 3.0458649045213493e-07} {
+		assert.InDelta(t, want, cosine(step), 1e-12, step)
+	}
+	constant, err := train.NewSchedule("const", 1e-3, 10, 100)
+	require.NoError(t, err)
+	assert.Equal(t, 1e-3, constant(99))
+	assert.InDelta(t, 5e-4, constant(4), 1e-12)
+}
+
+func TestRetrieval(t *testing.T) {
+	// Picture 0 is nearest to text 1, pictures 1 and 2 to their own; the texts' cosines with picture 0 are 0.6, 0.8, 0.
+	images := []float32{1, 0, 0, 0, 1, 0, 0, 0, 1}
+	texts := []float32{0.6, 0, 0.8, 0.8, 0.6, 0, 0, 0, 1}
+	m := train.Retrieval(images, texts, 3, 3)
+	assert.InDelta(t, 2.0/3, m["image_to_text_R@1"], 1e-9)
+	assert.Equal(t, 1.0, m["image_to_text_R@5"])
+	assert.InDelta(t, 4.0/3, m["image_to_text_mean_rank"], 1e-9)
+	assert.Equal(t, 1.0, m["image_to_text_median_rank"])
+	assert.InDelta(t, 1.0/3, m["text_to_image_R@1"], 1e-9)
+}
