@@ -36,7 +36,6 @@ func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
 	length := int(end.Max().Item()) + 1
 	x := tokens.Narrow(1, 0, length).Embedding(t.TokenEmbedding.Weight)
 	x = x.Add(x.Borrow(t.PositionalEmbedding).Narrow(0, 0, length)) // (B, length, W)
-	x = t.Transformer.Forward(x)
-	x = x.Index(torch.ArangeLike(tokens, tokens.Size(0)), end) // (B, W)
+	x = t.Transformer.Pooled(x, end)                                // (B, W)
 	return t.LnFinal.Forward(x).MatMul(t.Projection)
 }

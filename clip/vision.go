@@ -44,8 +44,8 @@ func (v *Vision) Forward(pixels *torch.Tensor) *torch.Tensor {
 	if v.training && v.dropout > 0 {
 		x = v.dropPatches(x)
 	}
-	x = v.Transformer.Forward(v.LnPre.Forward(x))
-	return v.LnPost.Forward(x.Select(1, 0)).MatMul(v.Proj)
+	x = v.Transformer.Pooled(v.LnPre.Forward(x), nil) // (B, W), the class token
+	return v.LnPost.Forward(x).MatMul(v.Proj)
 }
 
 // dropPatches keeps the class token and a random subset of each picture's patches (open_clip transformer.py

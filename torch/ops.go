@@ -54,6 +54,7 @@ var (
 	opMeanDim     = NewOp("aten::mean.dim")
 	opMax         = NewOp("aten::max")
 	opEq          = NewOp("aten::eq.Tensor")
+	opLe          = NewOp("aten::le.Tensor")
 	opIsFinite    = NewOp("aten::isfinite")
 	opAll         = NewOp("aten::all")
 	opNorm        = NewOp("aten::linalg_vector_norm")
@@ -95,6 +96,7 @@ func (t *Tensor) LogSigmoid() *Tensor          { return opLogSigmoid.Call(t) }
 func (t *Tensor) Relu() *Tensor                { return opRelu.Call(t) }
 func (t *Tensor) ClampMin(min float64) *Tensor { return opClampMin.Call(t, min) }
 func (t *Tensor) Eq(u *Tensor) *Tensor         { return opEq.Call(t, u) }
+func (t *Tensor) Le(u *Tensor) *Tensor         { return opLe.Call(t, u) }
 func (t *Tensor) IsFinite() *Tensor            { return opIsFinite.Call(t) }
 func (t *Tensor) Softmax(dim int) *Tensor      { return opSoftmax.Call(t, dim) }
 func (t *Tensor) LogSoftmax(dim int) *Tensor   { return opLogSoftmax.Call(t, dim) }
@@ -129,6 +131,13 @@ func (t *Tensor) Embedding(weight *Tensor) *Tensor { return opEmbedding.Call(wei
 // ScaledDotProductAttention is softmax(q k^T / sqrt(d)) v over (B, heads, T, d). With causal, position i sees j <= i.
 func ScaledDotProductAttention(q, k, v *Tensor, causal bool) *Tensor {
 	return opSDPA.Call(q, k, v, nil, 0.0, causal)
+}
+
+// MaskedAttention is [ScaledDotProductAttention] with mask, which broadcasts to (B, heads, T, T): bool, true where a
+// query sees a key, or numbers that are added to the products. nil masks nothing. dropout is the share of the attention
+// weights that becomes 0.
+func MaskedAttention(q, k, v, mask *Tensor, dropout float64) *Tensor {
+	return opSDPA.Call(q, k, v, mask, dropout, false)
 }
 
 // CrossEntropy is the mean over rows of -log softmax(t)[i, target[i]]: (N, C), (N) int64 -> ().

@@ -1,0 +1,65 @@
+package clip
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/torch"
+)
+
+// TestPooled holds the last block at one position against the whole block: values, and gradients of the input and of
+// every parameter.
+func TestPooled(t *testing.T) {
+	m := goldenModel(t, goldenConfig(t, "tiny"))
+	for name, c := range map[string]struct {
+		transformer *Transformer
+		at          []int64
+	}{
+		"class token": {m.Visual.Transformer, nil},
+		"end token":   {m.Text.Transformer, []int64{4, 0, 6, 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const b, n = 4, 7
+			w := c.transformer.Blocks[0].Ln1.Weight.Size(0)
+			data := make([]float32, b*n*w)
+			for i, u := range uniform(name, len(data)) {
+				data[i] = float32(u)
+			}
+			forward := func(pooled bool) (values []float32, grads [][]float32) {
+				require.NoError(t, torch.Do(func(s *torch.Scope) {
+					x := torch.FromSlice(s, data, b, n, w).SetRequiresGrad(true)
+					at := torch.Zeros(s, torch.CPU, torch.Int64, b)
+					if c.at != nil {
+						at = torch.FromSlice(s, c.at, b)
+					}
+					var y *torch.Tensor
+					switch {
+					case pooled && c.at == nil:
+						y = c.transformer.Pooled(x, nil)
+					case pooled:
+						y = c.transformer.Pooled(x, at)
+					default:
+						y = c.transformer.Forward(x).Index(torch.Arange(s, torch.CPU, b), at)
+					}
+					values = torch.ToSlice[float32](y.Detach())
+					inputs := []*torch.Tensor{x}
+					for _, block := range c.transformer.Blocks {
+						inputs = append(inputs, block.Attn.InWeight, block.Attn.InBias, block.Attn.Out.Weight, block.MLP.Fc.Weight, block.Ln1.Bias, block.Ln2.Weight)
+					}
+					for _, g := range torch.Gradients(y.Pow(2).Sum(), inputs...) {
+						grads = append(grads, torch.ToSlice[float32](g))
+					}
+				}))
+				return values, grads
+			}
+			want, wantGrads := forward(false)
+			got, gotGrads := forward(true)
+			assert.LessOrEqual(t, worst(want, got, largest(want)), tolerance)
+			for i := range wantGrads {
+				assert.LessOrEqual(t, worst(wantGrads[i], gotGrads[i], largest(wantGrads[i])), tolerance, i)
+			}
+		})
+	}
+}
