@@ -35,7 +35,8 @@ fuzz: libtorch ## each fuzz target for 30 seconds
 	  echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 20x $$p || exit 1; done; done
 
 bench: libtorch build/venv ## speed beside Python's, alternating in one run
-	build/venv/bin/python benchmarks/op_call.py
+	go test -c -o build/torch.test ./torch
+	build/venv/bin/python benchmarks/op_call.py build/torch.test
 
 lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is one
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
