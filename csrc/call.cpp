@@ -1,5 +1,6 @@
 // call.cpp: the boxed call that reaches every operator of the dispatcher.
 #include <ATen/autocast_mode.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
@@ -160,6 +161,9 @@ extern "C" char *gc_call(const gc_op *op, uint32_t mode, const gc_value *args, i
       std::optional<c10::InferenceMode> inference;
       if (mode & GC_INFERENCE) inference.emplace();
       c10::AutoGradMode grad(!(mode & (GC_NO_GRAD | GC_INFERENCE)));
+      // Without gradients autograd's kernels only pass the call on. Version counters and views are below them and stay.
+      std::optional<at::AutoDispatchBelowAutograd> below;
+      if (mode & GC_NO_GRAD) below.emplace();
       std::optional<Autocast> autocast;
       if (mode & GC_AUTOCAST) autocast.emplace(mode);
       handle.callBoxed(stack);
