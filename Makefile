@@ -46,6 +46,7 @@ lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is on
 
 parity: libtorch build/venv ## make the goldens anew with the Python libraries and compare them with Go
 	build/venv/bin/python testdata/clip/make_goldens.py
+	build/venv/bin/python testdata/clip/make_zeroshot.py
 	build/venv/bin/python testdata/tokenizer/make_goldens.py
 	go test -v -run 'Parity|Goldens|ParameterCounts|HundredSteps' ./clip ./clip/tokenizer ./clip/preprocess
 

@@ -3,7 +3,7 @@
 //
 // There are two levels. Methods that take and return *torch.Tensor ([Model.EncodeImage], [Model.EncodeText],
 // [Model.Loss]) run inside torch.Do, where they panic with *torch.Error. Everything else takes Go values and returns an
-// error: [Open], [Model.Save], [Model.ImageFeatures], [Model.TextFeatures], [Model.Similarity].
+// error: [Open], [Model.Save], [Model.ImageFeatures], [Model.TextFeatures], [Model.Classifier].
 //
 // A Model's parameters belong to the garbage collector. Features may be computed from several goroutines at once as
 // long as no one trains or frees the model; each call runs libtorch on the calling thread, so keep a server's model

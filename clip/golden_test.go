@@ -137,3 +137,11 @@ func (g goldens) floats(name string) (out []float32) {
 	require.NoError(g.t, torch.NoGrad(func(s *torch.Scope) { out = torch.ToSlice[float32](e.Tensor(s)) }))
 	return out
 }
+
+func (g goldens) ints(name string) (out []int64) {
+	g.t.Helper()
+	e, ok := g.f.Entry(name)
+	require.True(g.t, ok, name)
+	require.NoError(g.t, torch.NoGrad(func(s *torch.Scope) { out = torch.ToSlice[int64](e.Tensor(s)) }))
+	return out
+}
