@@ -18,19 +18,21 @@ type Options struct {
 	Seed      uint64
 	Shuffle   bool // a new permutation each epoch
 	DropLast  bool // leave out the last batch when it is short
+	SkipBad   bool // leave out an unreadable sample instead of taking the next one in its place
 	Pixels    int  // floats of a picture, 3*R*R
 	Transform func(dst []float32, img *preprocess.Image, rng *rand.Rand) error
-	Tokenize  func(text string) []int64
-	CacheSize int64 // bytes of decoded pictures to keep for later epochs
+	Tokenize  func(text string) []int64 // nil where captions are not wanted
+	CacheSize int64                     // bytes of decoded pictures to keep for later epochs
 }
 
-// Batch is BatchSize samples, the last of an epoch perhaps fewer.
+// Batch is BatchSize samples, the last of an epoch perhaps fewer, and with Options.SkipBad any of them, down to none.
 type Batch struct {
-	Index  int // in the epoch
-	N      int
-	Pixels []float32 // (N, 3, R, R)
-	Tokens []int64   // (N, L)
-	Wait   time.Duration
+	Index   int // in the epoch
+	N       int
+	Samples []int     // (N), places in the Dataset
+	Pixels  []float32 // (N, 3, R, R)
+	Tokens  []int64   // (N, L)
+	Wait    time.Duration
 }
 
 // Bad is a sample that could not be read.
@@ -39,7 +41,8 @@ type Bad struct {
 	Err error
 }
 
-// Loader makes batches of a Dataset. An unreadable sample is replaced by the one after it and listed in Bad.
+// Loader makes batches of a Dataset. An unreadable sample is replaced by the one after it, or left out, and listed in
+// Bad.
 type Loader struct {
 	set     Dataset
 	o       Options
@@ -150,40 +153,53 @@ func (l *Loader) Epoch(ctx context.Context, epoch, from int) iter.Seq2[*Batch, e
 // fill makes the b-th batch of an epoch.
 func (l *Loader) fill(ctx context.Context, batch *Batch, order []int, epoch, b int) error {
 	first := b * l.o.BatchSize
-	batch.Index, batch.N = b, min(l.o.BatchSize, len(order)-first)
-	if cap(batch.Pixels) < batch.N*l.o.Pixels {
-		batch.Pixels = make([]float32, batch.N*l.o.Pixels)
+	last := min(first+l.o.BatchSize, len(order))
+	if size := (last - first) * l.o.Pixels; cap(batch.Pixels) < size {
+		batch.Pixels = make([]float32, size)
 	}
-	batch.Pixels, batch.Tokens = batch.Pixels[:batch.N*l.o.Pixels], batch.Tokens[:0]
-	for i := range batch.N {
+	batch.Index, batch.N, batch.Samples, batch.Tokens = b, 0, batch.Samples[:0], batch.Tokens[:0]
+	batch.Pixels = batch.Pixels[:(last-first)*l.o.Pixels]
+	for place := first; place < last; place++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		rng := rand.New(rand.NewPCG(l.o.Seed, uint64(epoch)<<32|uint64(first+i)))
-		caption, err := l.one(batch.Pixels[i*l.o.Pixels:(i+1)*l.o.Pixels], order, first+i, rng)
+		rng := rand.New(rand.NewPCG(l.o.Seed, uint64(epoch)<<32|uint64(place)))
+		sample, err := l.one(batch.Pixels[batch.N*l.o.Pixels:(batch.N+1)*l.o.Pixels], order, place, rng)
 		if err != nil {
 			return err
 		}
-		batch.Tokens = append(batch.Tokens, l.o.Tokenize(caption)...)
+		if sample < 0 {
+			continue
+		}
+		batch.N++
+		batch.Samples = append(batch.Samples, sample)
+		if l.o.Tokenize != nil {
+			batch.Tokens = append(batch.Tokens, l.o.Tokenize(l.set.Caption(sample))...)
+		}
 	}
+	batch.Pixels = batch.Pixels[:batch.N*l.o.Pixels]
 	return nil
 }
 
-// one makes the sample at a place of the order, or the next readable one after it.
-func (l *Loader) one(dst []float32, order []int, place int, rng *rand.Rand) (string, error) {
+// one makes the sample at a place of the order, or the next readable one after it, and returns which it was; -1 is one
+// that was left out.
+func (l *Loader) one(dst []float32, order []int, place int, rng *rand.Rand) (int, error) {
 	for try := range len(order) {
 		i := order[(place+try)%len(order)]
 		img, err := l.decoded(i)
 		if err == nil {
 			if err = l.o.Transform(dst, img, rng); err == nil {
-				return l.set.Caption(i), nil
+				return i, nil
 			}
 		}
 		if err := l.note(l.set.Key(i), err); err != nil {
-			return "", err
+			return -1, err
+		}
+		if l.o.SkipBad {
+			return -1, nil
 		}
 	}
-	return "", fmt.Errorf("data: none of the %d samples can be read", len(order))
+	return -1, fmt.Errorf("data: none of the %d samples can be read", len(order))
 }
 
 // note lists a bad sample, and gives up when there are too many.
