@@ -3,14 +3,45 @@ package train
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
 )
 
-// evaluate computes open_clip's validation metrics on --val-data and writes a line of results.jsonl. clip_val_loss is
-// the mean of the batches' losses, so it depends on --batch-size.
+// evaluate computes what is due where the run stands, between two epochs, and writes a line of results.jsonl: zero-shot
+// classification also before the first step. Where the line is there already, as in a resumed run, it does nothing.
 func (r *run) evaluate(ctx context.Context) error {
+	if r.state.Batch != 0 || r.records.evaluated == r.state.Step {
+		return nil
+	}
+	metrics := map[string]float64{}
+	if r.zeroshot != nil && r.due(r.o.ZeroshotFrequency) {
+		if err := r.classify(ctx, metrics); err != nil {
+			return err
+		}
+	}
+	if r.val != nil && r.state.Step > 0 && r.due(r.o.ValFrequency) {
+		if err := r.retrieve(ctx, metrics); err != nil {
+			return err
+		}
+	}
+	if len(metrics) == 0 {
+		return nil
+	}
+	metrics["epoch"], metrics["step"] = float64(r.state.Epoch), float64(r.state.Step)
+	r.metrics = metrics
+	return r.records.result(metrics)
+}
+
+// due tells whether what happens every so many epochs, and at the end, happens now.
+func (r *run) due(every int) bool {
+	return every > 0 && (r.state.Epoch%every == 0 || r.state.Step >= r.total)
+}
+
+// retrieve adds open_clip's validation metrics on --val-data to metrics. clip_val_loss is the mean of the batches'
+// losses, so it depends on --batch-size.
+func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 	var images, texts []float32
 	total, n := 0.0, 0
 	for b, err := range r.val.Epoch(ctx, 0, 0) {
@@ -35,12 +66,11 @@ func (r *run) evaluate(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return r.interrupted()
 	}
-	r.metrics = Retrieval(images, texts, n, r.model.Config.EmbedDim)
-	r.metrics["clip_val_loss"] = total / float64(n)
-	r.metrics["num_samples"] = float64(n)
-	r.metrics["epoch"], r.metrics["step"] = float64(r.state.Epoch), float64(r.state.Step)
+	maps.Copy(metrics, Retrieval(images, texts, n, r.model.Config.EmbedDim))
+	metrics["clip_val_loss"] = total / float64(n)
+	metrics["num_samples"] = float64(n)
 	r.logf("evaluation on %d pairs: text to image R@1 %.3f R@5 %.3f R@10 %.3f, image to text R@1 %.3f R@5 %.3f, loss %.4f", n,
-		r.metrics["text_to_image_R@1"], r.metrics["text_to_image_R@5"], r.metrics["text_to_image_R@10"],
-		r.metrics["image_to_text_R@1"], r.metrics["image_to_text_R@5"], r.metrics["clip_val_loss"])
-	return r.records.result(r.metrics)
+		metrics["text_to_image_R@1"], metrics["text_to_image_R@5"], metrics["text_to_image_R@10"],
+		metrics["image_to_text_R@1"], metrics["image_to_text_R@5"], metrics["clip_val_loss"])
+	return nil
 }

@@ -17,6 +17,10 @@ type Options struct {
 	CSVCaptionKey string `name:"csv-caption-key" default:"title" help:"CSV column of captions."`
 	CSVSeparator  string `name:"csv-separator" default:"\\t" help:"CSV separator."`
 
+	ImageNetVal       string `name:"imagenet-val" help:"Labelled pictures to evaluate zero-shot classification on: a directory with a folder for each class. ImageNet's folders (n01440764) take ImageNet's names; any other name, with spaces for underscores, is the class's."`
+	ZeroshotFrequency int    `name:"zeroshot-frequency" default:"2" help:"Epochs between zero-shot evaluations, besides those before the first step and at the end; 0 evaluates never."`
+	ZeroshotTemplates string `name:"zeroshot-templates" default:"openai_imagenet_80" help:"Prompts: openai_imagenet_80, openai_imagenet_7, a file with a template per line, or one template such as 'a photo of a {}.'."`
+
 	Model      string `name:"model" required:"" help:"Built-in config (ViT-B-32, emoji-64) or model directory."`
 	Pretrained string `name:"pretrained" help:"Weights to start from: a .safetensors file or model directory; random (the default for a config) draws them from --seed."`
 
@@ -66,6 +70,7 @@ func (o *Options) check() error {
 	refuse(o.Workers < 1, "--workers %d: at least 1 is wanted", o.Workers)
 	refuse(o.Threads < 0, "--threads %d is negative", o.Threads)
 	refuse(o.PatchDropout >= 1, "--force-patch-dropout %g is outside [0, 1)", o.PatchDropout)
+	refuse(o.ZeroshotFrequency < 0, "--zeroshot-frequency %d is negative", o.ZeroshotFrequency)
 	refuse(o.Precision != "fp32" && o.Precision != "amp_bf16", "--precision %q is none of fp32, amp_bf16", o.Precision)
 	refuse(o.Name != filepath.Base(filepath.Clean("/"+o.Name)) && o.Name != "", "--name %q is not the name of a directory", o.Name)
 	if len(errs) > 0 {

@@ -21,11 +21,14 @@ type records struct {
 	steps   []int
 	losses  []float64
 	last    Step
+
+	before    map[string]float64 // the evaluation before the first step
+	evaluated int                // the step of the last evaluation; -1 before there is one
 }
 
 // openRecords opens LOGS/NAME's files and, in a resumed run, drops what they say about steps after the checkpoint.
 func openRecords(dir string, o Options, step int) (r *records, err error) {
-	r = &records{dir: dir}
+	r = &records{dir: dir, evaluated: -1}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("train: %w", err), r.close())
@@ -44,7 +47,13 @@ func openRecords(dir string, o Options, step int) (r *records, err error) {
 	if r.results, err = os.OpenFile(filepath.Join(dir, "results.jsonl"), flags, 0o644); err != nil {
 		return r, err
 	}
-	if err := truncateAfter(r.results, step, func([]byte) {}); err != nil {
+	err = truncateAfter(r.results, step, func(line []byte) {
+		var metrics map[string]float64
+		if json.Unmarshal(line, &metrics) == nil {
+			r.noteResult(metrics)
+		}
+	})
+	if err != nil {
 		return r, err
 	}
 	return r, truncateAfter(r.metrics, step, func(line []byte) {
@@ -92,7 +101,17 @@ func (r *records) step(s Step) error {
 	return line(r.metrics, s)
 }
 
-func (r *records) result(metrics map[string]float64) error { return line(r.results, metrics) }
+func (r *records) noteResult(metrics map[string]float64) {
+	r.evaluated = int(metrics["step"])
+	if r.evaluated == 0 {
+		r.before = metrics
+	}
+}
+
+func (r *records) result(metrics map[string]float64) error {
+	r.noteResult(metrics)
+	return line(r.results, metrics)
+}
 
 func line(f *os.File, v any) error {
 	text, err := json.Marshal(v)

@@ -51,6 +51,7 @@ type run struct {
 	schedule  Schedule
 	loader    *data.Loader
 	val       *data.Loader
+	zeroshot  *zeroshot
 	total     int // optimiser steps of the run
 	state     state
 	records   *records
@@ -78,6 +79,9 @@ func Run(ctx context.Context, o Options, report Reporter) (sum Summary, err erro
 	}()
 	err = r.loop(ctx)
 	sum = Summary{Dir: r.dir, Steps: r.state.Step, Total: r.total, Loss: r.records.last.Loss, Metrics: r.metrics, Bad: r.loader.Bad(), Duration: time.Since(began)}
+	if r.zeroshot != nil {
+		sum.Bad = append(sum.Bad, r.zeroshot.loader.Bad()...)
+	}
 	for _, b := range sum.Bad {
 		r.logf("could not be read: %s: %v", b.Key, b.Err)
 	}
@@ -168,22 +172,24 @@ func (r *run) openData() error {
 	if r.loader, err = data.NewLoader(set, o); err != nil {
 		return fmt.Errorf("--train-data: %w", err)
 	}
-	if r.o.ValData == "" {
-		return nil
-	}
-	if set, err = data.Open(r.o.ValData, r.o.DatasetType, columns); err != nil {
-		return fmt.Errorf("--val-data: %w", err)
-	}
 	plain, err := r.model.Transform()
 	if err != nil {
 		return err
 	}
 	o.Shuffle, o.DropLast = false, false
 	o.Transform = func(dst []float32, img *preprocess.Image, _ *rand.Rand) error { return plain.Apply(dst, img) }
-	if r.val, err = data.NewLoader(set, o); err != nil {
-		return fmt.Errorf("--val-data: %w", err)
+	if r.o.ValData != "" {
+		if set, err = data.Open(r.o.ValData, r.o.DatasetType, columns); err != nil {
+			return fmt.Errorf("--val-data: %w", err)
+		}
+		if r.val, err = data.NewLoader(set, o); err != nil {
+			return fmt.Errorf("--val-data: %w", err)
+		}
 	}
-	return nil
+	if r.o.ImageNetVal != "" {
+		r.zeroshot, err = openZeroshot(r.o, o)
+	}
+	return err
 }
 
 func (r *run) loop(ctx context.Context) error {
@@ -193,20 +199,20 @@ func (r *run) loop(ctx context.Context) error {
 	} else {
 		r.logf("continuing after step %d of %d", r.state.Step, r.total)
 	}
+	if err := r.evaluate(ctx); err != nil { // before the first step, or where an evaluation was interrupted
+		return err
+	}
 	for r.state.Step < r.total {
 		if err := r.epoch(ctx); err != nil {
 			return err
 		}
-		last := r.state.Step >= r.total
-		if r.val != nil && r.o.ValFrequency > 0 && (last || r.state.Epoch%r.o.ValFrequency == 0) {
-			if err := r.evaluate(ctx); err != nil {
-				return err
-			}
+		if err := r.evaluate(ctx); err != nil {
+			return err
 		}
 		if err := r.save(latest); err != nil {
 			return err
 		}
-		if r.o.SaveFrequency > 0 && (last || r.state.Epoch%r.o.SaveFrequency == 0) {
+		if r.due(r.o.SaveFrequency) {
 			if err := r.saveEpoch(); err != nil {
 				return err
 			}

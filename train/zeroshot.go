@@ -1,0 +1,169 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/train/data"
+)
+
+// zeroshot is what --imagenet-val evaluates: labelled pictures, and the classes' names in prompts.
+type zeroshot struct {
+	set       *data.Folders
+	loader    *data.Loader
+	names     []string // of set.Classes()
+	templates []string
+}
+
+func openZeroshot(o Options, loading data.Options) (*zeroshot, error) {
+	z := &zeroshot{}
+	var err error
+	if z.templates, err = clip.Templates(o.ZeroshotTemplates); err != nil {
+		return nil, fmt.Errorf("--zeroshot-templates: %w", err)
+	}
+	if z.set, err = data.OpenFolders(o.ImageNetVal); err != nil {
+		return nil, fmt.Errorf("--imagenet-val: %w", err)
+	}
+	if z.names, err = classNames(z.set.Classes()); err != nil {
+		return nil, fmt.Errorf("--imagenet-val: %s: %w", o.ImageNetVal, err)
+	}
+	// A picture in another's place would be counted under that one's class, and pictures are seen too seldom to keep.
+	loading.SkipBad, loading.Tokenize, loading.CacheSize = true, nil, 0
+	if z.loader, err = data.NewLoader(z.set, loading); err != nil {
+		return nil, fmt.Errorf("--imagenet-val: %w", err)
+	}
+	return z, nil
+}
+
+var wordNetID = regexp.MustCompile(`^n\d{8}$`)
+
+// classNames are the names that folders stand for: n01440764 is ImageNet's tench, whichever of ImageNet's folders there
+// are; 0 to 999, when those are the folders, are ImageNet's indices, as in ImageNetV2; grey_wolf is a grey wolf.
+func classNames(folders []string) ([]string, error) {
+	imagenet := clip.ImageNetClasses()
+	byID := map[string]string{}
+	for _, c := range imagenet {
+		byID[c.WordNetID] = c.Name
+	}
+	indices := len(folders) == len(imagenet) && !slices.ContainsFunc(folders, func(folder string) bool {
+		i, err := strconv.Atoi(folder)
+		return err != nil || i < 0 || i >= len(imagenet)
+	})
+	names := make([]string, len(folders))
+	for i, folder := range folders {
+		switch {
+		case indices:
+			index, _ := strconv.Atoi(folder)
+			names[i] = imagenet[index].Name
+		case wordNetID.MatchString(folder):
+			if names[i] = byID[folder]; names[i] == "" {
+				return nil, fmt.Errorf("the folder %s is named like a class of ImageNet and is none of its 1,000: name it by what its pictures show", folder)
+			}
+		default:
+			if names[i] = strings.TrimSpace(strings.ReplaceAll(folder, "_", " ")); names[i] == "" {
+				return nil, fmt.Errorf("the folder %q gives its class no name", folder)
+			}
+		}
+	}
+	return names, nil
+}
+
+// Metrics of zero-shot classification. open_clip calls the first two imagenet-zeroshot-val-top1 and -top5, whatever
+// --imagenet-val holds (open_clip_train/zero_shot.py); they stand under those names too.
+const (
+	zeroshotTop1   = "zeroshot-val-top1"
+	zeroshotTop5   = "zeroshot-val-top5"
+	zeroshotRecall = "zeroshot-val-mean-per-class-recall" // mean of the classes' shares of right first guesses
+	zeroshotCount  = "zeroshot-val-num-samples"           // pictures that were read
+	zeroshotBad    = "zeroshot-val-unreadable"            // pictures that were not, and do not count
+)
+
+// classify adds the zero-shot metrics on --imagenet-val to metrics. With fewer than five classes the top 5 is all of
+// them.
+func (r *run) classify(ctx context.Context, metrics map[string]float64) error {
+	z := r.zeroshot
+	r.logf("zero-shot: pictures %d, classes %d, templates %d", z.set.Len(), len(z.names), len(z.templates))
+	classifier, err := r.model.Classifier(ctx, z.names, z.templates)
+	if ctx.Err() != nil {
+		return r.interrupted()
+	}
+	if err != nil {
+		return fmt.Errorf("train: zero-shot: %w", err)
+	}
+	seen, right, inFive, n := make([]int, len(z.names)), make([]int, len(z.names)), 0, 0
+	for b, err := range z.loader.Epoch(ctx, 0, 0) {
+		if ctx.Err() != nil {
+			return r.interrupted()
+		}
+		if err != nil {
+			return err
+		}
+		if b.N == 0 {
+			continue
+		}
+		rows, err := r.model.ImageFeatures(b.Pixels, b.N)
+		if err != nil {
+			return fmt.Errorf("train: zero-shot: %w", err)
+		}
+		guesses, err := classifier.Top(rows, 5)
+		if err != nil {
+			return fmt.Errorf("train: zero-shot: %w", err)
+		}
+		for i, top := range guesses {
+			class := z.set.Class(b.Samples[i])
+			place := slices.IndexFunc(top, func(g clip.Guess) bool { return g.Class == class })
+			seen[class]++
+			if place == 0 {
+				right[class]++
+			}
+			if place >= 0 {
+				inFive++
+			}
+		}
+		n += b.N
+	}
+	if ctx.Err() != nil {
+		return r.interrupted()
+	}
+	if n == 0 {
+		return errors.New("train: --imagenet-val: none of its pictures can be read")
+	}
+	total, recall, classes := 0, 0.0, 0
+	for i, count := range seen {
+		if count > 0 {
+			total, recall, classes = total+right[i], recall+float64(right[i])/float64(count), classes+1
+		}
+	}
+	metrics[zeroshotTop1], metrics[zeroshotTop5] = float64(total)/float64(n), float64(inFive)/float64(n)
+	metrics["imagenet-"+zeroshotTop1], metrics["imagenet-"+zeroshotTop5] = metrics[zeroshotTop1], metrics[zeroshotTop5]
+	metrics[zeroshotRecall] = recall / float64(classes)
+	metrics[zeroshotCount], metrics[zeroshotBad] = float64(n), float64(z.set.Len()-n)
+	r.logZeroshot(metrics)
+	return nil
+}
+
+// logZeroshot sets the metrics beside those from before training, because fine-tuning may cost what the model knew.
+func (r *run) logZeroshot(metrics map[string]float64) {
+	say := func(m map[string]float64) string {
+		return fmt.Sprintf("top-1 %.4f, top-5 %.4f, mean per class recall %.4f", m[zeroshotTop1], m[zeroshotTop5], m[zeroshotRecall])
+	}
+	unreadable := ""
+	if bad := metrics[zeroshotBad]; bad > 0 {
+		unreadable = fmt.Sprintf("; unreadable pictures, which do not count: %.0f", bad)
+	}
+	_, known := r.records.before[zeroshotTop1]
+	switch {
+	case r.state.Step == 0:
+		r.logf("zero-shot before training: %s%s", say(metrics), unreadable)
+	case known:
+		r.logf("zero-shot after epoch %d: %s; before training: %s%s", r.state.Epoch, say(metrics), say(r.records.before), unreadable)
+	default:
+		r.logf("zero-shot after epoch %d: %s%s", r.state.Epoch, say(metrics), unreadable)
+	}
+}
