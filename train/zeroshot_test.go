@@ -57,7 +57,7 @@ func (i interrupter) Write(p []byte) (int, error) {
 func TestZeroshot(t *testing.T) {
 	model, set := tinyModel(t), squares(t, 4)
 	whole := options(t, model, shard(t, 36)) // 4 batches an epoch
-	whole.LR, whole.ValData = 3e-3, ""
+	whole.LR, whole.ValData, whole.Threads = 3e-3, "", 1
 	whole.ImageNetVal, whole.ZeroshotFrequency, whole.ZeroshotTemplates = set, 2, "a {} number 3"
 	require.NoError(t, os.WriteFile(filepath.Join(set, "red_square", "broken.png"), []byte("\x89PNG\r\n\x1a\n"), 0o644))
 	sum, err := train.Run(context.Background(), whole, train.Reporter{})

@@ -1,4 +1,5 @@
-// Package data reads pictures with captions, from CSV files and webdataset tar shards, as deterministic batches.
+// Package data reads pictures with captions, from CSV files and webdataset tar shards, and labelled ones, from a folder
+// for each class, as deterministic batches.
 //
 // A [Dataset] is an index of samples that is made up front: for a tar that is each member's offset, so that an epoch is
 // one seeded permutation of all samples (better mixed than open_clip's shard and buffer shuffles) and any batch of any
