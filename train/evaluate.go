@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 
@@ -51,6 +52,9 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 		if err != nil {
 			return err
 		}
+		if b.N == 0 {
+			continue
+		}
 		err = torch.NoGrad(func(s *torch.Scope) {
 			pixels, tokens := r.tensors(s, b)
 			i, t := r.model.EncodeImage(pixels).Normalize(1), r.model.EncodeText(tokens).Normalize(1)
@@ -65,6 +69,9 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 	}
 	if ctx.Err() != nil {
 		return r.interrupted()
+	}
+	if n == 0 {
+		return errors.New("train: --val-data: none of its pictures can be read")
 	}
 	maps.Copy(metrics, Retrieval(images, texts, n, r.model.Config.EmbedDim))
 	metrics["clip_val_loss"] = total / float64(n)

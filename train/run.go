@@ -79,6 +79,9 @@ func Run(ctx context.Context, o Options, report Reporter) (sum Summary, err erro
 	}()
 	err = r.loop(ctx)
 	sum = Summary{Dir: r.dir, Steps: r.state.Step, Total: r.total, Loss: r.records.last.Loss, Metrics: r.metrics, Bad: r.loader.Bad(), Duration: time.Since(began)}
+	if r.val != nil {
+		sum.Bad = append(sum.Bad, r.val.Bad()...)
+	}
 	if r.zeroshot != nil {
 		sum.Bad = append(sum.Bad, r.zeroshot.loader.Bad()...)
 	}
@@ -176,7 +179,7 @@ func (r *run) openData() error {
 	if err != nil {
 		return err
 	}
-	o.Shuffle, o.DropLast = false, false
+	o.Shuffle, o.DropLast, o.SkipBad = false, false, true // a picture in another's place would be judged twice
 	o.Transform = func(dst []float32, img *preprocess.Image, _ *rand.Rand) error { return plain.Apply(dst, img) }
 	if r.o.ValData != "" {
 		if set, err = data.Open(r.o.ValData, r.o.DatasetType, columns); err != nil {

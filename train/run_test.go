@@ -233,8 +233,11 @@ func TestBadPictureAmongGood(t *testing.T) {
 	o := options(t, tinyModel(t), path)
 	sum, err := train.Run(context.Background(), o, train.Reporter{})
 	require.NoError(t, err)
-	require.Len(t, sum.Bad, 1)
-	assert.Contains(t, sum.Bad[0].Key, "broken.png")
+	require.Len(t, sum.Bad, 2, "once among the training pictures, once in the evaluation")
+	for _, b := range sum.Bad {
+		assert.Contains(t, b.Key, "broken.png")
+	}
+	assert.Equal(t, 16.0, sum.Metrics["num_samples"], "no picture is judged in another's place")
 }
 
 func TestSchedules(t *testing.T) { // values of open_clip_train/scheduler.py, base 1e-3, warm-up 10, 100 steps

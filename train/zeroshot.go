@@ -33,8 +33,7 @@ func openZeroshot(o Options, loading data.Options) (*zeroshot, error) {
 	if z.names, err = classNames(z.set.Classes()); err != nil {
 		return nil, fmt.Errorf("--imagenet-val: %s: %w", o.ImageNetVal, err)
 	}
-	// A picture in another's place would be counted under that one's class, and pictures are seen too seldom to keep.
-	loading.SkipBad, loading.Tokenize, loading.CacheSize = true, nil, 0
+	loading.Tokenize, loading.CacheSize = nil, 0 // pictures are seen too seldom to keep
 	if z.loader, err = data.NewLoader(z.set, loading); err != nil {
 		return nil, fmt.Errorf("--imagenet-val: %w", err)
 	}
