@@ -262,38 +262,3 @@ func TestPointer(t *testing.T) {
 		assert.Equal(t, []float32{10, 20}, torch.ToSlice[float32](x), "memory is shared")
 	})
 }
-
-var sink *torch.Tensor
-
-// BenchmarkAdd4x4 is an addition with its free, in scopes of a hundred as a block of a model has them.
-func BenchmarkAdd4x4(b *testing.B) {
-	err := torch.NoGrad(func(s *torch.Scope) {
-		x, y := torch.Randn(s, torch.CPU, 4, 4), torch.Randn(s, torch.CPU, 4, 4)
-		b.ReportAllocs()
-		for done := 0; done < b.N; done += 100 {
-			s.NoGrad(func(s *torch.Scope) {
-				x := s.Alias(x)
-				for range 100 {
-					sink = x.Add(y)
-				}
-			})
-		}
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-}
-
-// BenchmarkAdd4x4Free frees each result by itself.
-func BenchmarkAdd4x4Free(b *testing.B) {
-	err := torch.NoGrad(func(s *torch.Scope) {
-		x, y := torch.Randn(s, torch.CPU, 4, 4), torch.Randn(s, torch.CPU, 4, 4)
-		b.ReportAllocs()
-		for b.Loop() {
-			x.Add(y).Free()
-		}
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-}
