@@ -1,0 +1,187 @@
+package pretrained
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Entry is what is published of one model and tag.
+type Entry struct {
+	Model  string `json:"model"`  // the config's name, without -quickgelu
+	Tag    string `json:"tag"`    // what it was trained on
+	Repo   string `json:"repo"`   // on the hub: ORG/NAME
+	URL    string `json:"url"`    // of the authors' own file
+	SHA256 string `json:"sha256"` // of the file at URL: all 64 digits, the first eight, or none
+
+	// QuickGELU tells which GELU the weights were trained with. They do not show it, and the wrong one costs 2.7 points
+	// of ImageNet accuracy without a word.
+	QuickGELU bool `json:"quick_gelu"`
+
+	// How a picture is prepared, in preprocess.Config's terms; its size is the model config's.
+	Mean          [3]float32 `json:"mean"`
+	Std           [3]float32 `json:"std"`
+	Interpolation string     `json:"interpolation"`
+	ResizeMode    string     `json:"resize_mode"`
+}
+
+// ModelTags is a model with its tags.
+type ModelTags struct {
+	Model string
+	Tags  []string
+}
+
+const quickGELU = "-quickgelu" // ends the name of a config that has the other GELU
+
+//go:embed table.json
+var tableJSON []byte
+
+var table = sync.OnceValue(func() []Entry {
+	var raw []json.RawMessage
+	if err := json.Unmarshal(tableJSON, &raw); err != nil {
+		panic(err) // embedded: cannot fail
+	}
+	entries := make([]Entry, len(raw))
+	for i := range raw {
+		// The defaults are open_clip's: OpenAI's pictures.
+		entries[i] = Entry{Mean: [3]float32{0.48145466, 0.4578275, 0.40821073}, Std: [3]float32{0.26862954, 0.26130258, 0.27577711},
+			Interpolation: "bicubic", ResizeMode: "shortest"}
+		if err := json.Unmarshal(raw[i], &entries[i]); err != nil {
+			panic(err)
+		}
+	}
+	return entries
+})
+
+// Tags lists every model that has published weights, with their tags, in open_clip's order. A model some of whose
+// weights need QuickGELU is listed a second time under its -quickgelu name, with those tags alone.
+func Tags() []ModelTags {
+	var plain, quick []ModelTags
+	add := func(list []ModelTags, model, tag string) []ModelTags {
+		if n := len(list); n > 0 && list[n-1].Model == model {
+			list[n-1].Tags = append(list[n-1].Tags, tag)
+			return list
+		}
+		return append(list, ModelTags{model, []string{tag}})
+	}
+	for _, e := range table() {
+		plain = add(plain, e.Model, e.Tag)
+		if e.QuickGELU {
+			quick = add(quick, e.Model+quickGELU, e.Tag)
+		}
+	}
+	return append(plain, quick...)
+}
+
+// Lookup finds the entry of a model and tag. "ViT-B/32" and "ViT-B-32", "LAION2B-s34B-b79K" and "laion2b_s34b_b79k" are
+// the same; a name that ends in -quickgelu has the tags trained that way. The error lists names that are near.
+func Lookup(model, tag string) (Entry, error) {
+	name := strings.NewReplacer("/", "-", "@", "-", "336px", "336").Replace(model)
+	models := Tags()
+	at := slices.IndexFunc(models, func(m ModelTags) bool { return m.Model == name })
+	if at < 0 {
+		var names []string
+		for _, m := range models {
+			names = append(names, m.Model)
+		}
+		return Entry{}, fmt.Errorf("pretrained: no published weights are for a model called %q; near it are %s", model, strings.Join(near(name, names), ", "))
+	}
+	clean := strings.ReplaceAll(strings.ToLower(tag), "-", "_") // open_clip's _clean_tag
+	if !slices.Contains(models[at].Tags, clean) {
+		return Entry{}, unknownTag(models, models[at], tag, clean)
+	}
+	base := strings.TrimSuffix(name, quickGELU)
+	i := slices.IndexFunc(table(), func(e Entry) bool { return e.Model == base && e.Tag == clean })
+	return table()[i], nil
+}
+
+// unknownTag names the tags that m has, and the models that have the tag.
+func unknownTag(models []ModelTags, m ModelTags, tag, clean string) error {
+	var others []string
+	for _, other := range models {
+		if slices.Contains(other.Tags, clean) {
+			others = append(others, other.Model)
+		}
+	}
+	names := near(clean, m.Tags)
+	says := strings.Join(names, ", ")
+	if rest := len(m.Tags) - len(names); rest > 0 {
+		says += fmt.Sprintf(" and %d more", rest)
+	}
+	if len(others) > 0 {
+		says += "; the tag belongs to " + strings.Join(near(m.Model, others), ", ")
+	}
+	return fmt.Errorf("pretrained: %s has no weights called %q; it has %s", m.Model, tag, says)
+}
+
+// near gives the five names that are most like name, the likest first.
+func near(name string, names []string) []string {
+	fold := strings.ToLower(name)
+	names = slices.Clone(names)
+	slices.SortStableFunc(names, func(a, b string) int {
+		return unlikeness(fold, strings.ToLower(a)) - unlikeness(fold, strings.ToLower(b))
+	})
+	return names[:min(5, len(names))]
+}
+
+// unlikeness is Levenshtein's distance, less twice what one name has in common with the start of the other: people cut
+// names short more often than they mistype them.
+func unlikeness(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	common := 0
+	for i := range len(a) {
+		if common == i && i < len(b) && a[i] == b[i] {
+			common++
+		}
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, diagonal+1, row[j]+1)
+		}
+	}
+	return row[len(b)] - 2*common
+}
+
+// The names that open_clip gives to weights on the hub (src/open_clip/constants.py); the first loads faster.
+var hubFiles = []string{"open_clip_model.safetensors", "open_clip_pytorch_model.bin"}
+
+// candidate is one file that would do.
+type candidate struct {
+	place string // its path in goclip's cache, slashed
+	file  string // its name
+	repo  string // on the hub; or
+	url   string // of the authors' own file
+	hash  string // of its SHA-256, the digits that are known beforehand
+}
+
+// candidates lists the files that hold an entry's weights, the best first: one whose whole SHA-256 is known, then the
+// hub's, then the authors' own.
+func (e Entry) candidates() []candidate {
+	var own, hub []candidate
+	dir := path.Join(e.Model, e.Tag)
+	if e.URL != "" {
+		file := path.Base(e.URL)
+		own = append(own, candidate{place: path.Join(dir, file), file: file, url: e.URL, hash: e.SHA256})
+	}
+	if e.Repo != "" {
+		for _, file := range hubFiles {
+			hub = append(hub, candidate{place: path.Join(dir, file), file: file, repo: e.Repo})
+		}
+	}
+	if len(e.SHA256) == sha256Digits {
+		return append(own, hub...)
+	}
+	return append(hub, own...)
+}

@@ -1,0 +1,143 @@
+package pretrained
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const sha256Digits = 2 * sha256.Size
+
+func isSHA256(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == sha256.Size && s == strings.ToLower(s)
+}
+
+// record says that a file was hashed. While size and time stand, its bytes are not read again: 605 MB take longer to
+// hash than to open.
+type record struct {
+	Path     string `json:"path"`
+	Size     int64  `json:"size"`
+	Modified int64  `json:"modified"` // nanoseconds since 1970
+	SHA256   string `json:"sha256"`
+}
+
+// check answers for the file at p, hashing it if no record does. A file that changed since its record was written, or
+// that has not the hash it must have, is an error that says so; fs.ErrNotExist is inside the one for no file.
+func (f *finder) check(ctx context.Context, p place) (File, error) {
+	info, err := os.Stat(p.path)
+	if err != nil {
+		return File{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return File{}, fmt.Errorf("%s is no regular file", p.path)
+	}
+	if info.Size() == 0 {
+		return File{}, fmt.Errorf("%s is empty", p.path)
+	}
+	old := readRecord(p.record)
+	file := File{Path: p.path, Size: info.Size(), Sum: old.SHA256, Origin: p.origin}
+	if old.Size == info.Size() && old.Modified == info.ModTime().UnixNano() && strings.HasPrefix(old.SHA256, p.hash) {
+		return file, nil
+	}
+	if file.Sum, err = sumFile(ctx, p.path); err != nil {
+		return File{}, err
+	}
+	if want := cmp.Or(p.hash, old.SHA256); !strings.HasPrefix(file.Sum, want) {
+		says := fmt.Sprintf("%s is damaged: its SHA-256 begins with %s and should begin with %s", p.path, file.Sum[:8], want[:8])
+		if p.hash == "" {
+			says += fmt.Sprintf(" (if you replaced it, delete %s)", p.record)
+		}
+		return File{}, errors.New(says)
+	}
+	f.remember(p, file)
+	return file, nil
+}
+
+// remember writes the record of a file that was checked. Where none can be written the file is good all the same.
+func (f *finder) remember(p place, file File) {
+	if p.record == "" {
+		return
+	}
+	info, err := os.Stat(file.Path)
+	if err == nil {
+		err = writeJSON(p.record, record{file.Path, info.Size(), info.ModTime().UnixNano(), file.Sum})
+	}
+	if err != nil {
+		f.Log(fmt.Sprintf("%s will be hashed again at the next start: %v", file.Path, err))
+	}
+}
+
+// readRecord gives the zero record where there is none that makes sense: the file is then hashed.
+func readRecord(name string) record {
+	var r record
+	data, err := os.ReadFile(name)
+	if err != nil || json.Unmarshal(data, &r) != nil || !isSHA256(r.SHA256) {
+		return record{}
+	}
+	return r
+}
+
+// writeJSON writes v under name at once or not at all.
+func writeJSON(name string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name()) // after the rename there is nothing to remove
+	_, err = tmp.Write(data)
+	if e := tmp.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), name)
+}
+
+func sumFile(ctx context.Context, name string) (string, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	sum := sha256.New()
+	if err := feed(ctx, sum, file); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// feed hashes all of r, and stops when ctx does.
+func feed(ctx context.Context, sum hash.Hash, r io.Reader) error {
+	buf := make([]byte, 1<<20)
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := r.Read(buf)
+		sum.Write(buf[:n])
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

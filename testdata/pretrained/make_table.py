@@ -1,0 +1,68 @@
+"""Writes clip/pretrained/table.json: where open_clip's published weights are, and what their pictures must look like.
+
+The facts come from open_clip's own table (open_clip/pretrained.py). Only towers that goclip has are kept. A field that
+stands at OpenAI's value is left out: mean and std of OpenAI's pictures, bicubic, shortest, the exact GELU.
+
+  pip install open_clip_torch==3.3.0
+  python testdata/pretrained/make_table.py
+"""
+
+import json
+import pathlib
+import re
+
+from open_clip import pretrained
+
+TABLE = pathlib.Path(__file__).parent.parent.parent / "clip" / "pretrained" / "table.json"
+
+# CLIPA and the "worldwide" models read text with tokenizers that goclip does not have.
+TOWERS = re.compile(r"RN\d+(x\d+)?|ViT-(S|M|B|L|H|g|bigG|SO400M|gopt)-\d+.*|(xlm-)?roberta-.*")
+WITHOUT = re.compile(r"CLIPA|worldwide|-quickgelu$")  # the -quickgelu names repeat the tags whose quick_gelu is true
+
+# open_clip 3.3.0 gives this tag the repository of laion400m_e31; its URL is right.
+WRONG_REPOSITORY = {("ViT-B-16-plus-240", "laion400m_e32")}
+
+DEFAULTS = pretrained._pcfg()
+
+
+def known_hash(url: str) -> str:
+    """The SHA-256 in an address: OpenAI's whole, open_clip's first eight digits, Meta's none."""
+    if "openaipublic" in url:
+        return url.split("/")[-2]
+    if "mlfoundations" in url:
+        return url.rsplit("-", 1)[1].split(".")[0]
+    return ""
+
+
+def entry(model: str, tag: str, facts: dict) -> dict:
+    repository = "" if (model, tag) in WRONG_REPOSITORY else facts["hf_hub"].rstrip("/")
+    assert repository or facts["url"], (model, tag)
+    assert repository.count("/") in (0, 1), "a repository without a file name: open_clip's two default names"
+    out = {"model": model, "tag": tag, "repo": repository, "url": facts["url"], "sha256": known_hash(facts["url"])}
+    out["quick_gelu"] = facts.get("quick_gelu", False)
+    for key in ("mean", "std", "interpolation", "resize_mode"):
+        if facts[key] != DEFAULTS[key]:
+            out[key] = facts[key]
+    unknown = set(facts) - {"url", "hf_hub", "quick_gelu", "mean", "std", "interpolation", "resize_mode"}
+    assert not unknown, unknown
+    return {key: value for key, value in out.items() if value}
+
+
+def main() -> None:
+    entries = [
+        entry(model, tag, facts)
+        for model, tags in pretrained._PRETRAINED.items()
+        if TOWERS.fullmatch(model) and not WITHOUT.search(model)
+        for tag, facts in tags.items()
+    ]
+    owners: dict[str, str] = {}
+    for e in entries:  # a repository of two entries is a slip, but for SigLIP's 384 weights at 378 pixels
+        owner = owners.setdefault(e.get("repo", e.get("url")), e["model"])
+        assert owner in (e["model"], "ViT-SO400M-14-SigLIP-378"), e
+    assert len(owners) == len(entries) - 1
+    TABLE.write_text("[\n" + ",\n".join(json.dumps(e) for e in entries) + "\n]\n")
+    print(f"{len(entries)} entries, {len({e['model'] for e in entries})} models")
+
+
+if __name__ == "__main__":
+    main()
