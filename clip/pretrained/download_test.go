@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -127,7 +128,9 @@ func TestDownloadSurvives(t *testing.T) {
 			cache := machine(t)
 			s := serve(t, c.behave)
 			t.Setenv("GOCLIP_MIRROR", s.URL+"/mirror/")
-			f, err := get(t, t.Context(), impatient(&notes{}), own(data))
+			o := impatient(&notes{})
+			o.Stall = 500 * time.Millisecond
+			f, err := get(t, t.Context(), o, own(data))
 			require.NoError(t, err)
 			requireFile(t, f, data)
 			assert.Equal(t, filepath.Join(cache, "m", "t", "w.pt"), f.Path)
@@ -177,7 +180,7 @@ func TestDownloadRefuses(t *testing.T) {
 		{"always cut", func(w http.ResponseWriter, r *http.Request, n int) { cut(w, data, 1000, false) },
 			"closed the connection in mid-file, after 1000 bytes (gave up after 3 tries)", 3, []string{"w.pt.part", "w.pt.part.json"}},
 		{"always stalled", func(w http.ResponseWriter, r *http.Request, n int) { untilGone(r) },
-			"no byte came for 150ms (gave up after 3 tries)", 3, nil},
+			"no byte came for 500ms (gave up after 3 tries)", 3, nil},
 		{"always 500", func(w http.ResponseWriter, r *http.Request, n int) { w.WriteHeader(http.StatusInternalServerError) },
 			"answers 500 Internal Server Error (gave up after 3 tries)", 3, nil},
 		{"come back in two hours", func(w http.ResponseWriter, r *http.Request, n int) {
@@ -220,7 +223,7 @@ func TestDownloadRefuses(t *testing.T) {
 			s := serve(t, c.behave)
 			t.Setenv("GOCLIP_MIRROR", s.URL)
 			o := impatient(&notes{})
-			o.MaxBytes = 400_000
+			o.MaxBytes, o.Stall = 400_000, 500*time.Millisecond
 			_, err := get(t, t.Context(), o, own(data))
 			require.Error(t, err)
 			assert.Contains(t, err.Error(), c.says)

@@ -82,14 +82,15 @@ func cut(w http.ResponseWriter, data []byte, n int, reset bool) {
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(data[:n])
 	_ = http.NewResponseController(w).Flush()
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(err)
+	if reset {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		_ = conn.(*net.TCPConn).SetLinger(0)
+		conn.Close()
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok && reset {
-		_ = tcp.SetLinger(0)
-	}
-	conn.Close()
+	panic(http.ErrAbortHandler) // net/http's way to break off an answer
 }
 
 // linked sets the headers with which the hub describes a large file.
@@ -130,9 +131,9 @@ func (n *notes) String() string {
 	return strings.Join(n.said, "\n")
 }
 
-// impatient are options under which failures take milliseconds.
+// impatient are options under which a retry comes at once.
 func impatient(n *notes) Options {
-	return Options{Stall: 150 * time.Millisecond, Backoff: time.Millisecond, Retries: 3, Log: n.log}
+	return Options{Backoff: time.Millisecond, Retries: 3, Log: n.log}
 }
 
 // own is a file of the authors' server whose hash is known, asked for at the mirror's /w/FILE.
@@ -176,8 +177,16 @@ func write(t *testing.T, name string, data []byte) {
 	require.NoError(t, os.WriteFile(name, data, 0o644))
 }
 
-// discard lets a handler wait until the client has gone.
+// untilGone lets a handler wait until the client has gone.
 func untilGone(r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	<-r.Context().Done()
+}
+
+// modified gives a time that is not the file's.
+func (f File) modified(t *testing.T) time.Time {
+	t.Helper()
+	info, err := os.Stat(f.Path)
+	require.NoError(t, err)
+	return info.ModTime().Add(time.Second)
 }
