@@ -116,6 +116,21 @@ func TestVerifiedOnce(t *testing.T) {
 	assert.Contains(t, n.String(), "is damaged")
 }
 
+// A record speaks for the bytes that it names: when the table wants others, it is worth nothing.
+func TestRecordOfOtherBytes(t *testing.T) {
+	machine(t)
+	published := other
+	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, published) })
+	t.Setenv("GOCLIP_MIRROR", s.URL)
+	f, err := get(t, t.Context(), impatient(&notes{}), own(other))
+	require.NoError(t, err)
+	requireFile(t, f, other)
+	published = data
+	f, err = get(t, t.Context(), impatient(&notes{}), own(data))
+	require.NoError(t, err)
+	requireFile(t, f, data)
+}
+
 func TestDamagedFilesAreFetchedAnew(t *testing.T) {
 	for _, c := range []struct {
 		name    string

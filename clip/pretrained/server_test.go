@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -23,11 +24,10 @@ import (
 
 // payload is n bytes that no part of repeats.
 func payload(n int, seed uint64) []byte {
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
 	out := make([]byte, n)
-	rng := rand.New(rand.NewPCG(seed, 1))
-	for i := range out {
-		out[i] = byte(rng.Uint32())
-	}
+	_, _ = rand.NewChaCha8(key).Read(out) // it never fails
 	return out
 }
 
