@@ -45,6 +45,22 @@ func (m *Model) Texts(texts []string) (rows []float32, truncated []bool, err err
 	return rows, truncated, err
 }
 
+// Pictures reads, transforms and encodes picture files into L2-normalised rows (len(paths), E). A file that cannot be
+// read is an error that names it.
+func (m *Model) Pictures(paths ...string) ([]float32, error) {
+	transform, err := m.Transform()
+	if err != nil {
+		return nil, err
+	}
+	pixels := make([]float32, len(paths)*transform.Len())
+	for i, path := range paths {
+		if err := transform.File(pixels[i*transform.Len():(i+1)*transform.Len()], path); err != nil {
+			return nil, err
+		}
+	}
+	return m.ImageFeatures(pixels, len(paths))
+}
+
 // Scale is the factor of the cosines in a softmax: exp(LogitScale).
 func (m *Model) Scale() (scale float64, err error) {
 	err = torch.NoGrad(func(s *torch.Scope) { scale = math.Exp(s.Alias(m.LogitScale).Item()) })
