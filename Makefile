@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build demo test test-race fuzz bench lint parity data model clean
+.PHONY: help deps libtorch build demo test test-race soak fuzz bench lint parity data model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -29,6 +29,9 @@ test: libtorch ## every test, and the pure Go parts under the race detector too
 
 test-race: libtorch ## every test under the race detector
 	go test -race -timeout 30m ./...
+
+soak: libtorch ## memory over 2,000 training steps and 20,000 scored pictures: some minutes
+	go test -tags soak -timeout 60m -run Soak -v ./cmd/...
 
 fuzz: libtorch ## each fuzz target for 30 seconds
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \

@@ -129,6 +129,7 @@ func (c *Config) validate() error {
 		}
 	}
 	v, t := c.Vision, c.Text
+	check(v.ImageSize <= 1<<14 && max(v.Layers, t.Layers) <= 1<<10, "%d pixels and %d and %d layers are beyond any model", v.ImageSize, v.Layers, t.Layers)
 	check(v.PatchSize <= v.ImageSize, "vision_cfg.patch_size %d is larger than image_size %d", v.PatchSize, v.ImageSize)
 	check(v.Width%v.HeadWidth == 0, "vision_cfg.width %d is not a multiple of head_width %d", v.Width, v.HeadWidth)
 	check(t.Width%t.Heads == 0, "text_cfg.width %d is not a multiple of heads %d", t.Width, t.Heads)

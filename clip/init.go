@@ -16,8 +16,11 @@ func New(c *Config, seed uint64) (*Model, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	m := allocate(c)
-	err := torch.NoGrad(func(s *torch.Scope) {
+	m, err := tryAllocate(c)
+	if err != nil {
+		return nil, err
+	}
+	err = torch.NoGrad(func(s *torch.Scope) {
 		state := torch.RNGState(torch.CPU)
 		torch.ManualSeed(seed)
 		m.initialize(s)

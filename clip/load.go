@@ -74,7 +74,10 @@ func open(name string, o OpenOptions) (*Model, error) {
 	case "random":
 		return New(c, o.Seed)
 	}
-	m := allocate(c)
+	m, err := tryAllocate(c)
+	if err != nil {
+		return nil, err
+	}
 	return m, m.load(name, o, "")
 }
 
@@ -120,12 +123,24 @@ func allocateFS(dir fs.FS, name string) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (in %s/%s)", err, name, ConfigFile)
 	}
-	m := allocate(c)
+	m, err := tryAllocate(c)
+	if err != nil {
+		return nil, fmt.Errorf("%w (in %s/%s)", err, name, ConfigFile)
+	}
 	if d.Preprocess != nil {
 		m.Preprocess = *d.Preprocess
 		if size := [2]int{c.Vision.ImageSize, c.Vision.ImageSize}; m.Preprocess.Size != size {
 			return nil, fmt.Errorf("clip: %s/%s: preprocess_cfg makes pictures of %v pixels, the model takes %v", name, ConfigFile, m.Preprocess.Size, size)
 		}
+	}
+	return m, nil
+}
+
+// tryAllocate is allocate for a config from a file, which may ask for more than there is.
+func tryAllocate(c *Config) (m *Model, err error) {
+	if torch.NoGrad(func(*torch.Scope) { m = allocate(c) }) != nil { // the allocator's refusal: nothing else can fail
+		return nil, fmt.Errorf("clip: config: a picture tower of width %d with %d layers and a text tower of width %d with %d do not fit into memory",
+			c.Vision.Width, c.Vision.Layers, c.Text.Width, c.Text.Layers)
 	}
 	return m, nil
 }

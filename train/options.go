@@ -3,14 +3,20 @@ package train
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/train/data"
 )
 
 // Options of a run. Names, meanings and defaults are open_clip's (open_clip_train/params.py) unless the help says
 // otherwise; the tags are read by cmd/train.
 type Options struct {
-	TrainData     string `name:"train-data" help:"CSV or TSV file, or webdataset shards: a-{00000..00012}.tar, globs, parts joined by ::."`
+	TrainData     string `name:"train-data" help:"CSV or TSV file, or webdataset shards: a-{00000..00012}.tar, globs, parts joined by ::. Must be given."`
 	ValData       string `name:"val-data" help:"Data of the same kinds to evaluate retrieval on."`
 	DatasetType   string `name:"dataset-type" default:"auto" help:"auto, csv or webdataset."`
 	CSVImgKey     string `name:"csv-img-key" default:"filepath" help:"CSV column of picture paths."`
@@ -21,7 +27,7 @@ type Options struct {
 	ZeroshotFrequency int    `name:"zeroshot-frequency" default:"2" help:"Epochs between zero-shot evaluations, besides those before the first step and at the end; 0 evaluates never."`
 	ZeroshotTemplates string `name:"zeroshot-templates" default:"openai_imagenet_80" help:"Prompts: openai_imagenet_80, openai_imagenet_7, a file with a template per line, or one template such as 'a photo of a {}.'."`
 
-	Model      string `name:"model" required:"" help:"Built-in config (ViT-B-32, emoji-64) or model directory."`
+	Model      string `name:"model" help:"Built-in config (ViT-B-32, emoji-64) or model directory. Must be given."`
 	Pretrained string `name:"pretrained" help:"Weights to start from: a .safetensors file or model directory; random (the default for a config) draws them from --seed."`
 
 	BatchSize     int     `name:"batch-size" default:"64" help:"Pictures of a batch."`
@@ -43,7 +49,7 @@ type Options struct {
 	Seed          uint64  `name:"seed" default:"0" help:"Of weights, order, augmentation and patch dropout."`
 	Device        string  `name:"device" default:"auto" help:"auto, cpu, cuda or cuda:N."`
 	Threads       int     `name:"threads" help:"Threads of libtorch's kernels; the default is the CPUs there are."`
-	Resume        string  `name:"resume" help:"latest, or a checkpoint directory of this run: continue exactly where it was."`
+	Resume        string  `name:"resume" help:"latest, or a checkpoint directory of this run: continue exactly where it was. A run that has no checkpoint yet begins anew with latest."`
 	SaveFrequency int     `name:"save-frequency" default:"1" help:"Epochs between checkpoints/epoch_N; 0 keeps only checkpoints/latest."`
 	DeletePrev    bool    `name:"delete-previous-checkpoint" help:"Keep only the newest epoch_N."`
 	ValFrequency  int     `name:"val-frequency" default:"1" help:"Epochs between evaluations; 0 evaluates never."`
@@ -52,29 +58,46 @@ type Options struct {
 	LogEvery      int     `name:"log-every-n-steps" default:"100" help:"Steps between lines of the log."`
 }
 
+// mostThreads bounds --workers and --threads: beyond it a number is a slip, and the machine would choke on it.
+const mostThreads = 1024
+
 // check refuses options that make no run, each by the name of its flag.
 func (o *Options) check() error {
-	var errs []error
-	refuse := func(bad bool, format string, args ...any) {
-		if bad {
-			errs = append(errs, fmt.Errorf("train: "+format, args...))
+	var faults []string
+	wants := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Sprintf(format, args...))
 		}
 	}
-	refuse(o.TrainData == "", "--train-data is missing: a CSV file or webdataset shards")
-	refuse(o.BatchSize < 2, "--batch-size %d: the loss compares pictures of a batch, so at least 2 are wanted", o.BatchSize)
-	refuse(o.Epochs < 1, "--epochs %d: at least 1 is wanted", o.Epochs)
-	refuse(o.MaxSteps < 0, "--max-steps %d is negative", o.MaxSteps)
-	refuse(o.LR <= 0, "--lr %g: a positive number is wanted", o.LR)
-	refuse(o.Beta1 < 0 || o.Beta1 >= 1, "--beta1 %g is outside [0, 1)", o.Beta1)
-	refuse(o.Beta2 < 0 || o.Beta2 >= 1, "--beta2 %g is outside [0, 1)", o.Beta2)
-	refuse(o.Workers < 1, "--workers %d: at least 1 is wanted", o.Workers)
-	refuse(o.Threads < 0, "--threads %d is negative", o.Threads)
-	refuse(o.PatchDropout >= 1, "--force-patch-dropout %g is outside [0, 1)", o.PatchDropout)
-	refuse(o.ZeroshotFrequency < 0, "--zeroshot-frequency %d is negative", o.ZeroshotFrequency)
-	refuse(o.Precision != "fp32" && o.Precision != "amp_bf16", "--precision %q is none of fp32, amp_bf16", o.Precision)
-	refuse(o.Name != filepath.Base(filepath.Clean("/"+o.Name)) && o.Name != "", "--name %q is not the name of a directory", o.Name)
-	if len(errs) > 0 {
-		return optionsError{errors.Join(errs...)}
+	number := func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+	wants(o.Model != "", "--model is missing: a built-in config such as ViT-B-32, or a model directory")
+	wants(o.TrainData != "", "--train-data is missing: a CSV file or webdataset shards")
+	wants(slices.Contains([]string{"auto", "csv", "webdataset"}, o.DatasetType), "--dataset-type %q is none of auto, csv, webdataset", o.DatasetType)
+	wants(data.CheckSeparator(o.CSVSeparator) == nil, "--csv-separator %q is not one character, or cannot part columns", o.CSVSeparator)
+	wants(o.BatchSize >= 2, "--batch-size %d: the loss compares pictures of a batch, so at least 2 are wanted", o.BatchSize)
+	wants(o.Epochs >= 1, "--epochs %d: at least 1 is wanted", o.Epochs)
+	wants(o.MaxSteps >= 0, "--max-steps %d is negative", o.MaxSteps)
+	wants(o.LR > 0 && number(o.LR), "--lr %g: a positive number is wanted", o.LR)
+	wants(o.Beta1 >= 0 && o.Beta1 < 1, "--beta1 %g is outside [0, 1)", o.Beta1)
+	wants(o.Beta2 >= 0 && o.Beta2 < 1, "--beta2 %g is outside [0, 1)", o.Beta2)
+	wants(o.Eps > 0 && number(o.Eps), "--eps %g: a positive number is wanted", o.Eps)
+	wants(o.WD >= 0 && number(o.WD), "--wd %g: 0 or a positive number is wanted", o.WD)
+	wants(o.Warmup >= -1, "--warmup %d: a number of steps is wanted, or -1 for the default", o.Warmup)
+	wants(o.LRScheduler == "cosine" || o.LRScheduler == "const", "--lr-scheduler %q is none of cosine, const", o.LRScheduler)
+	wants(o.GradClipNorm >= 0 && number(o.GradClipNorm), "--grad-clip-norm %g: 0 or a positive number is wanted", o.GradClipNorm)
+	wants(o.Precision == "fp32" || o.Precision == "amp_bf16", "--precision %q is none of fp32, amp_bf16", o.Precision)
+	wants(o.PatchDropout == -1 || o.PatchDropout >= 0 && o.PatchDropout < 1, "--force-patch-dropout %g is outside [0, 1)", o.PatchDropout)
+	wants(o.Workers >= 1 && o.Workers <= mostThreads, "--workers %d: 1 to %d are wanted", o.Workers, mostThreads)
+	wants(o.Threads >= 0 && o.Threads <= mostThreads, "--threads %d: 1 to %d are wanted, or 0 for the default", o.Threads, mostThreads)
+	wants(o.SaveFrequency >= 0, "--save-frequency %d is negative", o.SaveFrequency)
+	wants(o.ValFrequency >= 0, "--val-frequency %d is negative", o.ValFrequency)
+	wants(o.ZeroshotFrequency >= 0, "--zeroshot-frequency %d is negative", o.ZeroshotFrequency)
+	wants(o.LogEvery >= 1, "--log-every-n-steps %d: at least 1 is wanted", o.LogEvery)
+	wants(o.Name == "" || o.Name == filepath.Base(filepath.Clean("/"+o.Name)), "--name %q is not the name of a directory", o.Name)
+	_, err := preprocess.NewTrainTransform(preprocess.DefaultConfig(224), o.AugCfg.AugConfig)
+	wants(err == nil, "--aug-cfg: %v", err)
+	if len(faults) > 0 {
+		return optionsError{errors.New("train: " + strings.Join(faults, "; "))}
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ type Reporter struct {
 	Log  io.Writer               // lines for people; they go to out.log too
 }
 
-// ErrOptions marks errors in the options themselves, before anything was read.
+// ErrOptions marks errors in the options themselves; nothing was written.
 var ErrOptions = errors.New("options")
 
 // ErrInterrupted is what Run returns when its context ends: the checkpoint was written.
@@ -94,21 +94,23 @@ func Run(ctx context.Context, o Options, report Reporter) (sum Summary, err erro
 // open reads all that the run needs before it writes anything.
 func (r *run) open() (err error) {
 	if r.device, err = torch.ParseDevice(r.o.Device); err != nil {
-		return fmt.Errorf("train: --device: %w", err)
+		return optionsError{fmt.Errorf("train: --device: %w", err)}
 	}
 	torch.SetNumThreads(r.o.Threads)
 	r.dir = r.o.directory(time.Now())
-	source, pretrained := r.o.Model, r.o.Pretrained
+	source, pretrained, resumed := r.o.Model, r.o.Pretrained, ""
 	if r.o.Resume != "" {
-		if source, err = r.findResume(); err != nil {
+		if resumed, err = r.findResume(); err != nil {
 			return err
 		}
-		if err := r.readState(source); err != nil {
-			return err
-		}
-		pretrained = ""
 	} else if _, err := os.Stat(filepath.Join(r.dir, "checkpoints")); err == nil {
 		return fmt.Errorf("train: %s holds a run already; give --resume latest to continue it or another --name", r.dir)
+	}
+	if resumed != "" {
+		if err := r.readState(resumed); err != nil {
+			return err
+		}
+		source, pretrained = resumed, ""
 	} else if _, err := clip.LookupConfig(source); err == nil && pretrained == "" {
 		pretrained = "random"
 	}
@@ -130,13 +132,13 @@ func (r *run) open() (err error) {
 		warmup = min(r.total/10, 10000)
 	}
 	if r.schedule, err = NewSchedule(r.o.LRScheduler, r.o.LR, warmup, r.total); err != nil {
-		return fmt.Errorf("train: %w", err)
+		return optionsError{fmt.Errorf("train: %w", err)}
 	}
 	r.optimiser = optim.NewAdamW(parameterGroups(r.model, r.o.WD),
 		optim.AdamWOptions{LR: r.o.LR, Beta1: r.o.Beta1, Beta2: r.o.Beta2, Eps: r.o.Eps})
 	torch.ManualSeed(r.o.Seed)
-	if r.o.Resume != "" {
-		if err := r.restore(source); err != nil {
+	if resumed != "" {
+		if err := r.restore(resumed); err != nil {
 			return err
 		}
 	}
@@ -149,6 +151,9 @@ func (r *run) open() (err error) {
 	r.log = r.records.out
 	if r.report.Log != nil {
 		r.log = io.MultiWriter(r.records.out, r.report.Log)
+	}
+	if r.o.Resume != "" && resumed == "" {
+		r.logf("--resume latest: %s holds no checkpoint yet, so the run begins", filepath.Join(r.dir, "checkpoints"))
 	}
 	return nil
 }
@@ -202,29 +207,40 @@ func (r *run) loop(ctx context.Context) error {
 	} else {
 		r.logf("continuing after step %d of %d", r.state.Step, r.total)
 	}
-	if err := r.evaluate(ctx); err != nil { // before the first step, or where an evaluation was interrupted
-		return err
-	}
-	for r.state.Step < r.total {
-		if err := r.epoch(ctx); err != nil {
-			return err
-		}
+	if r.state.Step == 0 {
 		if err := r.evaluate(ctx); err != nil {
 			return err
 		}
-		if err := r.save(latest); err != nil {
-			return err
-		}
-		if r.due(r.o.SaveFrequency) {
-			if err := r.saveEpoch(); err != nil {
+	}
+	for r.state.Step < r.total || r.state.Closing {
+		if !r.state.Closing {
+			if err := r.epoch(ctx); err != nil {
 				return err
 			}
 		}
-		if err := r.records.plot(float64(r.o.BatchSize)); err != nil {
+		if err := r.closeEpoch(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// closeEpoch evaluates, and writes the checkpoints and the plot. latest comes after epoch_N: a crash between them does
+// the epoch again and loses neither.
+func (r *run) closeEpoch(ctx context.Context) error {
+	if err := r.evaluate(ctx); err != nil {
+		return err
+	}
+	r.state.Closing = false
+	if r.due(r.o.SaveFrequency) {
+		if err := r.saveEpoch(); err != nil {
+			return err
+		}
+	}
+	if err := r.save(latest); err != nil {
+		return err
+	}
+	return r.records.plot(float64(r.o.BatchSize))
 }
 
 // epoch trains from where the state stands to the end of the epoch, or of the run.
@@ -261,10 +277,7 @@ func (r *run) epoch(ctx context.Context) error {
 			return r.interrupted()
 		}
 	}
-	if ctx.Err() != nil {
-		return r.interrupted()
-	}
-	r.state.Epoch, r.state.Batch = r.state.Epoch+1, 0
+	r.state.Epoch, r.state.Batch, r.state.Closing = r.state.Epoch+1, 0, true
 	return nil
 }
 
@@ -276,7 +289,7 @@ func (r *run) interrupted() error {
 	return ErrInterrupted
 }
 
-// saveEpoch gives the checkpoint just written its epoch's name too.
+// saveEpoch writes the checkpoint that keeps its epoch's name.
 func (r *run) saveEpoch() error {
 	if err := r.save(fmt.Sprintf("epoch_%d", r.state.Epoch)); err != nil {
 		return err

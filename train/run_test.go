@@ -196,7 +196,7 @@ func TestRefusals(t *testing.T) {
 		{"more than 10 samples cannot be read", func(o *train.Options) {
 			o.TrainData = write("c.tsv", "filepath\ttitle\n"+strings.Repeat("gone.png\tx\n", 1)+strings.Join(manyLines(40), ""))
 		}},
-		{"holds no checkpoint", func(o *train.Options) { o.Resume = "latest" }},
+		{"state.json: no such file", func(o *train.Options) { o.Resume = filepath.Join(dir, "gone") }},
 		{"the extension", func(o *train.Options) { o.TrainData = write("data.zip", "") }},
 	} {
 		o := options(t, model, data)

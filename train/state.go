@@ -15,9 +15,10 @@ import (
 
 // state is where a run stands: train_state/state.json of a checkpoint, beside the optimiser's tensors.
 type state struct {
-	Step    int     `json:"step"`  // optimiser steps done
-	Epoch   int     `json:"epoch"` // epochs done
-	Batch   int     `json:"batch"` // batches done of the epoch that follows them
+	Step    int     `json:"step"`              // optimiser steps done
+	Epoch   int     `json:"epoch"`             // epochs done
+	Batch   int     `json:"batch"`             // batches done of the epoch that follows them
+	Closing bool    `json:"closing,omitempty"` // the last of Epoch's epochs has yet to be evaluated and kept
 	Samples int     `json:"samples"`
 	RNG     []byte  `json:"rng"` // of the device, for patch dropout
 	Options Options `json:"options"`
@@ -51,11 +52,13 @@ func (r *run) save(name string) (err error) {
 	if err := r.saveState(filepath.Join(fresh, stateDir)); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(old); err != nil {
-		return err
-	}
-	if err := os.Rename(dir, old); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	if _, err := os.Stat(dir); err == nil { // otherwise old, left by a crash, is the only checkpoint there is
+		if err := os.RemoveAll(old); err != nil {
+			return err
+		}
+		if err := os.Rename(dir, old); err != nil {
+			return err
+		}
 	}
 	if err := os.Rename(fresh, dir); err != nil {
 		return err
@@ -92,18 +95,22 @@ func (r *run) saveState(dir string) error {
 	})
 }
 
-// findResume is the checkpoint directory that --resume means.
-func (r *run) findResume() (string, error) {
+// findResume is the checkpoint directory that --resume means. As open_clip's, latest without any checkpoint is the
+// beginning, dir "": a run that was killed before its first checkpoint is started by the same command line.
+func (r *run) findResume() (dir string, err error) {
 	if r.o.Resume != latest {
 		return r.o.Resume, nil
 	}
 	for _, name := range []string{latest, "." + latest + ".old"} {
 		dir := filepath.Join(r.dir, "checkpoints", name)
-		if _, err := os.Stat(filepath.Join(dir, stateDir, stateFile)); err == nil {
+		switch _, err := os.Stat(filepath.Join(dir, stateDir, stateFile)); {
+		case err == nil:
 			return dir, nil
+		case !errors.Is(err, os.ErrNotExist):
+			return "", fmt.Errorf("train: --resume latest: %w", err)
 		}
 	}
-	return "", fmt.Errorf("train: --resume latest: %s holds no checkpoint; --logs and --name must be those of the run", filepath.Join(r.dir, "checkpoints"))
+	return "", nil
 }
 
 // readState loads train_state/state.json and refuses options that would not continue the same run.

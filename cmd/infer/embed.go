@@ -1,11 +1,16 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
+
+	"github.com/goclip/goclip/clip"
 )
 
 type embedCmd struct {
@@ -33,57 +38,38 @@ func (c *embedCmd) Run(io *streams) error {
 	if len(images) == 0 && c.Texts == "" {
 		return usageError("embed: nothing to embed: give --images, --image-list or --texts")
 	}
+	var texts []string
+	if c.Texts != "" {
+		lines, err := readLines("--texts", c.Texts, io.in)
+		if err != nil {
+			return err
+		}
+		texts = lines
+	}
 	m, err := c.open()
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
-		return err
+		return fmt.Errorf("--out: %w", err)
 	}
-	if c.Texts != "" {
-		texts, err := readLines("--texts", c.Texts, io.in)
-		if err != nil {
-			return err
-		}
-		rows, err := textFeatures(m, texts, c.BatchSize, c.Raw, io.err)
-		if err != nil {
-			return err
-		}
-		npy := newNpy(filepath.Join(c.Out, "text_features.npy"), m.Config.EmbedDim)
-		list := newLines(filepath.Join(c.Out, "texts.jsonl"))
-		for i, text := range texts {
-			npy.row(rows[i*m.Config.EmbedDim : (i+1)*m.Config.EmbedDim])
-			list.add(map[string]any{"row": i, "text": text})
-		}
-		if err := commit(npy, list); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	var files outputs
+	defer files.discard()
+	if len(texts) > 0 {
+		if err := c.texts(ctx, m, texts, &files, io.err); err != nil {
 			return err
 		}
 	}
-	if len(images) == 0 {
-		return nil
-	}
-	npy := newNpy(filepath.Join(c.Out, "image_features.npy"), m.Config.EmbedDim)
-	list, errs := newLines(filepath.Join(c.Out, "images.jsonl")), newLines(filepath.Join(c.Out, "errors.jsonl"))
-	row, failed := 0, 0
-	err = eachPicture(m, feed(images), c.BatchSize, c.Raw, func(p picture) error {
-		if p.err != nil {
-			failed++
-			errs.add(map[string]any{"path": p.path, "error": p.err.Error()})
-			fmt.Fprintln(io.err, message(p.err))
-			return errs.err
+	failed := 0
+	if len(images) > 0 {
+		if failed, err = c.images(ctx, m, images, &files, io.err); err != nil {
+			return err
 		}
-		npy.row(p.row)
-		list.add(map[string]any{"row": row, "path": p.path})
-		row++
-		return npy.err
-	})
-	if err != nil {
-		npy.discard()
-		list.discard()
-		errs.discard()
-		return err
 	}
-	if err := commit(npy, list, errs); err != nil {
+	if err := files.commit(); err != nil {
 		return err
 	}
 	if failed > 0 {
@@ -92,83 +78,38 @@ func (c *embedCmd) Run(io *streams) error {
 	return nil
 }
 
-// output is a file that appears under its name only when it is whole.
-type output struct {
-	path string
-	f    *os.File
-	w    *bufio.Writer
-	err  error
-}
-
-func newOutput(path string) *output {
-	o := &output{path: path}
-	o.f, o.err = os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
-	if o.err == nil {
-		o.w = bufio.NewWriterSize(o.f, 1<<16)
-	}
-	return o
-}
-
-func (o *output) write(p []byte) {
-	if o.err == nil {
-		_, o.err = o.w.Write(p)
-	}
-}
-
-func (o *output) discard() {
-	if o.f != nil {
-		o.f.Close()
-		os.Remove(o.f.Name())
-	}
-}
-
-func (o *output) commit() error {
-	if o.err == nil {
-		o.err = o.w.Flush()
-	}
-	if o.err == nil {
-		o.err = o.f.Chmod(0o644)
-	}
-	if o.err == nil {
-		o.err = o.f.Close()
-	}
-	if o.err == nil {
-		o.err = os.Rename(o.f.Name(), o.path)
-	}
-	if o.err != nil {
-		o.discard()
-		return fmt.Errorf("%s was not written: %w", o.path, o.err)
-	}
-	return nil
-}
-
-type committer interface {
-	commit() error
-	discard()
-}
-
-// commit gives each file its name, and none of those after a failure.
-func commit(files ...committer) error {
-	for i, f := range files {
-		if err := f.commit(); err != nil {
-			for _, rest := range files[i+1:] {
-				rest.discard()
-			}
-			return err
-		}
-	}
-	return nil
-}
-
-// lines is a .jsonl file.
-type lines struct{ *output }
-
-func newLines(path string) lines { return lines{newOutput(path)} }
-
-func (l lines) add(v any) {
-	text, err := json.Marshal(v)
+func (c *embedCmd) texts(ctx context.Context, m *clip.Model, texts []string, files *outputs, errs io.Writer) error {
+	rows, err := textFeatures(ctx, m, texts, c.BatchSize, c.Raw, errs)
 	if err != nil {
-		l.err = err
+		return err
 	}
-	l.write(append(text, '\n'))
+	npy := newNpy(filepath.Join(c.Out, "text_features.npy"), m.Config.EmbedDim)
+	list := newLines(filepath.Join(c.Out, "texts.jsonl"))
+	*files = append(*files, npy, list)
+	for i, text := range texts {
+		npy.row(rows[i*m.Config.EmbedDim : (i+1)*m.Config.EmbedDim])
+		list.add(map[string]any{"row": i, "text": text})
+	}
+	return nil // what could not be written is told by finish
+}
+
+// images counts the pictures that cannot be read.
+func (c *embedCmd) images(ctx context.Context, m *clip.Model, paths []string, files *outputs, errs io.Writer) (failed int, err error) {
+	npy := newNpy(filepath.Join(c.Out, "image_features.npy"), m.Config.EmbedDim)
+	list, unread := newLines(filepath.Join(c.Out, "images.jsonl")), newLines(filepath.Join(c.Out, "errors.jsonl"))
+	*files = append(*files, npy, list, unread)
+	row := 0
+	err = eachPicture(ctx, m, feed(paths), c.BatchSize, c.Raw, func(p picture) error {
+		if p.err != nil {
+			failed++
+			unread.add(map[string]any{"path": p.path, "error": p.err.Error()})
+			fmt.Fprintln(errs, message(p.err))
+		} else {
+			npy.row(p.row)
+			list.add(map[string]any{"row": row, "path": p.path})
+			row++
+		}
+		return errors.Join(npy.failure(), list.failure(), unread.failure())
+	})
+	return failed, err
 }

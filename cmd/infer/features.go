@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,8 +22,8 @@ type picture struct {
 }
 
 // eachPicture encodes the pictures that next yields, in order, in batches: goroutines decode ahead, and this one runs
-// the model. Memory holds a few batches, however many pictures there are.
-func eachPicture(m *clip.Model, paths <-chan string, batch int, raw bool, yield func(picture) error) error {
+// the model. Memory holds a few batches, however many pictures there are. It ends early when ctx does.
+func eachPicture(ctx context.Context, m *clip.Model, paths <-chan string, batch int, raw bool, yield func(picture) error) error {
 	transform, err := m.Transform()
 	if err != nil {
 		return err
@@ -55,7 +57,7 @@ func eachPicture(m *clip.Model, paths <-chan string, batch int, raw bool, yield 
 		}
 	}()
 	var waiting []decoded
-	pixels := make([]float32, 0, batch*transform.Len())
+	var pixels []float32
 	flush := func() error {
 		var rows []float32
 		if n := len(pixels) / transform.Len(); n > 0 {
@@ -77,6 +79,9 @@ func eachPicture(m *clip.Model, paths <-chan string, batch int, raw bool, yield 
 	}
 	for slot := range slots {
 		d := <-slot
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if d.err == nil {
 			pixels = append(pixels, d.pixels...)
 		}
@@ -104,9 +109,12 @@ func encodeImages(m *clip.Model, pixels []float32, n int, raw bool) (rows []floa
 }
 
 // textFeatures encodes texts in batches and warns of those that are cut at the context length.
-func textFeatures(m *clip.Model, texts []string, batch int, raw bool, errs io.Writer) ([]float32, error) {
+func textFeatures(ctx context.Context, m *clip.Model, texts []string, batch int, raw bool, errs io.Writer) ([]float32, error) {
 	var rows []float32
 	for from := 0; from < len(texts); from += batch {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		part := texts[from:min(from+batch, len(texts))]
 		var ids []int64
 		for _, text := range part {
@@ -134,7 +142,7 @@ func textFeatures(m *clip.Model, texts []string, batch int, raw bool, errs io.Wr
 	return rows, nil
 }
 
-// readLines reads a list with an entry per line; "-" is stdin. Empty lines are left out.
+// readLines reads a list with an entry per line; "-" is stdin. Empty lines are left out, an empty list is an error.
 func readLines(flag, name string, in io.Reader) ([]string, error) {
 	if name != "-" {
 		f, err := os.Open(name)
@@ -145,17 +153,35 @@ func readLines(flag, name string, in io.Reader) ([]string, error) {
 		in = f
 	}
 	var lines []string
-	scanner := bufio.NewScanner(in)
-	scanner.Buffer(nil, 1<<20)
+	scanner := newScanner(in)
 	for scanner.Scan() {
 		if line := strings.TrimSuffix(scanner.Text(), "\r"); line != "" {
 			lines = append(lines, line)
 		}
 	}
 	if err := scanner.Err(); err != nil {
-		return nil, fmt.Errorf("%s %s: %w", flag, name, err)
+		return nil, fmt.Errorf("%s: %w", flag, scanError(name, err))
+	}
+	if len(lines) == 0 {
+		return nil, fmt.Errorf("%s: %s holds no line", flag, name)
 	}
 	return lines, nil
+}
+
+const longestLine = 1 << 20
+
+func newScanner(in io.Reader) *bufio.Scanner {
+	scanner := bufio.NewScanner(in)
+	scanner.Buffer(nil, longestLine)
+	return scanner
+}
+
+// scanError says a scanner's error in words.
+func scanError(name string, err error) error {
+	if errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("%s: a line is longer than %d bytes", name, longestLine)
+	}
+	return err
 }
 
 // feed is a channel of the strings.

@@ -27,8 +27,7 @@ func (c *tokenizeCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	scanner := bufio.NewScanner(io.in)
-	scanner.Buffer(nil, 1<<20)
+	scanner := newScanner(io.in)
 	out := bufio.NewWriter(io.out)
 	for scanner.Scan() {
 		ids, cut := m.Tokenizer().Tokenize(scanner.Text(), m.ContextLength())
@@ -44,7 +43,7 @@ func (c *tokenizeCmd) Run(io *streams) error {
 		}
 	}
 	if err := scanner.Err(); err != nil {
-		return fmt.Errorf("stdin: %w", err)
+		return errors.Join(out.Flush(), scanError("stdin", err))
 	}
 	return out.Flush()
 }

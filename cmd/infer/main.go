@@ -5,10 +5,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -20,6 +22,8 @@ import (
 )
 
 type commands struct {
+	Version kong.VersionFlag `help:"Say which goclip this is."`
+
 	Score    scoreCmd    `cmd:"" help:"Similarity of every picture with every text."`
 	Embed    embedCmd    `cmd:"" help:"Features of pictures and texts, to .npy files."`
 	Tokenize tokenizeCmd `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
@@ -49,17 +53,18 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	var c commands
 	exit := -1
 	parser, err := kong.New(&c, kong.Name("infer"), kong.Description(description), kong.Writers(out, errs),
-		kong.Exit(func(code int) { exit = code }))
+		kong.Exit(func(code int) { exit = code }), kong.Vars{"version": version()},
+		kong.WithHyphenPrefixedParameters(true)) // --batch-size -1 then meets its own sentence
 	if err != nil {
 		fmt.Fprintln(errs, "infer:", err)
 		return 1
 	}
 	ctx, err := parser.Parse(args)
-	if exit >= 0 { // --help has been printed
+	if exit >= 0 { // --help or --version has been printed
 		return exit
 	}
 	if err != nil {
-		fmt.Fprintf(errs, "infer: %v; infer --help lists commands and flags\n", err)
+		fmt.Fprintf(errs, "%s; infer --help lists commands and flags\n", message(err))
 		return 2
 	}
 	switch err := ctx.Run(&streams{in, out, errs}); {
@@ -67,6 +72,9 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		return 0
 	case errors.Is(err, errReported):
 		return 1
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(errs, "infer: interrupted; nothing was written")
+		return 130
 	case errors.As(err, new(usageError)):
 		fmt.Fprintln(errs, message(err))
 		return 2
@@ -81,8 +89,22 @@ type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
-// message is an error as one line.
-func message(err error) string { return "infer: " + strings.ReplaceAll(err.Error(), "\n", "; ") }
+// version is what go install or the checkout's commit gave the binary.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return "goclip " + info.Main.Version
+	}
+	return "goclip"
+}
+
+// message is an error as one line, without the names of the packages that it came through first.
+func message(err error) string {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	for _, name := range []string{"clip: ", "preprocess: ", "checkpoint: "} {
+		text = strings.TrimPrefix(text, name)
+	}
+	return "infer: " + text
+}
 
 // modelFlags are the flags of every command that runs a model.
 type modelFlags struct {
@@ -92,19 +114,25 @@ type modelFlags struct {
 	Precision  string `help:"fp32." default:"fp32" enum:"fp32"`
 	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
 	Seed       uint64 `help:"Of random weights."`
-	BatchSize  int    `help:"Pictures or texts of a batch." default:"32"`
+	BatchSize  int    `help:"Pictures or texts of a batch; more is no slower and takes more memory." default:"32"`
 }
 
+// Beyond these a number is a slip, and the machine would choke on it.
+const (
+	mostBatch   = 4096
+	mostThreads = 1024
+)
+
 func (f *modelFlags) open() (*clip.Model, error) {
-	if f.BatchSize < 1 {
-		return nil, usageError(fmt.Sprintf("--batch-size %d: at least 1 is wanted", f.BatchSize))
+	if f.BatchSize < 1 || f.BatchSize > mostBatch {
+		return nil, usageError(fmt.Sprintf("--batch-size %d: 1 to %d are wanted", f.BatchSize, mostBatch))
 	}
-	if f.Threads < 0 {
-		return nil, usageError(fmt.Sprintf("--threads %d is negative", f.Threads))
+	if f.Threads < 0 || f.Threads > mostThreads {
+		return nil, usageError(fmt.Sprintf("--threads %d: 1 to %d are wanted, or 0 for the default", f.Threads, mostThreads))
 	}
 	device, err := torch.ParseDevice(f.Device)
 	if err != nil {
-		return nil, fmt.Errorf("--device: %w", err)
+		return nil, usageError(fmt.Sprintf("--device: %v", err))
 	}
 	torch.SetNumThreads(f.Threads)
 	if f.Model == models.Default && f.Pretrained == "" {

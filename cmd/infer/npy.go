@@ -37,12 +37,12 @@ func (n *npy) row(values []float32) {
 	n.rows++
 }
 
-func (n *npy) commit() error {
+func (n *npy) finish() error {
 	if n.err == nil {
 		n.err = n.w.Flush()
 	}
 	if n.err == nil {
 		_, n.err = n.f.WriteAt(n.header(), 0)
 	}
-	return n.output.commit()
+	return n.output.finish()
 }

@@ -8,8 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,37 +35,54 @@ type page struct {
 	Results []map[string]float64
 }
 
+// Columns is how many cells a row has beside its picture.
+func (p page) Columns() int { return max(len(p.Texts), 1) }
+
 type pageRow struct {
 	Name    string
-	Picture template.URL
-	Prob    []float64
+	Picture template.URL // a thumbnail, empty where there is none
+	Error   string       // why
+	texts   []string
+	Prob    []float64 // of each of the page's texts, or none for a picture that score could not read
 }
 
 func (c *reportCmd) Run(io *streams) error {
-	p := page{Run: filepath.Base(c.Logs)}
+	p := page{Run: filepath.Base(filepath.Clean(c.Logs))}
 	if err := p.readScores(c.Scores); err != nil {
-		return fmt.Errorf("report: %s: %w", c.Scores, err)
+		return fmt.Errorf("--scores %s: %w", c.Scores, err)
 	}
 	var losses []float64
 	if err := eachLine(filepath.Join(c.Logs, "metrics.jsonl"), func(line map[string]float64) { losses = append(losses, line["loss"]) }); err != nil {
-		return fmt.Errorf("report: %w", err)
+		return fmt.Errorf("--run: %w", err)
 	}
 	if len(losses) == 0 {
-		return fmt.Errorf("report: %s has no step yet", c.Logs)
+		return fmt.Errorf("--run: %s has no step yet: it is a directory LOGS/NAME that train wrote", c.Logs)
 	}
 	err := eachLine(filepath.Join(c.Logs, "results.jsonl"), func(line map[string]float64) { p.Results = append(p.Results, line) })
 	if err != nil {
-		return fmt.Errorf("report: %w", err)
+		return fmt.Errorf("--run: %w", err)
 	}
 	p.Steps, p.First, p.Last = len(losses), losses[0], losses[len(losses)-1]
 	p.Curve = curve(losses)
+	failed := p.drawPictures(io.err)
 	out := newOutput(c.Out)
+	files := outputs{out}
+	defer files.discard()
 	if out.err == nil {
 		out.err = reportTemplate.Execute(out.w, p)
 	}
-	return out.commit()
+	if err := files.commit(); err != nil {
+		return err
+	}
+	if failed {
+		return errReported
+	}
+	return nil
 }
 
+var errScores = errors.New("it is not what score --format csv prints")
+
+// readScores makes the rows, without their pictures.
 func (p *page) readScores(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -76,32 +93,58 @@ func (p *page) readScores(path string) error {
 	if err != nil {
 		return err
 	}
-	for _, line := range table[min(1, len(table)):] {
-		if len(line) < 4 || line[1] == "" {
+	if len(table) == 0 || !slices.Equal(table[0], scoreColumns) {
+		return errScores
+	}
+	for _, line := range table[1:] {
+		path, text := line[0], line[1]
+		if line[4] != "" {
+			p.Rows = append(p.Rows, pageRow{Name: path, Error: line[4]})
 			continue
 		}
 		prob, err := strconv.ParseFloat(line[3], 64)
-		if err != nil {
-			return errors.New("it is not what score --format csv prints")
+		if err != nil || !(prob >= 0 && prob <= 1) {
+			return errScores
 		}
-		if len(p.Rows) == 0 || p.Rows[len(p.Rows)-1].Name != line[0] {
-			picture, err := os.ReadFile(line[0])
-			if err != nil {
-				return err
-			}
-			url := "data:" + http.DetectContentType(picture) + ";base64," + base64.StdEncoding.EncodeToString(picture)
-			p.Rows = append(p.Rows, pageRow{Name: line[0], Picture: template.URL(url)})
+		last := len(p.Rows) - 1
+		if last < 0 || p.Rows[last].Name != path || slices.Contains(p.Rows[last].texts, text) {
+			p.Rows = append(p.Rows, pageRow{Name: path})
+			last++
 		}
-		row := &p.Rows[len(p.Rows)-1]
-		row.Prob = append(row.Prob, prob)
-		if !slices.Contains(p.Texts, line[1]) {
-			p.Texts = append(p.Texts, line[1])
+		row := &p.Rows[last]
+		row.texts, row.Prob = append(row.texts, text), append(row.Prob, prob)
+	}
+	for _, row := range p.Rows {
+		switch {
+		case row.Error != "":
+		case p.Texts == nil:
+			p.Texts = row.texts
+		case !slices.Equal(p.Texts, row.texts):
+			return errScores
 		}
 	}
 	return nil
 }
 
-// eachLine reads a .jsonl file; one that is not there has no lines.
+// drawPictures embeds the thumbnails. A picture that is gone by now leaves its place empty and is told of.
+func (p *page) drawPictures(errs io.Writer) (failed bool) {
+	for i := range p.Rows {
+		row := &p.Rows[i]
+		if row.Error != "" {
+			continue
+		}
+		data, kind, err := thumbnail(row.Name)
+		if err != nil {
+			failed, row.Error = true, err.Error()
+			fmt.Fprintln(errs, message(err))
+			continue
+		}
+		row.Picture = template.URL("data:" + kind + ";base64," + base64.StdEncoding.EncodeToString(data))
+	}
+	return failed
+}
+
+// eachLine reads a .jsonl file; one that is not there has no lines, and the one that train is writing does not count.
 func eachLine(path string, f func(map[string]float64)) error {
 	in, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -111,15 +154,20 @@ func eachLine(path string, f func(map[string]float64)) error {
 		return err
 	}
 	defer in.Close()
-	scanner := bufio.NewScanner(in)
-	for scanner.Scan() {
+	for r := bufio.NewReader(in); ; {
+		text, err := r.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 		var line map[string]float64
-		if err := json.Unmarshal(scanner.Bytes(), &line); err != nil {
+		if err := json.Unmarshal(text, &line); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		f(line)
 	}
-	return scanner.Err()
 }
 
 // curve scales losses to a drawing of 600 x 200.
@@ -147,9 +195,10 @@ svg { width: 100%; border: 1px solid #8884; border-radius: .5rem } .quiet { opac
 </style>
 <h1>{{.Run}}</h1>
 <h2>Pictures and texts</h2>
-<p class="quiet">Each row is a picture; its probabilities over the texts sum to one.</p>
+<p class="quiet">Each row is a picture, as the model reads it; its probabilities over the texts sum to one.</p>
 <table><tr><th></th>{{range .Texts}}<th>{{.}}</th>{{end}}</tr>
-{{range .Rows}}<tr><td><img src="{{.Picture}}" alt="{{.Name}}"></td>{{range .Prob}}<td style="{{heat .}}">{{percent .}}</td>{{end}}</tr>
+{{range .Rows}}<tr><td>{{if .Picture}}<img src="{{.Picture}}" alt="{{.Name}}">{{else}}{{.Name}}{{end}}</td>
+{{- if .Prob}}{{range .Prob}}<td style="{{heat .}}">{{percent .}}</td>{{end}}{{else}}<td class="quiet" colspan="{{$.Columns}}">{{.Error}}</td>{{end}}</tr>
 {{end}}</table>
 <h2>Loss</h2>
 <svg viewBox="0 0 600 200" role="img" aria-label="loss over steps"><polyline fill="none" stroke="#2a6fc9" stroke-width="1.5" points="{{.Curve}}"/></svg>

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -44,10 +45,10 @@ func (c *scoreCmd) Run(io *streams) error {
 		texts = append(texts, lines...)
 	}
 	if len(images) == 0 {
-		return usageError("score: no picture: give --image PATH")
+		return usageError("score: no picture: give --image PATH; infer score --help lists the flags")
 	}
 	if len(texts) == 0 {
-		return usageError("score: no text: give --text TEXT or --texts FILE")
+		return usageError("score: no text: give --text TEXT or --texts FILE; infer score --help lists the flags")
 	}
 	m, err := c.open()
 	if err != nil {
@@ -57,13 +58,13 @@ func (c *scoreCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	rows, err := textFeatures(m, texts, c.BatchSize, false, io.err)
+	rows, err := textFeatures(context.Background(), m, texts, c.BatchSize, false, io.err)
 	if err != nil {
 		return err
 	}
 	out := scores{Model: m.Name, LogitScale: scale, Texts: texts}
 	failed := false
-	err = eachPicture(m, feed(images), c.BatchSize, false, func(p picture) error {
+	err = eachPicture(context.Background(), m, feed(images), c.BatchSize, false, func(p picture) error {
 		s := imageScore{Path: p.path}
 		if p.err != nil {
 			failed = true
@@ -114,6 +115,9 @@ func softmax(cosine []float64, scale float64) []float64 {
 	return out
 }
 
+// scoreColumns is the header of score --format csv, which report reads.
+var scoreColumns = []string{"path", "text", "cosine", "prob", "error"}
+
 func (s *scores) print(w io.Writer, format string) error {
 	switch format {
 	case "json":
@@ -122,7 +126,7 @@ func (s *scores) print(w io.Writer, format string) error {
 		return e.Encode(s)
 	case "csv":
 		t := csv.NewWriter(w)
-		_ = t.Write([]string{"path", "text", "cosine", "prob", "error"}) // Error, below, has what failed
+		_ = t.Write(scoreColumns) // Error, below, has what failed
 		for _, image := range s.Images {
 			for i := range image.Prob {
 				_ = t.Write([]string{image.Path, s.Texts[i], number(image.Cosine[i]), number(image.Prob[i]), ""})

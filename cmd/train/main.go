@@ -8,9 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -27,65 +29,98 @@ A fine-tuning of a directory's model on a table with the columns filepath and ti
 
   train --model DIR --train-data photos.csv --csv-separator , --lr 1e-5 --epochs 5 --name photos
 
-The run writes LOGS/NAME/: checkpoints/latest is a model directory for infer, metrics.jsonl has a line per step.`
+The run writes LOGS/NAME/: checkpoints/latest is a model directory for infer, metrics.jsonl has a line per step.
+Ctrl-C finishes the step and writes checkpoints/latest; the same command line with --resume latest continues.`
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-func run(args []string) int {
-	var options train.Options
-	parser, err := kong.New(&options, kong.Name("train"), kong.Description(description))
+type commandLine struct {
+	train.Options
+	Version kong.VersionFlag `help:"Say which goclip this is."`
+}
+
+func run(args []string, out io.Writer, errs *os.File) int {
+	var c commandLine
+	exit := -1
+	parser, err := kong.New(&c, kong.Name("train"), kong.Description(description), kong.Writers(out, errs),
+		kong.Exit(func(code int) { exit = code }), kong.Vars{"version": version()},
+		kong.WithHyphenPrefixedParameters(true)) // --warmup -1
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "train:", err)
+		fmt.Fprintln(errs, "train:", err)
 		return 1
 	}
 	if name := refused(args); name != "" {
-		fmt.Fprintf(os.Stderr, "train: %s is a flag of open_clip that goclip does not have\n", name)
+		fmt.Fprintf(errs, "train: %s is a flag of open_clip that goclip does not have\n", name)
 		return 2
 	}
-	if _, err := parser.Parse(args); err != nil {
-		fmt.Fprintf(os.Stderr, "train: %v; train --help lists the flags\n", err)
+	_, err = parser.Parse(args)
+	if exit >= 0 { // --help or --version has been printed
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(errs, "train: %s; train --help lists the flags\n", oneLine(err))
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	sum, err := train.Run(ctx, options, reporter())
+	sum, err := train.Run(ctx, c.Options, reporter(errs))
 	switch {
 	case errors.Is(err, train.ErrInterrupted):
 		return 130
 	case errors.Is(err, train.ErrOptions):
-		fmt.Fprintln(os.Stderr, message(err))
+		fmt.Fprintf(errs, "%s; train --help lists the flags\n", message(err))
 		return 2
 	case err != nil:
-		fmt.Fprintln(os.Stderr, message(err))
+		fmt.Fprintln(errs, message(err))
 		return 1
 	}
-	fmt.Fprintf(os.Stderr, "train: %d steps in %.0f s, the last loss %.4f; %d pictures could not be read; %s/checkpoints/latest holds the model\n",
+	fmt.Fprintf(errs, "train: %d steps in %.0f s, the last loss %.4f; %d pictures could not be read; %s/checkpoints/latest holds the model\n",
 		sum.Steps, sum.Duration.Seconds(), sum.Loss, len(sum.Bad), sum.Dir)
 	return 0
 }
 
-// message is an error as one line.
-func message(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if !strings.HasPrefix(text, "train: ") {
-		text = "train: " + text
+// version is what go install or the checkout's commit gave the binary.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return "goclip " + info.Main.Version
 	}
-	return text
+	return "goclip"
 }
 
-// reporter draws a bar on a terminal and prints the log's lines elsewhere.
-func reporter() train.Reporter {
-	if !term.IsTerminal(int(os.Stderr.Fd())) {
-		return train.Reporter{Log: os.Stderr}
+// message is an error as one line that begins with the command's name, once.
+func message(err error) string { return "train: " + strings.TrimPrefix(oneLine(err), "train: ") }
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// reporter prints the log's lines and, on a terminal, draws a bar below them.
+func reporter(errs *os.File) train.Reporter {
+	if !term.IsTerminal(int(errs.Fd())) {
+		return train.Reporter{Log: errs}
 	}
-	var bar *progressbar.ProgressBar
-	return train.Reporter{Step: func(s train.Step, total int) {
-		if bar == nil {
-			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetWidth(30),
-				progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionOnCompletion(func() { fmt.Fprintln(os.Stderr) }))
-		}
-		bar.Describe(fmt.Sprintf("loss %.3f (guessing %.3f) %4.0f pictures/s", s.Loss, math.Log(s.SamplesPerSecond*s.StepTime), s.SamplesPerSecond))
-		_ = bar.Set(s.Step) // a bar that cannot be drawn loses nothing
-	}}
+	p := &progress{errs: errs}
+	return train.Reporter{Step: p.step, Log: p}
+}
+
+// progress is a bar on a terminal; a bar that cannot be drawn loses nothing.
+type progress struct {
+	errs io.Writer
+	bar  *progressbar.ProgressBar
+}
+
+func (p *progress) step(s train.Step, total int) {
+	if p.bar == nil {
+		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(p.errs), progressbar.OptionSetWidth(30),
+			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionOnCompletion(func() { fmt.Fprintln(p.errs) }))
+	}
+	p.bar.Describe(fmt.Sprintf("loss %.3f (guessing %.3f) %4.0f pictures/s", s.Loss, math.Log(s.SamplesPerSecond*s.StepTime), s.SamplesPerSecond))
+	_ = p.bar.Set(s.Step)
+}
+
+// Write prints a line of the log where the bar was; the next step draws the bar anew.
+func (p *progress) Write(line []byte) (int, error) {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+	return p.errs.Write(line)
 }

@@ -34,10 +34,27 @@ func OpenCSV(name string, o CSVOptions) (Dataset, error) {
 	return r, nil
 }
 
+// CheckSeparator tells whether a --csv-separator is one character that can part columns; `\t` is a tab.
+func CheckSeparator(s string) error {
+	_, err := separatorOf(s)
+	return err
+}
+
+func separatorOf(s string) (rune, error) {
+	separator, size := utf8.DecodeRuneInString(strings.ReplaceAll(s, `\t`, "\t"))
+	if size == 0 || strings.ReplaceAll(s, `\t`, "\t")[size:] != "" {
+		return 0, fmt.Errorf("--csv-separator %q is not one character", s)
+	}
+	if strings.ContainsRune("\"\r\n\ufffd", separator) || separator == 0 { // encoding/csv has no such separator
+		return 0, fmt.Errorf("--csv-separator %q cannot part columns", s)
+	}
+	return separator, nil
+}
+
 func readCSV(in io.Reader, o CSVOptions) (*rows, error) {
-	separator, size := utf8.DecodeRuneInString(strings.ReplaceAll(o.Separator, `\t`, "\t"))
-	if size == 0 || strings.ReplaceAll(o.Separator, `\t`, "\t")[size:] != "" {
-		return nil, fmt.Errorf("--csv-separator %q is not one character", o.Separator)
+	separator, err := separatorOf(o.Separator)
+	if err != nil {
+		return nil, err
 	}
 	table := csv.NewReader(in)
 	table.Comma = separator

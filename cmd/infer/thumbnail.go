@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"image/png"
+
+	"github.com/disintegration/imaging"
+
+	"github.com/goclip/goclip/clip/preprocess"
+)
+
+// thumbnailSide is twice what the report shows, for screens of high density.
+const thumbnailSide = 256
+
+// thumbnail is a picture within 256 x 256 pixels as a PNG, or as a JPEG where it was shrunk and nothing shows through,
+// with its media type. preprocess decodes it, under its limits: imaging's own TIFF reader can panic (CVE-2023-36308).
+func thumbnail(path string) (data []byte, kind string, err error) {
+	img, err := preprocess.DecodeFile(path, preprocess.DefaultLimits)
+	if err != nil {
+		return nil, "", err
+	}
+	large := max(img.Width, img.Height) > thumbnailSide
+	small := imaging.Fit(nrgba(img), thumbnailSide, thumbnailSide, imaging.Box)
+	format, kind := imaging.PNG, "image/png"
+	if large && small.Opaque() {
+		format, kind = imaging.JPEG, "image/jpeg"
+	}
+	var b bytes.Buffer
+	if err := imaging.Encode(&b, small, format, imaging.JPEGQuality(85), imaging.PNGCompressionLevel(png.BestCompression)); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", path, err)
+	}
+	return b.Bytes(), kind, nil
+}
+
+// nrgba converts a decoded picture; what its file lets show through does so here too.
+func nrgba(img *preprocess.Image) *image.NRGBA {
+	out := image.NewNRGBA(image.Rect(0, 0, img.Width, img.Height))
+	alpha := func(int) uint8 { return 255 }
+	switch img.Mode {
+	case preprocess.ModeRGBA:
+		alpha = func(i int) uint8 { return img.Pix[4*i+3] }
+	case preprocess.ModeLA:
+		alpha = func(i int) uint8 { return img.Pix[2*i+1] }
+	case preprocess.ModeP:
+		alpha = func(i int) uint8 {
+			if entry := int(img.Pix[i]); entry < len(img.Palette) {
+				return img.Palette[entry][3]
+			}
+			return 255
+		}
+	}
+	for i, rgb := 0, img.RGB().Pix; 3*i < len(rgb); i++ {
+		copy(out.Pix[4*i:], rgb[3*i:3*i+3])
+		out.Pix[4*i+3] = alpha(i)
+	}
+	return out
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/train"
+)
+
+// asCommand makes the test's binary be train.
+const asCommand = "GOCLIP_TEST_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// process is the command as a process of its own.
+func process(args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asCommand+"=1")
+	return cmd
+}
+
+// command runs the command in this process and checks what holds of every run: no Go or C++ trace.
+func command(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	require.NoError(t, err)
+	defer stderr.Close()
+	var stdout bytes.Buffer
+	code = run(args, &stdout, stderr)
+	text, err := os.ReadFile(stderr.Name())
+	require.NoError(t, err)
+	noTrace(t, string(text))
+	return code, stdout.String(), string(text)
+}
+
+func noTrace(t *testing.T, text string) {
+	t.Helper()
+	for _, trace := range []string{"goroutine", "panic", "what():", "terminate called", ".cpp:", "fatal error"} {
+		assert.NotContains(t, text, trace)
+	}
+}
+
+// shard writes n pictures of plain colours with captions.
+func shard(t testing.TB, n int) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	add := func(name string, data []byte) {
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data)), Typeflag: tar.TypeReg}))
+		_, err := w.Write(data)
+		require.NoError(t, err)
+	}
+	for i := range n {
+		img := image.NewRGBA(image.Rect(0, 0, 36, 36))
+		for p := range 36 * 36 {
+			img.SetRGBA(p%36, p/36, color.RGBA{R: uint8(40 * i), G: uint8(90 * i), B: uint8(p), A: 255})
+		}
+		var picture bytes.Buffer
+		require.NoError(t, png.Encode(&picture, img))
+		add(fmt.Sprintf("%03d.png", i), picture.Bytes())
+		add(fmt.Sprintf("%03d.txt", i), []byte(fmt.Sprintf("square number %d", i)))
+	}
+	require.NoError(t, w.Close())
+	path := filepath.Join(t.TempDir(), "data.tar")
+	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o644))
+	return path
+}
+
+// tinyModel writes a small random model with patch dropout.
+func tinyModel(t testing.TB) string {
+	t.Helper()
+	c, err := clip.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":1,"width":32,"head_width":32,"patch_size":8,"patch_dropout":0.25},
+		"text_cfg":{"context_length":16,"vocab_size":49408,"width":8,"heads":2,"layers":1}}`))
+	require.NoError(t, err)
+	m, err := clip.New(c, 1)
+	require.NoError(t, err)
+	dir := filepath.Join(t.TempDir(), "tiny")
+	require.NoError(t, m.Save(dir, torch.Float32))
+	return dir
+}
+
+// steps reads metrics.jsonl and checks that the steps follow one another.
+func steps(t *testing.T, dir string) (list []train.Step) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "metrics.jsonl"))
+	require.NoError(t, err)
+	for i, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+		var s train.Step
+		require.NoError(t, json.Unmarshal([]byte(line), &s))
+		require.Equal(t, i+1, s.Step)
+		list = append(list, s)
+	}
+	return list
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	code, out, errs := command(t, "--help")
+	assert.Equal(t, 0, code)
+	assert.Contains(t, out, "--train-data")
+	assert.Contains(t, out, "--resume latest")
+	assert.Empty(t, errs)
+	code, out, _ = command(t, "--version")
+	assert.Equal(t, 0, code)
+	assert.Contains(t, out, "goclip")
+}
+
+// TestRefusals gives one fault at a time: the exit status, a line that names it, and nothing written.
+func TestRefusals(t *testing.T) {
+	model, data, dir := tinyModel(t), shard(t, 20), t.TempDir()
+	write := func(name string, data []byte) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, data, 0o644))
+		return path
+	}
+	whole, err := os.ReadFile(data)
+	require.NoError(t, err)
+	cut := write("cut.tar", whole[:len(whole)/2])
+	noCaption := write("no-caption.tsv", []byte("filepath\tcaption\na.png\tx\n"))
+	noPictures := write("no-pictures.tar", make([]byte, 1024))
+	empty := write("empty.csv", nil)
+	file := write("file", nil)
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"--frobnicate"}, 2, "unknown flag --frobnicate"},
+		{[]string{"stray"}, 2, "unexpected argument stray"},
+		{[]string{"--epochs", "many"}, 2, "--epochs"},
+		{[]string{"--lr"}, 2, "--lr"},
+		{[]string{"--horovod"}, 2, "--horovod is a flag of open_clip that goclip does not have"},
+		{[]string{"--report-to=wandb"}, 2, "--report-to is a flag of open_clip"},
+		{[]string{"--train-data", ""}, 2, "--train-data is missing"},
+		{[]string{"--model", ""}, 2, "--model is missing"},
+		{[]string{"--dataset-type", "parquet"}, 2, `--dataset-type "parquet" is none of auto, csv, webdataset`},
+		{[]string{"--csv-separator", "ab"}, 2, `--csv-separator "ab" is not one character`},
+		{[]string{"--csv-separator", `"`}, 2, "--csv-separator"},
+		{[]string{"--batch-size", "1"}, 2, "--batch-size 1"},
+		{[]string{"--epochs", "0"}, 2, "--epochs 0"},
+		{[]string{"--max-steps", "-1"}, 2, "--max-steps -1"},
+		{[]string{"--lr", "0"}, 2, "--lr 0"},
+		{[]string{"--lr", "NaN"}, 2, "--lr NaN"},
+		{[]string{"--lr", "Inf"}, 2, "--lr +Inf"},
+		{[]string{"--beta1", "1"}, 2, "--beta1 1"},
+		{[]string{"--beta2", "-0.1"}, 2, "--beta2 -0.1"},
+		{[]string{"--eps", "0"}, 2, "--eps 0"},
+		{[]string{"--wd", "-1"}, 2, "--wd -1"},
+		{[]string{"--warmup", "-2"}, 2, "--warmup -2"},
+		{[]string{"--warmup", "99"}, 2, "--warmup 99 is not shorter than the run of 2 steps"},
+		{[]string{"--lr-scheduler", "linear"}, 2, `--lr-scheduler "linear" is none of cosine, const`},
+		{[]string{"--grad-clip-norm", "-1"}, 2, "--grad-clip-norm -1"},
+		{[]string{"--precision", "fp8"}, 2, `--precision "fp8" is none of`},
+		{[]string{"--aug-cfg", "scale=[2,3]"}, 2, "--aug-cfg: preprocess: scale [2 3]"},
+		{[]string{"--aug-cfg", "blur=1"}, 2, `"blur" is none of scale`},
+		{[]string{"--force-patch-dropout", "1"}, 2, "--force-patch-dropout 1"},
+		{[]string{"--force-patch-dropout", "-0.5"}, 2, "--force-patch-dropout -0.5"},
+		{[]string{"--workers", "0"}, 2, "--workers 0"},
+		{[]string{"--workers", "1000000000"}, 2, "--workers 1000000000: 1 to 1024"},
+		{[]string{"--threads", "100000"}, 2, "--threads 100000"},
+		{[]string{"--device", "tpu"}, 2, `--device: device "tpu"`},
+		{[]string{"--save-frequency", "-1"}, 2, "--save-frequency -1"},
+		{[]string{"--val-frequency", "-1"}, 2, "--val-frequency -1"},
+		{[]string{"--log-every-n-steps", "0"}, 2, "--log-every-n-steps 0"},
+		{[]string{"--name", "a/b"}, 2, `--name "a/b"`},
+		{[]string{"--epochs", "0", "--workers", "0"}, 2, "train: --epochs 0: at least 1 is wanted; --workers 0"},
+		{[]string{"--batch-size", "64"}, 1, "20 samples make no batch of 64"},
+		{[]string{"--train-data", dir + "/gone.tar"}, 1, "gone.tar: no such file"},
+		{[]string{"--train-data", dir + "/gone-{0..3}.csv"}, 1, "gone-{0..3}.csv: no such file"},
+		{[]string{"--train-data", dir + "/*.webp", "--dataset-type", "webdataset"}, 1, "no file matches"},
+		{[]string{"--train-data", cut}, 1, "the shard " + cut + " is damaged"},
+		{[]string{"--train-data", noCaption}, 1, `it has no column "title", only ["filepath" "caption"]; --csv-caption-key names another`},
+		{[]string{"--train-data", noPictures}, 1, "holds no sample"},
+		{[]string{"--train-data", empty}, 1, "it is empty: a header line is wanted"},
+		{[]string{"--train-data", file}, 1, "give --dataset-type"},
+		{[]string{"--val-data", dir + "/gone.tar"}, 1, "--val-data: data: open " + dir + "/gone.tar: no such file"},
+		{[]string{"--model", "ViT-Q"}, 1, `"ViT-Q" is neither a model directory nor a built-in config`},
+		{[]string{"--pretrained", dir + "/gone.safetensors"}, 1, "gone.safetensors"},
+		{[]string{"--resume", dir + "/gone"}, 1, "--resume " + dir + "/gone"},
+		{[]string{"--logs", file}, 1, file},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
+			logs := filepath.Join(t.TempDir(), "logs")
+			args := append([]string{"--model", model, "--train-data", data, "--batch-size", "8", "--epochs", "1", "--warmup", "1", "--logs", logs, "--name", "run"}, c.args...)
+			code, out, errs := command(t, args...)
+			assert.Equal(t, c.code, code, errs)
+			assert.Empty(t, out)
+			assert.Contains(t, errs, c.says)
+			assert.Equal(t, 1, strings.Count(errs, "\n"), errs)
+			assert.True(t, strings.HasPrefix(errs, "train: "), errs)
+			assert.NoDirExists(t, logs)
+		})
+	}
+	code, _, errs := command(t)
+	assert.Equal(t, 2, code)
+	assert.Contains(t, errs, "train: --model is missing: a built-in config such as ViT-B-32, or a model directory; --train-data is missing")
+}
