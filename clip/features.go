@@ -7,11 +7,11 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// ImageFeatures encodes n normalised pictures, (n, 3, R, R) in row-major order, into n L2-normalised rows (n, E).
+// ImageFeatures encodes n normalised pictures, (n, 3, H, W) in row-major order, into n L2-normalised rows (n, E).
 func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
-	r := m.Config.Vision.ImageSize
+	size := m.Config.Vision.ImageSize
 	return m.features(func(s *torch.Scope) *torch.Tensor {
-		return m.EncodeImage(torch.FromSlice(s, pixels, n, 3, r, r).To(m.Device(), torch.Float32))
+		return m.EncodeImage(torch.FromSlice(s, pixels, n, 3, size.Height, size.Width).To(m.Device(), torch.Float32))
 	})
 }
 
