@@ -194,7 +194,7 @@ func (v VisionConfig) validateViT(p *problems, c *Config) {
 
 func (v VisionConfig) validateTimm(p *problems, c *Config) {
 	timm, ok := timmModels[v.TimmModelName]
-	p.check(ok, "vision_cfg.timm_model_name %q is none of %s", v.TimmModelName, strings.Join(timmNames(), ", "))
+	p.check(ok, "vision_cfg.timm_model_name %q names a tower that goclip does not have; of timm it has SigLIP's and vit_base_patch32_224", v.TimmModelName)
 	if !ok {
 		return
 	}

@@ -1,9 +1,7 @@
 package clip
 
 import (
-	"maps"
 	"math"
-	"slices"
 
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/nn"
@@ -36,8 +34,6 @@ var timmModels = map[string]timmModel{
 	"vit_giantopt_patch16_siglip_384": {384, 16, 1536, 40, 16, 4, "map", true},
 	"vit_base_patch32_224":            {224, 32, 768, 12, 12, 4, "token", false}, // torchvision's vit_b_32 is the same
 }
-
-func timmNames() []string { return slices.Sorted(maps.Keys(timmModels)) }
 
 // TimmViT is timm's vision transformer under open_clip's timm_model.py: the picture tower of SigLIP (Zhai et al., arXiv
 // 2303.15343) and, with a class token, the plain one of Dosovitskiy et al. (arXiv 2010.11929). Beside [Vision] its patches

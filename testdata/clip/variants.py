@@ -10,6 +10,7 @@ import numpy as np
 import open_clip
 import timm
 import torch
+import torchvision
 import transformers
 from open_clip import hf_model
 from open_clip.loss import ClipLoss, SigLipLoss
@@ -112,6 +113,25 @@ def record(out: dict, name: str, config: dict, training: bool) -> None:
                 out[f"{name}/buffer.{key}"] = b.float().flatten()
 
 
+def same_as_torchvision() -> None:
+    """The picture tower of vit_b_32-roberta-base is torchvision's ViT with its head taken for the projection."""
+    theirs = torchvision.models.VisionTransformer(24, 8, 2, 2, 32, 128, num_classes=24).eval()
+    ours = timm.create_model("vit_tiny", num_classes=24).eval()
+    names = {"conv_proj": "patch_embed.proj", "class_token": "cls_token", "encoder.pos_embedding": "pos_embed", "heads.head": "head",
+             "encoder.layers.encoder_layer_": "blocks.", "encoder.ln.": "norm.", "ln_1": "norm1", "ln_2": "norm2",
+             "self_attention.in_proj_": "attn.qkv.", "self_attention.out_proj": "attn.proj", "mlp.0": "mlp.fc1", "mlp.3": "mlp.fc2"}
+    state = {}
+    for key, value in theirs.state_dict().items():
+        value = torch.from_numpy(formula.weight(key, tuple(value.shape)))
+        theirs.state_dict()[key].copy_(value)
+        for a, b in names.items():
+            key = key.replace(a, b)
+        state[key] = value
+    ours.load_state_dict(state)
+    x = torch.from_numpy(formula.pixels("pixels", BATCH, 24, 24))
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
 def positions(out: dict) -> None:
     """open_clip's resize of position embeddings on loading, up and down."""
     for name, grid in (("up", (5, 6)), ("down", (2, 2))):
@@ -125,6 +145,7 @@ def positions(out: dict) -> None:
 
 
 def write(here: pathlib.Path) -> None:
+    same_as_torchvision()
     out = {}
     for name, config in json.loads((here / "variants.json").read_text()).items():
         record(out, name, config, False)
