@@ -22,16 +22,21 @@ func init() { // beside timm's own, those of testdata/clip/variants.py
 // variants are the tiny configs of testdata/clip/variants.json.
 func variants(t *testing.T) map[string]*Config {
 	t.Helper()
-	data, err := os.ReadFile("../testdata/clip/variants.json")
-	require.NoError(t, err)
-	var texts map[string]json.RawMessage
-	require.NoError(t, json.Unmarshal(data, &texts))
 	configs := map[string]*Config{}
-	for name, text := range texts {
-		configs[name], err = ParseConfig(text)
+	for name, text := range variantTexts(t) {
+		c, err := ParseConfig(text)
 		require.NoError(t, err, name)
+		configs[name] = c
 	}
 	return configs
+}
+
+func variantTexts(t *testing.T) (texts map[string]json.RawMessage) {
+	t.Helper()
+	data, err := os.ReadFile("../testdata/clip/variants.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &texts))
+	return texts
 }
 
 // TestVariants holds features, loss and gradients of every kind of tower against open_clip 3.3.0, timm and transformers.

@@ -132,6 +132,13 @@ def same_as_torchvision() -> None:
     torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
 
 
+def initial(configs: dict) -> dict:
+    """Mean and standard deviation of every tensor as its authors draw it."""
+    torch.manual_seed(0)
+    return {name: {key: [p.float().mean().item(), p.float().std(correction=0).item()] for key, p in untouched(config).state_dict().items()}
+            for name, config in configs.items()}
+
+
 def positions(out: dict) -> None:
     """open_clip's resize of position embeddings on loading, up and down."""
     for name, grid in (("up", (5, 6)), ("down", (2, 2))):
@@ -147,7 +154,9 @@ def positions(out: dict) -> None:
 def write(here: pathlib.Path) -> None:
     same_as_torchvision()
     out = {}
-    for name, config in json.loads((here / "variants.json").read_text()).items():
+    configs = json.loads((here / "variants.json").read_text())
+    (here / "init.json").write_text(json.dumps(initial(configs)).replace("]], ", "]],\n") + "\n")
+    for name, config in configs.items():
         record(out, name, config, False)
         if name == "resnet":
             record(out, name + "-training", config, True)
