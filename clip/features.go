@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 
@@ -35,6 +36,9 @@ func (m *Model) features(encode func(s *torch.Scope) *torch.Tensor) (rows []floa
 // Texts tokenizes texts and encodes them into L2-normalised rows (len(texts), E). truncated tells for each whether it
 // was cut at the context length.
 func (m *Model) Texts(texts []string) (rows []float32, truncated []bool, err error) {
+	if other := cmp.Or(m.Config.Text.HFTokenizerName, m.Config.Text.HFModelName); other != "" {
+		return nil, nil, fmt.Errorf("clip: %s reads the tokens of %s, not CLIP's: give TextFeatures the token ids", m.Name, other)
+	}
 	t := m.Tokenizer()
 	ids := make([]int64, 0, len(texts)*m.ContextLength())
 	for _, text := range texts {

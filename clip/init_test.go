@@ -106,6 +106,12 @@ func TestSaveAndOpen(t *testing.T) {
 	}
 }
 
+// TestTextsNeedTheirTokenizer holds that words never become another tokenizer's ids.
+func TestTextsNeedTheirTokenizer(t *testing.T) {
+	_, _, err := goldenModel(t, variants(t)["clipa"]).Texts([]string{"a dog"})
+	assert.ErrorContains(t, err, "reads the tokens of bert-base-uncased")
+}
+
 // TestDropout holds that training changes what it should and nothing else.
 func TestDropout(t *testing.T) {
 	for name, c := range variants(t) {
