@@ -51,10 +51,10 @@ parity: libtorch build/venv ## make the goldens anew with the Python libraries a
 	build/venv/bin/python testdata/clip/make_goldens.py
 	build/venv/bin/python testdata/clip/make_zeroshot.py
 	build/venv/bin/python testdata/tokenizer/make_goldens.py
-	go test -v -run 'Parity|Goldens|ParameterCounts|HundredSteps' ./clip ./clip/tokenizer ./clip/preprocess
+	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|Goldens|ParameterCounts|HundredSteps' ./clip ./clip/tokenizer ./clip/preprocess
 
 build/venv:
-	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 open_clip_torch==3.3.0 ftfy==6.3.1 regex numpy safetensors
+	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 ftfy==6.3.1 regex numpy safetensors
 	rm -rf build/venv && mv build/venv.tmp build/venv
 
 data: ## the emoji shards, from pinned packages, into build/emoji

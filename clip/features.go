@@ -1,17 +1,18 @@
 package clip
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 
 	"github.com/goclip/goclip/torch"
 )
 
-// ImageFeatures encodes n normalised pictures, (n, 3, R, R) in row-major order, into n L2-normalised rows (n, E).
+// ImageFeatures encodes n normalised pictures, (n, 3, H, W) in row-major order, into n L2-normalised rows (n, E).
 func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
-	r := m.Config.Vision.ImageSize
+	size := m.Config.Vision.ImageSize
 	return m.features(func(s *torch.Scope) *torch.Tensor {
-		return m.EncodeImage(torch.FromSlice(s, pixels, n, 3, r, r).To(m.Device(), torch.Float32))
+		return m.EncodeImage(torch.FromSlice(s, pixels, n, 3, size.Height, size.Width).To(m.Device(), torch.Float32))
 	})
 }
 
@@ -35,6 +36,9 @@ func (m *Model) features(encode func(s *torch.Scope) *torch.Tensor) (rows []floa
 // Texts tokenizes texts and encodes them into L2-normalised rows (len(texts), E). truncated tells for each whether it
 // was cut at the context length.
 func (m *Model) Texts(texts []string) (rows []float32, truncated []bool, err error) {
+	if other := cmp.Or(m.Config.Text.HFTokenizerName, m.Config.Text.HFModelName); other != "" {
+		return nil, nil, fmt.Errorf("clip: %s reads the tokens of %s, not CLIP's: give TextFeatures the token ids", m.Name, other)
+	}
 	t := m.Tokenizer()
 	ids := make([]int64, 0, len(texts)*m.ContextLength())
 	for _, text := range texts {

@@ -38,7 +38,7 @@ func goldenWeight(key string, shape []int) []float32 {
 			fanIn *= d
 		}
 	}
-	if key == "visual.proj" || key == "text_projection" {
+	if strings.HasSuffix(key, "visual.proj") || strings.HasSuffix(key, "text_projection") {
 		fanIn = shape[0]
 	}
 	out := make([]float32, n)
@@ -46,11 +46,13 @@ func goldenWeight(key string, shape []int) []float32 {
 		switch {
 		case key == "logit_scale":
 			out[i] = float32(math.Log(1 / 0.07))
-		case strings.HasSuffix(key, "bias"):
+		case key == "logit_bias":
+			out[i] = -10
+		case strings.HasSuffix(key, "bias"), strings.HasSuffix(key, "running_mean"):
 			out[i] = float32(0.05 * u)
-		case strings.Contains(key, "ln_"):
+		case len(shape) == 1 && (strings.HasSuffix(key, "weight") || strings.HasSuffix(key, "gamma") || strings.HasSuffix(key, "running_var")):
 			out[i] = float32(1 + 0.1*u)
-		case strings.Contains(key, "embedding"):
+		case strings.Contains(key, "emb"):
 			out[i] = float32(0.03 * u)
 		default:
 			out[i] = float32(1.7320508 * u / math.Sqrt(float64(fanIn)))
@@ -62,12 +64,12 @@ func goldenWeight(key string, shape []int) []float32 {
 const goldenBatch = 8
 
 func goldenPixels(s *torch.Scope, key string, c *Config) *torch.Tensor {
-	r := c.Vision.ImageSize
-	data := make([]float32, goldenBatch*3*r*r)
+	h, w := c.Vision.ImageSize.Height, c.Vision.ImageSize.Width
+	data := make([]float32, goldenBatch*3*h*w)
 	for i, u := range uniform(key, len(data)) {
 		data[i] = float32(1.5 * u)
 	}
-	return torch.FromSlice(s, data, goldenBatch, 3, r, r)
+	return torch.FromSlice(s, data, goldenBatch, 3, h, w)
 }
 
 func goldenTokens(s *torch.Scope, key string, c *Config) *torch.Tensor {
@@ -84,8 +86,23 @@ func goldenTokens(s *torch.Scope, key string, c *Config) *torch.Tensor {
 			line[i] = 1 + int64((u[row*length+i]+1)/2*float64(vocab-3))
 		}
 		line[0], line[n-1] = int64(vocab-2), int64(vocab-1)
+		if c.Text.HFModelName != "" {
+			asRoberta(line, n, vocab)
+		}
 	}
 	return torch.FromSlice(s, ids, goldenBatch, length)
+}
+
+// asRoberta writes the first n tokens of a line as RoBERTa's, begin 0 and end 2, and pads with 1.
+func asRoberta(line []int64, n, vocab int) {
+	for i := range line {
+		if i < n {
+			line[i] = 3 + line[i]%int64(vocab-3)
+		} else {
+			line[i] = 1
+		}
+	}
+	line[0], line[n-1] = 0, 2
 }
 
 // goldenModel is a model with the formula's weights.
@@ -93,7 +110,10 @@ func goldenModel(t *testing.T, c *Config) *Model {
 	t.Helper()
 	m := allocate(c)
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
-		for key, p := range m.Parameters() {
+		for key, p := range m.State() {
+			if p.DType() != torch.Float32 || key == "visual.positional_embedding" && c.Vision.PosEmbedType == "sin_cos_2d" {
+				continue // a count, and a formula of the model's own
+			}
 			s.Alias(p).CopyFrom(torch.FromSlice(s, goldenWeight(key, p.Shape()), p.Shape()...))
 		}
 	}))

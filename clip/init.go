@@ -8,8 +8,8 @@ import (
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// New makes a model with random weights, OpenAI's initialisation (openai/CLIP clip/model.py initialize_parameters): the
-// text tower's is its own, the picture tower's blocks keep PyTorch's layer defaults.
+// New makes a model with random weights as the towers' own authors draw them: each tower's initialize names its source.
+// Everything else begins as PyTorch's layers do.
 func New(c *Config, seed uint64) (*Model, error) {
 	c = c.clone()
 	c.fillDefaults()
@@ -35,55 +35,45 @@ func (c *Config) clone() *Config {
 }
 
 func (m *Model) initialize(s *torch.Scope) {
-	normal := func(p *torch.Tensor, std float64) { s.Alias(p).NormalInPlace(0, std) }
 	for key, p := range m.Parameters() {
 		defaultInit(s, key, p)
 	}
-	for _, t := range []*Transformer{m.Visual.Transformer, m.Text.Transformer} {
-		for _, b := range t.Blocks {
-			initBias(s, b.MLP.Fc)
-			initBias(s, b.MLP.Proj)
-		}
-	}
-
-	width := float64(m.Config.Vision.Width)
-	normal(m.Visual.ClassEmbedding, 1/math.Sqrt(width))
-	normal(m.Visual.PositionalEmbedding, 1/math.Sqrt(width))
-	normal(m.Visual.Proj, 1/math.Sqrt(width))
-
-	t, width := m.Config.Text, float64(m.Config.Text.Width)
-	normal(m.Text.TokenEmbedding.Weight, 0.02)
-	normal(m.Text.PositionalEmbedding, 0.01)
-	attention := 1 / math.Sqrt(width)
-	projection := attention / math.Sqrt(2*float64(t.Layers))
-	for _, b := range m.Text.Transformer.Blocks {
-		normal(b.Attn.InWeight, attention)
-		normal(b.Attn.Out.Weight, projection)
-		normal(b.MLP.Fc.Weight, 1/math.Sqrt(2*width))
-		normal(b.MLP.Proj.Weight, projection)
-	}
-	normal(m.Text.Projection, attention)
+	m.Visual.initializeBiases(s)
+	m.Text.initializeBiases(s)
+	m.Visual.initialize(s)
+	m.Text.initialize(s)
 	s.Alias(m.LogitScale).Fill(*m.Config.InitLogitScale)
+	if m.LogitBias != nil {
+		s.Alias(m.LogitBias).Fill(*m.Config.InitLogitBias)
+	}
 }
 
+func normal(s *torch.Scope, p *torch.Tensor, std float64) { s.Alias(p).NormalInPlace(0, std) }
+
 // defaultInit is what PyTorch's layers start with: torch.nn.Linear and Conv2d draw their weight from
-// U(+-1/sqrt(fan_in)); MultiheadAttention's in_proj_weight is Xavier uniform and its biases are 0; a LayerNorm is the
-// identity.
+// U(+-1/sqrt(fan_in)); MultiheadAttention's in_proj_weight, or the three in its place, are Xavier uniform and its biases
+// are 0; a normalisation is the identity.
 func defaultInit(s *torch.Scope, key string, p *torch.Tensor) {
 	x := s.Alias(p)
 	shape := p.Shape()
 	switch {
-	case strings.Contains(key, "ln_"):
-		return // nn.NewLayerNorm set it
 	case strings.HasSuffix(key, "in_proj_bias"), strings.HasSuffix(key, "out_proj.bias"):
 		x.Fill(0)
-	case strings.HasSuffix(key, "in_proj_weight"):
+	case strings.HasSuffix(key, "_proj_weight"):
 		bound := math.Sqrt(6 / float64(shape[0]+shape[1]))
 		x.UniformInPlace(-bound, bound)
 	case len(shape) >= 2:
 		fanIn := p.Numel() / shape[0]
 		bound := 1 / math.Sqrt(float64(fanIn))
 		x.UniformInPlace(-bound, bound)
+	}
+}
+
+// initializeBiases draws the biases that defaultInit leaves to the layers: a key alone does not tell their fan-in.
+func (t *Transformer) initializeBiases(s *torch.Scope) {
+	for _, b := range t.Blocks {
+		initBias(s, b.MLP.Fc)
+		initBias(s, b.MLP.Proj)
 	}
 }
 

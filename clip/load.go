@@ -129,7 +129,7 @@ func allocateFS(dir fs.FS, name string) (*Model, error) {
 	}
 	if d.Preprocess != nil {
 		m.Preprocess = *d.Preprocess
-		if size := [2]int{c.Vision.ImageSize, c.Vision.ImageSize}; m.Preprocess.Size != size {
+		if size := [2]int{c.Vision.ImageSize.Height, c.Vision.ImageSize.Width}; m.Preprocess.Size != size {
 			return nil, fmt.Errorf("clip: %s/%s: preprocess_cfg makes pictures of %v pixels, the model takes %v", name, ConfigFile, m.Preprocess.Size, size)
 		}
 	}
@@ -140,7 +140,7 @@ func allocateFS(dir fs.FS, name string) (*Model, error) {
 func tryAllocate(c *Config) (m *Model, err error) {
 	if torch.NoGrad(func(*torch.Scope) { m = allocate(c) }) != nil { // the allocator's refusal: nothing else can fail
 		return nil, fmt.Errorf("clip: config: a picture tower of width %d with %d layers and a text tower of width %d with %d do not fit into memory",
-			c.Vision.Width, c.Vision.Layers, c.Text.Width, c.Text.Layers)
+			c.Vision.Width, c.Vision.Depth(), c.Text.Width, c.Text.Layers)
 	}
 	return m, nil
 }
@@ -155,7 +155,7 @@ func (m *Model) load(name string, o OpenOptions, own string) error {
 		if err != nil {
 			return err
 		}
-		m.Text, m.LogitScale, m.Visual = random.Text, random.LogitScale, random.Visual
+		m.Text, m.LogitScale, m.LogitBias, m.Visual = random.Text, random.LogitScale, random.LogitBias, random.Visual
 		return nil
 	default:
 		path = o.Pretrained
@@ -191,7 +191,7 @@ func (m *Model) checkActivation(metadata map[string]string, path string) error {
 func (m *Model) LoadFrom(f *checkpoint.File, path string) error {
 	var problems []string
 	known := map[string]bool{}
-	for key, p := range m.Parameters() {
+	for key, p := range m.State() {
 		known[key] = true
 		e, ok := f.Entry(key)
 		switch {
@@ -210,7 +210,7 @@ func (m *Model) LoadFrom(f *checkpoint.File, path string) error {
 		slices.Sort(problems)
 		return fmt.Errorf("clip: %s does not fit the model: %s", path, strings.Join(problems, "; "))
 	}
-	for key, p := range m.Parameters() {
+	for key, p := range m.State() {
 		e, _ := f.Entry(key)
 		e.Shape = p.Shape()
 		if err := e.CopyTo(p); err != nil {
@@ -220,13 +220,13 @@ func (m *Model) LoadFrom(f *checkpoint.File, path string) error {
 	return nil
 }
 
-// to moves the parameters to a device.
+// to moves the model to a device.
 func (m *Model) to(d torch.Device) error {
 	if d == (torch.Device{}) || d == torch.CPU {
 		return nil
 	}
 	return torch.NoGrad(func(s *torch.Scope) {
-		for _, p := range m.Parameters() {
+		for _, p := range m.State() {
 			p.Set(s.Alias(p).To(d, p.DType()))
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"strings"
 
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/tokenizer"
@@ -11,11 +12,31 @@ import (
 	"github.com/goclip/goclip/torch/nn"
 )
 
+// ImageTower maps normalised pictures (B, 3, H, W) to features (B, E): a [Vision], a [ResNet] or a [TimmViT].
+type ImageTower interface {
+	Forward(pixels *torch.Tensor) *torch.Tensor
+	SetTraining(on bool)
+
+	initializeBiases(s *torch.Scope)
+	initialize(s *torch.Scope)
+	setPatchDropout(share float64) bool // false for a tower without patches
+}
+
+// TextTower maps tokens (B, T) int64 to features (B, E): a [Text] or a [Roberta].
+type TextTower interface {
+	Forward(tokens *torch.Tensor) *torch.Tensor
+	SetTraining(on bool)
+
+	initializeBiases(s *torch.Scope)
+	initialize(s *torch.Scope)
+}
+
 // Model is a CLIP: two towers and a temperature.
 type Model struct {
-	Text       *Text         `torch:""`
-	LogitScale *torch.Tensor `torch:"logit_scale"` // (), the logarithm of the inverse temperature
-	Visual     *Vision       `torch:"visual"`
+	Text       TextTower     `torch:"text"`
+	LogitScale *torch.Tensor `torch:"logit_scale"` // () or (1), the logarithm of the inverse temperature
+	LogitBias  *torch.Tensor `torch:"logit_bias"`  // of the same shape; nil without init_logit_bias
+	Visual     ImageTower    `torch:"visual"`
 
 	Name       string            `torch:"-"` // what Open was asked for
 	Config     *Config           `torch:"-"`
@@ -26,12 +47,57 @@ type Model struct {
 var MaxLogitScale = math.Log(100)
 
 func allocate(c *Config) *Model {
-	return &Model{Text: newText(c), LogitScale: nn.Parameter(), Visual: newVision(c), Config: c,
-		Preprocess: preprocess.DefaultConfig(c.Vision.ImageSize)}
+	size := c.Vision.ImageSize
+	m := &Model{Text: newTextTower(c), Visual: newImageTower(c), Config: c, Preprocess: preprocess.DefaultConfig(size.Height)}
+	m.Preprocess.Size = [2]int{size.Height, size.Width}
+	var shape []int
+	if c.NonscalarLogitScale {
+		shape = []int{1}
+	}
+	m.LogitScale = nn.Parameter(shape...)
+	if c.InitLogitBias != nil {
+		m.LogitBias = nn.Parameter(shape...)
+	}
+	return m
 }
 
-// Parameters yields every parameter with its state-dict key, which is OpenAI's and open_clip's.
-func (m *Model) Parameters() iter.Seq2[string, *torch.Tensor] { return nn.Params(m) }
+func newImageTower(c *Config) ImageTower {
+	switch {
+	case c.Vision.TimmModelName != "":
+		return newTimmViT(c)
+	case c.Vision.IsResNet():
+		return newResNet(c)
+	default:
+		return newVision(c)
+	}
+}
+
+func newTextTower(c *Config) TextTower {
+	if c.Text.HFModelName != "" {
+		return newRoberta(c)
+	}
+	return newText(c)
+}
+
+// Parameters yields every parameter with its state-dict key, which is open_clip's and, where OpenAI has the model, OpenAI's.
+func (m *Model) Parameters() iter.Seq2[string, *torch.Tensor] { return m.keys(nn.Params(m)) }
+
+// State is [Model.Parameters] with the buffers, the running statistics of a ResNet: what a checkpoint holds.
+func (m *Model) State() iter.Seq2[string, *torch.Tensor] { return m.keys(nn.State(m)) }
+
+// keys takes the text tower's prefix away where OpenAI's layout has none.
+func (m *Model) keys(tensors iter.Seq2[string, *torch.Tensor]) iter.Seq2[string, *torch.Tensor] {
+	if !m.Config.flat() {
+		return tensors
+	}
+	return func(yield func(string, *torch.Tensor) bool) {
+		for key, t := range tensors {
+			if !yield(strings.TrimPrefix(key, "text."), t) {
+				return
+			}
+		}
+	}
+}
 
 // NumParameters counts the weights.
 func (m *Model) NumParameters() int {
@@ -42,29 +108,18 @@ func (m *Model) NumParameters() int {
 	return n
 }
 
-// SetTraining switches patch dropout on or off; a new model has it off.
-func (m *Model) SetTraining(on bool) { m.Visual.training = on }
+// SetTraining switches what differs in training: patch dropout, batch statistics, a RoBERTa's dropout. A new model has it
+// off.
+func (m *Model) SetTraining(on bool) {
+	m.Visual.SetTraining(on)
+	m.Text.SetTraining(on)
+}
 
-// EncodeImage maps normalised pictures (B, 3, R, R) to features (B, E), not normalised.
+// EncodeImage maps normalised pictures (B, 3, H, W) to features (B, E), not normalised.
 func (m *Model) EncodeImage(pixels *torch.Tensor) *torch.Tensor { return m.Visual.Forward(pixels) }
 
 // EncodeText maps tokens (B, T) int64 to features (B, E), not normalised.
 func (m *Model) EncodeText(tokens *torch.Tensor) *torch.Tensor { return m.Text.Forward(tokens) }
-
-// Loss is the symmetric cross-entropy of the B x B similarities: the match of picture i is text i.
-func (m *Model) Loss(pixels, tokens *torch.Tensor) *torch.Tensor {
-	images := m.EncodeImage(pixels).Normalize(1) // (B, E)
-	texts := m.EncodeText(tokens).Normalize(1)
-	return ContrastiveLoss(images, texts, images.Borrow(m.LogitScale).Exp())
-}
-
-// ContrastiveLoss is the mean of the cross-entropies over pictures and over texts of scale * images @ texts^T
-// (paper, figure 3), for normalised features (B, E).
-func ContrastiveLoss(images, texts, scale *torch.Tensor) *torch.Tensor {
-	logits := images.MatMul(texts.T()).Mul(scale) // (B, B)
-	match := torch.ArangeLike(logits, logits.Size(0))
-	return logits.CrossEntropy(match).Add(logits.T().CrossEntropy(match)).MulScalar(0.5)
-}
 
 // Tokenizer is the model's tokenizer.
 func (m *Model) Tokenizer() *tokenizer.Tokenizer { return tokenizer.New() }
@@ -82,4 +137,9 @@ func (m *Model) Transform() (*preprocess.Transform, error) {
 }
 
 // SetPatchDropout replaces the config's share of patches that training leaves out, in [0, 1).
-func (m *Model) SetPatchDropout(share float64) { m.Visual.dropout = share }
+func (m *Model) SetPatchDropout(share float64) error {
+	if !m.Visual.setPatchDropout(share) && share > 0 {
+		return fmt.Errorf("clip: %s is a ResNet: it has no patches to leave out", m.Name)
+	}
+	return nil
+}

@@ -1,10 +1,14 @@
 package clip
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -87,24 +91,35 @@ func checkGradients(t *testing.T, m *Model, g goldens) {
 	t.Logf("the largest difference of a gradient is %.1e of the tensor's largest value, in %s", overall, of)
 }
 
-// TestParameterCounts holds the shapes of every built-in config against open_clip's totals.
+// TestParameterCounts holds every key and shape of every built-in config against open_clip's.
 func TestParameterCounts(t *testing.T) {
 	data, err := os.ReadFile("../testdata/clip/params.json")
 	require.NoError(t, err)
-	var want map[string]int
+	var want map[string]struct {
+		Parameters int
+		State      string // of the lines "KEY [SHAPE]", sorted, the beginning of the SHA-256
+	}
 	require.NoError(t, json.Unmarshal(data, &want))
-	published := map[string]int{"ViT-B-32": 151_277_313, "ViT-B-16": 149_620_737, "ViT-L-14": 427_616_513}
+	published := map[string]int{"ViT-B-32": 151_277_313, "ViT-B-16": 149_620_737, "ViT-L-14": 427_616_513,
+		"RN50": 102_007_137, "RN101": 119_688_033, "RN50x4": 178_300_601, "RN50x16": 290_979_217, "RN50x64": 623_258_305,
+		"roberta-ViT-B-32": 212_723_457}
+	assert.Len(t, want, len(ConfigNames()))
 	for _, name := range ConfigNames() {
 		c, err := LookupConfig(name)
-		require.NoError(t, err)
-		m := allocate(c) // libtorch reserves the memory, and nothing touches it
-		assert.Equal(t, want[name], m.NumParameters(), name)
+		require.NoError(t, err, name)
+		m := allocate(c) // libtorch reserves the memory, and hardly any of it is touched
+		assert.Equal(t, want[name].Parameters, m.NumParameters(), name)
 		if n, ok := published[name]; ok {
 			assert.Equal(t, n, m.NumParameters(), name)
 		}
-		for _, p := range m.Parameters() {
+		var lines []string
+		for key, p := range m.State() {
+			lines = append(lines, fmt.Sprintf("%s [%s]\n", key, strings.ReplaceAll(strings.Trim(fmt.Sprint(p.Shape()), "[]"), " ", ", ")))
 			p.Free()
 		}
+		slices.Sort(lines)
+		digest := sha256.Sum256([]byte(strings.Join(lines, "")))
+		assert.Equal(t, want[name].State, hex.EncodeToString(digest[:8]), name)
 	}
 }
 

@@ -9,13 +9,13 @@ import "github.com/goclip/goclip/torch"
 // Pooled is the rows at of what [Transformer.Forward] gives: (B, T, W), (B) int64 -> (B, W). With at nil, position 0.
 func (t *Transformer) Pooled(x, at *torch.Tensor) *torch.Tensor {
 	last := len(t.Blocks) - 1
-	x = (&Transformer{Blocks: t.Blocks[:last]}).Forward(x)
+	x = (&Transformer{Blocks: t.Blocks[:last]}).Forward(x, nil)
 	return torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return t.Blocks[last].pooled(x, at) }, x)
 }
 
 func (b *Block) pooled(x, at *torch.Tensor) *torch.Tensor {
-	row := pick(x, at).Add(b.Attn.pooled(b.Ln1.Forward(x), at)) // (B, 1, W)
-	return row.Add(b.MLP.Forward(b.Ln2.Forward(row))).Select(1, 0)
+	row := pick(x, at).Add(b.Ls1.Forward(b.Attn.pooled(b.Ln1.Forward(x), at))) // (B, 1, W)
+	return row.Add(b.Ls2.Forward(b.MLP.Forward(b.Ln2.Forward(row)))).Select(1, 0)
 }
 
 // pooled maps (B, T, W) to (B, 1, W).

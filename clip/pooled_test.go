@@ -17,8 +17,8 @@ func TestPooled(t *testing.T) {
 		transformer *Transformer
 		at          []int64
 	}{
-		"class token": {m.Visual.Transformer, nil},
-		"end token":   {m.Text.Transformer, []int64{4, 0, 6, 2}},
+		"class token": {m.Visual.(*Vision).Transformer, nil},
+		"end token":   {m.Text.(*Text).Transformer, []int64{4, 0, 6, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const b, n = 4, 7
@@ -41,7 +41,7 @@ func TestPooled(t *testing.T) {
 					case pooled:
 						y = c.transformer.Pooled(x, at)
 					default:
-						y = c.transformer.Forward(x).Index(torch.Arange(s, torch.CPU, b), at)
+						y = c.transformer.Forward(x, nil).Index(torch.Arange(s, torch.CPU, b), at)
 					}
 					values = torch.ToSlice[float32](y.Detach())
 					inputs := []*torch.Tensor{x}

@@ -11,15 +11,19 @@ import (
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// Save writes the model as a directory in open_clip's layout, its weights as dtype (torch.Float32, or torch.Float16 to
+// Save writes the model as a directory in open_clip's layout, its numbers as dtype (torch.Float32, or torch.Float16 to
 // ship). Each file appears whole or not at all, the config last.
 func (m *Model) Save(dir string, dtype torch.DType) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	var entries []checkpoint.Entry
-	for key, p := range m.Parameters() {
-		e, err := checkpoint.FromTensor(key, p, dtype)
+	for key, p := range m.State() {
+		as := dtype
+		if p.DType() == torch.Int64 {
+			as = torch.Int64 // a count
+		}
+		e, err := checkpoint.FromTensor(key, p, as)
 		if err != nil {
 			return fmt.Errorf("clip: %s: %w", key, err)
 		}

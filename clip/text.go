@@ -1,41 +1,150 @@
 package clip
 
 import (
+	"math"
+
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// Text is the text tower, a causal transformer whose end token becomes the text's feature. open_clip keeps its
-// parameters beside the model's own, so the field that holds it has the empty tag.
+// Text is CLIP's own text tower: a causal transformer whose end token becomes the text's feature, with the variations
+// that open_clip's configs name (open_clip transformer.py TextTransformer).
 type Text struct {
-	PositionalEmbedding *torch.Tensor `torch:"positional_embedding"` // (L, W)
-	Projection          *torch.Tensor `torch:"text_projection"`      // (W, E)
+	PositionalEmbedding *torch.Tensor `torch:"positional_embedding"` // (L, W); one more with a class token
+	Projection          *torch.Tensor `torch:"text_projection"`      // (W, E); nil with proj_bias or proj_type none
+	ProjectionBias      *nn.Linear    `torch:"text_projection"`      // with proj_bias
+	ClassEmbedding      *torch.Tensor `torch:"cls_emb"`              // (W); nil without embed_cls
 	TokenEmbedding      *nn.Weight    `torch:"token_embedding"`      // (V, W)
 	Transformer         *Transformer  `torch:"transformer"`
 	LnFinal             *nn.LayerNorm `torch:"ln_final"`
+	config              TextConfig
 }
 
 func newText(c *Config) *Text {
 	t := c.Text
-	return &Text{
+	x := &Text{
 		PositionalEmbedding: nn.Parameter(t.ContextLength, t.Width),
-		Projection:          nn.Parameter(t.Width, c.EmbedDim),
 		TokenEmbedding:      &nn.Weight{Weight: nn.Parameter(t.VocabSize, t.Width)},
 		Transformer: newTransformer(transformerConfig{width: t.Width, heads: t.Heads, layers: t.Layers,
-			mlp: int(float64(t.Width) * t.MLPRatio), causal: true, quickGELU: c.QuickGELU}),
-		LnFinal: nn.NewLayerNorm(t.Width),
+			mlp: int(float64(t.Width) * t.MLPRatio), causal: !t.NoCausalMask, act: activationOf(c.QuickGELU, t.ActOptions),
+			norm: t.NormOptions, layerScale: t.LSInitValue}),
+		LnFinal: newLayerNorm(t.Width, t.NormOptions),
+		config:  t,
 	}
+	switch {
+	case t.ProjType == "none":
+	case t.ProjBias:
+		x.ProjectionBias = nn.NewLinear(t.Width, c.EmbedDim)
+	default:
+		x.Projection = nn.Parameter(t.Width, c.EmbedDim)
+	}
+	if t.EmbedCls {
+		x.ClassEmbedding = nn.Parameter(t.Width)
+		x.PositionalEmbedding = nn.Parameter(t.ContextLength+1, t.Width)
+	}
+	return x
 }
 
 // Forward maps tokens (B, T) int64, T at most the context length, to features (B, E).
 //
-// What follows the longest text's end token is cut off first: the mask is causal and the feature is read at the end
-// token, so later positions reach neither the output nor a gradient, and a caption is about 12 of 77 tokens.
+// What follows the longest text's end token is cut off first where the mask is causal and the feature is read at the end
+// token: later positions then reach neither the output nor a gradient, and a caption is about 12 of 77 tokens.
 func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
-	end := tokens.Argmax(1) // the first end-of-text token: it has the highest id
-	length := int(end.Max().Item()) + 1
+	length := tokens.Size(1)
+	var end *torch.Tensor // (B), nil if the feature's place is the same in every text
+	if t.ClassEmbedding == nil {
+		end = t.end(tokens)
+	}
+	if end != nil && !t.config.NoCausalMask {
+		length = int(end.Max().Item()) + 1
+	}
 	x := tokens.Narrow(1, 0, length).Embedding(t.TokenEmbedding.Weight)
+	var mask *torch.Tensor
+	if t.ClassEmbedding != nil {
+		x = torch.Cat(1, x, x.Borrow(t.ClassEmbedding).Expand(x.Size(0), 1, x.Size(2)))
+		mask, length = t.classMask(tokens), length+1
+	}
 	x = x.Add(x.Borrow(t.PositionalEmbedding).Narrow(0, 0, length)) // (B, length, W)
-	x = t.Transformer.Pooled(x, end)                                // (B, W)
-	return t.LnFinal.Forward(x).MatMul(t.Projection)
+	switch {
+	case end != nil:
+		x = t.Transformer.Pooled(x, end) // (B, W)
+	case t.ClassEmbedding == nil && t.config.PoolType == "first":
+		x = t.Transformer.Forward(x, mask).Select(1, 0)
+	default: // the last token, or the class token in its place
+		x = t.Transformer.Forward(x, mask).Select(1, length-1)
+	}
+	return t.project(t.LnFinal.Forward(x))
 }
+
+// end is the position of each text's end token, the first one if there are several: (B, T) -> (B).
+func (t *Text) end(tokens *torch.Tensor) *torch.Tensor {
+	switch t.config.PoolType {
+	case "first", "last":
+		return nil
+	case "eos":
+		id := 2 // open_clip's default
+		if t.config.EOSID != nil {
+			id = *t.config.EOSID
+		}
+		return tokens.EqScalar(id).To(tokens.Device(), torch.Int64).Argmax(1)
+	default:
+		return tokens.Argmax(1) // the end-of-text token has the highest id
+	}
+}
+
+// classMask is what is added to the products when a class token stands at the end: minus infinity for the future, if the
+// mask is causal, and for padding. The padding's mask is one place too far to the right, so that the class token sees the
+// first of two paddings and not itself: open_clip's CoCa weights were trained so (transformer.py, correct_cls_mask).
+func (t *Text) classMask(tokens *torch.Tensor) *torch.Tensor {
+	b, n := tokens.Size(0), tokens.Size(1)+1
+	zeros := tokens.To(tokens.Device(), torch.Float32).MulScalar(0) // (B, T)
+	padding := zeros.MaskedFill(tokens.EqScalar(t.config.PadID), math.Inf(-1))
+	keys := torch.Cat(1, zeros.Narrow(1, 0, 1), padding).View(b, 1, 1, n)
+	if t.config.NoCausalMask {
+		return keys.Expand(b, 1, n, n)
+	}
+	at := torch.ArangeLike(tokens, n)
+	future := at.Unsqueeze(0).Sub(at.Unsqueeze(1)).ClampMin(0).NeScalar(0) // (query, key)
+	return keys.Expand(b, 1, n, n).MaskedFill(future, math.Inf(-1))
+}
+
+func (t *Text) project(x *torch.Tensor) *torch.Tensor {
+	switch {
+	case t.ProjectionBias != nil:
+		return t.ProjectionBias.Forward(x)
+	case t.Projection != nil:
+		return x.MatMul(t.Projection)
+	default:
+		return x
+	}
+}
+
+// SetTraining does nothing: the tower computes the same in training.
+func (t *Text) SetTraining(bool) {}
+
+// initialize is initialize_parameters of openai/CLIP clip/model.py.
+func (t *Text) initialize(s *torch.Scope) {
+	width := float64(t.config.Width)
+	normal(s, t.TokenEmbedding.Weight, 0.02)
+	normal(s, t.PositionalEmbedding, 0.01)
+	attention := 1 / math.Sqrt(width)
+	projection := attention / math.Sqrt(2*float64(t.config.Layers))
+	for _, b := range t.Transformer.Blocks {
+		normal(s, b.Attn.InWeight, attention)
+		normal(s, b.Attn.Out.Weight, projection)
+		normal(s, b.MLP.Fc.Weight, 1/math.Sqrt(2*width))
+		normal(s, b.MLP.Proj.Weight, projection)
+	}
+	if t.Projection != nil {
+		normal(s, t.Projection, attention)
+	}
+	if t.ProjectionBias != nil {
+		normal(s, t.ProjectionBias.Weight, attention)
+		s.Alias(t.ProjectionBias.Bias).Fill(0)
+	}
+	if t.ClassEmbedding != nil {
+		normal(s, t.ClassEmbedding, 0.01)
+	}
+}
+
+func (t *Text) initializeBiases(s *torch.Scope) { t.Transformer.initializeBiases(s) }

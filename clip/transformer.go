@@ -15,44 +15,97 @@ type Attention struct {
 	causal   bool
 }
 
-// Forward maps (B, T, W) to (B, T, W).
-func (a *Attention) Forward(x *torch.Tensor) *torch.Tensor {
-	shape := x.Shape()
-	b, t, w := shape[0], shape[1], shape[2]
-	qkv := x.Linear(a.InWeight, a.InBias).View(b, t, 3, a.heads, w/a.heads).Permute(2, 0, 3, 1, 4)
-	q, k, v := qkv.Select(0, 0), qkv.Select(0, 1), qkv.Select(0, 2) // (B, heads, T, W/heads) each
-	y := torch.ScaledDotProductAttention(q, k, v, a.causal)
-	return a.Out.Forward(y.Transpose(1, 2).Reshape(b, t, w))
+// Forward maps (B, T, W) to (B, T, W). A mask, which is added to the products, stands in place of the causal one; it
+// broadcasts to (B, heads, T, T) and may be nil.
+func (a *Attention) Forward(x, mask *torch.Tensor) *torch.Tensor {
+	return a.Out.Forward(attend(x.Linear(a.InWeight, a.InBias), a.heads, func(q, k, v *torch.Tensor) *torch.Tensor {
+		if mask != nil {
+			return torch.MaskedAttention(q, k, v, mask, 0)
+		}
+		return torch.ScaledDotProductAttention(q, k, v, a.causal)
+	}))
+}
+
+// attend cuts packed queries, keys and values (B, T, 3W) into heads and joins what attention makes of them: (B, T, W).
+func attend(qkv *torch.Tensor, heads int, attention func(q, k, v *torch.Tensor) *torch.Tensor) *torch.Tensor {
+	shape := qkv.Shape()
+	b, t, w := shape[0], shape[1], shape[2]/3
+	qkv = qkv.View(b, t, 3, heads, w/heads).Permute(2, 0, 3, 1, 4)
+	y := attention(qkv.Select(0, 0), qkv.Select(0, 1), qkv.Select(0, 2)) // (B, heads, T, W/heads) each
+	return y.Transpose(1, 2).Reshape(b, t, w)
+}
+
+// activation is the non-linearity of an MLP.
+type activation func(x *torch.Tensor) *torch.Tensor
+
+// activationOf is the config's GELU: OpenAI's QuickGELU, the exact one or its tanh approximation.
+func activationOf(quickGELU bool, o *ActOptions) activation {
+	switch {
+	case quickGELU:
+		return (*torch.Tensor).QuickGelu
+	case o != nil && o.Approximate == "tanh":
+		return (*torch.Tensor).GeluTanh
+	default:
+		return (*torch.Tensor).Gelu
+	}
+}
+
+// newLayerNorm has the config's epsilon.
+func newLayerNorm(width int, o *NormOptions) *nn.LayerNorm {
+	ln := nn.NewLayerNorm(width)
+	if o != nil {
+		ln.Eps = o.Eps
+	}
+	return ln
 }
 
 // MLP is the two-layer perceptron of a block.
 type MLP struct {
-	Fc        *nn.Linear `torch:"c_fc"`
-	Proj      *nn.Linear `torch:"c_proj"`
-	quickGELU bool
+	Fc   *nn.Linear `torch:"c_fc"`
+	Proj *nn.Linear `torch:"c_proj"`
+	act  activation
 }
 
 // Forward maps (B, T, W) to (B, T, W).
-func (m *MLP) Forward(x *torch.Tensor) *torch.Tensor {
-	h := m.Fc.Forward(x)
-	if m.quickGELU {
-		return m.Proj.Forward(h.QuickGelu())
+func (m *MLP) Forward(x *torch.Tensor) *torch.Tensor { return m.Proj.Forward(m.act(m.Fc.Forward(x))) }
+
+// LayerScale multiplies each channel of a branch by a learned number (Touvron et al., arXiv 2103.17239). A nil one
+// changes nothing.
+type LayerScale struct {
+	Gamma *torch.Tensor `torch:"gamma"` // (W)
+}
+
+func newLayerScale(width int, init *float64) *LayerScale {
+	if init == nil {
+		return nil
 	}
-	return m.Proj.Forward(h.Gelu())
+	l := &LayerScale{Gamma: nn.Parameter(width)}
+	l.Gamma.Detach().Fill(*init)
+	return l
+}
+
+// Forward keeps the shape (..., W).
+func (l *LayerScale) Forward(x *torch.Tensor) *torch.Tensor {
+	if l == nil {
+		return x
+	}
+	return x.Mul(l.Gamma)
 }
 
 // Block is a pre-norm residual block.
 type Block struct {
 	Ln1  *nn.LayerNorm `torch:"ln_1"`
 	Attn *Attention    `torch:"attn"`
+	Ls1  *LayerScale   `torch:"ls_1"` // nil without ls_init_value
 	Ln2  *nn.LayerNorm `torch:"ln_2"`
 	MLP  *MLP          `torch:"mlp"`
+	Ls2  *LayerScale   `torch:"ls_2"`
 }
 
-// Forward maps (B, T, W) to (B, T, W).
-func (b *Block) Forward(x *torch.Tensor) *torch.Tensor {
-	x = x.Add(b.Attn.Forward(b.Ln1.Forward(x)))
-	return x.Add(b.MLP.Forward(b.Ln2.Forward(x)))
+// Forward maps (B, T, W) to (B, T, W), with the mask of [Attention.Forward].
+func (b *Block) Forward(x, mask *torch.Tensor) *torch.Tensor {
+	x = x.Add(b.Ls1.Forward(b.Attn.Forward(b.Ln1.Forward(x), mask)))
+	return x.Add(b.Ls2.Forward(b.MLP.Forward(b.Ln2.Forward(x))))
 }
 
 // Transformer is the stack of blocks that both towers share.
@@ -60,28 +113,33 @@ type Transformer struct {
 	Blocks []*Block `torch:"resblocks"`
 }
 
-// Forward maps (B, T, W) to (B, T, W).
-func (t *Transformer) Forward(x *torch.Tensor) *torch.Tensor {
-	for _, b := range t.Blocks {
-		x = torch.Tidy(b.Forward, x) // a block's temporaries die with the block
+// Forward maps (B, T, W) to (B, T, W), with the mask of [Attention.Forward].
+func (t *Transformer) Forward(x, mask *torch.Tensor) *torch.Tensor {
+	for _, b := range t.Blocks { // a block's temporaries die with the block
+		x = torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return b.Forward(x, mask) }, x)
 	}
 	return x
 }
 
 type transformerConfig struct {
 	width, heads, layers, mlp int
-	causal, quickGELU         bool
+	causal                    bool
+	act                       activation
+	norm                      *NormOptions
+	layerScale                *float64
 }
 
 func newTransformer(c transformerConfig) *Transformer {
 	t := &Transformer{}
 	for range c.layers {
 		t.Blocks = append(t.Blocks, &Block{
-			Ln1: nn.NewLayerNorm(c.width),
+			Ln1: newLayerNorm(c.width, c.norm),
 			Attn: &Attention{InWeight: nn.Parameter(3*c.width, c.width), InBias: nn.Parameter(3 * c.width),
 				Out: nn.NewLinear(c.width, c.width), heads: c.heads, causal: c.causal},
-			Ln2: nn.NewLayerNorm(c.width),
-			MLP: &MLP{Fc: nn.NewLinear(c.width, c.mlp), Proj: nn.NewLinear(c.mlp, c.width), quickGELU: c.quickGELU},
+			Ls1: newLayerScale(c.width, c.layerScale),
+			Ln2: newLayerNorm(c.width, c.norm),
+			MLP: &MLP{Fc: nn.NewLinear(c.width, c.mlp), Proj: nn.NewLinear(c.mlp, c.width), act: c.act},
+			Ls2: newLayerScale(c.width, c.layerScale),
 		})
 	}
 	return t

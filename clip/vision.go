@@ -1,59 +1,130 @@
 package clip
 
 import (
+	"math"
+
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// Vision is the picture tower, a ViT whose class token becomes the picture's feature.
+// Vision is CLIP's own picture tower, a vision transformer (Dosovitskiy et al., arXiv 2010.11929) whose class token
+// becomes the picture's feature, with the variations that open_clip's configs name (open_clip transformer.py
+// VisionTransformer).
 type Vision struct {
-	ClassEmbedding      *torch.Tensor `torch:"class_embedding"`      // (W)
-	PositionalEmbedding *torch.Tensor `torch:"positional_embedding"` // (1 + G*G, W)
-	Proj                *torch.Tensor `torch:"proj"`                 // (W, E)
-	Conv1               *nn.Weight    `torch:"conv1"`                // (W, 3, P, P), no bias
-	LnPre               *nn.LayerNorm `torch:"ln_pre"`
-	Transformer         *Transformer  `torch:"transformer"`
-	LnPost              *nn.LayerNorm `torch:"ln_post"`
-	patch               int
+	ClassEmbedding      *torch.Tensor    `torch:"class_embedding"`      // (W)
+	PositionalEmbedding *torch.Tensor    `torch:"positional_embedding"` // (1 + G*G, W)
+	Proj                *torch.Tensor    `torch:"proj"`                 // (W, E), or (E, E) after AttnPool
+	Conv1               *nn.Weight       `torch:"conv1"`                // (W, 3, P, P), no bias
+	LnPre               *nn.LayerNorm    `torch:"ln_pre"`               // nil with no_ln_pre
+	Transformer         *Transformer     `torch:"transformer"`
+	AttnPool            *AttentionalPool `torch:"attn_pool"` // nil without attentional_pool
+	LnPost              *nn.LayerNorm    `torch:"ln_post"`
+	config              VisionConfig
 	dropout             float64 // of patches, in training only
 	training            bool
 }
 
 func newVision(c *Config) *Vision {
 	v := c.Vision
-	return &Vision{
+	rows, columns := v.Grid()
+	t := &Vision{
 		ClassEmbedding:      nn.Parameter(v.Width),
-		PositionalEmbedding: nn.Parameter(1+v.Grid()*v.Grid(), v.Width),
-		Proj:                nn.Parameter(v.Width, c.EmbedDim),
+		PositionalEmbedding: nn.Parameter(1+rows*columns, v.Width),
 		Conv1:               &nn.Weight{Weight: nn.Parameter(v.Width, 3, v.PatchSize, v.PatchSize)},
-		LnPre:               nn.NewLayerNorm(v.Width),
-		Transformer: newTransformer(transformerConfig{width: v.Width, heads: v.Width / v.HeadWidth, layers: v.Layers,
-			mlp: int(float64(v.Width) * v.MLPRatio), quickGELU: c.QuickGELU}),
-		LnPost:  nn.NewLayerNorm(v.Width),
-		patch:   v.PatchSize,
+		Transformer: newTransformer(transformerConfig{width: v.Width, heads: v.Width / v.HeadWidth, layers: v.Depth(),
+			mlp: int(float64(v.Width) * v.MLPRatio), act: activationOf(c.QuickGELU, v.ActOptions), norm: v.NormOptions, layerScale: v.LSInitValue}),
+		config:  v,
 		dropout: v.PatchDropout,
 	}
+	if !v.NoLnPre {
+		t.LnPre = newLayerNorm(v.Width, v.NormOptions)
+	}
+	pooled := v.Width
+	if v.AttentionalPool {
+		pooled = c.EmbedDim
+		t.AttnPool = newAttentionalPool(v, c.EmbedDim)
+	}
+	t.LnPost, t.Proj = newLayerNorm(pooled, v.NormOptions), nn.Parameter(pooled, c.EmbedDim)
+	if v.PosEmbedType == "sin_cos_2d" {
+		t.PositionalEmbedding = sinCosPositions(v.Width, rows)
+	}
+	return t
 }
 
-// Forward maps normalised pictures (B, 3, R, R) to features (B, E).
+// Forward maps normalised pictures (B, 3, H, W) to features (B, E).
 func (v *Vision) Forward(pixels *torch.Tensor) *torch.Tensor {
-	x := pixels.Conv2d(v.Conv1.Weight, nil, v.patch) // (B, W, G, G)
-	x = x.Flatten(2, 3).Transpose(1, 2)              // (B, G*G, W)
+	x := pixels.Conv2d(v.Conv1.Weight, nil, v.config.PatchSize, 0) // (B, W, G, G)
+	x = x.Flatten(2, 3).Transpose(1, 2)                            // (B, G*G, W)
 	class := x.Borrow(v.ClassEmbedding).Expand(x.Size(0), 1, x.Size(2))
 	x = torch.Cat(1, class, x).Add(v.PositionalEmbedding) // (B, 1 + G*G, W)
 	if v.training && v.dropout > 0 {
-		x = v.dropPatches(x)
+		x = dropPatches(x, 1, v.dropout)
 	}
-	x = v.Transformer.Pooled(v.LnPre.Forward(x), nil) // (B, W), the class token
-	return v.LnPost.Forward(x).MatMul(v.Proj)
+	if v.LnPre != nil {
+		x = v.LnPre.Forward(x)
+	}
+	if v.AttnPool == nil && v.config.PoolType != "avg" {
+		x = v.LnPost.Forward(v.Transformer.Pooled(x, nil)) // (B, W), the class token
+	} else {
+		x = v.pool(v.Transformer.Forward(x, nil))
+	}
+	return x.MatMul(v.Proj)
 }
 
-// dropPatches keeps the class token and a random subset of each picture's patches (open_clip transformer.py
-// PatchDropout; Li et al., arXiv 2212.00794): (B, 1 + N, W) -> (B, 1 + N*(1-dropout), W).
-func (v *Vision) dropPatches(x *torch.Tensor) *torch.Tensor {
-	b, n := x.Size(0), x.Size(1)-1
-	keep := max(1, int(float64(n)*(1-v.dropout)))
+// pool makes one row of many where that is not the class token: (B, 1 + N, W) -> (B, W), and normalises it. The order
+// matters only for a mean.
+func (v *Vision) pool(x *torch.Tensor) *torch.Tensor {
+	if v.AttnPool != nil {
+		x = v.AttnPool.Forward(x) // (B, queries, E)
+	}
+	switch {
+	case v.config.PoolType != "avg":
+		return v.LnPost.Forward(x.Select(1, 0))
+	case v.config.FinalLnAfterPool && v.AttnPool == nil:
+		return v.LnPost.Forward(withoutClass(x).MeanDim(1))
+	default:
+		return withoutClass(v.LnPost.Forward(x)).MeanDim(1)
+	}
+}
+
+func withoutClass(x *torch.Tensor) *torch.Tensor { return x.Narrow(1, 1, x.Size(1)-1) }
+
+// dropPatches keeps the first tokens, which are no patches, and a random subset of each picture's patches (open_clip
+// transformer.py PatchDropout; Li et al., arXiv 2212.00794): (B, first + N, W) -> (B, first + N*(1-share), W).
+func dropPatches(x *torch.Tensor, first int, share float64) *torch.Tensor {
+	b, n := x.Size(0), x.Size(1)-first
+	keep := max(1, int(float64(n)*(1-share)))
 	_, kept := torch.RandLike(x, b, n).TopK(keep, 1, false) // (B, keep)
 	rows := torch.ArangeLike(x, b).Unsqueeze(1)             // (B, 1)
-	return torch.Cat(1, x.Narrow(1, 0, 1), x.Narrow(1, 1, n).Index(rows, kept))
+	patches := x.Narrow(1, first, n).Index(rows, kept)
+	if first == 0 {
+		return patches
+	}
+	return torch.Cat(1, x.Narrow(1, 0, first), patches)
 }
+
+// SetTraining switches patch dropout.
+func (v *Vision) SetTraining(on bool) { v.training = on }
+
+func (v *Vision) setPatchDropout(share float64) bool {
+	v.dropout = share
+	return true
+}
+
+// initialize draws what OpenAI's VisionTransformer draws (openai/CLIP clip/model.py); the blocks keep PyTorch's defaults.
+func (v *Vision) initialize(s *torch.Scope) {
+	std := 1 / math.Sqrt(float64(v.config.Width))
+	normal(s, v.ClassEmbedding, std)
+	if v.config.PosEmbedType == "sin_cos_2d" {
+		rows, _ := v.config.Grid()
+		v.PositionalEmbedding = sinCosPositions(v.config.Width, rows)
+	} else {
+		normal(s, v.PositionalEmbedding, std)
+	}
+	normal(s, v.Proj, std)
+	if v.AttnPool != nil {
+		normal(s, v.AttnPool.Query, 1)
+	}
+}
+
+func (v *Vision) initializeBiases(s *torch.Scope) { v.Transformer.initializeBiases(s) }

@@ -21,9 +21,14 @@ var (
 	opGelu        = NewOp("aten::gelu")
 	opSoftmax     = NewOp("aten::softmax.int")
 	opLogSoftmax  = NewOp("aten::log_softmax.int")
+	opTanh        = NewOp("aten::tanh")
+	opErfinv      = NewOp("aten::erfinv")
+	opDropout     = NewOp("aten::dropout")
 	opLinear      = NewOp("aten::linear")
 	opMatmul      = NewOp("aten::matmul")
 	opLayerNorm   = NewOp("aten::layer_norm")
+	opBatchNorm   = NewOp("aten::batch_norm")
+	opAvgPool2d   = NewOp("aten::avg_pool2d")
 	opEmbedding   = NewOp("aten::embedding")
 	opConv2d      = NewOp("aten::conv2d")
 	opSDPA        = NewOp("aten::scaled_dot_product_attention")
@@ -53,8 +58,13 @@ var (
 	opMean        = NewOp("aten::mean")
 	opMeanDim     = NewOp("aten::mean.dim")
 	opMax         = NewOp("aten::max")
+	opMaxDim      = NewOp("aten::max.dim")
+	opCumsum      = NewOp("aten::cumsum")
 	opEq          = NewOp("aten::eq.Tensor")
 	opLe          = NewOp("aten::le.Tensor")
+	opEqScalar    = NewOp("aten::eq.Scalar")
+	opNeScalar    = NewOp("aten::ne.Scalar")
+	opMaskedFill  = NewOp("aten::masked_fill.Scalar")
 	opIsFinite    = NewOp("aten::isfinite")
 	opAll         = NewOp("aten::all")
 	opNorm        = NewOp("aten::linalg_vector_norm")
@@ -67,6 +77,7 @@ var (
 	opClamp       = NewOp("aten::clamp_")
 	opFill        = NewOp("aten::fill_.Scalar")
 	opMulInto     = NewOp("aten::mul_.Scalar")
+	opAddInto     = NewOp("aten::add_.Scalar")
 	opArange      = NewOp("aten::arange")
 	opZeros       = NewOp("aten::zeros")
 	opOnes        = NewOp("aten::ones")
@@ -75,6 +86,8 @@ var (
 	opRandn       = NewOp("aten::randn")
 	opNormal      = NewOp("aten::normal_")
 	opUniform     = NewOp("aten::uniform_")
+	opLinear1d    = NewOp("aten::upsample_linear1d")
+	opBicubic2dAA = NewOp("aten::_upsample_bicubic2d_aa")
 )
 
 // Arithmetic, element by element with broadcasting.
@@ -100,9 +113,22 @@ func (t *Tensor) Le(u *Tensor) *Tensor         { return opLe.Call(t, u) }
 func (t *Tensor) IsFinite() *Tensor            { return opIsFinite.Call(t) }
 func (t *Tensor) Softmax(dim int) *Tensor      { return opSoftmax.Call(t, dim) }
 func (t *Tensor) LogSoftmax(dim int) *Tensor   { return opLogSoftmax.Call(t, dim) }
+func (t *Tensor) Tanh() *Tensor                { return opTanh.Call(t) }
+func (t *Tensor) Erfinv() *Tensor              { return opErfinv.Call(t) }
+func (t *Tensor) EqScalar(v int) *Tensor       { return opEqScalar.Call(t, v) }
+func (t *Tensor) NeScalar(v int) *Tensor       { return opNeScalar.Call(t, v) }
+
+// MaskedFill puts v where the bool tensor mask, broadcast to t, is true.
+func (t *Tensor) MaskedFill(mask *Tensor, v float64) *Tensor { return opMaskedFill.Call(t, mask, v) }
+
+// Dropout puts 0 in place of a share p of the elements, drawn anew, and divides the others by 1-p.
+func (t *Tensor) Dropout(p float64) *Tensor { return opDropout.Call(t, p, true) }
 
 // Gelu is the exact Gaussian error linear unit, x * Phi(x), not the tanh approximation.
 func (t *Tensor) Gelu() *Tensor { return opGelu.Call(t) }
+
+// GeluTanh is GELU's tanh approximation (Hendrycks and Gimpel, arXiv 1606.08415).
+func (t *Tensor) GeluTanh() *Tensor { return opGelu.Call(t, "tanh") }
 
 // QuickGelu is x * sigmoid(1.702 x), the activation of OpenAI's models (openai/CLIP clip/model.py).
 func (t *Tensor) QuickGelu() *Tensor { return t.Mul(t.MulScalar(1.702).Sigmoid()) }
@@ -115,9 +141,18 @@ func (t *Tensor) Linear(weight, bias *Tensor) *Tensor { return opLinear.Call(t, 
 // MatMul is the matrix product, batched over leading dimensions.
 func (t *Tensor) MatMul(u *Tensor) *Tensor { return opMatmul.Call(t, u) }
 
-// Conv2d is the convolution without padding of (B, C, H, W) with weight (O, C, K, K); bias may be nil.
-func (t *Tensor) Conv2d(weight, bias *Tensor, stride int) *Tensor {
-	return opConv2d.Call(t, weight, bias, []int{stride, stride})
+// Conv2d is the convolution of (B, C, H, W) with weight (O, C, K, K), with padding zeros on each side; bias may be nil.
+func (t *Tensor) Conv2d(weight, bias *Tensor, stride, padding int) *Tensor {
+	return opConv2d.Call(t, weight, bias, []int{stride, stride}, []int{padding, padding})
+}
+
+// AvgPool2d is the mean over squares of k x k that do not overlap: (B, C, H, W) -> (B, C, H/k, W/k), rounded down.
+func (t *Tensor) AvgPool2d(k int) *Tensor { return opAvgPool2d.Call(t, []int{k, k}) }
+
+// BatchNorm normalises each channel of (B, C, H, W). weight, bias, mean and variance are (C). With training it takes the
+// batch's own statistics and moves mean and variance towards them by momentum; else it takes mean and variance.
+func (t *Tensor) BatchNorm(weight, bias, mean, variance *Tensor, training bool, momentum, eps float64) *Tensor {
+	return opBatchNorm.Call(t, weight, bias, mean, variance, training, momentum, eps, true)
 }
 
 // LayerNorm normalises over the last dimension. weight and bias have its size.
@@ -185,11 +220,25 @@ func (t *Tensor) MeanDim(dim int) *Tensor { return opMeanDim.Call(t, []int{dim})
 func (t *Tensor) Max() *Tensor            { return opMax.Call(t) }
 func (t *Tensor) All() *Tensor            { return opAll.Call(t) }
 func (t *Tensor) Argmax(dim int) *Tensor  { return opArgmax.Call(t, dim) }
+func (t *Tensor) Cumsum(dim int) *Tensor  { return opCumsum.Call(t, dim) }
+
+// MaxDim returns the largest values along dim; the gradient goes to the first of equals.
+func (t *Tensor) MaxDim(dim int) *Tensor { return opMaxDim.Call(t, dim) }
 
 // TopK returns the k largest values along dim and their int64 positions, in no particular order if sorted is false.
 func (t *Tensor) TopK(k, dim int, sorted bool) (values, indices *Tensor) {
 	out := opTopk.All(nil, t, k, dim, true, sorted)
 	return out[0], out[1]
+}
+
+// Resampling, with pixel centres at half integers (align_corners=False).
+
+// ResizeLinear maps (B, C, L) to (B, C, n).
+func (t *Tensor) ResizeLinear(n int) *Tensor { return opLinear1d.Call(t, []int{n}, false, nil) }
+
+// ResizeBicubic maps (B, C, H, W) to (B, C, height, width) with an antialiasing filter.
+func (t *Tensor) ResizeBicubic(height, width int) *Tensor {
+	return opBicubic2dAA.Call(t, []int{height, width}, false, nil, nil)
 }
 
 // Types, places, copies.
@@ -206,6 +255,7 @@ func (t *Tensor) CopyFrom(u *Tensor) *Tensor              { opCopy.Run(nil, t, u
 func (t *Tensor) ClampInPlace(min, max float64) *Tensor   { opClamp.Run(nil, t, min, max); return t }
 func (t *Tensor) Fill(v float64) *Tensor                  { opFill.Run(nil, t, v); return t }
 func (t *Tensor) MulInPlace(v float64) *Tensor            { opMulInto.Run(nil, t, v); return t }
+func (t *Tensor) AddInPlace(v int) *Tensor                { opAddInto.Run(nil, t, v); return t }
 func (t *Tensor) NormalInPlace(mean, std float64) *Tensor { opNormal.Run(nil, t, mean, std); return t }
 func (t *Tensor) UniformInPlace(from, to float64) *Tensor { opUniform.Run(nil, t, from, to); return t }
 

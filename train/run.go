@@ -118,7 +118,9 @@ func (r *run) open() (err error) {
 		return err
 	}
 	if r.o.PatchDropout >= 0 {
-		r.model.SetPatchDropout(r.o.PatchDropout)
+		if err := r.model.SetPatchDropout(r.o.PatchDropout); err != nil {
+			return fmt.Errorf("train: --force-patch-dropout: %w", err)
+		}
 	}
 	if err := r.openData(); err != nil {
 		return err

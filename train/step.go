@@ -31,6 +31,9 @@ type Step struct {
 func parameterGroups(m *clip.Model, decay float64) []optim.Group {
 	plain, decayed := optim.Group{}, optim.Group{WeightDecay: decay}
 	for key, p := range m.Parameters() {
+		if !p.RequiresGrad() {
+			continue // fixed positions
+		}
 		param := optim.Param{Name: key, T: p}
 		if p.Dim() < 2 || strings.Contains(key, "bn") || strings.Contains(key, "ln") || strings.Contains(key, "bias") || strings.Contains(key, "logit_scale") {
 			plain.Params = append(plain.Params, param)
@@ -85,10 +88,10 @@ func (r *run) trainStep(b *data.Batch) (Step, error) {
 	return s, err
 }
 
-// tensors moves a batch to the device: (N, 3, R, R) and (N, L).
+// tensors moves a batch to the device: (N, 3, H, W) and (N, L).
 func (r *run) tensors(s *torch.Scope, b *data.Batch) (pixels, tokens *torch.Tensor) {
-	side := r.model.Config.Vision.ImageSize
-	pixels = torch.FromSlice(s, b.Pixels, b.N, 3, side, side).To(r.device, torch.Float32)
+	size := r.model.Config.Vision.ImageSize
+	pixels = torch.FromSlice(s, b.Pixels, b.N, 3, size.Height, size.Width).To(r.device, torch.Float32)
 	tokens = torch.FromSlice(s, b.Tokens, b.N, r.model.ContextLength()).To(r.device, torch.Int64)
 	return pixels, tokens
 }

@@ -100,9 +100,9 @@ func encodeImages(m *clip.Model, pixels []float32, n int, raw bool) (rows []floa
 	if !raw {
 		return m.ImageFeatures(pixels, n)
 	}
-	r := m.Config.Vision.ImageSize
+	size := m.Config.Vision.ImageSize
 	err = torch.NoGrad(func(s *torch.Scope) {
-		x := torch.FromSlice(s, pixels, n, 3, r, r).To(m.Device(), torch.Float32)
+		x := torch.FromSlice(s, pixels, n, 3, size.Height, size.Width).To(m.Device(), torch.Float32)
 		rows = torch.ToSlice[float32](m.EncodeImage(x).To(torch.CPU, torch.Float32))
 	})
 	return rows, err

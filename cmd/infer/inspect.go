@@ -72,7 +72,7 @@ type inspectCmd struct {
 type inspection struct {
 	Model      string         `json:"model"`
 	Config     *clip.Config   `json:"config"`
-	Parameters map[string]int `json:"parameters"` // visual, text, logit_scale, total
+	Parameters map[string]int `json:"parameters"` // visual, text, logit_scale, logit_bias, total
 	DType      string         `json:"dtype,omitempty"`
 	SHA256     string         `json:"sha256,omitempty"` // of the weights' file
 }
@@ -91,7 +91,7 @@ func (c *inspectCmd) Run(io *streams) error {
 		part := "text"
 		if strings.HasPrefix(key, "visual.") {
 			part = "visual"
-		} else if key == "logit_scale" {
+		} else if key == "logit_scale" || key == "logit_bias" {
 			part = key
 		}
 		i.Parameters[part] += p.Numel()
@@ -137,8 +137,8 @@ func (i *inspection) print(w io.Writer, format string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	v, x := i.Config.Vision, i.Config.Text
 	fmt.Fprintf(t, "model\t%s\n", i.Model)
-	fmt.Fprintf(t, "picture tower\t%d layers of width %d, %d-pixel patches of %d pixels\t%d parameters\n", v.Layers, v.Width, v.PatchSize, v.ImageSize, i.Parameters["visual"])
-	fmt.Fprintf(t, "text tower\t%d layers of width %d, %d tokens of %d\t%d parameters\n", x.Layers, x.Width, x.ContextLength, x.VocabSize, i.Parameters["text"])
+	fmt.Fprintf(t, "picture tower\t%v\t%d parameters\n", v, i.Parameters["visual"])
+	fmt.Fprintf(t, "text tower\t%v\t%d parameters\n", x, i.Parameters["text"])
 	fmt.Fprintf(t, "features\t%d\t%d parameters in all\n", i.Config.EmbedDim, i.Parameters["total"])
 	fmt.Fprintf(t, "activation\t%s\n", map[bool]string{true: "QuickGELU", false: "GELU"}[i.Config.QuickGELU])
 	if i.SHA256 != "" {

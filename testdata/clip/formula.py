@@ -27,20 +27,22 @@ def weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
     u = uniform(key, math.prod(shape)).reshape(shape)
     if key == "logit_scale":
         value = np.full(shape, math.log(1 / 0.07))
-    elif key.endswith("bias"):
+    elif key == "logit_bias":
+        value = np.full(shape, -10.0)
+    elif key.endswith(("bias", "running_mean")):
         value = 0.05 * u
-    elif "ln_" in key:
+    elif len(shape) == 1 and key.endswith(("weight", "gamma", "running_var")):
         value = 1 + 0.1 * u
-    elif "embedding" in key:
+    elif "emb" in key:
         value = 0.03 * u
     else:
-        fan_in = shape[0] if key in ("visual.proj", "text_projection") else math.prod(shape[1:])
+        fan_in = shape[0] if key.endswith(("visual.proj", "text_projection")) else math.prod(shape[1:])
         value = 1.7320508 * u / math.sqrt(fan_in)
     return value.astype(np.float32)
 
 
-def pixels(key: str, batch: int, size: int) -> np.ndarray:
-    return (1.5 * uniform(key, batch * 3 * size * size)).reshape(batch, 3, size, size).astype(np.float32)
+def pixels(key: str, batch: int, height: int, width: int) -> np.ndarray:
+    return (1.5 * uniform(key, batch * 3 * height * width)).reshape(batch, 3, height, width).astype(np.float32)
 
 
 def tokens(key: str, batch: int, context: int, vocab: int) -> np.ndarray:
@@ -52,3 +54,12 @@ def tokens(key: str, batch: int, context: int, vocab: int) -> np.ndarray:
         ids[row, :n] = 1 + (u[row, :n] * (vocab - 3)).astype(np.int64)
         ids[row, 0], ids[row, n - 1] = vocab - 2, vocab - 1
     return ids
+
+
+def roberta_tokens(key: str, batch: int, context: int, vocab: int) -> np.ndarray:
+    """The same lengths between RoBERTa's begin 0 and end 2, padded with 1."""
+    ids = tokens(key, batch, context, vocab)
+    real = np.cumsum(ids[:, ::-1] != 0, axis=1)[:, ::-1] > 0
+    first, last = np.zeros_like(real), real & ~np.roll(real, -1, axis=1)
+    first[:, 0], last[:, -1] = True, real[:, -1]
+    return np.where(first, 0, np.where(last, 2, np.where(real, 3 + ids % (vocab - 3), 1)))

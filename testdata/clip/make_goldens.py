@@ -1,43 +1,22 @@
-"""Writes the numbers that open_clip computes, for clip/parity_test.go.
+"""Writes the numbers that open_clip computes, for clip/parity_test.go and clip/variants_test.go.
 
-  pip install torch==2.11.0 open_clip_torch==3.3.0 safetensors numpy
+  pip install torch==2.11.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 safetensors numpy
   python testdata/clip/make_goldens.py
 """
 
 import json
 import pathlib
 
-import open_clip
 import torch
-from open_clip.loss import ClipLoss
 from open_clip_train.scheduler import cosine_lr
 from safetensors.numpy import save_file
 
-import formula
+import variants
+from variants import build, inputs, loss_of
 
 HERE = pathlib.Path(__file__).parent
 CONFIGS = HERE.parent.parent / "clip" / "configs"
-BATCH, SAMPLES = 8, 64
-
-
-def build(config: dict) -> torch.nn.Module:
-    model = open_clip.CLIP(**config)
-    with torch.no_grad():
-        for key, p in model.named_parameters():
-            p.copy_(torch.from_numpy(formula.weight(key, tuple(p.shape))))
-    return model
-
-
-def loss_of(model, pixels, tokens):
-    images, texts = model.encode_image(pixels), model.encode_text(tokens)
-    normal = [f / f.norm(dim=-1, keepdim=True) for f in (images, texts)]
-    return images, texts, ClipLoss()(*normal, model.logit_scale.exp())
-
-
-def inputs(config: dict, suffix: str = "") -> tuple[torch.Tensor, torch.Tensor]:
-    text = config["text_cfg"]
-    return (torch.from_numpy(formula.pixels("pixels" + suffix, BATCH, config["vision_cfg"]["image_size"])),
-            torch.from_numpy(formula.tokens("tokens" + suffix, BATCH, text["context_length"], text["vocab_size"])))
+SAMPLES = 64
 
 
 def gradients(name: str, config: dict, whole: bool) -> None:
@@ -79,14 +58,6 @@ def steps(config: dict, count: int) -> None:
     (HERE / "steps.json").write_text(json.dumps(record, indent=1))
 
 
-def counts() -> None:
-    total = {}
-    for path in sorted(CONFIGS.glob("*.json")):
-        with torch.device("meta"):
-            total[path.stem] = sum(p.numel() for p in open_clip.CLIP(**json.loads(path.read_text())).parameters())
-    (HERE / "params.json").write_text(json.dumps(total, indent=1))
-
-
 def main() -> None:
     torch.set_num_threads(1)
     tiny = json.loads((HERE / "tiny.json").read_text())
@@ -97,7 +68,8 @@ def main() -> None:
     gradients("emoji-64", emoji, False)
     gradients("ViT-S-32-alt", json.loads((CONFIGS / "ViT-S-32-alt.json").read_text()), False)
     steps(tiny, 100)
-    counts()
+    variants.counts(CONFIGS, HERE / "params.json")
+    variants.write(HERE)
 
 
 main()

@@ -1,8 +1,9 @@
 // Package nn holds the layers that CLIP is made of, and the walk over a model's parameters.
 //
-// A module is a plain struct whose fields carry their state-dict key as a tag, `torch:"ln_1"`. Loading, saving, moving
-// and grouping for the optimiser all use the one walk, [Params]. Layers are tensor-level: their methods run inside
-// torch.Do and panic with *torch.Error.
+// A module is a plain struct whose fields carry their state-dict key as a tag, `torch:"ln_1"`. One walk serves all:
+// [Params] for what an optimiser trains, [State] for what is saved, loaded and moved. They differ by the buffers, which a
+// forward computes and no gradient reaches: `torch:"running_mean,buffer"`. Layers are tensor-level: their methods run
+// inside torch.Do and panic with *torch.Error.
 package nn
 
 import (
@@ -10,6 +11,7 @@ import (
 	"iter"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/goclip/goclip/torch"
 )
@@ -57,14 +59,19 @@ func Parameter(shape ...int) *torch.Tensor {
 }
 
 // Params yields every parameter under model with its state-dict key, in the order of declaration. A nil parameter (an
-// absent bias) is left out. An exported field without a tag panics, so that a forgotten tag never loses a weight; the
-// tag "-" marks configuration.
+// absent bias) is left out, and so is a nil module. An exported field without a tag panics, so that a forgotten tag never
+// loses a weight; the tag "-" marks configuration.
 func Params(model any) iter.Seq2[string, *torch.Tensor] {
-	return func(yield func(string, *torch.Tensor) bool) { walk(reflect.ValueOf(model), "", yield) }
+	return func(yield func(string, *torch.Tensor) bool) { walk(reflect.ValueOf(model), "", false, yield) }
 }
 
-func walk(v reflect.Value, key string, yield func(string, *torch.Tensor) bool) bool {
-	if v.Kind() == reflect.Pointer {
+// State is [Params] with the buffers, each where it is declared: the state dict.
+func State(model any) iter.Seq2[string, *torch.Tensor] {
+	return func(yield func(string, *torch.Tensor) bool) { walk(reflect.ValueOf(model), "", true, yield) }
+}
+
+func walk(v reflect.Value, key string, buffers bool, yield func(string, *torch.Tensor) bool) bool {
+	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
 		if v.IsNil() {
 			return true
 		}
@@ -76,7 +83,7 @@ func walk(v reflect.Value, key string, yield func(string, *torch.Tensor) bool) b
 	switch v.Kind() {
 	case reflect.Slice:
 		for i := range v.Len() {
-			if !walk(v.Index(i), join(key, strconv.Itoa(i)), yield) {
+			if !walk(v.Index(i), join(key, strconv.Itoa(i)), buffers, yield) {
 				return false
 			}
 		}
@@ -84,13 +91,18 @@ func walk(v reflect.Value, key string, yield func(string, *torch.Tensor) bool) b
 		for i := range v.NumField() {
 			field := v.Type().Field(i)
 			tag, tagged := field.Tag.Lookup("torch")
+			tag, option, _ := strings.Cut(tag, ",")
 			switch {
 			case !field.IsExported() || tag == "-":
 				continue
 			case !tagged:
 				panic(fmt.Sprintf("nn: field %s.%s has no `torch` tag", v.Type(), field.Name))
+			case option != "" && option != "buffer":
+				panic(fmt.Sprintf("nn: field %s.%s: the only option of a `torch` tag is buffer, not %s", v.Type(), field.Name, option))
+			case option == "buffer" && !buffers:
+				continue
 			}
-			if !walk(v.Field(i), join(key, tag), yield) {
+			if !walk(v.Field(i), join(key, tag), buffers, yield) {
 				return false
 			}
 		}

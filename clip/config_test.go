@@ -1,0 +1,107 @@
+package clip
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestConfigRoundTrip holds that a written config reads back the same, built-in or not.
+func TestConfigRoundTrip(t *testing.T) {
+	all := variants(t)
+	for _, name := range ConfigNames() {
+		c, err := LookupConfig(name)
+		require.NoError(t, err, name)
+		all[name] = c
+	}
+	for name, c := range all {
+		text, err := json.Marshal(c)
+		require.NoError(t, err, name)
+		again, err := ParseConfig(text)
+		require.NoError(t, err, name)
+		assert.Equal(t, c, again, name)
+	}
+}
+
+func TestConfigSpellings(t *testing.T) {
+	for name, file := range map[string]string{"ViT-B/32": "ViT-B-32", "ViT-L/14@336px": "ViT-L-14-336", "RN50x4": "RN50x4"} {
+		c, err := LookupConfig(name)
+		require.NoError(t, err, name)
+		want, err := LookupConfig(file)
+		require.NoError(t, err, file)
+		assert.Equal(t, want, c)
+	}
+	_, err := LookupConfig("ViT-B-33")
+	assert.ErrorContains(t, err, `no model is called "ViT-B-33"`)
+}
+
+func TestConfigStrings(t *testing.T) {
+	for name, want := range map[string][2]string{
+		"ViT-B-32":              {"12 layers of width 768, 32-pixel patches of 224 pixels", "12 layers of width 512, 77 tokens of 49408"},
+		"RN50x4":                {"ResNet with 4, 6, 10 and 6 blocks of width 80, 288 pixels", "12 layers of width 640, 77 tokens of 49408"},
+		"ViT-B-16-SigLIP":       {"12 layers of width 768, 16-pixel patches of 224 pixels", "12 layers of width 768, 64 tokens of 32000"},
+		"vit_b_32-roberta-base": {"12 layers of width 768, 32-pixel patches of 224 pixels", "12 layers of width 768, 77 tokens of 50265"},
+	} {
+		c, err := LookupConfig(name)
+		require.NoError(t, err, name)
+		assert.Equal(t, want, [2]string{c.Vision.String(), c.Text.String()}, name)
+	}
+	assert.Equal(t, "24x32", variants(t)["clipa"].Vision.ImageSize.String())
+}
+
+// TestBadConfigs changes one field of a good config.
+func TestBadConfigs(t *testing.T) {
+	const vit, resnet, siglip, roberta = "clipa", "resnet", "siglip", "roberta-mean"
+	texts := variantTexts(t)
+	for _, bad := range []struct{ base, old, new, want string }{
+		{vit, `"embed_dim": 24`, `"embed_dim": 0`, "embed_dim is 0"},
+		{vit, `"embed_dim": 24`, `"embed_dim": 24, "multimodal_cfg": {}`, `the field "multimodal_cfg"`},
+		{vit, `"embed_dim": 24`, `"embed_dim": 24, "quick_gelu": true`, "act_kwargs are GELU's"},
+		{vit, `[24, 32]`, `[24, 32, 3]`, "a number or [height, width]"},
+		{vit, `[24, 32]`, `"big"`, "a number or [height, width]"},
+		{vit, `[24, 32]`, `[24, -1]`, "image_size is -1"},
+		{vit, `[24, 32]`, `[4, 32]`, "larger than image_size 4x32"},
+		{vit, `"layers": 2, "width": 32, "head`, `"layers": [1, 2], "width": 32, "head`, "the four of a ResNet's stages"},
+		{vit, `"head_width": 16`, `"head_width": 15`, "not a multiple of head_width 15"},
+		{vit, `"avg"`, `"none"`, `pool_type is "none"; goclip has tok, avg`},
+		{vit, `"no_ln_pre": true`, `"pos_embed_type": "sin_cos_2d"`, "takes square pictures"},
+		{vit, `"no_ln_pre": true`, `"pos_embed_type": "rope"`, `"rope"; goclip has learnable, sin_cos_2d`},
+		{vit, `"no_ln_pre": true`, `"qk_norm": true`, `the field "qk_norm"`},
+		{vit, `"no_ln_pre": true`, `"attentional_pool": true, "attn_pooler_heads": 5`, "embed_dim 24 is not a multiple of vision_cfg.attn_pooler_heads 5"},
+		{vit, `"no_ln_pre": true`, `"output_tokens": true`, "serves a captioner"},
+		{vit, `"eps": 1e-6`, `"eps": 0`, "no positive eps"},
+		{vit, `"tanh"`, `"sigmoid"`, `"sigmoid"; goclip has none, tanh`},
+		{vit, `"last"`, `"none"`, `pool_type is "none"; goclip has argmax, eos, first, last`},
+		{vit, `"last"`, `"last", "embed_cls": true`, "embed_cls takes custom_text"},
+		{vit, `"last"`, `"last", "proj_type": "none"`, "has no projection"},
+		{resnet, `"image_size": 64`, `"image_size": [64, 32]`, "a ResNet's pictures are square"},
+		{resnet, `"image_size": 64`, `"image_size": 48`, "a multiple of 32"},
+		{resnet, `"width": 8`, `"width": 7`, "of a ResNet is odd"},
+		{resnet, `[1, 2, 1, 1]`, `[1, 0, 1, 1]`, "layers is 0"},
+		{siglip, `"vit_tiny_siglip"`, `"convnext_base"`, `"convnext_base" names a tower that goclip does not have`},
+		{siglip, `"image_size": 24`, `"image_size": 32`, "vit_tiny_siglip takes 24"},
+		{siglip, `"map"`, `"avg"`, `vit_tiny_siglip has "map"`},
+		{siglip, `"timm_proj": "none"`, `"timm_proj": "mlp"`, "goclip has none, linear"},
+		{siglip, `"embed_dim": 32`, `"embed_dim": 24`, "without a projection gives 32"},
+		{siglip, `"timm_model_pretrained": false`, `"timm_model_pretrained": true`, "not fetched from timm"},
+		{siglip, `"timm_proj": "none"`, `"timm_proj": "none", "timm_drop_path": 0.1`, "goclip has neither"},
+		{roberta, `"mean_pooler"`, `"some_pooler"`, "goclip has mean_pooler"},
+		{roberta, `"mean_pooler"`, `"mean_pooler", "hf_proj_type": "none"`, "has no projection"},
+		{roberta, `"vocab_size": 64`, `"vocab_size": 64, "rotary": true`, `the field "rotary"`},
+		{roberta, `"vocab_size": 64`, `"vocab_size": 64, "hidden_act": "relu"`, "a RoBERTa has gelu"},
+		{roberta, `"vocab_size": 64`, `"vocab_size": 64, "pad_token_id": 64`, "pad_token_id 64 is no token"},
+		{roberta, `"num_attention_heads": 2`, `"num_attention_heads": 3`, "not a multiple of num_attention_heads 3"},
+		{roberta, `"max_position_embeddings": 20`, `"max_position_embeddings": 13`, "longer than the 13 positions"},
+		{roberta, `"hf_model_config"`, `"hf_model_pretrained": false, "hf_modle_config"`, `the field "hf_modle_config"`},
+	} {
+		text := string(texts[bad.base])
+		require.Contains(t, text, bad.old)
+		_, err := ParseConfig([]byte(strings.Replace(text, bad.old, bad.new, 1)))
+		assert.ErrorContains(t, err, bad.want, bad.new)
+	}
+	_, err := ParseConfig([]byte(`{"embed_dim": 512, "vision_cfg": {}, "text_cfg": {"hf_model_name": "bert-base"}}`))
+	assert.ErrorContains(t, err, `"bert-base" is none of roberta-base, roberta-large, xlm-roberta-base, xlm-roberta-large`)
+}

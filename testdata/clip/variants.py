@@ -1,0 +1,177 @@
+"""Every kind of tower that open_clip builds, tiny, and the sizes of the published ones. make_goldens.py runs it."""
+
+import copy
+import hashlib
+import json
+import pathlib
+import types
+
+import numpy as np
+import open_clip
+import timm
+import torch
+import torchvision
+import transformers
+from open_clip import hf_model
+from open_clip.loss import ClipLoss, SigLipLoss
+from open_clip.model import resize_pos_embed, resize_text_pos_embed
+from safetensors.numpy import save_file
+from timm.models import register_model
+from timm.models.vision_transformer import VisionTransformer
+
+import formula
+
+BATCH, SAMPLES = 8, 8
+
+# What the hub's config.json of each name says; 3.3.0 has no hf_model_config of its own.
+ROBERTA = dict(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1)
+LARGE = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
+HUB = {"roberta-base": ROBERTA, "roberta-large": ROBERTA | LARGE, "xlm-roberta-base": ROBERTA | {"vocab_size": 250002},
+       "xlm-roberta-large": ROBERTA | LARGE | {"vocab_size": 250002}}
+
+
+def tiny(name: str, **kwargs) -> None:
+    def make(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **more):
+        model = VisionTransformer(**dict(img_size=24, patch_size=8, embed_dim=32, depth=2, num_heads=2) | kwargs | more)
+        model.default_cfg = {}
+        return model
+    make.__name__, make.__module__ = name, __name__
+    register_model(make)
+
+
+__all__ = []
+tiny("vit_tiny")
+tiny("vit_tiny_siglip", class_token=False, global_pool="map")
+tiny("vit_tiny_siglip_tanh", class_token=False, global_pool="map", act_layer="gelu_tanh")
+
+
+def max_pooler(self, x, mask):
+    """3.3.0's own fails: masked_fill takes a bool mask, and of the padding."""
+    return x.last_hidden_state.masked_fill(mask.unsqueeze(-1) == 0, -torch.inf).max(1).values
+
+
+hf_model.MaxPooler.forward = max_pooler
+hf_model.MaxPooler.cls_token_position = None
+
+
+def untouched(config: dict) -> torch.nn.Module:
+    """The model as open_clip's factory builds it (factory.py create_model), without a download."""
+    config = copy.deepcopy(config)
+    text = config["text_cfg"]
+    custom = config.pop("custom_text", False) or "hf_model_name" in text
+    if "hf_model_name" in text:
+        hub = HUB.get(text["hf_model_name"], ROBERTA) | text.pop("hf_model_config", {})
+        hf_model.AutoConfig.from_pretrained = lambda name: transformers.RobertaConfig(**hub)
+        text["hf_model_pretrained"] = False
+        if text.get("hf_proj_type") == "none":
+            text["hf_proj_type"] = None
+    return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config)
+
+
+def build(config: dict) -> torch.nn.Module:
+    model = untouched(config)
+    with torch.no_grad():
+        for key, p in model.state_dict().items():
+            if p.is_floating_point() and (key not in dict(model.named_parameters()) or model.get_parameter(key).requires_grad):
+                p.copy_(torch.from_numpy(formula.weight(key, tuple(p.shape))))
+    return model.eval()
+
+
+def inputs(config: dict, suffix: str = "") -> tuple[torch.Tensor, torch.Tensor]:
+    text, size = config["text_cfg"], config["vision_cfg"]["image_size"]
+    height, width = size if isinstance(size, list) else (size, size)
+    vocab = text.get("hf_model_config", text)["vocab_size"]
+    tokens = formula.roberta_tokens if "hf_model_name" in text else formula.tokens
+    return (torch.from_numpy(formula.pixels("pixels" + suffix, BATCH, height, width)),
+            torch.from_numpy(tokens("tokens" + suffix, BATCH, text["context_length"], vocab)))
+
+
+def loss_of(model, pixels, tokens):
+    images, texts = model.encode_image(pixels), model.encode_text(tokens)
+    normal = [f / f.norm(dim=-1, keepdim=True) for f in (images, texts)]
+    if model.logit_bias is not None:
+        return images, texts, SigLipLoss()(*normal, model.logit_scale.exp(), model.logit_bias)
+    return images, texts, ClipLoss()(*normal, model.logit_scale.exp())
+
+
+def record(out: dict, name: str, config: dict, training: bool) -> None:
+    """Features, loss, and of each gradient its largest value, its norm and a few of its numbers; buffers afterwards."""
+    model = build(config).train(training)
+    images, texts, loss = loss_of(model, *inputs(config))
+    loss.backward()
+    out |= {f"{name}/image_features": images, f"{name}/text_features": texts, f"{name}/loss": loss}
+    for key, p in model.named_parameters():
+        if p.grad is None:
+            assert not p.requires_grad, key
+            continue
+        g = p.grad.flatten()
+        facts = torch.stack([g.abs().max(), g.double().norm().float()])
+        out[f"{name}/grad.{key}"] = torch.cat([facts, g[::max(1, g.numel() // SAMPLES)]])
+    if training:
+        for key, b in model.named_buffers():
+            if key in model.state_dict():
+                out[f"{name}/buffer.{key}"] = b.float().flatten()
+
+
+def same_as_torchvision() -> None:
+    """The picture tower of vit_b_32-roberta-base is torchvision's ViT with its head taken for the projection."""
+    theirs = torchvision.models.VisionTransformer(24, 8, 2, 2, 32, 128, num_classes=24).eval()
+    ours = timm.create_model("vit_tiny", num_classes=24).eval()
+    names = {"conv_proj": "patch_embed.proj", "class_token": "cls_token", "encoder.pos_embedding": "pos_embed", "heads.head": "head",
+             "encoder.layers.encoder_layer_": "blocks.", "encoder.ln.": "norm.", "ln_1": "norm1", "ln_2": "norm2",
+             "self_attention.in_proj_": "attn.qkv.", "self_attention.out_proj": "attn.proj", "mlp.0": "mlp.fc1", "mlp.3": "mlp.fc2"}
+    state = {}
+    for key, value in theirs.state_dict().items():
+        value = torch.from_numpy(formula.weight(key, tuple(value.shape)))
+        theirs.state_dict()[key].copy_(value)
+        for a, b in names.items():
+            key = key.replace(a, b)
+        state[key] = value
+    ours.load_state_dict(state)
+    x = torch.from_numpy(formula.pixels("pixels", BATCH, 24, 24))
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+def initial(configs: dict) -> dict:
+    """Mean and standard deviation of every tensor as its authors draw it."""
+    torch.manual_seed(0)
+    return {name: {key: [p.float().mean().item(), p.float().std(correction=0).item()] for key, p in untouched(config).state_dict().items()}
+            for name, config in configs.items()}
+
+
+def positions(out: dict) -> None:
+    """open_clip's resize of position embeddings on loading, up and down."""
+    for name, grid in (("up", (5, 6)), ("down", (2, 2))):
+        state = {"visual.positional_embedding": torch.from_numpy(formula.weight("positions", (1 + 16, 6)))}
+        resize_pos_embed(state, types.SimpleNamespace(visual=types.SimpleNamespace(grid_size=grid)))
+        out[f"positions/image-{name}"] = state["visual.positional_embedding"]
+    for name, length in (("up", 9), ("down", 3)):
+        state = {"positional_embedding": torch.from_numpy(formula.weight("positions", (5, 6)))}
+        resize_text_pos_embed(state, types.SimpleNamespace(positional_embedding=torch.empty(length, 6)))
+        out[f"positions/text-{name}"] = state["positional_embedding"]
+
+
+def write(here: pathlib.Path) -> None:
+    same_as_torchvision()
+    out = {}
+    configs = json.loads((here / "variants.json").read_text())
+    (here / "init.json").write_text(json.dumps(initial(configs)).replace("]], ", "]],\n") + "\n")
+    for name, config in configs.items():
+        record(out, name, config, False)
+        if name == "resnet":
+            record(out, name + "-training", config, True)
+    positions(out)
+    save_file({k: v.detach().contiguous().numpy() for k, v in out.items()}, here / "variants.safetensors")
+
+
+def counts(configs: pathlib.Path, path: pathlib.Path) -> None:
+    """The number of parameters, and a digest of every key and shape of the state dict."""
+    total = {}
+    for file in sorted(configs.glob("*.json")):
+        config = json.loads(file.read_text())
+        with torch.device("meta"):
+            model = untouched(config)
+        lines = sorted(f"{key} {list(t.shape)}\n" for key, t in model.state_dict().items())
+        total[file.stem] = {"parameters": sum(p.numel() for p in model.parameters()),
+                            "state": hashlib.sha256("".join(lines).encode()).hexdigest()[:16]}
+    path.write_text(json.dumps(total, indent=1))
