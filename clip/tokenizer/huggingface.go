@@ -10,41 +10,39 @@ import (
 
 // tokenizerJSON is what of Hugging Face's tokenizer.json says which ids a text gets.
 type tokenizerJSON struct {
-	Added []struct {
-		ID         int    `json:"id"`
-		Content    string `json:"content"`
-		LStrip     bool   `json:"lstrip"`
-		RStrip     bool   `json:"rstrip"`
-		SingleWord bool   `json:"single_word"`
-	} `json:"added_tokens"`
+	Added   list[added] `json:"added_tokens"`
 	Padding *struct {
 		Token string `json:"pad_token"`
 	} `json:"padding"`
-	Normalizer *step `json:"normalizer"`
-	PreToken   *step `json:"pre_tokenizer"`
+	Normalizer *steps `json:"normalizer"`
+	PreToken   *steps `json:"pre_tokenizer"`
 	Post       *struct {
-		Type   string `json:"type"`
-		Single []struct {
+		Single list[struct {
 			Special *struct {
 				ID string `json:"id"`
 			} `json:"SpecialToken"`
-		} `json:"single"`
+		}] `json:"single"`
 	} `json:"post_processor"`
 	Model struct {
-		Type         string            `json:"type"`
-		Vocab        json.RawMessage   `json:"vocab"`
-		Merges       []json.RawMessage `json:"merges"`
-		Suffix       string            `json:"end_of_word_suffix"`
-		UnknownID    *int              `json:"unk_id"`
-		ByteFallback bool              `json:"byte_fallback"`
+		Type         string          `json:"type"`
+		Vocab        json.RawMessage `json:"vocab"`
+		Merges       json.RawMessage `json:"merges"`
+		UnknownID    *int            `json:"unk_id"`
+		ByteFallback bool            `json:"byte_fallback"`
 	} `json:"model"`
 }
 
-// step is a normalizer or a pre-tokenizer; a sequence holds others.
+type added struct {
+	ID         int    `json:"id"`
+	Content    string `json:"content"`
+	LStrip     bool   `json:"lstrip"`
+	RStrip     bool   `json:"rstrip"`
+	SingleWord bool   `json:"single_word"`
+}
+
+// step is a normalizer or a pre-tokenizer.
 type step struct {
 	Type        string `json:"type"`
-	Normalizers []step `json:"normalizers"`
-	PreTokens   []step `json:"pretokenizers"`
 	Charsmap    []byte `json:"precompiled_charsmap"`
 	Prepend     string `json:"prepend_scheme"`
 	PrefixSpace *bool  `json:"add_prefix_space"`
@@ -53,24 +51,57 @@ type step struct {
 	} `json:"pattern"`
 }
 
-// all is the step, or the steps of the sequence.
-func (s *step) all() []step {
+// steps is one of them, or a sequence.
+type steps struct {
+	step
+	Normalizers list[step] `json:"normalizers"`
+	PreTokens   list[step] `json:"pretokenizers"`
+}
+
+func (s *steps) all() []step {
 	switch {
 	case s == nil:
 		return nil
 	case s.Type == "Sequence":
 		return slices.Concat(s.Normalizers, s.PreTokens)
 	}
-	return []step{*s}
+	return []step{s.step}
+}
+
+// list is a JSON list of few values, so that a file full of "{}" fills no memory.
+type list[T any] []T
+
+func (l *list[T]) UnmarshalJSON(data []byte) (err error) {
+	*l, err = readList[T](data, 4096)
+	return err
+}
+
+// readList reads a JSON list of at most the given number of values; null is an empty one.
+func readList[T any](data []byte, limit int) (values []T, err error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		if t == nil && err == nil {
+			return nil, nil
+		}
+		return nil, errors.New("it is no list")
+	}
+	for d.More() {
+		if len(values) == limit {
+			return nil, fmt.Errorf("a list has more than %d values", limit)
+		}
+		var v T
+		if err := d.Decode(&v); err != nil {
+			return nil, fmt.Errorf("value %d: %w", len(values)+1, err)
+		}
+		values = append(values, v)
+	}
+	return values, nil
 }
 
 func parseTokenizerJSON(data []byte) (*tokenizerJSON, error) {
 	j := &tokenizerJSON{}
 	if err := json.Unmarshal(data, j); err != nil {
 		return nil, err
-	}
-	if len(j.Added) > 4096 {
-		return nil, fmt.Errorf("it has %d added tokens; at most 4096 are read", len(j.Added))
 	}
 	for _, a := range j.Added {
 		if a.Content == "" || a.SingleWord {
@@ -99,23 +130,12 @@ func (j *tokenizerJSON) bpe() (*vocabularyFiles, error) {
 			return nil, fmt.Errorf("the added token %q has the id %d, which is another piece's or leaves a gap", a.Content, a.ID)
 		}
 	}
-	if len(j.Model.Merges) > maxPieces {
-		return nil, fmt.Errorf("it has more than %d merges", maxPieces)
+	merges, err := readList[mergeJSON](j.Model.Merges, maxPieces)
+	if err != nil {
+		return nil, fmt.Errorf("model.merges: %w", err)
 	}
-	v.merges = make([][2]string, len(j.Model.Merges))
-	for i, raw := range j.Model.Merges { // "a b", or ["a", "b"] since tokenizers 0.20
-		var line string
-		var sides []string
-		if json.Unmarshal(raw, &line) == nil {
-			v.merges[i], err = readMerge(line)
-		} else if json.Unmarshal(raw, &sides) == nil && len(sides) == 2 && sides[0] != "" && sides[1] != "" {
-			v.merges[i] = [2]string(sides)
-		} else {
-			err = errors.New("it is no pair of pieces")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("merge %d: %w", i+1, err)
-		}
+	for _, sides := range merges {
+		v.merges = append(v.merges, sides)
 	}
 	if j.Padding != nil {
 		v.pad = j.Padding.Token
@@ -129,8 +149,12 @@ func (j *tokenizerJSON) unigram(pad string) (m unigramModel, err error) {
 	if err = j.readSteps(&m); err != nil {
 		return m, err
 	}
-	if m.pieces, err = readScores(j.Model.Vocab); err != nil {
+	pieces, err := readList[scoredJSON](j.Model.Vocab, maxPieces)
+	if err != nil {
 		return m, fmt.Errorf("model.vocab: %w", err)
+	}
+	for _, p := range pieces {
+		m.pieces = append(m.pieces, scored(p))
 	}
 	if u := j.Model.UnknownID; u == nil || *u < 0 || *u >= len(m.pieces) {
 		return m, fmt.Errorf("model.unk_id names none of the %d pieces", len(m.pieces))
@@ -213,22 +237,31 @@ func (j *tokenizerJSON) framing() (start, end string) {
 	return start, end
 }
 
-// readScores reads a Unigram vocabulary: pairs of a piece and its score.
-func readScores(raw json.RawMessage) ([]scored, error) {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	if t, err := d.Token(); err != nil || t != json.Delim('[') {
-		return nil, errors.New("it is no list of pieces and their scores")
+// mergeJSON is "a b", or ["a", "b"] since tokenizers 0.20.
+type mergeJSON [2]string
+
+func (m *mergeJSON) UnmarshalJSON(data []byte) (err error) {
+	var line string
+	if json.Unmarshal(data, &line) == nil {
+		*m, err = readMerge(line)
+		return err
 	}
-	var pieces []scored
-	for d.More() {
-		if len(pieces) == maxPieces {
-			return nil, fmt.Errorf("it has more than %d pieces", maxPieces)
-		}
-		p := scored{kind: normal}
-		if err := d.Decode(&[]any{&p.text, &p.score}); err != nil {
-			return nil, fmt.Errorf("piece %d is no pair of a text and a score", len(pieces))
-		}
-		pieces = append(pieces, p)
+	sides, err := readList[string](data, 2)
+	if err != nil || len(sides) != 2 || sides[0] == "" || sides[1] == "" {
+		return errors.New("it is no pair of pieces")
 	}
-	return pieces, nil
+	*m = mergeJSON(sides)
+	return nil
+}
+
+// scoredJSON is a pair of a piece and its score.
+type scoredJSON scored
+
+func (p *scoredJSON) UnmarshalJSON(data []byte) error {
+	sides, err := readList[json.RawMessage](data, 2)
+	if err != nil || len(sides) != 2 || json.Unmarshal(sides[0], &p.text) != nil || json.Unmarshal(sides[1], &p.score) != nil {
+		return errors.New("it is no pair of a text and a score")
+	}
+	p.kind = normal
+	return nil
 }

@@ -131,7 +131,7 @@ func openJSON(path string, o Options) (Encoder, error) {
 		}
 		m, err := j.unigram(o.pad(own, ""))
 		return ofUnigram(path, m, err, o)
-	case j.Model.Type == "BPE" || j.Model.Type == "" && j.Model.Merges != nil:
+	case j.Model.Type == "BPE" || j.Model.Type == "" && len(j.Model.Merges) > 0:
 		v, err := j.bpe()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)

@@ -57,7 +57,10 @@ type Unigram struct {
 // unknownPenalty is how much worse than the worst piece an unknown letter is (sentencepiece kUnkPenalty).
 const unknownPenalty = 10
 
-const maxPiece = 1 << 10 // bytes; a text costs its length times the longest piece
+const (
+	maxPiece = 1 << 10  // bytes; a text costs its length times the longest piece
+	maxTexts = 16 << 20 // bytes of all pieces together, which bound the trie; XLM-R's are 2 MB
+)
 
 func newUnigram(m unigramModel, clean Clean) (*Unigram, error) {
 	t := &Unigram{unigramModel: m, clean: clean, unknown: -1, texts: map[int]string{}}
@@ -66,9 +69,12 @@ func newUnigram(m unigramModel, clean Clean) (*Unigram, error) {
 		return nil, err
 	}
 	var pieces, symbols []entry
-	seen, bytes, first := map[string]bool{}, 0, true
+	seen, bytes, first, texts := map[string]bool{}, 0, true, 0
 	for i, p := range m.pieces {
+		texts += len(p.text)
 		switch {
+		case texts > maxTexts:
+			return nil, fmt.Errorf("its pieces have more than %d MiB together", maxTexts>>20)
 		case p.text == "" || len(p.text) > maxPiece:
 			return nil, fmt.Errorf("piece %d has %d bytes; a piece has 1 to %d", i, len(p.text), maxPiece)
 		case seen[p.text]:
