@@ -47,15 +47,20 @@ lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is on
 	go run $(STATICCHECK) ./...
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror csrc/*.cpp csrc/*.h clip/preprocess/*.c clip/preprocess/*.h; else echo "clang-format is not installed: C++ was not checked"; fi
 
-parity: libtorch build/venv ## make the goldens anew with the Python libraries and compare them with Go
+parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with the Python libraries and compare them with Go
 	build/venv/bin/python testdata/clip/make_goldens.py
 	build/venv/bin/python testdata/clip/make_zeroshot.py
-	build/venv/bin/python testdata/tokenizer/make_goldens.py
-	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|Goldens|ParameterCounts|HundredSteps' ./clip ./clip/tokenizer ./clip/preprocess
+	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
+	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
+	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps' ./clip ./clip/tokenizer ./clip/preprocess
 
 build/venv:
 	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 ftfy==6.3.1 regex numpy safetensors
 	rm -rf build/venv && mv build/venv.tmp build/venv
+
+build/venv-tokenizers:
+	python3 -m venv build/venv-tokenizers.tmp && build/venv-tokenizers.tmp/bin/pip install -q transformers==4.57.3 tokenizers==0.22.2 sentencepiece==0.2.1 protobuf ftfy==6.3.1 regex
+	rm -rf build/venv-tokenizers && mv build/venv-tokenizers.tmp build/venv-tokenizers
 
 data: ## the emoji shards, from pinned packages, into build/emoji
 	scripts/make_emoji.sh

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -8,15 +9,48 @@ import (
 	"github.com/goclip/goclip/clip/tokenizer/ftfy"
 )
 
-// clean is OpenAI's cleaning: ftfy.fix_text, HTML entities resolved twice, white space to single spaces, lower case.
-func clean(text string) string {
-	text = ftfy.FixText(text)
-	text = ftfy.UnescapeHTML(ftfy.UnescapeHTML(text))
-	text = strings.Join(strings.FieldsFunc(text, isSpace), " ")
-	return lower(text)
+// Clean is what is done to a text before it is split, by open_clip's names (its tokenizer_kwargs). All begin with
+// ftfy.fix_text and HTML entities resolved twice.
+type Clean string
+
+const (
+	Lower        Clean = "lower"        // white space to single spaces, lower case: CLIP
+	Whitespace   Clean = "whitespace"   // white space to single spaces: RoBERTa, XLM-R
+	Canonicalize Clean = "canonicalize" // ASCII punctuation left out, lower case, single spaces: SigLIP
+)
+
+func (c Clean) check() error {
+	switch c {
+	case Lower, Whitespace, Canonicalize:
+		return nil
+	}
+	return fmt.Errorf("%q is no way to clean a text: lower, whitespace and canonicalize are", string(c))
 }
 
-// isSpace is \s of Python's regex module and str.isspace: Unicode's White_Space and the four separators of ASCII.
+func (c Clean) apply(text string) string {
+	text = ftfy.FixText(text)
+	text = ftfy.UnescapeHTML(ftfy.UnescapeHTML(text))
+	if c == Canonicalize {
+		text = strings.Map(dropPunctuation, text)
+	}
+	if c != Whitespace {
+		text = lower(text)
+	}
+	return strings.Join(strings.FieldsFunc(text, isSpace), " ")
+}
+
+// dropPunctuation leaves out Python's string.punctuation, but makes an underscore a space (big_vision's canonicalize_text).
+func dropPunctuation(r rune) rune {
+	switch {
+	case r == '_':
+		return ' '
+	case r >= '!' && r <= '/', r >= ':' && r <= '@', r >= '[' && r <= '`', r >= '{' && r <= '~':
+		return -1
+	}
+	return r
+}
+
+// isSpace is str.isspace of Python: Unicode's White_Space and the four separators of ASCII, which no cleaned text holds.
 func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
 
 // lower is Python's str.lower: letter by letter, but for a sigma at the end of a word and the dotted capital i.

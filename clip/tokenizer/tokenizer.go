@@ -1,6 +1,7 @@
-// Package tokenizer is CLIP's byte-pair encoding with its embedded vocabulary (openai/CLIP clip/simple_tokenizer.py).
+// Package tokenizer turns texts to the ids of CLIP's text towers: OpenAI's and open_clip's byte-pair encoding with its
+// embedded vocabulary (openai/CLIP clip/simple_tokenizer.py), and from files RoBERTa's, SigLIP's and XLM-R's.
 //
-// A Tokenizer is safe for concurrent use. Nothing here touches libtorch.
+// Every tokenizer is safe for concurrent use. Nothing here touches libtorch.
 package tokenizer
 
 import (
@@ -8,23 +9,32 @@ import (
 	"bytes"
 	"compress/gzip"
 	_ "embed"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
-	"unicode/utf8"
 )
 
-// The ids that begin and end a text.
+// The ids that begin and end a text in OpenAI's vocabulary.
 const (
 	SOT = 49406
 	EOT = 49407
 )
 
-// OpenAI's spelling of the two, which is matched inside texts too. They stand in any letter case, as the pattern
-// ignores it.
+// Spelling is how the tokens that begin and end a text are written, which are matched inside texts too.
+type Spelling int
+
 const (
-	startToken = "<|startoftext|>"
-	endToken   = "<|endoftext|>"
+	OpenAI   Spelling = iota // <|startoftext|> and <|endoftext|>, as Hugging Face
+	OpenCLIP                 // <start_of_text> and <end_of_text>; the ids are the same
 )
+
+func (s Spelling) tokens() (start, end string) {
+	if s == OpenCLIP {
+		return "<start_of_text>", "<end_of_text>"
+	}
+	return "<|startoftext|>", "<|endoftext|>"
+}
 
 // The file is OpenAI's, byte for byte; its licence is in NOTICE.
 //
@@ -34,72 +44,62 @@ var vocabulary []byte
 // merges is how many of the file's lines the vocabulary uses, after its first one.
 const merges = 49152 - 256 - 2
 
-// Tokenizer maps texts to ids.
+// suffix ends a word's last piece.
+const suffix = "</w>"
+
+// Tokenizer is CLIP's. It maps texts to ids.
 type Tokenizer struct {
-	pieces  []string          // by id, in the byte alphabet
-	ids     map[string]int    // of pieces
-	ranks   map[[2]string]int // of merges
-	letters [256]string       // the byte alphabet: a printable letter for each byte
-	bytes   map[rune]byte     // and back
-	mu      sync.RWMutex      //
-	words   map[string][]int  // what words became; bounded
+	bpe        *bpe
+	start, end string
+	clean      Clean
+	frame      frame
 }
 
-const maxWords = 1 << 17
-
 // New returns the one tokenizer with OpenAI's vocabulary of 49,408; it is built at the first call.
-func New() *Tokenizer { return build() }
+func New() *Tokenizer { return openAI() }
 
-var build = sync.OnceValue(func() *Tokenizer {
-	t := &Tokenizer{ids: map[string]int{}, ranks: map[[2]string]int{}, bytes: map[rune]byte{}, words: map[string][]int{}}
-	add := func(piece string) {
-		t.ids[piece] = len(t.pieces)
-		t.pieces = append(t.pieces, piece)
+var openAI = sync.OnceValue(func() *Tokenizer {
+	t, err := NewCLIP(OpenAI, Lower)
+	if err != nil {
+		panic(err) // the vocabulary is embedded, and its checksum is tested
 	}
-	alphabet := t.alphabet()
-	for _, letter := range alphabet {
-		add(letter)
-	}
-	for _, letter := range alphabet {
-		add(letter + "</w>")
-	}
-	for rank, pair := range readMerges() {
-		t.ranks[pair] = rank
-		add(pair[0] + pair[1])
-	}
-	add(startToken)
-	add(endToken)
 	return t
 })
 
-// alphabet gives each byte a printable letter, in the vocabulary's order (GPT-2's bytes_to_unicode).
-func (t *Tokenizer) alphabet() []string {
-	var order []string
-	assign := func(b int, r rune) {
-		t.letters[b] = string(r)
-		t.bytes[r] = byte(b)
-		order = append(order, string(r))
+// NewCLIP is New with another spelling of the special tokens or another way to clean. All share one vocabulary.
+func NewCLIP(s Spelling, c Clean) (*Tokenizer, error) {
+	if err := c.check(); err != nil {
+		return nil, err
 	}
-	printable := func(b int) bool { return b >= '!' && b <= '~' || b >= 0xa1 && b <= 0xac || b >= 0xae }
-	for b := range 256 {
-		if printable(b) {
-			assign(b, rune(b))
-		}
+	b, err := embedded()
+	if err != nil {
+		return nil, err
 	}
-	next := rune(256)
-	for b := range 256 {
-		if !printable(b) {
-			assign(b, next)
-			next++
-		}
-	}
-	return order
+	start, end := s.tokens()
+	return &Tokenizer{b, start, end, c, frame{SOT, EOT, 0}}, nil
 }
 
-func readMerges() [][2]string {
+var embedded = sync.OnceValues(func() (*bpe, error) {
+	pairs, err := readEmbedded()
+	if err != nil {
+		return nil, err
+	}
+	letters := byteLetters().order
+	pieces := slices.Clone(letters)
+	for _, letter := range letters {
+		pieces = append(pieces, letter+suffix)
+	}
+	for _, sides := range pairs {
+		pieces = append(pieces, sides[0]+sides[1])
+	}
+	start, end := OpenAI.tokens()
+	return newBPE(append(pieces, start, end), slices.All(pairs), suffix)
+})
+
+func readEmbedded() ([][2]string, error) {
 	z, err := gzip.NewReader(bytes.NewReader(vocabulary))
 	if err != nil {
-		panic(err) // embedded, and its checksum is tested
+		return nil, err
 	}
 	pairs := make([][2]string, 0, merges)
 	lines := bufio.NewScanner(z)
@@ -108,115 +108,78 @@ func readMerges() [][2]string {
 		first, second, _ := strings.Cut(lines.Text(), " ")
 		pairs = append(pairs, [2]string{first, second})
 	}
-	return pairs
+	return pairs, lines.Err()
 }
 
-// VocabSize is 49,408.
-func (t *Tokenizer) VocabSize() int { return len(t.pieces) }
+// fromFiles is CLIP's tokenizer with the vocabulary of Hugging Face's files.
+func fromFiles(v *vocabularyFiles, o Options) (*Tokenizer, error) {
+	t := &Tokenizer{clean: Lower}
+	t.start, t.end = OpenAI.tokens()
+	var err error
+	if t.clean, err = o.clean(Lower); err != nil {
+		return nil, err
+	}
+	if t.bpe, err = newBPE(v.pieces, slices.All(v.merges), suffix); err != nil {
+		return nil, err
+	}
+	t.frame, err = v.frame(t.start, t.end, o.pad(v.pad, t.end))
+	return t, err
+}
+
+// PadWith returns the tokenizer with another id that fills: OpenAI and open_clip fill with 0, Hugging Face's CLIP with EOT.
+func (t *Tokenizer) PadWith(id int64) (*Tokenizer, error) {
+	if id < 0 || id >= int64(t.VocabSize()) {
+		return nil, fmt.Errorf("the id %d cannot fill: the vocabulary's are 0 to %d", id, t.VocabSize()-1)
+	}
+	with := *t
+	with.frame.pad = id
+	return &with, nil
+}
+
+// VocabSize is 49,408 with OpenAI's vocabulary.
+func (t *Tokenizer) VocabSize() int { return len(t.bpe.pieces) }
+
+// Pad is 0, or what PadWith or the files say.
+func (t *Tokenizer) Pad() int64 { return t.frame.pad }
+
+// End is EOT.
+func (t *Tokenizer) End() int64 { return t.frame.end }
 
 // Encode cleans a text and splits it into ids, without the start and end tokens.
 func (t *Tokenizer) Encode(text string) []int {
 	var ids []int
-	for word := range split(clean(text)) {
-		ids = append(ids, t.word(word)...)
+	for word := range t.split(t.clean.apply(text)) {
+		switch word {
+		case t.start:
+			ids = append(ids, int(t.frame.start))
+		case t.end:
+			ids = append(ids, int(t.frame.end))
+		default:
+			ids = append(ids, t.bpe.encode(word)...)
+		}
 	}
 	return ids
 }
 
-// Tokenize is Encode between the start and end tokens, padded with zeros to contextLength ids. A longer text is cut so
+// Tokenize is Encode between the start and end tokens, filled with Pad to contextLength ids. A longer text is cut so
 // that the end token is the last id, and truncated is true.
 func (t *Tokenizer) Tokenize(text string, contextLength int) (ids []int64, truncated bool) {
-	body := t.Encode(text)
-	ids = make([]int64, contextLength)
-	if room := max(contextLength-2, 0); len(body) > room {
-		body, truncated = body[:room], true
-	}
-	ids[0] = SOT
-	for i, id := range body {
-		ids[i+1] = int64(id)
-	}
-	ids[len(body)+1] = EOT
-	return ids, truncated
+	return t.frame.row(t.Encode(text), contextLength)
 }
 
 // Decode joins ids to a text; the ends of words become spaces. An id outside the vocabulary is left out, and so are the
 // start and end tokens.
 func (t *Tokenizer) Decode(ids []int) string {
-	var joined strings.Builder
+	var out strings.Builder
 	for _, id := range ids {
-		if id >= 0 && id < SOT {
-			joined.WriteString(t.pieces[id])
+		if id < 0 || id >= len(t.bpe.pieces) || int64(id) == t.frame.start || int64(id) == t.frame.end {
+			continue
 		}
-	}
-	var out []byte
-	for _, part := range strings.SplitAfter(joined.String(), "</w>") {
-		word, ends := strings.CutSuffix(part, "</w>")
-		for _, r := range word {
-			out = append(out, t.bytes[r])
-		}
+		piece, ends := strings.CutSuffix(t.bpe.pieces[id], suffix)
+		out.WriteString(byteLetters().text(piece))
 		if ends {
-			out = append(out, ' ')
+			out.WriteByte(' ')
 		}
 	}
-	return strings.ToValidUTF8(string(out), string(utf8.RuneError))
-}
-
-// word is the ids of one match of the pattern.
-func (t *Tokenizer) word(word string) []int {
-	switch word {
-	case startToken:
-		return []int{SOT}
-	case endToken:
-		return []int{EOT}
-	}
-	t.mu.RLock()
-	ids, ok := t.words[word]
-	t.mu.RUnlock()
-	if ok {
-		return ids
-	}
-	ids = t.merge(word)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.words) >= maxWords {
-		clear(t.words)
-	}
-	t.words[strings.Clone(word)] = ids
-	return ids
-}
-
-// merge applies the merges of the lowest rank first, each to all its places from left to right.
-func (t *Tokenizer) merge(word string) []int {
-	parts := make([]string, len(word))
-	for i := range len(word) {
-		parts[i] = t.letters[word[i]]
-	}
-	parts[len(parts)-1] += "</w>"
-	for len(parts) > 1 {
-		best, at := len(t.ranks), -1
-		for i := range len(parts) - 1 {
-			if rank, ok := t.ranks[[2]string{parts[i], parts[i+1]}]; ok && rank < best {
-				best, at = rank, i
-			}
-		}
-		if at < 0 {
-			break
-		}
-		first, second := parts[at], parts[at+1]
-		merged := parts[:0]
-		for i := 0; i < len(parts); i++ {
-			if i+1 < len(parts) && parts[i] == first && parts[i+1] == second {
-				merged = append(merged, first+second)
-				i++
-			} else {
-				merged = append(merged, parts[i])
-			}
-		}
-		parts = merged
-	}
-	ids := make([]int, len(parts))
-	for i, p := range parts {
-		ids[i] = t.ids[p]
-	}
-	return ids
+	return validUTF8(out.String())
 }

@@ -1,26 +1,35 @@
-"""Writes 10,000 lines with the ids that OpenAI's tokenizer gives them, for clip/tokenizer's tests.
+"""Writes lines of text with the ids that the original tokenizers give them, for clip/tokenizer's tests.
 
-The algorithm is openai/CLIP clip/simple_tokenizer.py: ftfy.fix_text, html.unescape twice, white space, lower case, the
-pattern, byte-pair encoding. It is written out here, because open_clip's class spells the special tokens differently.
+openai   openai/CLIP clip/simple_tokenizer.py, written out here: ftfy.fix_text, html.unescape twice, white space, lower
+         case, the pattern, byte-pair encoding. Beside each line stand the ids of open_clip's spelling of the special
+         tokens where they differ, else null.
+roberta  transformers' RobertaTokenizer, cleaned as open_clip's HFTokenizer does ("whitespace")
+xlmr     transformers' XLMRobertaTokenizer, likewise
+siglip   sentencepiece, cleaned as open_clip does for SigLIP ("canonicalize")
+bytes    sentencepiece with byte fallback and user-defined symbols, likewise
 
-  pip install ftfy==6.3.1 regex
-  python testdata/tokenizer/make_goldens.py
+Every 20th line of the last four has its row for a context of 16 too: framed, cut, padded. The 100,000-line comparison is
+--count 100000 --out DIR, then go test with GOCLIP_GOLDENS=DIR. The Python is make_vocabularies.py's.
+
+  build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py [--families openai,roberta]
 """
 
 import argparse
 import gzip
-import html
 import io
 import json
 import pathlib
-import random
+import tempfile
+from collections.abc import Callable
 
-import ftfy
 import regex
+
+import clean
+from lines import lines
 
 HERE = pathlib.Path(__file__).parent
 VOCABULARY = HERE.parent.parent / "clip" / "tokenizer" / "bpe_simple_vocab_16e6.txt.gz"
-PATTERN = regex.compile(r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""", regex.IGNORECASE)
+CONTEXT = 16
 
 
 def alphabet() -> dict[int, str]:
@@ -32,15 +41,17 @@ def alphabet() -> dict[int, str]:
 
 
 class Tokenizer:
-    def __init__(self) -> None:
+    def __init__(self, start: str, end: str) -> None:
         lines = gzip.open(VOCABULARY).read().decode().split("\n")[1:49152 - 256 - 2 + 1]
         merges = [tuple(line.split()) for line in lines]
         self.letters = alphabet()
         vocabulary = list(self.letters.values()) + [v + "</w>" for v in self.letters.values()] + ["".join(m) for m in merges]
-        vocabulary += ["<|startoftext|>", "<|endoftext|>"]
+        vocabulary += [start, end]
         self.ids = {piece: i for i, piece in enumerate(vocabulary)}
         self.ranks = {m: i for i, m in enumerate(merges)}
-        self.cache = {t: [self.ids[t]] for t in ("<|startoftext|>", "<|endoftext|>")}
+        self.cache = {t: [self.ids[t]] for t in (start, end)}
+        special = "|".join(regex.escape(t) for t in (start, end))
+        self.pattern = regex.compile(special + r"""|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""", regex.IGNORECASE)
 
     def word(self, token: str) -> list[int]:
         if token in self.cache:
@@ -48,7 +59,7 @@ class Tokenizer:
         parts = [self.letters[b] for b in token.encode()]
         parts[-1] += "</w>"
         while len(parts) > 1:
-            pair = min(zip(parts, parts[1:]), key=lambda p: self.ranks.get(p, 1 << 30))
+            pair = min(set(zip(parts, parts[1:])), key=lambda p: self.ranks.get(p, 1 << 30))
             if pair not in self.ranks:
                 break
             merged, i = [], 0
@@ -64,66 +75,89 @@ class Tokenizer:
         return self.cache[token]
 
     def encode(self, text: str) -> list[int]:
-        text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
-        text = regex.sub(r"\s+", " ", text).strip().lower()
-        return [i for token in regex.findall(PATTERN, text) for i in self.word(token)]
+        text = regex.sub(r"\s+", " ", clean.basic(text)).strip().lower()
+        return [i for token in self.pattern.findall(text) for i in self.word(token)]
 
 
-WORDS = """a the photo of dog cat racing car red blue cute fast sky street food Café naïve façade Zürich Straße København
-señor garçon crème brûlée Łódź Škoda Dvořák İstanbul ΣΊΣΥΦΟΣ ὈΔΥΣΣΕΎΣ Москва Київ Україна привет мир 東京 北京 漢字 かな カタカナ 서울
-한국어 안녕하세요 ไทย हिन्दी नमस्ते বাংলা தமிழ் مرحبا العالم שלום עולם ελληνικά ქართული հայերեն አማርኛ ខ្មែរ ﬁne ﬂow oﬃce ĳs ŉ
-don't I'm you're we've she'll he'd it's 'TIS O'Neil rock’n’roll “quoted” ‘single’ „low“ ‟high‟ … — – - ¿qué? ¡hola! 1 23 4,567 3.14
-½ ² Ⅷ ① ٣ १२ ＡＢＣ １２３ ｶﾅ ￥ 　 🐶 🏎️ 👩‍🚀 🇰🇷 👍🏽 ☃ ♥️ <|endoftext|> <|startoftext|> <|EndOfText|> &amp; &lt;b&gt; &quot; &#39; &#x27;
-&nbsp; &copy &eacute; &amp;amp; &EACUTE; &notit; &unknown; &#128512; &#0; &#x80; <br> http://example.org/a?b=c&d=e user@mail.com #tag
-@name C++ foo_bar snake_case x=1; {json: true} \\n $5 €10 £3 50% e\u0301 n\u0303 A\u030a \u200b \u200d \ufeff \u00ad \u2028 \x85 \x07 \x1b[31mred\x1b[0m
-ſ K Å ǆ ß ẞ İi ıI Σ ς""".split(" ")
-PIECES = [w for w in " ".join(WORDS).replace("\n", " ").split(" ") if w]
+def openai(count: int, seed: int) -> list:
+    tokenizer, other = Tokenizer("<|startoftext|>", "<|endoftext|>"), Tokenizer("<start_of_text>", "<end_of_text>")
+    assert tokenizer.encode("Hello World!") == [3306, 1002, 256]
+    out = []
+    for text in lines(count, seed):
+        ids, spelled = tokenizer.encode(text), other.encode(text)
+        out.append([text, ids, None if spelled == ids else spelled])
+    return out
 
 
-def mojibake(rng: random.Random, text: str) -> str:
-    encoding = rng.choice(["latin-1", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257", "macroman", "cp437", "iso-8859-2"])
-    try:
-        return text.encode().decode(encoding)
-    except UnicodeDecodeError:
-        return text.encode().decode(encoding, errors="ignore")
+def hugging_face(tokenizer, fast, cleaned: Callable[[str], str], count: int, seed: int, encode=None) -> list:
+    """The slow tokenizer's ids; how many lines the fast one has otherwise is printed, for the record."""
+    encode = encode or (lambda t: tokenizer.encode(t, add_special_tokens=False))
+    out, otherwise = [], 0
+    for i, text in enumerate(lines(count, seed)):
+        t = cleaned(text)
+        row = None if i % 20 else tokenizer(t, max_length=CONTEXT, padding="max_length", truncation=True).input_ids
+        out.append([text, encode(t), row])
+        otherwise += fast is not None and fast.encode(t, add_special_tokens=False) != out[-1][1]
+    if fast is not None:
+        print(f"{type(fast).__name__} differs in {otherwise} of {count} lines")
+    return out
 
 
-def line(rng: random.Random) -> str:
-    kind = rng.random()
-    if kind < 0.03:
-        return rng.choice(["", " ", "\t", "\u3000", "\n", "a\r\nb", "\r", "x\u2029y", "<", "&", "&#", "'", "<|", "\u00a0"])
-    n = 60 if kind > 0.98 else rng.randint(1, 9)
-    text = rng.choice([" ", " ", " ", "", "  ", "\n", "\t"]).join(rng.choice(PIECES) for _ in range(n))
-    if kind < 0.25:
-        text = mojibake(rng, text)
-        if kind < 0.06:
-            text = mojibake(rng, text)
-    elif kind < 0.40:
-        ranges = [(0x20, 0x7f), (0x80, 0x250), (0x370, 0x530), (0x5d0, 0x700), (0x900, 0xd80), (0x2000, 0x2c00), (0x3000, 0x3200),
-                  (0x4e00, 0x4f00), (0xac00, 0xad00), (0xfb00, 0xfb50), (0xff00, 0xfff0), (0x1f300, 0x1f700), (0x1d400, 0x1d800)]
-        low, high = rng.choice(ranges)
-        text += "".join(chr(rng.randrange(low, high)) for _ in range(rng.randint(1, 12)))
-    elif kind < 0.5:
-        text = html.escape(text)
-    elif kind < 0.6:
-        text = text.upper() if rng.random() < 0.5 else text.title()
-    return text
+def roberta(count: int, seed: int) -> list:
+    from transformers import RobertaTokenizer, RobertaTokenizerFast
+    files = str(HERE / "roberta" / "vocab.json"), str(HERE / "roberta" / "merges.txt")
+    return hugging_face(RobertaTokenizer(*files), RobertaTokenizerFast(*files), clean.whitespace, count, seed)
+
+
+def unpacked(path: pathlib.Path, into: str) -> str:
+    out = pathlib.Path(into) / path.stem
+    out.write_bytes(gzip.decompress(path.read_bytes()))
+    return str(out)
+
+
+def xlmr(count: int, seed: int) -> list:
+    from transformers import XLMRobertaTokenizer, XLMRobertaTokenizerFast
+    with tempfile.TemporaryDirectory() as into:
+        model = unpacked(HERE / "xlmr" / "sentencepiece.bpe.model.gz", into)
+        return hugging_face(XLMRobertaTokenizer(model), XLMRobertaTokenizerFast(model), clean.whitespace, count, seed)
+
+
+def siglip(count: int, seed: int) -> list:
+    from sentencepiece import SentencePieceProcessor
+    from transformers import T5Tokenizer, T5TokenizerFast
+    with tempfile.TemporaryDirectory() as into:
+        model = unpacked(HERE / "siglip" / "spiece.model.gz", into)
+        options = dict(extra_ids=0, legacy=False, pad_token="</s>")
+        original = SentencePieceProcessor(model_file=model)
+        return hugging_face(T5Tokenizer(model, **options), T5TokenizerFast(model, **options), clean.canonicalize, count, seed, original.encode)
+
+
+def bytes_(count: int, seed: int) -> list:
+    from sentencepiece import SentencePieceProcessor
+    with tempfile.TemporaryDirectory() as into:
+        original = SentencePieceProcessor(model_file=unpacked(HERE / "siglip" / "bytes.model.gz", into))
+        return [[text, original.encode(clean.canonicalize(text))] for text in lines(count, seed)]
+
+
+# Of each family: what makes it, and how many lines are committed.
+FAMILIES = {"openai": (openai, 10000), "roberta": (roberta, 2000), "xlmr": (xlmr, 1500), "siglip": (siglip, 1500), "bytes": (bytes_, 500)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=10000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", default=",".join(FAMILIES))
+    parser.add_argument("--count", type=int, help="lines of each family (the committed number by default)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default=HERE / "goldens.jsonl.gz")
+    parser.add_argument("--out", type=pathlib.Path, default=HERE / "goldens")
     args = parser.parse_args()
-    rng, tokenizer = random.Random(args.seed), Tokenizer()
-    assert tokenizer.encode("Hello World!") == [3306, 1002, 256]
-    out = io.StringIO()
-    for _ in range(args.count):
-        text = line(rng)
-        out.write(json.dumps([text, tokenizer.encode(text)], separators=(",", ":")) + "\n")
-    with open(args.out, "wb") as f:
-        f.write(gzip.compress(out.getvalue().encode(), mtime=0))
+    args.out.mkdir(parents=True, exist_ok=True)
+    for seed, (family, (make, committed)) in enumerate(FAMILIES.items(), start=args.seed):
+        if family not in args.families.split(","):
+            continue
+        out = io.StringIO()
+        for row in make(args.count or committed, seed):
+            out.write(json.dumps(row, separators=(",", ":")) + "\n")
+        (args.out / f"{family}.jsonl.gz").write_bytes(gzip.compress(out.getvalue().encode(), mtime=0))
 
 
 main()
