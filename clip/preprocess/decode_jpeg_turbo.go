@@ -3,7 +3,7 @@
 package preprocess
 
 /*
-#cgo CFLAGS: -O2
+#cgo CFLAGS: -O3
 #cgo LDFLAGS: -ljpeg
 #include "jpeg_turbo.h"
 */
