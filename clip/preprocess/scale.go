@@ -16,7 +16,7 @@ type scaler struct {
 
 // scratch is the memory of one resize, kept between pictures.
 type scratch struct {
-	pix    []uint8  // a decoded picture
+	part   part     // a decoded picture
 	pre    []uint8  // source rows, premultiplied
 	middle []uint8  // rows between the passes
 	result []uint8  // rows after both passes
@@ -24,7 +24,8 @@ type scratch struct {
 	lanes  []uint8  // some source rows, laid out for the vector unit
 	sums   []int32  // one row of sums
 	row    []uint8  // one row of nearest pixels
-	rgb    []uint8  // the same in RGB, or a whole picture in training
+	rgb    []uint8  // a row in RGB, or a whole picture in training
+	whole  []uint8  // the source in RGB
 }
 
 func grow[T any](s *[]T, n int) []T {
@@ -32,6 +33,16 @@ func grow[T any](s *[]T, n int) []T {
 		*s = make([]T, n)
 	}
 	return (*s)[:n]
+}
+
+// inRGB is m in RGB, in b's memory. Grey of 8 bits is resized alike in both forms and stays.
+func (b *scratch) inRGB(m *Image) *Image {
+	if m.Mode == ModeRGB || m.Mode == ModeL {
+		return m
+	}
+	out := &Image{Width: m.Width, Height: m.Height, Mode: ModeRGB, Pix: grow(&b.whole, 3*m.Width*m.Height)}
+	rowToRGB(out.Pix, m.Pix, m.Mode, m.Palette)
+	return out
 }
 
 func (s *scaler) scratch() *scratch {
