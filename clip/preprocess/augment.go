@@ -105,6 +105,9 @@ func (t *TrainTransform) draw(w, h int, rng *rand.Rand) view {
 
 // render gives the (H, W, 3) bytes of a view, in b's memory.
 func (t *TrainTransform) render(b *scratch, img *Image, v view) []uint8 {
+	if t.cfg.Order == OrderHuggingFace {
+		img = b.inRGB(img)
+	}
 	outH, outW := t.cfg.Size[0], t.cfg.Size[1]
 	rgb := grow(&b.rgb, 3*outH*outW)
 	x := span{at: v.crop.x, in: v.crop.w, out: outW, count: outW}

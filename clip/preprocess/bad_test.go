@@ -92,6 +92,9 @@ func TestTruncatedPictures(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, path := range files {
+		if !HasJPEGTurbo && strings.Contains(path, "arithmetic") {
+			continue // not read at all
+		}
 		data, err := os.ReadFile(path)
 		require.NoError(t, err)
 		for _, part := range []float64{0.2, 0.5, 0.8} {

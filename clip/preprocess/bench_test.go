@@ -9,9 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkPictures runs the evaluation transform at 224 pixels on every picture of a folder, from its bytes and from
-// the decoded picture. benchmarks/preprocess_pillow.py names the folder and times Pillow on the same files; without it
-// the goldens' photograph is taken.
+// BenchmarkPictures takes the stages of the evaluation transform at 224 pixels on every picture of a folder: decode, the
+// transform of the decoded picture, and the whole from bytes to the tensor, in full and with FastJPEG.
+// benchmarks/preprocess.py names the folder and times Pillow on the same files; without it the goldens' photograph is
+// taken.
 func BenchmarkPictures(b *testing.B) {
 	pattern := filepath.Join(goldenDir, "pictures", "face_420.jpg")
 	if dir := os.Getenv("GOCLIP_BENCH_PICTURES"); dir != "" {
@@ -22,28 +23,28 @@ func BenchmarkPictures(b *testing.B) {
 	require.NotEmpty(b, files)
 	t, err := NewTransform(DefaultConfig(224))
 	require.NoError(b, err)
+	fast := t.WithLimits(Limits{FastJPEG: true})
 	dst := make([]float32, t.Len())
 	for _, path := range files {
 		data, err := os.ReadFile(path)
 		require.NoError(b, err)
-		b.Run(filepath.Base(path), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := t.Bytes(dst, data); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
 		img, err := Decode(data, DefaultLimits)
 		require.NoError(b, err)
-		b.Run(filepath.Base(path)+"_decoded", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := t.Apply(dst, img); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+		var kept part
+		for _, stage := range []struct {
+			name string
+			run  func() error
+		}{
+			{"decode", func() error { _, err := Decode(data, Limits{part: &kept}); return err }},
+			{"transform", func() error { return t.Apply(dst, img) }},
+			{"whole", func() error { return t.Bytes(dst, data) }},
+			{"fast", func() error { return fast.Bytes(dst, data) }},
+		} {
+			b.Run(filepath.Base(path)+"/"+stage.name, func(b *testing.B) {
+				b.ReportAllocs()
+				measure(b, stage.run)
+			})
+		}
 	}
 }
 

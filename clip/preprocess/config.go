@@ -15,6 +15,9 @@ const (
 	Shortest = "shortest" // shorter side to size, then centre crop
 	Longest  = "longest"  // longer side to size, then padding with FillColor
 	Squash   = "squash"   // both sides to size, the shape is not kept
+
+	OrderOpenAI      = "openai"      // resize and crop in the file's own mode, then to RGB; also open_clip's
+	OrderHuggingFace = "huggingface" // to RGB first; the crop's origin is rounded down
 )
 
 // OpenAI's mean and standard deviation of RGB values in [0, 1].
@@ -34,6 +37,9 @@ type Config struct {
 	Interpolation string // Bicubic, Bilinear or Random
 	ResizeMode    string // Shortest, Longest or Squash
 	FillColor     int    // 0 to 255, for Longest
+
+	Order        string // OrderOpenAI, which is also what an empty string means, or OrderHuggingFace
+	ShortestEdge int    // Hugging Face's size before the crop, where it is not that of the result; 0: it is
 }
 
 // DefaultConfig is OpenAI's: bicubic, shortest side, size x size pixels.
@@ -50,9 +56,11 @@ type configJSON struct {
 	Interpolation *string         `json:"interpolation,omitempty"`
 	ResizeMode    *string         `json:"resize_mode,omitempty"`
 	FillColor     *int            `json:"fill_color,omitempty"`
+	Order         *string         `json:"order,omitempty"`
+	ShortestEdge  *int            `json:"shortest_edge,omitempty"`
 }
 
-// MarshalJSON writes open_clip's keys.
+// MarshalJSON writes open_clip's keys, and "order" and "shortest_edge" where they are not open_clip's.
 func (c Config) MarshalJSON() ([]byte, error) {
 	var size any = c.Size
 	if c.Size[0] == c.Size[1] {
@@ -66,7 +74,10 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		Interpolation string     `json:"interpolation"`
 		ResizeMode    string     `json:"resize_mode"`
 		FillColor     int        `json:"fill_color"`
-	}{size, c.Mode, decimals(c.Mean, openAIMean), decimals(c.Std, openAIStd), c.Interpolation, c.ResizeMode, c.FillColor})
+		Order         string     `json:"order,omitempty"`
+		ShortestEdge  int        `json:"shortest_edge,omitempty"`
+	}{size, c.Mode, decimals(c.Mean, openAIMean), decimals(c.Std, openAIStd), c.Interpolation, c.ResizeMode, c.FillColor,
+		c.Order, c.ShortestEdge})
 }
 
 // decimals gives the numbers that people write for float32 values: OpenAI's own digits, or the shortest.
@@ -100,13 +111,17 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	for _, f := range []struct {
 		dst *string
 		src *string
-	}{{&out.Mode, j.Mode}, {&out.Interpolation, j.Interpolation}, {&out.ResizeMode, j.ResizeMode}} {
+	}{{&out.Mode, j.Mode}, {&out.Interpolation, j.Interpolation}, {&out.ResizeMode, j.ResizeMode},
+		{&out.Order, j.Order}} {
 		if f.src != nil {
 			*f.dst = *f.src
 		}
 	}
 	if j.FillColor != nil {
 		out.FillColor = *j.FillColor
+	}
+	if j.ShortestEdge != nil {
+		out.ShortestEdge = *j.ShortestEdge
 	}
 	if err := out.Validate(); err != nil {
 		return err
@@ -200,6 +215,17 @@ func (c Config) Validate() error {
 	}
 	if c.FillColor < 0 || c.FillColor > 255 {
 		return fmt.Errorf("preprocess: fill_color %d is not between 0 and 255", c.FillColor)
+	}
+	switch c.Order {
+	case "", OrderOpenAI, OrderHuggingFace:
+	default:
+		return fmt.Errorf("preprocess: order %q is not one of openai, huggingface", c.Order)
+	}
+	if c.ShortestEdge < 0 || c.ShortestEdge > maxSide {
+		return fmt.Errorf("preprocess: shortest_edge %d is not between 0 and %d", c.ShortestEdge, maxSide)
+	}
+	if c.ShortestEdge > 0 && (c.ResizeMode != Shortest || c.Order != OrderHuggingFace) {
+		return fmt.Errorf("preprocess: shortest_edge is for resize_mode shortest in the order huggingface")
 	}
 	return nil
 }

@@ -17,15 +17,33 @@ type Limits struct {
 	// the picture is shrunk further anyway. 0 and 1 decode in full. Other formats, and image/jpeg, pass it over.
 	JPEGScale int
 
-	pix *[]uint8 // memory for the pixels of a JPEG, where the caller keeps some
+	// FastJPEG lets Transform.Bytes and File choose JPEGScale for each JPEG: the smallest picture whose sides are no
+	// shorter than those that it is then resized to. Grey levels differ from those of the full decoding: on a photograph
+	// of a face by 1.5 on average at 1/2, 2.2 at 1/4 and 6.5 at 1/8, cosine 0.9998, 0.9997 and 0.9974.
+	FastJPEG bool
+
+	// Orient turns and mirrors the picture as the orientation in its EXIF data says (JPEG, PNG, WebP), as Pillow's
+	// ImageOps.exif_transpose does. CLIP's own transforms do not, and neither does the zero value.
+	Orient bool
+
+	part *part
+}
+
+// part is what a transform arranges with the JPEG decoder: it keeps the memory of the pixels, and columns that its crop
+// drops need no pixels at all.
+type part struct {
+	pix []uint8
+	// plan is given the size of the picture and gives the scale, and the columns that are needed at that scale.
+	plan func(w, h int) (scale, from, to int)
+	left int // the first column that was decoded
 }
 
 // image is newImage in the caller's memory, where there is some. Its pixels are what was there before.
 func (l Limits) image(mode Mode, w, h int) *Image {
-	if l.pix == nil {
+	if l.part == nil {
 		return newImage(mode, w, h)
 	}
-	return &Image{Width: w, Height: h, Mode: mode, Pix: grow(l.pix, w*h*mode.Bytes())}
+	return &Image{Width: w, Height: h, Mode: mode, Pix: grow(&l.part.pix, w*h*mode.Bytes())}
 }
 
 // DefaultLimits are 128 million pixels, 512 MiB of file, JPEG in full.
@@ -43,7 +61,7 @@ const longestSide = 1 << 20
 
 // size refuses a header's size that is empty or beyond the limit.
 func (l Limits) size(format string, w, h int) error {
-	l.pix = nil
+	l.part = nil
 	if l.MaxPixels == 0 {
 		l.MaxPixels = DefaultLimits.MaxPixels
 	}
@@ -58,7 +76,7 @@ func (l Limits) size(format string, w, h int) error {
 }
 
 func tooLong(n int64, l Limits) *Error {
-	l.MaxBytes, l.pix = l.maxBytes(), nil
+	l.MaxBytes, l.part = l.maxBytes(), nil
 	e := &LimitError{Bytes: n, Limits: l}
 	return &Error{Kind: e, Detail: e.Error()}
 }
@@ -87,6 +105,9 @@ func Decode(data []byte, lim Limits) (img *Image, err error) {
 	}
 	if err := img.check(); err != nil {
 		return nil, err
+	}
+	if lim.Orient {
+		img = img.oriented(orientation(data))
 	}
 	return img, nil
 }

@@ -4,6 +4,7 @@ package preprocess
 
 import (
 	"bytes"
+	"errors"
 	"image"
 	"image/color"
 	"image/jpeg"
@@ -15,6 +16,10 @@ const HasJPEGTurbo = false
 // decodeJPEG takes image/jpeg. It repeats chroma where libjpeg interpolates it, so colour edges differ a little.
 func decodeJPEG(data []byte, lim Limits) (*Image, error) {
 	head, err := jpeg.DecodeConfig(bytes.NewReader(data))
+	var unknown jpeg.UnsupportedError
+	if errors.As(err, &unknown) {
+		return nil, unsupported("JPEG", "with %s is not read by image/jpeg; build with libjpeg-turbo", string(unknown))
+	}
 	if err != nil {
 		return nil, err
 	}

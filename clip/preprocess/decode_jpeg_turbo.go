@@ -3,7 +3,7 @@
 package preprocess
 
 /*
-#cgo CFLAGS: -O2
+#cgo CFLAGS: -O3
 #cgo LDFLAGS: -ljpeg
 #include "jpeg_turbo.h"
 */
@@ -14,19 +14,15 @@ import "unsafe"
 // HasJPEGTurbo tells whether JPEG is decoded by libjpeg-turbo, to the bit as Pillow does.
 const HasJPEGTurbo = true
 
-// decodeJPEG gives Pillow's modes: L, RGB or CMYK.
+// decodeJPEG gives Pillow's modes: L, RGB or CMYK. Where lim has a part it may decode some columns alone; they hold the
+// values that they have in the whole picture.
 func decodeJPEG(data []byte, lim Limits) (*Image, error) {
-	scale := C.int(1)
-	switch lim.JPEGScale {
-	case 0, 1:
-	case 2, 4, 8:
-		scale = C.int(lim.JPEGScale)
-	default:
-		return nil, fail(ErrUnsupported, "JPEGScale is %d; it must be 1, 2, 4 or 8", lim.JPEGScale)
-	}
 	var info C.goclip_jpeg
+	var d *C.goclip_decoder
 	bytes, size := (*C.uchar)(unsafe.Pointer(unsafe.SliceData(data))), C.size_t(len(data))
-	if err := jpegError(C.goclip_jpeg_header(bytes, size, scale, &info), &info); err != nil {
+	rc := C.goclip_jpeg_open(bytes, size, &info, &d)
+	defer C.goclip_jpeg_close(d)
+	if err := jpegError(rc, &info); err != nil {
 		return nil, err
 	}
 	if info.bits != 8 {
@@ -39,6 +35,21 @@ func decodeJPEG(data []byte, lim Limits) (*Image, error) {
 	if info.arithmetic == 0 && int64(info.width)*int64(info.height) > 512*int64(len(data))+1<<16 {
 		return nil, jpegError(C.GOCLIP_JPEG_TRUNCATED, &info)
 	}
+	scale, from, to := lim.JPEGScale, 0, int(info.width)
+	if lim.part != nil && lim.part.plan != nil {
+		scale, from, to = lim.part.plan(int(info.width), int(info.height))
+	}
+	switch scale {
+	case 0:
+		scale = 1
+	case 1, 2, 4, 8:
+	default:
+		return nil, fail(ErrUnsupported, "JPEGScale is %d; it must be 1, 2, 4 or 8", scale)
+	}
+	info.scale, info.from, info.to = C.int(scale), C.int(from), C.int(to)
+	if err := jpegError(C.goclip_jpeg_start(d, bytes, size, &info), &info); err != nil {
+		return nil, err
+	}
 	mode := ModeRGB
 	switch info.components {
 	case 1:
@@ -46,10 +57,13 @@ func decodeJPEG(data []byte, lim Limits) (*Image, error) {
 	case 4:
 		mode = ModeCMYK
 	}
-	out := lim.image(mode, int(info.out_width), int(info.out_height))
-	rc := C.goclip_jpeg_decode(bytes, size, scale, &info, (*C.uchar)(unsafe.Pointer(unsafe.SliceData(out.Pix))))
+	out := lim.image(mode, int(info.to-info.from), int(info.rows))
+	rc = C.goclip_jpeg_read(d, bytes, size, &info, (*C.uchar)(unsafe.Pointer(unsafe.SliceData(out.Pix))))
 	if err := jpegError(rc, &info); err != nil {
 		return nil, err
+	}
+	if lim.part != nil {
+		lim.part.left = int(info.from)
 	}
 	if mode == ModeCMYK {
 		// Pillow takes every CMYK JPEG as Adobe's, which stores the inks inverted.

@@ -9,7 +9,7 @@ import (
 )
 
 // decodeTIFF reads the first page: mode 1 and L from grey, I;16 from 16-bit grey, P, RGB and RGBA; colours at 16 bits
-// keep their high byte. Associated alpha is divided out, as Pillow does.
+// keep their high byte. Associated alpha is divided out, and the orientation honoured, as Pillow does in TIFF alone.
 func decodeTIFF(data []byte, lim Limits) (*Image, error) {
 	head, err := tiff.DecodeConfig(bytes.NewReader(data))
 	if err == nil {
@@ -46,7 +46,7 @@ func decodeTIFF(data []byte, lim Limits) (*Image, error) {
 	default:
 		return nil, unsupported("TIFF", "of this kind is not read; save it again as PNG")
 	}
-	return out, nil
+	return out.oriented(exifOrientation(data)), nil
 }
 
 // rgba takes pixels of size bytes, channels step apart: RGB where the file has three samples, else associated alpha.

@@ -1,8 +1,10 @@
 package preprocess
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -41,6 +43,74 @@ func FuzzDecode(f *testing.F) {
 		}
 		if err := tr.Apply(make([]float32, tr.Len()), img); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// FuzzBytes takes the way of Transform.Bytes, which decodes the columns that it needs alone: it refuses what Decode
+// refuses, gives what Apply gives of the whole picture, and turns every picture that it reads.
+func FuzzBytes(f *testing.F) {
+	for _, name := range []string{"cup_odd.jpg", "cup_422.jpg", "cup_440.jpg", "cup_411.jpg", "cup_arithmetic.jpg",
+		"cup_grey_progressive.jpg", "cup_ycck.jpg", "cup_restarts.jpg", "orientation6.jpg", "lying.png", "lying.webp",
+		"lying.tif"} {
+		f.Add(readGolden(f, "pictures/"+name))
+	}
+	lim := Limits{MaxPixels: 1 << 16, MaxBytes: 1 << 16}
+	tr, err := NewTransform(DefaultConfig(16))
+	if err != nil {
+		f.Fatal(err)
+	}
+	tr = tr.WithLimits(lim)
+	lim.Orient, lim.FastJPEG = true, true
+	upright := tr.WithLimits(lim)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		want, got := make([]float32, tr.Len()), make([]float32, tr.Len())
+		err := tr.Bytes(got, data)
+		img, wantErr := Decode(data, tr.lim)
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("Bytes says %v, Decode says %v", err, wantErr)
+		}
+		if err != nil {
+			return
+		}
+		if err := tr.Apply(want, img); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(want, got) {
+			t.Fatal("the columns differ from those of the whole picture")
+		}
+		if err := upright.Bytes(got, data); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// FuzzConfig: a configuration that is read makes a transform, and reads back as itself.
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(`{"size": {"shortest_edge": 224}, "crop_size": 224, "resample": 3, "image_mean": [0.5, 0.5, 0.5]}`))
+	f.Add([]byte(`{"image_processor_type": "SiglipImageProcessor", "size": {"height": 20, "width": 30}}`))
+	f.Add([]byte(`{"size": [20, 30], "mean": 0.1, "std": [1, 2, 3], "resize_mode": "longest", "fill_color": 7}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var read []Config
+		if c, err := ParseHuggingFace(data); err == nil {
+			read = append(read, c)
+		}
+		var c Config
+		if json.Unmarshal(data, &c) == nil {
+			read = append(read, c)
+		}
+		for _, c := range read {
+			if err := c.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			text, err := json.Marshal(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var back Config
+			if err := json.Unmarshal(text, &back); err != nil || back != c {
+				t.Fatalf("%+v came back as %+v (%v)", c, back, err)
+			}
 		}
 	})
 }

@@ -12,7 +12,8 @@ type placement struct {
 	needsPadding bool
 }
 
-// place follows open_clip's image_transform for a w x h picture: Resize, ResizeKeepRatio, CenterCrop, CenterCropOrPad.
+// place follows open_clip's image_transform for a w x h picture: Resize, ResizeKeepRatio, CenterCrop, CenterCropOrPad;
+// or Hugging Face's resize and center_crop.
 func place(c *Config, w, h int) placement {
 	resH, resW := c.Size[0], c.Size[1]
 	p := placement{resW: resW, resH: resH, filter: bicubic}
@@ -26,6 +27,8 @@ func place(c *Config, w, h int) placement {
 	case c.ResizeMode == Longest:
 		ow, oh = keepRatio(w, h, resW, resH, 1)
 		p.fill = c.FillColor
+	case c.ShortestEdge > 0:
+		ow, oh = shorterSide(w, h, c.ShortestEdge)
 	case resW == resH:
 		ow, oh = shorterSide(w, h, resW)
 	default:
@@ -33,8 +36,12 @@ func place(c *Config, w, h int) placement {
 		ow, oh = keepRatio(w, h, resW, resH, 0)
 		p.filter = bicubic
 	}
-	p.x, p.padX = window(w, ow, resW)
-	p.y, p.padY = window(h, oh, resH)
+	fit := window
+	if c.Order == OrderHuggingFace {
+		fit = windowDown
+	}
+	p.x, p.padX = fit(w, ow, resW)
+	p.y, p.padY = fit(h, oh, resH)
 	p.needsPadding = ow < resW || oh < resH
 	return p
 }
@@ -68,5 +75,16 @@ func window(in, out, n int) (s span, pad int) {
 	if gap%2 == 1 && s.from%2 == 1 {
 		s.from++
 	}
+	return s, 0
+}
+
+// windowDown is window as transformers' center_crop has it: the origin (out-n)/2 is rounded down, below zero too, so the
+// larger half of a padding comes first.
+func windowDown(in, out, n int) (s span, pad int) {
+	s = span{in: in, out: out, count: min(out, n)}
+	if out < n {
+		return s, (n - out + 1) / 2
+	}
+	s.from = (out - n) / 2
 	return s, 0
 }

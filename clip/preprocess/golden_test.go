@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -30,7 +31,11 @@ type goldens struct {
 		File, Mode, Bytes, RGB string
 		Size                   [2]int
 		Unreadable             bool
-		Transforms             []struct {
+		Upright                *struct {
+			RGB  string
+			Size [2]int
+		}
+		Transforms []struct {
 			Config Config
 			goldenRGB
 		}
@@ -41,6 +46,11 @@ type goldens struct {
 		Order  []int
 		Factor [4]float64
 		Grey   bool
+		goldenRGB
+	}
+	HuggingFace []struct {
+		File   string
+		Config json.RawMessage
 		goldenRGB
 	}
 	Drafts []struct {
@@ -59,6 +69,11 @@ func loadGoldens(t testing.TB) *goldens {
 	require.NoError(t, err)
 	g.blob, err = io.ReadAll(z)
 	require.NoError(t, err)
+	for i := range g.Files {
+		if !HasJPEGTurbo && strings.Contains(g.Files[i].File, "arithmetic") { // image/jpeg knows Huffman alone
+			g.Files[i].Unreadable, g.Files[i].Transforms = true, nil
+		}
+	}
 	return &g
 }
 
@@ -182,6 +197,48 @@ func TestTrainingPixels(t *testing.T) {
 			assert.GreaterOrEqual(t, cosine, 0.999)
 		})
 	}
+}
+
+func TestHuggingFacePixels(t *testing.T) {
+	g := loadGoldens(t)
+	require.NotEmpty(t, g.HuggingFace)
+	for _, c := range g.HuggingFace {
+		t.Run(fmt.Sprintf("%s/%s", c.File, c.Config), func(t *testing.T) {
+			cfg, err := ParseHuggingFace(c.Config)
+			require.NoError(t, err)
+			tr, err := NewTransform(plain(cfg))
+			require.NoError(t, err)
+			dst := make([]float32, tr.Len())
+			require.NoError(t, tr.File(dst, filepath.Join(goldenDir, "pictures", c.File)))
+			most, equal, cosine := difference(g.rgb(c.goldenRGB), bytesOf(dst))
+			if exact(c.File) {
+				assert.Zero(t, most, "largest difference; equal share %v", equal)
+			}
+			assert.GreaterOrEqual(t, cosine, 0.999)
+		})
+	}
+}
+
+// Orient gives the picture of ImageOps.exif_transpose; without it the orientation is passed over.
+func TestOrientIsPillows(t *testing.T) {
+	turned := 0
+	for _, f := range loadGoldens(t).Files {
+		img, err := DecodeFile(filepath.Join(goldenDir, "pictures", f.File), Limits{Orient: true})
+		if f.Unreadable {
+			continue
+		}
+		require.NoError(t, err, f.File)
+		size, rgb := f.Size, f.RGB
+		if f.Upright != nil {
+			size, rgb = f.Upright.Size, f.Upright.RGB
+			turned++
+		}
+		assert.Equal(t, size, [2]int{img.Height, img.Width}, f.File)
+		if exact(f.File) {
+			assert.Equal(t, rgb, sha(img.RGB().Pix), f.File)
+		}
+	}
+	assert.Equal(t, 9, turned)
 }
 
 func TestNormalizeIsTorchvisions(t *testing.T) {

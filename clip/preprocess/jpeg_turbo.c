@@ -4,9 +4,12 @@
 
 #include <setjmp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <jpeglib.h>
+
+#include <jerror.h>
 
 /* libjpeg's default error handler exits the process. This one jumps back with the message. */
 typedef struct {
@@ -18,7 +21,8 @@ typedef struct {
 static void on_error(j_common_ptr cinfo) {
   error_manager *e = (error_manager *)cinfo->err;
   (*cinfo->err->format_message)(cinfo, e->message);
-  longjmp(e->back, 1);
+  /* Arithmetic decoding cannot wait for data in the middle of a block. */
+  longjmp(e->back, e->base.msg_code == JERR_CANT_SUSPEND ? GOCLIP_JPEG_TRUNCATED : GOCLIP_JPEG_BROKEN);
 }
 
 /* Warnings are passed over, as Pillow passes over them. */
@@ -44,35 +48,31 @@ static void source_skip(j_decompress_ptr cinfo, long n) {
   s->bytes_in_buffer -= (size_t)n;
 }
 
-typedef struct {
+struct goclip_decoder {
   struct jpeg_decompress_struct cinfo;
   error_manager error;
   struct jpeg_source_mgr source;
-} decoder;
+  size_t at; /* how far the data was read when the last call returned */
+};
 
-static void decoder_open(decoder *d, const unsigned char *data, size_t size) {
-  jpeg_create_decompress(&d->cinfo);
-  d->source.init_source = source_nothing;
-  d->source.fill_input_buffer = source_fill;
-  d->source.skip_input_data = source_skip;
-  d->source.resync_to_restart = jpeg_resync_to_restart;
-  d->source.term_source = source_nothing;
-  d->source.next_input_byte = data;
-  d->source.bytes_in_buffer = size;
-  d->cinfo.src = &d->source;
-}
-
-static void decoder_errors(decoder *d, goclip_jpeg *info) {
-  memset(d, 0, sizeof(*d));
+/* The caller's data may move between calls, so no pointer into it is kept. */
+static void decoder_enter(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info) {
   info->message[0] = 0;
-  d->cinfo.err = jpeg_std_error(&d->error.base);
-  d->error.base.error_exit = on_error;
-  d->error.base.output_message = on_message;
   d->error.message = info->message;
+  d->source.next_input_byte = data + d->at;
+  d->source.bytes_in_buffer = size - d->at;
 }
 
-/* Reads up to the first scan and sets the output that Pillow asks for. */
-static int decoder_header(decoder *d, int scale, goclip_jpeg *info) {
+static int decoder_leave(goclip_decoder *d, size_t size, int rc) {
+  d->at = size - d->source.bytes_in_buffer;
+  d->source.next_input_byte = NULL;
+  d->source.bytes_in_buffer = 0;
+  d->error.message = NULL;
+  return rc;
+}
+
+/* Reads up to the first scan and sets the colours that Pillow asks for. */
+static int read_header(goclip_decoder *d, goclip_jpeg *info) {
   struct jpeg_decompress_struct *c = &d->cinfo;
   int got;
   do {
@@ -101,34 +101,82 @@ static int decoder_header(decoder *d, int scale, goclip_jpeg *info) {
     snprintf(info->message, sizeof(info->message), "it has %d components", c->num_components);
     return GOCLIP_JPEG_BROKEN;
   }
-  c->scale_num = 1;
-  c->scale_denom = (unsigned int)scale;
-  jpeg_calc_output_dimensions(c);
-  info->out_width = (int)c->output_width;
-  info->out_height = (int)c->output_height;
   return GOCLIP_JPEG_OK;
 }
 
-int goclip_jpeg_header(const unsigned char *data, size_t size, int scale, goclip_jpeg *info) {
-  decoder d;
-  int rc;
-  decoder_errors(&d, info);
-  if (setjmp(d.error.back)) {
-    jpeg_destroy_decompress(&d.cinfo);
+int goclip_jpeg_open(const unsigned char *data, size_t size, goclip_jpeg *info, goclip_decoder **out) {
+  goclip_decoder *d = calloc(1, sizeof(*d));
+  *out = d;
+  if (d == NULL) {
+    snprintf(info->message, sizeof(info->message), "there is no memory for it");
     return GOCLIP_JPEG_BROKEN;
   }
-  decoder_open(&d, data, size);
-  rc = decoder_header(&d, scale, info);
-  jpeg_destroy_decompress(&d.cinfo);
-  return rc;
+  d->cinfo.err = jpeg_std_error(&d->error.base);
+  d->error.base.error_exit = on_error;
+  d->error.base.output_message = on_message;
+  decoder_enter(d, data, size, info);
+  switch (setjmp(d->error.back)) {
+  case 0:
+    break;
+  case GOCLIP_JPEG_TRUNCATED:
+    return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
+  default:
+    return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
+  }
+  jpeg_create_decompress(&d->cinfo);
+  d->source.init_source = source_nothing;
+  d->source.fill_input_buffer = source_fill;
+  d->source.skip_input_data = source_skip;
+  d->source.resync_to_restart = jpeg_resync_to_restart;
+  d->source.term_source = source_nothing;
+  d->cinfo.src = &d->source;
+  return decoder_leave(d, size, read_header(d, info));
 }
 
-static int decode_rows(decoder *d, const goclip_jpeg *want, unsigned char *out) {
+/* Fancy upsampling reads one column beside the one that it writes; the blocks of an MCU come on top by themselves. */
+enum { UPSAMPLING_MARGIN = 2 };
+
+static int start(goclip_decoder *d, goclip_jpeg *info) {
   struct jpeg_decompress_struct *c = &d->cinfo;
-  size_t stride = (size_t)want->out_width * (size_t)want->components;
+  c->scale_num = 1;
+  c->scale_denom = (unsigned int)info->scale;
   if (!jpeg_start_decompress(c)) {
     return GOCLIP_JPEG_TRUNCATED;
   }
+  int width = (int)c->output_width;
+  int from = info->from > UPSAMPLING_MARGIN ? info->from - UPSAMPLING_MARGIN : 0;
+  int to = info->to < width - UPSAMPLING_MARGIN ? info->to + UPSAMPLING_MARGIN : width;
+  info->from = 0;
+  info->to = width;
+  info->rows = (int)c->output_height;
+  /*
+   * Cropping gives the values of the whole picture at full size and the usual samplings, up to two columns a chroma value.
+   * Missing scans of a progressive picture are guessed from the neighbours, which must then all be there.
+   */
+  if ((from > 0 || to < width) && from < to && info->scale == 1 && c->max_h_samp_factor <= 2 && !c->progressive_mode) {
+    JDIMENSION first = (JDIMENSION)from, count = (JDIMENSION)(to - from);
+    jpeg_crop_scanline(c, &first, &count);
+    info->from = (int)first;
+    info->to = (int)(first + count);
+  }
+  return GOCLIP_JPEG_OK;
+}
+
+int goclip_jpeg_start(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info) {
+  decoder_enter(d, data, size, info);
+  switch (setjmp(d->error.back)) {
+  case 0:
+    break;
+  case GOCLIP_JPEG_TRUNCATED:
+    return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
+  default:
+    return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
+  }
+  return decoder_leave(d, size, start(d, info));
+}
+
+static int read_rows(goclip_decoder *d, size_t stride, unsigned char *out) {
+  struct jpeg_decompress_struct *c = &d->cinfo;
   while (c->output_scanline < c->output_height) {
     JSAMPROW row = out + stride * c->output_scanline;
     if (jpeg_read_scanlines(c, &row, 1) != 1) {
@@ -138,25 +186,23 @@ static int decode_rows(decoder *d, const goclip_jpeg *want, unsigned char *out) 
   return GOCLIP_JPEG_OK;
 }
 
-int goclip_jpeg_decode(const unsigned char *data, size_t size, int scale, goclip_jpeg *info, unsigned char *out) {
-  decoder d;
-  goclip_jpeg want = *info;
-  int rc;
-  decoder_errors(&d, info);
-  if (setjmp(d.error.back)) {
-    jpeg_destroy_decompress(&d.cinfo);
-    return GOCLIP_JPEG_BROKEN;
+int goclip_jpeg_read(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info, unsigned char *out) {
+  decoder_enter(d, data, size, info);
+  switch (setjmp(d->error.back)) {
+  case 0:
+    break;
+  case GOCLIP_JPEG_TRUNCATED:
+    return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
+  default:
+    return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
   }
-  decoder_open(&d, data, size);
-  rc = decoder_header(&d, scale, info);
-  if (rc == GOCLIP_JPEG_OK && (info->out_width != want.out_width || info->out_height != want.out_height ||
-                               info->components != want.components)) {
-    snprintf(info->message, sizeof(info->message), "its header changed while it was read");
-    rc = GOCLIP_JPEG_BROKEN;
+  size_t stride = (size_t)(info->to - info->from) * (size_t)info->components;
+  return decoder_leave(d, size, read_rows(d, stride, out));
+}
+
+void goclip_jpeg_close(goclip_decoder *d) {
+  if (d != NULL) {
+    jpeg_destroy_decompress(&d->cinfo);
+    free(d);
   }
-  if (rc == GOCLIP_JPEG_OK) {
-    rc = decode_rows(&d, &want, out);
-  }
-  jpeg_destroy_decompress(&d.cinfo);
-  return rc;
 }

@@ -12,17 +12,29 @@ enum {
 
 typedef struct {
   int width, height; /* of the whole picture */
-  int out_width, out_height;
-  int components; /* 1 grey, 3 RGB, 4 inverted CMYK */
+  int components;    /* 1 grey, 3 RGB, 4 inverted CMYK */
   int bits;
   int arithmetic; /* coded arithmetically, not by Huffman */
+  int scale;      /* 1, 2, 4 or 8: which fraction of the size is decoded */
+  int from, to;   /* columns of the decoded picture */
+  int rows;       /* its height */
   char message[208]; /* at least JMSG_LENGTH_MAX */
 } goclip_jpeg;
 
-/* Reads the header. scale is 1, 2, 4 or 8. */
-int goclip_jpeg_header(const unsigned char *data, size_t size, int scale, goclip_jpeg *info);
+typedef struct goclip_decoder goclip_decoder;
 
-/* Decodes into out: (out_height, out_width, components) bytes, as info of goclip_jpeg_header gave them. */
-int goclip_jpeg_decode(const unsigned char *data, size_t size, int scale, goclip_jpeg *info, unsigned char *out);
+/*
+ * One picture takes open, start, read and close, in this order, with the same bytes; after an error only close. open
+ * reads the header. Close what open gave even where it failed.
+ */
+int goclip_jpeg_open(const unsigned char *data, size_t size, goclip_jpeg *info, goclip_decoder **out);
+
+/* Takes scale and the columns that are needed, from and to; sets rows, and from and to to the columns that read gives. */
+int goclip_jpeg_start(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info);
+
+/* Decodes into out: (rows, to - from, components) bytes. */
+int goclip_jpeg_read(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info, unsigned char *out);
+
+void goclip_jpeg_close(goclip_decoder *d);
 
 #endif

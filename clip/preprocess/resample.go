@@ -39,7 +39,7 @@ func horizontal(dst0, dst1 []uint8, src []uint64, w *weights, base, n int) {
 func horizontal1(dst0, dst1 []uint8, src []uint64, w *weights, base int) {
 	for i, first := range w.first {
 		k := w.fixed[i*w.stride:][:w.n[i]]
-		p := src[first-base:][:len(k)]
+		p := src[int(first)-base:][:len(k)]
 		s := uint64(bothHalves)
 		for j, v := range k {
 			s += p[j] * uint64(int64(v))
@@ -51,7 +51,7 @@ func horizontal1(dst0, dst1 []uint8, src []uint64, w *weights, base int) {
 func horizontal3(dst0, dst1 []uint8, src []uint64, w *weights, base int) {
 	for i, first := range w.first {
 		k := w.fixed[i*w.stride:][:w.n[i]]
-		p := src[3*(first-base):][:3*len(k)]
+		p := src[3*(int(first)-base):][:3*len(k)]
 		var r, g, b uint64 = bothHalves, bothHalves, bothHalves
 		for len(k) >= 2 && len(p) >= 6 {
 			m0, m1 := uint64(int64(k[0])), uint64(int64(k[1]))
@@ -77,7 +77,7 @@ func horizontalN(dst0, dst1 []uint8, src []uint64, w *weights, base, n int) {
 	for i, first := range w.first {
 		k := w.fixed[i*w.stride:][:w.n[i]]
 		for c := range n {
-			at := (first-base)*n + c
+			at := (int(first)-base)*n + c
 			s := uint64(bothHalves)
 			for _, v := range k {
 				s += src[at] * uint64(int64(v))

@@ -16,14 +16,16 @@ type scaler struct {
 
 // scratch is the memory of one resize, kept between pictures.
 type scratch struct {
-	pix    []uint8  // a decoded picture
+	part   part     // a decoded picture
 	pre    []uint8  // source rows, premultiplied
 	middle []uint8  // rows between the passes
+	result []uint8  // rows after both passes
 	packed []uint64 // two source rows
-	pair   []uint8  // two rows after the horizontal pass
+	lanes  []uint8  // some source rows, laid out for the vector unit
 	sums   []int32  // one row of sums
-	row    []uint8  // one row after the vertical pass
-	rgb    []uint8  // the same in RGB, or a whole picture in training
+	row    []uint8  // one row of nearest pixels
+	rgb    []uint8  // a row in RGB, or a whole picture in training
+	whole  []uint8  // the source in RGB
 }
 
 func grow[T any](s *[]T, n int) []T {
@@ -31,6 +33,16 @@ func grow[T any](s *[]T, n int) []T {
 		*s = make([]T, n)
 	}
 	return (*s)[:n]
+}
+
+// inRGB is m in RGB, in b's memory. Grey of 8 bits is resized alike in both forms and stays.
+func (b *scratch) inRGB(m *Image) *Image {
+	if m.Mode == ModeRGB || m.Mode == ModeL {
+		return m
+	}
+	out := &Image{Width: m.Width, Height: m.Height, Mode: ModeRGB, Pix: grow(&b.whole, 3*m.Width*m.Height)}
+	rowToRGB(out.Pix, m.Pix, m.Mode, m.Palette)
+	return out
 }
 
 func (s *scaler) scratch() *scratch {
@@ -76,7 +88,7 @@ func (s *scaler) weightsOf(a span, f filter, wide bool) (w *weights, from, to in
 		return nil, a.from, a.from + a.count
 	}
 	w = s.cache.get(weightsKey{in: a.in, out: a.out, from: a.from, count: a.count, filter: f, wide: wide})
-	return w, w.first[0], w.last()
+	return w, int(w.first[0]), w.last()
 }
 
 // resize8 resamples 8-bit channels in two passes, rounding between them.
@@ -86,27 +98,23 @@ func (s *scaler) resize8(b *scratch, m *Image, x, y span, f filter, emit func(y 
 	n := m.Mode.Bytes()
 	src := rows{pix: m.Pix[((y.at+top)*m.Width+x.at+left)*n:], stride: m.Width * n, length: (right - left) * n,
 		count: bottom - top}
-	finish := emit
-	if m.Mode == ModeRGBA || m.Mode == ModeLA {
+	alpha := m.Mode == ModeRGBA || m.Mode == ModeLA
+	if alpha {
 		src = premultiplied(b, src, m.Mode)
-		finish = func(y int, row []uint8) {
-			unpremultiplyRow(row, m.Mode)
-			emit(y, row)
-		}
 	}
 	if downFirst(x, y) {
-		middle := rows{pix: grow(&b.middle, y.count*src.length), stride: src.length, length: src.length, count: y.count}
-		down(b, src, wy, top, y.count, func(i int, row []uint8) { copy(middle.row(i), row) })
-		across(b, middle, wx, left, n, finish)
-		return
+		src = down(b, newRows(&b.middle, src.length, y.count), src, wy, top)
+		src = across(b, newRows(&b.result, x.count*n, y.count), src, wx, left, n)
+	} else {
+		src = across(b, newRows(&b.middle, x.count*n, src.count), src, wx, left, n)
+		src = down(b, newRows(&b.result, src.length, y.count), src, wy, top)
 	}
-	if wx != nil {
-		length := x.count * n
-		middle := rows{pix: grow(&b.middle, src.count*length), stride: length, length: length, count: src.count}
-		across(b, src, wx, left, n, func(i int, row []uint8) { copy(middle.row(i), row) })
-		src = middle
+	for i := range src.count {
+		if alpha {
+			unpremultiplyRow(src.row(i), m.Mode)
+		}
+		emit(i, src.row(i))
 	}
-	down(b, src, wy, top, y.count, finish)
 }
 
 // rows is a rectangle of bytes.
@@ -115,42 +123,54 @@ type rows struct {
 	stride, length, count int
 }
 
+// newRows lays count rows of length bytes out in the memory of s.
+func newRows(s *[]uint8, length, count int) rows {
+	return rows{pix: grow(s, length*count), stride: length, length: length, count: count}
+}
+
 func (r rows) row(i int) []uint8 { return r.pix[i*r.stride:][:r.length] }
 
 // premultiplied copies src in the form that is resized.
 func premultiplied(b *scratch, src rows, mode Mode) rows {
-	out := rows{pix: grow(&b.pre, src.count*src.length), stride: src.length, length: src.length, count: src.count}
+	out := newRows(&b.pre, src.length, src.count)
 	for i := range src.count {
 		premultiplyRow(out.row(i), src.row(i), mode)
 	}
 	return out
 }
 
-// across is the horizontal pass. Rows go in pairs; an odd last row is paired with itself.
-func across(b *scratch, src rows, w *weights, left, n int, emit func(y int, row []uint8)) {
-	length := len(w.first) * n
-	packed := grow(&b.packed, src.length)
-	out := grow(&b.pair, 2*length)
-	for i := 0; i < src.count; i += 2 {
-		packRows(packed, src.row(i), src.row(min(i+1, src.count-1)))
-		horizontal(out[:length], out[length:], packed, w, left, n)
-		emit(i, out[:length])
-		if i+1 < src.count {
-			emit(i+1, out[length:])
-		}
+// across is the horizontal pass from src to dst. Where w is nil it gives src itself.
+func across(b *scratch, dst, src rows, w *weights, left, n int) rows {
+	switch {
+	case w == nil:
+		return src
+	case unit != 0:
+		acrossVectors(b, dst, src, w, left, n)
+		return dst
 	}
+	// Rows go in pairs; an odd last row is paired with itself.
+	packed := grow(&b.packed, src.length)
+	for i := 0; i < src.count; i += 2 {
+		second := min(i+1, src.count-1)
+		packRows(packed, src.row(i), src.row(second))
+		horizontal(dst.row(i), dst.row(second), packed, w, left, n)
+	}
+	return dst
 }
 
-// down is the vertical pass, or a copy where w is nil. Row 0 of src is source row top.
-func down(b *scratch, src rows, w *weights, top, count int, emit func(y int, row []uint8)) {
-	dst, sums := grow(&b.row, src.length), grow(&b.sums, src.length)
-	for i := range count {
-		if w == nil {
-			copy(dst, src.row(i))
-		} else {
-			k := w.fixed[i*w.stride:][:w.n[i]]
-			vertical(dst, src.pix[(w.first[i]-top)*src.stride:], src.stride, k, sums)
-		}
-		emit(i, dst)
+// down is the vertical pass from src, whose row 0 is source row top, to dst. Where w is nil it gives src itself.
+func down(b *scratch, dst, src rows, w *weights, top int) rows {
+	switch {
+	case w == nil:
+		return src
+	case unit != 0:
+		downVectors(dst, src, w, top)
+		return dst
 	}
+	sums := grow(&b.sums, src.length)
+	for i, first := range w.first {
+		k := w.fixed[i*w.stride:][:w.n[i]]
+		vertical(dst.row(i), src.pix[(int(first)-top)*src.stride:], src.stride, k, sums)
+	}
+	return dst
 }

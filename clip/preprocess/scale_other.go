@@ -75,7 +75,7 @@ func across16(src []uint16, width int, w *weights, left int) []uint16 {
 		for j, first := range w.first {
 			sum := 0.0
 			for t, k := range w.exact[j*w.stride:][:w.n[j]] {
-				sum += float64(float64(row[first-left+t]) * k)
+				sum += float64(float64(row[int(first)-left+t]) * k)
 			}
 			out = append(out, clip16(sum))
 		}
@@ -93,7 +93,7 @@ func down16(src []uint16, width int, w *weights, top int) []uint16 {
 		for j := range width {
 			sum := 0.0
 			for t, k := range w.exact[i*w.stride:][:w.n[i]] {
-				sum += float64(float64(src[(first-top+t)*width+j]) * k)
+				sum += float64(float64(src[(int(first)-top+t)*width+j]) * k)
 			}
 			out = append(out, clip16(sum))
 		}

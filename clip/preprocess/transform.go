@@ -7,12 +7,14 @@ import (
 	"os"
 )
 
-// Transform is open_clip's evaluation transform: resize, centre crop, convert to RGB, scale to [0, 1], normalise.
+// Transform is open_clip's evaluation transform: resize, centre crop, convert to RGB, scale to [0, 1], normalise; or
+// Hugging Face's, which converts first.
 // It is safe for concurrent use.
 type Transform struct {
 	cfg   Config
 	table normTable
-	scale scaler
+	scale *scaler
+	lim   Limits
 }
 
 // NewTransform checks cfg. Empty fields take open_clip's defaults.
@@ -21,11 +23,25 @@ func NewTransform(cfg Config) (*Transform, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Transform{cfg: cfg, table: newNormTable(cfg.Mean, cfg.Std)}, nil
+	return &Transform{cfg: cfg, table: newNormTable(cfg.Mean, cfg.Std), scale: new(scaler)}, nil
 }
 
 // Config is what t was made from, defaults filled in.
 func (t *Transform) Config() Config { return t.cfg }
+
+// WithLimits gives the transform whose Bytes and File decode under lim. It shares t's memory.
+func (t *Transform) WithLimits(lim Limits) *Transform {
+	other := *t
+	other.lim = lim
+	return &other
+}
+
+func (t *Transform) limits() Limits {
+	if t.lim == (Limits{}) {
+		return DefaultLimits
+	}
+	return t.lim
+}
 
 // Len is the length of one result: 3*H*W.
 func (t *Transform) Len() int { return 3 * t.cfg.Size[0] * t.cfg.Size[1] }
@@ -37,12 +53,14 @@ func (t *Transform) Apply(dst []float32, img *Image) error {
 	}
 	b := t.scale.scratch()
 	defer t.scale.pool.Put(b)
-	t.apply(b, dst, img)
+	t.apply(b, dst, img, place(&t.cfg, img.Width, img.Height))
 	return nil
 }
 
-func (t *Transform) apply(b *scratch, dst []float32, img *Image) {
-	p := place(&t.cfg, img.Width, img.Height)
+func (t *Transform) apply(b *scratch, dst []float32, img *Image, p placement) {
+	if t.cfg.Order == OrderHuggingFace {
+		img = b.inRGB(img)
+	}
 	if p.needsPadding {
 		fillPadding(dst, &t.table, img, p.fill)
 	}
@@ -57,12 +75,24 @@ func (t *Transform) apply(b *scratch, dst []float32, img *Image) {
 	})
 }
 
-// Bytes decodes data under DefaultLimits and applies t. The decoded pixels stay in memory that t keeps and uses again.
+// Bytes decodes data under DefaultLimits, or those of WithLimits, and applies t. The decoded pixels stay in memory that
+// t keeps and uses again.
 func (t *Transform) Bytes(dst []float32, data []byte) error {
 	b := t.scale.scratch()
 	defer t.scale.pool.Put(b)
-	lim := DefaultLimits
-	lim.pix = &b.pix
+	lim := t.limits()
+	var p placement
+	planned := false
+	lim.part = &b.part
+	b.part.plan = func(w, h int) (scale, from, to int) {
+		scale, w, h = t.jpegScale(lim, w, h)
+		p, planned = place(&t.cfg, w, h), true
+		_, from, to = t.scale.weightsOf(p.x, p.filter, false)
+		return scale, from, to
+	}
+	if lim.Orient && orientation(data) != 1 {
+		b.part.plan = nil // the columns are not those of the result
+	}
 	img, err := Decode(data, lim)
 	if err == nil {
 		err = checkCall(dst, t.Len(), img)
@@ -70,13 +100,29 @@ func (t *Transform) Bytes(dst []float32, data []byte) error {
 	if err != nil {
 		return err
 	}
-	t.apply(b, dst, img)
+	if planned {
+		p.x.at = -b.part.left
+	} else {
+		p = place(&t.cfg, img.Width, img.Height)
+	}
+	t.apply(b, dst, img, p)
 	return nil
+}
+
+// jpegScale gives the scale that a w x h JPEG is decoded at, and its size at that scale.
+func (t *Transform) jpegScale(lim Limits, w, h int) (scale, sw, sh int) {
+	scale = max(lim.JPEGScale, 1)
+	if lim.FastJPEG {
+		p := place(&t.cfg, w, h)
+		for scale = 8; scale > 1 && (w < scale*p.x.out || h < scale*p.y.out); scale /= 2 {
+		}
+	}
+	return scale, (w + scale - 1) / scale, (h + scale - 1) / scale
 }
 
 // File reads the picture at path and applies t. Errors name the path; a missing file matches fs.ErrNotExist.
 func (t *Transform) File(dst []float32, path string) error {
-	data, err := readFile(path, DefaultLimits)
+	data, err := readFile(path, t.limits())
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (f filter) at(x float64) float64 {
 // weights holds, for each kept output position i, the source range first[i] .. first[i]+n[i] and its weights
 // k[i*stride : i*stride+n[i]]. Either fixed or exact is set.
 type weights struct {
-	first, n []int
+	first, n []int32
 	stride   int
 	fixed    []int32   // for 8-bit channels, scaled by 1 << precision
 	exact    []float64 // for 16-bit channels
@@ -50,11 +50,20 @@ type weights struct {
 
 // last is one past the highest source position in use.
 func (w *weights) last() int {
-	end := 0
+	end := int32(0)
 	for i, f := range w.first {
 		end = max(end, f+w.n[i])
 	}
-	return end
+	return int(end)
+}
+
+// widest is the most source positions that an output position weighs.
+func (w *weights) widest() int {
+	most := int32(0)
+	for _, n := range w.n {
+		most = max(most, n)
+	}
+	return int(most)
 }
 
 type weightsKey struct {
@@ -73,7 +82,7 @@ func newWeights(key weightsKey) *weights {
 	inverse := 1 / filterscale
 	stride := int(math.Ceil(support))*2 + 1
 
-	w := &weights{first: make([]int, key.count), n: make([]int, key.count), stride: stride}
+	w := &weights{first: make([]int32, key.count), n: make([]int32, key.count), stride: stride}
 	if key.wide {
 		w.exact = make([]float64, key.count*stride)
 	} else {
@@ -100,7 +109,7 @@ func newWeights(key weightsKey) *weights {
 				w.fixed[i*stride+x] = fixedPoint(k[x])
 			}
 		}
-		w.first[i], w.n[i] = lo, n
+		w.first[i], w.n[i] = int32(lo), int32(n)
 	}
 	return w
 }

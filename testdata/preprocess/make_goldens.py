@@ -1,8 +1,12 @@
 """Makes the goldens of clip/preprocess: what Pillow, torchvision and open_clip give for the pictures of pictures.py.
 
-    pip install pillow==13.0.0 torch==2.11.0 torchvision==0.26.0 open_clip_torch==3.3.0 scikit-image
+    pip install pillow==13.0.0 torch==2.11.0 torchvision==0.26.0 open_clip_torch==3.3.0 transformers==5.24.0 scikit-image
     python testdata/preprocess/make_goldens.py              # pictures and goldens
     python testdata/preprocess/make_goldens.py --keep       # goldens of the pictures that are there
+
+The SHA-256 of upright pictures are those of ImageOps.exif_transpose. The Hugging Face cases are transformers' Pillow
+image processors, given the text of a preprocessor_config.json, after convert("RGB"): so convert_to_rgb was up to
+transformers 4.57, with which the published models were scored; version 5 lays transparent pictures on white.
 
 Writes pictures/*, goldens.json (modes, sizes, SHA-256 of the decoded bytes, and for every transform its place in
 goldens.bin.gz, which holds the (H, W, 3) bytes just before ToTensor) and normalize.f32 (3 x 256 float32 of
@@ -20,8 +24,10 @@ import torch
 import torchvision.transforms.functional as F
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.transform import image_transform
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms import Compose, InterpolationMode
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 import pictures
 
@@ -41,6 +47,24 @@ class Store:
         at = len(self.blob)
         self.blob += im.tobytes()
         return {"at": at, "size": [im.height, im.width]}
+
+
+# Texts of preprocessor_config.json: CLIP's of today, its first form, a margin around the crop, a crop beyond the
+# picture, and SigLIP's.
+HF_CONFIGS = [
+    {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 25}, "crop_size": {"height": 25, "width": 25},
+     "resample": 3, "do_convert_rgb": True, "rescale_factor": 0.00392156862745098,
+     "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]},
+    {"feature_extractor_type": "CLIPFeatureExtractor", "size": 24, "crop_size": 24, "do_resize": True,
+     "do_center_crop": True, "do_normalize": True, "resample": 3},
+    {"size": {"shortest_edge": 30}, "crop_size": {"height": 23, "width": 27}, "resample": 2},
+    {"size": {"shortest_edge": 17}, "crop_size": {"height": 22, "width": 28}},
+    {"image_processor_type": "SiglipImageProcessor", "size": {"height": 20, "width": 26}, "resample": 3,
+     "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]},
+    {"image_processor_type": "SiglipImageProcessor", "size": {"height": 24, "width": 24}, "resample": 2},
+]
+HF_FILES = ["rgb_129x200.png", "rgb_3x7.png", "rgba.png", "palette.png", "grey.png", "grey_alpha.png", "grey16.png",
+            "cup_odd.jpg", "cup_cmyk.jpg"]
 
 
 def sha(data):
@@ -102,6 +126,26 @@ def training(folder, store):
     return out
 
 
+def hugging_face(folder, store):
+    out = []
+    for cfg in HF_CONFIGS:
+        siglip = cfg.get("image_processor_type", "").startswith("Siglip")
+        processor = (SiglipImageProcessorPil if siglip else CLIPImageProcessorPil)(**cfg)
+        for name in HF_FILES:
+            im = Image.open(folder / name).convert("RGB")
+            values = processor(im, return_tensors="np", do_rescale=False, do_normalize=False)["pixel_values"][0]
+            assert values.dtype == np.uint8
+            out.append({"file": name, "config": cfg, **store.add(Image.fromarray(values.transpose(1, 2, 0)))})
+    return out
+
+
+def hugging_face_levels():
+    """The 256 grey levels after rescale and normalize: float32, (3, 256)."""
+    levels = Image.fromarray(np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2))
+    processor = CLIPImageProcessorPil(do_resize=False, do_center_crop=False)
+    return processor(levels, return_tensors="np")["pixel_values"][0].reshape(3, 256).astype("<f4")
+
+
 def jpeg_drafts(folder, store):
     out = []
     for scale in (2, 4, 8):
@@ -122,17 +166,23 @@ def main():
         im = Image.open(path)
         im.load()
         entry = {"file": path.name, **decoded(im)}
+        upright = ImageOps.exif_transpose(im)
+        if upright.size != im.size or upright.tobytes() != im.tobytes():
+            entry["upright"] = {"size": [upright.height, upright.width], "rgb": sha(upright.convert("RGB").tobytes())}
         if path.name in UNREADABLE:
             entry["unreadable"] = True
         else:
             entry["transforms"] = evaluation(im, store, path.name)
         files.append(entry)
-    goldens = {"files": files, "training": training(folder, store), "drafts": jpeg_drafts(folder, store)}
+    goldens = {"files": files, "training": training(folder, store), "drafts": jpeg_drafts(folder, store),
+               "huggingFace": hugging_face(folder, store)}
     (HERE / "goldens.json").write_text(json.dumps(goldens, indent=None, separators=(",", ":")) + "\n")
     (HERE / "goldens.bin.gz").write_bytes(gzip.compress(bytes(store.blob), 9, mtime=0))
     levels = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     table = F.normalize(F.to_tensor(levels), OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
-    (HERE / "normalize.f32").write_bytes(table.to(torch.float32).numpy().astype("<f4").tobytes())
+    table = table.to(torch.float32).numpy().astype("<f4").tobytes()
+    assert table == hugging_face_levels().tobytes()  # scaling in float64, as transformers does, ends on the same values
+    (HERE / "normalize.f32").write_bytes(table)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The input pictures of the goldens: formulas and three free photographs, in every mode and format.
 
 Imported by make_goldens.py. The photographs are scikit-image's: astronaut (NASA, public domain), coffee and chelsea
-(CC0).
+(CC0). The JPEG variants that Pillow does not write are made by cjpeg, of Debian's libjpeg-turbo-progs 1:2.1.5-2.
 """
+import io
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -47,15 +49,17 @@ def write_png(path, w, h, depth, colour, samples, plte=None, trns=None):
             raw = bytes(int(bits[i:i + 8], 2) for i in range(0, len(bits), 8))
         rows.append(b"\0" + raw)
 
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, depth, colour, 0, 0, 0))
-    if plte:
-        data += chunk(b"PLTE", bytes(plte))
+    chunks = [(b"PLTE", bytes(plte))] if plte else []
     if trns:
-        data += chunk(b"tRNS", bytes(trns))
-    data += chunk(b"IDAT", zlib.compress(b"".join(rows), 9)) + chunk(b"IEND", b"")
+        chunks.append((b"tRNS", bytes(trns)))
+    chunks.append((b"IDAT", zlib.compress(b"".join(rows), 9)))
+    write_chunks(path, struct.pack(">IIBBBBB", w, h, depth, colour, 0, 0, 0), chunks)
+
+
+def write_chunks(path, header, chunks):
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, body in [(b"IHDR", header), *chunks, (b"IEND", b"")]:
+        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
     Path(path).write_bytes(data)
 
 
@@ -87,8 +91,60 @@ def write_pngs(out):
     write_png(out / "rgb16.png", w, h, 16, 2, rgb.reshape(h, -1).astype(np.int64) * 255 + 9)
     write_png(out / "rgba16.png", w, h, 16, 6, with_alpha(3, w, h).reshape(h, -1).astype(np.int64) * 257)
     write_png(out / "grey_alpha16.png", w, h, 16, 4, with_alpha(1, w, h).reshape(h, -1).astype(np.int64) * 257)
+    write_interlaced(out / "interlaced.png", pattern(45, 31, 3))
     write_png(out / "palette_trns.png", w, h, 2, 3, grey >> 6,
               plte=[200, 10, 30, 0, 90, 200, 7, 255, 0, 60, 60, 60], trns=[0, 128])
+
+
+def write_interlaced(path, rgb):
+    """An 8-bit RGB PNG in Adam7's seven passes."""
+    raw = b""
+    for x, y, dx, dy in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)):
+        for row in rgb[y::dy, x::dx]:
+            raw += b"\0" + row.tobytes()
+    h, w, _ = rgb.shape
+    write_chunks(path, struct.pack(">IIBBBBB", w, h, 8, 2, 0, 0, 1), [(b"IDAT", zlib.compress(raw, 9))])
+
+
+def cjpeg(path, im, *options):
+    ppm = io.BytesIO()
+    im.save(ppm, "ppm")
+    path.write_bytes(subprocess.run(["cjpeg", "-quality", "85", *options], input=ppm.getvalue(), check=True,
+                                    capture_output=True).stdout)
+
+
+def write_jpeg_variants(out):
+    """Odd sizes, so that the last blocks of every sampling are cut."""
+    from skimage import data
+
+    cup = Image.fromarray(data.coffee()).resize((300, 200)).crop((20, 10, 115, 81))
+    cjpeg(out / "cup_440.jpg", cup, "-sample", "1x2")
+    cjpeg(out / "cup_411.jpg", cup, "-sample", "4x1")
+    cjpeg(out / "cup_410.jpg", cup, "-sample", "4x2")
+    cjpeg(out / "cup_rgb.jpg", cup, "-rgb")
+    cjpeg(out / "cup_restarts.jpg", cup, "-restart", "1")
+    cjpeg(out / "cup_arithmetic.jpg", cup, "-arithmetic")
+    cjpeg(out / "cup_arithmetic_progressive.jpg", cup, "-arithmetic", "-progressive")
+    cjpeg(out / "cup_grey_progressive.jpg", cup.convert("L"), "-progressive")
+    # The transform of Adobe's marker, 0 for CMYK, becomes 2 for YCCK: other colours, but YCCK all the same.
+    cmyk = io.BytesIO()
+    cup.convert("CMYK").save(cmyk, "jpeg", quality=85)
+    ycck = bytearray(cmyk.getvalue())
+    ycck[ycck.index(b"Adobe\0\x64") + 11] = 2
+    (out / "cup_ycck.jpg").write_bytes(ycck)
+
+
+def write_oriented(out):
+    """EXIF orientations, which are passed over unless they are asked for."""
+    im = Image.fromarray(pattern(21, 14, 3))
+    for name in ("lying.png", "lying.webp", "lying.tif"):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        im.save(out / name, exif=exif, **({"lossless": True} if name.endswith("webp") else {}))
+    for o in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = o
+        im.save(out / f"orientation{o}.jpg", quality=70, subsampling=0, exif=exif)
 
 
 def write_photos(out):
@@ -147,4 +203,6 @@ def write_all(out):
     out.mkdir(parents=True, exist_ok=True)
     write_pngs(out)
     write_photos(out)
+    write_jpeg_variants(out)
+    write_oriented(out)
     write_others(out)
