@@ -159,4 +159,4 @@ func makeDict(u *unpickler, args tuple) (any, error) {
 }
 
 // ignored makes nothing: no weight depends on it.
-func ignored(*unpickler, tuple) (any, error) { return opaque{"a value"}, nil }
+func ignored(*unpickler, tuple) (any, error) { return opaque{}, nil }

@@ -73,7 +73,7 @@ func (u *unpickler) step(op byte) {
 	case 'u': // SETITEMS
 		u.set(u.popMark())
 	case 0x8f: // EMPTY_SET
-		u.push(opaque{"a set"})
+		u.push(opaque{})
 	case 0x90: // ADDITEMS
 		u.popMark()
 

@@ -34,7 +34,7 @@ type (
 		class string
 		state *dict
 	}
-	opaque struct{ what string }
+	opaque struct{}
 )
 
 // unpickler runs a pickle's opcodes (CPython's Lib/pickletools.py describes each). Values only ever come from the input
@@ -184,7 +184,7 @@ func (u *unpickler) tuple(items []any) { u.push(append(make(tuple, 0, len(items)
 func (u *unpickler) long(n uint64) {
 	b := u.take(n)
 	if n > 8 {
-		u.push(opaque{"a large integer"})
+		u.push(opaque{})
 		return
 	}
 	v := uint64(0)

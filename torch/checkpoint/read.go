@@ -12,7 +12,7 @@ import (
 )
 
 // maxTensors bounds what one file may list. The largest CLIP has under 2,000 tensors.
-const maxTensors = 100_000
+const maxTensors = 1 << 15
 
 // File is an opened checkpoint. Its entries' data lies in the mapped file, or files, until Close.
 type File struct {

@@ -46,7 +46,7 @@ func TestHostileZips(t *testing.T) {
 	w := zip.NewWriter(&bomb)
 	m, err := w.Create("a/data.pkl")
 	require.NoError(t, err)
-	_, err = m.Write(make([]byte, 64<<20))
+	_, err = m.Write(make([]byte, 1<<20))
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
 
