@@ -66,7 +66,7 @@ func sizeOf(shape []int64, unit int64) (int64, error) {
 }
 
 // rebuildTensor is torch._utils._rebuild_tensor(storage, offset, size, stride), of which the versions 2 and 3 add
-// requires_grad and hooks, and version 3 a dtype, since its storage has none.
+// requires_grad, hooks and metadata, and version 3 a dtype before the last, since its storage has none.
 func rebuildTensor(u *unpickler, args tuple) (any, error) {
 	if len(args) < 4 {
 		return nil, errors.New("a tensor lacks its storage, offset, shape or strides")
@@ -78,9 +78,14 @@ func rebuildTensor(u *unpickler, args tuple) (any, error) {
 	}
 	u.charge(memoCost)
 	t := &tensor{storage: s, dtype: s.dtype, offset: offset}
-	if len(args) >= 7 {
-		if g, ok := args[6].(*global); ok && g.dtype != "" {
-			t.dtype = g.dtype
+	for _, arg := range args[min(len(args), 6):] {
+		switch a := arg.(type) {
+		case *global:
+			t.dtype = a.dtype
+		case *dict: // torch._utils.set_tensor_metadata: bits that say how to take the elements
+			if len(a.keys) > 0 {
+				return nil, errors.New("a tensor is saved as the negative or conjugate of its storage: save a clone of it")
+			}
 		}
 	}
 	if t.dtype == "" {

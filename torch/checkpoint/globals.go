@@ -29,7 +29,8 @@ var globals = func() map[string]*global {
 	call(rebuildSubclass, "torch._tensor._rebuild_from_type_v2")
 	call(makeDict, "collections.OrderedDict", "collections.Counter")
 	call(ignored, "torch.device", "torch.serialization._get_layout", "_codecs.encode", "builtins.set", "builtins.bytearray", "builtins.complex")
-	call(nil, "torch.Tensor", "torch.nn.parameter.Parameter", "torch.storage.UntypedStorage", "torch.storage._UntypedStorage", "torch.UntypedStorage")
+	call(nil, "torch.Tensor", "torch.nn.parameter.Parameter", "torch.storage.UntypedStorage", "torch.storage._UntypedStorage",
+		"torch.UntypedStorage", "torch.storage.TypedStorage", "torch.storage._TypedStorage")
 	for name, d := range map[string]DType{
 		"Double": F64, "Float": F32, "Half": F16, "BFloat16": BF16, "Long": I64, "Int": I32, "Short": I16, "Char": I8, "Byte": U8, "Bool": Bool,
 	} {

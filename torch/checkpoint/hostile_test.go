@@ -53,6 +53,32 @@ func tensorPickle(key string, elements, offset int, shape, strides []int) string
 	return "\x80\x02" + dictOf("w", floats(key, elements, offset, shape, strides)) + "."
 }
 
+// version3 is a tensor of an untyped storage.
+func version3(dtype string) string {
+	return "ctorch._utils\n_rebuild_tensor_v3\n(" + storageOf("torch.storage\nUntypedStorage", "0", 32) + integer(1) + integers([]int{3}) + integers([]int{2}) + "\x89Nc" + dtype + "\ntR"
+}
+
+// TestHandmade reads what older and newer versions of PyTorch and Python write than the goldens' one.
+func TestHandmade(t *testing.T) {
+	good := floats("0", 8, 1, []int{3}, []int{2})
+	for name, pickle := range map[string]string{
+		"untyped storage":       dictOf("w", version3("torch\nfloat32")),
+		"tensor with attribute": dictOf("w", "ctorch._tensor\n_rebuild_from_type_v2\n("+strings.TrimSuffix(strings.Replace(good, "\n(", "\nctorch\nTensor\n(", 1), "R")+"}tR"),
+		"Python 2's dict":       "ccollections\nOrderedDict\n](](" + text("w") + good + "ee\x85R",
+		"short strings":         "}U\x01w" + good + "s",
+		"first version":         dictOf("w", strings.Replace(strings.Replace(good, "_v2", "", 1), "\x89NtR", "tR", 1)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := pack(t, "a/data.pkl", "\x80\x02"+pickle+".", "a/data/0", "aaaabbbbccccddddeeeeffffgggghhhh")
+			f, err := checkpoint.Parse("a.pt", data)
+			require.NoError(t, err)
+			assert.Equal(t, []string{"w"}, f.Names())
+			e, _ := f.Entry("w")
+			assert.Equal(t, "bbbbddddffff", string(e.Data))
+		})
+	}
+}
+
 type hostilePickle struct {
 	name, want, pickle string
 	script             bool
@@ -84,6 +110,10 @@ func hostilePickles() []hostilePickle {
 		{"TorchScript's class outside of it", "wants to call __torch__.Net", "\x80\x02c__torch__\nNet\n)\x81.", false},
 		{"TorchScript's class called", "calls something that is no function", "\x80\x02c__torch__\nNet\n)R.", true},
 		{"complex", "a tensor of the type torch.ComplexFloatStorage", "\x80\x02" + dictOf("w", tensorOf(storageOf("torch\nComplexFloatStorage", "0", 4), 0, one, one)) + ".", false},
+		{"uint16", "a tensor of the type torch.uint16", "\x80\x02" + dictOf("w", version3("torch\nuint16")) + ".", false},
+		{"no type", "untyped, and no type is given", "\x80\x02" + dictOf("w", tensorOf(storageOf("torch.storage\nUntypedStorage", "0", 32), 0, one, one)) + ".", false},
+		{"type of no dtype", "untyped, and no type is given", "\x80\x02" + dictOf("w", version3("torch\nSize")) + ".", false},
+		{"negated", "the negative or conjugate of its storage", "\x80\x02" + strings.Replace(dictOf("w", good), "\x89NtR", "\x89N"+dictOf("neg", "\x88")+"tR", 1) + ".", false},
 		{"call of a type", "calls something that is no function", "\x80\x02ctorch\nFloatStorage\n)R.", false},
 		{"no arguments", "a tensor lacks its storage", "\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", false},
 		{"wrong arguments", "a tensor's storage or offset", "\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(NNNNtR.", false},
