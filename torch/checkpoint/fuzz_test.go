@@ -134,11 +134,13 @@ func FuzzPickle(f *testing.F) {
 
 func FuzzZip(f *testing.F) {
 	for _, data := range samples(f, "*.pt") {
-		if data[0] == 'P' {
+		if data[0] == 'P' && len(data) < 1900 { // small ones are soon changed in what matters
 			f.Add(data)
 		}
 	}
 	f.Add(archive(f, tensorPickle("0", 8, 0, []int{2, 4}, []int{4, 1})))
+	f.Add(script(f, "\x80\x02c__torch__\nNet\n)\x81}"+text("w")+floats("0", 8, 0, []int{8}, []int{1})+"sb."))
+	f.Add(pack(f, "a/data.pkl", "\x80\x02]."))
 	f.Fuzz(func(t *testing.T, data []byte) { mustParse(t, data) })
 }
 
