@@ -81,7 +81,7 @@ func openZip(file []byte) (archive, error) {
 	for i, m := range members {
 		end := at
 		if i+1 < len(members) {
-			end = members[i+1].header
+			end = min(end, members[i+1].header)
 		}
 		if m.data, err = m.locate(file, end); err != nil {
 			return nil, err

@@ -79,6 +79,7 @@ func TestHostileZips(t *testing.T) {
 		{"nested member", "lies over the one after it", nested},
 		{"same member", "lies outside the file or over the one after it", patch(t, plain, central, 3, put32(42, 0))},
 		{"header outside", "lies outside the file", patch(t, plain, central, 3, put32(42, 1<<31))},
+		{"two headers outside", "lies outside the file", patch(t, patch(t, plain, central, 2, put32(42, 1<<30)), central, 3, put32(42, 1<<31))},
 		{"other header", "another header", patch(t, plain, central, 0, put32(42, 1))},
 		{"other name", "another header", patch(t, plain, central, 2, func(b []byte) { b[46] = 'b' })},
 		{"two sizes", "of 9 bytes in 32", patch(t, plain, central, 2, put32(24, 9))},
