@@ -102,22 +102,3 @@ func TestFullDisk(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, left, 1, "no temporary file stays")
 }
-
-func FuzzParse(f *testing.F) {
-	f.Add(file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{"format":"pt"}}`, 0, 0, 0, 0))
-	f.Add(file(`{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}`))
-	f.Add([]byte("PK\x03\x04 not a checkpoint at all"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := checkpoint.Parse("fuzz", data)
-		if err != nil {
-			return
-		}
-		total := 0
-		for _, name := range file.Names() {
-			e, ok := file.Entry(name)
-			require.True(t, ok)
-			total += len(e.Data)
-		}
-		require.LessOrEqual(t, total, len(data))
-	})
-}
