@@ -1,7 +1,6 @@
 package clip
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 
@@ -36,10 +35,10 @@ func (m *Model) features(encode func(s *torch.Scope) *torch.Tensor) (rows []floa
 // Texts tokenizes texts and encodes them into L2-normalised rows (len(texts), E). truncated tells for each whether it
 // was cut at the context length.
 func (m *Model) Texts(texts []string) (rows []float32, truncated []bool, err error) {
-	if other := cmp.Or(m.Config.Text.HFTokenizerName, m.Config.Text.HFModelName); other != "" {
-		return nil, nil, fmt.Errorf("clip: %s reads the tokens of %s, not CLIP's: give TextFeatures the token ids", m.Name, other)
+	t, err := m.Tokenizer()
+	if err != nil {
+		return nil, nil, err
 	}
-	t := m.Tokenizer()
 	ids := make([]int64, 0, len(texts)*m.ContextLength())
 	for _, text := range texts {
 		row, cut := t.Tokenize(text, m.ContextLength())

@@ -53,12 +53,18 @@ func open(name string, o OpenOptions) (*Model, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := m.openTokenizer(name); err != nil {
+			return nil, err
+		}
 		return m, m.load(name, o, filepath.Join(name, WeightsFile))
 	case statErr == nil:
 		dir := filepath.Dir(name)
 		m, err := allocateFS(os.DirFS(dir), dir)
 		if err != nil {
 			return nil, fmt.Errorf("%w; give the directory of the checkpoint, or --model CONFIG --pretrained %s", err, name)
+		}
+		if err := m.openTokenizer(dir); err != nil {
+			return nil, err
 		}
 		return m, m.load(name, o, name)
 	case !isConfig(name):

@@ -41,6 +41,9 @@ type Model struct {
 	Name       string            `torch:"-"` // what Open was asked for
 	Config     *Config           `torch:"-"`
 	Preprocess preprocess.Config `torch:"-"`
+
+	tokenizer    tokenizer.Encoder // nil: CLIP's own, or none
+	tokenizerDir string            // where its files are
 }
 
 // MaxLogitScale is ln 100: training keeps LogitScale in [0, ln 100] (paper, section 2.5).
@@ -120,9 +123,6 @@ func (m *Model) EncodeImage(pixels *torch.Tensor) *torch.Tensor { return m.Visua
 
 // EncodeText maps tokens (B, T) int64 to features (B, E), not normalised.
 func (m *Model) EncodeText(tokens *torch.Tensor) *torch.Tensor { return m.Text.Forward(tokens) }
-
-// Tokenizer is the model's tokenizer.
-func (m *Model) Tokenizer() *tokenizer.Tokenizer { return tokenizer.New() }
 
 // ContextLength is the number of tokens of a text, the start and end tokens included.
 func (m *Model) ContextLength() int { return m.Config.Text.ContextLength }

@@ -29,6 +29,9 @@ func (m *Model) Save(dir string, dtype torch.DType) error {
 		}
 		entries = append(entries, e)
 	}
+	if err := m.saveTokenizer(dir); err != nil {
+		return err
+	}
 	metadata := map[string]string{"format": "pt", "quick_gelu": fmt.Sprint(m.Config.QuickGELU)}
 	if err := checkpoint.Write(filepath.Join(dir, WeightsFile), entries, metadata); err != nil {
 		return fmt.Errorf("clip: %w", err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goclip/goclip/clip/tokenizer"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -42,6 +43,10 @@ func (m *Model) Classifier(ctx context.Context, names, templates []string) (*Cla
 	if err := checkPrompts(names, templates); err != nil {
 		return nil, err
 	}
+	t, err := m.Tokenizer()
+	if err != nil {
+		return nil, err
+	}
 	scale, err := m.Scale()
 	if err != nil {
 		return nil, err
@@ -49,7 +54,7 @@ func (m *Model) Classifier(ctx context.Context, names, templates []string) (*Cla
 	width, total := m.Config.EmbedDim, len(names)*len(templates)
 	sums := make([]float64, len(names)*width)
 	for from := 0; from < total; from += windowOfPrompts {
-		for batch := range slices.Chunk(m.prompts(names, templates, from, min(from+windowOfPrompts, total)), batchOfPrompts) {
+		for batch := range slices.Chunk(m.prompts(t, names, templates, from, min(from+windowOfPrompts, total)), batchOfPrompts) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
@@ -104,14 +109,13 @@ type prompt struct {
 }
 
 // prompts are the prompts from, ..., to-1 of all, which stand class by class, sorted by length.
-func (m *Model) prompts(names, templates []string, from, to int) []prompt {
-	t := m.Tokenizer()
+func (m *Model) prompts(t tokenizer.Encoder, names, templates []string, from, to int) []prompt {
 	out := make([]prompt, 0, to-from)
 	for i := from; i < to; i++ {
 		p := prompt{class: i / len(templates)}
 		p.ids, _ = t.Tokenize(strings.ReplaceAll(templates[i%len(templates)], "{}", names[p.class]), m.ContextLength())
 		p.length = len(p.ids)
-		for p.length > 0 && p.ids[p.length-1] == 0 { // padding follows the end token, whose id is not 0
+		for p.length > 1 && p.ids[p.length-1] == t.Pad() { // what follows the end token
 			p.length--
 		}
 		out = append(out, p)

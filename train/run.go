@@ -161,12 +161,16 @@ func (r *run) open() (err error) {
 }
 
 func (r *run) openData() error {
+	tokenizer, err := r.model.Tokenizer()
+	if err != nil {
+		return err
+	}
 	columns := data.CSVOptions{ImageKey: r.o.CSVImgKey, CaptionKey: r.o.CSVCaptionKey, Separator: r.o.CSVSeparator}
 	size := r.model.Preprocess.Size
 	o := data.Options{
 		BatchSize: r.o.BatchSize, Workers: r.o.Workers, Seed: r.o.Seed, Pixels: 3 * size[0] * size[1], CacheSize: 1 << 30,
 		Tokenize: func(text string) []int64 {
-			ids, _ := r.model.Tokenizer().Tokenize(text, r.model.ContextLength())
+			ids, _ := tokenizer.Tokenize(text, r.model.ContextLength())
 			return ids
 		},
 	}

@@ -110,6 +110,10 @@ func encodeImages(m *clip.Model, pixels []float32, n int, raw bool) (rows []floa
 
 // textFeatures encodes texts in batches and warns of those that are cut at the context length.
 func textFeatures(ctx context.Context, m *clip.Model, texts []string, batch int, raw bool, errs io.Writer) ([]float32, error) {
+	t, err := m.Tokenizer()
+	if err != nil {
+		return nil, err
+	}
 	var rows []float32
 	for from := 0; from < len(texts); from += batch {
 		if err := ctx.Err(); err != nil {
@@ -118,7 +122,7 @@ func textFeatures(ctx context.Context, m *clip.Model, texts []string, batch int,
 		part := texts[from:min(from+batch, len(texts))]
 		var ids []int64
 		for _, text := range part {
-			row, cut := m.Tokenizer().Tokenize(text, m.ContextLength())
+			row, cut := t.Tokenize(text, m.ContextLength())
 			if cut {
 				fmt.Fprintf(errs, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", text, m.ContextLength())
 			}

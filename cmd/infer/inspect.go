@@ -27,10 +27,14 @@ func (c *tokenizeCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
+	t, err := m.Tokenizer()
+	if err != nil {
+		return err
+	}
 	scanner := newScanner(io.in)
 	out := bufio.NewWriter(io.out)
 	for scanner.Scan() {
-		ids, cut := m.Tokenizer().Tokenize(scanner.Text(), m.ContextLength())
+		ids, cut := t.Tokenize(scanner.Text(), m.ContextLength())
 		if cut {
 			fmt.Fprintf(io.err, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", scanner.Text(), m.ContextLength())
 		}

@@ -28,6 +28,7 @@ type commands struct {
 	Embed    embedCmd    `cmd:"" help:"Features of pictures and texts, to .npy files."`
 	Tokenize tokenizeCmd `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
 	Inspect  inspectCmd  `cmd:"" help:"Config, parameter counts, type and checksum of a model."`
+	Convert  convertCmd  `cmd:"" help:"Writes a model as a directory in open_clip's layout."`
 	Models   modelsCmd   `cmd:"" help:"The built-in configs."`
 	Report   reportCmd   `cmd:"" help:"A page with pictures, probabilities and the loss of a run."`
 }

@@ -207,7 +207,9 @@ func TestTokenize(t *testing.T) {
 	for i, line := range lines {
 		var ids []int64
 		require.NoError(t, json.Unmarshal([]byte(rows[i]), &ids))
-		want, _ := m.Tokenizer().Tokenize(line, 16)
+		tokens, err := m.Tokenizer()
+		require.NoError(t, err)
+		want, _ := tokens.Tokenize(line, 16)
 		assert.Equal(t, want, ids)
 	}
 	code, _, errs = infer(t, "a dog\n"+string(bytes.Repeat([]byte("x"), 2<<20)), "tokenize", "--model", tiny)

@@ -1,0 +1,51 @@
+package clip
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/clip/tokenizer"
+	"github.com/goclip/goclip/torch"
+)
+
+// TestTokenizerOfAnotherVocabulary has a model whose config names RoBERTa's tokenizer: without its files there are no
+// ids at all, with them they are its own, and a saved directory has them too.
+func TestTokenizerOfAnotherVocabulary(t *testing.T) {
+	c, err := ParseConfig([]byte(`{"embed_dim":8,"vision_cfg":{"image_size":32,"layers":1,"width":32,"head_width":32,"patch_size":16},
+		"text_cfg":{"context_length":16,"vocab_size":50265,"width":8,"heads":1,"layers":1,"hf_tokenizer_name":"roberta-base"}}`))
+	require.NoError(t, err)
+	m, err := New(c, 1)
+	require.NoError(t, err)
+	dir := filepath.Join(t.TempDir(), "model")
+	require.NoError(t, m.Save(dir, torch.Float32))
+
+	m, err = Open(dir, OpenOptions{})
+	require.NoError(t, err, "features of token ids need no tokenizer")
+	_, _, err = m.Texts([]string{"a dog"})
+	require.ErrorContains(t, err, "reads the tokens of roberta-base: put its tokenizer.json")
+
+	for _, name := range []string{"vocab.json", "merges.txt"} {
+		data, err := os.ReadFile(filepath.Join("../testdata/tokenizer/roberta", name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
+	}
+	want, err := tokenizer.Open(dir, tokenizer.Options{})
+	require.NoError(t, err)
+	again := filepath.Join(t.TempDir(), "again")
+	for _, from := range []string{dir, again} {
+		m, err = Open(from, OpenOptions{})
+		require.NoError(t, err)
+		got, err := m.Tokenizer()
+		require.NoError(t, err)
+		assert.Equal(t, want.Encode("a dog's tail, 100%"), got.Encode("a dog's tail, 100%"))
+		_, _, err = m.Texts([]string{"a dog"})
+		require.NoError(t, err)
+		if from == dir {
+			require.NoError(t, m.Save(again, torch.Float32))
+		}
+	}
+}
