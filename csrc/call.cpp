@@ -78,7 +78,8 @@ c10::IValue argument(const gc_value &v, const int64_t *pool) {
   }
 }
 
-// Results writes the values that an operator returns, lists flattened, and spills those that the caller has no room for.
+// Results writes the values that an operator returns, lists flattened, and spills those that the caller has no room
+// for.
 struct Results {
   gc_value *outs;
   int32_t cap, n = 0;

@@ -22,18 +22,18 @@ typedef struct gc_op gc_op;          // a c10::OperatorHandle, never freed
 // no array holds a pointer to another: `bits` is then the offset of the list in the pool and `n` its length.
 typedef enum {
   GC_NONE = 0,
-  GC_TENSOR = 1,        // bits: gc_tensor*
-  GC_INT = 2,           // bits: the value
-  GC_DOUBLE = 3,        // bits: the value's bits
-  GC_BOOL = 4,          // bits: 0 or 1
-  GC_INTS = 5,          // pool: values
-  GC_DOUBLES = 6,       // pool: bits
-  GC_TENSORS = 7,       // pool: gc_tensor*
-  GC_OPT_TENSORS = 8,   // pool: gc_tensor* or 0
-  GC_STRING = 9,        // pool: bytes, eight to a word; n counts bytes
-  GC_DEVICE = 10,       // n: c10::DeviceType, bits: index
-  GC_BOOLS = 11,        // pool: 0 or 1
-  GC_OPAQUE = 12,       // a result that is none of the above
+  GC_TENSOR = 1,       // bits: gc_tensor*
+  GC_INT = 2,          // bits: the value
+  GC_DOUBLE = 3,       // bits: the value's bits
+  GC_BOOL = 4,         // bits: 0 or 1
+  GC_INTS = 5,         // pool: values
+  GC_DOUBLES = 6,      // pool: bits
+  GC_TENSORS = 7,      // pool: gc_tensor*
+  GC_OPT_TENSORS = 8,  // pool: gc_tensor* or 0
+  GC_STRING = 9,       // pool: bytes, eight to a word; n counts bytes
+  GC_DEVICE = 10,      // n: c10::DeviceType, bits: index
+  GC_BOOLS = 11,       // pool: 0 or 1
+  GC_OPAQUE = 12,      // a result that is none of the above
 } gc_tag;
 
 typedef struct {
@@ -68,7 +68,7 @@ void gc_shape(const gc_tensor *t, int64_t *shape);
 int32_t gc_dtype(const gc_tensor *t);
 void gc_device(const gc_tensor *t, int32_t *type, int32_t *index);
 char *gc_item(const gc_tensor *t, double *value);
-void *gc_to_pointer(const gc_tensor *t);                           // a new at::Tensor*, for another binding
+void *gc_to_pointer(const gc_tensor *t);                               // a new at::Tensor*, for another binding
 char *gc_from_pointer(const void *tensor, gc_tensor **out /* new */);  // shares an at::Tensor*
 void gc_free_pointer(void *tensor);
 

@@ -73,7 +73,8 @@ char *gc_open_cuda(int32_t *devices) {
     const std::lock_guard<std::mutex> lock(opening);
     if (!cuda_is_open) {
       const std::string path = beside("libtorch_cuda.so");
-      TORCH_CHECK(dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr, "this libtorch cannot use CUDA: ", dlerror());
+      TORCH_CHECK(dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr,
+                  "this libtorch cannot use CUDA: ", dlerror());
       cuda_is_open = true;
     }
     *devices = static_cast<int32_t>(at::detail::getCUDAHooks().deviceCount());

@@ -1,4 +1,4 @@
-//go:build cgo && !nojpegturbo
+// go:build cgo && !nojpegturbo
 
 #include "jpeg_turbo.h"
 
@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jpeglib.h>
-
+/* These want stdio.h before them. */
 #include <jerror.h>
+#include <jpeglib.h>
 
 /* libjpeg's default error handler exits the process. This one jumps back with the message. */
 typedef struct {
@@ -87,19 +87,19 @@ static int read_header(goclip_decoder *d, goclip_jpeg *info) {
   info->bits = c->data_precision;
   info->arithmetic = c->arith_code;
   switch (c->num_components) {
-  case 1:
-    c->jpeg_color_space = JCS_GRAYSCALE;
-    c->out_color_space = JCS_GRAYSCALE;
-    break;
-  case 3:
-    c->out_color_space = JCS_RGB;
-    break;
-  case 4:
-    c->out_color_space = JCS_CMYK;
-    break;
-  default:
-    snprintf(info->message, sizeof(info->message), "it has %d components", c->num_components);
-    return GOCLIP_JPEG_BROKEN;
+    case 1:
+      c->jpeg_color_space = JCS_GRAYSCALE;
+      c->out_color_space = JCS_GRAYSCALE;
+      break;
+    case 3:
+      c->out_color_space = JCS_RGB;
+      break;
+    case 4:
+      c->out_color_space = JCS_CMYK;
+      break;
+    default:
+      snprintf(info->message, sizeof(info->message), "it has %d components", c->num_components);
+      return GOCLIP_JPEG_BROKEN;
   }
   return GOCLIP_JPEG_OK;
 }
@@ -116,12 +116,12 @@ int goclip_jpeg_open(const unsigned char *data, size_t size, goclip_jpeg *info, 
   d->error.base.output_message = on_message;
   decoder_enter(d, data, size, info);
   switch (setjmp(d->error.back)) {
-  case 0:
-    break;
-  case GOCLIP_JPEG_TRUNCATED:
-    return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
-  default:
-    return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
+    case 0:
+      break;
+    case GOCLIP_JPEG_TRUNCATED:
+      return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
+    default:
+      return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
   }
   jpeg_create_decompress(&d->cinfo);
   d->source.init_source = source_nothing;
@@ -150,8 +150,8 @@ static int start(goclip_decoder *d, goclip_jpeg *info) {
   info->to = width;
   info->rows = (int)c->output_height;
   /*
-   * Cropping gives the values of the whole picture at full size and the usual samplings, up to two columns a chroma value.
-   * Missing scans of a progressive picture are guessed from the neighbours, which must then all be there.
+   * Cropping gives the values of the whole picture at full size and the usual samplings, up to two columns a chroma
+   * value. Missing scans of a progressive picture are guessed from the neighbours, which must then all be there.
    */
   if ((from > 0 || to < width) && from < to && info->scale == 1 && c->max_h_samp_factor <= 2 && !c->progressive_mode) {
     JDIMENSION first = (JDIMENSION)from, count = (JDIMENSION)(to - from);
@@ -165,12 +165,12 @@ static int start(goclip_decoder *d, goclip_jpeg *info) {
 int goclip_jpeg_start(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info) {
   decoder_enter(d, data, size, info);
   switch (setjmp(d->error.back)) {
-  case 0:
-    break;
-  case GOCLIP_JPEG_TRUNCATED:
-    return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
-  default:
-    return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
+    case 0:
+      break;
+    case GOCLIP_JPEG_TRUNCATED:
+      return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
+    default:
+      return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
   }
   return decoder_leave(d, size, start(d, info));
 }
@@ -189,12 +189,12 @@ static int read_rows(goclip_decoder *d, size_t stride, unsigned char *out) {
 int goclip_jpeg_read(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info, unsigned char *out) {
   decoder_enter(d, data, size, info);
   switch (setjmp(d->error.back)) {
-  case 0:
-    break;
-  case GOCLIP_JPEG_TRUNCATED:
-    return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
-  default:
-    return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
+    case 0:
+      break;
+    case GOCLIP_JPEG_TRUNCATED:
+      return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
+    default:
+      return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
   }
   size_t stride = (size_t)(info->to - info->from) * (size_t)info->components;
   return decoder_leave(d, size, read_rows(d, stride, out));

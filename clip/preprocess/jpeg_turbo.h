@@ -14,10 +14,10 @@ typedef struct {
   int width, height; /* of the whole picture */
   int components;    /* 1 grey, 3 RGB, 4 inverted CMYK */
   int bits;
-  int arithmetic; /* coded arithmetically, not by Huffman */
-  int scale;      /* 1, 2, 4 or 8: which fraction of the size is decoded */
-  int from, to;   /* columns of the decoded picture */
-  int rows;       /* its height */
+  int arithmetic;    /* coded arithmetically, not by Huffman */
+  int scale;         /* 1, 2, 4 or 8: which fraction of the size is decoded */
+  int from, to;      /* columns of the decoded picture */
+  int rows;          /* its height */
   char message[208]; /* at least JMSG_LENGTH_MAX */
 } goclip_jpeg;
 
@@ -29,7 +29,8 @@ typedef struct goclip_decoder goclip_decoder;
  */
 int goclip_jpeg_open(const unsigned char *data, size_t size, goclip_jpeg *info, goclip_decoder **out);
 
-/* Takes scale and the columns that are needed, from and to; sets rows, and from and to to the columns that read gives. */
+/* Takes scale and the columns that are needed, from and to; sets rows, and from and to to the columns that read gives.
+ */
 int goclip_jpeg_start(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info);
 
 /* Decodes into out: (rows, to - from, components) bytes. */

@@ -19,7 +19,8 @@ void goclip_across(int unit, uint8_t *dst, size_t dst_stride, const uint8_t *src
                    int n, const int32_t *first, int left, const int32_t *k, int stride, int taps, int count,
                    uint8_t *scratch);
 
-/* The vertical pass: row i of dst weighs the n[i] rows of src from first[i] - top on. length is that of a row, in bytes. */
+/* The vertical pass: row i of dst weighs the n[i] rows of src from first[i] - top on. length is that of a row, in
+ * bytes. */
 void goclip_down(int unit, uint8_t *dst, size_t dst_stride, const uint8_t *src, size_t src_stride, size_t length,
                  const int32_t *first, const int32_t *n, int top, const int32_t *k, int stride, int count);
 

@@ -55,17 +55,17 @@ TARGET static inline __attribute__((always_inline)) void NAME(across_n)(const pa
 
 TARGET static void NAME(across)(const pass *a, int n) {
   switch (n) {
-  case 1:
-    NAME(across_n)(a, 1);
-    break;
-  case 2:
-    NAME(across_n)(a, 2);
-    break;
-  case 3:
-    NAME(across_n)(a, 3);
-    break;
-  default:
-    NAME(across_n)(a, 4);
+    case 1:
+      NAME(across_n)(a, 1);
+      break;
+    case 2:
+      NAME(across_n)(a, 2);
+      break;
+    case 3:
+      NAME(across_n)(a, 3);
+      break;
+    default:
+      NAME(across_n)(a, 4);
   }
 }
 
