@@ -70,6 +70,7 @@ def main() -> int:
             with file.open("a") as f:
                 f.write(json.dumps(row) + "\n")
             print(table.line(row), row.get("error", ""), flush=True)
+    rows = {name: rows[name] for name in dict.fromkeys([*NAMES, *rows]) if name in rows}
     text = table.markdown(rows.values())
     (OUT / "table.md").write_text(text)
     if args.write_doc:
