@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build demo test test-race soak fuzz bench lint parity data model clean
+.PHONY: help deps libtorch build demo test test-race soak fuzz bench lint parity parity-full data model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -54,9 +54,15 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
 	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
 	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps' ./clip ./clip/tokenizer ./clip/preprocess
+	$(MAKE) parity-full
+
+parity-full: libtorch build/venv ## only its larger half: full-size models by their own libraries, compared with Go
+	go test -tags parity -c -o build/parity.test ./clip
+	build/venv/bin/python -c 'import clip.model' 2>/dev/null || build/venv/bin/python -m pip install -q openai-clip==1.0.1
+	build/venv/bin/python testdata/parity/run.py
 
 build/venv:
-	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 ftfy==6.3.1 regex numpy safetensors
+	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 ftfy==6.3.1 openai-clip==1.0.1 regex numpy safetensors
 	rm -rf build/venv && mv build/venv.tmp build/venv
 
 build/venv-tokenizers:

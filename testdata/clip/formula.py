@@ -24,7 +24,12 @@ def uniform(key: str, count: int) -> np.ndarray:
 
 
 def weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    u = uniform(key, math.prod(shape)).reshape(shape)
+    return scaled(key, uniform(key, math.prod(shape)).reshape(shape)).astype(np.float32)
+
+
+def scaled(key: str, u: np.ndarray) -> np.ndarray:
+    """Numbers between -1 and 1 on the scale of the tensor's kind, at which no layer's output dies or explodes."""
+    shape = u.shape
     if key == "logit_scale":
         value = np.full(shape, math.log(1 / 0.07))
     elif key == "logit_bias":
@@ -38,7 +43,7 @@ def weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
     else:
         fan_in = shape[0] if key.endswith(("visual.proj", "text_projection")) else math.prod(shape[1:])
         value = 1.7320508 * u / math.sqrt(fan_in)
-    return value.astype(np.float32)
+    return value
 
 
 def pixels(key: str, batch: int, height: int, width: int) -> np.ndarray:

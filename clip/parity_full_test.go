@@ -1,0 +1,158 @@
+//go:build parity
+
+package clip
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
+)
+
+// The largest differences allowed: of a normalised feature, and of a logit, which is about 14 cosines.
+const (
+	featureTolerance = 1e-5
+	logitTolerance   = 1e-4
+)
+
+// parityRow is what testdata/parity/run.py puts into its table.
+type parityRow struct {
+	Parameters  int                `json:"parameters"`
+	LoadSeconds float64            `json:"load_seconds"`
+	LoadPeakMB  float64            `json:"load_peak_mb"` // the process's largest resident size after loading
+	LoadAnonMB  float64            `json:"load_anon_mb"` // resident and not a file's pages
+	Image       float64            `json:"image"`        // largest differences from here on
+	Text        float64            `json:"text"`
+	Logits      float64            `json:"logits"`
+	Cuts        map[string]float64 `json:"cuts"` // with the first blocks only: "image/0.25" ...
+}
+
+// TestParityFull compares the model directory that GOCLIP_PARITY names with the outputs.safetensors beside its weights,
+// which the model's own Python library computed, and writes row.json there.
+func TestParityFull(t *testing.T) {
+	dir := os.Getenv("GOCLIP_PARITY")
+	require.NotEmpty(t, dir, "GOCLIP_PARITY names no directory; make parity sets it")
+	start := time.Now()
+	m, err := Open(dir, OpenOptions{})
+	require.NoError(t, err)
+	row := parityRow{LoadSeconds: time.Since(start).Seconds(), LoadPeakMB: resident(t, "VmHWM"), LoadAnonMB: resident(t, "RssAnon"),
+		Parameters: m.NumParameters(), Cuts: map[string]float64{}}
+	f, err := checkpoint.Open(filepath.Join(dir, "outputs.safetensors"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, f.Close()) })
+	g := goldens{t, f}
+	var full map[string][]float32
+	for _, share := range []float64{0.25, 0.5, 0.75, 1} {
+		full = encode(t, cut(t, m, share), f)
+		for _, part := range []string{"image", "text"} {
+			key := part + "/" + strconv.FormatFloat(share, 'g', -1, 64)
+			row.Cuts[key] = difference(t, g.floats(key), full[part])
+			assert.LessOrEqual(t, row.Cuts[key], featureTolerance, "%s: features with this share of the blocks", key)
+		}
+	}
+	row.Image, row.Text = row.Cuts["image/1"], row.Cuts["text/1"]
+	row.Logits = difference(t, g.floats("logits"), full["logits"])
+	assert.LessOrEqual(t, row.Logits, logitTolerance, "logits")
+	data, err := json.Marshal(row)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "row.json"), data, 0o644))
+}
+
+// encode computes normalised features and logits of the file's inputs.
+func encode(t *testing.T, m *Model, f *checkpoint.File) map[string][]float32 {
+	t.Helper()
+	pixels, ok := f.Entry("pixels")
+	require.True(t, ok, "pixels")
+	tokens, ok := f.Entry("tokens")
+	require.True(t, ok, "tokens")
+	out := map[string][]float32{}
+	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
+		images := m.EncodeImage(pixels.Tensor(s)).Normalize(1)
+		texts := m.EncodeText(tokens.Tensor(s)).Normalize(1)
+		logits := images.MatMul(texts.Transpose(0, 1)).Mul(s.Alias(m.LogitScale).Exp())
+		if m.LogitBias != nil {
+			logits = logits.Add(s.Alias(m.LogitBias))
+		}
+		for name, x := range map[string]*torch.Tensor{"image": images, "text": texts, "logits": logits} {
+			out[name] = torch.ToSlice[float32](x)
+		}
+	}))
+	return out
+}
+
+// difference is the largest one. One that is no number counts as infinite.
+func difference(t *testing.T, want, got []float32) float64 {
+	t.Helper()
+	require.Len(t, got, len(want))
+	largest := 0.0
+	for i, w := range want {
+		d := math.Abs(float64(w) - float64(got[i]))
+		if math.IsNaN(d) {
+			return math.MaxFloat64
+		}
+		largest = math.Max(largest, d)
+	}
+	return largest
+}
+
+// cut is the model with the first ceil(share * n) of each n blocks, over the same weights.
+func cut(t *testing.T, m *Model, share float64) *Model {
+	t.Helper()
+	c := *m
+	switch v := m.Visual.(type) {
+	case *Vision:
+		tower := *v
+		tower.Transformer = &Transformer{Blocks: firstOf(v.Transformer.Blocks, share)}
+		c.Visual = &tower
+	case *TimmViT:
+		tower := *v
+		tower.Blocks = firstOf(v.Blocks, share)
+		c.Visual = &tower
+	case *ResNet:
+		tower := *v
+		tower.Layer1, tower.Layer2 = firstOf(v.Layer1, share), firstOf(v.Layer2, share)
+		tower.Layer3, tower.Layer4 = firstOf(v.Layer3, share), firstOf(v.Layer4, share)
+		c.Visual = &tower
+	default:
+		require.Failf(t, "a tower of an unknown kind", "%T", v)
+	}
+	switch x := m.Text.(type) {
+	case *Text:
+		tower := *x
+		tower.Transformer = &Transformer{Blocks: firstOf(x.Transformer.Blocks, share)}
+		c.Text = &tower
+	case *Roberta:
+		tower := *x
+		tower.Layers = firstOf(x.Layers, share)
+		c.Text = &tower
+	default:
+		require.Failf(t, "a tower of an unknown kind", "%T", x)
+	}
+	return &c
+}
+
+func firstOf[T any](blocks []T, share float64) []T {
+	return blocks[:int(math.Ceil(share*float64(len(blocks))))]
+}
+
+// resident is a line of /proc/self/status in MB.
+func resident(t *testing.T, field string) float64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	require.NoError(t, err)
+	found := regexp.MustCompile(`(?m)^` + field + `:\s+(\d+) kB$`).FindSubmatch(status)
+	require.NotNil(t, found, field)
+	kilobytes, err := strconv.ParseFloat(string(found[1]), 64)
+	require.NoError(t, err)
+	return kilobytes * 1024 / 1e6
+}

@@ -1,0 +1,38 @@
+"""Full-size models as their own libraries build them, without a download."""
+
+import pathlib
+
+import open_clip
+import torch
+import transformers
+from open_clip import hf_model
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "clip" / "configs"
+
+# What the hub's config.json of each name says.
+ROBERTA = dict(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5,
+               bos_token_id=0, pad_token_id=1, eos_token_id=2)
+HUB = {"roberta-base": transformers.RobertaConfig(**ROBERTA),
+       "xlm-roberta-base": transformers.XLMRobertaConfig(**ROBERTA | {"vocab_size": 250002})}
+
+hf_model.AutoConfig.from_pretrained = lambda name: HUB[name]
+open_clip.add_model_config(CONFIGS / "vit_b_32-roberta-base.json")  # 3.3.0 has no config of this name any more
+
+
+def create(name: str) -> torch.nn.Module:
+    """open_clip's model of a config; OpenAI's own code comes in by openai()."""
+    return open_clip.create_model(name, pretrained_text=False).eval()
+
+
+def openai(state: dict) -> torch.nn.Module:
+    """OpenAI's own model, which reads its sizes off the weights' shapes. It keeps them in half precision until float()."""
+    from clip.model import build_model
+    return build_model(dict(state)).float().eval()
+
+
+def libraries(name: str, own: bool) -> str:
+    config = open_clip.get_model_config(name)
+    parts = ["openai-clip" if own else "open_clip"]
+    parts += ["timm"] if "timm_model_name" in config["vision_cfg"] else []
+    parts += ["transformers"] if "hf_model_name" in config["text_cfg"] else []
+    return " + ".join(parts)
