@@ -1,4 +1,4 @@
-// go:build cgo && !nojpegturbo
+//go:build cgo && !nojpegturbo
 
 #include "jpeg_turbo.h"
 

@@ -1,4 +1,4 @@
-// go:build cgo
+//go:build cgo
 
 #include "resample_amd64.h"
 
