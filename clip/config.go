@@ -55,7 +55,7 @@ func ConfigNames() []string {
 func LookupConfig(name string) (*Config, error) {
 	data, err := configs.ReadFile(path.Join("configs", configFile(name)+".json"))
 	if err != nil {
-		return nil, fmt.Errorf("clip: no model is called %q; built in are %s", name, strings.Join(ConfigNames(), ", "))
+		return nil, fmt.Errorf("clip: no built-in config is called %q; ConfigNames and infer models list them", name)
 	}
 	return ParseConfig(data)
 }

@@ -35,7 +35,7 @@ func TestConfigSpellings(t *testing.T) {
 		assert.Equal(t, want, c)
 	}
 	_, err := LookupConfig("ViT-B-33")
-	assert.ErrorContains(t, err, `no model is called "ViT-B-33"`)
+	assert.ErrorContains(t, err, `no built-in config is called "ViT-B-33"`)
 }
 
 func TestConfigStrings(t *testing.T) {

@@ -68,7 +68,7 @@ func open(name string, o OpenOptions) (*Model, error) {
 		}
 		return m, m.load(name, o, name)
 	case !isConfig(name):
-		return nil, fmt.Errorf("clip: %q is neither a model directory nor a built-in config; built in are %s", name, strings.Join(ConfigNames(), ", "))
+		return nil, fmt.Errorf("clip: %q is neither a model directory nor a built-in config such as ViT-B-32; infer models lists them", name)
 	}
 	c, err := LookupConfig(name)
 	if err != nil {
