@@ -9,6 +9,9 @@ import (
 
 // ImageFeatures encodes n normalised pictures, (n, 3, H, W) in row-major order, into n L2-normalised rows (n, E).
 func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
+	if n == 0 {
+		return nil, nil
+	}
 	size := m.Config.Vision.ImageSize
 	return m.features(func(s *torch.Scope) *torch.Tensor {
 		return m.EncodeImage(torch.FromSlice(s, pixels, n, 3, size.Height, size.Width).To(m.Device(), torch.Float32))
@@ -17,6 +20,9 @@ func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 
 // TextFeatures encodes n texts of ContextLength tokens each, (n, L), into n L2-normalised rows (n, E).
 func (m *Model) TextFeatures(tokens []int64, n int) ([]float32, error) {
+	if n == 0 {
+		return nil, nil
+	}
 	return m.features(func(s *torch.Scope) *torch.Tensor {
 		return m.EncodeText(torch.FromSlice(s, tokens, n, m.ContextLength()).To(m.Device(), torch.Int64))
 	})

@@ -21,9 +21,20 @@ const (
 	WeightsFile = "open_clip_model.safetensors"
 )
 
+// weightsIn is the file of weights in a model directory, under the first of open_clip's names that is there
+// (open_clip src/open_clip/factory.py _find_checkpoint_in_dir), or the first of all.
+func weightsIn(dir string) string {
+	for _, name := range []string{WeightsFile, "open_clip_pytorch_model.bin", "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return filepath.Join(dir, name)
+		}
+	}
+	return filepath.Join(dir, WeightsFile)
+}
+
 // OpenOptions say how a model is opened. The zero value reads a directory's own weights onto the CPU.
 type OpenOptions struct {
-	Pretrained string       // weights for a built-in config: a .safetensors file, a model directory, or "random"
+	Pretrained string       // weights for a built-in config: a file (.safetensors, .pt, .bin, OpenAI's archives), a model directory, or "random"
 	Seed       uint64       // of "random"
 	Device     torch.Device // where the parameters live
 }
@@ -56,7 +67,7 @@ func open(name string, o OpenOptions) (*Model, error) {
 		if err := m.openTokenizer(name); err != nil {
 			return nil, err
 		}
-		return m, m.load(name, o, filepath.Join(name, WeightsFile))
+		return m, m.load(name, o, weightsIn(name))
 	case statErr == nil:
 		dir := filepath.Dir(name)
 		m, err := allocateFS(os.DirFS(dir), dir)
@@ -166,27 +177,29 @@ func (m *Model) load(name string, o OpenOptions, own string) error {
 	default:
 		path = o.Pretrained
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			path = filepath.Join(path, WeightsFile)
+			path = weightsIn(path)
 		}
-	}
-	if ext := filepath.Ext(path); ext == ".pt" || ext == ".bin" || ext == ".pth" {
-		return fmt.Errorf("clip: %s: weights are read from .safetensors files; open_clip and safetensors convert a %s file", path, ext)
 	}
 	f, err := checkpoint.Open(path)
 	if err != nil {
 		return fmt.Errorf("clip: %s: %w", name, err)
 	}
 	defer f.Close()
-	if err := m.checkActivation(f.Metadata(), path); err != nil {
+	if err := m.checkActivation(f, path); err != nil {
 		return err
 	}
 	return m.LoadFrom(f, path)
 }
 
 // checkActivation refuses weights that say they were trained with the other GELU: shapes cannot tell, and the wrong
-// one costs 2.7 points of ImageNet accuracy without a word.
-func (m *Model) checkActivation(metadata map[string]string, path string) error {
-	if have, ok := metadata["quick_gelu"]; ok && have != fmt.Sprint(m.Config.QuickGELU) {
+// one costs 2.7 points of ImageNet accuracy without a word. OpenAI's files, which hold the resolution beside the weights,
+// are QuickGELU's.
+func (m *Model) checkActivation(f *checkpoint.File, path string) error {
+	have, ok := f.Metadata()["quick_gelu"]
+	if _, openAI := f.Entry("input_resolution"); openAI && !ok {
+		have, ok = "true", true
+	}
+	if ok && have != fmt.Sprint(m.Config.QuickGELU) {
 		return fmt.Errorf("clip: %s was trained with quick_gelu=%s and the config says %v: choose the config with or without -quickgelu", path, have, m.Config.QuickGELU)
 	}
 	return nil
@@ -196,10 +209,10 @@ func (m *Model) checkActivation(metadata map[string]string, path string) error {
 // lists every one that does not, and the model then keeps its weights.
 func (m *Model) LoadFrom(f *checkpoint.File, path string) error {
 	var problems []string
-	known := map[string]bool{}
+	known, entries := map[string]bool{}, m.stateDict(f)
 	for key, p := range m.State() {
 		known[key] = true
-		e, ok := f.Entry(key)
+		e, ok := entries[key]
 		switch {
 		case !ok:
 			problems = append(problems, "missing "+key)
@@ -207,7 +220,7 @@ func (m *Model) LoadFrom(f *checkpoint.File, path string) error {
 			problems = append(problems, fmt.Sprintf("%s has the shape %v, the model wants %v", key, e.Shape, p.Shape()))
 		}
 	}
-	for _, key := range f.Names() {
+	for key := range entries {
 		if !known[key] {
 			problems = append(problems, "unexpected "+key)
 		}
@@ -217,11 +230,12 @@ func (m *Model) LoadFrom(f *checkpoint.File, path string) error {
 		return fmt.Errorf("clip: %s does not fit the model: %s", path, strings.Join(problems, "; "))
 	}
 	for key, p := range m.State() {
-		e, _ := f.Entry(key)
+		e := entries[key]
 		e.Shape = p.Shape()
 		if err := e.CopyTo(p); err != nil {
 			return fmt.Errorf("clip: %s: %w", path, err)
 		}
+		f.Release(e)
 	}
 	return nil
 }

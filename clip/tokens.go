@@ -20,10 +20,12 @@ func (m *Model) Tokenizer() (tokenizer.Encoder, error) {
 		return m.tokenizer, nil
 	}
 	other := cmp.Or(m.Config.Text.HFTokenizerName, m.Config.Text.HFModelName)
-	if other == "" {
-		return tokenizer.New(), nil
+	if t := tokenizer.New(); other == "" && t.VocabSize() > m.Config.Text.VocabSize {
+		return nil, fmt.Errorf("clip: %s has an embedding of %d tokens, and CLIP's vocabulary has %d: give TextFeatures the token ids", cmp.Or(m.Name, "the model"), m.Config.Text.VocabSize, t.VocabSize())
+	} else if other == "" {
+		return t, nil
 	}
-	return nil, fmt.Errorf("clip: %s reads the tokens of %s: put its tokenizer.json, or vocab.json and merges.txt, or spiece.model, into the model's directory", m.Name, other)
+	return nil, fmt.Errorf("clip: %s reads the tokens of %s: put its tokenizer.json, or vocab.json and merges.txt, or spiece.model, into the model's directory", cmp.Or(m.Name, "the model"), other)
 }
 
 // tokenizerFiles are what [tokenizer.Open] reads.

@@ -43,6 +43,9 @@ func (m *Model) Classifier(ctx context.Context, names, templates []string) (*Cla
 	if err := checkPrompts(names, templates); err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	t, err := m.Tokenizer()
 	if err != nil {
 		return nil, err

@@ -110,7 +110,7 @@ func message(err error) string {
 // modelFlags are the flags of every command that runs a model.
 type modelFlags struct {
 	Model      string `help:"Model directory, checkpoint file or built-in config; the default is the shipped model." default:"emoji-64"`
-	Pretrained string `help:"Weights of a built-in config: a .safetensors file, a model directory or random."`
+	Pretrained string `help:"Weights of a built-in config: a file (.safetensors, .pt, .bin), a model directory or random."`
 	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto"`
 	Precision  string `help:"fp32." default:"fp32" enum:"fp32"`
 	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`

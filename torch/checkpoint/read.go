@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -133,6 +134,24 @@ func (f *File) Close() error {
 		err = errors.Join(err, unix.Munmap(mapped))
 	}
 	return err
+}
+
+// Release tells the system that the pages of an entry are not wanted for now, so that a file that is copied tensor by tensor
+// does not stay in memory beside its copy. The entry's data is still there: reading it maps the pages anew.
+func (f *File) Release(e Entry) {
+	for _, file := range append([]*File{f}, f.shards...) {
+		if len(e.Data) == 0 || len(file.mapped) == 0 {
+			continue
+		}
+		from := uintptr(unsafe.Pointer(&e.Data[0])) - uintptr(unsafe.Pointer(&file.mapped[0]))
+		if from >= uintptr(len(file.mapped)) { // of another file, or a copy
+			continue
+		}
+		page := uintptr(os.Getpagesize())
+		if first, last := (from+page-1)/page*page, (from+uintptr(len(e.Data)))/page*page; first < last {
+			_ = unix.Madvise(file.mapped[first:last], unix.MADV_DONTNEED) // advice: nothing is lost without it
+		}
+	}
 }
 
 // Metadata is the free-form strings of a safetensors header or of an index, or the numbers and strings beside the weights of
