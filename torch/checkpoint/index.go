@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 const (
@@ -124,7 +125,7 @@ func parseWeightMap(text []byte) (map[string]string, error) {
 			return fmt.Errorf("it lists more than %d tensors", maxTensors)
 		}
 		if _, known := shards[shard]; !known {
-			if shard == "" || shard == "." || shard == ".." || strings.ContainsAny(shard, "/\\\x00") {
+			if shard == "" || shard == "." || shard == ".." || strings.Contains(shard, "/") || strings.Contains(shard, "\\") || strings.ContainsFunc(shard, unicode.IsControl) {
 				return fmt.Errorf("tensor %q lies in %q, which is no name of a file in the index's directory", name, shard)
 			}
 			if len(shards) == maxShards {

@@ -46,6 +46,7 @@ func TestHostileIndex(t *testing.T) {
 		{"parent", "no name of a file in the index's directory", `{"weight_map":{"c":".."}}`},
 		{"no name", "no name of a file in the index's directory", `{"weight_map":{"c":""}}`},
 		{"backslash", "no name of a file in the index's directory", `{"weight_map":{"c":"..\\three"}}`},
+		{"line feed", "no name of a file in the index's directory", `{"weight_map":{"c":"a\nb"}}`},
 		{"missing shard", "no such file", `{"weight_map":{"a":"one","b":"zwei"}}`},
 		{"bad shard", "model/bad: it is neither", `{"weight_map":{"a":"one","b":"bad"}}`},
 		{"index in an index", "holds no weights itself", `{"weight_map":{"a":"model.safetensors.index.json"}}`},

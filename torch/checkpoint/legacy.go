@@ -33,8 +33,8 @@ func (f *File) parseLegacy(data []byte) error {
 	u := unpickler{in: data, left: &left, pos: afterMagic(data)}
 	if v, err := u.run(); err != nil {
 		return err
-	} else if v != int64(legacyProtocol) {
-		return fmt.Errorf("its layout has the version %v, not %d", v, legacyProtocol)
+	} else if v != int64(legacyProtocol) { // v may be anything, so it is not printed
+		return fmt.Errorf("its layout has another version than %d", legacyProtocol)
 	}
 	machine, err := u.run()
 	if err != nil {

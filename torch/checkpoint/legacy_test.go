@@ -50,7 +50,8 @@ func TestHostileLegacy(t *testing.T) {
 		name, want string
 		data       []byte
 	}{
-		{"version", "the version 1002, not 1001", []byte(strings.Replace(string(good), "M\xe9\x03", "M\xea\x03", 1))},
+		{"version", "another version than 1001", []byte(strings.Replace(string(good), "M\xe9\x03", "M\xea\x03", 1))},
+		{"version that unfolds", "another version than 1001", []byte(strings.Replace(string(good), "\x80\x02M\xe9\x03.", laughs("N"), 1))},
 		{"big-endian", "big-endian", []byte(strings.Replace(string(good), "little_endian\x88", "little_endian\x89", 1))},
 		{"system", "wants to call os.system", legacy("cos\nsystem\n"+text("true")+"\x85R", nil, "")},
 		{"system in the keys", "wants to call os.system", []byte(strings.Replace(string(good), "](", "cos\nsystem\n(", 1))},

@@ -214,9 +214,9 @@ func (a archive) read(name string) ([]byte, error) {
 	m, ok := a[name]
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("the archive holds no %s", name)
+		return nil, fmt.Errorf("the archive holds no %s", printable(name))
 	case !m.stored:
-		return nil, fmt.Errorf("the archive's member %s is compressed, which torch.save never does: unpack it and pack it without compression (zip -0)", name)
+		return nil, fmt.Errorf("the archive's member %s is compressed, which torch.save never does: unpack it and pack it without compression (zip -0)", printable(name))
 	}
 	return m.data, nil
 }
