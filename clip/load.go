@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -34,9 +35,11 @@ func weightsIn(dir string) string {
 
 // OpenOptions say how a model is opened. The zero value reads a directory's own weights onto the CPU.
 type OpenOptions struct {
-	Pretrained string       // weights for a built-in config: a file (.safetensors, .pt, .bin, OpenAI's archives), a model directory, or "random"
+	Pretrained string       // weights for a built-in config: a file (.safetensors, .pt, .bin, OpenAI's archives), a model directory, a published tag ("openai"), or "random"
 	Seed       uint64       // of "random"
 	Device     torch.Device // where the parameters live
+
+	Fetch pretrained.Options // how a published tag's file is found; the zero value looks on the machine, then on the network
 }
 
 // directoryConfig is open_clip_config.json.
@@ -90,6 +93,9 @@ func open(name string, o OpenOptions) (*Model, error) {
 		return nil, fmt.Errorf("clip: the config %s has no weights of its own: give --pretrained a .safetensors file, a model directory or random", name)
 	case "random":
 		return New(c, o.Seed)
+	}
+	if isTag(o.Pretrained) {
+		return openPublished(name, c, o)
 	}
 	m, err := tryAllocate(c)
 	if err != nil {

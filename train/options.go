@@ -28,7 +28,7 @@ type Options struct {
 	ZeroshotTemplates string `name:"zeroshot-templates" default:"openai_imagenet_80" help:"Prompts: openai_imagenet_80, openai_imagenet_7, a file with a template per line, or one template such as 'a photo of a {}.'."`
 
 	Model      string `name:"model" help:"Built-in config (ViT-B-32, emoji-64) or model directory. Must be given."`
-	Pretrained string `name:"pretrained" help:"Weights to start from: a file (.safetensors, .pt, .bin) or model directory; random (the default for a config) draws them from --seed."`
+	Pretrained string `name:"pretrained" help:"Weights to start from: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin) or a model directory; random (the default for a config) draws them from --seed."`
 
 	BatchSize     int     `name:"batch-size" default:"64" help:"Pictures of a batch."`
 	Epochs        int     `name:"epochs" default:"32" help:"Passes over the data."`

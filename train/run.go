@@ -14,6 +14,7 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/optim"
 	"github.com/goclip/goclip/train/data"
@@ -34,6 +35,8 @@ type Summary struct {
 type Reporter struct {
 	Step func(s Step, total int) // after each optimiser step
 	Log  io.Writer               // lines for people; they go to out.log too
+
+	Fetch pretrained.Options // tells of a published tag's download
 }
 
 // ErrOptions marks errors in the options themselves; nothing was written.
@@ -114,7 +117,7 @@ func (r *run) open() (err error) {
 	} else if _, err := clip.LookupConfig(source); err == nil && pretrained == "" {
 		pretrained = "random"
 	}
-	if r.model, err = clip.Open(source, clip.OpenOptions{Pretrained: pretrained, Seed: r.o.Seed, Device: r.device}); err != nil {
+	if r.model, err = clip.Open(source, clip.OpenOptions{Pretrained: pretrained, Seed: r.o.Seed, Device: r.device, Fetch: r.report.Fetch}); err != nil {
 		return err
 	}
 	if r.o.PatchDropout >= 0 {

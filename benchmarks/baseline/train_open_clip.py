@@ -6,7 +6,7 @@ batch is augmented by threads. open_clip's data loader with worker processes wou
 
   pip install open_clip_torch==3.3.0 torch==2.11.0
   python train_open_clip.py --model ../../clip/configs/emoji-64.json --train-data '../../build/emoji/train-*.tar' \
-      --val-data '../../data/openmoji-eval-*.tar' --demo ../../data/demo --logs /tmp/baseline
+      --val-data '../../data/openmoji-eval-*.tar' --demo ../../data/demo --logs ../../build/logs/baseline
 """
 
 import argparse

@@ -12,7 +12,7 @@ type convertCmd struct {
 	To         string `help:"The layout to write: open_clip." default:"open_clip" enum:"open_clip"`
 	DType      string `name:"dtype" help:"Type of the weights: float32 or float16." default:"float32" enum:"float32,float16"`
 	Model      string `arg:"" help:"Model directory, or a built-in config with --pretrained."`
-	Pretrained string `help:"Weights of a built-in config: a file (.safetensors, .pt, .bin), a model directory or random."`
+	Pretrained string `help:"Weights of a built-in config: a published tag, a file (.safetensors, .pt, .bin), a model directory or random."`
 	Out        string `arg:"" help:"The directory to write. It must not be there yet."`
 }
 

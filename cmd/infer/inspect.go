@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/models"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -55,16 +56,19 @@ func (c *tokenizeCmd) Run(io *streams) error {
 type modelsCmd struct{}
 
 func (c *modelsCmd) Run(io *streams) error {
-	for _, name := range clip.ConfigNames() {
-		shipped := ""
-		if name == models.Default {
-			shipped = "\tshipped with its weights, the default"
-		}
-		if _, err := fmt.Fprintf(io.out, "%s%s\n", name, shipped); err != nil {
-			return err
-		}
+	tags := map[string][]string{}
+	for _, m := range pretrained.Tags() {
+		tags[m.Model] = m.Tags
 	}
-	return nil
+	t := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
+	for _, name := range clip.ConfigNames() {
+		note := strings.Join(tags[name], " ")
+		if name == models.Default {
+			note = "shipped with its weights, the default"
+		}
+		fmt.Fprintf(t, "%s\t%s\n", name, note)
+	}
+	return t.Flush()
 }
 
 type inspectCmd struct {

@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/models"
 	"github.com/goclip/goclip/torch"
 )
@@ -29,7 +30,7 @@ type commands struct {
 	Tokenize tokenizeCmd `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
 	Inspect  inspectCmd  `cmd:"" help:"Config, parameter counts, type and checksum of a model."`
 	Convert  convertCmd  `cmd:"" help:"Writes a model as a directory in open_clip's layout."`
-	Models   modelsCmd   `cmd:"" help:"The built-in configs."`
+	Models   modelsCmd   `cmd:"" help:"The built-in configs and the published tags of their weights."`
 	Report   reportCmd   `cmd:"" help:"A page with pictures, probabilities and the loss of a run."`
 }
 
@@ -110,7 +111,7 @@ func message(err error) string {
 // modelFlags are the flags of every command that runs a model.
 type modelFlags struct {
 	Model      string `help:"Model directory, checkpoint file or built-in config; the default is the shipped model." default:"emoji-64"`
-	Pretrained string `help:"Weights of a built-in config: a file (.safetensors, .pt, .bin), a model directory or random."`
+	Pretrained string `help:"Weights of a built-in config: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin), a model directory or random."`
 	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto"`
 	Precision  string `help:"fp32." default:"fp32" enum:"fp32"`
 	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
@@ -141,5 +142,5 @@ func (f *modelFlags) open() (*clip.Model, error) {
 			return clip.OpenFS(models.FS(), models.Default)
 		}
 	}
-	return clip.Open(f.Model, clip.OpenOptions{Pretrained: f.Pretrained, Seed: f.Seed, Device: device})
+	return clip.Open(f.Model, clip.OpenOptions{Pretrained: f.Pretrained, Seed: f.Seed, Device: device, Fetch: pretrained.Lines(os.Stderr, "infer: ")})
 }

@@ -183,8 +183,12 @@ func TestModels(t *testing.T) {
 	assert.Empty(t, errs)
 	var listed []string
 	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
-		name, _, _ := strings.Cut(line, "\t")
-		listed = append(listed, name)
+		fields := strings.Fields(line)
+		listed = append(listed, fields[0])
+		if fields[0] == "ViT-B-32" {
+			assert.Contains(t, fields, "openai")
+			assert.Contains(t, fields, "laion2b_s34b_b79k")
+		}
 	}
 	assert.Equal(t, clip.ConfigNames(), listed)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
+	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/train"
 )
 
@@ -95,11 +96,12 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 
 // reporter prints the log's lines and, on a terminal, draws a bar below them.
 func reporter(errs *os.File) train.Reporter {
+	fetch := pretrained.Lines(errs, "train: ")
 	if !term.IsTerminal(int(errs.Fd())) {
-		return train.Reporter{Log: errs}
+		return train.Reporter{Log: errs, Fetch: fetch}
 	}
 	p := &progress{errs: errs}
-	return train.Reporter{Step: p.step, Log: p}
+	return train.Reporter{Step: p.step, Log: p, Fetch: fetch}
 }
 
 // progress is a bar on a terminal; a bar that cannot be drawn loses nothing.

@@ -1,0 +1,48 @@
+package clip
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/goclip/goclip/clip/pretrained"
+)
+
+// isTag tells whether --pretrained is meant as a published tag: it is no file and not written as one.
+func isTag(pretrained string) bool {
+	_, err := os.Stat(pretrained)
+	return err != nil && !strings.ContainsRune(pretrained, filepath.Separator) && filepath.Ext(pretrained) == ""
+}
+
+// openPublished makes the built-in config name with the weights of a published tag: from a cache on this machine or from the
+// network. The tag says which GELU they were trained with and how pictures are prepared; both follow it, because neither
+// can be seen in the weights.
+func openPublished(name string, c *Config, o OpenOptions) (*Model, error) {
+	e, err := pretrained.Lookup(name, o.Pretrained)
+	if err != nil {
+		return nil, fmt.Errorf("clip: %q is no file, and %w", o.Pretrained, err)
+	}
+	file, err := pretrained.Find(context.Background(), name, o.Pretrained, o.Fetch)
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	m, err := allocatePublished(c, e)
+	if err != nil {
+		return nil, err
+	}
+	return m, m.load(name, OpenOptions{}, file.Path)
+}
+
+func allocatePublished(c *Config, e pretrained.Entry) (*Model, error) {
+	c = c.clone()
+	c.QuickGELU = e.QuickGELU
+	m, err := tryAllocate(c)
+	if err != nil {
+		return nil, err
+	}
+	m.Preprocess.Mean, m.Preprocess.Std = e.Mean, e.Std
+	m.Preprocess.Interpolation, m.Preprocess.ResizeMode = e.Interpolation, e.ResizeMode
+	return m, m.Preprocess.Validate()
+}
