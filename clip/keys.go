@@ -4,38 +4,97 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// stateDict gives the tensors of a file the keys that the model has, where open_clip would (open_clip 3.3.0
-// src/open_clip/factory.py load_state_dict, load_checkpoint): DistributedDataParallel's prefix goes, and so does what is no
-// weight: the three numbers of OpenAI's archives, masks and position ids that follow from the config. The text tower's
-// keys get or lose their prefix. Two keys that become one stay as they are, to be told of.
-func (m *Model) stateDict(f *checkpoint.File) map[string]checkpoint.Entry {
-	entries := map[string]checkpoint.Entry{}
-	for _, name := range f.Names() {
-		e, _ := f.Entry(name)
-		key := strings.TrimPrefix(name, "module.")
-		last := key[strings.LastIndexByte(key, '.')+1:]
-		if slices.Contains([]string{"input_resolution", "context_length", "vocab_size"}, key) || last == "attn_mask" || last == "position_ids" {
+// weights finds what a file has for each of the model's tensors, whichever library wrote it. problems name what is missing
+// and what the model has no place for.
+func (m *Model) weights(f *checkpoint.File) (found map[string]weight, problems []string) {
+	all := tensors(f)
+	if isHuggingFace(all) {
+		return m.collect(all, huggingFaceKeys)
+	}
+	return m.collect(m.withTextPrefix(all), whole)
+}
+
+// collect looks up each of the model's tensors under the names that the layout gives it.
+func (m *Model) collect(all map[string]checkpoint.Entry, names layout) (found map[string]weight, problems []string) {
+	found = map[string]weight{}
+	used := map[string]bool{}
+	for key := range m.State() {
+		s := names(key)
+		for _, r := range s.rows {
+			used[r.name] = true
+		}
+		if len(s.rows) == 0 {
+			problems = append(problems, "missing "+key)
 			continue
 		}
+		w, missing := s.find(all)
+		switch {
+		case len(missing) == 0:
+			found[key] = w
+		case key == "logit_bias": // a model without one that is to be trained with the sigmoid loss (open_clip issue 712)
+			found[key] = weight{zero: true}
+		default:
+			problems = append(problems, missing...)
+		}
+	}
+	for name := range all {
+		if !used[name] {
+			problems = append(problems, "unexpected "+name)
+		}
+	}
+	return found, problems
+}
+
+// withTextPrefix gives the text tower's keys the prefix that the model has, or takes it away, as open_clip does with
+// checkpoints from before there was one (open_clip 3.3.0 src/open_clip/model.py convert_to_custom_text_state_dict).
+func (m *Model) withTextPrefix(all map[string]checkpoint.Entry) map[string]checkpoint.Entry {
+	renamed := map[string]checkpoint.Entry{}
+	for name, e := range all {
+		key := name
 		switch {
 		case m.Config.flat():
 			key = strings.TrimPrefix(key, "text.")
 		case m.Config.Text.HFModelName == "" && isTextKey(key):
 			key = "text." + key
 		}
-		if _, twice := entries[key]; twice {
+		if _, twice := all[key]; twice && key != name {
 			key = name
 		}
-		entries[key] = e
+		renamed[key] = e
 	}
-	return entries
+	return renamed
 }
 
 // isTextKey tells whether OpenAI's layout has the key at the top and it belongs to the text tower.
 func isTextKey(key string) bool {
 	first, _, _ := strings.Cut(key, ".")
 	return slices.Contains([]string{"positional_embedding", "text_projection", "token_embedding", "transformer", "ln_final", "cls_emb"}, first)
+}
+
+// fitPositions has position embeddings of another grid of patches or another context length resampled to the model's, as
+// open_clip does on loading (src/open_clip/model.py resize_pos_embed, resize_text_pos_embed). It returns what was done.
+func (m *Model) fitPositions(key string, w weight, p *torch.Tensor) (weight, string) {
+	from, to := w.parts[0].Shape, p.Shape()
+	if len(from) != 2 || len(to) != 2 || from[1] != to[1] || from[0] == to[0] {
+		return w, ""
+	}
+	text, ofText := m.Text.(*Text)
+	switch {
+	case key == "visual.positional_embedding": // a ResNet's and timm's have other keys, and open_clip leaves them alone
+		side := squareRoot(from[0] - 1)
+		if side == 0 { // no square grid behind a class token
+			return w, ""
+		}
+		rows, columns := m.Config.Vision.Grid()
+		w.resize = func(t *torch.Tensor) *torch.Tensor { return ResizeImagePositions(t, 1, side, side, rows, columns) }
+		return w, positionsNote("patches", from[0]-1, to[0]-1)
+	case ofText && text.ClassEmbedding == nil && strings.TrimPrefix(key, "text.") == "positional_embedding":
+		w.resize = func(t *torch.Tensor) *torch.Tensor { return ResizeTextPositions(t, to[0]) }
+		return w, positionsNote("tokens", from[0], to[0])
+	}
+	return w, ""
 }

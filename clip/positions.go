@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/goclip/goclip/torch"
@@ -38,4 +39,17 @@ func ResizeImagePositions(p *torch.Tensor, first, rows, columns, toRows, toColum
 // loading (src/open_clip/model.py resize_text_pos_embed): linear, (L, W) -> (to, W). It runs inside torch.Do.
 func ResizeTextPositions(p *torch.Tensor, to int) *torch.Tensor {
 	return p.T().Unsqueeze(0).ResizeLinear(to).Squeeze(0).T() // (1, W, L) -> (1, W, to)
+}
+
+func positionsNote(of string, from, to int) string {
+	return fmt.Sprintf("the position embeddings of %d %s were resampled to %d", from, of, to)
+}
+
+// squareRoot is the side of a square of n, or 0 if n is no square.
+func squareRoot(n int) int {
+	side := int(math.Round(math.Sqrt(float64(max(n, 0)))))
+	if side*side != n {
+		return 0
+	}
+	return side
 }

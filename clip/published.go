@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/pretrained"
 )
 
@@ -28,21 +29,22 @@ func openPublished(name string, c *Config, o OpenOptions) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
-	m, err := allocatePublished(c, e)
+	d, err := describePublished(c, e)
 	if err != nil {
 		return nil, err
 	}
-	return m, m.load(name, OpenOptions{}, file.Path)
+	o.Pretrained = ""
+	return d.open(name, o, file.Path)
 }
 
-func allocatePublished(c *Config, e pretrained.Entry) (*Model, error) {
-	c = c.clone()
-	c.QuickGELU = e.QuickGELU
-	m, err := tryAllocate(c)
-	if err != nil {
-		return nil, err
-	}
-	m.Preprocess.Mean, m.Preprocess.Std = e.Mean, e.Std
-	m.Preprocess.Interpolation, m.Preprocess.ResizeMode = e.Interpolation, e.ResizeMode
-	return m, m.Preprocess.Validate()
+// describePublished is the config with what the tag says.
+func describePublished(c *Config, e pretrained.Entry) (d description, err error) {
+	d.config = c.clone()
+	d.config.QuickGELU = e.QuickGELU
+	size := c.Vision.ImageSize
+	p := preprocess.DefaultConfig(size.Height)
+	p.Size = [2]int{size.Height, size.Width}
+	p.Mean, p.Std, p.Interpolation, p.ResizeMode = e.Mean, e.Std, e.Interpolation, e.ResizeMode
+	d.preprocess = &p
+	return d, p.Validate()
 }

@@ -23,7 +23,9 @@ func TestPublishedTagDecides(t *testing.T) {
 	}{{"ViT-B-32", "openai", true, preprocess.OpenAIMean[0]}, {"ViT-B-32", "laion2b_s34b_b79k", false, preprocess.OpenAIMean[0]}, {"ViT-L-14", "laion2b_s32b_b82k", false, 0.5}} {
 		e, err := pretrained.Lookup(c2.model, c2.tag)
 		require.NoError(t, err)
-		m, err := allocatePublished(c, e) // a small config in the place of the tag's own
+		d, err := describePublished(c, e) // a small config in the place of the tag's own
+		require.NoError(t, err)
+		m, err := d.allocate(c2.model, OpenOptions{})
 		require.NoError(t, err)
 		assert.Equal(t, c2.quick, m.Config.QuickGELU, c2.tag)
 		assert.Equal(t, c2.mean, m.Preprocess.Mean[0], c2.tag)

@@ -82,7 +82,7 @@ type LatentPool struct {
 func newTimmViT(c *Config) *TimmViT {
 	m := timmModels[c.Vision.TimmModelName] // validate has found it
 	w, act := m.width, (*torch.Tensor).Gelu
-	if m.tanh {
+	if o := c.Vision.ActOptions; m.tanh && o == nil || o != nil && o.Approximate == "tanh" {
 		act = (*torch.Tensor).GeluTanh
 	}
 	norm := func() *nn.LayerNorm { return newLayerNorm(w, &NormOptions{Eps: 1e-6}) } // timm's default

@@ -63,6 +63,7 @@ int64_t gc_live(void);               // handles not yet freed
 char *gc_from_host(const void *data, size_t bytes, int32_t dtype, const int64_t *shape, int32_t dims,
                    gc_tensor **out /* new */);
 char *gc_to_host(const gc_tensor *t, void *dst, size_t bytes);
+char *gc_write(const gc_tensor *t, size_t offset, const void *data, size_t bytes);  // into a contiguous tensor on the CPU
 int32_t gc_dims(const gc_tensor *t);
 void gc_shape(const gc_tensor *t, int64_t *shape);
 int32_t gc_dtype(const gc_tensor *t);

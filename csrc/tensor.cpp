@@ -1,5 +1,6 @@
 // tensor.cpp: the life cycle of handles, host memory in and out, autograd.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "guard.h"
@@ -49,6 +50,19 @@ char *gc_to_host(const gc_tensor *handle, void *dst, size_t bytes) {
     at::Tensor t = ref(handle).detach().to(at::kCPU).contiguous();
     TORCH_CHECK(t.nbytes() == bytes, "the tensor has ", t.nbytes(), " bytes, not ", bytes);
     if (bytes != 0) std::memcpy(dst, t.const_data_ptr(), bytes);
+  });
+}
+
+char *gc_write(const gc_tensor *handle, size_t offset, const void *data, size_t bytes) {
+  return guard([&] {
+    at::Tensor t = ref(handle);
+    TORCH_CHECK(t.is_cpu() && t.is_contiguous(), "only a contiguous tensor on the CPU can be written into");
+    TORCH_CHECK(offset <= t.nbytes() && bytes <= t.nbytes() - offset, "the tensor has ", t.nbytes(), " bytes, not ", offset,
+                " and ", bytes, " more");
+    auto *to = static_cast<char *>(t.mutable_data_ptr()) + offset;
+    at::parallel_for(0, static_cast<int64_t>(bytes), 1 << 20, [&](int64_t first, int64_t last) {
+      std::memcpy(to + first, static_cast<const char *>(data) + first, last - first);
+    });
   });
 }
 

@@ -6,6 +6,8 @@ package torch
 #cgo nocallback gc_from_host
 #cgo noescape gc_to_host
 #cgo nocallback gc_to_host
+#cgo noescape gc_write
+#cgo nocallback gc_write
 #cgo nocallback gc_dims
 #cgo noescape gc_shape
 #cgo nocallback gc_shape
@@ -221,4 +223,11 @@ func ToBytes(t *Tensor) []byte {
 	}
 	runtime.KeepAlive(t)
 	return dst
+}
+
+// WriteBytes copies little-endian elements over those of t, which is contiguous and on the CPU, from the byte offset on.
+// The threads of libtorch's kernels share the work, so that a large file is copied as fast as memory goes.
+func (t *Tensor) WriteBytes(offset int, data []byte) {
+	check("write", C.gc_write(t.handle("write"), C.size_t(offset), unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data))), t)
+	runtime.KeepAlive(t)
 }

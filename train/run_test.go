@@ -189,7 +189,7 @@ func TestRefusals(t *testing.T) {
 		{`--lr-scheduler "linear" is none of`, func(o *train.Options) { o.LRScheduler = "linear" }},
 		{`--precision "fp8" is none of`, func(o *train.Options) { o.Precision = "fp8" }},
 		{"no such file", func(o *train.Options) { o.TrainData = filepath.Join(dir, "none.tar") }},
-		{"is neither a model directory nor a built-in config", func(o *train.Options) { o.Model = "ViT-Q" }},
+		{"is neither a model directory, nor a file of weights, nor a built-in config", func(o *train.Options) { o.Model = "ViT-Q" }},
 		{"is damaged: 010.png ends too early", func(o *train.Options) { o.TrainData = write("cut.tar", string(whole[:len(whole)/2])) }},
 		{`it has no column "title", only ["filepath" "caption"]; --csv-caption-key names another`, func(o *train.Options) { o.TrainData = write("a.tsv", "filepath\tcaption\na.png\tx\n") }},
 		{"it has a header and no rows", func(o *train.Options) { o.TrainData = write("b.tsv", "filepath\ttitle\n") }},

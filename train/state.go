@@ -160,7 +160,7 @@ func (r *run) restore(dir string) error {
 		if !slices.Equal(e.Shape, t.Shape()) {
 			return fmt.Errorf("train: --resume: %s: %s has the shape %v, not %v", optimiserFile, key, e.Shape, t.Shape())
 		}
-		if err := e.CopyTo(t); err != nil {
+		if err := f.CopyTo(e, t); err != nil {
 			return fmt.Errorf("train: --resume: %w", err)
 		}
 	}

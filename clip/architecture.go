@@ -1,0 +1,217 @@
+package clip
+
+import (
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/goclip/goclip/torch/checkpoint"
+)
+
+// describe reads the architecture off a file's names and shapes, as OpenAI's build_model does (openai/CLIP clip/model.py): a
+// built-in config of exactly these tensors or, if there is none, a model with a head for every 64 of its width. Which GELU the weights
+// want no shape tells: where the file does not say so either, and both are published, it is an error.
+func describe(path string, o OpenOptions) (d description, err error) {
+	f, err := checkpoint.Open(path)
+	if err != nil {
+		return d, fmt.Errorf("clip: %w", err)
+	}
+	defer f.Close()
+	quick, known := trainedQuickGELU(f)
+	if o.QuickGELU {
+		quick, known = true, true
+	}
+	shapes := shapesOf(tensors(f))
+	var fits []*Config
+	var names []string
+	for _, name := range ConfigNames() {
+		c, err := LookupConfig(name)
+		if err != nil {
+			return d, err
+		}
+		timm := c.Vision.TimmModelName != "" && c.Text.HFModelName == "" // SigLIP's towers know no QuickGELU
+		if sizesOf(c) != shapes.sizes() || known && !timm && c.QuickGELU != quick || o.QuickGELU && timm {
+			continue
+		}
+		m, err := tryAllocate(c)
+		if err != nil {
+			return d, err
+		}
+		if m.fits(f) && !isOneOf(fits, c) {
+			fits, names = append(fits, c), append(names, name)
+		}
+	}
+	d.dir = filepath.Dir(path)
+	switch {
+	case len(fits) == 1:
+		d.config = fits[0]
+		o.log("%s is a %s by its shapes", path, names[0])
+		return d, nil
+	case len(fits) > 1:
+		return d, fmt.Errorf("clip: %s fits %s, and its weights do not tell which: give one of them as --model, and --pretrained %s", path, strings.Join(names, " and "), path)
+	case !known:
+		return d, fmt.Errorf("clip: %s fits no built-in config, and does not say with which GELU it was trained: give --model a directory with %s, or --force-quick-gelu", path, ConfigFile)
+	}
+	if d.config, err = shapes.config(quick); err != nil {
+		return d, fmt.Errorf("clip: %s: %w", path, err)
+	}
+	o.log("%s has %v; %v", path, d.config.Vision, d.config.Text)
+	return d, nil
+}
+
+// fits tells whether a file has exactly the model's tensors.
+func (m *Model) fits(f *checkpoint.File) bool {
+	found, problems := m.weights(f)
+	for key, p := range m.State() {
+		w, ok := found[key]
+		if !ok || w.zero || !sameShape(w.shape(), p.Shape()) {
+			return false
+		}
+	}
+	return len(problems) == 0
+}
+
+func isOneOf(configs []*Config, c *Config) bool {
+	for _, other := range configs {
+		if reflect.DeepEqual(other, c) {
+			return true
+		}
+	}
+	return false
+}
+
+// sizes are the numbers by which architectures are told apart at a glance.
+type sizes struct {
+	embed                        int
+	width, depth, places         int // of the picture tower
+	vocab, textWidth, textLayers int
+	context                      int
+}
+
+func sizesOf(c *Config) sizes {
+	v, t := c.Vision, c.Text
+	rows, columns := v.Grid()
+	s := sizes{embed: c.EmbedDim, width: v.Width, places: rows*columns + 1, vocab: t.VocabSize, textWidth: t.Width, textLayers: t.Layers, context: t.ContextLength}
+	for _, layers := range v.Layers {
+		s.depth += layers
+	}
+	if v.TimmPool == "map" {
+		s.places--
+	}
+	if t.EmbedCls {
+		s.context++
+	}
+	if hf, ok := t.roberta(); ok && t.HFModelName != "" {
+		s.context = hf.Positions
+	}
+	return s
+}
+
+// fileShapes are the shapes of a file's tensors under open_clip's names without the text tower's prefix.
+type fileShapes func(key string) []int
+
+func shapesOf(all map[string]checkpoint.Entry) fileShapes {
+	other := isHuggingFace(all)
+	return func(key string) []int {
+		if other {
+			if w, missing := huggingFaceKeys(key).find(all); len(w.parts) > 0 && len(missing) == 0 {
+				return w.shape()
+			}
+			return nil
+		}
+		if e, ok := all[key]; ok {
+			return e.Shape
+		}
+		return all["text."+key].Shape
+	}
+}
+
+// size is one dimension of the first of the tensors that is there, 0 without.
+func (s fileShapes) size(dim int, keys ...string) int {
+	for _, key := range keys {
+		if shape := s(key); len(shape) > 0 {
+			if dim < 0 {
+				dim += len(shape)
+			}
+			if dim >= 0 && dim < len(shape) {
+				return shape[dim]
+			}
+			return 0
+		}
+	}
+	return 0
+}
+
+// count is how many blocks there are: prefix.0.suffix, prefix.1.suffix, ...
+func (s fileShapes) count(prefix, suffix string) (n int) {
+	for n < 1<<12 && s(fmt.Sprintf("%s.%d.%s", prefix, n, suffix)) != nil {
+		n++
+	}
+	return n
+}
+
+func (s fileShapes) sizes() sizes {
+	z := sizes{
+		width:      s.size(0, "visual.conv1.weight", "visual.trunk.patch_embed.proj.weight"),
+		depth:      s.count("visual.transformer.resblocks", "ln_1.weight"),
+		places:     s.size(-2, "visual.positional_embedding", "visual.trunk.pos_embed", "visual.attnpool.positional_embedding"),
+		vocab:      s.size(0, "token_embedding.weight", "transformer.embeddings.word_embeddings.weight"),
+		textWidth:  s.size(1, "token_embedding.weight", "transformer.embeddings.word_embeddings.weight"),
+		textLayers: s.count("transformer.resblocks", "ln_1.weight") + s.count("transformer.encoder.layer", "output.dense.weight"),
+		context:    s.size(0, "positional_embedding", "transformer.embeddings.position_embeddings.weight"),
+	}
+	if stages := s.stages(); stages != nil {
+		z.width *= 2 // the stem begins at half of it
+		z.depth = stages[0] + stages[1] + stages[2] + stages[3]
+	}
+	if s("visual.trunk.patch_embed.proj.weight") != nil && s("visual.ln_post.weight") == nil {
+		z.depth = s.count("visual.trunk.blocks", "norm1.weight")
+	}
+	z.embed = s.size(1, "visual.proj")
+	for _, key := range []string{"visual.attnpool.c_proj.weight", "visual.head.proj.weight"} {
+		z.embed = max(z.embed, s.size(0, key))
+	}
+	if z.embed == 0 { // SigLIP's features are as wide as the tower
+		z.embed = z.width
+	}
+	return z
+}
+
+// stages counts a ResNet's blocks, nil for another tower.
+func (s fileShapes) stages() Layers {
+	var l Layers
+	for stage := range 4 {
+		l = append(l, s.count(fmt.Sprintf("visual.layer%d", stage+1), "conv1.weight"))
+	}
+	if l[0] == 0 {
+		return nil
+	}
+	return l
+}
+
+// config is the architecture of OpenAI's kind that has these shapes.
+func (s fileShapes) config(quick bool) (*Config, error) {
+	z := s.sizes()
+	heads := func(width int) int { return max(1, width/64) }
+	c := &Config{EmbedDim: z.embed, QuickGELU: quick,
+		Vision: VisionConfig{Layers: Layers{z.depth}, Width: z.width, PatchSize: s.size(-1, "visual.conv1.weight")},
+		Text:   TextConfig{ContextLength: z.context, VocabSize: z.vocab, Width: z.textWidth, Heads: heads(z.textWidth), Layers: z.textLayers}}
+	side := squareRoot(z.places - 1)
+	if stages := s.stages(); stages != nil {
+		c.Vision.Layers, c.Vision.PatchSize = stages, 0
+		c.Vision.ImageSize = Square(32 * side)
+	} else {
+		c.Vision.ImageSize = Square(side * c.Vision.PatchSize)
+		c.Vision.MLPRatio = ratio(s.size(0, "visual.transformer.resblocks.0.mlp.c_fc.weight"), max(1, z.width))
+	}
+	c.Text.MLPRatio = ratio(s.size(0, "transformer.resblocks.0.mlp.c_fc.weight"), max(1, z.textWidth))
+	c.fillDefaults()
+	if side == 0 || z.vocab == 0 || z.depth == 0 || z.textLayers == 0 || c.validate() != nil {
+		return nil, fmt.Errorf("its shapes are no CLIP's that can be told by them alone: give --model a directory with %s, or a config with --pretrained", ConfigFile)
+	}
+	if z.width%64 != 0 || z.textWidth%64 != 0 {
+		return nil, fmt.Errorf("the widths %d and %d are no multiples of 64, and the weights do not tell the number of heads: give --model a directory with %s", z.width, z.textWidth, ConfigFile)
+	}
+	return c, nil
+}

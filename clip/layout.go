@@ -1,0 +1,144 @@
+package clip
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
+)
+
+// layout tells of which tensors of a file a weight is made, by the weight's key, for files of other libraries. It serves
+// both directions: reading joins the rows, writing parts them. A key that the layout does not have gives the zero source.
+type layout func(key string) source
+
+// source is what makes up one weight.
+type source struct {
+	rows       []rows // one below the other
+	transposed bool
+}
+
+// rows are one of several equal parts of a tensor's first dimension.
+type rows struct {
+	name     string
+	part, of int
+}
+
+func whole(name string) source { return source{rows: []rows{{name, 0, 1}}} }
+
+func transposed(name string) source { return source{rows: []rows{{name, 0, 1}}, transposed: true} }
+
+// weight is what a file has for one of the model's tensors.
+type weight struct {
+	parts      []checkpoint.Entry // one below the other
+	transposed bool
+	resize     func(*torch.Tensor) *torch.Tensor // of position embeddings for another grid
+	zero       bool                              // the file has none and zeros stand for it
+}
+
+// shape is the shape of the parts together.
+func (w weight) shape() []int {
+	shape := slices.Clone(w.parts[0].Shape)
+	for _, p := range w.parts[1:] {
+		shape[0] += p.Shape[0]
+	}
+	if w.transposed {
+		slices.Reverse(shape)
+	}
+	return shape
+}
+
+// find reads a weight off the tensors of a file; problems say what is in the way.
+func (s source) find(tensors map[string]checkpoint.Entry) (w weight, problems []string) {
+	w.transposed = s.transposed
+	for _, r := range s.rows {
+		e, ok := tensors[r.name]
+		switch {
+		case !ok:
+			problems = append(problems, "missing "+r.name)
+			continue
+		case len(s.rows) > 1 && len(e.Shape) == 0, r.of > 1 && (len(e.Shape) == 0 || e.Shape[0]%r.of != 0):
+			problems = append(problems, fmt.Sprintf("%s has the shape %v, which cannot be put together with others", r.name, e.Shape))
+			continue
+		case s.transposed && len(e.Shape) != 2:
+			problems = append(problems, fmt.Sprintf("%s has the shape %v, and a matrix is wanted", r.name, e.Shape))
+			continue
+		}
+		if r.of > 1 {
+			n := e.Shape[0] / r.of
+			e = e.Rows(r.part*n, (r.part+1)*n)
+		}
+		if len(w.parts) > 0 && !slices.Equal(e.Shape[1:], w.parts[0].Shape[1:]) {
+			problems = append(problems, fmt.Sprintf("%s has the shape %v, and does not fit under one of %v", r.name, e.Shape, w.parts[0].Shape))
+			continue
+		}
+		w.parts = append(w.parts, e)
+	}
+	return w, problems
+}
+
+// copyTo copies the weight into p, whose shape has been compared.
+func (w weight) copyTo(f *checkpoint.File, p *torch.Tensor) error {
+	if w.zero {
+		return torch.NoGrad(func(s *torch.Scope) { s.Alias(p).Fill(0) })
+	}
+	if w.transposed || w.resize != nil {
+		return torch.NoGrad(func(s *torch.Scope) {
+			x := w.parts[0].Tensor(s).To(torch.CPU, torch.Float32)
+			if w.transposed {
+				x = x.T()
+			}
+			if w.resize != nil {
+				x = w.resize(x)
+			}
+			s.Alias(p).CopyFrom(x)
+		})
+	}
+	if len(w.parts) == 1 {
+		e := w.parts[0]
+		e.Shape = p.Shape() // which may have other ones in it
+		return f.CopyTo(e, p)
+	}
+	at := 0
+	for _, e := range w.parts {
+		var part *torch.Tensor
+		if err := torch.NoGrad(func(s *torch.Scope) { part = s.Alias(p).Narrow(0, at, e.Shape[0]).Keep() }); err != nil {
+			return err
+		}
+		err := f.CopyTo(e, part)
+		part.Free()
+		if err != nil {
+			return err
+		}
+		at += e.Shape[0]
+	}
+	return nil
+}
+
+// sameShape compares shapes but for ones: a temperature of shape (1) is one of shape (), and position embeddings of shape
+// (N, W) are those of shape (1, N, W).
+func sameShape(a, b []int) bool {
+	one := func(n int) bool { return n == 1 }
+	return slices.Equal(slices.DeleteFunc(slices.Clone(a), one), slices.DeleteFunc(slices.Clone(b), one))
+}
+
+// tensors are a file's weights by name, without DistributedDataParallel's prefix and without what is no weight: the three
+// numbers of OpenAI's archives, masks and position ids that follow from the config (open_clip 3.3.0 src/open_clip/factory.py
+// load_state_dict, load_checkpoint). Two names that become one stay as they are, to be told of.
+func tensors(f *checkpoint.File) map[string]checkpoint.Entry {
+	all := map[string]checkpoint.Entry{}
+	for _, name := range f.Names() {
+		e, _ := f.Entry(name)
+		key := strings.TrimPrefix(name, "module.")
+		last := key[strings.LastIndexByte(key, '.')+1:]
+		if slices.Contains([]string{"input_resolution", "context_length", "vocab_size"}, key) || last == "attn_mask" || last == "position_ids" {
+			continue
+		}
+		if _, twice := all[key]; twice {
+			key = name
+		}
+		all[key] = e
+	}
+	return all
+}

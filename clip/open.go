@@ -1,0 +1,258 @@
+package clip
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
+)
+
+// The files of a model directory in open_clip's layout (open_clip src/open_clip/constants.py).
+const (
+	ConfigFile  = "open_clip_config.json"
+	WeightsFile = "open_clip_model.safetensors"
+)
+
+// weightFiles are the names of weights in a model directory, open_clip's (src/open_clip/factory.py
+// _find_checkpoint_in_dir) and transformers'; the first that is there counts.
+var weightFiles = []string{WeightsFile, "open_clip_pytorch_model.bin", "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}
+
+// WeightsIn is the file of weights in a model directory, or the first of the names that are looked for.
+func WeightsIn(dir string) string {
+	for _, name := range weightFiles {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return filepath.Join(dir, name)
+		}
+	}
+	return filepath.Join(dir, WeightsFile)
+}
+
+// OpenOptions say how a model is opened. The zero value reads a directory's own weights onto the CPU.
+type OpenOptions struct {
+	Pretrained string       // weights for a built-in config: a file (.safetensors, .pt, .bin, OpenAI's archives), a model directory, a published tag ("openai"), or "random"
+	Seed       uint64       // of "random", and of what the tower files lack
+	Device     torch.Device // where the parameters live
+
+	ImageTower string // a file with weights of the picture tower alone, torchvision's too; what it lacks is random
+	TextTower  string // a file with weights of the text tower alone, transformers' RobertaModel too
+
+	ImageSize     int  // pixels of a square picture in place of the config's; position embeddings are resampled
+	ContextLength int  // tokens of a text in place of the config's, likewise
+	QuickGELU     bool // QuickGELU whatever the config says
+
+	Fetch pretrained.Options   // how a published tag's file is found; the zero value looks on the machine, then on the network
+	Log   func(message string) // told in a sentence of what loading did beyond copying; nil for silence
+}
+
+func (o OpenOptions) log(format string, args ...any) {
+	if o.Log != nil {
+		o.Log(fmt.Sprintf(format, args...))
+	}
+}
+
+// Open reads a model. name is
+//
+//   - a directory in open_clip's layout (open_clip_config.json) or Hugging Face's (config.json);
+//   - a file of weights: one inside such a directory, or any whose shapes tell the architecture;
+//   - a built-in config ("ViT-B-32", "emoji-64"), whose weights come from o.Pretrained.
+func Open(name string, o OpenOptions) (*Model, error) {
+	m, err := open(name, o)
+	if err != nil {
+		return nil, err
+	}
+	m.Name = name
+	return m, m.to(o.Device)
+}
+
+func open(name string, o OpenOptions) (*Model, error) {
+	info, err := os.Stat(name)
+	if err == nil && !info.IsDir() {
+		return openFile(name, o)
+	}
+	if err == nil {
+		d, err := readDirectory(os.DirFS(name), name)
+		if errors.Is(err, errNoModel) && o.Pretrained == "" {
+			if weights := WeightsIn(name); isFile(weights) { // nothing but weights
+				return openFile(weights, o)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		return d.open(name, o, WeightsIn(name))
+	}
+	if !isConfig(name) {
+		return nil, fmt.Errorf("clip: %q is neither a model directory, nor a file of weights, nor a built-in config such as ViT-B-32; infer models lists them", name)
+	}
+	c, err := LookupConfig(name)
+	if err != nil {
+		return nil, err
+	}
+	if o.Pretrained == "" && o.ImageTower == "" && o.TextTower == "" {
+		return nil, fmt.Errorf("clip: the config %s has no weights of its own: give --pretrained a published tag, a file of weights, a model directory or random", name)
+	}
+	if isTag(o.Pretrained) {
+		return openPublished(name, c, o)
+	}
+	d := description{config: c}
+	return d.open(name, o, "")
+}
+
+// openFile opens a file of weights by the config beside it or, where there is none, by its shapes.
+func openFile(path string, o OpenOptions) (*Model, error) {
+	dir := filepath.Dir(path)
+	d, err := readDirectory(os.DirFS(dir), dir)
+	if errors.Is(err, errNoModel) {
+		if o.Pretrained != "" {
+			return nil, fmt.Errorf("clip: --model %s is a file of weights and so is --pretrained %s: one of them is wanted", path, o.Pretrained)
+		}
+		d, err = describe(path, o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d.open(path, o, path)
+}
+
+// description is what is known of a model before its weights are read.
+type description struct {
+	config     *Config
+	preprocess *preprocess.Config // nil: OpenAI's
+	dir        string             // with the tokenizer's files, or ""
+}
+
+// open makes the model and reads its weights: those of o.Pretrained, or else the file own.
+func (d description) open(name string, o OpenOptions, own string) (*Model, error) {
+	m, err := d.allocate(name, o)
+	if err != nil {
+		return nil, err
+	}
+	if d.dir != "" {
+		if err := m.openTokenizer(d.dir); err != nil {
+			return nil, err
+		}
+	}
+	return m, m.load(name, o, own)
+}
+
+// allocate makes the model without weights, changed as o says.
+func (d description) allocate(name string, o OpenOptions) (*Model, error) {
+	c := d.config.clone()
+	if o.ImageSize != 0 {
+		c.Vision.ImageSize = Square(o.ImageSize)
+	}
+	if o.ContextLength != 0 {
+		c.Text.ContextLength = o.ContextLength
+	}
+	c.QuickGELU = c.QuickGELU || o.QuickGELU
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	m, err := tryAllocate(c)
+	if err != nil {
+		return nil, fmt.Errorf("%w (in %s)", err, name)
+	}
+	if d.preprocess != nil {
+		m.Preprocess = *d.preprocess
+		if o.ImageSize != 0 {
+			m.Preprocess.Size, m.Preprocess.ShortestEdge = [2]int{o.ImageSize, o.ImageSize}, 0
+		}
+	}
+	return m, nil
+}
+
+// errNoModel is inside the error for a directory without a config.
+var errNoModel = errors.New("it is no model directory")
+
+// directoryConfig is open_clip_config.json.
+type directoryConfig struct {
+	Model      json.RawMessage    `json:"model_cfg"`
+	Preprocess *preprocess.Config `json:"preprocess_cfg,omitempty"`
+}
+
+// readDirectory reads the config of a model directory in either layout.
+func readDirectory(dir fs.FS, name string) (d description, err error) {
+	file, read := ConfigFile, readOpenCLIP
+	data, err := fs.ReadFile(dir, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		file, read = hfConfigFile, readHuggingFace
+		data, err = fs.ReadFile(dir, file)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return d, fmt.Errorf("clip: %s holds neither %s nor %s: %w", name, ConfigFile, hfConfigFile, errNoModel)
+	}
+	if err != nil {
+		return d, fmt.Errorf("clip: %w", err)
+	}
+	d, err = read(dir, data)
+	if err != nil {
+		return d, fmt.Errorf("%w (in %s/%s)", err, name, file)
+	}
+	d.dir = name
+	if size := d.config.Vision.ImageSize; d.preprocess != nil && d.preprocess.Size != [2]int{size.Height, size.Width} {
+		return d, fmt.Errorf("clip: %s: pictures are made of %v pixels, and the model takes %v", name, d.preprocess.Size, size)
+	}
+	return d, nil
+}
+
+func readOpenCLIP(_ fs.FS, data []byte) (d description, err error) {
+	var j directoryConfig
+	if err := json.Unmarshal(data, &j); err != nil {
+		return d, fmt.Errorf("clip: %w", err)
+	}
+	if len(j.Model) == 0 {
+		return d, errors.New("clip: there is no model_cfg")
+	}
+	d.preprocess = j.Preprocess
+	d.config, err = ParseConfig(j.Model)
+	return d, err
+}
+
+func readHuggingFace(dir fs.FS, data []byte) (d description, err error) {
+	if d.config, err = parseHuggingFace(data); err != nil {
+		return d, err
+	}
+	p, ok, err := readHuggingFacePreprocess(dir)
+	if ok {
+		d.preprocess = &p
+	}
+	return d, err
+}
+
+// OpenFS reads the model directory dir of a file system, such as an embedded one, onto the CPU.
+func OpenFS(fsys fs.FS, dir string) (*Model, error) {
+	sub, err := fs.Sub(fsys, dir)
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	d, err := readDirectory(sub, dir)
+	if err != nil {
+		return nil, err
+	}
+	m, err := d.allocate(dir, OpenOptions{})
+	if err != nil {
+		return nil, err
+	}
+	data, err := fs.ReadFile(sub, WeightsFile)
+	if err != nil {
+		return nil, fmt.Errorf("clip: %s: %w", dir, err)
+	}
+	f, err := checkpoint.Parse(dir+"/"+WeightsFile, data)
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	m.Name = dir
+	return m, m.LoadFrom(f, dir)
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir()
+}
