@@ -124,7 +124,9 @@ func TestLockedRuns(t *testing.T) {
 					continue
 				}
 				learns := c.learns(key) || key == "logit_scale"
-				assert.Equal(t, learns, !bytes.Equal(was, after[key]), key)
+				if !strings.HasSuffix(key, "k_proj.bias") || !learns { // its gradient is zero, and rounding
+					assert.Equal(t, learns, !bytes.Equal(was, after[key]), key)
+				}
 				assert.Equal(t, learns, state["exp_avg."+key] != nil, key)
 			}
 			text, err := os.ReadFile(filepath.Join(sum.Dir, "params.txt"))
