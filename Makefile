@@ -51,9 +51,10 @@ lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is on
 parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with the Python libraries and compare them with Go
 	build/venv/bin/python testdata/clip/make_goldens.py
 	build/venv/bin/python testdata/clip/make_zeroshot.py
+	build/venv/bin/python testdata/clip/make_locks.py
 	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
 	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
-	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps' ./clip ./clip/tokenizer ./clip/preprocess
+	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|FrozenStatistics' ./clip ./clip/tokenizer ./clip/preprocess
 	$(MAKE) parity-full
 
 parity-full: libtorch build/venv ## only its larger half: full-size models by their own libraries, compared with Go

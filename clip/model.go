@@ -20,6 +20,7 @@ type ImageTower interface {
 	initializeBiases(s *torch.Scope)
 	initialize(s *torch.Scope)
 	setPatchDropout(share float64) bool // false for a tower without patches
+	lock(unlockedGroups int, freezeBNStats bool)
 }
 
 // TextTower maps tokens (B, T) int64 to features (B, E): a [Text] or a [Roberta].
@@ -29,6 +30,7 @@ type TextTower interface {
 
 	initializeBiases(s *torch.Scope)
 	initialize(s *torch.Scope)
+	lock(unlockedLayers int, freezeLayerNorm bool)
 }
 
 // Model is a CLIP: two towers and a temperature.

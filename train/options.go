@@ -30,6 +30,13 @@ type Options struct {
 	Model      string `name:"model" help:"Built-in config (ViT-B-32, emoji-64) or model directory. Must be given."`
 	Pretrained string `name:"pretrained" help:"Weights to start from: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin) or a model directory; random (the default for a config) draws them from --seed."`
 
+	LockImage       bool `name:"lock-image" help:"Keep the picture tower's weights as they are; timm's towers keep learning their projection."`
+	UnlockedGroups  int  `name:"lock-image-unlocked-groups" default:"0" help:"With --lock-image: leave this many groups learning, counted from the top. The projection or pooling is one, then each block (a ResNet's stage); the last is the patches with the positions."`
+	FreezeBNStats   bool `name:"lock-image-freeze-bn-stats" help:"With --lock-image: keep the batch statistics of a ResNet's locked groups as well."`
+	LockText        bool `name:"lock-text" help:"Keep the text tower's weights as they are; a RoBERTa keeps learning its projection and each LayerNorm."`
+	UnlockedLayers  int  `name:"lock-text-unlocked-layers" default:"0" help:"With --lock-text: leave this many layers learning, counted from the top. CLIP's own tower begins with its projection; the last is the embeddings."`
+	FreezeLayerNorm bool `name:"lock-text-freeze-layer-norm" help:"With --lock-text: keep a RoBERTa's LayerNorms as well; CLIP's own are always kept."`
+
 	BatchSize     int     `name:"batch-size" default:"64" help:"Pictures of a batch."`
 	Epochs        int     `name:"epochs" default:"32" help:"Passes over the data."`
 	MaxSteps      int     `name:"max-steps" help:"Stop after this many steps; the schedule then spans them."`
@@ -87,6 +94,12 @@ func (o *Options) check() error {
 	wants(o.GradClipNorm >= 0 && number(o.GradClipNorm), "--grad-clip-norm %g: 0 or a positive number is wanted", o.GradClipNorm)
 	wants(o.Precision == "fp32" || o.Precision == "amp_bf16", "--precision %q is none of fp32, amp_bf16", o.Precision)
 	wants(o.PatchDropout == -1 || o.PatchDropout >= 0 && o.PatchDropout < 1, "--force-patch-dropout %g is outside [0, 1)", o.PatchDropout)
+	wants(o.UnlockedGroups >= 0, "--lock-image-unlocked-groups %d is negative", o.UnlockedGroups)
+	wants(o.UnlockedLayers >= 0, "--lock-text-unlocked-layers %d is negative", o.UnlockedLayers)
+	wants(o.LockImage || o.UnlockedGroups <= 0, "--lock-image-unlocked-groups %d wants --lock-image", o.UnlockedGroups)
+	wants(o.LockText || o.UnlockedLayers <= 0, "--lock-text-unlocked-layers %d wants --lock-text", o.UnlockedLayers)
+	wants(o.LockImage || !o.FreezeBNStats, "--lock-image-freeze-bn-stats wants --lock-image")
+	wants(o.LockText || !o.FreezeLayerNorm, "--lock-text-freeze-layer-norm wants --lock-text")
 	wants(o.Workers >= 1 && o.Workers <= mostThreads, "--workers %d: 1 to %d are wanted", o.Workers, mostThreads)
 	wants(o.Threads >= 0 && o.Threads <= mostThreads, "--threads %d: 1 to %d are wanted, or 0 for the default", o.Threads, mostThreads)
 	wants(o.SaveFrequency >= 0, "--save-frequency %d is negative", o.SaveFrequency)

@@ -125,6 +125,9 @@ func (r *run) open() (err error) {
 			return fmt.Errorf("train: --force-patch-dropout: %w", err)
 		}
 	}
+	if err := r.lock(); err != nil {
+		return err
+	}
 	if err := r.openData(); err != nil {
 		return err
 	}
@@ -213,6 +216,9 @@ func (r *run) loop(ctx context.Context) error {
 	if r.state.Step == 0 {
 		r.logf("%s: %d parameters, %d pictures, %d steps of %d on %s, %s; guessing gives a loss of ln %d = %.3f", r.o.Model,
 			r.model.NumParameters(), r.loader.Len(), r.total, r.o.BatchSize, r.device, r.o.Precision, r.o.BatchSize, math.Log(float64(r.o.BatchSize)))
+		if r.o.LockImage || r.o.LockText {
+			r.logf("%d of the towers' parameters learn", towerParameters(r.model))
+		}
 	} else {
 		r.logf("continuing after step %d of %d", r.state.Step, r.total)
 	}

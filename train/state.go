@@ -134,6 +134,10 @@ func (r *run) readState(dir string) error {
 		{"warmup", r.o.Warmup, was.Warmup}, {"lr-scheduler", r.o.LRScheduler, was.LRScheduler},
 		{"grad-clip-norm", r.o.GradClipNorm, was.GradClipNorm}, {"precision", r.o.Precision, was.Precision},
 		{"force-patch-dropout", r.o.PatchDropout, was.PatchDropout}, {"no-shuffle", r.o.NoShuffle, was.NoShuffle},
+		{"lock-image", r.o.LockImage, was.LockImage}, {"lock-image-unlocked-groups", r.o.UnlockedGroups, was.UnlockedGroups},
+		{"lock-image-freeze-bn-stats", r.o.FreezeBNStats, was.FreezeBNStats}, {"lock-text", r.o.LockText, was.LockText},
+		{"lock-text-unlocked-layers", r.o.UnlockedLayers, was.UnlockedLayers},
+		{"lock-text-freeze-layer-norm", r.o.FreezeLayerNorm, was.FreezeLayerNorm},
 		{"seed", r.o.Seed, was.Seed}, {"aug-cfg", fmt.Sprint(r.o.AugCfg), fmt.Sprint(was.AugCfg)},
 	} {
 		if f.now != f.was {

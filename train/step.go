@@ -32,7 +32,7 @@ func parameterGroups(m *clip.Model, decay float64) []optim.Group {
 	plain, decayed := optim.Group{}, optim.Group{WeightDecay: decay}
 	for key, p := range m.Parameters() {
 		if !p.RequiresGrad() {
-			continue // fixed positions
+			continue // a locked tower's, or fixed positions
 		}
 		param := optim.Param{Name: key, T: p}
 		if p.Dim() < 2 || strings.Contains(key, "bn") || strings.Contains(key, "ln") || strings.Contains(key, "bias") || strings.Contains(key, "logit_scale") {

@@ -118,6 +118,9 @@ func TestHelpAndVersion(t *testing.T) {
 	assert.Equal(t, 0, code)
 	assert.Contains(t, out, "--train-data")
 	assert.Contains(t, out, "--resume latest")
+	for _, flag := range []string{"--lock-image", "--lock-image-unlocked-groups", "--lock-image-freeze-bn-stats", "--lock-text", "--lock-text-unlocked-layers", "--lock-text-freeze-layer-norm"} {
+		assert.Regexp(t, "(?m)^  +"+flag+"( |=|$)", out)
+	}
 	assert.Empty(t, errs)
 	code, out, _ = command(t, "--version")
 	assert.Equal(t, 0, code)
@@ -174,6 +177,14 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--aug-cfg", "blur=1"}, 2, `"blur" is none of scale`},
 		{[]string{"--force-patch-dropout", "1"}, 2, "--force-patch-dropout 1"},
 		{[]string{"--force-patch-dropout", "-0.5"}, 2, "--force-patch-dropout -0.5"},
+		{[]string{"--lock-image", "--lock-image-unlocked-groups", "-1"}, 2, "--lock-image-unlocked-groups -1 is negative"},
+		{[]string{"--lock-text", "--lock-text-unlocked-layers", "-1"}, 2, "--lock-text-unlocked-layers -1 is negative"},
+		{[]string{"--lock-image", "--lock-image-unlocked-groups", "some"}, 2, "--lock-image-unlocked-groups"},
+		{[]string{"--lock-image-unlocked-groups", "2"}, 2, "--lock-image-unlocked-groups 2 wants --lock-image"},
+		{[]string{"--lock-text-unlocked-layers", "2", "--lock-image"}, 2, "--lock-text-unlocked-layers 2 wants --lock-text"},
+		{[]string{"--lock-image-freeze-bn-stats"}, 2, "--lock-image-freeze-bn-stats wants --lock-image"},
+		{[]string{"--lock-text-freeze-layer-norm"}, 2, "--lock-text-freeze-layer-norm wants --lock-text"},
+		{[]string{"--lock-image", "--lock-text"}, 2, "--lock-image and --lock-text leave only the temperature to train"},
 		{[]string{"--workers", "0"}, 2, "--workers 0"},
 		{[]string{"--workers", "1000000000"}, 2, "--workers 1000000000: 1 to 1024"},
 		{[]string{"--threads", "100000"}, 2, "--threads 100000"},

@@ -13,9 +13,8 @@ var openCLIPOnly = strings.Fields(`train-data-upsampling-factors train-num-sampl
 	force-context-length pretrained-image opt momentum opt-kwargs use-bn-sync grad-checkpointing torchcompile torchscript
 	trace use-bnb-linear dist-url dist-backend ddp-static-graph no-set-device-rank horovod local-loss gather-with-grad
 	siglip loss-dist-impl coca-caption-loss-weight coca-contrastive-loss-weight distill-model distill-pretrained
-	lock-image lock-image-unlocked-groups lock-image-freeze-bn-stats lock-text lock-text-unlocked-layers
-	lock-text-freeze-layer-norm save-most-recent remote-sync remote-sync-frequency remote-sync-protocol
-	report-to wandb-notes wandb-project-name debug copy-codebase log-local`)
+	save-most-recent remote-sync remote-sync-frequency remote-sync-protocol report-to wandb-notes wandb-project-name
+	debug copy-codebase log-local`)
 
 // refused is the first such flag among args.
 func refused(args []string) string {

@@ -34,6 +34,7 @@ type BatchNorm2d struct {
 	RunningMean       *torch.Tensor `torch:"running_mean,buffer"`        // (C)
 	RunningVar        *torch.Tensor `torch:"running_var,buffer"`         // (C), of the population
 	NumBatchesTracked *torch.Tensor `torch:"num_batches_tracked,buffer"` // () int64
+	Frozen            bool          `torch:"-"`                          // compute in training as in evaluation
 }
 
 // NewBatchNorm2d has gain 1, bias 0 and the statistics of a standard normal distribution.
@@ -48,8 +49,9 @@ func NewBatchNorm2d(channels int) *BatchNorm2d {
 }
 
 // Forward keeps the shape (B, C, H, W). In training it normalises with the batch's statistics and counts them into the
-// running ones; else with the running ones, so that pictures do not depend on their neighbours.
+// running ones; else, and if it is frozen, with the running ones, so that pictures do not depend on their neighbours.
 func (b *BatchNorm2d) Forward(x *torch.Tensor, training bool) *torch.Tensor {
+	training = training && !b.Frozen
 	if training {
 		b.NumBatchesTracked.AddInPlace(1)
 	}

@@ -75,8 +75,10 @@ func walk(v reflect.Value, key string, buffers bool, yield func(string, *torch.T
 		if v.IsNil() {
 			return true
 		}
-		if t, ok := v.Interface().(*torch.Tensor); ok {
-			return yield(key, t)
+		if v.Kind() == reflect.Pointer { // an interface may hold a nil one
+			if t, ok := v.Interface().(*torch.Tensor); ok {
+				return yield(key, t)
+			}
 		}
 		v = v.Elem()
 	}

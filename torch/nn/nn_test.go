@@ -18,13 +18,14 @@ type block struct {
 	Bn     *nn.BatchNorm2d `torch:"bn"`
 	Any    any             `torch:"any"`
 	None   any             `torch:"none"`
+	Absent any             `torch:"absent"`
 	Heads  int             `torch:"-"`
 	count  int
 }
 
 func TestParams(t *testing.T) {
 	b := &block{Ln: nn.NewLayerNorm(4), Proj: nn.NewLinear(4, 2), Many: []*nn.Weight{{Weight: nn.Parameter(1)}, {Weight: nn.Parameter(2)}},
-		Beside: &nn.Weight{Weight: nn.Parameter(3)}, Bn: nn.NewBatchNorm2d(2), Any: nn.NewConv2d(1, 1, 3), count: 1}
+		Beside: &nn.Weight{Weight: nn.Parameter(3)}, Bn: nn.NewBatchNorm2d(2), Any: nn.NewConv2d(1, 1, 3), Absent: (*torch.Tensor)(nil), count: 1}
 	b.Proj.Bias = nil
 	var keys []string
 	for key, p := range nn.Params(b) {
@@ -67,6 +68,10 @@ func TestBatchNorm(t *testing.T) {
 		assert.EqualValues(t, 1, b.NumBatchesTracked.Item())
 		y.Sum().Backward()
 		assert.Nil(t, b.RunningMean.Grad())
+		b.Frozen = true
+		assert.Equal(t, torch.ToSlice[float32](b.Forward(x, false).Detach()), torch.ToSlice[float32](b.Forward(x, true).Detach()))
+		assert.InDelta(t, 0.2, b.RunningMean.Item(), 1e-6)
+		assert.EqualValues(t, 1, b.NumBatchesTracked.Item())
 	}))
 }
 
