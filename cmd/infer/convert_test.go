@@ -32,7 +32,7 @@ func TestConvert(t *testing.T) {
 	}
 	code, _, errs := infer(t, "", "convert", filepath.Join(dir, "none"), filepath.Join(dir, "made", "none"))
 	assert.Equal(t, 1, code)
-	assert.Contains(t, oneLine(t, errs), "is neither a model directory nor a built-in config")
+	assert.Contains(t, oneLine(t, errs), "is neither a model directory, nor a file of weights, nor a built-in config")
 	left, err := os.ReadDir(filepath.Join(dir, "made"))
 	require.NoError(t, err)
 	assert.Len(t, left, 2, "nothing half-written")
