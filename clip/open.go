@@ -98,7 +98,7 @@ func open(name string, o OpenOptions) (*Model, error) {
 	if o.Pretrained == "" && o.ImageTower == "" && o.TextTower == "" {
 		return nil, fmt.Errorf("clip: the config %s has no weights of its own: give --pretrained a published tag, a file of weights, a model directory or random", name)
 	}
-	if isTag(o.Pretrained) {
+	if o.Pretrained != "" && o.Pretrained != "random" && isTag(o.Pretrained) {
 		return openPublished(name, c, o)
 	}
 	d := description{config: c}
@@ -197,7 +197,7 @@ func readDirectory(dir fs.FS, name string) (d description, err error) {
 	}
 	d.dir = name
 	if size := d.config.Vision.ImageSize; d.preprocess != nil && d.preprocess.Size != [2]int{size.Height, size.Width} {
-		return d, fmt.Errorf("clip: %s: pictures are made of %v pixels, and the model takes %v", name, d.preprocess.Size, size)
+		return d, fmt.Errorf("clip: %s: preprocessing makes pictures of %v pixels, the model takes %v", name, d.preprocess.Size, size)
 	}
 	return d, nil
 }
@@ -208,7 +208,7 @@ func readOpenCLIP(_ fs.FS, data []byte) (d description, err error) {
 		return d, fmt.Errorf("clip: %w", err)
 	}
 	if len(j.Model) == 0 {
-		return d, errors.New("clip: there is no model_cfg")
+		return d, errors.New("clip: it has no model_cfg")
 	}
 	d.preprocess = j.Preprocess
 	d.config, err = ParseConfig(j.Model)

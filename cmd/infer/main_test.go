@@ -137,7 +137,7 @@ func TestCommandLine(t *testing.T) {
 		{"score --model ViT-Q --image FACE --text a", 1, `"ViT-Q" is neither a model directory, nor a file of weights, nor a built-in config such as ViT-B-32; infer models lists them`},
 		{"score --model ViT-B-32 --image FACE --text a", 1, "the config ViT-B-32 has no weights of its own: give --pretrained"},
 		{"score --model emoji-64 --pretrained DIR/gone.safetensors --image FACE --text a", 1, "gone.safetensors"},
-		{"score --model DIR --image FACE --text a", 1, "DIR holds no open_clip_config.json"},
+		{"score --model DIR --image FACE --text a", 1, "DIR holds neither open_clip_config.json nor config.json"},
 		{"embed --model TINY --out DIR/out", 2, "nothing to embed"},
 		{"embed --model TINY FACE", 2, "--out"},
 		{"embed --model TINY --out DIR/out --image-list - --texts -", 2, "cannot both be stdin"},
