@@ -1,0 +1,157 @@
+package clip
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
+)
+
+// TestDescribe opens files of weights alone by their shapes.
+func TestDescribe(t *testing.T) {
+	c, err := LookupConfig("ViT-S-32-alt")
+	require.NoError(t, err)
+	m, err := New(c, 1)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, m.Save(dir, torch.Float16))
+	require.NoError(t, os.Remove(filepath.Join(dir, ConfigFile)))
+	for _, name := range []string{filepath.Join(dir, WeightsFile), dir} {
+		var said string
+		again, err := Open(name, OpenOptions{Log: func(message string) { said = message }})
+		require.NoError(t, err)
+		assert.Contains(t, said, "is a ViT-S-32-alt by its shapes")
+		assert.Equal(t, m.Config, again.Config)
+		assert.Equal(t, name, again.Name)
+	}
+}
+
+// TestDescribePublished has every built-in config's shapes tell the sizes that the config says.
+func TestDescribePublished(t *testing.T) {
+	for _, name := range ConfigNames() {
+		c, err := LookupConfig(name)
+		require.NoError(t, err)
+		m, err := tryAllocate(c)
+		require.NoError(t, err)
+		entries := map[string]checkpoint.Entry{}
+		for key, p := range m.State() {
+			entries[key] = checkpoint.Entry{Name: key, Shape: p.Shape(), DType: checkpoint.F32}
+			p.Free() // tens of gigabytes together, though no page was touched
+		}
+		assert.Equal(t, sizesOf(c), shapesOf(entries).sizes(), name)
+	}
+}
+
+// TestDescribeTwins refuses to choose between published models of the same shapes. The file has a hole for its numbers.
+func TestDescribeTwins(t *testing.T) {
+	for name, says := range map[string]string{
+		"ViT-B-32":                 "fits ViT-B-32 and ViT-B-32-quickgelu, and its weights do not tell which: give one of them as --model, and --pretrained",
+		"ViT-SO400M-14-SigLIP-378": "fits ViT-SO400M-14-SigLIP-378 and ViT-SO400M-14-SigLIP-384, and",
+	} {
+		c, err := LookupConfig(name)
+		require.NoError(t, err)
+		m, err := tryAllocate(c)
+		require.NoError(t, err)
+		header, end := map[string]any{}, 0
+		for key, p := range m.State() {
+			n := 4 * p.Numel()
+			header[key] = map[string]any{"dtype": "F32", "shape": append([]int{}, p.Shape()...), "data_offsets": []int{end, end + n}}
+			end += n
+			p.Free()
+		}
+		text, err := json.Marshal(header)
+		require.NoError(t, err)
+		path := filepath.Join(t.TempDir(), "x.safetensors")
+		require.NoError(t, os.WriteFile(path, append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), 0o644))
+		require.NoError(t, os.Truncate(path, int64(8+len(text)+end)))
+		_, err = Open(path, OpenOptions{})
+		assert.ErrorContains(t, err, says)
+	}
+}
+
+// TestDescribeUnpublished has sizes that no config has: OpenAI's rule gives the heads, and the file must tell the GELU.
+func TestDescribeUnpublished(t *testing.T) {
+	c := &Config{EmbedDim: 32, QuickGELU: true, Vision: VisionConfig{ImageSize: Square(64), Layers: Layers{2}, Width: 128, PatchSize: 16, MLPRatio: 2.5},
+		Text: TextConfig{ContextLength: 20, VocabSize: 49408, Width: 64, Heads: 1, Layers: 3}}
+	m, err := New(c, 1)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, m.Save(dir, torch.Float32))
+	require.NoError(t, os.Remove(filepath.Join(dir, ConfigFile)))
+	again, err := Open(filepath.Join(dir, WeightsFile), OpenOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, m.Config.Vision, again.Config.Vision)
+	assert.Equal(t, m.Config.Text, again.Config.Text)
+	assert.True(t, again.Config.QuickGELU)
+	assert.Equal(t, snapshot(t, m), snapshot(t, again))
+
+	// Transformers' file of one keeps no word of the GELU, nor of anything else.
+	hf := filepath.Join(t.TempDir(), "hf")
+	require.NoError(t, m.SaveHuggingFace(hf, torch.Float32))
+	require.NoError(t, os.Remove(filepath.Join(hf, "config.json")))
+	_, err = Open(hf, OpenOptions{})
+	require.ErrorContains(t, err, "fits no built-in config, and does not say with which GELU it was trained")
+	again, err = Open(hf, OpenOptions{QuickGELU: true})
+	require.NoError(t, err)
+	assert.Equal(t, snapshot(t, m), snapshot(t, again))
+}
+
+// TestDescribeGELU refuses to guess between a config and its -quickgelu.
+func TestDescribeGELU(t *testing.T) {
+	c, err := LookupConfig("ViT-S-32-alt")
+	require.NoError(t, err)
+	m, err := New(c, 1)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "weights.safetensors")
+	var entries []checkpoint.Entry
+	for key, p := range m.State() {
+		e, err := checkpoint.FromTensor(key, p, torch.Float32)
+		require.NoError(t, err)
+		entries = append(entries, e)
+	}
+	require.NoError(t, checkpoint.Write(path, entries, nil))
+	again, err := Open(path, OpenOptions{}) // published with one GELU alone
+	require.NoError(t, err)
+	assert.False(t, again.Config.QuickGELU)
+	_, err = Open(path, OpenOptions{QuickGELU: true})
+	require.NoError(t, err, "a model of the same shapes with QuickGELU")
+	_, err = Open(path, OpenOptions{Pretrained: path})
+	assert.ErrorContains(t, err, "one of them is wanted")
+}
+
+func TestDescribeRefusals(t *testing.T) {
+	write := func(shapes map[string][]int) string {
+		path := filepath.Join(t.TempDir(), "x.safetensors")
+		var entries []checkpoint.Entry
+		for key, shape := range shapes {
+			n := 4
+			for _, d := range shape {
+				n *= d
+			}
+			entries = append(entries, checkpoint.Entry{Name: key, DType: checkpoint.F32, Shape: shape, Data: make([]byte, n)})
+		}
+		require.NoError(t, checkpoint.Write(path, entries, map[string]string{"quick_gelu": "true"}))
+		return path
+	}
+	for _, shapes := range []map[string][]int{
+		{"a": {2}},
+		{"visual.conv1.weight": {64}, "visual.positional_embedding": {}, "token_embedding.weight": {3}},
+		{"visual.conv1.weight": {64, 3, 8, 8}, "visual.positional_embedding": {11, 64}, "token_embedding.weight": {9, 64}, "visual.proj": {0, 0}},
+		{"vision_model.embeddings.patch_embedding.weight": {4, 4}, "visual_projection.weight": {3}},
+		{"visual.conv1.weight": {96, 3, 8, 8}, "visual.positional_embedding": {5, 96}, "visual.proj": {96, 8}, "visual.transformer.resblocks.0.ln_1.weight": {96},
+			"visual.transformer.resblocks.0.mlp.c_fc.weight": {384, 96}, "transformer.resblocks.0.ln_1.weight": {64}, "transformer.resblocks.0.mlp.c_fc.weight": {256, 64},
+			"token_embedding.weight": {9, 64}, "positional_embedding": {7, 64}},
+	} {
+		_, err := Open(write(shapes), OpenOptions{})
+		require.Error(t, err)
+		text, _ := json.Marshal(shapes)
+		assert.Contains(t, err.Error(), "give --model a directory with open_clip_config.json", string(text))
+	}
+}
