@@ -52,7 +52,7 @@ func TestDescribePublished(t *testing.T) {
 // TestDescribeTwins refuses to choose between published models of the same shapes. The file has a hole for its numbers.
 func TestDescribeTwins(t *testing.T) {
 	for name, says := range map[string]string{
-		"ViT-B-32":                 "fits ViT-B-32 and ViT-B-32-quickgelu, and its weights do not tell which: give one of them as --model, and --pretrained",
+		"ViT-B-32":                 "fits ViT-B-32-quickgelu and ViT-B-32, and its weights do not tell which: give one of them as --model, and --pretrained",
 		"ViT-SO400M-14-SigLIP-378": "fits ViT-SO400M-14-SigLIP-378 and ViT-SO400M-14-SigLIP-384, and",
 	} {
 		c, err := LookupConfig(name)

@@ -53,7 +53,7 @@ func (m *Model) loadFile(name string, o OpenOptions, own string) error {
 	if o.Pretrained != "" {
 		path = o.Pretrained
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			if d, err := readDirectory(os.DirFS(path), path); err == nil && !o.QuickGELU && d.config.QuickGELU != m.Config.QuickGELU {
+			if d, err := readDirectory(os.DirFS(path), path); err == nil && d.config.QuickGELU != m.Config.QuickGELU {
 				return wrongGELU(path, d.config.QuickGELU)
 			}
 			path = WeightsIn(path)

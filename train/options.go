@@ -27,8 +27,14 @@ type Options struct {
 	ZeroshotFrequency int    `name:"zeroshot-frequency" default:"2" help:"Epochs between zero-shot evaluations, besides those before the first step and at the end; 0 evaluates never."`
 	ZeroshotTemplates string `name:"zeroshot-templates" default:"openai_imagenet_80" help:"Prompts: openai_imagenet_80, openai_imagenet_7, a file with a template per line, or one template such as 'a photo of a {}.'."`
 
-	Model      string `name:"model" help:"Built-in config (ViT-B-32, emoji-64) or model directory. Must be given."`
+	Model      string `name:"model" help:"Built-in config (ViT-B-32, emoji-64), model directory (open_clip's or Hugging Face's) or file of weights. Must be given."`
 	Pretrained string `name:"pretrained" help:"Weights to start from: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin) or a model directory; random (the default for a config) draws them from --seed."`
+
+	ForceImageSize     int    `name:"force-image-size" help:"Pixels of the square pictures in place of the config's; position embeddings are resampled."`
+	ForceContextLength int    `name:"force-context-length" help:"Tokens of a text in place of the config's; position embeddings are resampled."`
+	ForceQuickGELU     bool   `name:"force-quick-gelu" help:"QuickGELU whatever the config says, as OpenAI's weights want it."`
+	ImageTower         string `name:"pretrained-image-path" help:"Weights of the picture tower alone: a state dict of torchvision's vit_b_32 for vit_b_32-roberta-base, or a checkpoint whose picture tower is taken."`
+	TextTower          string `name:"pretrained-text-path" help:"Weights of the text tower alone: roberta-base's pytorch_model.bin or model.safetensors, or a checkpoint whose text tower is taken."`
 
 	LockImage       bool `name:"lock-image" help:"Keep the picture tower's weights as they are; timm's towers keep learning their projection."`
 	UnlockedGroups  int  `name:"lock-image-unlocked-groups" default:"0" help:"With --lock-image: leave this many groups learning, counted from the top. The projection or pooling is one, then each block (a ResNet's stage); the last is the patches with the positions."`
@@ -81,6 +87,8 @@ func (o *Options) check() error {
 	wants(o.TrainData != "", "--train-data is missing: a CSV file or webdataset shards")
 	wants(slices.Contains([]string{"auto", "csv", "webdataset"}, o.DatasetType), "--dataset-type %q is none of auto, csv, webdataset", o.DatasetType)
 	wants(data.CheckSeparator(o.CSVSeparator) == nil, "--csv-separator %q is not one character, or cannot part columns", o.CSVSeparator)
+	wants(o.ForceImageSize >= 0, "--force-image-size %d is negative", o.ForceImageSize)
+	wants(o.ForceContextLength >= 0, "--force-context-length %d is negative", o.ForceContextLength)
 	wants(o.BatchSize >= 2, "--batch-size %d: the loss compares pictures of a batch, so at least 2 are wanted", o.BatchSize)
 	wants(o.Epochs >= 1, "--epochs %d: at least 1 is wanted", o.Epochs)
 	wants(o.MaxSteps >= 0, "--max-steps %d is negative", o.MaxSteps)

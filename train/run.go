@@ -60,6 +60,7 @@ type run struct {
 	records   *records
 	report    Reporter
 	log       io.Writer
+	notes     []string // of opening the model, before there was a log
 	metrics   map[string]float64
 }
 
@@ -101,7 +102,10 @@ func (r *run) open() (err error) {
 	}
 	torch.SetNumThreads(r.o.Threads)
 	r.dir = r.o.directory(time.Now())
-	source, pretrained, resumed := r.o.Model, r.o.Pretrained, ""
+	source, resumed := r.o.Model, ""
+	from := clip.OpenOptions{Pretrained: r.o.Pretrained, Seed: r.o.Seed, Device: r.device, Fetch: r.report.Fetch, Log: func(line string) { r.notes = append(r.notes, line) },
+		ImageSize: r.o.ForceImageSize, ContextLength: r.o.ForceContextLength, QuickGELU: r.o.ForceQuickGELU,
+		ImageTower: r.o.ImageTower, TextTower: r.o.TextTower}
 	if r.o.Resume != "" {
 		if resumed, err = r.findResume(); err != nil {
 			return err
@@ -113,11 +117,11 @@ func (r *run) open() (err error) {
 		if err := r.readState(resumed); err != nil {
 			return err
 		}
-		source, pretrained = resumed, ""
-	} else if _, err := clip.LookupConfig(source); err == nil && pretrained == "" {
-		pretrained = "random"
+		source, from = resumed, clip.OpenOptions{Device: r.device} // which is what the other options made of the model
+	} else if _, err := clip.LookupConfig(source); err == nil && from.Pretrained == "" {
+		from.Pretrained = "random"
 	}
-	if r.model, err = clip.Open(source, clip.OpenOptions{Pretrained: pretrained, Seed: r.o.Seed, Device: r.device, Fetch: r.report.Fetch}); err != nil {
+	if r.model, err = clip.Open(source, from); err != nil {
 		return err
 	}
 	if r.o.PatchDropout >= 0 {
@@ -159,6 +163,9 @@ func (r *run) open() (err error) {
 	r.log = r.records.out
 	if r.report.Log != nil {
 		r.log = io.MultiWriter(r.records.out, r.report.Log)
+	}
+	for _, note := range r.notes {
+		r.logf("%s", note)
 	}
 	if r.o.Resume != "" && resumed == "" {
 		r.logf("--resume latest: %s holds no checkpoint yet, so the run begins", filepath.Join(r.dir, "checkpoints"))
