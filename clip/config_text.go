@@ -41,7 +41,7 @@ type TextConfig struct {
 // TokenizerOptions are open_clip's tokenizer_kwargs.
 type TokenizerOptions struct {
 	Clean         string `json:"clean,omitempty"`           // lower, whitespace, canonicalize
-	StripSepToken bool   `json:"strip_sep_token,omitempty"` // the last token of a text is dropped, as CLIPA's models were trained
+	StripSepToken bool   `json:"strip_sep_token,omitempty"` // 0 stands for the separator that ends a text, as CLIPA's models were trained
 }
 
 // String says what the tower is in a line: "12 layers of width 512, 77 tokens of 49408".

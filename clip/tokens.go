@@ -25,11 +25,11 @@ func (m *Model) Tokenizer() (tokenizer.Encoder, error) {
 	} else if other == "" {
 		return t, nil
 	}
-	return nil, fmt.Errorf("clip: %s reads the tokens of %s: put its tokenizer.json, or vocab.json and merges.txt, or spiece.model, into the model's directory", cmp.Or(m.Name, "the model"), other)
+	return nil, fmt.Errorf("clip: %s reads the tokens of %s: put its tokenizer.json, or vocab.json and merges.txt, or vocab.txt, or spiece.model, into the model's directory", cmp.Or(m.Name, "the model"), other)
 }
 
-// tokenizerFiles are what [tokenizer.Open] reads.
-var tokenizerFiles = []string{"tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer_config.json"}
+// tokenizerFiles are what [tokenizer.Open] reads; the last says nothing without another.
+var tokenizerFiles = []string{"tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "tokenizer_config.json"}
 
 // openTokenizer reads the tokenizer in the model's directory if the config names one that is not CLIP's and there is one.
 func (m *Model) openTokenizer(dir string) error {
@@ -38,7 +38,7 @@ func (m *Model) openTokenizer(dir string) error {
 		return nil
 	}
 	there := false
-	for _, name := range tokenizerFiles[:5] {
+	for _, name := range tokenizerFiles[:len(tokenizerFiles)-1] {
 		_, err := os.Stat(filepath.Join(dir, name))
 		there = there || err == nil
 	}
@@ -47,10 +47,7 @@ func (m *Model) openTokenizer(dir string) error {
 	}
 	o := tokenizer.Options{}
 	if t.TokenizerOptions != nil {
-		if t.TokenizerOptions.StripSepToken {
-			return fmt.Errorf("clip: %s: tokenizer_kwargs.strip_sep_token is not supported", dir)
-		}
-		o.Clean = tokenizer.Clean(t.TokenizerOptions.Clean)
+		o.Clean, o.StripSep = tokenizer.Clean(t.TokenizerOptions.Clean), t.TokenizerOptions.StripSepToken
 	}
 	e, err := tokenizer.Open(dir, o)
 	if err != nil {

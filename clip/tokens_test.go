@@ -12,6 +12,37 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
+// TestTokenizerStripped has a model of CLIPA's kind: BERT's vocabulary, and 0 in the place of [SEP].
+func TestTokenizerStripped(t *testing.T) {
+	c, err := ParseConfig([]byte(`{"embed_dim":8,"vision_cfg":{"image_size":32,"layers":1,"width":32,"head_width":32,"patch_size":16},
+		"text_cfg":{"context_length":8,"vocab_size":2000,"width":8,"heads":1,"layers":1,"hf_tokenizer_name":"bert-base-uncased",
+		"tokenizer_kwargs":{"strip_sep_token":true},"pool_type":"last","no_causal_mask":true}}`))
+	require.NoError(t, err)
+	m, err := New(c, 1)
+	require.NoError(t, err)
+	dir := filepath.Join(t.TempDir(), "model")
+	require.NoError(t, m.Save(dir, torch.Float32))
+	data, err := os.ReadFile("../testdata/tokenizer/bert/vocab.txt")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "vocab.txt"), data, 0o644))
+	again := filepath.Join(t.TempDir(), "again")
+	for _, from := range []string{dir, again} {
+		m, err = Open(from, OpenOptions{})
+		require.NoError(t, err)
+		e, err := m.Tokenizer()
+		require.NoError(t, err)
+		body := e.Encode("Dog!")
+		require.Len(t, body, 2)
+		row, _ := e.Tokenize("Dog!", 8)
+		assert.Equal(t, []int64{3, int64(body[0]), int64(body[1]), 0, 0, 0, 0, 0}, row)
+		_, _, err = m.Texts([]string{"a dog"})
+		require.NoError(t, err)
+		if from == dir {
+			require.NoError(t, m.Save(again, torch.Float32))
+		}
+	}
+}
+
 // TestTokenizerOfAnotherVocabulary has a model whose config names RoBERTa's tokenizer: without its files there are no
 // ids at all, with them they are its own, and a saved directory has them too.
 func TestTokenizerOfAnotherVocabulary(t *testing.T) {

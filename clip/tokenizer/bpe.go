@@ -11,12 +11,15 @@ import (
 // bpe is a byte-pair encoding: a letter for each byte, and merges by which letters grow to pieces.
 type bpe struct {
 	pieces []string // by id, in the byte alphabet
-	merges map[uint64]merged
+	merges mergeTable
 	inner  [256]int32 // the id of each byte
 	last   [256]int32 // and at the end of a word, where CLIP's pieces end in "</w>"
 	mu     sync.RWMutex
 	words  map[string][]int // what short words became; bounded
 }
+
+// mergeTable is the pairs that become one piece, the lowest rank first.
+type mergeTable map[uint64]merged
 
 type merged struct{ rank, id int32 }
 
@@ -29,11 +32,8 @@ func pair(a, b int32) uint64 { return uint64(a)<<32 | uint64(b) }
 
 // newBPE takes the pieces by id, and the merges from the first to be applied to the last. suffix marks a word's last letter.
 func newBPE(pieces []string, merges iter.Seq2[int, [2]string], suffix string) (*bpe, error) {
-	b := &bpe{pieces: pieces, merges: map[uint64]merged{}, words: map[string][]int{}}
-	ids := make(map[string]int32, len(pieces))
-	for id, piece := range pieces {
-		ids[piece] = int32(id)
-	}
+	b := &bpe{pieces: pieces, words: map[string][]int{}}
+	ids := numbered(pieces)
 	for c, letter := range byteLetters().of {
 		var in, out bool
 		b.inner[c], in = ids[letter]
@@ -42,7 +42,23 @@ func newBPE(pieces []string, merges iter.Seq2[int, [2]string], suffix string) (*
 			return nil, fmt.Errorf("the vocabulary lacks %q, which stands for the byte %#02x", letter, c)
 		}
 	}
-	for rank, sides := range merges {
+	var err error
+	b.merges, err = newMerges(ids, merges)
+	return b, err
+}
+
+// numbered is the id of each piece.
+func numbered(pieces []string) map[string]int32 {
+	ids := make(map[string]int32, len(pieces))
+	for id, piece := range pieces {
+		ids[piece] = int32(id)
+	}
+	return ids
+}
+
+func newMerges(ids map[string]int32, pairs iter.Seq2[int, [2]string]) (mergeTable, error) {
+	all := mergeTable{}
+	for rank, sides := range pairs {
 		first, ok1 := ids[sides[0]]
 		second, ok2 := ids[sides[1]]
 		whole, ok3 := ids[sides[0]+sides[1]]
@@ -50,12 +66,12 @@ func newBPE(pieces []string, merges iter.Seq2[int, [2]string], suffix string) (*
 			return nil, fmt.Errorf("merge %d joins %q and %q, and the vocabulary lacks one of them or what they make", rank+1, sides[0], sides[1])
 		}
 		key := pair(first, second)
-		if _, twice := b.merges[key]; twice {
+		if _, twice := all[key]; twice {
 			return nil, fmt.Errorf("merge %d, of %q and %q, stands there twice", rank+1, sides[0], sides[1])
 		}
-		b.merges[key] = merged{int32(rank), whole}
+		all[key] = merged{int32(rank), whole}
 	}
-	return b, nil
+	return all, nil
 }
 
 // alphabet gives each byte a printable letter (GPT-2's bytes_to_unicode).
@@ -118,26 +134,36 @@ func (b *bpe) encode(word string) []int {
 	return ids
 }
 
-// merge applies the merges of the lowest rank first, each to all its places from left to right before any other is looked
-// at. The symbols are a linked list; the queue holds the rank and the place of each pair that merges.
+// merge is the ids of one word that no cache holds.
 func (b *bpe) merge(word string) []int {
-	n := int32(len(word))
-	symbols, next, prev := make([]int32, n), make([]int32, n), make([]int32, n)
-	for i := range n {
-		symbols[i], next[i], prev[i] = b.inner[word[i]], i+1, i-1
+	symbols := make([]int32, len(word))
+	for i := range symbols {
+		symbols[i] = b.inner[word[i]]
 	}
-	symbols[n-1] = b.last[word[n-1]]
-	pairAt := func(at int32) (m merged, ok bool) {
+	symbols[len(word)-1] = b.last[word[len(word)-1]]
+	return b.merges.join(nil, symbols, true)
+}
+
+// join appends what symbols merge to, which it overwrites. The symbols are a linked list; the queue holds the rank and the
+// place of each pair that merges. The lowest rank merges first, from left to right. What a merge makes may be of a lower
+// rank: OpenAI's encoder looks at it when all places of the rank have merged (inTurns), Hugging Face's library at once.
+func (m mergeTable) join(ids []int, symbols []int32, inTurns bool) []int {
+	n := int32(len(symbols))
+	next, prev := make([]int32, n), make([]int32, n)
+	for i := range n {
+		next[i], prev[i] = i+1, i-1
+	}
+	pairAt := func(at int32) (p merged, ok bool) {
 		if at < 0 || next[at] >= n {
-			return m, false
+			return p, false
 		}
-		m, ok = b.merges[pair(symbols[at], symbols[next[at]])]
-		return m, ok
+		p, ok = m[pair(symbols[at], symbols[next[at]])]
+		return p, ok
 	}
 	var queue queue
 	push := func(at int32) {
-		if m, ok := pairAt(at); ok {
-			queue.push(uint64(m.rank)<<32 | uint64(at))
+		if p, ok := pairAt(at); ok {
+			queue.push(uint64(p.rank)<<32 | uint64(at))
 		}
 	}
 	for i := range n - 1 {
@@ -148,24 +174,28 @@ func (b *bpe) merge(word string) []int {
 		var changed []int32
 		for len(queue) > 0 && queue[0]>>32 == rank {
 			at := int32(uint32(queue.pop()))
-			m, ok := pairAt(at)
-			if symbols[at] < 0 || !ok || uint64(m.rank) != rank { // one of the two has merged meanwhile
+			p, ok := pairAt(at)
+			if symbols[at] < 0 || !ok || uint64(p.rank) != rank { // one of the two has merged meanwhile
 				continue
 			}
 			gone := next[at]
-			symbols[at], symbols[gone] = m.id, -1
+			symbols[at], symbols[gone] = p.id, -1
 			next[at] = next[gone]
 			if next[gone] < n {
 				prev[next[gone]] = at
 			}
-			changed = append(changed, at)
+			if inTurns {
+				changed = append(changed, at)
+				continue
+			}
+			push(prev[at])
+			push(at)
 		}
 		for _, at := range changed {
 			push(prev[at])
 			push(at)
 		}
 	}
-	ids := make([]int, 0, n)
 	for i := int32(0); i < n; i = next[i] {
 		ids = append(ids, int(symbols[i]))
 	}

@@ -1,24 +1,25 @@
 package tokenizer
 
-// Encoder is what a text tower needs of a tokenizer: *Tokenizer (CLIP's), *RoBERTa or *Unigram (SigLIP's, XLM-R's).
-// All are safe for concurrent use.
+// Encoder is what a text tower needs of a tokenizer: *Tokenizer (CLIP's), *RoBERTa, *Unigram (SigLIP's, XLM-R's), *BERT
+// (CLIPA's) or *Gemma (SigLIP 2's). All are safe for concurrent use.
 type Encoder interface {
 	// Encode cleans a text and splits it into ids, without the tokens that frame it.
 	Encode(text string) []int
 	// Tokenize frames Encode's ids and fills them with Pad to contextLength ids. A longer text is cut so that End is
-	// the last id, and truncated is true.
+	// the last id, and truncated is true. With Options.StripSep the row holds 0 in the place of End.
 	Tokenize(text string, contextLength int) (ids []int64, truncated bool)
 	// Decode joins ids to a text, without the tokens that frame it. An id outside the vocabulary is left out.
 	Decode(ids []int) string
 	// VocabSize is one more than the largest id: the rows of the token embedding.
 	VocabSize() int
-	// Pad is the id that fills, which a bidirectional tower masks: RoBERTa's and XLM-R's 1, SigLIP's 1 (its end token).
+	// Pad is the id that fills, which a bidirectional tower masks: RoBERTa's and XLM-R's 1, SigLIP's 1 (its end token),
+	// BERT's and Gemma's 0.
 	Pad() int64
 	// End is the id that ends a text.
 	End() int64
 }
 
-var _, _, _ Encoder = (*Tokenizer)(nil), (*RoBERTa)(nil), (*Unigram)(nil)
+var _, _, _, _, _ Encoder = (*Tokenizer)(nil), (*RoBERTa)(nil), (*Unigram)(nil), (*BERT)(nil), (*Gemma)(nil)
 
 // frame is the tokens around and after a text.
 type frame struct{ start, end, pad int64 } // start is -1 where there is none

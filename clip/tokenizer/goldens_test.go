@@ -59,10 +59,27 @@ func opened(t testing.TB, packed string, o Options) Encoder {
 	data, err := io.ReadAll(unpack(t, testdata+packed))
 	require.NoError(t, err)
 	name := strings.TrimSuffix(filepath.Base(packed), ".gz")
-	if name == "bytes.model" {
+	switch name {
+	case "bytes.model":
 		name = "spiece.model"
+	case "other.json":
+		name = "tokenizer.json"
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
+	e, err := Open(dir, o)
+	require.NoError(t, err)
+	return e
+}
+
+// bert opens vocab.txt with what tokenizer_config.json says, or without one.
+func bert(t testing.TB, config string, o Options) Encoder {
+	dir := t.TempDir()
+	data, err := os.ReadFile(testdata + "bert/vocab.txt")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "vocab.txt"), data, 0o600))
+	if config != "" {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "tokenizer_config.json"), []byte(config), 0o600))
+	}
 	e, err := Open(dir, o)
 	require.NoError(t, err)
 	return e
@@ -125,6 +142,12 @@ func TestGoldensFiles(t *testing.T) {
 		{"XLM-R, tokenizer.json", "xlmr", opened(t, "xlmr/tokenizer.json.gz", Options{}), 1202, 1, 2},
 		{"SigLIP", "siglip", opened(t, "siglip/spiece.model.gz", siglip), 1200, 1, 1},
 		{"bytes", "bytes", opened(t, "siglip/bytes.model.gz", Options{Clean: Canonicalize}), 900, 0, 1},
+		{"BERT", "bert", bert(t, "", Options{StripSep: true}), 1863, 0, 4},
+		{"BERT, tokenizer.json", "bert", opened(t, "bert/tokenizer.json.gz", Options{StripSep: true}), 1863, 0, 4},
+		{"BERT, cased", "cased", bert(t, `{"do_lower_case":false,"tokenize_chinese_chars":false}`, Options{}), 1863, 0, 4},
+		{"BERT, accents", "accents", bert(t, `{"strip_accents":false}`, Options{}), 1863, 0, 4},
+		{"Gemma", "gemma", opened(t, "gemma/tokenizer.json.gz", Options{Clean: Canonicalize}), 2400, 0, 1},
+		{"Gemma, other steps", "other", opened(t, "gemma/other.json.gz", Options{}), 1092, 0, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			lines := readGoldens(t, c.family)
@@ -139,9 +162,9 @@ func TestGoldensFiles(t *testing.T) {
 				for i, id := range g.beside {
 					require.Equal(t, int64(id), row[i], g.text)
 				}
-				frame := 1
-				if c.family != "siglip" {
-					frame = 2
+				frame := 2
+				if c.family == "siglip" || c.family == "gemma" || c.family == "other" {
+					frame = 1
 				}
 				require.Equal(t, len(g.ids)+frame > len(g.beside), cut)
 			}

@@ -22,13 +22,22 @@ type tokenizerJSON struct {
 				ID string `json:"id"`
 			} `json:"SpecialToken"`
 		}] `json:"single"`
+		Start list[json.RawMessage] `json:"cls"` // of BertProcessing: a token and its id
+		End   list[json.RawMessage] `json:"sep"`
 	} `json:"post_processor"`
 	Model struct {
 		Type         string          `json:"type"`
 		Vocab        json.RawMessage `json:"vocab"`
 		Merges       json.RawMessage `json:"merges"`
 		UnknownID    *int            `json:"unk_id"`
+		Unknown      string          `json:"unk_token"`
 		ByteFallback bool            `json:"byte_fallback"`
+		FuseUnknown  bool            `json:"fuse_unk"`
+		IgnoreMerges bool            `json:"ignore_merges"`
+		Dropout      float64         `json:"dropout"`
+		Prefix       *string         `json:"continuing_subword_prefix"`
+		Suffix       string          `json:"end_of_word_suffix"`
+		Longest      *int            `json:"max_input_chars_per_word"`
 	} `json:"model"`
 }
 
@@ -38,6 +47,7 @@ type added struct {
 	LStrip     bool   `json:"lstrip"`
 	RStrip     bool   `json:"rstrip"`
 	SingleWord bool   `json:"single_word"`
+	Normalized bool   `json:"normalized"`
 }
 
 // step is a normalizer or a pre-tokenizer.
@@ -47,8 +57,17 @@ type step struct {
 	Prepend     string `json:"prepend_scheme"`
 	PrefixSpace *bool  `json:"add_prefix_space"`
 	Pattern     struct {
-		Regex string `json:"Regex"`
+		Regex  string `json:"Regex"`
+		String string `json:"String"`
 	} `json:"pattern"`
+	Content  string `json:"content"`  // of Replace
+	Behavior string `json:"behavior"` // of Split
+	Invert   bool   `json:"invert"`
+
+	CleanText bool  `json:"clean_text"` // of BertNormalizer
+	Chinese   bool  `json:"handle_chinese_chars"`
+	Accents   *bool `json:"strip_accents"`
+	Lower     bool  `json:"lowercase"`
 }
 
 // steps is one of them, or a sequence.
@@ -118,17 +137,16 @@ func (j *tokenizerJSON) bpe() (*vocabularyFiles, error) {
 			return nil, errors.New("add_prefix_space is not supported beside a byte-pair vocabulary")
 		}
 	}
+	if j.Model.IgnoreMerges && !j.Model.ByteFallback {
+		return nil, errors.New("ignore_merges is not supported beside a byte-level vocabulary")
+	}
+	if j.Model.Dropout != 0 {
+		return nil, errors.New("dropout makes ids a matter of chance, which is not supported")
+	}
 	v := &vocabularyFiles{}
 	var err error
-	if v.pieces, err = readVocab(json.NewDecoder(bytes.NewReader(j.Model.Vocab))); err != nil {
-		return nil, fmt.Errorf("model.vocab: %w", err)
-	}
-	for _, a := range j.Added {
-		if a.ID == len(v.pieces) {
-			v.pieces = append(v.pieces, a.Content)
-		} else if a.ID < 0 || a.ID > len(v.pieces) || v.pieces[a.ID] != a.Content {
-			return nil, fmt.Errorf("the added token %q has the id %d, which is another piece's or leaves a gap", a.Content, a.ID)
-		}
+	if v.pieces, err = j.pieces(); err != nil {
+		return nil, err
 	}
 	merges, err := readList[mergeJSON](j.Model.Merges, maxPieces)
 	if err != nil {
@@ -141,6 +159,22 @@ func (j *tokenizerJSON) bpe() (*vocabularyFiles, error) {
 		v.pad = j.Padding.Token
 	}
 	return v, nil
+}
+
+// pieces are a vocabulary's by id, and the added tokens after them.
+func (j *tokenizerJSON) pieces() ([]string, error) {
+	pieces, err := readVocab(json.NewDecoder(bytes.NewReader(j.Model.Vocab)))
+	if err != nil {
+		return nil, fmt.Errorf("model.vocab: %w", err)
+	}
+	for _, a := range j.Added {
+		if a.ID == len(pieces) {
+			pieces = append(pieces, a.Content)
+		} else if a.ID < 0 || a.ID > len(pieces) || pieces[a.ID] != a.Content {
+			return nil, fmt.Errorf("the added token %q has the id %d, which is another piece's or leaves a gap", a.Content, a.ID)
+		}
+	}
+	return pieces, nil
 }
 
 // unigram is the model of a sentencepiece vocabulary. pad is the token that fills.
@@ -234,6 +268,10 @@ func (j *tokenizerJSON) framing() (start, end string) {
 			start = part.Special.ID
 		}
 	}
+	if len(j.Post.Start) > 0 && len(j.Post.End) > 0 {
+		_ = json.Unmarshal(j.Post.Start[0], &start) // what is no text is no token of the vocabulary
+		_ = json.Unmarshal(j.Post.End[0], &end)
+	}
 	return start, end
 }
 
@@ -241,16 +279,19 @@ func (j *tokenizerJSON) framing() (start, end string) {
 type mergeJSON [2]string
 
 func (m *mergeJSON) UnmarshalJSON(data []byte) (err error) {
-	var line string
-	if json.Unmarshal(data, &line) == nil {
+	if data[0] == '"' {
+		var line string
+		if err := json.Unmarshal(data, &line); err != nil {
+			return err
+		}
 		*m, err = readMerge(line)
 		return err
 	}
-	sides, err := readList[string](data, 2)
-	if err != nil || len(sides) != 2 || sides[0] == "" || sides[1] == "" {
+	var sides [3]*string // the third is one too many. A list would cost time, and Gemma has half a million merges
+	if json.Unmarshal(data, &sides) != nil || sides[0] == nil || sides[1] == nil || sides[2] != nil || *sides[0] == "" || *sides[1] == "" {
 		return errors.New("it is no pair of pieces")
 	}
-	*m = mergeJSON(sides)
+	*m = mergeJSON{*sides[0], *sides[1]}
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,8 +10,9 @@ import (
 
 // Options are a model's own wishes of its tokenizer (open_clip's tokenizer_kwargs). The zero value is each tokenizer's.
 type Options struct {
-	Clean Clean  // lower for CLIP, whitespace for the others; SigLIP wants Canonicalize
-	Pad   string // the token that fills, for the one that the files name
+	Clean    Clean  // lower for CLIP, whitespace for the others; SigLIP wants Canonicalize
+	Pad      string // the token that fills, for the one that the files name
+	StripSep bool   // the id of BERT's [SEP], or of RoBERTa's and XLM-R's </s>, becomes 0 in Tokenize's rows: CLIPA wants it
 }
 
 func (o Options) clean(own Clean) (Clean, error) {
@@ -34,23 +34,26 @@ func (o Options) pad(files, class string) string {
 
 // Open reads the tokenizer of a model's directory as Hugging Face lays it out. In this order it looks for
 //
-//	tokenizer.json              a byte-pair or Unigram vocabulary with its frame
+//	tokenizer.json              a byte-pair, Unigram or WordPiece vocabulary with its frame
 //	vocab.json and merges.txt   CLIP's or RoBERTa's
 //	spiece.model                T5's and SigLIP's
 //	sentencepiece.bpe.model     XLM-R's
+//	vocab.txt                   BERT's
 //
-// tokenizer_config.json names the token that fills. It fails, naming the file, on what is missing, wrong or not supported.
+// tokenizer_config.json names the token that fills and BERT's switches. It fails, naming the file, on what is missing,
+// wrong or not supported.
 func Open(dir string, o Options) (Encoder, error) {
-	var err error
 	if o.Pad == "" {
-		if o.Pad, err = readPad(filepath.Join(dir, "tokenizer_config.json")); err != nil {
+		config, err := readConfig(dir)
+		if err != nil {
 			return nil, err
 		}
+		o.Pad = string(config.Pad)
 	}
 	for _, kind := range []struct {
 		file string
 		read func(path string, o Options) (Encoder, error)
-	}{{"tokenizer.json", openJSON}, {"vocab.json", openVocab}, {"spiece.model", openT5}, {"sentencepiece.bpe.model", openXLMR}} {
+	}{{"tokenizer.json", openJSON}, {"vocab.json", openVocab}, {"spiece.model", openT5}, {"sentencepiece.bpe.model", openXLMR}, {"vocab.txt", openBERT}} {
 		path := filepath.Join(dir, kind.file)
 		if _, err := os.Stat(path); err != nil {
 			if !errors.Is(err, fs.ErrNotExist) {
@@ -59,35 +62,15 @@ func Open(dir string, o Options) (Encoder, error) {
 			continue
 		}
 		e, err := kind.read(path, o)
+		if err == nil && o.StripSep {
+			e, err = stripSep(path, e)
+		}
 		if err != nil {
 			return nil, err
 		}
 		return e, nil
 	}
-	return nil, fmt.Errorf("%s holds no tokenizer: tokenizer.json, vocab.json with merges.txt, spiece.model and sentencepiece.bpe.model are read", dir)
-}
-
-// readPad reads pad_token of tokenizer_config.json, which need not be there: a text, or an object that holds it.
-func readPad(path string) (string, error) {
-	data, err := readFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	var config struct {
-		Pad json.RawMessage `json:"pad_token"`
-	}
-	if err := json.Unmarshal(data, &config); err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	var pad string
-	var token struct{ Content string }
-	if len(config.Pad) > 0 && json.Unmarshal(config.Pad, &pad) != nil && json.Unmarshal(config.Pad, &token) != nil {
-		return "", fmt.Errorf("%s: pad_token is neither a text nor an object with one", path)
-	}
-	return pad + token.Content, nil
+	return nil, fmt.Errorf("%s holds no tokenizer: tokenizer.json, vocab.json with merges.txt, spiece.model, sentencepiece.bpe.model and vocab.txt are read", dir)
 }
 
 // ofVocabulary is CLIP's tokenizer or RoBERTa's, by the special tokens.
@@ -124,6 +107,10 @@ func openJSON(path string, o Options) (Encoder, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	switch {
+	case j.Model.Type == "WordPiece":
+		return openBERTJSON(path, j, o)
+	case j.Model.Type == "BPE" && j.Model.ByteFallback:
+		return openGemma(path, j, o)
 	case j.Model.Type == "Unigram" || j.Model.Type == "" && j.Model.UnknownID != nil:
 		own := "<pad>"
 		if j.Padding != nil {
@@ -138,7 +125,7 @@ func openJSON(path string, o Options) (Encoder, error) {
 		}
 		return ofVocabulary(path, v, o)
 	}
-	return nil, fmt.Errorf("%s: a model of the type %q is not supported: BPE and Unigram are", path, j.Model.Type)
+	return nil, fmt.Errorf("%s: a model of the type %q is not supported: BPE, Unigram and WordPiece are", path, j.Model.Type)
 }
 
 func ofUnigram(path string, m unigramModel, err error, o Options) (Encoder, error) {

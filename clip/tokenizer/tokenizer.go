@@ -1,5 +1,6 @@
 // Package tokenizer turns texts to the ids of CLIP's text towers: OpenAI's and open_clip's byte-pair encoding with its
-// embedded vocabulary (openai/CLIP clip/simple_tokenizer.py), and from files RoBERTa's, SigLIP's and XLM-R's.
+// embedded vocabulary (openai/CLIP clip/simple_tokenizer.py), and from files RoBERTa's, SigLIP's, XLM-R's, BERT's (CLIPA)
+// and Gemma's (SigLIP 2).
 //
 // Every tokenizer is safe for concurrent use. Nothing here touches libtorch.
 package tokenizer

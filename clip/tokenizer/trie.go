@@ -65,14 +65,25 @@ func (t trie) child(node int, label byte) int {
 
 // longest is the length of the longest piece that text begins with, or 0.
 func (t trie) longest(text string) int {
-	length, node := 0, 0
-	for i := range len(text) {
-		if node = t.child(node, text[i]); node < 0 {
-			break
-		}
-		if t[node].value >= 0 {
-			length = i + 1
+	_, n := t.longestFrom(0, text)
+	return n
+}
+
+// longestFrom is longest of what follows the text that leads to node; nothing does where there is no such node.
+func (t trie) longestFrom(node int, text string) (value int32, n int) {
+	for i := 0; node >= 0 && i < len(text); i++ {
+		if node = t.child(node, text[i]); node >= 0 && t[node].value >= 0 {
+			value, n = t[node].value, i+1
 		}
 	}
-	return length
+	return value, n
+}
+
+// node is the node that text leads to, or -1.
+func (t trie) node(text string) int {
+	node := 0
+	for i := 0; node >= 0 && i < len(text); i++ {
+		node = t.child(node, text[i])
+	}
+	return node
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// maxFile bounds each file: the largest of a supported model has 17 MB.
+// maxFile bounds each file: the largest of a supported model, SigLIP 2's, has 34 MB.
 const maxFile = 64 << 20
 
 // readFile reads a vocabulary's file whole, but no file above maxFile.

@@ -113,3 +113,16 @@ def plain(count: int, seed: int) -> Iterator[str]:
     for _ in range(count):
         name = unicodedata.name(chr(rng.randrange(0x20, 0x3000)), "").lower()
         yield f"{name} " + " ".join(rng.choice(PIECES) for _ in range(rng.randint(1, 9)))
+
+
+def sprinkled(texts: Iterator[str], tokens: list[str], seed: int) -> Iterator[str]:
+    """The lines, every eighth of them with a vocabulary's own tokens in it, whole or spoiled."""
+    rng = random.Random(seed)
+    for i, text in enumerate(texts):
+        for _ in range(rng.randint(1, 3) if i % 8 == 0 else 0):
+            at, token = rng.randint(0, len(text)), rng.choice(tokens)
+            if rng.random() < 0.3:
+                cut = rng.randint(0, len(token))
+                token = token[:cut] + rng.choice(["", " ", "\u200b", "\x07", "a", token]) + token[cut:]
+            text = text[:at] + rng.choice(["", " "]) + (token.swapcase() if rng.random() < 0.2 else token) + rng.choice(["", " "]) + text[at:]
+        yield text

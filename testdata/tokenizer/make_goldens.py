@@ -7,9 +7,15 @@ roberta  transformers' RobertaTokenizer, cleaned as open_clip's HFTokenizer does
 xlmr     transformers' XLMRobertaTokenizer, likewise
 siglip   sentencepiece, cleaned as open_clip does for SigLIP ("canonicalize")
 bytes    sentencepiece with byte fallback and user-defined symbols, likewise
+bert     transformers' BertTokenizer with Python 3.11 and its Unicode 14, cleaned as open_clip's HFTokenizer does ("whitespace")
+cased    the same with letter case and accents kept and Chinese characters left in their words, as bert-base-cased has it
+accents  the same with lower case and accents kept
+gemma    the tokenizers library's ids by SigLIP 2's tokenizer.json, cleaned as open_clip does for SigLIP ("canonicalize")
+other    the same by a file with other normalizers, a pre-tokenizer and missing bytes, cleaned by "whitespace"
 
-Every 20th line of the last four has its row for a context of 16 too: framed, cut, padded. The 100,000-line comparison is
---count 100000 --out DIR, then go test with GOCLIP_GOLDENS=DIR. The Python is make_vocabularies.py's.
+Every 20th line of all but the first and "bytes" has its row for a context of 16 too: framed, cut, padded; the rows of
+"bert" are stripped of [SEP] as open_clip's strip_sep_token does it. The 100,000-line comparison is --count 100000 --out
+DIR, then go test with GOCLIP_GOLDENS=DIR. The Python is make_vocabularies.py's.
 
   build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py [--families openai,roberta]
 """
@@ -20,12 +26,12 @@ import io
 import json
 import pathlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import regex
 
 import clean
-from lines import lines
+from lines import lines, sprinkled
 
 HERE = pathlib.Path(__file__).parent
 VOCABULARY = HERE.parent.parent / "clip" / "tokenizer" / "bpe_simple_vocab_16e6.txt.gz"
@@ -89,11 +95,11 @@ def openai(count: int, seed: int) -> list:
     return out
 
 
-def hugging_face(tokenizer, fast, cleaned: Callable[[str], str], count: int, seed: int, encode=None) -> list:
+def hugging_face(tokenizer, fast, cleaned: Callable[[str], str], count: int, seed: int, encode=None, texts: Iterator[str] | None = None) -> list:
     """The slow tokenizer's ids; how many lines the fast one has otherwise is printed, for the record."""
     encode = encode or (lambda t: tokenizer.encode(t, add_special_tokens=False))
     out, otherwise = [], 0
-    for i, text in enumerate(lines(count, seed)):
+    for i, text in enumerate(texts or lines(count, seed)):
         t = cleaned(text)
         row = None if i % 20 else tokenizer(t, max_length=CONTEXT, padding="max_length", truncation=True).input_ids
         out.append([text, encode(t), row])
@@ -139,8 +145,53 @@ def bytes_(count: int, seed: int) -> list:
         return [[text, original.encode(clean.canonicalize(text))] for text in lines(count, seed)]
 
 
+BERT_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[[SEP]", "##a"]
+
+
+def bert(count: int, seed: int, strip: bool = True, **options) -> list:
+    from transformers import BertTokenizer, BertTokenizerFast
+    vocabulary = str(HERE / "bert" / "vocab.txt")
+    slow = BertTokenizer(vocabulary, **options)
+    out = hugging_face(slow, BertTokenizerFast(vocabulary, **options), clean.whitespace, count, seed, texts=sprinkled(lines(count, seed), BERT_TOKENS, seed))
+    if strip:
+        for line in out:
+            line[2] = line[2] and [0 if i == slow.sep_token_id else i for i in line[2]]
+    return out
+
+
+def cased(count: int, seed: int) -> list:
+    return bert(count, seed, strip=False, do_lower_case=False, tokenize_chinese_chars=False)
+
+
+def accents(count: int, seed: int) -> list:
+    return bert(count, seed, strip=False, strip_accents=False)
+
+
+def gemma(count: int, seed: int, name: str = "tokenizer", cleaned: Callable[[str], str] = clean.canonicalize) -> list:
+    from tokenizers import Tokenizer
+    tokenizer = Tokenizer.from_str(gzip.decompress((HERE / "gemma" / f"{name}.json.gz").read_bytes()).decode())
+    tokens = sorted({t.content for t in tokenizer.get_added_tokens_decoder().values()} | {"<0x41>", "▁", "\U00010d50\ua7cb"})
+    out = []
+    for i, text in enumerate(sprinkled(lines(count, seed), tokens, seed)):
+        row, t = None, cleaned(text)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        ids = tokenizer.encode(t, add_special_tokens=False).ids
+        if i % 20 == 0:
+            tokenizer.enable_truncation(CONTEXT)
+            tokenizer.enable_padding(length=CONTEXT, pad_token="<pad>", pad_id=tokenizer.token_to_id("<pad>"))
+            row = tokenizer.encode(t).ids
+        out.append([text, ids, row])
+    return out
+
+
+def other(count: int, seed: int) -> list:
+    return gemma(count, seed, "other", clean.whitespace)
+
+
 # Of each family: what makes it, and how many lines are committed.
-FAMILIES = {"openai": (openai, 10000), "roberta": (roberta, 2000), "xlmr": (xlmr, 1500), "siglip": (siglip, 1500), "bytes": (bytes_, 500)}
+FAMILIES = {"openai": (openai, 10000), "roberta": (roberta, 2000), "xlmr": (xlmr, 1500), "siglip": (siglip, 1500), "bytes": (bytes_, 500),
+            "bert": (bert, 2000), "cased": (cased, 500), "accents": (accents, 500), "gemma": (gemma, 2000), "other": (other, 1000)}
 
 
 def main() -> None:

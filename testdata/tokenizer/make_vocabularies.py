@@ -1,22 +1,28 @@
-"""Trains the small vocabularies that the tokenizer's tests read, on seeded lines: RoBERTa's, T5's (SigLIP) and XLM-R's.
+"""Trains the small vocabularies that the tokenizer's tests read, on seeded lines: RoBERTa's, T5's (SigLIP), XLM-R's, BERT's
+(CLIPA) and Gemma's (SigLIP 2).
 
 The published ones are too large to ship. These have the same files, the same special tokens and the same options.
 
 transformers 4 is the last with RoBERTa's and T5's tokenizers in Python; it stands in an environment of its own:
 
   make build/venv-tokenizers    # transformers==4.57.3 tokenizers==0.22.2 sentencepiece==0.2.1 protobuf ftfy==6.3.1 regex
-  build/venv-tokenizers/bin/python testdata/tokenizer/make_vocabularies.py
+  build/venv-tokenizers/bin/python testdata/tokenizer/make_vocabularies.py [bert gemma]
 """
 
+import collections
 import gzip
 import io
+import itertools
 import json
 import pathlib
+import sys
+import tempfile
 import unicodedata
 
 import sentencepiece
 from tokenizers import ByteLevelBPETokenizer
-from transformers import RobertaTokenizerFast, XLMRobertaTokenizerFast
+from transformers import BertTokenizerFast, GemmaTokenizerFast, RobertaTokenizerFast, XLMRobertaTokenizerFast
+from transformers.models.bert.tokenization_bert import BasicTokenizer
 
 from clean import canonicalize, whitespace
 from lines import lines, plain
@@ -42,10 +48,10 @@ def roberta(out: pathlib.Path) -> None:
     write(out / "tokenizer.json.gz", fast.backend_tokenizer.to_str(pretty=False).encode())
 
 
-def train(texts: list[str], size: int, **options) -> bytes:
+def train(texts: list[str], size: int, model_type: str = "unigram", **options) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_writer=model, vocab_size=size, model_type="unigram", num_threads=1,
+        sentence_iterator=iter(texts), model_writer=model, vocab_size=size, model_type=model_type, num_threads=1,
         minloglevel=2, max_sentence_length=20000, character_coverage=0.995, self_test_sample_size=0, **options)
     return model.getvalue()
 
@@ -82,6 +88,59 @@ def xlmr(out: pathlib.Path) -> None:
     write(out / "tokenizer.json.gz", converted.to_str(pretty=False).encode())
 
 
-roberta(HERE / "roberta")
-siglip(HERE / "siglip")
-xlmr(HERE / "xlmr")
+def bert(out: pathlib.Path) -> None:
+    """Letters, the most frequent words, and the most frequent ends and insides of words: the library's own training numbers
+    letters in the order of a hash table, so that its pieces are others each time."""
+    out.mkdir(exist_ok=True)
+    texts = [whitespace(t) for t in plain(20000, seed=4)]
+    words, cased = [collections.Counter(w for t in texts for w in BasicTokenizer(do_lower_case=lower).tokenize(t)) for lower in (True, False)]
+    inner = collections.Counter()
+    for word, count in words.items():
+        for at, to in itertools.combinations(range(len(word) + 1), 2):
+            inner[("##" if at else "") + word[at:to]] += count if to - at > 1 and (at or to < len(word)) else 0
+    letters = sorted({c for w in (*words, *cased) for c in w})
+    best = [p for counter, n in ((words, 500), (cased, 400), (inner, 900)) for p, _ in sorted(counter.items(), key=lambda t: (-t[1], t[0]))[:n]]
+    pieces = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *("##" + c for c in letters), *best, "東京"]
+    (out / "vocab.txt").write_text("\n".join(dict.fromkeys(pieces)) + "\n")
+    fast = BertTokenizerFast(str(out / "vocab.txt"), do_lower_case=True)
+    write(out / "tokenizer.json.gz", fast.backend_tokenizer.to_str(pretty=False).encode())
+
+
+# What Gemma's vocabulary holds beside pieces: runs of line ends and of spaces, tags, and tokens of chats.
+GEMMA_SYMBOLS = ["<mask>", "<unused0>", "<start_of_turn>", "<end_of_turn>", "\n\n", "\n\n\n", *("▁" * n for n in range(2, 8)), "<table>", "</table>"]
+
+
+def gemma(out: pathlib.Path) -> None:
+    """SigLIP 2's file, made as open_clip's SigLipTokenizer makes it: sentencepiece's model, converted by transformers. Then other.json,
+    with what else such a file may say: a second normalizer, a pre-tokenizer, bytes that are missing, ignore_merges."""
+    texts = [canonicalize(t) or "a" for t in plain(12000, seed=5)]
+    model = train(texts, 2400, "bpe", pad_id=0, eos_id=1, bos_id=2, unk_id=3, pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>",
+                  byte_fallback=True, split_digits=True, allow_whitespace_only_pieces=True, add_dummy_prefix=False,
+                  remove_extra_whitespaces=False, normalization_rule_name="identity", user_defined_symbols=GEMMA_SYMBOLS)
+    with tempfile.NamedTemporaryFile(suffix=".model") as file:
+        file.write(model)
+        file.flush()
+        fast = GemmaTokenizerFast(file.name, padding_side="right", add_bos_token=False, add_eos_token=True).backend_tokenizer
+    whole = json.loads(fast.to_str())
+    write(out / "tokenizer.json.gz", json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode())
+
+    pieces = sorted(whole["model"]["vocab"], key=whole["model"]["vocab"].get)
+    kept = [p for i, p in enumerate(pieces) if (i < 900 or len(p) == 1) and p not in ("<0xD0>", "<0xF0>")]
+    kept = {p: i for i, p in enumerate(kept)}
+    other = whole | {"added_tokens": [], "normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "Lowercase"}, {"type": "Replace", "pattern": {"String": "-"}, "content": " "}]},
+        "pre_tokenizer": {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}}
+    for piece in ["a ", "the ", "don't ", "racing car", "dog", "КИЇВ", "ʼn"]:
+        kept.setdefault(piece, len(kept))
+    other["model"] = whole["model"] | {"vocab": kept, "merges": [m for m in whole["model"]["merges"] if all(p in kept for p in (*m, "".join(m)))],
+                                       "ignore_merges": True, "fuse_unk": False}
+    added = {"<pad>": {}, "<eos>": {}, "<bos>": {"lstrip": True, "rstrip": True}, "<unk>": {}, "<Mask>": {"normalized": True, "special": False}, "\n\n": {"special": False}}
+    for piece, options in added.items():
+        other["added_tokens"].append({"id": kept.setdefault(piece, len(kept)), "content": piece, "single_word": False, "lstrip": False,
+                                      "rstrip": False, "normalized": False, "special": True} | options)
+    write(out / "other.json.gz", json.dumps(other, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+FAMILIES = {"roberta": roberta, "siglip": siglip, "xlmr": xlmr, "bert": bert, "gemma": gemma}
+for family in sys.argv[1:] or FAMILIES:
+    FAMILIES[family](HERE / family)

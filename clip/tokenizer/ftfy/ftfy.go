@@ -50,7 +50,7 @@ func fixLine(text string, entities bool) string {
 		text = characters.Replace(text)
 		text = terminal.ReplaceAllString(text, "")
 		text = strings.Map(dropControl, text)
-		text = norm.NFC.String(text)
+		text = NFC(text)
 		if text == before {
 			return text
 		}

@@ -45,7 +45,7 @@ func unescapeHTML(text string) string {
 			return known
 		}
 		if m[1] == '#' {
-			if plain, n := numeric(m); n == len(m) {
+			if plain, n := numeric(m); n == len(m) && plain != ";" { // ftfy takes a semicolon for one that was left over
 				return plain
 			}
 		}
