@@ -67,6 +67,7 @@ func (m *Model) loadFile(name string, o OpenOptions, own string) error {
 	if quick, known := trainedQuickGELU(f); known && quick != m.Config.QuickGELU {
 		return wrongGELU(path, quick)
 	}
+	m.Weights = path
 	return m.loadFrom(f, path, o)
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/clip/tokenizer"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/nn"
@@ -41,11 +42,14 @@ type Model struct {
 	Visual     ImageTower    `torch:"visual"`
 
 	Name       string            `torch:"-"` // what Open was asked for
+	Weights    string            `torch:"-"` // the file that they were read from; "" for random ones
 	Config     *Config           `torch:"-"`
 	Preprocess preprocess.Config `torch:"-"`
 
 	tokenizer    tokenizer.Encoder // nil: CLIP's own, or none
 	tokenizerDir string            // where its files are
+
+	fetch *pretrained.Options // of a published tag, by which its tokenizer is found too
 }
 
 // MaxLogitScale is ln 100: training keeps LogitScale in [0, ln 100] (paper, section 2.5).

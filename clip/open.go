@@ -134,12 +134,23 @@ func (d description) open(name string, o OpenOptions, own string) (*Model, error
 	if err != nil {
 		return nil, err
 	}
-	if d.dir != "" {
-		if err := m.openTokenizer(d.dir); err != nil {
-			return nil, err
-		}
+	if err := m.openTokenizer(d.tokenizerDirs(o)...); err != nil {
+		return nil, err
 	}
 	return m, m.load(name, o, own)
+}
+
+// tokenizerDirs are the directories that may hold the tokenizer: the model's, and those of the weights.
+func (d description) tokenizerDirs(o OpenOptions) (dirs []string) {
+	for _, path := range []string{d.dir, o.Pretrained, o.TextTower} {
+		if info, err := os.Stat(path); err == nil {
+			if !info.IsDir() {
+				path = filepath.Dir(path)
+			}
+			dirs = append(dirs, path)
+		}
+	}
+	return dirs
 }
 
 // allocate makes the model without weights, changed as o says.

@@ -34,7 +34,11 @@ func openPublished(name string, c *Config, o OpenOptions) (*Model, error) {
 		return nil, err
 	}
 	o.Pretrained = ""
-	return d.open(name, o, file.Path)
+	m, err := d.open(name, o, file.Path)
+	if m != nil {
+		m.fetch = &o.Fetch
+	}
+	return m, err
 }
 
 // describePublished is the config with what the tag says.

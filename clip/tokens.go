@@ -2,19 +2,23 @@ package clip
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/clip/tokenizer"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// Tokenizer is the model's tokenizer: CLIP's own, or the one whose files stand in the model's directory where the
-// config names another. Without those files it is an error: ids of another vocabulary would give features of nothing.
+// Tokenizer is the model's tokenizer: CLIP's own or, where the config names another, the one whose files stand beside the
+// weights. A published tag's is fetched, as its weights were. Without those files it is an error: ids of another vocabulary
+// would give features of nothing.
 func (m *Model) Tokenizer() (tokenizer.Encoder, error) {
 	if m.tokenizer != nil {
 		return m.tokenizer, nil
@@ -25,26 +29,32 @@ func (m *Model) Tokenizer() (tokenizer.Encoder, error) {
 	} else if other == "" {
 		return t, nil
 	}
+	if m.fetch != nil {
+		if err := m.fetchTokenizer(other); err != nil {
+			return nil, fmt.Errorf("clip: %s reads the tokens of %s: %w", cmp.Or(m.Name, "the model"), other, err)
+		}
+		return m.tokenizer, nil
+	}
 	return nil, fmt.Errorf("clip: %s reads the tokens of %s: put its tokenizer.json, or vocab.json and merges.txt, or vocab.txt, or spiece.model, into the model's directory", cmp.Or(m.Name, "the model"), other)
 }
 
 // tokenizerFiles are what [tokenizer.Open] reads; the last says nothing without another.
 var tokenizerFiles = []string{"tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "tokenizer_config.json"}
 
-// openTokenizer reads the tokenizer in the model's directory if the config names one that is not CLIP's and there is one.
-func (m *Model) openTokenizer(dir string) error {
+// openTokenizer reads the tokenizer in the first of the directories that holds one, if the config names one that is not
+// CLIP's.
+func (m *Model) openTokenizer(dirs ...string) error {
 	t := m.Config.Text
 	if cmp.Or(t.HFTokenizerName, t.HFModelName) == "" {
 		return nil
 	}
-	there := false
-	for _, name := range tokenizerFiles[:len(tokenizerFiles)-1] {
-		_, err := os.Stat(filepath.Join(dir, name))
-		there = there || err == nil
-	}
-	if !there {
+	at := slices.IndexFunc(dirs, func(dir string) bool {
+		return slices.ContainsFunc(tokenizerFiles[:len(tokenizerFiles)-1], func(name string) bool { return isFile(filepath.Join(dir, name)) })
+	})
+	if at < 0 {
 		return nil // Tokenizer tells, for a user who has texts
 	}
+	dir := dirs[at]
 	o := tokenizer.Options{}
 	if t.TokenizerOptions != nil {
 		o.Clean, o.StripSep = tokenizer.Clean(t.TokenizerOptions.Clean), t.TokenizerOptions.StripSepToken
@@ -58,6 +68,22 @@ func (m *Model) openTokenizer(dir string) error {
 	}
 	m.tokenizer, m.tokenizerDir = e, dir
 	return nil
+}
+
+// fetchTokenizer finds the files of a repository on the hub, on this machine or there.
+func (m *Model) fetchTokenizer(repo string) error {
+	config, err := pretrained.Hub(context.Background(), repo, "tokenizer_config.json", *m.fetch)
+	if err != nil {
+		return err
+	}
+	file, err := pretrained.Hub(context.Background(), repo, "tokenizer.json", *m.fetch)
+	if err != nil {
+		return err
+	}
+	if filepath.Dir(file.Path) != filepath.Dir(config.Path) { // one from another program's cache, one from goclip's
+		return fmt.Errorf("%s and %s lie in two places: put them into one directory", config.Path, file.Path)
+	}
+	return m.openTokenizer(filepath.Dir(file.Path))
 }
 
 // saveTokenizer copies the tokenizer's files to the directory that is being saved.

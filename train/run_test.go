@@ -143,6 +143,41 @@ func TestResumeIsExact(t *testing.T) {
 }
 
 // TestFullDisk makes the checkpoint too large for the limit on files: the former one stays, and nothing half-written.
+// TestForcedSizes trains on other pictures and texts than the model's, resumes, and leaves a model of the new sizes.
+func TestForcedSizes(t *testing.T) {
+	model, data := tinyModel(t), shard(t, 40)
+	run := func(o train.Options) string {
+		o.ForceImageSize, o.ForceContextLength, o.Epochs = 40, 12, 1
+		sum, err := train.Run(t.Context(), o, train.Reporter{})
+		require.NoError(t, err)
+		return sum.Dir
+	}
+	whole := run(options(t, model, data))
+	log, err := os.ReadFile(filepath.Join(whole, "out.log"))
+	require.NoError(t, err)
+	assert.Contains(t, string(log), "the position embeddings of 16 patches were resampled to 25")
+	m, err := clip.Open(filepath.Join(whole, "checkpoints", "latest"), clip.OpenOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, clip.Square(40), m.Config.Vision.ImageSize)
+	assert.Equal(t, [2]int{40, 40}, m.Preprocess.Size)
+	assert.Equal(t, 12, m.ContextLength())
+
+	o := options(t, model, data)
+	ctx, cancel := context.WithCancel(t.Context())
+	o.ForceImageSize, o.ForceContextLength, o.Epochs = 40, 12, 1
+	_, err = train.Run(ctx, o, train.Reporter{Step: func(s train.Step, _ int) {
+		if s.Step == 2 {
+			cancel()
+		}
+	}})
+	require.ErrorIs(t, err, train.ErrInterrupted)
+	o.Resume = "latest"
+	assert.Equal(t, losses(t, whole), losses(t, run(o)))
+	o.ForceImageSize = 0
+	_, err = train.Run(t.Context(), o, train.Reporter{})
+	assert.ErrorContains(t, err, "the run was started with --force-image-size 40, not 0")
+}
+
 func TestFullDisk(t *testing.T) {
 	o := options(t, tinyModel(t), shard(t, 20))
 	o.Epochs, o.Warmup = 1, 1

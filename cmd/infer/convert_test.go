@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -36,4 +37,53 @@ func TestConvert(t *testing.T) {
 	left, err := os.ReadDir(filepath.Join(dir, "made"))
 	require.NoError(t, err)
 	assert.Len(t, left, 2, "nothing half-written")
+}
+
+// TestConvertHF writes Hugging Face's layout, which opens as the same model, and back.
+func TestConvertHF(t *testing.T) {
+	tiny, dir := tinyModel(t), t.TempDir()
+	hf, back := filepath.Join(dir, "hf"), filepath.Join(dir, "back")
+	code, _, errs := infer(t, "", "convert", "--to", "hf", tiny, hf)
+	require.Equal(t, 0, code, errs)
+	for _, name := range []string{"config.json", "model.safetensors", "preprocessor_config.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"} {
+		assert.FileExists(t, filepath.Join(hf, name))
+	}
+	code, _, errs = infer(t, "", "convert", "--to", "open_clip", hf, back)
+	require.Equal(t, 0, code, errs)
+	score := func(model string) string {
+		code, out, errs := infer(t, "", "score", "--format", "csv", "--model", model, "--image", testPicture("rgb_64x64.png"), "--text", "a", "--text", "b c")
+		require.Equal(t, 0, code, errs)
+		return out
+	}
+	assert.Equal(t, score(tiny), score(hf))
+	assert.Equal(t, score(tiny), score(back))
+
+	code, out, errs := infer(t, "", "inspect", "--format", "json", hf)
+	require.Equal(t, 0, code, errs)
+	var got inspection
+	require.NoError(t, json.Unmarshal([]byte(out), &got))
+	assert.Equal(t, "safetensors", got.Layout)
+	require.Len(t, got.Files, 1)
+	assert.Equal(t, filepath.Join(hf, "model.safetensors"), got.Files[0].Path)
+
+	code, _, errs = infer(t, "", "convert", "--to", "hf", "--pretrained", "random", "RN50", filepath.Join(dir, "rn50"))
+	assert.Equal(t, 1, code)
+	assert.Contains(t, oneLine(t, errs), "transformers has no CLIP with a ResNet as its picture tower")
+	assert.NoDirExists(t, filepath.Join(dir, "rn50"))
+}
+
+// TestForce resamples on the way in, says so, and refuses what no picture has.
+func TestForce(t *testing.T) {
+	tiny := tinyModel(t)
+	args := []string{"score", "--model", tiny, "--image", testPicture("face.png"), "--text", "a", "--force-image-size"}
+	code, _, errs := infer(t, "", append(args, "48", "--force-context-length", "9")...)
+	require.Equal(t, 0, code, errs)
+	assert.Contains(t, errs, "the position embeddings of 16 patches were resampled to 36")
+	assert.Contains(t, errs, "the position embeddings of 16 tokens were resampled to 9")
+	code, _, errs = infer(t, "", append(args, "-1")...)
+	assert.Equal(t, 2, code)
+	assert.Contains(t, oneLine(t, errs), "--force-image-size -1")
+	code, _, errs = infer(t, "", append(args, "7")...)
+	assert.Equal(t, 1, code)
+	assert.Contains(t, oneLine(t, errs), "vision_cfg.patch_size 8 is larger than image_size 7")
 }

@@ -46,7 +46,7 @@ func (c *embedCmd) Run(io *streams) error {
 		}
 		texts = lines
 	}
-	m, err := c.open()
+	m, err := c.open(io.err)
 	if err != nil {
 		return err
 	}

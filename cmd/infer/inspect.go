@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -9,88 +8,45 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/goclip/goclip/clip"
-	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/models"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-type tokenizeCmd struct {
-	modelFlags
-}
-
-func (c *tokenizeCmd) Run(io *streams) error {
-	m, err := c.open()
-	if err != nil {
-		return err
-	}
-	t, err := m.Tokenizer()
-	if err != nil {
-		return err
-	}
-	scanner := newScanner(io.in)
-	out := bufio.NewWriter(io.out)
-	for scanner.Scan() {
-		ids, cut := t.Tokenize(scanner.Text(), m.ContextLength())
-		if cut {
-			fmt.Fprintf(io.err, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", scanner.Text(), m.ContextLength())
-		}
-		text, err := json.Marshal(ids)
-		if err != nil {
-			return err
-		}
-		if _, err := out.Write(append(text, '\n')); err != nil {
-			return err
-		}
-	}
-	if err := scanner.Err(); err != nil {
-		return errors.Join(out.Flush(), scanError("stdin", err))
-	}
-	return out.Flush()
-}
-
-type modelsCmd struct{}
-
-func (c *modelsCmd) Run(io *streams) error {
-	tags := map[string][]string{}
-	for _, m := range pretrained.Tags() {
-		tags[m.Model] = m.Tags
-	}
-	t := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
-	for _, name := range clip.ConfigNames() {
-		note := strings.Join(tags[name], " ")
-		if name == models.Default {
-			note = "shipped with its weights, the default"
-		}
-		fmt.Fprintf(t, "%s\t%s\n", name, note)
-	}
-	return t.Flush()
-}
-
 type inspectCmd struct {
-	Format string `help:"text or json." default:"text" enum:"text,json"`
-	Model  string `arg:"" optional:"" help:"Model directory or built-in config; the default is the shipped model." default:"emoji-64"`
+	Format     string `help:"text or json." default:"text" enum:"text,json"`
+	Model      string `arg:"" optional:"" help:"Model directory, file of weights or built-in config; the default is the shipped model." default:"emoji-64"`
+	Pretrained string `help:"Weights of a built-in config: a published tag, a file or a model directory."`
 }
 
 // inspection is the JSON that inspect prints.
 type inspection struct {
 	Model      string         `json:"model"`
 	Config     *clip.Config   `json:"config"`
-	Parameters map[string]int `json:"parameters"` // visual, text, logit_scale, logit_bias, total
-	DType      string         `json:"dtype,omitempty"`
-	SHA256     string         `json:"sha256,omitempty"` // of the weights' file
+	Parameters map[string]int `json:"parameters"`       // visual, text, logit_scale, logit_bias, total
+	Layout     string         `json:"layout,omitempty"` // of the weights' file: safetensors, TorchScript, ...
+	DType      string         `json:"dtype,omitempty"`  // that most of the numbers have
+	DTypes     map[string]int `json:"dtypes,omitempty"` // numbers of each
+	Files      []weightFile   `json:"files,omitempty"`
+	SHA256     string         `json:"sha256,omitempty"` // of the only file
+}
+
+type weightFile struct {
+	Path   string `json:"path"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
 }
 
 func (c *inspectCmd) Run(io *streams) error {
-	flags := modelFlags{Model: c.Model, BatchSize: 1, Device: "cpu"}
-	if _, err := os.Stat(c.Model); err != nil && c.Model != models.Default {
+	flags := modelFlags{Model: c.Model, Pretrained: c.Pretrained, BatchSize: 1, Device: "cpu"}
+	if _, err := os.Stat(c.Model); err != nil && c.Model != models.Default && c.Pretrained == "" {
 		flags.Pretrained = "random" // a config has no weights to tell of
 	}
-	m, err := flags.open()
+	m, err := flags.open(io.err)
 	if err != nil {
 		return err
 	}
@@ -105,24 +61,54 @@ func (c *inspectCmd) Run(io *streams) error {
 		i.Parameters[part] += p.Numel()
 		i.Parameters["total"] += p.Numel()
 	}
-	if flags.Pretrained == "" {
-		if err := i.file(c.Model); err != nil {
-			return err
-		}
+	switch {
+	case m.Weights != "":
+		err = i.file(m.Weights)
+	case flags.Pretrained == "":
+		err = i.shipped()
+	}
+	if err != nil {
+		return err
 	}
 	return i.print(io.out, c.Format)
 }
 
-// file notes the type and the checksum of the weights' file.
-func (i *inspection) file(model string) error {
-	path := model
-	if info, err := os.Stat(model); err == nil && info.IsDir() {
-		path = filepath.Join(model, clip.WeightsFile)
+// file notes the kind, the types and the checksums of the weights.
+func (i *inspection) file(path string) error {
+	f, err := checkpoint.Open(path)
+	if err != nil {
+		return err
 	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		data, err = fs.ReadFile(models.FS(), models.Default+"/"+clip.WeightsFile)
+	defer f.Close()
+	i.describe(f)
+	for _, path := range f.Paths() {
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		w := weightFile{Path: path}
+		w.Bytes, w.SHA256, err = checksum(file)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return err
+		}
+		i.Files = append(i.Files, w)
 	}
+	if len(i.Files) == 1 {
+		i.SHA256 = i.Files[0].SHA256
+	}
+	return nil
+}
+
+func checksum(r io.Reader) (bytes int64, sum string, err error) {
+	h := sha256.New()
+	bytes, err = io.Copy(h, r)
+	return bytes, fmt.Sprintf("%x", h.Sum(nil)), err
+}
+
+// shipped is file for the model inside the program.
+func (i *inspection) shipped() error {
+	path := models.Default + "/" + clip.WeightsFile
+	data, err := fs.ReadFile(models.FS(), path)
 	if err != nil {
 		return err
 	}
@@ -130,12 +116,20 @@ func (i *inspection) file(model string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range f.Names() {
-		e, _ := f.Entry(name)
-		i.DType = e.DType.TorchDType().String()
-	}
+	i.describe(f)
 	i.SHA256 = fmt.Sprintf("%x", sha256.Sum256(data))
 	return nil
+}
+
+func (i *inspection) describe(f *checkpoint.File) {
+	i.Layout, i.DTypes = f.Format(), map[string]int{}
+	for _, name := range f.Names() {
+		e, _ := f.Entry(name)
+		dtype := e.DType.TorchDType().String()
+		if i.DTypes[dtype] += len(e.Data) / e.DType.Size(); i.DTypes[dtype] > i.DTypes[i.DType] {
+			i.DType = dtype
+		}
+	}
 }
 
 func (i *inspection) print(w io.Writer, format string) error {
@@ -149,8 +143,20 @@ func (i *inspection) print(w io.Writer, format string) error {
 	fmt.Fprintf(t, "text tower\t%v\t%d parameters\n", x, i.Parameters["text"])
 	fmt.Fprintf(t, "features\t%d\t%d parameters in all\n", i.Config.EmbedDim, i.Parameters["total"])
 	fmt.Fprintf(t, "activation\t%s\n", map[bool]string{true: "QuickGELU", false: "GELU"}[i.Config.QuickGELU])
-	if i.SHA256 != "" {
-		fmt.Fprintf(t, "weights\t%s\nsha256\t%s\n", i.DType, i.SHA256)
+	if i.Layout != "" {
+		var types []string
+		for dtype, n := range i.DTypes {
+			types = append(types, fmt.Sprintf("%s (%d numbers)", dtype, n))
+		}
+		slices.Sort(types)
+		fmt.Fprintf(t, "weights\t%s, %s\n", i.Layout, strings.Join(types, ", "))
+	}
+	for _, f := range i.Files {
+		fmt.Fprintf(t, "file\t%s\t%d bytes\n", f.Path, f.Bytes)
+		fmt.Fprintf(t, "sha256\t%s\n", f.SHA256)
+	}
+	if len(i.Files) == 0 && i.SHA256 != "" {
+		fmt.Fprintf(t, "sha256\t%s\n", i.SHA256)
 	}
 	return t.Flush()
 }

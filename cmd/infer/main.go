@@ -110,13 +110,23 @@ func message(err error) string {
 
 // modelFlags are the flags of every command that runs a model.
 type modelFlags struct {
-	Model      string `help:"Model directory, checkpoint file or built-in config; the default is the shipped model." default:"emoji-64"`
+	Model      string `help:"Model directory (open_clip's or Hugging Face's), file of weights or built-in config; the default is the shipped model." default:"emoji-64"`
 	Pretrained string `help:"Weights of a built-in config: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin), a model directory or random."`
+	loadFlags  `group:"Loading"`
 	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto"`
 	Precision  string `help:"fp32." default:"fp32" enum:"fp32"`
 	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
 	Seed       uint64 `help:"Of random weights."`
 	BatchSize  int    `help:"Pictures or texts of a batch; more is no slower and takes more memory." default:"32"`
+}
+
+// loadFlags change a model while it is read.
+type loadFlags struct {
+	ForceImageSize     int    `help:"Pixels of the square pictures in place of the config's; position embeddings are resampled."`
+	ForceContextLength int    `help:"Tokens of a text in place of the config's; position embeddings are resampled."`
+	ForceQuickGELU     bool   `name:"force-quick-gelu" help:"QuickGELU whatever the config says, as OpenAI's weights want it."`
+	PretrainedImage    string `name:"pretrained-image-path" help:"Weights of the picture tower alone, torchvision's vit_b_32 for vit_b_32-roberta-base."`
+	PretrainedText     string `name:"pretrained-text-path" help:"Weights of the text tower alone, such as roberta-base's."`
 }
 
 // Beyond these a number is a slip, and the machine would choke on it.
@@ -125,22 +135,28 @@ const (
 	mostThreads = 1024
 )
 
-func (f *modelFlags) open() (*clip.Model, error) {
+func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
 	if f.BatchSize < 1 || f.BatchSize > mostBatch {
 		return nil, usageError(fmt.Sprintf("--batch-size %d: 1 to %d are wanted", f.BatchSize, mostBatch))
 	}
 	if f.Threads < 0 || f.Threads > mostThreads {
 		return nil, usageError(fmt.Sprintf("--threads %d: 1 to %d are wanted, or 0 for the default", f.Threads, mostThreads))
 	}
+	if f.ForceImageSize < 0 || f.ForceContextLength < 0 {
+		return nil, usageError(fmt.Sprintf("--force-image-size %d, --force-context-length %d: positive numbers are wanted, or 0 for the config's", f.ForceImageSize, f.ForceContextLength))
+	}
 	device, err := torch.ParseDevice(f.Device)
 	if err != nil {
 		return nil, usageError(fmt.Sprintf("--device: %v", err))
 	}
 	torch.SetNumThreads(f.Threads)
-	if f.Model == models.Default && f.Pretrained == "" {
+	if f.Model == models.Default && f.Pretrained == "" && f.loadFlags == (loadFlags{}) {
 		if _, err := os.Stat(f.Model); err != nil {
 			return clip.OpenFS(models.FS(), models.Default)
 		}
 	}
-	return clip.Open(f.Model, clip.OpenOptions{Pretrained: f.Pretrained, Seed: f.Seed, Device: device, Fetch: pretrained.Lines(os.Stderr, "infer: ")})
+	lines := pretrained.Lines(errs, "infer: ")
+	return clip.Open(f.Model, clip.OpenOptions{Pretrained: f.Pretrained, Seed: f.Seed, Device: device, Fetch: lines, Log: lines.Log,
+		ImageSize: f.ForceImageSize, ContextLength: f.ForceContextLength, QuickGELU: f.ForceQuickGELU,
+		ImageTower: f.PretrainedImage, TextTower: f.PretrainedText})
 }

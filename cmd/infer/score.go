@@ -50,7 +50,7 @@ func (c *scoreCmd) Run(io *streams) error {
 	if len(texts) == 0 {
 		return usageError("score: no text: give --text TEXT or --texts FILE; infer score --help lists the flags")
 	}
-	m, err := c.open()
+	m, err := c.open(io.err)
 	if err != nil {
 		return err
 	}

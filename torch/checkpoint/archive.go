@@ -32,6 +32,9 @@ func (f *File) parseArchive(file []byte) error {
 		return err
 	}
 	_, script := zip[top+"constants.pkl"]
+	if script {
+		f.format = "TorchScript"
+	}
 	left := pickleMemory
 	u := unpickler{in: pickle, left: &left, classes: script, load: func(id tuple) (*storage, error) {
 		s, err := newStorage(id)

@@ -44,6 +44,7 @@ func openShards(path string, text []byte) (file *File, err error) {
 			}
 			shards[where[name]] = shard
 			f.shards = append(f.shards, shard)
+			f.format = shard.format
 			maps.Copy(f.metadata, shard.metadata)
 		}
 		e, ok := shard.Entry(name)

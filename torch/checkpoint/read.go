@@ -18,6 +18,7 @@ const maxTensors = 1 << 15
 // File is an opened checkpoint. Its entries' data lies in the mapped file, or files, until Close.
 type File struct {
 	path     string
+	format   string
 	mapped   []byte
 	shards   []*File // of an index
 	names    []string
@@ -97,14 +98,17 @@ func parse(path string, data []byte) (*File, error) {
 func (f *File) parse(data []byte) error {
 	switch {
 	case isZip(data):
+		f.format = "torch.save"
 		return f.parseArchive(data)
 	case isLegacy(data):
+		f.format = "torch.save before PyTorch 1.6"
 		return f.parseLegacy(data)
 	case isIndex(data):
 		return errors.New("it is the index of a checkpoint in several files and holds no weights itself")
 	case bytes.HasPrefix(data, []byte("version https://git-lfs")):
 		return errors.New("it is Git LFS's pointer to the weights, not the weights: fetch them with git lfs pull")
 	default:
+		f.format = "safetensors"
 		return f.parseSafetensors(data)
 	}
 }
@@ -157,6 +161,21 @@ func (f *File) Release(e Entry) {
 // Metadata is the free-form strings of a safetensors header or of an index, or the numbers and strings beside the weights of
 // a torch.save file.
 func (f *File) Metadata() map[string]string { return maps.Clone(f.metadata) }
+
+// Format says what kind of file it is: "safetensors", "torch.save", "TorchScript" or "torch.save before PyTorch 1.6".
+func (f *File) Format() string { return f.format }
+
+// Paths are the files that hold the tensors: the file itself, or the shards of an index in the order of their first tensor.
+func (f *File) Paths() []string {
+	if len(f.shards) == 0 {
+		return []string{f.path}
+	}
+	var paths []string
+	for _, s := range f.shards {
+		paths = append(paths, s.path)
+	}
+	return paths
+}
 
 // Names lists the tensors in the order of their data (safetensors), of the pickle (torch.save) or of the alphabet (shards).
 func (f *File) Names() []string { return slices.Clone(f.names) }

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/models"
+)
+
+type modelsCmd struct{}
+
+func (c *modelsCmd) Run(io *streams) error {
+	tags := map[string][]string{}
+	for _, m := range pretrained.Tags() {
+		tags[m.Model] = m.Tags
+	}
+	t := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
+	for _, name := range clip.ConfigNames() {
+		note := strings.Join(tags[name], " ")
+		if name == models.Default {
+			note = "shipped with its weights, the default"
+		}
+		fmt.Fprintf(t, "%s\t%s\n", name, note)
+	}
+	return t.Flush()
+}
