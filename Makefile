@@ -37,7 +37,8 @@ fuzz: libtorch ## each fuzz target for 30 seconds
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 	  echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 20x $$p || exit 1; done; done
 
-bench: libtorch build/venv ## speed beside Python's, alternating in one run
+bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run; what opening 605 MB costs
+	@for how in shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 10x | grep ^Benchmark; done
 	go test -c -o build/torch.test ./torch
 	build/venv/bin/python benchmarks/op_call.py build/torch.test
 	build/venv/bin/python benchmarks/preprocess.py --rounds 3 --seconds 0.1
@@ -61,6 +62,9 @@ parity-full: libtorch build/venv ## only its larger half: full-size models by th
 	go test -tags parity -c -o build/parity.test ./clip
 	build/venv/bin/python -c 'import clip.model' 2>/dev/null || build/venv/bin/python -m pip install -q openai-clip==1.0.1
 	build/venv/bin/python testdata/parity/run.py
+
+build/ViT-B-32: | build
+	bin/infer convert --pretrained random ViT-B-32 build/ViT-B-32
 
 build/venv:
 	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 ftfy==6.3.1 openai-clip==1.0.1 regex numpy safetensors

@@ -78,8 +78,8 @@ func (s source) find(tensors map[string]checkpoint.Entry) (w weight, problems []
 	return w, problems
 }
 
-// copyTo copies the weight into p, whose shape has been compared.
-func (w weight) copyTo(f *checkpoint.File, p *torch.Tensor) error {
+// fill makes p of the weight, whose shape has been compared: by sharing the file's pages where that is wanted and can be.
+func (w weight) fill(f *checkpoint.File, p *torch.Tensor, share bool) error {
 	if w.zero {
 		return torch.NoGrad(func(s *torch.Scope) { s.Alias(p).Fill(0) })
 	}
@@ -98,6 +98,11 @@ func (w weight) copyTo(f *checkpoint.File, p *torch.Tensor) error {
 	if len(w.parts) == 1 {
 		e := w.parts[0]
 		e.Shape = p.Shape() // which may have other ones in it
+		if share {
+			if done, err := f.Share(e, p); done || err != nil {
+				return err
+			}
+		}
 		return f.CopyTo(e, p)
 	}
 	at := 0

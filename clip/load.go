@@ -90,7 +90,7 @@ func wrongGELU(path string, quick bool) error {
 // that open_clip makes. Keys and shapes must agree both ways; the error lists every one that does not, and the model then
 // keeps its weights.
 func (m *Model) LoadFrom(f *checkpoint.File, path string) error {
-	return m.loadFrom(f, path, OpenOptions{})
+	return m.loadFrom(f, path, OpenOptions{Copy: true})
 }
 
 func (m *Model) loadFrom(f *checkpoint.File, path string, o OpenOptions) error {
@@ -123,7 +123,7 @@ func (m *Model) put(f *checkpoint.File, path string, found map[string]weight, pr
 	}
 	for key, p := range m.State() {
 		if w, ok := found[key]; ok {
-			if err := w.copyTo(f, p); err != nil {
+			if err := w.fill(f, p, !o.Copy); err != nil {
 				return fmt.Errorf("clip: %s: %w", path, err)
 			}
 		}

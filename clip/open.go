@@ -40,6 +40,10 @@ type OpenOptions struct {
 	Seed       uint64       // of "random", and of what the tower files lack
 	Device     torch.Device // where the parameters live
 
+	// Copy has float32 weights read into memory at once. Without, they stay in the mapped file, whose pages are read as they are
+	// used: a model opens in no time. The file must then not be written into while the model lives; a new one may be renamed over it.
+	Copy bool
+
 	ImageTower string // a file with weights of the picture tower alone, torchvision's too; what it lacks is random
 	TextTower  string // a file with weights of the text tower alone, transformers' RobertaModel too
 

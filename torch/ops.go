@@ -82,6 +82,8 @@ var (
 	opZeros       = NewOp("aten::zeros")
 	opOnes        = NewOp("aten::ones")
 	opEmpty       = NewOp("aten::empty.memory_format")
+	opFromFile    = NewOp("aten::from_file")
+	opSetStorage  = NewOp("aten::set_.source_Tensor_storage_offset")
 	opRand        = NewOp("aten::rand")
 	opRandn       = NewOp("aten::randn")
 	opNormal      = NewOp("aten::normal_")
@@ -270,6 +272,23 @@ func Ones(s *Scope, d Device, dtype DType, shape ...int) *Tensor {
 func Empty(s *Scope, d Device, dtype DType, shape ...int) *Tensor {
 	return opEmpty.In(s, shape, dtype, nil, d)
 }
+
+// FromFile maps the first n float32 numbers of a file as a tensor that the garbage collector frees. What is written into it
+// stays out of the file.
+func FromFile(path string, n int) (t *Tensor, err error) {
+	err = NoGrad(func(s *Scope) { t = opFromFile.In(s, path, false, n, Float32, nil, CPU).Keep() })
+	return t, err
+}
+
+// ShareStorage has t be the numbers of source from offset on, in row-major order, and gives back its own memory.
+func (t *Tensor) ShareStorage(source *Tensor, offset int, shape ...int) {
+	strides := make([]int, len(shape))
+	for i, step := len(shape)-1, 1; i >= 0; i-- {
+		strides[i], step = step, step*shape[i]
+	}
+	opSetStorage.Run(nil, t, source, offset, shape, strides)
+}
+
 func Randn(s *Scope, d Device, shape ...int) *Tensor { return opRandn.In(s, shape, Float32, nil, d) }
 func Rand(s *Scope, d Device, shape ...int) *Tensor  { return opRand.In(s, shape, Float32, nil, d) }
 

@@ -103,7 +103,7 @@ func (r *run) open() (err error) {
 	torch.SetNumThreads(r.o.Threads)
 	r.dir = r.o.directory(time.Now())
 	source, resumed := r.o.Model, ""
-	from := clip.OpenOptions{Pretrained: r.o.Pretrained, Seed: r.o.Seed, Device: r.device, Fetch: r.report.Fetch, Log: func(line string) { r.notes = append(r.notes, line) },
+	from := clip.OpenOptions{Pretrained: r.o.Pretrained, Seed: r.o.Seed, Device: r.device, Fetch: r.report.Fetch, Copy: true, Log: func(line string) { r.notes = append(r.notes, line) },
 		ImageSize: r.o.ForceImageSize, ContextLength: r.o.ForceContextLength, QuickGELU: r.o.ForceQuickGELU,
 		ImageTower: r.o.ImageTower, TextTower: r.o.TextTower}
 	if r.o.Resume != "" {
@@ -117,7 +117,7 @@ func (r *run) open() (err error) {
 		if err := r.readState(resumed); err != nil {
 			return err
 		}
-		source, from = resumed, clip.OpenOptions{Device: r.device} // which is what the other options made of the model
+		source, from = resumed, clip.OpenOptions{Device: r.device, Copy: true} // which is what the other options made of the model
 	} else if _, err := clip.LookupConfig(source); err == nil && from.Pretrained == "" {
 		from.Pretrained = "random"
 	}

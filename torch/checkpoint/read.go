@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/goclip/goclip/torch"
 )
 
 // maxTensors bounds what one file may list. The largest CLIP has under 2,000 tensors.
@@ -20,14 +22,17 @@ type File struct {
 	path     string
 	format   string
 	mapped   []byte
-	shards   []*File // of an index
+	file     *os.File      // open as long as it is mapped
+	whole    *torch.Tensor // the file as float32 numbers, once a tensor shares them
+	shards   []*File       // of an index
 	names    []string
 	entries  map[string]Entry
 	metadata map[string]string
 }
 
 // Open maps and checks a file of any of the formats, which it tells by the content. The index of a sharded checkpoint
-// opens its shards too. A mapped file must not be cut short by someone else while it is open: that ends the process.
+// opens its shards too. A mapped file must not be cut short or written into by someone else while it is open, or while a tensor
+// of [File.Share] lives: that changes the numbers or ends the process. A file that is renamed over it does no harm.
 func Open(path string) (*File, error) {
 	f, err := open(path, true)
 	if err != nil {
@@ -38,28 +43,28 @@ func Open(path string) (*File, error) {
 
 // open is Open; index says whether an index of shards may stand here.
 func open(path string, index bool) (*File, error) {
-	mapped, err := mapFile(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
+	mapped, err := mapFile(file, path)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
 	if index && isIndex(mapped) {
+		defer file.Close()
 		defer unix.Munmap(mapped)
 		return openShards(path, mapped)
 	}
 	f, err := parse(path, mapped)
 	if err != nil {
-		return nil, errors.Join(err, unix.Munmap(mapped))
+		return nil, errors.Join(err, unix.Munmap(mapped), file.Close())
 	}
-	f.mapped = mapped
+	f.mapped, f.file = mapped, file
 	return f, nil
 }
 
-func mapFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
+func mapFile(f *os.File, path string) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -128,8 +133,8 @@ func (f *File) add(e Entry) error {
 
 // Close unmaps the file and its shards: no Entry's data may be used after it.
 func (f *File) Close() error {
-	mapped, shards := f.mapped, f.shards
-	f.mapped, f.shards, f.entries, f.names = nil, nil, nil, nil
+	mapped, file, shards := f.mapped, f.file, f.shards
+	f.mapped, f.file, f.shards, f.entries, f.names = nil, nil, nil, nil, nil
 	var err error
 	for _, s := range shards {
 		err = errors.Join(err, s.Close())
@@ -137,25 +142,44 @@ func (f *File) Close() error {
 	if mapped != nil {
 		err = errors.Join(err, unix.Munmap(mapped))
 	}
+	if f.whole != nil {
+		f.whole.Free()
+		f.whole = nil
+	}
+	if file != nil {
+		err = errors.Join(err, file.Close())
+	}
 	return err
 }
 
 // Release tells the system that the pages of an entry are not wanted for now, so that a file that is copied tensor by tensor
 // does not stay in memory beside its copy. The entry's data is still there: reading it maps the pages anew.
 func (f *File) Release(e Entry) {
+	file, from := f.place(e)
+	if file == nil {
+		return
+	}
+	page := os.Getpagesize()
+	if first, last := (from+page-1)/page*page, (from+len(e.Data))/page*page; first < last {
+		_ = unix.Madvise(file.mapped[first:last], unix.MADV_DONTNEED) // advice: nothing is lost without it
+	}
+}
+
+// place is the mapped file, f or one of its shards, in which the entry's data lies, and where; nil for a copy.
+func (f *File) place(e Entry) (file *File, from int) {
+	if len(e.Data) == 0 {
+		return nil, 0
+	}
 	for _, file := range append([]*File{f}, f.shards...) {
-		if len(e.Data) == 0 || len(file.mapped) == 0 {
+		if len(file.mapped) == 0 {
 			continue
 		}
 		from := uintptr(unsafe.Pointer(&e.Data[0])) - uintptr(unsafe.Pointer(&file.mapped[0]))
-		if from >= uintptr(len(file.mapped)) { // of another file, or a copy
-			continue
-		}
-		page := uintptr(os.Getpagesize())
-		if first, last := (from+page-1)/page*page, (from+uintptr(len(e.Data)))/page*page; first < last {
-			_ = unix.Madvise(file.mapped[first:last], unix.MADV_DONTNEED) // advice: nothing is lost without it
+		if from < uintptr(len(file.mapped)) {
+			return file, int(from)
 		}
 	}
+	return nil, 0
 }
 
 // Metadata is the free-form strings of a safetensors header or of an index, or the numbers and strings beside the weights of

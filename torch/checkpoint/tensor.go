@@ -43,6 +43,23 @@ func (f *File) CopyTo(e Entry, dst *torch.Tensor) error {
 	})
 }
 
+// Share has dst, a float32 tensor on the CPU of the entry's shape, take its numbers from the file itself: nothing is read
+// before it is used, the pages are the system's cache, and what is written into dst stays this process's own. The tensor keeps the file
+// mapped after Close. It reports false, and leaves dst alone, where only [File.CopyTo] will do: numbers of another type, at an odd
+// place in the file, or without a file.
+func (f *File) Share(e Entry, dst *torch.Tensor) (shared bool, err error) {
+	file, from := f.place(e)
+	if file == nil || e.DType != F32 || from%4 != 0 || dst.DType() != torch.Float32 || dst.Device() != torch.CPU || !slices.Equal(e.Shape, dst.Shape()) {
+		return false, nil
+	}
+	if file.whole == nil {
+		if file.whole, err = torch.FromFile(fmt.Sprintf("/proc/self/fd/%d", file.file.Fd()), len(file.mapped)/4); err != nil {
+			return false, nil // no /proc: copying always works
+		}
+	}
+	return true, torch.NoGrad(func(s *torch.Scope) { s.Alias(dst).ShareStorage(file.whole, from/4, e.Shape...) })
+}
+
 // Rows is the part of e with the rows [from, to) of its first dimension.
 func (e Entry) Rows(from, to int) Entry {
 	row := len(e.Data) / max(1, e.Shape[0])
