@@ -38,7 +38,7 @@ fuzz: libtorch ## each fuzz target for 30 seconds
 	  echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 20x $$p || exit 1; done; done
 
 bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run; what opening 605 MB costs
-	@for how in shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 10x | grep ^Benchmark; done
+	@for how in shared copied shared copied shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 1x | grep ^Benchmark; done
 	go test -c -o build/torch.test ./torch
 	build/venv/bin/python benchmarks/op_call.py build/torch.test
 	build/venv/bin/python benchmarks/preprocess.py --rounds 3 --seconds 0.1
@@ -53,15 +53,18 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	build/venv/bin/python testdata/clip/make_goldens.py
 	build/venv/bin/python testdata/clip/make_zeroshot.py
 	build/venv/bin/python testdata/clip/make_locks.py
+	build/venv/bin/python testdata/clip/make_hf.py
+	build/venv/bin/python testdata/clip/make_towers.py
 	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
 	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
-	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|FrozenStatistics' ./clip ./clip/tokenizer ./clip/preprocess
+	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|FrozenStatistics|HuggingFace|Tower|FixUps' ./clip ./clip/tokenizer ./clip/preprocess
 	$(MAKE) parity-full
 
-parity-full: libtorch build/venv ## only its larger half: full-size models by their own libraries, compared with Go
+parity-full: build build/venv build/ViT-B-32 ## only its larger half: full-size models by their own libraries, compared with Go
 	go test -tags parity -c -o build/parity.test ./clip
 	build/venv/bin/python -c 'import clip.model' 2>/dev/null || build/venv/bin/python -m pip install -q openai-clip==1.0.1
 	build/venv/bin/python testdata/parity/run.py
+	build/venv/bin/python testdata/parity/written.py build/ViT-B-32
 
 build/ViT-B-32: | build
 	bin/infer convert --pretrained random ViT-B-32 build/ViT-B-32
