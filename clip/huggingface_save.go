@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,17 +60,6 @@ func (m *Model) SaveHuggingFace(dir string, dtype torch.DType) error {
 		return fmt.Errorf("clip: %w", err)
 	}
 	return writeFile(dir, hfConfigFile, append(text, '\n'))
-}
-
-func writeFile(dir, name string, data []byte) error {
-	err := checkpoint.WriteFile(filepath.Join(dir, name), func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("clip: %w", err)
-	}
-	return nil
 }
 
 // huggingFaceEntries parts the weights into transformers' tensors.

@@ -44,8 +44,13 @@ func (m *Model) Save(dir string, dtype torch.DType) error {
 	if err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
-	err = checkpoint.WriteFile(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
-		_, err := w.Write(append(text, '\n'))
+	return writeFile(dir, ConfigFile, append(text, '\n'))
+}
+
+// writeFile writes one file of a model directory, whole or not at all.
+func writeFile(dir, name string, data []byte) error {
+	err := checkpoint.WriteFile(filepath.Join(dir, name), func(w io.Writer) error {
+		_, err := w.Write(data)
 		return err
 	})
 	if err != nil {

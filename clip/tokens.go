@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/clip/tokenizer"
-	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // Tokenizer is the model's tokenizer: CLIP's own or, where the config names another, the one whose files stand beside the
@@ -96,14 +94,11 @@ func (m *Model) saveTokenizer(dir string) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err == nil {
-			err = checkpoint.WriteFile(filepath.Join(dir, name), func(w io.Writer) error {
-				_, err := w.Write(data)
-				return err
-			})
-		}
 		if err != nil {
 			return fmt.Errorf("clip: %w", err)
+		}
+		if err := writeFile(dir, name, data); err != nil {
+			return err
 		}
 	}
 	return nil
