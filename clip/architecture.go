@@ -50,11 +50,12 @@ func describe(path string, o OpenOptions) (d description, err error) {
 		return d, nil
 	case len(fits) > 1:
 		return d, fmt.Errorf("clip: %s fits %s, and its weights do not tell which: give one of them as --model, and --pretrained %s", path, strings.Join(names, " and "), path)
-	case !known:
-		return d, fmt.Errorf("clip: %s fits no built-in config, and does not say with which GELU it was trained: give --model a directory with %s, or --force-quick-gelu", path, ConfigFile)
 	}
 	if d.config, err = shapes.config(quick); err != nil {
 		return d, fmt.Errorf("clip: %s: %w", path, err)
+	}
+	if !known {
+		return d, fmt.Errorf("clip: %s fits no built-in config, and does not say with which GELU it was trained: give --model a directory with %s, or --force-quick-gelu", path, ConfigFile)
 	}
 	o.log("%s has %v; %v", path, d.config.Vision, d.config.Text)
 	return d, nil

@@ -189,7 +189,7 @@ func (f *File) Metadata() map[string]string { return maps.Clone(f.metadata) }
 // Format says what kind of file it is: "safetensors", "torch.save", "TorchScript" or "torch.save before PyTorch 1.6".
 func (f *File) Format() string { return f.format }
 
-// Paths are the files that hold the tensors: the file itself, or the shards of an index in the order of their first tensor.
+// Paths are the files that hold the tensors: the file itself, or the shards of an index by their names.
 func (f *File) Paths() []string {
 	if len(f.shards) == 0 {
 		return []string{f.path}
@@ -198,6 +198,7 @@ func (f *File) Paths() []string {
 	for _, s := range f.shards {
 		paths = append(paths, s.path)
 	}
+	slices.Sort(paths)
 	return paths
 }
 
