@@ -61,7 +61,7 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	$(MAKE) parity-full
 
 parity-full: build build/venv build/ViT-B-32 ## only its larger half: full-size models by their own libraries, compared with Go
-	go test -tags parity -c -o build/parity.test ./clip
+	go test -tags parity -c -o build/parity/parity.test ./clip
 	build/venv/bin/python -c 'import clip.model' 2>/dev/null || build/venv/bin/python -m pip install -q openai-clip==1.0.1
 	build/venv/bin/python testdata/parity/run.py
 	build/venv/bin/python testdata/parity/written.py build/ViT-B-32
@@ -70,7 +70,7 @@ build/ViT-B-32: | build
 	bin/infer convert --pretrained random ViT-B-32 build/ViT-B-32
 
 build/venv:
-	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 ftfy==6.3.1 openai-clip==1.0.1 regex numpy safetensors
+	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 torchvision==0.26.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 ftfy==6.3.1 openai-clip==1.0.1 regex numpy safetensors
 	rm -rf build/venv && mv build/venv.tmp build/venv
 
 build/venv-tokenizers:

@@ -34,16 +34,21 @@ type parityRow struct {
 	Image       float64            `json:"image"`        // largest differences from here on
 	Text        float64            `json:"text"`
 	Logits      float64            `json:"logits"`
-	Cuts        map[string]float64 `json:"cuts"` // with the first blocks only: "image/0.25" ...
+	Cuts        map[string]float64 `json:"cuts"` // with the first blocks only: "image/0.25" ...; none for a format
 }
 
-// TestParityFull compares the model directory that GOCLIP_PARITY names with the outputs.safetensors beside its weights,
+// TestParityFull compares the model in the directory that GOCLIP_PARITY names with the outputs.safetensors beside its weights,
 // which the model's own Python library computed, and writes row.json there.
 func TestParityFull(t *testing.T) {
 	dir := os.Getenv("GOCLIP_PARITY")
 	require.NotEmpty(t, dir, "GOCLIP_PARITY names no directory; make parity sets it")
+	shares := []float64{0.25, 0.5, 0.75, 1}
+	open, isFormat := readOpening(t, dir)
+	if isFormat {
+		shares = []float64{1}
+	}
 	start := time.Now()
-	m, err := Open(dir, OpenOptions{})
+	m, err := Open(open.name(dir), open.options(dir))
 	require.NoError(t, err)
 	row := parityRow{LoadSeconds: time.Since(start).Seconds(), LoadPeakMB: resident(t, "VmHWM"), LoadAnonMB: resident(t, "RssAnon"),
 		Parameters: m.NumParameters(), Cuts: map[string]float64{}}
@@ -52,15 +57,21 @@ func TestParityFull(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, f.Close()) })
 	g := goldens{t, f}
 	var full map[string][]float32
-	for _, share := range []float64{0.25, 0.5, 0.75, 1} {
+	differences := map[string]float64{}
+	for _, share := range shares {
 		full = encode(t, cut(t, m, share), f)
 		for _, part := range []string{"image", "text"} {
 			key := part + "/" + strconv.FormatFloat(share, 'g', -1, 64)
-			row.Cuts[key] = difference(t, g.floats(key), full[part])
-			assert.LessOrEqual(t, row.Cuts[key], featureTolerance, "%s: features with this share of the blocks", key)
+			differences[key] = difference(t, g.floats(key), full[part])
+			assert.LessOrEqual(t, differences[key], featureTolerance, "%s: features with this share of the blocks", key)
 		}
 	}
-	row.Image, row.Text = row.Cuts["image/1"], row.Cuts["text/1"]
+	row.Image, row.Text = differences["image/1"], differences["text/1"]
+	if isFormat {
+		open.check(t, dir, m)
+	} else {
+		row.Cuts = differences
+	}
 	row.Logits = difference(t, g.floats("logits"), full["logits"])
 	assert.LessOrEqual(t, row.Logits, logitTolerance, "logits")
 	data, err := json.Marshal(row)

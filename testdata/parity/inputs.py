@@ -14,11 +14,11 @@ def pixels(seed: int, count: int, size: int) -> torch.Tensor:
     return sum(layers).clamp(-1.9, 2.1).contiguous()
 
 
-def tokens(config: dict) -> torch.Tensor:
-    text = config["text_cfg"]
+def tokens(text: dict) -> torch.Tensor:
+    """Ids for a text_cfg."""
     length = text.get("context_length", 77)
     if "hf_model_name" in text:
-        vocab = 250002 if text["hf_model_name"].startswith("xlm") else 50265
+        vocab = text.get("vocab_size", 250002 if text["hf_model_name"].startswith("xlm") else 50265)
         ids = formula.roberta_tokens("tokens", 4, length, vocab)
     else:
         ids = formula.tokens("tokens", 4, length, text.get("vocab_size", 49408))

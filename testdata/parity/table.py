@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import pathlib
+import sys
 
 HEAD = """| config | parameters | library | image features | text features | of the cut models | logits | closest pictures, texts |
 |---|---|---|---|---|---|---|---|
@@ -11,21 +12,27 @@ HEAD = """| config | parameters | library | image features | text features | of 
 def line(row: dict) -> str:
     if "logits" not in row:
         return f"| {row['name']} | {row.get('parameters', 0):,} | {row.get('library', '')} | fails | | | | |"
-    numbers = (row["image"], row["text"], max(row["cuts"].values()), row["logits"])
-    return (f"| {row['name']} | {row['parameters']:,} | {row['library']} | " + " | ".join(f"{n:.1e}" for n in numbers)
+    numbers = (row["image"], row["text"], max(row["cuts"].values(), default=None), row["logits"])
+    return (f"| {row['name']} | {row['parameters']:,} | {row['library']} | " + " | ".join("-" if n is None else f"{n:.1e}" for n in numbers)
             + f" | {row['closest_image']:.2f}, {row['closest_text']:.2f} |" + (" **fails**" if "error" in row else ""))
 
 
 def versions() -> str:
-    names = ("torch", "open_clip_torch", "timm", "transformers", "openai-clip", "numpy")
+    names = ("torch", "torchvision", "open_clip_torch", "timm", "transformers", "openai-clip", "numpy")
     return ", ".join(f"{name} {importlib.metadata.version(name).split('+')[0]}" for name in names)
 
 
-def markdown(rows) -> str:
-    return HEAD + "".join(line(row) + "\n" for row in rows) + f"\nMeasured with {versions()}.\n"
+def markdown(lines) -> str:
+    return HEAD + "".join(line + "\n" for line in lines) + f"\nMeasured with {versions()}.\n"
 
 
-def write_into(page: pathlib.Path, text: str) -> None:
+def write_into(page: pathlib.Path, rows: dict, order: list) -> None:
+    """Puts the rows into the page's table in the given order; those of the page that were not measured anew stay."""
     before, rest = page.read_text().split("<!-- table -->\n")
-    after = rest.split("<!-- end of table -->\n")[1]
+    table, after = rest.split("<!-- end of table -->\n")
+    if versions() not in table:
+        sys.exit(f"{page} was measured with other versions than {versions()}: measure every row, and empty the table first")
+    lines = {cells.split(" | ")[0].removeprefix("| "): cells for cells in table.removeprefix(HEAD).splitlines() if cells.startswith("|")}
+    lines |= {name: line(row) for name, row in rows.items()}
+    text = markdown(lines[name] for name in dict.fromkeys([*order, *lines]) if name in lines)
     page.write_text(f"{before}<!-- table -->\n{text}<!-- end of table -->\n{after}")

@@ -11,7 +11,7 @@ import formula
 
 
 @torch.no_grad()
-def fill(model: torch.nn.Module, half: bool) -> None:
+def fill(model: torch.nn.Module, half: bool = False) -> None:
     """Uniform numbers on formula.py's scales; half rounds them to what half precision holds."""
     fixed = {key for key, p in model.named_parameters() if not p.requires_grad}
     for key, p in model.state_dict().items():
