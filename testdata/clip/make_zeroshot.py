@@ -36,10 +36,11 @@ def classifiers() -> None:
     config = json.loads((HERE / "tiny.json").read_text())
     config["text_cfg"]["vocab_size"] = 49408
     model = open_clip.CLIP(**config)
+    size = config["vision_cfg"]["image_size"]
     with torch.no_grad():
         for key, p in model.named_parameters():
             p.copy_(torch.from_numpy(formula.weight(key, tuple(p.shape))))
-        images = model.encode_image(torch.from_numpy(formula.pixels("pixels", BATCH, config["vision_cfg"]["image_size"])), normalize=True)
+        images = model.encode_image(torch.from_numpy(formula.pixels("pixels", BATCH, size, size)), normalize=True)
     out = {}
     for name, templates in SETS.items():
         weights = open_clip.build_zero_shot_classifier(
