@@ -14,7 +14,7 @@ func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 	}
 	size := m.Config.Vision.ImageSize
 	return m.features(func(s *torch.Scope) *torch.Tensor {
-		return m.EncodeImage(torch.FromSlice(s, pixels, n, 3, size.Height, size.Width).To(m.Device(), torch.Float32))
+		return m.EncodeImage(torch.FromSlice(s, pixels, n, 3, size.Height, size.Width).To(m.Device(), m.dtype()))
 	})
 }
 
@@ -78,3 +78,13 @@ func (m *Model) Scale() (scale float64, err error) {
 
 // Device is where the parameters live.
 func (m *Model) Device() torch.Device { return m.LogitScale.Device() }
+
+// dtype is the type of the weights, the temperature aside.
+func (m *Model) dtype() torch.DType {
+	for _, p := range m.Parameters() {
+		if p.Dim() > 1 {
+			return p.DType()
+		}
+	}
+	return torch.Float32
+}

@@ -228,6 +228,7 @@ func (o *Op) In(s *Scope, args ...any) *Tensor {
 	if n > 1 {
 		freeRest(f.outs[1:min(n, maxOuts)], spill)
 	}
+	f.scope.look(o, args, t)
 	return t
 }
 
@@ -252,6 +253,7 @@ func (o *Op) All(s *Scope, args ...any) []*Tensor {
 			ts = append(ts, nil)
 		}
 	}
+	f.scope.look(o, args, ts...)
 	return ts
 }
 

@@ -83,3 +83,8 @@ func dtypeOf[T Element]() DType {
 		return BFloat16
 	}
 }
+
+// floating tells of numbers that can be NaN.
+func (d DType) floating() bool {
+	return d == Float16 || d == BFloat16 || d == Float32 || d == Float64
+}

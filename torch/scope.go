@@ -22,6 +22,7 @@ type Scope struct {
 	tensors []*Tensor
 	closed  bool
 	casts   bool // Autocast began here: the cache of cast parameters ends here
+	probe   *probe
 }
 
 var (
@@ -66,6 +67,7 @@ func newScope(mode C.uint32_t) *Scope { return &Scope{born: births.Add(1), mode:
 // NoGrad runs f in a scope inside s that records no gradients.
 func (s *Scope) NoGrad(f func(s *Scope)) {
 	inner := newScope(s.mode | C.GC_NO_GRAD)
+	inner.probe = s.probe
 	defer inner.close()
 	f(inner)
 }
@@ -137,11 +139,10 @@ func (s *Scope) age() uint64 {
 
 // Tidy returns f(x) and frees everything else that f made on the way.
 func Tidy(f func(*Tensor) *Tensor, x *Tensor) *Tensor {
-	var mode C.uint32_t
+	s := newScope(0)
 	if x.scope != nil {
-		mode = x.scope.mode
+		s.mode, s.probe = x.scope.mode, x.scope.probe
 	}
-	s := newScope(mode)
 	defer s.close()
 	y := f(s.Alias(x))
 	switch {

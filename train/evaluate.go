@@ -57,7 +57,7 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 		}
 		err = torch.NoGrad(func(s *torch.Scope) {
 			pixels, tokens := r.tensors(s, b)
-			i, t := r.model.EncodeImage(pixels).Normalize(1), r.model.EncodeText(tokens).Normalize(1)
+			i, t := r.encodeImage(pixels).To(r.device, torch.Float32), r.encodeText(tokens).To(r.device, torch.Float32)
 			total += clip.ContrastiveLoss(i, t, s.Alias(r.model.LogitScale).Exp()).Item() * float64(b.N)
 			images = append(images, torch.ToSlice[float32](i)...)
 			texts = append(texts, torch.ToSlice[float32](t)...)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -44,6 +45,7 @@ type Options struct {
 	FreezeLayerNorm bool `name:"lock-text-freeze-layer-norm" help:"With --lock-text: keep a RoBERTa's LayerNorms as well; CLIP's own are always kept."`
 
 	BatchSize     int     `name:"batch-size" default:"64" help:"Pictures of a batch."`
+	AccumFreq     int     `name:"accum-freq" default:"1" help:"Batches that make a step: the loss compares all their pictures, and the gradient is that of one batch so large."`
 	Epochs        int     `name:"epochs" default:"32" help:"Passes over the data."`
 	MaxSteps      int     `name:"max-steps" help:"Stop after this many steps; the schedule then spans them."`
 	LR            float64 `name:"lr" default:"5e-4" help:"Peak learning rate. For fine-tuning take 1e-5 or less."`
@@ -54,7 +56,8 @@ type Options struct {
 	Warmup        int     `name:"warmup" default:"-1" help:"Steps of linear warm-up; must be less than the run. The default is a tenth of the run, at most 10000."`
 	LRScheduler   string  `name:"lr-scheduler" default:"cosine" help:"cosine or const."`
 	GradClipNorm  float64 `name:"grad-clip-norm" help:"Largest norm of the gradient; 0 clips nothing."`
-	Precision     string  `name:"precision" default:"fp32" help:"fp32, or amp_bf16: products in bfloat16, weights in float32."`
+	Precision     string  `name:"precision" default:"auto" help:"fp32; amp_bf16 (or bf16): products in bfloat16, weights in float32; amp (or fp16): products in float16, weights in float32, the loss scaled; pure_bf16: weights in bfloat16 too. auto is amp_bf16 on CUDA, fp32 on the CPU."`
+	NonFinite     string  `name:"non-finite" default:"stop" help:"What a loss or gradient does that is NaN or infinite: stop ends the run and names the first tensor that is; skip leaves the step out, at most 100 in a row."`
 	AugCfg        AugCfg  `name:"aug-cfg" help:"Augmentation: scale=[0.9,1.0] ratio=[0.75,1.33] color_jitter=[b,c,s,h] color_jitter_prob=P gray_scale_prob=P, separated by spaces or semicolons."`
 	PatchDropout  float64 `name:"force-patch-dropout" default:"-1" help:"Share of patches to leave out in training; the default is the config's."`
 	NoShuffle     bool    `name:"no-shuffle" help:"Keep the order of the data."`
@@ -69,6 +72,24 @@ type Options struct {
 	Logs          string  `name:"logs" default:"./logs/" help:"Directory of runs."`
 	Name          string  `name:"name" help:"Name of the run, a directory under --logs; the default has the time, model and batch size."`
 	LogEvery      int     `name:"log-every-n-steps" default:"100" help:"Steps between lines of the log."`
+}
+
+// DefaultOptions are the defaults of cmd/train.
+func DefaultOptions() Options {
+	var o Options
+	v := reflect.ValueOf(&o).Elem()
+	for i := range v.NumField() {
+		text := v.Type().Field(i).Tag.Get("default")
+		if text == "" {
+			continue
+		}
+		if v.Field(i).Kind() == reflect.String {
+			v.Field(i).SetString(text)
+		} else if _, err := fmt.Sscan(text, v.Field(i).Addr().Interface()); err != nil {
+			panic(fmt.Sprintf("train: the default of %s: %v", v.Type().Field(i).Name, err))
+		}
+	}
+	return o
 }
 
 // mostThreads bounds --workers and --threads: beyond it a number is a slip, and the machine would choke on it.
@@ -89,7 +110,8 @@ func (o *Options) check() error {
 	wants(data.CheckSeparator(o.CSVSeparator) == nil, "--csv-separator %q is not one character, or cannot part columns", o.CSVSeparator)
 	wants(o.ForceImageSize >= 0, "--force-image-size %d is negative", o.ForceImageSize)
 	wants(o.ForceContextLength >= 0, "--force-context-length %d is negative", o.ForceContextLength)
-	wants(o.BatchSize >= 2, "--batch-size %d: the loss compares pictures of a batch, so at least 2 are wanted", o.BatchSize)
+	wants(o.BatchSize >= 1 && o.BatchSize*o.AccumFreq >= 2, "--batch-size %d: the loss compares pictures of a batch, so at least 2 are wanted", o.BatchSize)
+	wants(o.AccumFreq >= 1, "--accum-freq %d: at least 1 is wanted", o.AccumFreq)
 	wants(o.Epochs >= 1, "--epochs %d: at least 1 is wanted", o.Epochs)
 	wants(o.MaxSteps >= 0, "--max-steps %d is negative", o.MaxSteps)
 	wants(o.LR > 0 && number(o.LR), "--lr %g: a positive number is wanted", o.LR)
@@ -100,7 +122,9 @@ func (o *Options) check() error {
 	wants(o.Warmup >= -1, "--warmup %d: a number of steps is wanted, or -1 for the default", o.Warmup)
 	wants(o.LRScheduler == "cosine" || o.LRScheduler == "const", "--lr-scheduler %q is none of cosine, const", o.LRScheduler)
 	wants(o.GradClipNorm >= 0 && number(o.GradClipNorm), "--grad-clip-norm %g: 0 or a positive number is wanted", o.GradClipNorm)
-	wants(o.Precision == "fp32" || o.Precision == "amp_bf16", "--precision %q is none of fp32, amp_bf16", o.Precision)
+	_, known := precisions[o.Precision]
+	wants(known || o.Precision == "auto", "--precision %q is none of auto, fp32, amp_bf16, bf16, amp, fp16, pure_bf16", o.Precision)
+	wants(o.NonFinite == "stop" || o.NonFinite == "skip", "--non-finite %q is none of stop, skip", o.NonFinite)
 	wants(o.PatchDropout == -1 || o.PatchDropout >= 0 && o.PatchDropout < 1, "--force-patch-dropout %g is outside [0, 1)", o.PatchDropout)
 	wants(o.UnlockedGroups >= 0, "--lock-image-unlocked-groups %d is negative", o.UnlockedGroups)
 	wants(o.UnlockedLayers >= 0, "--lock-text-unlocked-layers %d is negative", o.UnlockedLayers)

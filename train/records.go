@@ -93,7 +93,9 @@ func params(o Options) []byte {
 
 func (r *records) note(s Step) {
 	r.last = s
-	r.steps, r.losses = append(r.steps, s.Step), append(r.losses, s.Loss)
+	if finite(s.Loss) {
+		r.steps, r.losses = append(r.steps, s.Step), append(r.losses, s.Loss)
+	}
 }
 
 func (r *records) step(s Step) error {

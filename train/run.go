@@ -49,6 +49,7 @@ type run struct {
 	o         Options
 	dir       string
 	device    torch.Device
+	precision precision
 	model     *clip.Model
 	optimiser *optim.AdamW
 	schedule  Schedule
@@ -132,10 +133,22 @@ func (r *run) open() (err error) {
 	if err := r.lock(); err != nil {
 		return err
 	}
+	r.precision = choosePrecision(r.o.Precision, r.device)
+	if err := r.precision.convert(r.model); err != nil {
+		return err
+	}
+	if r.precision.scales && r.state.Scaler == nil {
+		r.state.Scaler = newScaler()
+	}
+	if r.o.AccumFreq > 1 && r.model.Config.Vision.IsResNet() && !r.o.FreezeBNStats {
+		return optionsError{errors.New("train: --accum-freq: the batch statistics of a ResNet are those of a micro-batch, so its gradient would not be the whole batch's; take a larger --batch-size, or a ViT")}
+	}
 	if err := r.openData(); err != nil {
 		return err
 	}
-	r.total = r.loader.Batches() * r.o.Epochs
+	if r.total = r.loader.Batches() / r.o.AccumFreq * r.o.Epochs; r.total == 0 {
+		return fmt.Errorf("train: --accum-freq %d: the data makes %d batches of %d, too few for one step", r.o.AccumFreq, r.loader.Batches(), r.o.BatchSize)
+	}
 	if r.o.MaxSteps > 0 {
 		r.total = min(r.total, r.o.MaxSteps)
 	}
@@ -222,7 +235,7 @@ func (r *run) openData() error {
 func (r *run) loop(ctx context.Context) error {
 	if r.state.Step == 0 {
 		r.logf("%s: %d parameters, %d pictures, %d steps of %d on %s, %s; guessing gives a loss of ln %d = %.3f", r.o.Model,
-			r.model.NumParameters(), r.loader.Len(), r.total, r.o.BatchSize, r.device, r.o.Precision, r.o.BatchSize, math.Log(float64(r.o.BatchSize)))
+			r.model.NumParameters(), r.loader.Len(), r.total, r.batch(), r.device, r.o.Precision, r.batch(), math.Log(float64(r.batch())))
 		if r.o.LockImage || r.o.LockText {
 			r.logf("%d of the towers' parameters learn", towerParameters(r.model))
 		}
@@ -262,13 +275,20 @@ func (r *run) closeEpoch(ctx context.Context) error {
 	if err := r.save(latest); err != nil {
 		return err
 	}
-	return r.records.plot(float64(r.o.BatchSize))
+	return r.records.plot(float64(r.batch()))
 }
 
 // epoch trains from where the state stands to the end of the epoch, or of the run.
 func (r *run) epoch(ctx context.Context) error {
 	r.model.SetTraining(true)
 	defer r.model.SetTraining(false)
+	var micros []*micro
+	defer func() {
+		for _, m := range micros {
+			m.free()
+		}
+	}()
+	began, wait := time.Now(), time.Duration(0)
 	for b, err := range r.loader.Epoch(ctx, r.state.Epoch, r.state.Batch) {
 		if ctx.Err() != nil {
 			return r.interrupted()
@@ -276,23 +296,24 @@ func (r *run) epoch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s, err := r.trainStep(b)
+		micros, wait = append(micros, r.micro(b)), wait+b.Wait
+		if len(micros) < r.o.AccumFreq {
+			continue
+		}
+		s, err := r.trainStep(micros, began, wait)
 		if err != nil {
 			return err
 		}
+		for _, m := range micros {
+			m.free()
+		}
+		micros, began, wait = micros[:0], time.Now(), 0
 		r.state.Step++
-		r.state.Batch++
-		if err := r.records.step(s); err != nil {
+		r.state.Batch += r.o.AccumFreq
+		if err := r.stepDone(s); err != nil {
 			return err
 		}
-		if r.report.Step != nil {
-			r.report.Step(s, r.total)
-		}
-		if s.Step%max(r.o.LogEvery, 1) == 0 || s.Step == 1 || s.Step == r.total {
-			r.logf("step %d/%d epoch %d loss %.4f scale %.2f lr %.3g norm %.2f %.0f pictures/s, %.0f%% of the time waiting for data",
-				s.Step, r.total, s.Epoch, s.Loss, s.LogitScale, s.LR, s.GradNorm, s.SamplesPerSecond, 100*s.DataTime/s.StepTime)
-		}
-		if r.state.Step >= r.total {
+		if r.state.Step >= r.total || r.state.Batch+r.o.AccumFreq > r.loader.Batches() {
 			break
 		}
 		if ctx.Err() != nil {
@@ -300,6 +321,24 @@ func (r *run) epoch(ctx context.Context) error {
 		}
 	}
 	r.state.Epoch, r.state.Batch, r.state.Closing = r.state.Epoch+1, 0, true
+	return nil
+}
+
+// batch is how many pictures the loss compares.
+func (r *run) batch() int { return r.o.BatchSize * r.o.AccumFreq }
+
+// stepDone tells everybody of a step.
+func (r *run) stepDone(s *Step) error {
+	if err := r.records.step(*s); err != nil {
+		return err
+	}
+	if r.report.Step != nil {
+		r.report.Step(*s, r.total)
+	}
+	if s.Step%max(r.o.LogEvery, 1) == 0 || s.Step == 1 || s.Step == r.total {
+		r.logf("step %d/%d epoch %d loss %.4f scale %.2f lr %.3g norm %.2f %.0f pictures/s, %.0f%% of the time waiting for data",
+			s.Step, r.total, s.Epoch, s.Loss, s.LogitScale, s.LR, s.GradNorm, s.SamplesPerSecond, 100*s.DataTime/s.StepTime)
+	}
 	return nil
 }
 

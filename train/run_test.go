@@ -68,10 +68,12 @@ func tinyModel(t *testing.T) string {
 }
 
 func options(t *testing.T, model, data string) train.Options {
-	return train.Options{TrainData: data, ValData: data, DatasetType: "auto", CSVSeparator: `\t`, CSVImgKey: "filepath", CSVCaptionKey: "title",
-		Model: model, BatchSize: 8, Epochs: 3, LR: 1e-3, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6, WD: 0.2, Warmup: 2, LRScheduler: "cosine",
-		GradClipNorm: 1, Precision: "fp32", PatchDropout: -1, Workers: 2, Device: "cpu", AugCfg: jitter(t), SaveFrequency: 0, ValFrequency: 1, LogEvery: 1,
-		Logs: t.TempDir(), Name: "run"}
+	o := train.DefaultOptions()
+	o.TrainData, o.ValData, o.Model, o.AugCfg = data, data, model, jitter(t)
+	o.BatchSize, o.Epochs, o.LR, o.Warmup, o.GradClipNorm = 8, 3, 1e-3, 2, 1
+	o.Workers, o.Device, o.SaveFrequency, o.LogEvery = 2, "cpu", 0, 1
+	o.Logs, o.Name = t.TempDir(), "run"
+	return o
 }
 
 func jitter(t *testing.T) (a train.AugCfg) {

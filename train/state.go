@@ -21,7 +21,11 @@ type state struct {
 	Closing bool    `json:"closing,omitempty"` // the last of Epoch's epochs has yet to be evaluated and kept
 	Samples int     `json:"samples"`
 	RNG     []byte  `json:"rng"` // of the device, for patch dropout
+	Scaler  *scaler `json:"scaler,omitempty"`
 	Options Options `json:"options"`
+
+	Skipped       int `json:"skipped,omitempty"`
+	SkippedInARow int `json:"skipped_in_a_row,omitempty"`
 }
 
 const (
@@ -120,6 +124,7 @@ func (r *run) readState(dir string) error {
 	if err != nil {
 		return fmt.Errorf("train: --resume %s: %w", r.o.Resume, err)
 	}
+	r.state.Options = DefaultOptions() // for the flags that a run of an earlier version did not know
 	if err := json.Unmarshal(text, &r.state); err != nil {
 		return fmt.Errorf("train: --resume: %s is not a run's state: %w", path, err)
 	}
@@ -133,6 +138,7 @@ func (r *run) readState(dir string) error {
 		{"beta1", r.o.Beta1, was.Beta1}, {"beta2", r.o.Beta2, was.Beta2}, {"eps", r.o.Eps, was.Eps}, {"wd", r.o.WD, was.WD},
 		{"warmup", r.o.Warmup, was.Warmup}, {"lr-scheduler", r.o.LRScheduler, was.LRScheduler},
 		{"grad-clip-norm", r.o.GradClipNorm, was.GradClipNorm}, {"precision", r.o.Precision, was.Precision},
+		{"accum-freq", r.o.AccumFreq, was.AccumFreq}, {"non-finite", r.o.NonFinite, was.NonFinite},
 		{"force-patch-dropout", r.o.PatchDropout, was.PatchDropout}, {"no-shuffle", r.o.NoShuffle, was.NoShuffle},
 		{"lock-image", r.o.LockImage, was.LockImage}, {"lock-image-unlocked-groups", r.o.UnlockedGroups, was.UnlockedGroups},
 		{"lock-image-freeze-bn-stats", r.o.FreezeBNStats, was.FreezeBNStats}, {"lock-text", r.o.LockText, was.LockText},

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -24,6 +25,24 @@ type Step struct {
 	DataTime         float64 `json:"data_time"` // seconds waited for the batch
 	StepTime         float64 `json:"step_time"` // seconds, the wait included
 	SamplesPerSecond float64 `json:"samples_per_second"`
+	Skipped          int     `json:"skipped,omitempty"` // steps so far whose gradient was not finite
+}
+
+// MarshalJSON writes null for a number that JSON has none for: the loss of a step that was skipped.
+func (s Step) MarshalJSON() ([]byte, error) {
+	type plain Step
+	out := struct {
+		plain
+		Loss     *float64 `json:"loss"`
+		GradNorm *float64 `json:"grad_norm"`
+	}{plain: plain(s)}
+	if finite(s.Loss) {
+		out.Loss = &s.Loss
+	}
+	if finite(s.GradNorm) {
+		out.GradNorm = &s.GradNorm
+	}
+	return json.Marshal(out)
 }
 
 // parameterGroups is open_clip 3.3.0's rule (open_clip_train/main.py): weight decay for all but gains, biases and the
@@ -44,68 +63,86 @@ func parameterGroups(m *clip.Model, decay float64) []optim.Group {
 	return []optim.Group{plain, decayed}
 }
 
-// trainStep is one optimiser step on a batch.
-func (r *run) trainStep(b *data.Batch) (Step, error) {
-	began := time.Now()
-	s := Step{Step: r.state.Step + 1, Epoch: r.state.Epoch, LR: r.schedule(r.state.Step)}
+// trainStep is one optimiser step on micro-batches that began when the first was asked for; wait of it went by without data.
+func (r *run) trainStep(micros []*micro, began time.Time, wait time.Duration) (*Step, error) {
+	s := &Step{Step: r.state.Step + 1, Epoch: r.state.Epoch, LR: r.schedule(r.state.Step)}
 	r.optimiser.SetLR(s.LR)
+	defer r.optimiser.ZeroGrad()
 	err := torch.Do(func(scope *torch.Scope) {
-		if r.o.Precision == "amp_bf16" {
-			scope.Autocast(r.device, torch.BFloat16)
-		}
-		pixels, tokens := r.tensors(scope, b)
-		loss := r.model.Loss(pixels, tokens)
-		s.Loss = loss.Item()
-		if finite(s.Loss) {
-			loss.Backward()
-		}
+		r.precision.enter(scope, r.device)
+		s.Loss = r.gradients(scope, micros).Item()
 	})
 	if err != nil {
-		return s, fmt.Errorf("train: step %d: %w", s.Step, err)
+		return nil, fmt.Errorf("train: step %d: %w", s.Step, err)
 	}
-	if !finite(s.Loss) {
-		return s, fmt.Errorf("train: step %d: the loss is %g%s; lower --lr, or set --grad-clip-norm 1", s.Step, s.Loss, r.notFinite())
+	if err := r.unscale(); err != nil {
+		return nil, err
 	}
 	if s.GradNorm, err = optim.ClipGradNorm(r.optimiser.Parameters(), r.o.GradClipNorm); err != nil {
-		return s, err
+		return nil, err
 	}
-	if !finite(s.GradNorm) {
-		return s, fmt.Errorf("train: step %d: the gradient's norm is %g; lower --lr, or set --grad-clip-norm 1", s.Step, s.GradNorm)
+	good := finite(s.Loss) && finite(s.GradNorm)
+	if r.state.Scaler != nil {
+		r.state.Scaler.update(good)
 	}
-	if err := r.optimiser.Step(); err != nil {
-		return s, err
+	if !good {
+		if err := r.skip(s, micros); err != nil {
+			return nil, err
+		}
+	} else if err := r.optimiser.Step(); err != nil {
+		return nil, err
+	} else {
+		r.state.SkippedInARow = 0
 	}
-	r.optimiser.ZeroGrad()
 	err = torch.NoGrad(func(scope *torch.Scope) {
 		scale := scope.Alias(r.model.LogitScale).ClampInPlace(0, clip.MaxLogitScale)
 		s.LogitScale = math.Exp(scale.Item())
 	})
-	r.state.Samples += b.N
-	s.Samples = r.state.Samples
-	s.DataTime = b.Wait.Seconds()
-	s.StepTime = time.Since(began).Seconds() + s.DataTime
-	s.SamplesPerSecond = float64(b.N) / s.StepTime
+	n := 0
+	for _, m := range micros {
+		n += m.n
+	}
+	r.state.Samples += n
+	s.Samples, s.Skipped = r.state.Samples, r.state.Skipped
+	s.DataTime = wait.Seconds()
+	s.StepTime = time.Since(began).Seconds()
+	s.SamplesPerSecond = float64(n) / s.StepTime
 	return s, err
+}
+
+// unscale divides the gradients by the scaler's factor.
+func (r *run) unscale() error {
+	if r.state.Scaler == nil {
+		return nil
+	}
+	return optim.ScaleGrads(r.optimiser.Parameters(), 1/r.state.Scaler.Factor)
+}
+
+// skip leaves out a step whose loss or gradient is not finite, as --non-finite and float16's scaler want it, or says why the
+// run ends.
+func (r *run) skip(s *Step, micros []*micro) error {
+	r.state.Skipped++
+	r.state.SkippedInARow++
+	overflow := r.state.Scaler != nil && finite(s.Loss)
+	if overflow && r.state.Scaler.Factor >= 1 {
+		return nil // as it is meant to find its factor
+	}
+	what := fmt.Sprintf("the loss is %g", s.Loss)
+	if finite(s.Loss) {
+		what = fmt.Sprintf("the gradient's norm is %g", s.GradNorm)
+	}
+	why := r.notFinite(micros)
+	if r.o.NonFinite == "skip" && r.state.SkippedInARow < mostSkipped {
+		r.logf("step %d is skipped: %s: %s", s.Step, what, why)
+		return nil
+	}
+	return fmt.Errorf("train: step %d: %s: %s; lower --lr, or set --grad-clip-norm 1", s.Step, what, why)
 }
 
 // tensors moves a batch to the device: (N, 3, H, W) and (N, L).
 func (r *run) tensors(s *torch.Scope, b *data.Batch) (pixels, tokens *torch.Tensor) {
 	size := r.model.Config.Vision.ImageSize
-	pixels = torch.FromSlice(s, b.Pixels, b.N, 3, size.Height, size.Width).To(r.device, torch.Float32)
+	pixels = torch.FromSlice(s, b.Pixels, b.N, 3, size.Height, size.Width).To(r.device, r.precision.weights)
 	tokens = torch.FromSlice(s, b.Tokens, b.N, r.model.ContextLength()).To(r.device, torch.Int64)
 	return pixels, tokens
-}
-
-func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
-
-// notFinite names the first parameter that holds a number that is none.
-func (r *run) notFinite() (name string) {
-	_ = torch.NoGrad(func(s *torch.Scope) {
-		for key, p := range r.model.Parameters() {
-			if name == "" && s.Alias(p).IsFinite().All().Item() == 0 {
-				name = ": the parameter " + key + " is not finite"
-			}
-		}
-	})
-	return name
 }

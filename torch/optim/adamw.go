@@ -163,6 +163,25 @@ func ClipGradNorm(ts []*torch.Tensor, max float64) (norm float64, err error) {
 	return norm, err
 }
 
+// ScaleGrads multiplies the gradients of ts by a factor.
+func ScaleGrads(ts []*torch.Tensor, factor float64) error {
+	err := torch.NoGrad(func(s *torch.Scope) {
+		var grads []*torch.Tensor
+		for _, g := range torch.Grads(s, ts) {
+			if g != nil {
+				grads = append(grads, g)
+			}
+		}
+		if len(grads) > 0 {
+			opForeachMul.Run(s, grads, factor)
+		}
+	})
+	if err != nil {
+		err = fmt.Errorf("optim: scale gradients: %w", err)
+	}
+	return err
+}
+
 var (
 	opForeachNorm = torch.NewOp("aten::_foreach_norm.Scalar")
 	opForeachMul  = torch.NewOp("aten::_foreach_mul_.Scalar")

@@ -1,0 +1,70 @@
+package train
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/goclip/goclip/torch"
+)
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// mostSkipped is how many steps in a row --non-finite skip leaves out before it gives up.
+const mostSkipped = 100
+
+// notFinite tells where a loss or gradient that is not finite comes from: the first parameter, else the first result of
+// the towers on the step's micro-batches, else the first gradient. It runs the towers once more and leaves the generator
+// as it was.
+func (r *run) notFinite(micros []*micro) string {
+	name, found := "", ""
+	rng := torch.RNGState(r.device)
+	err := torch.NoGrad(func(s *torch.Scope) {
+		for key, p := range r.model.Parameters() {
+			if found == "" && s.Alias(p).IsFinite().All().Item() == 0 {
+				found = "the parameter " + key + " is not finite"
+			}
+		}
+	})
+	for i, m := range micros {
+		if found != "" || err != nil {
+			break
+		}
+		var at *torch.NonFinite
+		at, err = torch.FirstNonFinite(func(s *torch.Scope) {
+			r.precision.enter(s, r.device)
+			pixels, tokens := r.onDevice(s, m)
+			r.encodeImage(pixels)
+			r.encodeText(tokens)
+		})
+		if at == nil {
+			continue
+		}
+		for key, p := range r.model.Parameters() {
+			for _, in := range at.Inputs {
+				if name == "" && p.Same(in) {
+					name = " with " + key
+				}
+			}
+		}
+		found = fmt.Sprintf("the first tensor that is not finite is the result %s of %s%s", at.Output, at.Op, name)
+		if len(micros) > 1 {
+			found += fmt.Sprintf(" in micro-batch %d", i+1)
+		}
+	}
+	if found == "" && err == nil {
+		err = torch.NoGrad(func(s *torch.Scope) {
+			for key, p := range r.model.Parameters() {
+				if g := s.Alias(p).Grad(); found == "" && g != nil && g.IsFinite().All().Item() == 0 {
+					found = "the gradient of " + key + " is not finite"
+				}
+			}
+		})
+	}
+	if again := torch.SetRNGState(r.device, rng); err == nil {
+		err = again
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return found
+}

@@ -1,0 +1,87 @@
+package train
+
+import (
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/torch"
+)
+
+// precisions are the values of --precision. Weights and moments stay float32 in all but pure_bf16: bfloat16 and float16 are then what
+// products are computed in.
+var precisions = map[string]precision{
+	"fp32":         {weights: torch.Float32},
+	"amp_bf16":     {weights: torch.Float32, products: torch.BFloat16, amp: true},
+	"amp_bfloat16": {weights: torch.Float32, products: torch.BFloat16, amp: true},
+	"bf16":         {weights: torch.Float32, products: torch.BFloat16, amp: true},
+	"amp":          {weights: torch.Float32, products: torch.Float16, amp: true, scales: true},
+	"fp16":         {weights: torch.Float32, products: torch.Float16, amp: true, scales: true},
+	"pure_bf16":    {weights: torch.BFloat16},
+}
+
+type precision struct {
+	weights  torch.DType
+	products torch.DType // with amp
+	amp      bool
+	scales   bool // float16's gradients underflow, unless the loss is scaled up
+}
+
+// choosePrecision is --precision; auto is bfloat16 products on CUDA and float32 on the CPU.
+func choosePrecision(name string, device torch.Device) precision {
+	if name == "auto" {
+		name = "fp32"
+		if device != torch.CPU {
+			name = "amp_bf16"
+		}
+	}
+	return precisions[name]
+}
+
+func (p precision) enter(s *torch.Scope, device torch.Device) {
+	if p.amp {
+		s.Autocast(device, p.products)
+	}
+}
+
+// convert gives the model the precision's weights. The temperature and the bias stay float32: bfloat16 knows no number
+// between 4.59 and 4.625, which are 98.9 and 102 as factors.
+func (p precision) convert(m *clip.Model) error {
+	if p.weights == torch.Float32 {
+		return nil
+	}
+	return torch.NoGrad(func(s *torch.Scope) {
+		for key, t := range m.Parameters() {
+			if key != "logit_scale" && key != "logit_bias" {
+				t.Set(s.Alias(t).To(t.Device(), p.weights))
+			}
+		}
+	})
+}
+
+// scaler is the factor on the loss that keeps float16's gradients above its smallest number: halved when one overflows, and
+// doubled after 2000 steps without (torch.amp.GradScaler's constants).
+type scaler struct {
+	Factor float64 `json:"factor"`
+	Good   int     `json:"good"` // steps since the last overflow
+}
+
+const scalerInterval = 2000
+
+func newScaler() *scaler { return &scaler{Factor: 65536} }
+
+// update follows a step, whose gradients were finite or not.
+func (s *scaler) update(finite bool) {
+	if !finite {
+		s.Factor, s.Good = s.Factor/2, 0
+		return
+	}
+	if s.Good++; s.Good == scalerInterval {
+		s.Factor, s.Good = 2*s.Factor, 0
+	}
+}
+
+// scaled is a gradient times the scaler's factor.
+func (r *run) scaled(gradient *torch.Tensor) *torch.Tensor {
+	if r.state.Scaler == nil {
+		return gradient
+	}
+	return gradient.MulScalar(r.state.Scaler.Factor)
+}
