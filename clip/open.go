@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -50,6 +51,7 @@ type OpenOptions struct {
 	ImageSize     int  // pixels of a square picture in place of the config's; position embeddings are resampled
 	ContextLength int  // tokens of a text in place of the config's, likewise
 	QuickGELU     bool // QuickGELU whatever the config says
+	SigLIP        bool // a bias of the logits, for the sigmoid loss; random weights begin with a scale of 10 and a bias of -10
 
 	Fetch pretrained.Options   // how a published tag's file is found; the zero value looks on the machine, then on the network
 	Log   func(message string) // told in a sentence of what loading did beyond copying; nil for silence
@@ -167,6 +169,10 @@ func (d description) allocate(name string, o OpenOptions) (*Model, error) {
 		c.Text.ContextLength = o.ContextLength
 	}
 	c.QuickGELU = c.QuickGELU || o.QuickGELU
+	if o.SigLIP { // open_clip_train/main.py's --siglip
+		scale, bias := math.Log(10), -10.0
+		c.InitLogitScale, c.InitLogitBias = &scale, &bias
+	}
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
