@@ -231,6 +231,31 @@ func TestLossExtremes(t *testing.T) {
 	}
 }
 
+// TestLossRounding: what float32 loses in a batch as real ones are, beside what it loses by autograd on the whole matrix.
+func TestLossRounding(t *testing.T) {
+	const n, width = 700, 512
+	torch.SetNumThreads(1) // else each of the many short steps waits for a busy machine's other core
+	t.Cleanup(func() { torch.SetNumThreads(0) })
+	for _, scale := range []float64{14.3, 100} {
+		require.NoError(t, torch.Do(func(s *torch.Scope) {
+			images := torch.FromSlice(s, uniform("images", n*width), n, width).Normalize(1)
+			texts := torch.FromSlice(s, uniform("texts", n*width), n, width).Normalize(1).Add(images.MulScalar(0.1)).Normalize(1)
+			single := func(x *torch.Tensor) *torch.Tensor { return x.To(torch.CPU, torch.Float32) }
+			p := Pairs{Images: single(images), Texts: single(texts), Scale: torch.FromSlice(s, []float32{float32(scale)})}
+			want := dense("contrastive", p)
+			leaf := func(x *torch.Tensor) *torch.Tensor { return x.Detach().SetRequiresGrad(true) }
+			inputs := []*torch.Tensor{leaf(p.Images), leaf(p.Texts), leaf(p.Scale)}
+			loss := ContrastiveLoss(inputs[0], inputs[1], inputs[2])
+			plain := append([]*torch.Tensor{loss.Detach()}, torch.Gradients(loss, inputs...)...)
+			for i, got := range TiledContrastive(p, nil, 300).list() {
+				d := apart(doubles(want[i]), doubles(got))
+				assert.LessOrEqual(t, d, 1e-5, "scale %g, %s", scale, lossParts[i])
+				t.Logf("scale %g, %s: %.1e of the largest value in tiles, %.1e on the whole matrix", scale, lossParts[i], d, apart(doubles(want[i]), doubles(plain[i])))
+			}
+		}))
+	}
+}
+
 // channels joins goroutines, each with a libtorch scope of its own, as processes are joined.
 type channels struct {
 	rank int
