@@ -16,7 +16,7 @@ func (m *Model) Loss(pixels, tokens *torch.Tensor) *torch.Tensor {
 
 // ContrastiveLoss is the symmetric cross-entropy of the B x B similarities, in which the match of picture i is text i: the
 // mean of the cross-entropies over pictures and over texts of scale * images @ texts^T (paper, figure 3), for normalised
-// features (B, E).
+// features (B, E). It is the readable form: [TiledContrastive] never holds the B x B similarities.
 func ContrastiveLoss(images, texts, scale *torch.Tensor) *torch.Tensor {
 	logits := images.MatMul(texts.T()).Mul(scale) // (B, B)
 	match := torch.ArangeLike(logits, logits.Size(0))
@@ -25,7 +25,7 @@ func ContrastiveLoss(images, texts, scale *torch.Tensor) *torch.Tensor {
 
 // SigmoidLoss asks of each of the B x B pairs by itself whether it matches: the sum of -log sigmoid(z * (scale * images @
 // texts^T + bias)) over all pairs, divided by B, where z is 1 for picture i with text i and -1 else (SigLIP, Zhai et al.,
-// arXiv 2303.15343, algorithm 1; open_clip src/open_clip/loss.py SigLipLoss), for normalised features (B, E).
+// arXiv 2303.15343, algorithm 1; open_clip src/open_clip/loss.py SigLipLoss), for normalised features (B, E). [TiledSigmoid] never holds the B x B pairs.
 func SigmoidLoss(images, texts, scale, bias *torch.Tensor) *torch.Tensor {
 	logits := images.MatMul(texts.T()).Mul(scale).Add(bias) // (B, B)
 	n := logits.Size(0)
