@@ -20,31 +20,16 @@ func (m *Model) weights(f *checkpoint.File) (found map[string]weight, problems [
 
 // collect looks up each of the model's tensors under the names that the layout gives it.
 func (m *Model) collect(all map[string]checkpoint.Entry, names layout) (found map[string]weight, problems []string) {
-	found = map[string]weight{}
-	used := map[string]bool{}
-	for key := range m.State() {
-		s := names(key)
-		for _, r := range s.rows {
-			used[r.name] = true
-		}
-		if len(s.rows) == 0 {
-			problems = append(problems, "missing "+key)
+	found, missing, unexpected := names.match(all, m.State())
+	for key, problem := range missing {
+		if key == "logit_bias" { // a model without one that is to be trained with the sigmoid loss (open_clip issue 712)
+			found[key] = weight{zero: true}
 			continue
 		}
-		w, missing := s.find(all)
-		switch {
-		case len(missing) == 0:
-			found[key] = w
-		case key == "logit_bias": // a model without one that is to be trained with the sigmoid loss (open_clip issue 712)
-			found[key] = weight{zero: true}
-		default:
-			problems = append(problems, missing...)
-		}
+		problems = append(problems, problem...)
 	}
-	for name := range all {
-		if !used[name] {
-			problems = append(problems, "unexpected "+name)
-		}
+	for _, name := range unexpected {
+		problems = append(problems, "unexpected "+name)
 	}
 	return found, problems
 }

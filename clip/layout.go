@@ -2,6 +2,7 @@ package clip
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -76,6 +77,34 @@ func (s source) find(tensors map[string]checkpoint.Entry) (w weight, problems []
 		w.parts = append(w.parts, e)
 	}
 	return w, problems
+}
+
+// match looks up each of the model's tensors in a file: those that it has; for each other key what is missing or in the
+// way; and the file's names that no key asks for.
+func (names layout) match(all map[string]checkpoint.Entry, state iter.Seq2[string, *torch.Tensor]) (found map[string]weight, missing map[string][]string, unexpected []string) {
+	found, missing = map[string]weight{}, map[string][]string{}
+	used := map[string]bool{}
+	for key := range state {
+		s := names(key)
+		for _, r := range s.rows {
+			used[r.name] = true
+		}
+		w, problems := s.find(all)
+		switch {
+		case len(s.rows) == 0:
+			missing[key] = []string{"missing " + key}
+		case len(problems) > 0:
+			missing[key] = problems
+		default:
+			found[key] = w
+		}
+	}
+	for name := range all {
+		if !used[name] {
+			unexpected = append(unexpected, name)
+		}
+	}
+	return found, missing, unexpected
 }
 
 // fill makes p of the weight, whose shape has been compared: by sharing the file's pages where that is wanted and can be.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
@@ -17,38 +18,34 @@ func (m *Model) loadTower(path, prefix string, o OpenOptions) error {
 	defer f.Close()
 	all := tensors(f)
 	names := towerLayout(all, prefix)
-	found, used := map[string]weight{}, map[string]bool{}
-	var problems, kept []string
-	for key := range m.State() {
-		key := key
-		full := key
-		if prefix == "text." && !strings.HasPrefix(key, prefix) && isTextKey(key) {
-			full = prefix + key
+	withPrefix := func(key string) string { // the flat layout's text tower has none
+		if prefix == "text." && isTextKey(key) {
+			return prefix + key
 		}
-		if !strings.HasPrefix(full, prefix) {
-			continue
-		}
-		s := names(full)
-		for _, r := range s.rows {
-			used[r.name] = true
-		}
-		w, missing := s.find(all)
-		switch {
-		case len(s.rows) > 0 && len(missing) == 0:
-			found[key] = w
-		case isProjection(strings.TrimPrefix(full, prefix)):
-			kept = append(kept, key)
-		case len(s.rows) == 0:
-			problems = append(problems, "missing "+key)
-		default:
-			problems = append(problems, missing...)
+		return key
+	}
+	tower := func(yield func(string, *torch.Tensor) bool) {
+		for key, p := range m.State() {
+			if strings.HasPrefix(withPrefix(key), prefix) && !yield(key, p) {
+				return
+			}
 		}
 	}
+	found, missing, unexpected := layout(func(key string) source { return names(withPrefix(key)) }).match(all, tower)
 	if len(found) == 0 {
-		return fmt.Errorf("clip: %s holds no weights of this %s tower: not one of its %d names is known", path, map[string]string{"visual.": "picture", "text.": "text"}[prefix], len(all))
+		kind := map[string]string{"visual.": "picture", "text.": "text"}[prefix]
+		return fmt.Errorf("clip: %s holds no weights of this %s tower: not one of its %d names is known", path, kind, len(all))
 	}
-	for name := range all {
-		if !used[name] && !isTaskHead(name) && !ofOtherTower(name, prefix) {
+	var problems, kept []string
+	for key := range tower {
+		if missing[key] != nil && isProjection(strings.TrimPrefix(withPrefix(key), prefix)) {
+			kept = append(kept, key)
+		} else {
+			problems = append(problems, missing[key]...)
+		}
+	}
+	for _, name := range unexpected {
+		if !isTaskHead(name) && !ofOtherTower(name, prefix) {
 			problems = append(problems, "unexpected "+name)
 		}
 	}
