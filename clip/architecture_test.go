@@ -30,6 +30,9 @@ func TestDescribe(t *testing.T) {
 		assert.Contains(t, said, "is a ViT-S-32-alt by its shapes")
 		assert.Equal(t, m.Config, again.Config)
 		assert.Equal(t, name, again.Name)
+		_, length, err := OpenTokenizer(name, OpenOptions{})
+		require.NoError(t, err)
+		assert.Equal(t, m.ContextLength(), length)
 	}
 }
 

@@ -26,7 +26,7 @@ func TestLayouts(t *testing.T) {
 			d := *c
 			d.CustomText = custom
 			m := allocate(&d)
-			require.NoError(t, m.load("tiny", OpenOptions{}, filepath.Join(dir, name)), name)
+			require.NoError(t, m.load("tiny", OpenOptions{}, description{weights: filepath.Join(dir, name)}), name)
 			loaded := map[string]*torch.Tensor{}
 			for key, p := range m.State() {
 				loaded[strings.TrimPrefix(key, "text.")] = p
@@ -38,7 +38,7 @@ func TestLayouts(t *testing.T) {
 		}
 		d := *c
 		d.QuickGELU = false
-		err = allocate(&d).load("tiny", OpenOptions{}, filepath.Join(dir, "openai.pt"))
+		err = allocate(&d).load("tiny", OpenOptions{}, description{weights: filepath.Join(dir, "openai.pt")})
 		assert.ErrorContains(t, err, "was trained with quick_gelu=true and the config says false")
 	}
 }

@@ -19,13 +19,17 @@ func tryAllocate(c *Config) (m *Model, err error) {
 	return m, nil
 }
 
-// load reads the weights from o.Pretrained or, without one, from the file own; then those of single towers.
-func (m *Model) load(name string, o OpenOptions, own string) error {
-	if o.Pretrained == "random" || o.Pretrained == "" && own == "" {
+// load reads the weights from o.Pretrained or, without one, from the model's own file; then those of single towers.
+func (m *Model) load(name string, o OpenOptions, d description) error {
+	if o.Pretrained == "random" || o.Pretrained == "" && d.weights == "" {
 		if err := m.randomise(o.Seed); err != nil {
 			return err
 		}
-	} else if err := m.loadFile(name, o, own); err != nil {
+	} else if d.file != nil {
+		if err := m.loadTrained(d.file, d.weights, o); err != nil {
+			return err
+		}
+	} else if err := m.loadFile(name, o, d.weights); err != nil {
 		return err
 	}
 	for _, tower := range []struct{ path, prefix string }{{o.ImageTower, "visual."}, {o.TextTower, "text."}} {
@@ -64,6 +68,11 @@ func (m *Model) loadFile(name string, o OpenOptions, own string) error {
 		return fmt.Errorf("clip: %s: %w", name, err)
 	}
 	defer f.Close()
+	return m.loadTrained(f, path, o)
+}
+
+// loadTrained reads the weights of an opened file, unless it says that they want the other GELU.
+func (m *Model) loadTrained(f *checkpoint.File, path string, o OpenOptions) error {
 	if quick, known := trainedQuickGELU(f); known && quick != m.Config.QuickGELU {
 		return wrongGELU(path, quick)
 	}

@@ -108,7 +108,8 @@ func TestOpenPublished(t *testing.T) {
 	require.ErrorContains(t, err, "SHA-256")
 }
 
-// TestFetchTokenizer has a published model's tokenizer come from the hub once, and then from the cache.
+// TestFetchTokenizer has a published model's tokenizer come from the hub once, and then from the cache. A repository without
+// tokenizer_config.json will do, and is told of; a hub that fails is not taken for one.
 func TestFetchTokenizer(t *testing.T) {
 	packed, err := os.Open("../testdata/tokenizer/roberta/tokenizer.json.gz")
 	require.NoError(t, err)
@@ -117,37 +118,53 @@ func TestFetchTokenizer(t *testing.T) {
 	require.NoError(t, err)
 	text, err := io.ReadAll(unpacked)
 	require.NoError(t, err)
-	asked := 0
+	asked, config := 0, http.StatusOK
 	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked++
-		switch strings.TrimPrefix(r.URL.Path, "/tiny/resolve/main/") {
-		case "tokenizer.json":
+		switch file := strings.TrimPrefix(r.URL.Path, "/tiny/resolve/main/"); {
+		case file == "tokenizer.json":
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
-		case "tokenizer_config.json":
+		case file == "tokenizer_config.json" && config == http.StatusOK:
 			http.ServeContent(w, r, "", time.Time{}, strings.NewReader("{}"))
 		default:
-			http.NotFound(w, r)
+			w.WriteHeader(config)
 		}
 	}))
 	defer hub.Close()
-	cleanUser(t)
 	t.Setenv("HF_ENDPOINT", hub.URL)
 	c := variants(t)["roberta-mean"].clone()
 	hf := *c.Text.HFModelConfig
 	hf.VocabSize = 50265
 	c.Text.HFModelConfig, c.Text.VocabSize = &hf, hf.VocabSize
-	for range 2 {
-		m := allocate(c)
-		_, err = m.Tokenizer()
-		require.ErrorContains(t, err, "put its tokenizer.json")
-		m.fetch = &pretrained.Options{Backoff: time.Millisecond, Retries: 1}
-		tk, err := m.Tokenizer()
-		require.NoError(t, err)
-		ids, _ := tk.Tokenize("a dog", 12)
-		assert.Equal(t, int64(0), ids[0])
-		assert.Equal(t, 2, asked)
+	var said []string
+	log := func(message string) { said = append(said, message) }
+	for _, config = range []int{http.StatusOK, http.StatusNotFound} {
+		cleanUser(t)
+		asked, said = 0, nil
+		for i := range 2 {
+			m := allocate(c)
+			_, err = m.Tokenizer()
+			require.ErrorContains(t, err, "put its tokenizer.json")
+			m.fetch = &pretrained.Options{Backoff: time.Millisecond, Retries: 1, Log: log}
+			tk, err := m.Tokenizer()
+			require.NoError(t, err)
+			ids, _ := tk.Tokenize("a dog", 12)
+			assert.Equal(t, int64(0), ids[0])
+			if config == http.StatusOK {
+				assert.Equal(t, 2, asked)
+				continue
+			}
+			assert.Equal(t, 2+i, asked, "the configuration may have come")
+			assert.Contains(t, said[len(said)-1], "tiny has no tokenizer_config.json")
+		}
 	}
+	cleanUser(t)
+	config = http.StatusInternalServerError
 	m := allocate(c)
+	m.fetch = &pretrained.Options{Backoff: time.Millisecond, Retries: 1}
+	_, err = m.Tokenizer()
+	require.ErrorContains(t, err, "tokenizer_config.json")
+	m = allocate(c)
 	m.fetch = &pretrained.Options{Offline: true, Cache: t.TempDir()}
 	_, err = m.Tokenizer()
 	require.ErrorIs(t, err, pretrained.ErrOffline)
