@@ -11,9 +11,9 @@ import (
 )
 
 // describeShapes reads the architecture off a file's names and shapes, as OpenAI's build_model does (openai/CLIP
-// clip/model.py): a built-in config of exactly these tensors or, if there is none, a model with a head for every 64 of its
-// width. Which GELU the weights want no shape tells: where the file does not say so either, and both are published, it is an
-// error. The file stays open for the weights to be read.
+// clip/model.py): a built-in config of exactly these tensors or, if there is none, a model with a head for every 64 of
+// its width. Which GELU the weights want no shape tells: where the file does not say so either, and both are published,
+// it is an error. The file stays open for the weights to be read.
 func describeShapes(path string, o OpenOptions) (d description, err error) {
 	f, err := checkpoint.Open(path)
 	if err != nil {

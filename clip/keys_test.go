@@ -12,8 +12,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// TestLayouts loads what other programs leave (testdata/clip/make_layouts.py), bit for bit, and half-precision weights as
-// their float32 values; into the flat layout and into open_clip's with the text tower apart.
+// TestLayouts loads what other programs leave (testdata/clip/make_layouts.py), bit for bit, and half-precision weights
+// as their float32 values; into the flat layout and into open_clip's with the text tower apart.
 func TestLayouts(t *testing.T) {
 	const dir = "../testdata/clip/layouts"
 	text, err := os.ReadFile(filepath.Join(dir, "tiny.json"))

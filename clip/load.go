@@ -80,9 +80,9 @@ func (m *Model) loadTrained(f *checkpoint.File, path string, o OpenOptions) erro
 	return m.loadFrom(f, path, o)
 }
 
-// trainedQuickGELU is what a file says of the GELU that its weights were trained with: shapes cannot tell, and the wrong
-// one costs 2.7 points of ImageNet accuracy without a word. OpenAI's files, which hold the resolution beside the weights,
-// are QuickGELU's.
+// trainedQuickGELU is what a file says of the GELU that its weights were trained with: shapes cannot tell, and the
+// wrong one costs 2.7 points of ImageNet accuracy without a word. OpenAI's files, which hold the resolution beside the
+// weights, are QuickGELU's.
 func trainedQuickGELU(f *checkpoint.File) (quick, known bool) {
 	if have, ok := f.Metadata()["quick_gelu"]; ok {
 		return have == "true", true
@@ -95,9 +95,9 @@ func wrongGELU(path string, quick bool) error {
 	return fmt.Errorf("clip: %s was trained with quick_gelu=%v and the config says %v: choose the config with or without -quickgelu", path, quick, !quick)
 }
 
-// LoadFrom copies the weights of a file into the model: in open_clip's layout, OpenAI's or Hugging Face's, with the fix-ups
-// that open_clip makes. Keys and shapes must agree both ways; the error lists every one that does not, and the model then
-// keeps its weights.
+// LoadFrom copies the weights of a file into the model: in open_clip's layout, OpenAI's or Hugging Face's, with the
+// fix-ups that open_clip makes. Keys and shapes must agree both ways; the error lists every one that does not, and the
+// model then keeps its weights.
 func (m *Model) LoadFrom(f *checkpoint.File, path string) error {
 	return m.loadFrom(f, path, OpenOptions{Copy: true})
 }

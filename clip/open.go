@@ -36,12 +36,15 @@ func WeightsIn(dir string) string {
 
 // OpenOptions say how a model is opened. The zero value reads a directory's own weights onto the CPU.
 type OpenOptions struct {
-	Pretrained string       // weights for a built-in config: a file (.safetensors, .pt, .bin, OpenAI's archives), a model directory, a published tag ("openai"), or "random"
+	// Pretrained has the weights for a built-in config: a file (.safetensors, .pt, .bin, OpenAI's archives), a model
+	// directory, a published tag ("openai"), or "random".
+	Pretrained string
 	Seed       uint64       // of "random", and of what the tower files lack
 	Device     torch.Device // where the parameters live
 
-	// Copy has float32 weights read into memory at once. Without, they stay in the mapped file, whose pages are read as they are
-	// used: a model opens in no time. The file must then not be written into while the model lives; a new one may be renamed over it.
+	// Copy has float32 weights read into memory at once. Without, they stay in the mapped file, whose pages are read as
+	// they are used: a model opens in no time. The file must then not be written into while the model lives; a new one
+	// may be renamed over it.
 	Copy bool
 
 	ImageTower string // a file with weights of the picture tower alone, torchvision's too; what it lacks is random
@@ -51,7 +54,7 @@ type OpenOptions struct {
 	ContextLength int  // tokens of a text in place of the config's, likewise
 	QuickGELU     bool // QuickGELU whatever the config says
 
-	Fetch pretrained.Options   // how a published tag's file is found; the zero value looks on the machine, then on the network
+	Fetch pretrained.Options   // how a published tag's file is found; zero: on this machine, then the network
 	Log   func(message string) // told in a sentence of what loading did beyond copying; nil for silence
 }
 

@@ -59,8 +59,8 @@ func published(t *testing.T) (file []byte, sum string) {
 	return file, fmt.Sprintf("%x", sha256.Sum256(file))
 }
 
-// TestOpenPublished opens a published tag from a hub on loopback that breaks off once: the download goes on, is checked, and
-// becomes the model; the second time nothing is asked. A hub that lies about the hash gives no model.
+// TestOpenPublished opens a published tag from a hub on loopback that breaks off once: the download goes on, is
+// checked, and becomes the model; the second time nothing is asked. A hub that lies about the hash gives no model.
 func TestOpenPublished(t *testing.T) {
 	const name, tag, path = "ViT-B-32", "laion2b_s34b_b79k", "/laion/CLIP-ViT-B-32-laion2B-s34B-b79K/resolve/main/open_clip_model.safetensors"
 	file, sum := published(t)
@@ -108,8 +108,8 @@ func TestOpenPublished(t *testing.T) {
 	require.ErrorContains(t, err, "SHA-256")
 }
 
-// TestFetchTokenizer has a published model's tokenizer come from the hub once, and then from the cache. A repository without
-// tokenizer_config.json will do, and is told of; a hub that fails is not taken for one.
+// TestFetchTokenizer has a published model's tokenizer come from the hub once, and then from the cache. A repository
+// without tokenizer_config.json will do, and is told of; a hub that fails is not taken for one.
 func TestFetchTokenizer(t *testing.T) {
 	packed, err := os.Open("../testdata/tokenizer/roberta/tokenizer.json.gz")
 	require.NoError(t, err)

@@ -14,9 +14,9 @@ import (
 	"github.com/goclip/goclip/clip/tokenizer"
 )
 
-// Tokenizer is the model's tokenizer: CLIP's own or, where the config names another, the one whose files stand beside the
-// weights. A published tag's is fetched, as its weights were. Without those files it is an error: ids of another vocabulary
-// would give features of nothing.
+// Tokenizer is the model's tokenizer: CLIP's own or, where the config names another, the one whose files stand beside
+// the weights. A published tag's is fetched, as its weights were. Without those files it is an error: ids of another
+// vocabulary would give features of nothing.
 func (m *Model) Tokenizer() (tokenizer.Encoder, error) {
 	if m.tokenizer != nil {
 		return m.tokenizer, nil
@@ -36,8 +36,8 @@ func (m *Model) Tokenizer() (tokenizer.Encoder, error) {
 	return nil, fmt.Errorf("clip: %s reads the tokens of %s: put its tokenizer.json, or vocab.json and merges.txt, or vocab.txt, or spiece.model, into the model's directory", cmp.Or(m.Name, "the model"), other)
 }
 
-// OpenTokenizer is the tokenizer, and the context length in tokens, of the model that [Open] would read, in no time: the
-// weights are neither read nor fetched, and a built-in config needs none.
+// OpenTokenizer is the tokenizer, and the context length in tokens, of the model that [Open] would read, in no time:
+// the weights are neither read nor fetched, and a built-in config needs none.
 func OpenTokenizer(name string, o OpenOptions) (t tokenizer.Encoder, contextLength int, err error) {
 	d, err := describe(name, o)
 	if err != nil {
@@ -117,9 +117,9 @@ func (m *Model) openTokenizer(dirs ...string) error {
 	return nil
 }
 
-// fetchTokenizer finds the files of a repository on the hub, on this machine or there. Without tokenizer_config.json, which
-// not every repository has, the tokenizer is as tokenizer.json says. Offline it is asked for all the same: whether there is one
-// only the hub knows, and it may name the token that fills.
+// fetchTokenizer finds the files of a repository on the hub, on this machine or there. Without tokenizer_config.json,
+// which not every repository has, the tokenizer is as tokenizer.json says. Offline it is asked for all the same:
+// whether there is one only the hub knows, and it may name the token that fills.
 func (m *Model) fetchTokenizer(repo string) error {
 	file, err := pretrained.Hub(context.Background(), repo, "tokenizer.json", *m.fetch)
 	if err != nil {

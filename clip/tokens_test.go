@@ -110,7 +110,7 @@ func TestOpenTokenizer(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, length, tokens)
 		assert.Equal(t, want.Encode("a dog's tail, 100%"), got.Encode("a dog's tail, 100%"))
-		assert.LessOrEqual(t, torch.LiveTensors(), handles, "no tensor is made") // the collector may free others meanwhile
+		assert.LessOrEqual(t, torch.LiveTensors(), handles, "no tensor is made")
 	}
 	same(whole, weights, OpenOptions{}, 16)
 	require.NoError(t, os.WriteFile(weights, []byte("no weights"), 0o644))

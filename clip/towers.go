@@ -8,8 +8,8 @@ import (
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// loadTower reads the weights of one tower, "visual." or "text.", from a file that has that tower alone or a whole model. The
-// projection to the common space stays as it is if the file has none: libraries of towers do not know it.
+// loadTower reads the weights of one tower, "visual." or "text.", from a file that has that tower alone or a whole
+// model. The projection to the common space stays as it is if the file has none: libraries of towers do not know it.
 func (m *Model) loadTower(path, prefix string, o OpenOptions) error {
 	f, err := checkpoint.Open(path)
 	if err != nil {
@@ -113,8 +113,8 @@ func towerLayout(all map[string]checkpoint.Entry, prefix string) layout {
 	}
 }
 
-// torchvisionKeys is the layout of torchvision's VisionTransformer (torchvision/models/vision_transformer.py): its vit_b_32 is
-// timm's vit_base_patch32_224. Files from before torchvision 0.12 name the perceptron's layers linear_1 and linear_2.
+// torchvisionKeys is the layout of torchvision's VisionTransformer (torchvision/models/vision_transformer.py): its
+// vit_b_32 is timm's vit_base_patch32_224. Files from before torchvision 0.12 name its layers linear_1, linear_2.
 func torchvisionKeys(old bool) layout {
 	fc1, fc2 := ".mlp.0.", ".mlp.3."
 	if old {
@@ -139,7 +139,7 @@ func torchvisionKeys(old bool) layout {
 	}
 }
 
-// robertaKeys is the layout of transformers' RobertaModel and XLMRobertaModel or, with a prefix, of the models with a head.
+// robertaKeys is the layout of transformers' RobertaModel and XLMRobertaModel or, prefixed, of the models with a head.
 func robertaKeys(prefixed bool) layout {
 	prefix := ""
 	if prefixed {

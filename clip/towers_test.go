@@ -35,8 +35,8 @@ func assertGolden(t *testing.T, want []float32, got *torch.Tensor, name string) 
 	assert.LessOrEqual(t, worst(want, have, largest(want)), tolerance, name)
 }
 
-// TestTowers reads torchvision's ViT and transformers' RoBERTa into the dual encoder: before the projections, which are the
-// model's own and random, the features are those libraries'.
+// TestTowers reads torchvision's ViT and transformers' RoBERTa into the dual encoder: before the projections, which are
+// the model's own and random, the features are those libraries'.
 func TestTowers(t *testing.T) {
 	config := variants(t)["dual-encoder"]
 	for _, picture := range []string{"vit.pth", "vit-old.pth"} {
@@ -124,8 +124,8 @@ func snapshot(t *testing.T, m *Model) map[string][]float32 {
 	return all
 }
 
-// TestFixUps holds what loading mends against open_clip's own load: position embeddings of other pictures and texts, and a
-// logit bias that the file does not have.
+// TestFixUps holds what loading mends against open_clip's own load: position embeddings of other pictures and texts,
+// and a logit bias that the file does not have.
 func TestFixUps(t *testing.T) {
 	var said []string
 	log := func(message string) { said = append(said, message) }

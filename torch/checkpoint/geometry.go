@@ -43,8 +43,8 @@ type tensor struct {
 	rows    []byte // the elements in row-major order, once asked for
 }
 
-// sizeOf is the number of elements of a shape times unit, or an error if a size is negative or the product, empty dimensions
-// left out, goes beyond an int64.
+// sizeOf is the number of elements of a shape times unit, or an error if a size is negative or the product, empty
+// dimensions left out, goes beyond an int64.
 func sizeOf(shape []int64, unit int64) (int64, error) {
 	n, empty := unit, false
 	for _, d := range shape {
@@ -161,8 +161,8 @@ func (t *tensor) check() error {
 	return nil
 }
 
-// data is the tensor's elements in row-major order: a part of the storage where they lie so, a copy otherwise, for which left
-// bytes may be taken.
+// data is the tensor's elements in row-major order: a part of the storage where they lie so, a copy otherwise, for
+// which left bytes may be taken.
 func (t *tensor) data(left *int) ([]byte, error) {
 	if t.rows != nil {
 		return t.rows, nil
