@@ -22,6 +22,7 @@ import (
 
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // cleanUser has no cache, and no variable that the search for published weights reads.
@@ -39,21 +40,9 @@ func cleanUser(t *testing.T) (cache string) {
 // published is a ViT-B-32 file of one byte a number, which is the smallest that its shapes allow.
 func published(t *testing.T) (file []byte, sum string) {
 	t.Helper()
-	c, err := LookupConfig("ViT-B-32")
-	require.NoError(t, err)
-	m, err := tryAllocate(c)
-	require.NoError(t, err)
-	header, end := map[string]any{}, 0
-	for key, p := range m.State() {
-		header[key] = map[string]any{"dtype": "U8", "shape": append([]int{}, p.Shape()...), "data_offsets": []int{end, end + p.Numel()}}
-		end += p.Numel()
-		p.Free()
-	}
-	text, err := json.Marshal(header)
-	require.NoError(t, err)
-	file = append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...)
+	file, end := safetensorsHeader(t, "ViT-B-32", checkpoint.U8)
 	numbers := make([]byte, end)
-	_, err = rand.NewChaCha8([32]byte{1}).Read(numbers)
+	_, err := rand.NewChaCha8([32]byte{1}).Read(numbers)
 	require.NoError(t, err)
 	file = append(file, numbers...)
 	return file, fmt.Sprintf("%x", sha256.Sum256(file))

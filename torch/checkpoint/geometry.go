@@ -102,13 +102,8 @@ func rebuildTensor(u *unpickler, args tuple) (any, error) {
 }
 
 func (u *unpickler) integers(v any) ([]int64, error) {
-	var from []any
-	switch v := v.(type) {
-	case tuple:
-		from = v
-	case *list:
-		from = v.items
-	default:
+	from, ok := sequence(v)
+	if !ok {
 		return nil, errors.New("a tensor's shape or strides are no tuple")
 	}
 	if len(from) > maxDims {

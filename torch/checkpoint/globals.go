@@ -142,13 +142,7 @@ func makeDict(u *unpickler, args tuple) (any, error) {
 	case *list:
 		u.charge(valueCost * len(from.items))
 		for _, item := range from.items {
-			var pair []any
-			switch p := item.(type) {
-			case tuple:
-				pair = p
-			case *list:
-				pair = p.items
-			}
+			pair, _ := sequence(item)
 			if len(pair) != 2 {
 				return nil, fmt.Errorf("its list holds something that is no pair")
 			}
