@@ -47,7 +47,8 @@ func (c lossCase) pairs(s *torch.Scope, loss string, from, k int) Pairs {
 		}
 		return torch.FromSlice(s, all[from:from+k], k)
 	}
-	p := Pairs{Images: features("images", c.width), Texts: features("texts", c.width), Scale: number(c.scale), ImageIDs: ids(c.images), TextIDs: ids(c.texts)}
+	p := Pairs{Images: features("images", c.width), Texts: features("texts", c.width), Scale: number(c.scale)}
+	p.ImageIDs, p.TextIDs = ids(c.images), ids(c.texts)
 	switch {
 	case c.same:
 		p.Texts = p.Images
@@ -171,7 +172,14 @@ func (c lossCase) bound() float64 {
 	return 1e-5
 }
 
+// oneThread has the kernels not share their work: else each of many short steps waits for the other core of a busy machine.
+func oneThread(t *testing.T) {
+	torch.SetNumThreads(1)
+	t.Cleanup(func() { torch.SetNumThreads(0) })
+}
+
 func TestTiledLoss(t *testing.T) {
+	oneThread(t)
 	before, overall := torch.LiveTensors(), 0.0
 	for name, loss := range losses {
 		for _, c := range lossCases() {
@@ -234,8 +242,7 @@ func TestLossExtremes(t *testing.T) {
 // TestLossRounding: what float32 loses in a batch as real ones are, beside what it loses by autograd on the whole matrix.
 func TestLossRounding(t *testing.T) {
 	const n, width = 700, 512
-	torch.SetNumThreads(1) // else each of the many short steps waits for a busy machine's other core
-	t.Cleanup(func() { torch.SetNumThreads(0) })
+	oneThread(t)
 	for _, scale := range []float64{14.3, 100} {
 		require.NoError(t, torch.Do(func(s *torch.Scope) {
 			images := torch.FromSlice(s, uniform("images", n*width), n, width).Normalize(1)
@@ -250,7 +257,8 @@ func TestLossRounding(t *testing.T) {
 			for i, got := range TiledContrastive(p, nil, 300).list() {
 				d := apart(doubles(want[i]), doubles(got))
 				assert.LessOrEqual(t, d, 1e-5, "scale %g, %s", scale, lossParts[i])
-				t.Logf("scale %g, %s: %.1e of the largest value in tiles, %.1e on the whole matrix", scale, lossParts[i], d, apart(doubles(want[i]), doubles(plain[i])))
+				t.Logf("scale %g, %s: %.1e of the largest value in tiles, %.1e on the whole matrix", scale, lossParts[i], d,
+					apart(doubles(want[i]), doubles(plain[i])))
 			}
 		}))
 	}
@@ -300,6 +308,7 @@ func together(t *testing.T, size int, f func(g Gatherer, s *torch.Scope)) {
 
 // TestLossOfProcesses holds the sum, or the features' gradients side by side, of several processes against those of one.
 func TestLossOfProcesses(t *testing.T) {
+	oneThread(t)
 	before := torch.LiveTensors()
 	for name, loss := range losses {
 		for _, size := range []int{1, 2, 4} {
