@@ -59,8 +59,12 @@ func fromEnvironment(getenv func(string) string) (World, error) {
 	default:
 		return World{Size: 1, LocalSize: 1}, nil
 	}
-	if err := errors.Join(e.faults...); err != nil {
-		return World{}, err
+	if len(e.missing) > 0 {
+		e.fault("of the variables, %s %s missing: start the processes by torchrun, srun or train --nproc-per-node",
+			strings.Join(e.missing, ", "), map[bool]string{true: "is", false: "are"}[len(e.missing) == 1])
+	}
+	if len(e.faults) > 0 {
+		return World{}, errors.New(strings.Join(e.faults, "; "))
 	}
 	return w, w.check()
 }
@@ -84,14 +88,19 @@ func (w World) check() error {
 
 // environment reads variables and collects what is wrong with them.
 type environment struct {
-	getenv func(string) string
-	faults []error
+	getenv  func(string) string
+	missing []string
+	faults  []string
+}
+
+func (e *environment) fault(format string, args ...any) {
+	e.faults = append(e.faults, fmt.Sprintf(format, args...))
 }
 
 func (e *environment) text(name string) string {
 	text := e.getenv(name)
 	if text == "" {
-		e.faults = append(e.faults, fmt.Errorf("the variable %s is missing: start the processes by torchrun, srun or train --nproc-per-node", name))
+		e.missing = append(e.missing, name)
 	}
 	return text
 }
@@ -100,7 +109,7 @@ func (e *environment) number(name string) int {
 	text := e.text(name)
 	n, err := strconv.Atoi(text)
 	if err != nil && text != "" {
-		e.faults = append(e.faults, fmt.Errorf("the variable %s is %q, which is no number", name, text))
+		e.fault("the variable %s is %q, which is no number", name, text)
 	}
 	return n
 }
@@ -109,7 +118,7 @@ func (e *environment) number(name string) int {
 func (e *environment) firstHost() string {
 	list := e.getenv("SLURM_JOB_NODELIST")
 	if list == "" {
-		e.faults = append(e.faults, errors.New("the variable MASTER_ADDR is missing, and there is no SLURM_JOB_NODELIST to take the first host of"))
+		e.fault("the variable MASTER_ADDR is missing, and there is no SLURM_JOB_NODELIST to take the first host of")
 		return ""
 	}
 	head, rest, ranged := strings.Cut(list, "[")
@@ -118,7 +127,7 @@ func (e *environment) firstHost() string {
 	}
 	numbers, tail, closed := strings.Cut(rest, "]")
 	if !closed {
-		e.faults = append(e.faults, fmt.Errorf("the variable SLURM_JOB_NODELIST is %q, which is no list of hosts; set MASTER_ADDR", list))
+		e.fault("the variable SLURM_JOB_NODELIST is %q, which is no list of hosts; set MASTER_ADDR", list)
 		return ""
 	}
 	tail, _, _ = strings.Cut(tail, ",")

@@ -43,12 +43,12 @@ func TestDeadRank(t *testing.T) {
 		{"killed", 1, syscall.SIGKILL, "it ended without a word: it was killed, or it crashed"},
 		{"the first killed", 0, syscall.SIGKILL, "it ended without a word: it was killed, or it crashed"},
 		{"terminated", 2, syscall.SIGTERM, "it ended without a word: it was killed, or it crashed"},
-		{"stopped", 2, syscall.SIGSTOP, "it has been silent for 10s: its host is down, or the process is stopped"},
-		{"the first stopped", 0, syscall.SIGSTOP, "it has been silent for 10s: its host is down, or the process is stopped"},
+		{"stopped", 2, syscall.SIGSTOP, "it has been silent for 6s: its host is down, or the process is stopped"},
+		{"the first stopped", 0, syscall.SIGSTOP, "it has been silent for 6s: its host is down, or the process is stopped"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			ranks := start(t, 3, "wait", map[string]string{"READY": dir, "SILENCE": "10s"})
+			ranks := start(t, 3, "wait", map[string]string{"READY": dir, "SILENCE": "6s"})
 			for i := range ranks {
 				require.Eventually(t, func() bool { _, err := os.Stat(fmt.Sprint(dir, "/", i)); return err == nil }, 2*time.Minute, 10*time.Millisecond)
 			}
