@@ -1,4 +1,4 @@
-// goclip.h: the C ABI of goclip over libtorch. Plain C, used by package torch alone.
+// goclip.h: the C ABI of goclip over libtorch. Plain C, used by packages torch and torch/distributed alone.
 //
 // Rules:
 //   - A returned string is an error message, to be freed with gc_free_message; NULL is success.
@@ -83,6 +83,25 @@ void gc_clear_grads(gc_tensor *const *ts, size_t n);
 char *gc_set_requires_grad(gc_tensor *t, int on);
 int gc_requires_grad(const gc_tensor *t);
 void gc_clear_autocast_cache(void);
+
+// Distributed. The collectives themselves are operators: goclip::all_gather and its neighbours in distributed.cpp,
+// whose argument `group` is the number that gc_group_open gives.
+typedef struct gc_store gc_store;      // a client of c10d's TCPStore, and on one process its server
+typedef struct gc_reducer gc_reducer;  // sums the gradients of parameters over a group while backward runs
+char *gc_store_open(const char *host, int32_t port /* 0: any, if serve */, int serve, int64_t timeout_ms,
+                    gc_store **store, int32_t *bound);
+void gc_store_close(gc_store *store);
+char *gc_store_set(gc_store *store, const char *key, const void *data, size_t n);
+char *gc_store_get(gc_store *store, const char *key, void **data /* NULL: not set yet; freed with free */, size_t *n);
+char *gc_group_open(gc_store *store, const char *backend, const char *prefix /* of the store's keys */, int32_t rank,
+                    int32_t size, const char *address /* of this process, or "" */, int64_t timeout_ms, int64_t *group);
+void gc_group_abort(int64_t group, const char *reason);  // all that waits, or will, fails with this message
+void gc_group_close(int64_t group);                      // an aborted group's threads are left to the process's end
+char *gc_reducer_open(int64_t group, void *const *params /* at::Tensor*, which it shares */, size_t n,
+                      int64_t bucket_bytes, gc_reducer **reducer);
+char *gc_reducer_prepare(gc_reducer *reducer);
+char *gc_reducer_finish(gc_reducer *reducer, int32_t *buckets, int32_t *early /* sent while backward computed more */);
+void gc_reducer_close(gc_reducer *reducer);
 
 // The process.
 void gc_set_threads(int32_t n);

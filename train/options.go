@@ -66,6 +66,8 @@ type Options struct {
 	Seed          uint64  `name:"seed" default:"0" help:"Of weights, order, augmentation and patch dropout."`
 	Device        string  `name:"device" default:"auto" help:"auto, cpu, cuda or cuda:N."`
 	Threads       int     `name:"threads" help:"Threads of libtorch's kernels; the default is the CPUs there are."`
+	DistURL       string  `name:"dist-url" help:"Where the processes of a run meet: tcp://HOST:PORT on rank 0's host, in place of MASTER_ADDR and MASTER_PORT."`
+	DistBackend   string  `name:"dist-backend" help:"gloo, between CPUs, or nccl, between GPUs; the default is the device's."`
 	Resume        string  `name:"resume" help:"latest, or a checkpoint directory of this run: continue exactly where it was. A run that has no checkpoint yet begins anew with latest."`
 	SaveFrequency int     `name:"save-frequency" default:"1" help:"Epochs between checkpoints/epoch_N; 0 keeps only checkpoints/latest."`
 	DeletePrev    bool    `name:"delete-previous-checkpoint" help:"Keep only the newest epoch_N."`
@@ -96,8 +98,8 @@ func DefaultOptions() Options {
 // mostThreads bounds --workers and --threads: beyond it a number is a slip, and the machine would choke on it.
 const mostThreads = 1024
 
-// check refuses options that make no run, each by the name of its flag.
-func (o *Options) check() error {
+// Check refuses options that make no run, each by the name of its flag; the error is an [ErrOptions].
+func (o *Options) Check() error {
 	var faults []string
 	wants := func(ok bool, format string, args ...any) {
 		if !ok {
@@ -140,7 +142,10 @@ func (o *Options) check() error {
 	wants(o.ZeroshotFrequency >= 0, "--zeroshot-frequency %d is negative", o.ZeroshotFrequency)
 	wants(o.LogEvery >= 1, "--log-every-n-steps %d: at least 1 is wanted", o.LogEvery)
 	wants(o.Name == "" || o.Name == filepath.Base(filepath.Clean("/"+o.Name)), "--name %q is not the name of a directory", o.Name)
-	_, err := preprocess.NewTrainTransform(preprocess.DefaultConfig(224), o.AugCfg.AugConfig)
+	_, _, err := o.meeting()
+	wants(err == nil, "--dist-url: %v", err)
+	wants(o.DistBackend == "" || o.DistBackend == "gloo" || o.DistBackend == "nccl", "--dist-backend %q is none of gloo, nccl", o.DistBackend)
+	_, err = preprocess.NewTrainTransform(preprocess.DefaultConfig(224), o.AugCfg.AugConfig)
 	wants(err == nil, "--aug-cfg: %v", err)
 	if len(faults) > 0 {
 		return optionsError{errors.New("train: " + strings.Join(faults, "; "))}
@@ -153,11 +158,13 @@ type optionsError struct{ error }
 
 func (e optionsError) Is(target error) bool { return target == ErrOptions }
 
-// directory is where the run writes.
-func (o *Options) directory(now time.Time) string {
-	name := o.Name
-	if name == "" {
-		name = fmt.Sprintf("%s-model_%s-b_%d", now.Format("2006_01_02-15_04_05"), filepath.Base(o.Model), o.BatchSize)
+// RunName is --name, or the name that a run gets which begins now.
+func (o *Options) RunName(now time.Time) string {
+	if o.Name != "" {
+		return o.Name
 	}
-	return filepath.Join(o.Logs, name)
+	return fmt.Sprintf("%s-model_%s-b_%d", now.Format("2006_01_02-15_04_05"), filepath.Base(o.Model), o.BatchSize)
 }
+
+// directory is where the run writes.
+func (o *Options) directory(now time.Time) string { return filepath.Join(o.Logs, o.RunName(now)) }

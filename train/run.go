@@ -69,8 +69,16 @@ type run struct {
 func Run(ctx context.Context, o Options, report Reporter) (sum Summary, err error) {
 	began := time.Now()
 	r := &run{o: o, report: report, log: io.Discard}
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return sum, err
+	}
+	group, err := r.o.join(ctx)
+	if err != nil {
+		return sum, err
+	}
+	defer group.Close()
+	if group.Size() > 1 {
+		return sum, group.Fail(errors.New("train: the trainer does not share its work among processes yet; drop --nproc-per-node"))
 	}
 	runtime.LockOSThread() // libtorch keeps a team of threads for each thread that calls it
 	defer runtime.UnlockOSThread()

@@ -37,6 +37,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 type commandLine struct {
 	train.Options
+	launchFlags
 	Version kong.VersionFlag `help:"Say which goclip this is."`
 }
 
@@ -61,6 +62,9 @@ func run(args []string, out io.Writer, errs *os.File) int {
 	if err != nil {
 		fmt.Fprintf(errs, "train: %s; train --help lists the flags\n", oneLine(err))
 		return 2
+	}
+	if c.launchFlags.wanted() {
+		return c.launchAll(args, out, errs)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

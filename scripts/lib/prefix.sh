@@ -115,6 +115,6 @@ print_env() {
     *[\'\"\$\`\\,]*) die "$prefix: choose a path without quotes, commas, dollar signs or backslashes" ;;
     *[[:space:]]*) q=\' ;;
   esac
-  echo "export CGO_CXXFLAGS=\"$q-isystem$prefix/include$q \${CGO_CXXFLAGS:--g -O2}\""
+  echo "export CGO_CXXFLAGS=\"$q-isystem$prefix/include$q $q-isystem$prefix/include/torch/csrc/api/include$q \${CGO_CXXFLAGS:--g -O2}\""
   echo "export CGO_LDFLAGS=\"$q-L$prefix/lib$q $q-Wl,-rpath,$prefix/lib$q $q-Wl,-rpath-link,$prefix/lib$q \${CGO_LDFLAGS:-}\""
 }

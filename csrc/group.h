@@ -1,0 +1,56 @@
+// group.h: a process group whose waits end when a rank of it is known to have failed.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <vector>
+
+namespace goclip {
+
+class Group {
+ public:
+  // A collective under way. It keeps its tensors alive.
+  struct Pending {
+    c10::intrusive_ptr<c10d::Work> work;
+    c10::intrusive_ptr<c10::ivalue::Future> future;
+  };
+
+  Group(c10::intrusive_ptr<c10d::Backend> backend, std::chrono::milliseconds timeout);
+  ~Group();
+
+  int rank() const { return backend_->getRank(); }
+  int size() const { return backend_->getSize(); }
+
+  // Each starts a collective that every rank starts in the same order. Tensors are contiguous; results lie in the
+  // tensors themselves, or in `out`, the ranks' rows one after another.
+  Pending all_reduce(const at::Tensor &t);
+  Pending broadcast(const at::Tensor &t, int root);
+  Pending all_gather(at::Tensor in, at::Tensor out);
+
+  // wait throws what the collective ran into, what abort was told, or that the time is over.
+  void wait(const Pending &pending);
+  void abort(const std::string &reason);
+
+ private:
+  // What a waiting thread hears of. Callbacks of futures hold it, and may outlive the group.
+  struct Events {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool aborted = false;
+    std::string reason;
+  };
+
+  Pending watch(c10::intrusive_ptr<c10d::Work> work);
+
+  c10::intrusive_ptr<c10d::Backend> backend_;
+  const std::chrono::milliseconds timeout_;
+  std::shared_ptr<Events> events_ = std::make_shared<Events>();
+};
+
+// find_group is the group that gc_group_open gave this number; it throws once that is closed.
+std::shared_ptr<Group> find_group(int64_t number);
+
+}  // namespace goclip

@@ -1,0 +1,135 @@
+package distributed
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// World says which process of how many this one is, and where they meet.
+type World struct {
+	Rank      int // of Size
+	Size      int
+	LocalRank int // of LocalSize, on this host: the index of the CUDA device
+	LocalSize int // 1 where it is not known
+
+	MasterAddr string // rank 0's host
+	MasterPort int    // of the store there
+
+	// Whether the launcher serves the store, as torchrun does; otherwise rank 0 serves it. Restart counts the launcher's
+	// starts, so that what an earlier start left in its store is not taken for this one's.
+	LauncherStore bool
+	Restart       int
+}
+
+// FromEnvironment reads the variables of torchrun (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR,
+// MASTER_PORT; https://docs.pytorch.org/docs/stable/elastic/run.html) or, where these are not set, of Slurm's srun
+// (SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID; the master is MASTER_ADDR or the first host of SLURM_JOB_NODELIST, the port
+// MASTER_PORT or one made of SLURM_JOB_ID). It is a world of one if neither is there. An error names the variable.
+func FromEnvironment() (World, error) { return fromEnvironment(os.Getenv) }
+
+func fromEnvironment(getenv func(string) string) (World, error) {
+	e := environment{getenv: getenv}
+	var w World
+	switch {
+	case getenv("RANK") != "" || getenv("WORLD_SIZE") != "":
+		w = World{Rank: e.number("RANK"), Size: e.number("WORLD_SIZE"), LocalRank: e.number("LOCAL_RANK"), LocalSize: 1}
+		if getenv("LOCAL_WORLD_SIZE") != "" {
+			w.LocalSize = e.number("LOCAL_WORLD_SIZE")
+		}
+		w.LauncherStore = strings.EqualFold(getenv("TORCHELASTIC_USE_AGENT_STORE"), "true")
+		if getenv("TORCHELASTIC_RESTART_COUNT") != "" {
+			w.Restart = e.number("TORCHELASTIC_RESTART_COUNT")
+		}
+		if w.Size > 1 {
+			w.MasterAddr, w.MasterPort = e.text("MASTER_ADDR"), e.number("MASTER_PORT")
+		}
+	case getenv("SLURM_PROCID") != "" && getenv("SLURM_NTASKS") != "" && getenv("SLURM_NTASKS") != "1":
+		w = World{Rank: e.number("SLURM_PROCID"), Size: e.number("SLURM_NTASKS"), LocalRank: e.number("SLURM_LOCALID"), LocalSize: 1}
+		if w.MasterAddr = getenv("MASTER_ADDR"); w.MasterAddr == "" {
+			w.MasterAddr = e.firstHost()
+		}
+		if getenv("MASTER_PORT") != "" {
+			w.MasterPort = e.number("MASTER_PORT")
+		} else {
+			w.MasterPort = 15000 + e.number("SLURM_JOB_ID")%10000
+		}
+	default:
+		return World{Size: 1, LocalSize: 1}, nil
+	}
+	if len(e.missing) > 0 {
+		e.fault("of the variables, %s %s missing: start the processes by torchrun, srun or train --nproc-per-node",
+			strings.Join(e.missing, ", "), map[bool]string{true: "is", false: "are"}[len(e.missing) == 1])
+	}
+	if len(e.faults) > 0 {
+		return World{}, errors.New(strings.Join(e.faults, "; "))
+	}
+	return w, w.check()
+}
+
+// check refuses numbers that make no world.
+func (w World) check() error {
+	switch {
+	case w.Size < 1:
+		return fmt.Errorf("a world of %d processes (WORLD_SIZE, SLURM_NTASKS) is none: at least 1 is wanted", w.Size)
+	case w.Rank < 0 || w.Rank >= w.Size:
+		return fmt.Errorf("the rank %d (RANK, SLURM_PROCID) is not one of %d processes: 0 to %d are", w.Rank, w.Size, w.Size-1)
+	case w.LocalRank < 0:
+		return fmt.Errorf("the local rank %d (LOCAL_RANK, SLURM_LOCALID) is negative", w.LocalRank)
+	case w.LocalSize < 1 || w.LocalSize > w.Size:
+		return fmt.Errorf("LOCAL_WORLD_SIZE is %d: 1 to WORLD_SIZE, which is %d, are wanted", w.LocalSize, w.Size)
+	case w.Size > 1 && (w.MasterPort < 1 || w.MasterPort > 65535):
+		return fmt.Errorf("the port %d (MASTER_PORT) is none: 1 to 65535 are wanted", w.MasterPort)
+	}
+	return nil
+}
+
+// environment reads variables and collects what is wrong with them.
+type environment struct {
+	getenv  func(string) string
+	missing []string
+	faults  []string
+}
+
+func (e *environment) fault(format string, args ...any) {
+	e.faults = append(e.faults, fmt.Sprintf(format, args...))
+}
+
+func (e *environment) text(name string) string {
+	text := e.getenv(name)
+	if text == "" {
+		e.missing = append(e.missing, name)
+	}
+	return text
+}
+
+func (e *environment) number(name string) int {
+	text := e.text(name)
+	n, err := strconv.Atoi(text)
+	if err != nil && text != "" {
+		e.fault("the variable %s is %q, which is no number", name, text)
+	}
+	return n
+}
+
+// firstHost is the first host of Slurm's list: node[003-006,009],gpu1 begins with node003.
+func (e *environment) firstHost() string {
+	list := e.getenv("SLURM_JOB_NODELIST")
+	if list == "" {
+		e.fault("the variable MASTER_ADDR is missing, and there is no SLURM_JOB_NODELIST to take the first host of")
+		return ""
+	}
+	head, rest, ranged := strings.Cut(list, "[")
+	if host, _, many := strings.Cut(head, ","); many || !ranged {
+		return host
+	}
+	numbers, tail, closed := strings.Cut(rest, "]")
+	if !closed {
+		e.fault("the variable SLURM_JOB_NODELIST is %q, which is no list of hosts; set MASTER_ADDR", list)
+		return ""
+	}
+	tail, _, _ = strings.Cut(tail, ",")
+	return head + numbers[:strings.IndexAny(numbers+",", ",-")] + tail
+}
