@@ -20,7 +20,8 @@ type state struct {
 	Batch   int     `json:"batch"`             // batches done of the epoch that follows them
 	Closing bool    `json:"closing,omitempty"` // the last of Epoch's epochs has yet to be evaluated and kept
 	Samples int     `json:"samples"`
-	RNG     []byte  `json:"rng"` // of the device, for patch dropout
+	RNG     []byte  `json:"rng"`            // of the device, for patch dropout
+	Data    string  `json:"data,omitempty"` // fingerprint of the training data
 	Options Options `json:"options"`
 }
 
@@ -140,6 +141,16 @@ func (r *run) readState(dir string) error {
 		{"lock-text-freeze-layer-norm", r.o.FreezeLayerNorm, was.FreezeLayerNorm},
 		{"force-image-size", r.o.ForceImageSize, was.ForceImageSize}, {"force-context-length", r.o.ForceContextLength, was.ForceContextLength},
 		{"force-quick-gelu", r.o.ForceQuickGELU, was.ForceQuickGELU}, {"seed", r.o.Seed, was.Seed}, {"aug-cfg", fmt.Sprint(r.o.AugCfg), fmt.Sprint(was.AugCfg)},
+		{"dataset-type", r.o.DatasetType, was.DatasetType}, {"csv-img-key", r.o.CSVImgKey, was.CSVImgKey},
+		{"csv-caption-key", r.o.CSVCaptionKey, was.CSVCaptionKey}, {"csv-separator", r.o.CSVSeparator, was.CSVSeparator},
+		{"image-key", r.o.ImageKey, was.ImageKey}, {"text-key", r.o.TextKey, was.TextKey}, {"json-text-key", r.o.JSONTextKey, was.JSONTextKey},
+		{"captions", r.o.Captions, was.Captions}, {"caption-lines", r.o.CaptionLines, was.CaptionLines},
+		{"class-templates", r.o.ClassPrompts, was.ClassPrompts}, {"train-num-samples", r.o.TrainNumSamples, was.TrainNumSamples},
+		{"dataset-resampled", r.o.DatasetResampled, was.DatasetResampled},
+		{"train-data-upsampling-factors", r.o.UpsamplingFactors, was.UpsamplingFactors},
+		{"max-image-pixels", r.o.MaxImagePixels, was.MaxImagePixels},
+		{"image-mean", fmt.Sprint(r.o.ImageMean), fmt.Sprint(was.ImageMean)}, {"image-std", fmt.Sprint(r.o.ImageStd), fmt.Sprint(was.ImageStd)},
+		{"image-interpolation", r.o.ImageInterpolation, was.ImageInterpolation}, {"image-resize-mode", r.o.ImageResizeMode, was.ImageResizeMode},
 	} {
 		if f.now != f.was {
 			return fmt.Errorf("train: --resume: the run was started with --%s %v, not %v; a resumed run continues it exactly", f.flag, f.was, f.now)
