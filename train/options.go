@@ -6,23 +6,37 @@ import (
 	"math"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/goclip/goclip/clip/preprocess"
-	"github.com/goclip/goclip/train/data"
 )
 
 // Options of a run. Names, meanings and defaults are open_clip's (open_clip_train/params.py) unless the help says
 // otherwise; the tags are read by cmd/train.
 type Options struct {
-	TrainData     string `name:"train-data" help:"CSV or TSV file, or webdataset shards: a-{00000..00012}.tar, globs, parts joined by ::. Must be given."`
+	TrainData     string `name:"train-data" help:"Pictures with captions: CSV, TSV, JSON Lines or Parquet tables, webdataset shards (.tar, .tar.gz, .tar.zst), a folder of folders as classes, a folder of pictures with .txt files. Ranges a-{00000..00012}.tar, globs, sources joined by ::. Must be given."`
 	ValData       string `name:"val-data" help:"Data of the same kinds to evaluate retrieval on."`
-	DatasetType   string `name:"dataset-type" default:"auto" help:"auto, csv or webdataset."`
-	CSVImgKey     string `name:"csv-img-key" default:"filepath" help:"CSV column of picture paths."`
-	CSVCaptionKey string `name:"csv-caption-key" default:"title" help:"CSV column of captions."`
+	DatasetType   string `name:"dataset-type" default:"auto" help:"auto, which goes by extension; csv, jsonl, parquet, webdataset, imagefolder (a folder for each class), pairs (pictures with .txt files), or synthetic."`
+	CSVImgKey     string `name:"csv-img-key" default:"filepath" help:"Column, or JSON key, of picture paths; in Parquet also of the pictures themselves."`
+	CSVCaptionKey string `name:"csv-caption-key" default:"title" help:"Column, or JSON key, of captions."`
 	CSVSeparator  string `name:"csv-separator" default:"\\t" help:"CSV separator."`
+	ImageKey      string `name:"image-key" help:"Extensions of a shard's pictures, as jpg;png, the one to prefer first; the default is all that are read."`
+	TextKey       string `name:"text-key" default:"txt" help:"Extensions of a shard's captions."`
+	JSONTextKey   string `name:"json-text-key" help:"Key of the captions, a text or a list of texts, in a shard's .json members, in place of --text-key."`
+	Captions      string `name:"captions" default:"draw" help:"Of a picture with several captions (rows of the same path, a list): draw takes one each epoch by --seed; each makes every caption a sample, as open_clip does."`
+	CaptionLines  bool   `name:"caption-lines" help:"Each line of a .txt is a caption, instead of the whole text one."`
+	ClassPrompts  string `name:"class-templates" default:"a photo of a {}." help:"Captions of a folder of classes: one template, a file with a template per line, openai_imagenet_7 or openai_imagenet_80."`
+
+	TrainNumSamples   int    `name:"train-num-samples" help:"Pictures of an epoch; the default is all there are. Must be given with --dataset-type synthetic."`
+	DatasetResampled  bool   `name:"dataset-resampled" help:"Draw the pictures of an epoch with replacement."`
+	UpsamplingFactors string `name:"train-data-upsampling-factors" help:"With --dataset-resampled: how much likelier a picture of each source is drawn, as 1::2::0.5."`
+	MaxImagePixels    int64  `name:"max-image-pixels" default:"25000000" help:"Largest picture that is decoded; larger ones are bad samples."`
+
+	ImageMean          Triple `name:"image-mean" help:"Mean of R, G and B in [0, 1], in place of the model's."`
+	ImageStd           Triple `name:"image-std" help:"Standard deviation of R, G and B, in place of the model's."`
+	ImageInterpolation string `name:"image-interpolation" help:"bicubic, bilinear or random, in place of the model's, for evaluation; training crops are bicubic."`
+	ImageResizeMode    string `name:"image-resize-mode" help:"shortest, longest or squash, in place of the model's, for evaluation."`
 
 	ImageNetVal       string `name:"imagenet-val" help:"Labelled pictures to evaluate zero-shot classification on: a directory with a folder for each class. ImageNet's folders (n01440764) take ImageNet's names; any other name, with spaces for underscores, is the class's."`
 	ZeroshotFrequency int    `name:"zeroshot-frequency" default:"2" help:"Epochs between zero-shot evaluations, besides those before the first step and at the end; 0 evaluates never."`
@@ -108,9 +122,7 @@ func (o *Options) Check() error {
 	}
 	number := func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 	wants(o.Model != "", "--model is missing: a built-in config such as ViT-B-32, or a model directory")
-	wants(o.TrainData != "", "--train-data is missing: a CSV file or webdataset shards")
-	wants(slices.Contains([]string{"auto", "csv", "webdataset"}, o.DatasetType), "--dataset-type %q is none of auto, csv, webdataset", o.DatasetType)
-	wants(data.CheckSeparator(o.CSVSeparator) == nil, "--csv-separator %q is not one character, or cannot part columns", o.CSVSeparator)
+	o.checkData(wants)
 	wants(o.ForceImageSize >= 0, "--force-image-size %d is negative", o.ForceImageSize)
 	wants(o.ForceContextLength >= 0, "--force-context-length %d is negative", o.ForceContextLength)
 	wants(o.BatchSize >= 1 && o.BatchSize*o.AccumFreq >= 2, "--batch-size %d: the loss compares pictures of a batch, so at least 2 are wanted", o.BatchSize)

@@ -63,6 +63,8 @@ type run struct {
 	log       io.Writer
 	notes     []string // of opening the model, before there was a log
 	metrics   map[string]float64
+	waiting   waiting
+	bad       badSamples
 }
 
 // Run trains. When ctx ends it finishes the step, writes checkpoints/latest and returns [ErrInterrupted].
@@ -99,7 +101,10 @@ func Run(ctx context.Context, o Options, report Reporter) (sum Summary, err erro
 		sum.Bad = append(sum.Bad, r.zeroshot.loader.Bad()...)
 	}
 	for _, b := range sum.Bad {
-		r.logf("could not be read: %s: %v", b.Key, b.Err)
+		r.logf("could not be read: %s: %s", b.Key, reason(b.Err))
+	}
+	if badErr := r.noteBad(); err == nil {
+		err = badErr
 	}
 	return sum, err
 }
@@ -136,6 +141,11 @@ func (r *run) open() (err error) {
 	if r.o.PatchDropout >= 0 {
 		if err := r.model.SetPatchDropout(r.o.PatchDropout); err != nil {
 			return fmt.Errorf("train: --force-patch-dropout: %w", err)
+		}
+	}
+	if resumed == "" { // a checkpoint has them
+		if err := r.o.overridePreprocess(&r.model.Preprocess); err != nil {
+			return err
 		}
 	}
 	if err := r.lock(); err != nil {
@@ -199,25 +209,25 @@ func (r *run) openData() error {
 	if err != nil {
 		return err
 	}
-	columns := data.CSVOptions{ImageKey: r.o.CSVImgKey, CaptionKey: r.o.CSVCaptionKey, Separator: r.o.CSVSeparator}
 	size := r.model.Preprocess.Size
 	o := data.Options{
 		BatchSize: r.o.BatchSize, Workers: r.o.Workers, Seed: r.o.Seed, Pixels: 3 * size[0] * size[1], CacheSize: 1 << 30,
+		Limits: preprocess.Limits{MaxPixels: r.o.MaxImagePixels},
 		Tokenize: func(text string) []int64 {
 			ids, _ := tokenizer.Tokenize(text, r.model.ContextLength())
 			return ids
 		},
 	}
-	set, err := data.Open(r.o.TrainData, r.o.DatasetType, columns)
+	set, err := r.openTrainData()
 	if err != nil {
-		return fmt.Errorf("--train-data: %w", err)
+		return err
 	}
 	augment, err := preprocess.NewTrainTransform(r.model.Preprocess, r.o.AugCfg.AugConfig)
 	if err != nil {
 		return fmt.Errorf("train: --aug-cfg: %w", err)
 	}
 	o.Shuffle, o.DropLast, o.Transform = !r.o.NoShuffle, true, augment.Apply
-	if r.loader, err = data.NewLoader(set, o); err != nil {
+	if r.loader, err = data.NewLoader(set, r.o.sampling(o, set)); err != nil {
 		return fmt.Errorf("--train-data: %w", err)
 	}
 	plain, err := r.model.Transform()
@@ -227,7 +237,7 @@ func (r *run) openData() error {
 	o.Shuffle, o.DropLast, o.SkipBad = false, false, true // a picture in another's place would be judged twice
 	o.Transform = func(dst []float32, img *preprocess.Image, _ *rand.Rand) error { return plain.Apply(dst, img) }
 	if r.o.ValData != "" {
-		if set, err = data.Open(r.o.ValData, r.o.DatasetType, columns); err != nil {
+		if set, err = data.Open(r.o.ValData, r.reading(false)); err != nil {
 			return fmt.Errorf("--val-data: %w", err)
 		}
 		if r.val, err = data.NewLoader(set, o); err != nil {
@@ -347,7 +357,7 @@ func (r *run) stepDone(s *Step) error {
 		r.logf("step %d/%d epoch %d loss %.4f scale %.2f lr %.3g norm %.2f %.0f pictures/s, %.0f%% of the time waiting for data",
 			s.Step, r.total, s.Epoch, s.Loss, s.LogitScale, s.LR, s.GradNorm, s.SamplesPerSecond, 100*s.DataTime/s.StepTime)
 	}
-	return nil
+	return r.watchData(*s)
 }
 
 func (r *run) interrupted() error {

@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
@@ -22,6 +24,7 @@ type state struct {
 	Samples int     `json:"samples"`
 	RNG     []byte  `json:"rng"` // of the device, for patch dropout
 	Scaler  *scaler `json:"scaler,omitempty"`
+	Data    string  `json:"data,omitempty"` // fingerprint of the training data
 	Options Options `json:"options"`
 
 	Skipped       int `json:"skipped,omitempty"`
@@ -117,6 +120,12 @@ func (r *run) findResume() (dir string, err error) {
 	return "", nil
 }
 
+// changeable are the flags that a resumed run may be given anew: they say where it runs and what is watched and kept, not what it
+// learns. What opens the model is not asked again.
+var changeable = strings.Fields(`resume logs name device threads workers dist-url dist-backend val-data imagenet-val
+	zeroshot-frequency zeroshot-templates val-frequency save-frequency delete-previous-checkpoint log-every-n-steps
+	pretrained pretrained-image-path pretrained-text-path`)
+
 // readState loads train_state/state.json and refuses options that would not continue the same run.
 func (r *run) readState(dir string) error {
 	path := filepath.Join(dir, stateDir, stateFile)
@@ -128,27 +137,11 @@ func (r *run) readState(dir string) error {
 	if err := json.Unmarshal(text, &r.state); err != nil {
 		return fmt.Errorf("train: --resume: %s is not a run's state: %w", path, err)
 	}
-	was := r.state.Options
-	for _, f := range []struct {
-		flag     string
-		now, was any
-	}{
-		{"train-data", r.o.TrainData, was.TrainData}, {"model", r.o.Model, was.Model}, {"batch-size", r.o.BatchSize, was.BatchSize},
-		{"epochs", r.o.Epochs, was.Epochs}, {"max-steps", r.o.MaxSteps, was.MaxSteps}, {"lr", r.o.LR, was.LR},
-		{"beta1", r.o.Beta1, was.Beta1}, {"beta2", r.o.Beta2, was.Beta2}, {"eps", r.o.Eps, was.Eps}, {"wd", r.o.WD, was.WD},
-		{"warmup", r.o.Warmup, was.Warmup}, {"lr-scheduler", r.o.LRScheduler, was.LRScheduler},
-		{"grad-clip-norm", r.o.GradClipNorm, was.GradClipNorm}, {"precision", r.o.Precision, was.Precision},
-		{"accum-freq", r.o.AccumFreq, was.AccumFreq}, {"non-finite", r.o.NonFinite, was.NonFinite},
-		{"force-patch-dropout", r.o.PatchDropout, was.PatchDropout}, {"no-shuffle", r.o.NoShuffle, was.NoShuffle},
-		{"lock-image", r.o.LockImage, was.LockImage}, {"lock-image-unlocked-groups", r.o.UnlockedGroups, was.UnlockedGroups},
-		{"lock-image-freeze-bn-stats", r.o.FreezeBNStats, was.FreezeBNStats}, {"lock-text", r.o.LockText, was.LockText},
-		{"lock-text-unlocked-layers", r.o.UnlockedLayers, was.UnlockedLayers},
-		{"lock-text-freeze-layer-norm", r.o.FreezeLayerNorm, was.FreezeLayerNorm},
-		{"force-image-size", r.o.ForceImageSize, was.ForceImageSize}, {"force-context-length", r.o.ForceContextLength, was.ForceContextLength},
-		{"force-quick-gelu", r.o.ForceQuickGELU, was.ForceQuickGELU}, {"siglip", r.o.SigLIP, was.SigLIP}, {"seed", r.o.Seed, was.Seed}, {"aug-cfg", fmt.Sprint(r.o.AugCfg), fmt.Sprint(was.AugCfg)},
-	} {
-		if f.now != f.was {
-			return fmt.Errorf("train: --resume: the run was started with --%s %v, not %v; a resumed run continues it exactly", f.flag, f.was, f.now)
+	now, was := reflect.ValueOf(r.o), reflect.ValueOf(r.state.Options)
+	for i := range now.NumField() {
+		flag := now.Type().Field(i).Tag.Get("name")
+		if a, b := now.Field(i).Interface(), was.Field(i).Interface(); !slices.Contains(changeable, flag) && !reflect.DeepEqual(a, b) {
+			return fmt.Errorf("train: --resume: the run was started with --%s %v, not %v; a resumed run continues it exactly", flag, b, a)
 		}
 	}
 	return nil

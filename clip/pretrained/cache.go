@@ -39,6 +39,10 @@ func findDirs(cache string) dirs {
 	return d
 }
 
+// CacheDir is the directory of goclip's cache: $GOCLIP_CACHE, else the user's cache directory + "/goclip"; "" where the
+// machine has neither.
+func CacheDir() string { return findDirs("").cache }
+
 // absolute makes a directory of the environment one that stays when the process moves; ~ is the home.
 func absolute(dir string) string {
 	if dir == "" {

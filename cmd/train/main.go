@@ -55,7 +55,7 @@ func run(args []string, out io.Writer, errs *os.File) int {
 		fmt.Fprintf(errs, "train: %s is a flag of open_clip that goclip does not have\n", name)
 		return 2
 	}
-	_, err = parser.Parse(args)
+	_, err = parser.Parse(joinLists(args))
 	if exit >= 0 { // --help or --version has been printed
 		return exit
 	}

@@ -7,9 +7,8 @@ import (
 
 // openCLIPOnly are flags of open_clip (open_clip_train/params.py) that goclip does not have. They are refused by name,
 // never ignored.
-var openCLIPOnly = strings.Fields(`train-data-upsampling-factors train-num-samples val-num-samples dataset-resampled
-	imagenet-v2 cache-dir epochs-cooldown lr-cooldown-end lr-cooldown-power skip-scheduler
-	image-mean image-std image-interpolation image-resize-mode force-custom-text
+var openCLIPOnly = strings.Fields(`val-num-samples imagenet-v2 cache-dir epochs-cooldown lr-cooldown-end lr-cooldown-power skip-scheduler
+	force-custom-text
 	pretrained-image opt momentum opt-kwargs use-bn-sync grad-checkpointing torchcompile torchscript
 	trace use-bnb-linear ddp-static-graph no-set-device-rank horovod local-loss gather-with-grad
 	loss-dist-impl coca-caption-loss-weight coca-contrastive-loss-weight distill-model distill-pretrained

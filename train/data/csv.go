@@ -5,34 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
 )
-
-type rows struct {
-	dir    string // of the CSV file
-	images []string
-	texts  []string
-}
-
-// OpenCSV reads a table with a header line. A picture's path is taken as open_clip takes it, from the working directory,
-// and if there is no such file, from the table's own directory.
-func OpenCSV(name string, o CSVOptions) (Dataset, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("data: %w", err)
-	}
-	defer f.Close()
-	r, err := readCSV(f, o)
-	if err != nil {
-		return nil, fmt.Errorf("data: %s: %w", name, err)
-	}
-	r.dir = filepath.Dir(name)
-	return r, nil
-}
 
 // CheckSeparator tells whether a --csv-separator is one character that can part columns; `\t` is a tab.
 func CheckSeparator(s string) error {
@@ -51,20 +27,21 @@ func separatorOf(s string) (rune, error) {
 	return separator, nil
 }
 
-func readCSV(in io.Reader, o CSVOptions) (*rows, error) {
+// readCSV reads a table with a header line.
+func readCSV(in io.Reader, t *table, o OpenOptions) error {
 	separator, err := separatorOf(o.Separator)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	table := csv.NewReader(in)
-	table.Comma = separator
-	table.LazyQuotes = separator == '\t'
-	header, err := table.Read()
+	lines := csv.NewReader(in)
+	lines.Comma = separator
+	lines.LazyQuotes = separator == '\t'
+	header, err := lines.Read()
 	if errors.Is(err, io.EOF) {
-		return nil, errors.New("it is empty: a header line is wanted")
+		return errors.New("it is empty: a header line is wanted")
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	header[0] = strings.TrimPrefix(header[0], "\ufeff")
 	column := func(flag, key string) (int, error) {
@@ -76,43 +53,25 @@ func readCSV(in io.Reader, o CSVOptions) (*rows, error) {
 	}
 	image, err := column("--csv-img-key", o.ImageKey)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	caption, err := column("--csv-caption-key", o.CaptionKey)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r := &rows{}
-	for {
-		line, err := table.Read()
+	rows := 0
+	for ; ; rows++ {
+		line, err := lines.Read()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		r.images, r.texts = append(r.images, line[image]), append(r.texts, line[caption])
+		t.add(line[image], line[caption])
 	}
-	if len(r.images) == 0 {
-		return nil, errors.New("it has a header and no rows")
+	if rows == 0 {
+		return errors.New("it has a header and no rows")
 	}
-	return r, nil
-}
-
-func (r *rows) Len() int { return len(r.images) }
-
-func (r *rows) Key(i int) string { return r.images[i] }
-
-func (r *rows) Caption(i int) string { return r.texts[i] }
-
-func (r *rows) Image(i int) ([]byte, error) {
-	name := r.images[i]
-	b, err := os.ReadFile(name)
-	if errors.Is(err, os.ErrNotExist) && !filepath.IsAbs(name) {
-		b, err = os.ReadFile(filepath.Join(r.dir, name))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("data: %w", err)
-	}
-	return b, nil
+	return nil
 }

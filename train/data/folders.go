@@ -2,9 +2,9 @@ package data
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +15,20 @@ type Folders struct {
 	classes []string
 	files   []string // under dir
 	labels  []int
+
+	captions [][]string // of each class
+}
+
+// openClasses takes a folder of folders as data to train on: a class's captions are those of each of its pictures.
+func openClasses(dir string, o OpenOptions) (Dataset, error) {
+	f, err := OpenFolders(dir)
+	if err != nil || o.Classes == nil {
+		return f, err
+	}
+	if f.captions, err = o.Classes(f.classes); err != nil {
+		return nil, fmt.Errorf("data: %s: %w", dir, err)
+	}
+	return f, nil
 }
 
 // OpenFolders lists the pictures of the folders in dir, and of the folders in those. Classes and pictures are in
@@ -52,21 +66,7 @@ func OpenFolders(dir string) (*Folders, error) {
 func (f *Folders) add(class string) error {
 	label, before := len(f.classes), len(f.files)
 	root := filepath.Join(f.dir, class)
-	err := filepath.WalkDir(root+string(filepath.Separator), func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		hidden := strings.HasPrefix(d.Name(), ".")
-		if d.IsDir() {
-			if hidden && filepath.Clean(path) != root {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		ext := strings.ToLower(strings.TrimPrefix(filepath.Ext(path), "."))
-		if hidden || !pictures[ext] {
-			return nil
-		}
+	err := walkPictures(root, func(path string) error {
 		name, err := filepath.Rel(f.dir, path)
 		f.files, f.labels = append(f.files, name), append(f.labels, label)
 		return err
@@ -77,8 +77,13 @@ func (f *Folders) add(class string) error {
 	if len(f.files) == before {
 		return fmt.Errorf("data: the class %s holds no picture: .jpg, .png, .webp, .gif, .bmp and .tif files are read", root)
 	}
-	f.classes = append(f.classes, class)
+	f.classes, f.captions = append(f.classes, class), append(f.captions, []string{class})
 	return nil
+}
+
+// isPicture tells by a file's extension.
+func isPicture(path string) bool {
+	return slices.Contains(pictures, strings.ToLower(strings.TrimPrefix(filepath.Ext(path), ".")))
 }
 
 // Classes are the names of the folders.
@@ -91,13 +96,13 @@ func (f *Folders) Len() int { return len(f.files) }
 
 func (f *Folders) Key(i int) string { return filepath.Join(f.dir, f.files[i]) }
 
-// Caption is the name of the sample's folder.
-func (f *Folders) Caption(i int) string { return f.classes[f.labels[i]] }
+// Captions are the class's: the name of the sample's folder, unless it was opened with others.
+func (f *Folders) Captions(i int) []string { return f.captions[f.labels[i]] }
 
-func (f *Folders) Image(i int) ([]byte, error) {
-	b, err := os.ReadFile(f.Key(i))
-	if err != nil {
-		return nil, fmt.Errorf("data: %w", err)
-	}
-	return b, nil
+// IDs are the class's: two pictures of a class are no negatives of each other's captions.
+func (f *Folders) IDs(i, _ int) (image, text int64) {
+	class := id("class", f.captions[f.labels[i]][0])
+	return class, class
 }
+
+func (f *Folders) Image(i int) ([]byte, error) { return readPicture(f.dir, f.Key(i)) }

@@ -34,7 +34,7 @@ func tree(t *testing.T, files map[string][]byte) string {
 	return dir
 }
 
-func grey(t *testing.T, value uint8) []byte {
+func greyPNG(t testing.TB, value uint8) []byte {
 	t.Helper()
 	img := image.NewGray(image.Rect(0, 0, 4, 4))
 	for i := range img.Pix {
@@ -67,7 +67,7 @@ func TestOpenFolders(t *testing.T) {
 		key, err := filepath.Rel(dir, f.Key(i))
 		require.NoError(t, err)
 		got = append(got, sample{key, f.Class(i), b[0]})
-		assert.Equal(t, f.Classes()[f.Class(i)], f.Caption(i))
+		assert.Equal(t, []string{f.Classes()[f.Class(i)]}, f.Captions(i))
 	}
 	assert.Equal(t, []sample{{"Ant/1/x.png", 0, 6}, {"linked/deep/er/a.webp", 1, 8}, {"linked/z.png", 1, 9}, {"tiger cat/a.jpg", 2, 2}, {"tiger cat/b.JPEG", 2, 1}}, got)
 }
@@ -89,7 +89,7 @@ func TestOpenFoldersRefusals(t *testing.T) {
 func TestSkipBad(t *testing.T) {
 	files := map[string][]byte{}
 	for i := range 11 {
-		files[fmt.Sprintf("%c/%02d.png", 'a'+i%2, i)] = grey(t, uint8(10*i))
+		files[fmt.Sprintf("%c/%02d.png", 'a'+i%2, i)] = greyPNG(t, uint8(10*i))
 	}
 	for _, bad := range []string{"a/04.png", "a/06.png", "a/08.png", "b/01.png"} {
 		files[bad] = files[bad][:20]

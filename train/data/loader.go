@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -13,13 +14,22 @@ import (
 
 // Options of a [Loader].
 type Options struct {
-	BatchSize int
-	Workers   int // decoding goroutines, at least 1
-	Seed      uint64
-	Shuffle   bool // a new permutation each epoch
-	DropLast  bool // leave out the last batch when it is short
-	SkipBad   bool // leave out an unreadable sample instead of taking the next one in its place
-	Pixels    int  // floats of a picture, 3*R*R
+	BatchSize   int // pictures of a batch of this process
+	Rank, World int // this process among those that share the data; World 0 is 1
+	Workers     int // decoding goroutines, at least 1
+	Seed        uint64
+	Shuffle     bool // a new permutation each epoch
+	DropLast    bool // leave out the last batch when it is short
+	SkipBad     bool // leave out an unreadable sample instead of taking the next one in its place
+	DrawCaption bool // of a picture's captions draw one by the seed, instead of taking the first
+
+	NumSamples        int       // of an epoch, of all processes; 0: as many as there are
+	Resampled         bool      // draw with replacement
+	Parts             []int     // samples of each source: Sources.Parts
+	UpsamplingFactors []float64 // of each source, when Resampled; nil: 1
+
+	Pixels    int // floats of a picture, 3*R*R
+	Limits    preprocess.Limits
 	Transform func(dst []float32, img *preprocess.Image, rng *rand.Rand) error
 	Tokenize  func(text string) []int64 // nil where captions are not wanted
 	CacheSize int64                     // bytes of decoded pictures to keep for later epochs
@@ -27,12 +37,15 @@ type Options struct {
 
 // Batch is BatchSize samples, the last of an epoch perhaps fewer, and with Options.SkipBad any of them, down to none.
 type Batch struct {
-	Index   int // in the epoch
-	N       int
-	Samples []int     // (N), places in the Dataset
-	Pixels  []float32 // (N, 3, R, R)
-	Tokens  []int64   // (N, L)
-	Wait    time.Duration
+	Index    int // in the epoch
+	N        int
+	Samples  []int     // (N), places in the Dataset
+	Captions []int     // (N), which of each sample's captions Tokens has
+	Pixels   []float32 // (N, 3, R, R)
+	Tokens   []int64   // (N, L)
+	ImageIDs []int64   // (N), Dataset.IDs: equal for the same picture
+	TextIDs  []int64   // (N), equal for the same caption
+	Wait     time.Duration
 }
 
 // Bad is a sample that could not be read.
@@ -43,9 +56,14 @@ type Bad struct {
 
 // Loader makes batches of a Dataset. An unreadable sample is replaced by the one after it, or left out, and listed in
 // Bad.
+//
+// Batch b of an epoch is places b*BatchSize*World on of the epoch's order, of which process Rank has its BatchSize. All
+// that is random about a sample depends on the seed, the epoch and the place, so World processes see together exactly
+// what one with a batch World times as large sees.
 type Loader struct {
 	set     Dataset
 	o       Options
+	order   order
 	mu      sync.Mutex
 	cache   map[int]*preprocess.Image
 	cached  int64
@@ -55,23 +73,35 @@ type Loader struct {
 
 // NewLoader checks that the data makes at least one batch.
 func NewLoader(set Dataset, o Options) (*Loader, error) {
+	o.Workers, o.World = max(o.Workers, 1), max(o.World, 1)
+	if o.Rank < 0 || o.Rank >= o.World {
+		return nil, fmt.Errorf("data: rank %d is none of %d", o.Rank, o.World)
+	}
+	if set.Len() == 0 {
+		return nil, errors.New("data: there are no samples")
+	}
 	l := &Loader{set: set, o: o, cache: map[int]*preprocess.Image{}, badSeen: map[string]bool{}}
-	if l.o.Workers < 1 {
-		l.o.Workers = 1
+	var err error
+	if l.order, err = newOrder(set.Len(), o); err != nil {
+		return nil, err
 	}
 	if l.Batches() == 0 {
-		return nil, fmt.Errorf("data: %d samples make no batch of %d; give a smaller --batch-size", set.Len(), o.BatchSize)
+		return nil, fmt.Errorf("data: %d samples make no batch of %d; give a smaller --batch-size", l.order.places, o.BatchSize*o.World)
 	}
 	return l, nil
 }
 
-// Len is the number of samples.
+// Len is the number of samples of the data.
 func (l *Loader) Len() int { return l.set.Len() }
 
-// Batches is the number of batches of an epoch.
+// EpochLen is the number of samples of an epoch, those of a last short batch included.
+func (l *Loader) EpochLen() int { return l.order.places }
+
+// Batches is the number of batches of an epoch, the same for each process.
 func (l *Loader) Batches() int {
-	n := l.set.Len() / l.o.BatchSize
-	if !l.o.DropLast && l.set.Len()%l.o.BatchSize != 0 {
+	all := l.o.BatchSize * l.o.World
+	n := l.order.places / all
+	if !l.o.DropLast && l.order.places%all != 0 {
 		n++
 	}
 	return n
@@ -84,65 +114,59 @@ func (l *Loader) Bad() []Bad {
 	return append([]Bad(nil), l.bad...)
 }
 
-func (l *Loader) order(epoch int) []int {
-	if l.o.Shuffle {
-		return rand.New(rand.NewPCG(l.o.Seed, uint64(epoch))).Perm(l.set.Len())
-	}
-	order := make([]int, l.set.Len())
-	for i := range order {
-		order[i] = i
-	}
-	return order
-}
+// prefetch is how many batches are made ahead of the one in use. Workers share the samples of one batch, so two suffice:
+// one is finished while the other is begun.
+const prefetch = 2
 
-// Epoch yields the batches of an epoch from the batch from on, in order. Workers run a few batches ahead and stop when
-// the loop over Epoch ends, for whatever reason. A batch's memory is reused after the loop's body.
+// Epoch yields the batches of an epoch from the batch from on, in order. Workers run ahead by a few batches and stop when
+// the loop over Epoch ends, for whatever reason. A batch's memory is used again after the loop's body.
 func (l *Loader) Epoch(ctx context.Context, epoch, from int) iter.Seq2[*Batch, error] {
 	return func(yield func(*Batch, error) bool) {
-		order := l.order(epoch)
+		at := l.order.epoch(epoch)
 		ctx, cancel := context.WithCancel(ctx)
-		var workers sync.WaitGroup
-		defer workers.Wait()
-		defer cancel()
-
-		type slot struct {
-			batch *Batch
-			err   error
+		free := make(chan *filling, prefetch+1)
+		for range prefetch + 1 {
+			free <- &filling{}
 		}
-		ahead := l.o.Workers + 1
-		free := make(chan *Batch, ahead)
-		for range ahead {
-			free <- &Batch{}
-		}
-		queue := make(chan chan slot, ahead) // in order; each batch arrives in its own channel
-		workers.Go(func() {
+		queue := make(chan *filling, prefetch+1) // in order
+		tasks := make(chan task)
+		var pool sync.WaitGroup
+		pool.Go(func() {
+			defer close(tasks)
 			defer close(queue)
-			for b := from; b < l.Batches(); b++ {
-				var memory *Batch
-				select {
-				case memory = <-free:
-				case <-ctx.Done():
-					return
-				}
-				done := make(chan slot, 1)
-				queue <- done // never blocks: there are as many places as batches in flight
-				workers.Go(func() {
-					batch, err := memory, l.fill(ctx, memory, order, epoch, b)
-					done <- slot{batch, err}
-				})
-			}
+			l.plan(ctx, from, free, queue, tasks)
 		})
-		for done := range queue {
+		for range l.o.Workers {
+			pool.Go(func() {
+				for t := range tasks {
+					l.fill(ctx, t, at, epoch)
+				}
+			})
+		}
+		defer pool.Wait()
+		defer cancel()
+		for {
 			began := time.Now()
-			s := <-done
-			if s.err == nil {
-				s.err = ctx.Err()
+			f, more := <-queue
+			if !more {
+				break
 			}
-			s.batch.Wait = time.Since(began)
-			if !yield(s.batch, s.err) || s.err != nil {
+			select {
+			case <-f.done:
+			case <-ctx.Done():
+			}
+			if ctx.Err() != nil {
+				break
+			}
+			if f.err != nil {
+				yield(nil, f.err)
 				return
 			}
-			free <- s.batch
+			f.Wait = time.Since(began)
+			if !yield(&f.Batch, nil) {
+				return
+			}
+			free <- f
 		}
 		if err := ctx.Err(); err != nil {
 			yield(nil, err)
@@ -150,56 +174,26 @@ func (l *Loader) Epoch(ctx context.Context, epoch, from int) iter.Seq2[*Batch, e
 	}
 }
 
-// fill makes the b-th batch of an epoch.
-func (l *Loader) fill(ctx context.Context, batch *Batch, order []int, epoch, b int) error {
-	first := b * l.o.BatchSize
-	last := min(first+l.o.BatchSize, len(order))
-	if size := (last - first) * l.o.Pixels; cap(batch.Pixels) < size {
-		batch.Pixels = make([]float32, size)
-	}
-	batch.Index, batch.N, batch.Samples, batch.Tokens = b, 0, batch.Samples[:0], batch.Tokens[:0]
-	batch.Pixels = batch.Pixels[:(last-first)*l.o.Pixels]
-	for place := first; place < last; place++ {
-		if err := ctx.Err(); err != nil {
-			return err
+// plan hands out the samples of the batches, in order, to whichever worker is free.
+func (l *Loader) plan(ctx context.Context, from int, free <-chan *filling, queue chan<- *filling, tasks chan<- task) {
+	for b := from; b < l.Batches(); b++ {
+		var f *filling
+		select {
+		case f = <-free:
+		case <-ctx.Done():
+			return
 		}
-		rng := rand.New(rand.NewPCG(l.o.Seed, uint64(epoch)<<32|uint64(place)))
-		sample, err := l.one(batch.Pixels[batch.N*l.o.Pixels:(batch.N+1)*l.o.Pixels], order, place, rng)
-		if err != nil {
-			return err
-		}
-		if sample < 0 {
-			continue
-		}
-		batch.N++
-		batch.Samples = append(batch.Samples, sample)
-		if l.o.Tokenize != nil {
-			batch.Tokens = append(batch.Tokens, l.o.Tokenize(l.set.Caption(sample))...)
-		}
-	}
-	batch.Pixels = batch.Pixels[:batch.N*l.o.Pixels]
-	return nil
-}
-
-// one makes the sample at a place of the order, or the next readable one after it, and returns which it was; -1 is one
-// that was left out.
-func (l *Loader) one(dst []float32, order []int, place int, rng *rand.Rand) (int, error) {
-	for try := range len(order) {
-		i := order[(place+try)%len(order)]
-		img, err := l.decoded(i)
-		if err == nil {
-			if err = l.o.Transform(dst, img, rng); err == nil {
-				return i, nil
+		first := b*l.o.BatchSize*l.o.World + l.o.Rank*l.o.BatchSize
+		f.begin(b, first, max(min(l.o.BatchSize, l.order.places-first), 0), l.o.Pixels)
+		queue <- f // never blocks: there are as many places as batches
+		for slot := range len(f.slots) {
+			select {
+			case tasks <- task{f, slot}:
+			case <-ctx.Done():
+				return
 			}
 		}
-		if err := l.note(l.set.Key(i), err); err != nil {
-			return -1, err
-		}
-		if l.o.SkipBad {
-			return -1, nil
-		}
 	}
-	return -1, fmt.Errorf("data: none of the %d samples can be read", len(order))
 }
 
 // note lists a bad sample, and gives up when there are too many.
@@ -229,12 +223,12 @@ func (l *Loader) decoded(i int) (*preprocess.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if img, err = preprocess.Decode(b, preprocess.DefaultLimits); err != nil {
+	if img, err = preprocess.Decode(b, l.o.Limits); err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if size := int64(len(img.Pix)); l.cached+size <= l.o.CacheSize {
+	if size := int64(len(img.Pix)); l.cache[i] == nil && l.cached+size <= l.o.CacheSize {
 		l.cache[i] = img
 		l.cached += size
 	}

@@ -1,0 +1,79 @@
+package data
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// expand turns "a-{00..02}.tar" or "b/*.tar" into the files it means, in order. A file of exactly that name is itself.
+func expand(part string) ([]string, error) {
+	if part == "" {
+		return nil, fmt.Errorf("data: a source is empty: paths joined by :: are wanted")
+	}
+	if strings.HasPrefix(part, "pipe:") || strings.Contains(part, "://") {
+		return nil, fmt.Errorf("data: %s is no file of this machine: fetch it first, or mount it", part)
+	}
+	if _, err := os.Stat(part); err == nil {
+		return []string{part}, nil
+	}
+	patterns, err := braces(part)
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, pattern := range patterns {
+		if !strings.ContainsAny(pattern, "*?[") {
+			files = append(files, pattern)
+			continue
+		}
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			return nil, fmt.Errorf("data: no file matches %s", pattern)
+		}
+		files = append(files, found...)
+	}
+	return files, nil
+}
+
+// mostFiles bounds what braces may mean: beyond it a range is a slip.
+const mostFiles = 1 << 20
+
+// braces expands the first {00..12} or {a,b} of s and then the rest.
+func braces(s string) ([]string, error) {
+	open := strings.IndexByte(s, '{')
+	if open < 0 {
+		return []string{s}, nil
+	}
+	length := strings.IndexByte(s[open:], '}')
+	if length < 0 {
+		return nil, fmt.Errorf("data: %s: a brace is not closed", s)
+	}
+	inner, rest := s[open+1:open+length], s[open+length+1:]
+	choices := strings.Split(inner, ",")
+	if from, to, ranged := strings.Cut(inner, ".."); ranged {
+		var a, b int
+		if _, err := fmt.Sscanf(from+" "+to, "%d %d", &a, &b); err != nil || a < 0 || a > b || b-a > mostFiles {
+			return nil, fmt.Errorf("data: %s: {%s} is no range such as {00000..00012}", s, inner)
+		}
+		choices = nil
+		for i := a; i <= b; i++ {
+			choices = append(choices, fmt.Sprintf("%0*d", len(from), i))
+		}
+	}
+	tails, err := braces(rest)
+	if err != nil {
+		return nil, err
+	}
+	if len(choices)*len(tails) > mostFiles {
+		return nil, fmt.Errorf("data: %s means more than %d files", s, mostFiles)
+	}
+	var out []string
+	for _, c := range choices {
+		for _, tail := range tails {
+			out = append(out, s[:open]+c+tail)
+		}
+	}
+	return out, nil
+}

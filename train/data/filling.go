@@ -1,0 +1,131 @@
+package data
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// filling is a batch that workers fill, each sample in its slot, so that no picture is copied after it was made.
+type filling struct {
+	Batch
+	first int // place in the epoch of the first slot
+	slots []slot
+	left  atomic.Int64 // slots that are not done
+	done  chan struct{}
+
+	mu  sync.Mutex
+	err error // of the lowest slot that failed
+	bad int   // that slot
+}
+
+// slot is what became of a place.
+type slot struct {
+	sample  int // -1: left out
+	caption int
+	tokens  []int64
+}
+
+// task is a slot to fill.
+type task struct {
+	f    *filling
+	slot int
+}
+
+// begin makes f an empty batch of n places.
+func (f *filling) begin(index, first, n, pixels int) {
+	f.Index, f.first, f.done, f.err = index, first, make(chan struct{}), nil
+	f.slots = slices.Grow(f.slots[:0], n)[:n]
+	if size := n * pixels; cap(f.Pixels) < size {
+		f.Pixels = make([]float32, size)
+	}
+	f.Pixels = f.Pixels[:n*pixels]
+	f.left.Store(int64(n))
+	if n == 0 {
+		f.finish(nil, pixels)
+	}
+}
+
+// fail keeps the error of the lowest slot: which worker was first does not matter.
+func (f *filling) fail(slot int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil || slot < f.bad {
+		f.err, f.bad = err, slot
+	}
+}
+
+// finish gathers what the slots have. Where one was left out, those after it move up.
+func (f *filling) finish(set Dataset, pixels int) {
+	f.N, f.Samples, f.Captions, f.Tokens, f.ImageIDs, f.TextIDs = 0, f.Samples[:0], f.Captions[:0], f.Tokens[:0], f.ImageIDs[:0], f.TextIDs[:0]
+	for i, s := range f.slots {
+		if s.sample < 0 {
+			continue
+		}
+		if i != f.N {
+			copy(f.Pixels[f.N*pixels:(f.N+1)*pixels], f.Pixels[i*pixels:(i+1)*pixels])
+		}
+		image, text := set.IDs(s.sample, s.caption)
+		f.Samples, f.Captions, f.Tokens = append(f.Samples, s.sample), append(f.Captions, s.caption), append(f.Tokens, s.tokens...)
+		f.ImageIDs, f.TextIDs = append(f.ImageIDs, image), append(f.TextIDs, text)
+		f.N++
+	}
+	f.Pixels = f.Pixels[:f.N*pixels]
+	close(f.done)
+}
+
+// fill makes a task's sample; the worker that does a batch's last one finishes the batch.
+func (l *Loader) fill(ctx context.Context, t task, at func(place int) int, epoch int) {
+	f, n := t.f, l.o.Pixels
+	if ctx.Err() == nil {
+		place := f.first + t.slot
+		rng := rand.New(rand.NewPCG(l.o.Seed, uint64(epoch)<<32|uint64(place)))
+		var err error
+		if f.slots[t.slot], err = l.sample(f.Pixels[t.slot*n:(t.slot+1)*n], at, place, rng); err != nil {
+			f.fail(t.slot, err)
+		}
+	}
+	if f.left.Add(-1) == 0 && ctx.Err() == nil {
+		if f.err != nil {
+			close(f.done)
+			return
+		}
+		f.finish(l.set, n)
+	}
+}
+
+// sample makes the sample at a place of the order, or the next readable one after it.
+func (l *Loader) sample(dst []float32, at func(place int) int, place int, rng *rand.Rand) (slot, error) {
+	for try := range l.order.places {
+		i := at((place + try) % l.order.places)
+		img, err := l.decoded(i)
+		if err == nil {
+			if err = l.o.Transform(dst, img, rng); err == nil {
+				return l.captioned(i, rng), nil
+			}
+		}
+		if err := l.note(l.set.Key(i), err); err != nil {
+			return slot{sample: -1}, err
+		}
+		if l.o.SkipBad {
+			return slot{sample: -1}, nil
+		}
+	}
+	return slot{sample: -1}, fmt.Errorf("data: none of the %d samples can be read", l.order.places)
+}
+
+// captioned draws a sample's caption, after the augmentation, which is then the same with one caption and with five.
+func (l *Loader) captioned(i int, rng *rand.Rand) slot {
+	s := slot{sample: i}
+	captions := l.set.Captions(i)
+	if l.o.DrawCaption && len(captions) > 1 {
+		s.caption = rng.IntN(len(captions))
+	}
+	if l.o.Tokenize != nil {
+		s.tokens = l.o.Tokenize(captions[s.caption])
+	}
+	return s
+}

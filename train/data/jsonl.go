@@ -1,0 +1,124 @@
+package data
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+)
+
+// longestLine bounds a line of JSON Lines, in bytes.
+const longestLine = 16 << 20
+
+// Keys that are tried where --csv-img-key and --csv-caption-key are open_clip's defaults, filepath and title, and a file
+// has no such key: Hugging Face's data sets and img2dataset write these.
+var (
+	imageKeys   = []string{"filepath", "image", "file_name", "image_path", "path"}
+	captionKeys = []string{"title", "caption", "captions", "text"}
+)
+
+// candidates are the keys to look for when key is wanted.
+func candidates(key string, known []string) []string {
+	if key == known[0] {
+		return known
+	}
+	return []string{key}
+}
+
+// readJSONL reads a table of an object a line. A caption is a text, a number, or a list of them.
+func readJSONL(in io.Reader, t *table, o OpenOptions) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(make([]byte, 0, 64<<10), longestLine)
+	number := 0
+	for lines.Scan() {
+		number++
+		text := bytes.TrimSpace(lines.Bytes())
+		if number == 1 {
+			text = bytes.TrimPrefix(text, []byte("\ufeff"))
+		}
+		if len(text) == 0 {
+			continue
+		}
+		var row map[string]json.RawMessage
+		if err := json.Unmarshal(text, &row); err != nil || row == nil {
+			return fmt.Errorf("line %d is no JSON object such as {\"image\": \"a.jpg\", \"caption\": \"a dog\"}", number)
+		}
+		raw, err := field(row, "--csv-img-key", o.ImageKey, imageKeys)
+		if err != nil {
+			return fmt.Errorf("line %d: %w", number, err)
+		}
+		var image string
+		if err := json.Unmarshal(raw, &image); err != nil {
+			return fmt.Errorf("line %d: the picture is %s; a path is wanted", number, brief(raw))
+		}
+		if raw, err = field(row, "--csv-caption-key", o.CaptionKey, captionKeys); err != nil {
+			return fmt.Errorf("line %d: %w", number, err)
+		}
+		captions, err := captionsOf(raw)
+		if err != nil {
+			return fmt.Errorf("line %d: %w", number, err)
+		}
+		t.add(image, captions...)
+	}
+	if errors.Is(lines.Err(), bufio.ErrTooLong) {
+		return fmt.Errorf("line %d is longer than %d bytes", number+1, longestLine)
+	}
+	if lines.Err() == nil && len(t.images)+t.leftOut == 0 {
+		return errors.New("it is empty: a JSON object on each line is wanted")
+	}
+	return lines.Err()
+}
+
+// field is the value under key, or under the first of the known ones where key is the default.
+func field(row map[string]json.RawMessage, flag, key string, known []string) (json.RawMessage, error) {
+	for _, key := range candidates(key, known) {
+		if value, ok := row[key]; ok {
+			return value, nil
+		}
+	}
+	return nil, fmt.Errorf("it has no key %q, only %q; %s names another", key, slices.Sorted(maps.Keys(row)), flag)
+}
+
+// captionsOf reads a caption, or a list of them. null and empty lists are none. Numbers are taken as open_clip takes them,
+// by their digits.
+func captionsOf(raw json.RawMessage) ([]string, error) {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		if string(raw) == "null" {
+			return nil, nil
+		}
+		return []string{text}, nil
+	}
+	var number json.Number
+	if json.Unmarshal(raw, &number) == nil {
+		return []string{number.String()}, nil
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) != nil {
+		return nil, fmt.Errorf("the caption is %s; a text is wanted, or a list of texts", brief(raw))
+	}
+	var out []string
+	for _, item := range list {
+		if len(item) > 0 && item[0] == '[' {
+			return nil, fmt.Errorf("the caption is %s; a text is wanted, or a list of texts", brief(raw))
+		}
+		one, err := captionsOf(item)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, one...)
+	}
+	return out, nil
+}
+
+// brief is JSON short enough for a message.
+func brief(raw json.RawMessage) string {
+	if len(raw) > 60 {
+		return string(bytes.ToValidUTF8(raw[:60], nil)) + "..."
+	}
+	return string(raw)
+}

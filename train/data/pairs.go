@@ -1,0 +1,86 @@
+package data
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+var errFound = errors.New("found")
+
+// hasPairs tells whether a .txt stands beside a picture somewhere in dir. The first folders that hold pictures decide, so
+// that a large folder of classes is not walked to its end.
+func hasPairs(dir string) bool {
+	looked := 0
+	err := walkPictures(dir, func(picture string) error {
+		if _, err := os.Stat(captionFile(picture)); err == nil {
+			return errFound
+		}
+		if looked++; looked == 1000 {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return errors.Is(err, errFound)
+}
+
+// openPairs reads a folder of pictures with a .txt of the same name beside each, in folders of any depth. What starts
+// with a dot is left out.
+func openPairs(dir string, o OpenOptions) (Dataset, error) {
+	t := newTable(dir, o)
+	t.dir = dir
+	err := walkPictures(dir, func(picture string) error {
+		f, err := os.Open(captionFile(picture))
+		if errors.Is(err, os.ErrNotExist) {
+			t.leftOut++
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		text, err := readCaption(f)
+		if err != nil {
+			return err
+		}
+		if o.CaptionLines {
+			t.add(picture, captionLines(text)...)
+		} else {
+			t.add(picture, text)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("data: %w", err)
+	}
+	if len(t.images) == 0 {
+		return nil, fmt.Errorf("data: %s holds no picture with a .txt of the same name beside it", dir)
+	}
+	t.at = nil
+	return t, nil
+}
+
+func captionFile(picture string) string {
+	return strings.TrimSuffix(picture, filepath.Ext(picture)) + ".txt"
+}
+
+// walkPictures visits the pictures under dir in the order of their names.
+func walkPictures(dir string, visit func(path string) error) error {
+	root := filepath.Clean(dir)
+	return filepath.WalkDir(root+string(filepath.Separator), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		hidden := strings.HasPrefix(d.Name(), ".") && filepath.Clean(path) != root
+		switch {
+		case hidden && d.IsDir():
+			return fs.SkipDir
+		case hidden || d.IsDir() || !isPicture(path):
+			return nil
+		}
+		return visit(path)
+	})
+}

@@ -1,0 +1,255 @@
+package data
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/deprecated"
+	"github.com/parquet-go/parquet-go/format"
+)
+
+// parquetRows are the rows of a Parquet file that holds its pictures: as bytes, or as Hugging Face's data sets have them, a
+// group of bytes and path. A picture's bytes lie in compressed pages with many others, so they are unpacked.
+type parquetRows struct {
+	name     string
+	pictures shard
+	rows     []int // of the file, of each sample
+	at, size []int64
+	captions [][]string
+	leftOut  int
+}
+
+// openParquet reads columns of captions, texts or lists of texts, and of pictures: paths (a column of texts), or bytes.
+func openParquet(name string, o OpenOptions) (set Dataset, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("data: %w", err)
+	}
+	defer f.Close()
+	defer func() { // the library panics on some damaged files
+		if fault := recover(); fault != nil {
+			set, err = nil, fmt.Errorf("it is damaged: %v", fault)
+		}
+		if err != nil && !strings.HasPrefix(err.Error(), "data: ") {
+			err = fmt.Errorf("data: %s: %w", name, err)
+		}
+	}()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	p, err := parquet.OpenFile(f, info.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
+	if err != nil {
+		return nil, fmt.Errorf("it is no Parquet file: %w", err)
+	}
+	caption, err := columns(p, "--csv-caption-key", o.CaptionKey, captionKeys)
+	if err != nil {
+		return nil, err
+	}
+	image, err := columns(p, "--csv-img-key", o.ImageKey, imageKeys)
+	if err != nil {
+		return nil, err
+	}
+	if len(caption) != 1 || !isBytes(caption[0]) {
+		return nil, fmt.Errorf("the column %q is of %s; a text is wanted, or a list of texts", caption[0].Path[0], caption[0].Node)
+	}
+	var captions [][]string // of each row; grown by what is there, not by what the file says of itself
+	err = readColumn(p, caption[0], func(row int, v parquet.Value) error {
+		if row == len(captions) {
+			captions = append(captions, nil)
+		}
+		if !v.IsNull() {
+			captions[row] = append(captions[row], string(v.ByteArray()))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var bytesOf, pathOf *parquet.LeafColumn
+	for _, leaf := range image {
+		switch last := leaf.Path[len(leaf.Path)-1]; {
+		case !isBytes(leaf) || leaf.MaxRepetitionLevel > 0:
+		case len(leaf.Path) == 1 && isText(leaf), len(leaf.Path) == 2 && last == "path":
+			pathOf = &leaf
+		case len(leaf.Path) == 1, len(leaf.Path) == 2 && last == "bytes":
+			bytesOf = &leaf
+		}
+	}
+	switch {
+	case bytesOf != nil:
+		return unpackParquet(f, p, *bytesOf, captions, o)
+	case pathOf != nil:
+		t := newTable(name, o)
+		err := readColumn(p, *pathOf, func(row int, v parquet.Value) error {
+			if row >= len(captions) {
+				return errors.New("it is damaged: there are more pictures than captions")
+			}
+			t.add(string(v.ByteArray()), captions[row]...)
+			return nil
+		})
+		if err == nil && len(t.images) == 0 {
+			err = errors.New("no row has a picture and a caption")
+		}
+		t.at = nil
+		return t, err
+	}
+	return nil, fmt.Errorf("the column %q is of %s; a picture's path or bytes are wanted, one a row", image[0].Path[0], image[0].Node)
+}
+
+// unpackParquet writes each row's bytes to the cache, as a tar whose members are the rows.
+func unpackParquet(f *os.File, p *parquet.File, leaf parquet.LeafColumn, captions [][]string, o OpenOptions) (Dataset, error) {
+	unpacking := cache{dir: o.Cache}
+	column := strings.Join(leaf.Path, ".")
+	pictures, err := unpacking.unpack(f, "parquet "+column, func(out io.Writer) error {
+		w := tar.NewWriter(out)
+		err := readColumn(p, leaf, func(row int, v parquet.Value) error {
+			b := v.ByteArray() // none where it is null
+			if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("%09d", row), Mode: 0o644, Size: int64(len(b)), Typeflag: tar.TypeReg}); err != nil {
+				return err
+			}
+			_, err := w.Write(b)
+			return err
+		})
+		return errors.Join(err, w.Close())
+	})
+	if err != nil {
+		return nil, err
+	}
+	info, err := pictures.Stat()
+	if err != nil {
+		return nil, err
+	}
+	r := &parquetRows{name: f.Name(), pictures: shard{pictures.Name(), pictures}}
+	row := 0
+	err = walkTar(pictures, info.Size(), func(h *tar.Header, at int64, _ io.Reader) error {
+		if row >= len(captions) {
+			return errors.New("there are more pictures than rows")
+		}
+		switch texts := captions[row]; {
+		case h.Size == 0 || len(texts) == 0:
+			r.leftOut++
+		case o.CaptionEach:
+			for _, c := range texts {
+				r.add(row, at, h.Size, []string{c})
+			}
+		default:
+			r.add(row, at, h.Size, texts)
+		}
+		row++
+		return nil
+	})
+	if err == nil && len(r.rows) == 0 {
+		err = fmt.Errorf("no row has a picture in %q and a caption", column)
+	}
+	return r, err
+}
+
+func (r *parquetRows) add(row int, at, size int64, captions []string) {
+	r.rows, r.at, r.size, r.captions = append(r.rows, row), append(r.at, at), append(r.size, size), append(r.captions, captions)
+}
+
+// columns are the leaves under the first of the columns that are tried for key.
+func columns(p *parquet.File, flag, key string, known []string) (leaves []parquet.LeafColumn, err error) {
+	var names []string
+	for _, f := range p.Root().Columns() {
+		names = append(names, f.Name())
+	}
+	for _, key := range candidates(key, known) {
+		if !slices.Contains(names, key) {
+			continue
+		}
+		for _, path := range p.Schema().Columns() {
+			if leaf, ok := p.Schema().Lookup(path...); ok && path[0] == key {
+				leaf.Path = path
+				leaves = append(leaves, leaf)
+			}
+		}
+		if len(leaves) > 0 {
+			return leaves, nil
+		}
+	}
+	return nil, fmt.Errorf("it has no column %q, only %q; %s names another", key, names, flag)
+}
+
+func isBytes(leaf parquet.LeafColumn) bool { return leaf.Node.Type().Kind() == parquet.ByteArray }
+
+func isText(leaf parquet.LeafColumn) bool {
+	if logical := leaf.Node.Type().LogicalType(); logical != nil {
+		if _, ok := logical.Value.(*format.StringType); ok {
+			return true
+		}
+	}
+	converted := leaf.Node.Type().ConvertedType()
+	return converted != nil && *converted == deprecated.UTF8
+}
+
+// readColumn calls visit for each value, of a list each item, with its row. A value's memory is used again after visit.
+func readColumn(p *parquet.File, leaf parquet.LeafColumn, visit func(row int, v parquet.Value) error) error {
+	row, values := -1, make([]parquet.Value, 64)
+	read := func(page parquet.Page) error {
+		defer parquet.Release(page)
+		in := page.Values()
+		for {
+			n, err := in.ReadValues(values)
+			for _, v := range values[:n] {
+				if v.RepetitionLevel() == 0 {
+					row++
+				}
+				if row < 0 || int64(row) >= p.NumRows() {
+					return fmt.Errorf("it is damaged: the column %q has other rows than the %d of the file", strings.Join(leaf.Path, "."), p.NumRows())
+				}
+				if err := visit(row, v); err != nil {
+					return err
+				}
+			}
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	for _, group := range p.RowGroups() {
+		pages := group.ColumnChunks()[leaf.ColumnIndex].Pages()
+		defer pages.Close()
+		for {
+			page, err := pages.ReadPage()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err == nil {
+				err = read(page)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *parquetRows) Len() int { return len(r.rows) }
+
+func (r *parquetRows) LeftOut() int { return r.leftOut }
+
+func (r *parquetRows) Key(i int) string { return fmt.Sprintf("%s:row %d", r.name, r.rows[i]) }
+
+func (r *parquetRows) Captions(i int) []string { return r.captions[i] }
+
+func (r *parquetRows) IDs(i, c int) (image, text int64) { return id(r.Key(i)), id(r.captions[i][c]) }
+
+func (r *parquetRows) Image(i int) ([]byte, error) {
+	b, err := r.pictures.read(r.at[i], r.size[i])
+	if err != nil {
+		return nil, fmt.Errorf("data: %s: %w", r.Key(i), err)
+	}
+	return b, nil
+}

@@ -1,0 +1,90 @@
+package data
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// table is pictures by their paths, with their captions: what a CSV, JSON Lines or Parquet file lists, or a directory.
+type table struct {
+	name     string // of the file
+	dir      string // that paths may be relative to
+	images   []string
+	captions [][]string
+	leftOut  int
+
+	each bool
+	at   map[string]int // where each path stands in images, while the table is read
+}
+
+// openTable reads a table's file. A picture's path is taken as open_clip takes it, from the working directory, and if
+// there is no such file, from the table's own directory.
+func openTable(name string, o OpenOptions, read func(in io.Reader, t *table, o OpenOptions) error) (Dataset, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("data: %w", err)
+	}
+	defer f.Close()
+	t := newTable(name, o)
+	if err := read(f, t, o); err != nil {
+		return nil, fmt.Errorf("data: %s: %w", name, err)
+	}
+	t.at = nil
+	if len(t.images) == 0 {
+		return nil, fmt.Errorf("data: %s: no row has a picture and a caption", name)
+	}
+	return t, nil
+}
+
+func newTable(name string, o OpenOptions) *table {
+	return &table{name: name, dir: filepath.Dir(name), each: o.CaptionEach, at: map[string]int{}}
+}
+
+// add takes a row. Rows of the same path are one picture with several captions, unless every caption is to be a sample.
+func (t *table) add(image string, captions ...string) {
+	switch at, known := t.at[image]; {
+	case image == "" || len(captions) == 0:
+		t.leftOut++
+	case t.each:
+		for _, c := range captions {
+			t.images, t.captions = append(t.images, image), append(t.captions, []string{c})
+		}
+	case known:
+		t.captions[at] = append(t.captions[at], captions...)
+	default:
+		t.at[image] = len(t.images)
+		t.images, t.captions = append(t.images, image), append(t.captions, captions)
+	}
+}
+
+func (t *table) Len() int { return len(t.images) }
+
+func (t *table) LeftOut() int { return t.leftOut }
+
+func (t *table) Key(i int) string { return t.images[i] }
+
+func (t *table) Captions(i int) []string { return t.captions[i] }
+
+func (t *table) IDs(i, c int) (image, text int64) {
+	text = id(t.captions[i][c])
+	if filepath.IsAbs(t.images[i]) {
+		return id(filepath.Clean(t.images[i])), text
+	}
+	return id(t.dir, filepath.Clean(t.images[i])), text
+}
+
+func (t *table) Image(i int) ([]byte, error) { return readPicture(t.dir, t.images[i]) }
+
+func readPicture(dir, name string) ([]byte, error) {
+	b, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) && !filepath.IsAbs(name) {
+		b, err = os.ReadFile(filepath.Join(dir, name))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("data: %w", err)
+	}
+	return b, nil
+}

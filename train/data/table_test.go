@@ -1,0 +1,241 @@
+package data_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/train/data"
+)
+
+// columns are the flags' defaults.
+var columns = data.OpenOptions{ImageKey: "filepath", CaptionKey: "title", Separator: `\t`}
+
+func TestTables(t *testing.T) {
+	dir := tree(t, map[string][]byte{"p/1.png": []byte("1"), "p/2.png": []byte("2"),
+		"a.tsv":   []byte("\ufefftitle\tfilepath\na \"dog\"\tp/1.png\ncar\tp/2.png\npuppy\tp/1.png\n"),
+		"a.csv":   []byte("title,filepath\n\"a, dog\",p/1.png\n"),
+		"a.jsonl": []byte("\ufeff{\"image\": \"p/1.png\", \"caption\": \"dog\"}\n\n {\"caption\": [\"car\", 5], \"image\": \"p/2.png\", \"more\": {}}\n{\"image\":\"p/1.png\",\"caption\":null}\n{\"image\":\"p/1.png\",\"caption\":\"puppy\"}"),
+		"b.jsonl": []byte(`{"path": "p/1.png", "filepath": "p/2.png", "title": 3.50}`),
+	})
+	comma, each := columns, columns
+	comma.Separator, each.CaptionEach = ",", true
+	for _, c := range []struct {
+		name    string
+		o       data.OpenOptions
+		want    []sample
+		leftOut int
+	}{
+		{"a.tsv", columns, []sample{{"p/1.png", "1", []string{`a "dog"`, "puppy"}}, {"p/2.png", "2", []string{"car"}}}, 0},
+		{"a.tsv", each, []sample{{"p/1.png", "1", []string{`a "dog"`}}, {"p/2.png", "2", []string{"car"}}, {"p/1.png", "1", []string{"puppy"}}}, 0},
+		{"a.csv", comma, []sample{{"p/1.png", "1", []string{"a, dog"}}}, 0},
+		{"a.jsonl", columns, []sample{{"p/1.png", "1", []string{"dog", "puppy"}}, {"p/2.png", "2", []string{"car", "5"}}}, 1},
+		{"a.jsonl", each, []sample{{"p/1.png", "1", []string{"dog"}}, {"p/2.png", "2", []string{"car"}}, {"p/2.png", "2", []string{"5"}}, {"p/1.png", "1", []string{"puppy"}}}, 1},
+		{"b.jsonl", columns, []sample{{"p/2.png", "2", []string{"3.50"}}}, 0},
+	} {
+		set, err := data.Open(filepath.Join(dir, c.name), c.o)
+		require.NoError(t, err, c.name)
+		assert.Equal(t, c.want, samples(t, set, ""), c.name)
+		assert.Equal(t, c.leftOut, set.LeftOut(), c.name)
+	}
+}
+
+func TestTableRefusals(t *testing.T) {
+	other := columns
+	other.ImageKey = "picture"
+	for _, c := range []struct {
+		name, content string
+		o             data.OpenOptions
+		want          string
+	}{
+		{"a.csv", "", columns, "a.csv: it is empty: a header line is wanted"},
+		{"a.csv", "filepath\ttitle\n\t\n", columns, "no row has a picture and a caption"},
+		{"a.jsonl", "", columns, "a.jsonl: it is empty: a JSON object on each line is wanted"},
+		{"a.jsonl", "{\"image\":\"a\",\"text\":\"b\"}\n[1]\n", columns, "a.jsonl: line 2 is no JSON object such as"},
+		{"a.jsonl", "null", columns, "line 1 is no JSON object"},
+		{"a.jsonl", "{\"image\":\"a\",\"text\":\"b\"}\n\n{\"image\": \"a\"", columns, "line 3 is no JSON object"},
+		{"a.jsonl", `{"src":"a","text":"b"}`, columns, `line 1: it has no key "filepath", only ["src" "text"]; --csv-img-key names another`},
+		{"a.jsonl", `{"image":"a","text":"b"}`, other, `line 1: it has no key "picture", only ["image" "text"]; --csv-img-key names another`},
+		{"a.jsonl", `{"image":"a","alt":"b"}`, columns, `it has no key "title", only ["alt" "image"]; --csv-caption-key names another`},
+		{"a.jsonl", `{"image":{"path":"a"},"text":"b"}`, columns, `line 1: the picture is {"path":"a"}; a path is wanted`},
+		{"a.jsonl", `{"image":"a","text":{"en":"b"}}`, columns, `line 1: the caption is {"en":"b"}; a text is wanted, or a list of texts`},
+		{"a.jsonl", `{"image":"a","text":[["b"]]}`, columns, `line 1: the caption is [["b"]]; a text is wanted, or a list of texts`},
+		{"a.jsonl", `{"image":"a","text":"` + strings.Repeat("x", 17<<20) + `"}`, columns, "line 1 is longer than 16777216 bytes"},
+		{"a.parquet", "PAR1 no", columns, "a.parquet: it is no Parquet file"},
+		{"a.parquet", "", columns, "a.parquet: it is no Parquet file"},
+		{"a.zip", "", columns, `the extension ".zip" tells none of csv, jsonl, parquet, webdataset; give --dataset-type`},
+	} {
+		dir := tree(t, map[string][]byte{c.name: []byte(c.content)})
+		_, err := data.Open(filepath.Join(dir, c.name), c.o)
+		assert.ErrorContains(t, err, c.want)
+	}
+	for spec, want := range map[string]string{
+		"":                         "a source is empty",
+		"a.csv::":                  "a.csv: no such file",
+		"{0..2":                    "a brace is not closed",
+		"{2..0}.tar":               "{2..0} is no range such as {00000..00012}",
+		"{0..999999}{0..9}.tar":    "means more than 1048576 files",
+		"*.nothing":                "no file matches *.nothing",
+		"pipe:curl x":              "pipe:curl x is no file of this machine",
+		"s3://bucket/{0..2}.tar":   "is no file of this machine",
+		"gone-{0..3}.csv::b.jsonl": "gone-0.csv: no such file",
+	} {
+		_, err := data.Open(spec, columns)
+		assert.ErrorContains(t, err, want)
+	}
+}
+
+// TestParquetOfPyArrow reads what testdata/data/make_parquet.py wrote with pyarrow.
+func TestParquetOfPyArrow(t *testing.T) {
+	from := filepath.Join("..", "..", "testdata", "data")
+	o := columns
+	o.Cache = t.TempDir()
+	set, err := data.Open(filepath.Join(from, "hub.parquet"), o)
+	require.NoError(t, err)
+	require.Equal(t, 7, set.Len())
+	for range 2 { // the second time from what is unpacked
+		for i := range 7 {
+			want := []string{"row " + string('0'+byte(i))}
+			if i%2 == 1 {
+				want = append(want, "the "+string('0'+byte(i))+"th")
+			}
+			assert.Equal(t, want, set.Captions(i))
+			assert.Equal(t, uint8(10*i), level(t, set, i))
+			assert.Contains(t, set.Key(i), "hub.parquet:row "+string('0'+byte(i)))
+		}
+		set, err = data.Open(filepath.Join(from, "hub.parquet"), o)
+		require.NoError(t, err)
+	}
+	o.CaptionEach = true
+	set, err = data.Open(filepath.Join(from, "hub.parquet"), o)
+	require.NoError(t, err)
+	assert.Equal(t, 10, set.Len())
+	first, _ := set.IDs(1, 0)
+	second, _ := set.IDs(2, 0)
+	assert.Equal(t, first, second, "one picture, two captions")
+	o.CaptionEach = false
+
+	o.ImageKey = "jpg"
+	set, err = data.Open(filepath.Join(from, "bytes.parquet"), o)
+	require.NoError(t, err)
+	require.Equal(t, 5, set.Len(), "row 2 has no caption and row 3 no picture")
+	assert.Equal(t, 2, set.LeftOut())
+	assert.Equal(t, []string{"four"}, set.Captions(2))
+	assert.Equal(t, uint8(40), level(t, set, 2))
+
+	o.ImageKey = "filepath"
+	set, err = data.Open(filepath.Join(from, "paths.parquet"), o)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"0.png", "1.png", "2.png", "3.png"}, []string{set.Key(0), set.Key(1), set.Key(2), set.Key(3)})
+	assert.Equal(t, []string{"zero", "one"}, set.Captions(0))
+	assert.Equal(t, []string{"three"}, set.Captions(1))
+
+	for flag, set := range map[string]func(o *data.OpenOptions){
+		`it has no column "picture", only ["image" "caption" "id"]; --csv-img-key names another`:   func(o *data.OpenOptions) { o.ImageKey = "picture" },
+		`it has no column "words", only ["image" "caption" "id"]; --csv-caption-key names another`: func(o *data.OpenOptions) { o.CaptionKey = "words" },
+		`the column "id" is of `:     func(o *data.OpenOptions) { o.CaptionKey = "id" },
+		`the column "caption" is of`: func(o *data.OpenOptions) { o.ImageKey = "caption" },
+	} {
+		wrong := o
+		set(&wrong)
+		_, err := data.Open(filepath.Join(from, "hub.parquet"), wrong)
+		assert.ErrorContains(t, err, flag)
+	}
+	whole, err := os.ReadFile(filepath.Join(from, "hub.parquet"))
+	require.NoError(t, err)
+	for _, at := range []int{10, 60, 200, len(whole) / 2} { // pages that say something else, and fewer of them
+		bad := append([]byte(nil), whole...)
+		for i := range 40 {
+			bad[at+i] ^= 0x5a
+		}
+		path := filepath.Join(t.TempDir(), "bad.parquet")
+		require.NoError(t, os.WriteFile(path, bad, 0o644))
+		if set, err := data.Open(path, o); err != nil {
+			assert.ErrorContains(t, err, "bad.parquet")
+		} else {
+			_ = samples(t, set, "")
+		}
+	}
+}
+
+// level is the grey of a sample's picture.
+func level(t *testing.T, set data.Dataset, i int) uint8 {
+	t.Helper()
+	b, err := set.Image(i)
+	require.NoError(t, err)
+	img, err := decode(b)
+	require.NoError(t, err)
+	return img.Pix[0]
+}
+
+func TestFoldersToTrainOn(t *testing.T) {
+	classes := tree(t, map[string][]byte{"tiger cat/a.jpg": []byte("1"), "tiger cat/b.jpg": []byte("2"), "ant/x.png": []byte("3"), "ant/notes.txt": []byte("no pair")})
+	o := columns
+	o.Classes = func(folders []string) (out [][]string, err error) {
+		for _, f := range folders {
+			out = append(out, []string{"a photo of a " + f + ".", "a drawing of a " + f + "."})
+		}
+		return out, nil
+	}
+	set, err := data.Open(classes, o)
+	require.NoError(t, err)
+	cat := []string{"a photo of a tiger cat.", "a drawing of a tiger cat."}
+	assert.Equal(t, []sample{{"ant/x.png", "3", []string{"a photo of a ant.", "a drawing of a ant."}}, {"tiger cat/a.jpg", "1", cat}, {"tiger cat/b.jpg", "2", cat}}, samples(t, set, classes))
+	ant, antText := set.IDs(0, 1)
+	image1, text1 := set.IDs(1, 0)
+	image2, text2 := set.IDs(2, 1)
+	assert.Equal(t, []int64{image1, image1, image1}, []int64{text1, image2, text2}, "the class's, whatever the picture and template")
+	assert.Equal(t, ant, antText)
+	assert.NotEqual(t, ant, image1)
+
+	pairs := tree(t, map[string][]byte{"a.jpg": []byte("1"), "a.txt": []byte("one\ntwo\n"), "deep/b.png": []byte("2"), "deep/b.txt": []byte("three"), "c.jpg": []byte("alone"), ".d.jpg": []byte("hidden"), ".d.txt": nil})
+	o = columns
+	o.CaptionLines = true
+	set, err = data.Open(pairs+"/", o)
+	require.NoError(t, err)
+	assert.Equal(t, []sample{{"a.jpg", "1", []string{"one", "two"}}, {"deep/b.png", "2", []string{"three"}}}, samples(t, set, pairs))
+	assert.Equal(t, 1, set.LeftOut())
+	o.Kind = "pairs"
+	_, err = data.Open(classes, o)
+	assert.ErrorContains(t, err, "holds no picture with a .txt of the same name beside it")
+}
+
+// TestSources joins sources of different kinds.
+func TestSources(t *testing.T) {
+	dir := tree(t, map[string][]byte{"p/1.png": []byte("1"), "a.tsv": []byte("filepath\ttitle\np/1.png\tdog\n"),
+		"0.tar": tarOf(t, member{"x.jpg", "x"}, member{"x.txt", "dog"}), "1.tar": tarOf(t, member{"x.jpg", "y"}, member{"x.txt", "car"})})
+	set, err := data.Open(filepath.Join(dir, "a.tsv")+"::"+filepath.Join(dir, "{0..1}.tar"), columns)
+	require.NoError(t, err)
+	assert.Equal(t, []int{1, 2}, set.Parts())
+	assert.Equal(t, []sample{{"p/1.png", "1", []string{"dog"}}, {"0.tar:x", "x", []string{"dog"}}, {"1.tar:x", "y", []string{"car"}}}, samples(t, set, dir))
+	images, texts := map[int64]bool{}, map[int64]bool{}
+	for i := range 3 {
+		image, text := set.IDs(i, 0)
+		images[image], texts[text] = true, true
+	}
+	assert.Len(t, images, 3)
+	assert.Len(t, texts, 2, "the same words in two sources are the same text")
+
+	other, err := data.Open(filepath.Join(dir, "{0..1}.tar"), columns)
+	require.NoError(t, err)
+	again, err := data.Open(filepath.Join(dir, "*.tar"), columns)
+	require.NoError(t, err)
+	assert.Equal(t, data.Fingerprint(other), data.Fingerprint(again))
+	assert.NotEqual(t, data.Fingerprint(other), data.Fingerprint(set))
+
+	made, err := data.Open("", data.OpenOptions{Kind: "synthetic", Samples: 5, Size: [2]int{8, 6}})
+	require.NoError(t, err)
+	assert.Equal(t, 5, made.Len())
+	assert.Equal(t, []string{"Dummy caption"}, made.Captions(4))
+	b, err := made.Image(4)
+	require.NoError(t, err)
+	img, err := decode(b)
+	require.NoError(t, err)
+	assert.Equal(t, []int{8, 6}, []int{img.Height, img.Width})
+	_, err = data.Open("", data.OpenOptions{Kind: "synthetic"})
+	assert.ErrorContains(t, err, "--dataset-type synthetic wants --train-num-samples")
+}

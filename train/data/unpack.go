@@ -1,0 +1,172 @@
+package data
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// What has no random access is unpacked once, to a plain tar in the cache, from where any picture of any epoch can be read
+// at once; reading forward instead would bind the order of samples to that of the shards, and a run that is resumed to
+// reading all that came before. The price is the disk: pictures are compressed already, so it is about the data's size
+// again. The file is named by its source's path, size and time, so that a changed source is unpacked anew and that the
+// runs and processes of a machine share it. It is removed when no run has opened it for thirty days.
+type cache struct {
+	dir   string
+	clean sync.Once
+}
+
+const unused = 30 * 24 * time.Hour
+
+// expansion bounds what a source may unpack to: as many times its size, and a little for small ones. Pictures hardly shrink;
+// what goes beyond is made to fill a disk.
+const (
+	expansion     = 64
+	freeExpansion = 16 << 20 // bytes
+)
+
+// unpack opens the file that write makes of a source, or has made before. what tells several files of one source apart.
+func (c *cache) unpack(source *os.File, what string, write func(out io.Writer) error) (*os.File, error) {
+	name := source.Name()
+	if c.dir == "" {
+		return nil, fmt.Errorf("data: %s has to be unpacked and there is no directory for it: set GOCLIP_CACHE", name)
+	}
+	path, limit, err := c.place(source, what)
+	if err != nil {
+		return nil, fmt.Errorf("data: %w", err)
+	}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return nil, c.fault(name, err)
+	}
+	c.clean.Do(c.sweep)
+	if f, err := os.Open(path); err == nil {
+		now := time.Now()
+		_ = os.Chtimes(path, now, now) // another user's file is of use as well
+		return f, nil
+	}
+	f, err := os.CreateTemp(c.dir, ".unpacking-*")
+	if err != nil {
+		return nil, c.fault(name, err)
+	}
+	out := &limited{w: f, left: limit}
+	err = write(out)
+	if err == nil {
+		err = errors.Join(f.Sync(), os.Rename(f.Name(), path))
+	}
+	if err != nil {
+		f.Close()
+		os.Remove(f.Name())
+		return nil, c.fault(name, err)
+	}
+	return f, nil
+}
+
+// place is the path of what a source is unpacked to, and the bytes that it may have.
+func (c *cache) place(source *os.File, what string) (path string, limit int64, err error) {
+	info, err := source.Stat()
+	if err != nil {
+		return "", 0, err
+	}
+	abs, err := filepath.Abs(source.Name())
+	if err != nil {
+		return "", 0, err
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%d\x00%s", abs, info.Size(), info.ModTime().UnixNano(), what))
+	return filepath.Join(c.dir, fmt.Sprintf("%x.tar", sum[:16])), expansion*info.Size() + freeExpansion, nil
+}
+
+// sweep removes what no run has opened for long, and what a crash left half-written.
+func (c *cache) sweep() {
+	entries, _ := os.ReadDir(c.dir)
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		age := time.Since(info.ModTime())
+		if strings.HasSuffix(e.Name(), ".tar") && age > unused || strings.HasPrefix(e.Name(), ".unpacking-") && age > 24*time.Hour {
+			os.Remove(filepath.Join(c.dir, e.Name()))
+		}
+	}
+}
+
+func (c *cache) fault(name string, err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EFBIG), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("data: %s: no room to unpack it in %s: free some space, or set GOCLIP_CACHE to a directory that has it: %w", name, c.dir, err)
+	case errors.Is(err, errExpands):
+		return fmt.Errorf("data: %s: %w", name, err)
+	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("data: %s cannot be unpacked in %s: set GOCLIP_CACHE to a directory that can be written: %w", name, c.dir, err)
+	}
+	return fmt.Errorf("data: %s cannot be unpacked: %w", name, err)
+}
+
+var errExpands = fmt.Errorf("it unpacks to more than %d times its size, which pictures never do; unpack it yourself if that is right", expansion)
+
+// limited refuses to write more than is left.
+type limited struct {
+	w    io.Writer
+	left int64
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if l.left -= int64(len(p)); l.left < 0 {
+		return 0, errExpands
+	}
+	return l.w.Write(p)
+}
+
+// compression tells a file's by its first bytes: "gzip", "zstd", or "" for none.
+func compression(f io.ReaderAt) string {
+	var magic [4]byte
+	n, _ := f.ReadAt(magic[:], 0)
+	switch head := string(magic[:n]); {
+	case strings.HasPrefix(head, "\x1f\x8b"):
+		return "gzip"
+	case head == "\x28\xb5\x2f\xfd":
+		return "zstd"
+	}
+	return ""
+}
+
+// widest is the largest window that zstd may ask memory for; zstd --long has 128 MiB.
+const widest = 128 << 20
+
+// decompress writes what in holds.
+func decompress(out io.Writer, in io.Reader, format string) error {
+	var r io.Reader
+	if format == "zstd" {
+		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(widest))
+		if err != nil {
+			return err
+		}
+		defer z.Close()
+		r = z
+	} else {
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return err
+		}
+		defer z.Close()
+		r = z
+	}
+	_, err := io.Copy(out, r)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("it is damaged: it ends too early: %w", err)
+	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, zstd.ErrCRCMismatch):
+		return fmt.Errorf("it is damaged: %w", err)
+	}
+	return err
+}
