@@ -21,19 +21,7 @@ import (
 func BenchmarkEpoch(b *testing.B) {
 	photo, err := os.ReadFile(filepath.Join("..", "..", "testdata", "preprocess", "pictures", "face_420.jpg"))
 	require.NoError(b, err)
-	path := filepath.Join(b.TempDir(), "photos.tar")
-	f, err := os.Create(path)
-	require.NoError(b, err)
-	w := tar.NewWriter(f)
-	for i := range 1024 {
-		for ext, content := range map[string][]byte{"jpg": photo, "txt": fmt.Appendf(nil, "picture %d", i)} {
-			require.NoError(b, w.WriteHeader(&tar.Header{Name: fmt.Sprintf("%04d.%s", i, ext), Mode: 0o644, Size: int64(len(content)), Typeflag: tar.TypeReg}))
-			_, err := w.Write(content)
-			require.NoError(b, err)
-		}
-	}
-	require.NoError(b, w.Close())
-	require.NoError(b, f.Close())
+	path := photos(b, photo, 1024)
 	transform, err := preprocess.NewTrainTransform(preprocess.DefaultConfig(224), preprocess.AugConfig{})
 	require.NoError(b, err)
 	for _, workers := range []int{1, 2} {
@@ -59,6 +47,35 @@ func BenchmarkEpoch(b *testing.B) {
 			b.ReportMetric(1e3*(processorTime(b)-processor).Seconds()/float64(pictures), "processor-ms/picture")
 		})
 	}
+}
+
+// photos writes a shard of n copies of a picture.
+func photos(b *testing.B, photo []byte, n int) string {
+	path := filepath.Join(b.TempDir(), "photos.tar")
+	f, err := os.Create(path)
+	require.NoError(b, err)
+	w := tar.NewWriter(f)
+	for i := range n {
+		for ext, content := range map[string][]byte{"jpg": photo, "txt": fmt.Appendf(nil, "picture %d", i)} {
+			require.NoError(b, w.WriteHeader(&tar.Header{Name: fmt.Sprintf("%04d.%s", i, ext), Mode: 0o644, Size: int64(len(content)), Typeflag: tar.TypeReg}))
+			_, err := w.Write(content)
+			require.NoError(b, err)
+		}
+	}
+	require.NoError(b, w.Close())
+	require.NoError(b, f.Close())
+	return path
+}
+
+// BenchmarkOpen indexes a shard of 2,000 pictures of 100 kB, 200 MB in the system's cache.
+func BenchmarkOpen(b *testing.B) {
+	path, processor := photos(b, make([]byte, 100_000), 2000), processorTime(b)
+	for b.Loop() {
+		set, err := data.Open(path, data.OpenOptions{})
+		require.NoError(b, err)
+		require.Equal(b, 2000, set.Len())
+	}
+	b.ReportMetric(1e3*(processorTime(b)-processor).Seconds()/float64(b.N), "processor-ms/op")
 }
 
 // processorTime is what this process has used, which a busy machine does not change as it does the clock.
