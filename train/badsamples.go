@@ -64,7 +64,7 @@ func (r *run) noteBad() error {
 		r.bad.told = n
 		r.logf("%d pictures could not be read so far, others took their places; %s lists them", n, path)
 	}
-	if len(fresh) == 0 {
+	if len(fresh) == 0 || !r.first() {
 		return nil
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)

@@ -47,7 +47,7 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 	total, n := 0.0, 0
 	for b, err := range r.val.Epoch(ctx, 0, 0) {
 		if ctx.Err() != nil {
-			return r.interrupted()
+			return ErrInterrupted
 		}
 		if err != nil {
 			return err
@@ -68,7 +68,7 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 		n += b.N
 	}
 	if ctx.Err() != nil {
-		return r.interrupted()
+		return ErrInterrupted
 	}
 	if n == 0 {
 		return errors.New("train: --val-data: none of its pictures can be read")

@@ -1,6 +1,8 @@
 package train
 
 import (
+	"slices"
+
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train/data"
@@ -11,6 +13,8 @@ type micro struct {
 	n              int
 	pixels, tokens *torch.Tensor // (n, 3, H, W) float32 and (n, L) int64, on the host
 	rng            []byte        // the device's generator before the towers ran for the first time
+
+	imageIDs, textIDs []int64 // (n)
 }
 
 // micro takes a batch out of the loader's memory, which the next batch overwrites.
@@ -20,6 +24,8 @@ func (r *run) micro(b *data.Batch) *micro {
 		n:      b.N,
 		pixels: torch.FromSlice(nil, b.Pixels, b.N, 3, size.Height, size.Width),
 		tokens: torch.FromSlice(nil, b.Tokens, b.N, r.model.ContextLength()),
+
+		imageIDs: slices.Clone(b.ImageIDs), textIDs: slices.Clone(b.TextIDs),
 	}
 }
 
@@ -51,10 +57,12 @@ func (r *run) gradients(s *torch.Scope, micros []*micro) (loss *torch.Tensor) {
 	}
 	pixels, tokens := r.onDevice(s, micros[0])
 	images, texts := torch.Tidy(r.encodeImage, pixels), torch.Tidy(r.encodeText, tokens)
-	loss, dImages, dTexts := r.loss(images, texts)
-	backward(images, dImages)
-	backward(texts, dTexts)
-	return loss
+	g := r.loss(images, texts, micros)
+	r.lastBackward()
+	backward(images, g.Images)
+	backward(texts, g.Texts)
+	r.temperature(s, g)
+	return g.Loss
 }
 
 // cachedGradients is the gradient cache (Gao et al., arXiv 2101.06983): all micro-batches are embedded without gradients,
@@ -71,9 +79,12 @@ func (r *run) cachedGradients(s *torch.Scope, micros []*micro) (loss *torch.Tens
 			texts = append(texts, torch.Tidy(r.encodeText, tokens).Keep())
 		})
 	}
-	loss, dImages, dTexts := r.loss(cat(s, images), cat(s, texts))
+	g := r.loss(cat(s, images), cat(s, texts), micros)
 	first := 0
-	for _, m := range micros {
+	for i, m := range micros {
+		if i == len(micros)-1 {
+			r.lastBackward()
+		}
 		if err := torch.SetRNGState(r.device, m.rng); err != nil {
 			panic(err)
 		}
@@ -84,30 +95,62 @@ func (r *run) cachedGradients(s *torch.Scope, micros []*micro) (loss *torch.Tens
 				return x
 			}, x)
 		}
-		replay(r.encodeImage, dImages, pixels)
-		replay(r.encodeText, dTexts, tokens)
+		replay(r.encodeImage, g.Images, pixels)
+		replay(r.encodeText, g.Texts, tokens)
 		pixels.Free()
 		tokens.Free()
 		first += m.n
 	}
-	return loss
+	r.temperature(s, g)
+	return g.Loss
 }
 
-// loss is the loss of normalised features (n, E), their gradients, and, in the parameters themselves, the gradients of the
-// temperature and of the bias of the logits.
-func (r *run) loss(images, texts *torch.Tensor) (loss, dImages, dTexts *torch.Tensor) {
-	scale := images.Borrow(r.model.LogitScale).Exp()
-	p := clip.Pairs{Images: images.Detach(), Texts: texts.Detach(), Scale: scale.Detach().Reshape()}
+// loss is this process's share of the loss of all processes' normalised features (n, E), with the gradients of its own, times
+// the scaler's factor.
+func (r *run) loss(images, texts *torch.Tensor, micros []*micro) clip.LossGradient {
+	p := clip.Pairs{Images: images.Detach(), Texts: texts.Detach(), Scale: images.Borrow(r.model.LogitScale).Detach().Exp().Reshape()}
+	if r.matchIDs {
+		p.ImageIDs, p.TextIDs = ids(images, micros)
+	}
+	var others clip.Gatherer
+	if r.group.Size() > 1 {
+		others = r.group
+	}
 	var g clip.LossGradient
 	if bias := r.model.LogitBias; bias != nil {
 		p.Bias = images.Borrow(bias).Detach().Reshape()
-		g = clip.TiledSigmoid(p, nil, 0)
-		backward(images.Borrow(bias), r.scaled(g.Bias).Reshape(bias.Shape()...))
+		g = clip.TiledSigmoid(p, others, 0)
+		g.Bias = r.scaled(g.Bias)
 	} else {
-		g = clip.TiledContrastive(p, nil, 0)
+		g = clip.TiledContrastive(p, others, 0)
 	}
-	backward(scale, r.scaled(g.Scale).Reshape(scale.Shape()...))
-	return g.Loss, r.scaled(g.Images), r.scaled(g.Texts)
+	g.Images, g.Texts, g.Scale = r.scaled(g.Images), r.scaled(g.Texts), r.scaled(g.Scale)
+	return g
+}
+
+// ids are the numbers of the micro-batches' pictures and captions, by which equal ones are known.
+func ids(like *torch.Tensor, micros []*micro) (images, texts *torch.Tensor) {
+	var i, t []int64
+	for _, m := range micros {
+		i, t = append(i, m.imageIDs...), append(t, m.textIDs...)
+	}
+	return torch.ArangeLike(like, len(i)).CopyFrom(torch.FromSlice(nil, i, len(i))), torch.ArangeLike(like, len(t)).CopyFrom(torch.FromSlice(nil, t, len(t)))
+}
+
+// temperature brings the gradients of the logits' factor and bias to their parameters.
+func (r *run) temperature(s *torch.Scope, g clip.LossGradient) {
+	scale := s.Alias(r.model.LogitScale).Exp()
+	backward(scale, g.Scale.Reshape(scale.Shape()...))
+	if bias := r.model.LogitBias; bias != nil {
+		backward(s.Alias(bias), g.Bias.Reshape(bias.Shape()...))
+	}
+}
+
+// lastBackward says that the gradients of what follows are complete: they may travel.
+func (r *run) lastBackward() {
+	if err := r.reducer.Prepare(); err != nil {
+		panic(&torch.Error{Op: "backward", Msg: err.Error()})
+	}
 }
 
 // backward brings the gradient of t to the weights; a locked tower has none that learn.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/distributed"
 	"github.com/goclip/goclip/train/data"
 )
 
@@ -29,7 +30,18 @@ func smallRun(t *testing.T, config string) *run {
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)
 	m.SetTraining(true)
-	return &run{model: m, device: torch.CPU, precision: precisions["fp32"]}
+	return alone(t, m)
+}
+
+// alone is a run of one process.
+func alone(t *testing.T, m *clip.Model) *run {
+	t.Helper()
+	group, err := distributed.Init(t.Context(), distributed.World{Size: 1, LocalSize: 1}, distributed.Options{})
+	require.NoError(t, err)
+	r := &run{model: m, device: torch.CPU, precision: precisions["fp32"], group: group}
+	r.reducer, err = distributed.NewReducer(group, nil, 1)
+	require.NoError(t, err)
+	return r
 }
 
 // randomBatch is n pictures of noise and captions of several lengths.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +62,7 @@ type Options struct {
 
 	BatchSize     int     `name:"batch-size" default:"64" help:"Pictures of a batch."`
 	AccumFreq     int     `name:"accum-freq" default:"1" help:"Batches that make a step: the loss compares all their pictures, and the gradient is that of one batch so large."`
+	IDTargets     string  `name:"id-targets" default:"auto" help:"on: what matches a picture in the loss is every caption of the batch that is its own or that of the same picture or class, so that none is a false negative; off: its own alone, as open_clip has it; auto is on for a folder of classes."`
 	Epochs        int     `name:"epochs" default:"32" help:"Passes over the data."`
 	MaxSteps      int     `name:"max-steps" help:"Stop after this many steps; the schedule then spans them."`
 	LR            float64 `name:"lr" default:"5e-4" help:"Peak learning rate. For fine-tuning take 1e-5 or less."`
@@ -127,6 +129,7 @@ func (o *Options) Check() error {
 	wants(o.ForceContextLength >= 0, "--force-context-length %d is negative", o.ForceContextLength)
 	wants(o.BatchSize >= 1 && o.BatchSize*o.AccumFreq >= 2, "--batch-size %d: the loss compares pictures of a batch, so at least 2 are wanted", o.BatchSize)
 	wants(o.AccumFreq >= 1, "--accum-freq %d: at least 1 is wanted", o.AccumFreq)
+	wants(slices.Contains([]string{"auto", "on", "off"}, o.IDTargets), "--id-targets %q is none of auto, on, off", o.IDTargets)
 	wants(o.Epochs >= 1, "--epochs %d: at least 1 is wanted", o.Epochs)
 	wants(o.MaxSteps >= 0, "--max-steps %d is negative", o.MaxSteps)
 	wants(o.LR > 0 && number(o.LR), "--lr %g: a positive number is wanted", o.LR)
@@ -178,5 +181,5 @@ func (o *Options) RunName(now time.Time) string {
 	return fmt.Sprintf("%s-model_%s-b_%d", now.Format("2006_01_02-15_04_05"), filepath.Base(o.Model), o.BatchSize)
 }
 
-// directory is where the run writes.
-func (o *Options) directory(now time.Time) string { return filepath.Join(o.Logs, o.RunName(now)) }
+// directory is where the run writes, whose name is known.
+func (o *Options) directory() string { return filepath.Join(o.Logs, o.Name) }

@@ -107,7 +107,7 @@ func TestResumeOfAnyData(t *testing.T) {
 		{"--train-num-samples 0, not 9", func(o *train.Options) { o.TrainNumSamples = 9 }},
 		{"--dataset-resampled false, not true", func(o *train.Options) { o.DatasetResampled = true }},
 		{"--image-mean [], not [0.5 0.5 0.5]", func(o *train.Options) { o.ImageMean = train.Triple{0.5, 0.5, 0.5} }},
-		{"--max-image-pixels 0, not 7", func(o *train.Options) { o.MaxImagePixels = 7 }},
+		{"--max-image-pixels 25000000, not 7", func(o *train.Options) { o.MaxImagePixels = 7 }},
 	} {
 		o := options(t, model, tar)
 		o.Captions, o.MaxSteps, o.Warmup = "draw", 1, 0

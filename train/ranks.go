@@ -2,10 +2,12 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/distributed"
@@ -58,4 +60,119 @@ func (o *Options) meeting() (host string, port int, err error) {
 		return "", 0, fmt.Errorf("%s has no number for its port", net.JoinHostPort(u.Hostname(), u.Port()))
 	}
 	return u.Hostname(), port, nil
+}
+
+// agree gives every process rank 0's name of the run, which may hold the time, and its word on where to resume. All must
+// have what they need by then: nothing is written before.
+func (r *run) agree() error {
+	names, err := r.group.Exchange([]byte(r.o.RunName(time.Now())))
+	if err != nil {
+		return err
+	}
+	r.o.Name = string(names[0])
+	return nil
+}
+
+// first tells of the process that writes and reports.
+func (r *run) first() bool { return r.group.Rank() == 0 }
+
+// What rank 0 says while the others wait for it.
+const (
+	busy = iota
+	done
+	stopped // by a signal
+)
+
+// alone has rank 0 do what one process does for all, while the others wait. It tells them each minute that it is still at it.
+func (r *run) alone(f func() error) error {
+	if r.group.Size() == 1 {
+		return f()
+	}
+	if !r.first() {
+		for {
+			said, err := r.group.Exchange(nil)
+			switch {
+			case err != nil:
+				return err
+			case said[0][0] == stopped:
+				return ErrInterrupted
+			case said[0][0] == done:
+				return nil
+			}
+		}
+	}
+	end, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-end:
+				ended <- nil
+				return
+			case <-time.After(time.Minute):
+				if _, err := r.group.Exchange([]byte{busy}); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}
+	}()
+	err := f()
+	close(end)
+	if failed := <-ended; failed != nil {
+		return errors.Join(err, failed)
+	}
+	word := byte(done)
+	if errors.Is(err, ErrInterrupted) {
+		word = stopped
+	} else if err != nil {
+		return err
+	}
+	if _, failed := r.group.Exchange([]byte{word}); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// equalise has every process begin with rank 0's weights and statistics, bit for bit.
+func (r *run) equalise() error {
+	if r.group.Size() == 1 {
+		return nil
+	}
+	return torch.NoGrad(func(s *torch.Scope) {
+		for _, t := range r.model.State() {
+			r.group.Broadcast(s.Alias(t), 0)
+		}
+	})
+}
+
+// shareStep sums over the processes what each knows of a step: its share of the loss, its pictures, and whether it was
+// told to stop, which ends them all after the same step.
+func (r *run) shareStep(loss *float64, n *int, stop bool) (bool, error) {
+	if r.group.Size() == 1 {
+		return stop, nil
+	}
+	told := 0.0
+	if stop {
+		told = 1
+	}
+	err := torch.NoGrad(func(s *torch.Scope) {
+		all := torch.FromSlice(s, []float64{*loss, float64(*n), told}, 3).To(r.device, torch.Float64)
+		r.group.AllReduce(all)
+		sums := torch.ToSlice[float64](all)
+		*loss, *n, stop = sums[0], int(sums[1]), sums[2] > 0
+	})
+	return stop, err
+}
+
+// generators are the states of every process's generator, for a checkpoint.
+func (r *run) generators() ([][]byte, error) { return r.group.Exchange(torch.RNGState(r.device)) }
+
+// restoreGenerator takes up this process's of them. Where a run goes on in another number of processes they have no meaning;
+// each then begins anew from the seed and the step.
+func (r *run) restoreGenerator() error {
+	if len(r.state.RNG) != r.group.Size() {
+		torch.ManualSeed(r.o.Seed + uint64(r.state.Step)<<16 + uint64(r.group.Rank()))
+		return nil
+	}
+	return torch.SetRNGState(r.device, r.state.RNG[r.group.Rank()])
 }

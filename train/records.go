@@ -100,6 +100,9 @@ func (r *records) note(s Step) {
 
 func (r *records) step(s Step) error {
 	r.note(s)
+	if r.metrics == nil { // rank 0 writes
+		return nil
+	}
 	return line(r.metrics, s)
 }
 
@@ -127,7 +130,7 @@ func line(f *os.File, v any) error {
 }
 
 func (r *records) plot(batch float64) error {
-	if len(r.steps) == 0 {
+	if len(r.steps) == 0 || r.out == nil {
 		return nil
 	}
 	return PlotLoss(filepath.Join(r.dir, "loss.png"), r.steps, r.losses, math.Log(batch))

@@ -16,6 +16,7 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/distributed"
 	"github.com/goclip/goclip/torch/optim"
 	"github.com/goclip/goclip/train/data"
 )
@@ -48,6 +49,8 @@ var ErrInterrupted = errors.New("interrupted")
 type run struct {
 	o         Options
 	dir       string
+	group     *distributed.Group // of this process alone, or of all that train together
+	reducer   *distributed.Reducer
 	device    torch.Device
 	precision precision
 	model     *clip.Model
@@ -64,6 +67,7 @@ type run struct {
 	notes     []string // of opening the model, before there was a log
 	metrics   map[string]float64
 	waiting   waiting
+	matchIDs  bool // the loss knows equal pictures and captions
 	bad       badSamples
 }
 
@@ -74,19 +78,22 @@ func Run(ctx context.Context, o Options, report Reporter) (sum Summary, err erro
 	if err := o.Check(); err != nil {
 		return sum, err
 	}
-	group, err := r.o.join(ctx)
-	if err != nil {
+	if r.group, err = r.o.join(ctx); err != nil {
 		return sum, err
 	}
-	defer group.Close()
-	if group.Size() > 1 {
-		return sum, group.Fail(errors.New("train: the trainer does not share its work among processes yet; drop --nproc-per-node"))
-	}
+	defer func() {
+		if err != nil && !errors.Is(err, ErrInterrupted) {
+			err = r.group.Fail(err)
+		} else if closeErr := r.group.Close(); err == nil {
+			err = closeErr
+		}
+	}()
 	runtime.LockOSThread() // libtorch keeps a team of threads for each thread that calls it
 	defer runtime.UnlockOSThread()
 	if err := r.open(); err != nil {
 		return sum, err
 	}
+	defer r.reducer.Close()
 	defer func() {
 		if closeErr := r.records.close(); err == nil {
 			err = closeErr
@@ -115,7 +122,10 @@ func (r *run) open() (err error) {
 		return optionsError{fmt.Errorf("train: --device: %w", err)}
 	}
 	torch.SetNumThreads(r.o.Threads)
-	r.dir = r.o.directory(time.Now())
+	if err := r.agree(); err != nil {
+		return err
+	}
+	r.dir = r.o.directory()
 	source, resumed := r.o.Model, ""
 	from := clip.OpenOptions{Pretrained: r.o.Pretrained, Seed: r.o.Seed, Device: r.device, Fetch: r.report.Fetch, Copy: true, Log: func(line string) { r.notes = append(r.notes, line) },
 		ImageSize: r.o.ForceImageSize, ContextLength: r.o.ForceContextLength, QuickGELU: r.o.ForceQuickGELU, SigLIP: r.o.SigLIP,
@@ -158,8 +168,8 @@ func (r *run) open() (err error) {
 	if r.precision.scales && r.state.Scaler == nil {
 		r.state.Scaler = newScaler()
 	}
-	if r.o.AccumFreq > 1 && r.model.Config.Vision.IsResNet() && !r.o.FreezeBNStats {
-		return optionsError{errors.New("train: --accum-freq: the batch statistics of a ResNet are those of a micro-batch, so its gradient would not be the whole batch's; take a larger --batch-size, or a ViT")}
+	if (r.o.AccumFreq > 1 || r.group.Size() > 1) && r.model.Config.Vision.IsResNet() && !(r.o.LockImage && r.o.FreezeBNStats) {
+		return optionsError{errors.New("train: the statistics of a ResNet would be those of a process's or of a micro-batch's pictures, and its gradient not the whole batch's; train it in one process without --accum-freq, or lock it with --lock-image --lock-image-freeze-bn-stats, or take a ViT")}
 	}
 	if err := r.openData(); err != nil {
 		return err
@@ -179,11 +189,24 @@ func (r *run) open() (err error) {
 	}
 	r.optimiser = optim.NewAdamW(parameterGroups(r.model, r.o.WD),
 		optim.AdamWOptions{LR: r.o.LR, Beta1: r.o.Beta1, Beta2: r.o.Beta2, Eps: r.o.Eps})
-	torch.ManualSeed(r.o.Seed)
+	torch.ManualSeed(r.o.Seed + uint64(r.group.Rank()))
 	if resumed != "" {
 		if err := r.restore(resumed); err != nil {
 			return err
 		}
+	}
+	if err := r.equalise(); err != nil {
+		return err
+	}
+	if r.reducer, err = distributed.NewReducer(r.group, r.optimiser.Parameters(), distributed.BucketBytes); err != nil {
+		return err
+	}
+	if err := r.group.Barrier(); err != nil { // all have opened what they need
+		return err
+	}
+	if !r.first() {
+		r.records = &records{dir: r.dir, evaluated: -1}
+		return nil
 	}
 	if err := os.MkdirAll(filepath.Join(r.dir, "checkpoints"), 0o755); err != nil {
 		return fmt.Errorf("train: %w", err)
@@ -222,14 +245,17 @@ func (r *run) openData() error {
 	if err != nil {
 		return err
 	}
+	r.matchIDs = r.o.IDTargets == "on" || r.o.IDTargets == "auto" && set.Classes()
 	augment, err := preprocess.NewTrainTransform(r.model.Preprocess, r.o.AugCfg.AugConfig)
 	if err != nil {
 		return fmt.Errorf("train: --aug-cfg: %w", err)
 	}
 	o.Shuffle, o.DropLast, o.Transform = !r.o.NoShuffle, true, augment.Apply
+	o.Rank, o.World = r.group.Rank(), r.group.Size()
 	if r.loader, err = data.NewLoader(set, r.o.sampling(o, set)); err != nil {
 		return fmt.Errorf("--train-data: %w", err)
 	}
+	o.Rank, o.World = 0, 0 // rank 0 evaluates
 	plain, err := r.model.Transform()
 	if err != nil {
 		return err
@@ -261,7 +287,7 @@ func (r *run) loop(ctx context.Context) error {
 		r.logf("continuing after step %d of %d", r.state.Step, r.total)
 	}
 	if r.state.Step == 0 {
-		if err := r.evaluate(ctx); err != nil {
+		if err := r.evaluateAlone(ctx); err != nil {
 			return err
 		}
 	}
@@ -281,7 +307,7 @@ func (r *run) loop(ctx context.Context) error {
 // closeEpoch evaluates, and writes the checkpoints and the plot. latest comes after epoch_N: a crash between them does
 // the epoch again and loses neither.
 func (r *run) closeEpoch(ctx context.Context) error {
-	if err := r.evaluate(ctx); err != nil {
+	if err := r.evaluateAlone(ctx); err != nil {
 		return err
 	}
 	r.state.Closing = false
@@ -296,6 +322,15 @@ func (r *run) closeEpoch(ctx context.Context) error {
 	return r.records.plot(float64(r.batch()))
 }
 
+// evaluateAlone has rank 0 evaluate. Interrupted, all keep where they stand.
+func (r *run) evaluateAlone(ctx context.Context) error {
+	err := r.alone(func() error { return r.evaluate(ctx) })
+	if errors.Is(err, ErrInterrupted) {
+		return r.interrupted()
+	}
+	return err
+}
+
 // epoch trains from where the state stands to the end of the epoch, or of the run.
 func (r *run) epoch(ctx context.Context) error {
 	r.model.SetTraining(true)
@@ -307,10 +342,10 @@ func (r *run) epoch(ctx context.Context) error {
 		}
 	}()
 	began, wait := time.Now(), time.Duration(0)
-	for b, err := range r.loader.Epoch(ctx, r.state.Epoch, r.state.Batch) {
-		if ctx.Err() != nil {
-			return r.interrupted()
-		}
+	// A signal stops all processes after the same step, so data is read on until they have heard of it.
+	reading, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	for b, err := range r.loader.Epoch(reading, r.state.Epoch, r.state.Batch) {
 		if err != nil {
 			return err
 		}
@@ -318,7 +353,7 @@ func (r *run) epoch(ctx context.Context) error {
 		if len(micros) < r.o.AccumFreq {
 			continue
 		}
-		s, err := r.trainStep(micros, began, wait)
+		s, stop, err := r.trainStep(micros, began, wait, ctx.Err() != nil)
 		if err != nil {
 			return err
 		}
@@ -334,7 +369,7 @@ func (r *run) epoch(ctx context.Context) error {
 		if r.state.Step >= r.total || r.state.Batch+r.o.AccumFreq > r.loader.Batches() {
 			break
 		}
-		if ctx.Err() != nil {
+		if stop {
 			return r.interrupted()
 		}
 	}
@@ -343,14 +378,14 @@ func (r *run) epoch(ctx context.Context) error {
 }
 
 // batch is how many pictures the loss compares.
-func (r *run) batch() int { return r.o.BatchSize * r.o.AccumFreq }
+func (r *run) batch() int { return r.o.BatchSize * r.o.AccumFreq * r.group.Size() }
 
 // stepDone tells everybody of a step.
 func (r *run) stepDone(s *Step) error {
 	if err := r.records.step(*s); err != nil {
 		return err
 	}
-	if r.report.Step != nil {
+	if r.report.Step != nil && r.first() {
 		r.report.Step(*s, r.total)
 	}
 	if s.Step%max(r.o.LogEvery, 1) == 0 || s.Step == 1 || s.Step == r.total {
@@ -373,7 +408,7 @@ func (r *run) saveEpoch() error {
 	if err := r.save(fmt.Sprintf("epoch_%d", r.state.Epoch)); err != nil {
 		return err
 	}
-	if r.o.DeletePrev {
+	if r.o.DeletePrev && r.first() {
 		return os.RemoveAll(filepath.Join(r.dir, "checkpoints", fmt.Sprintf("epoch_%d", r.state.Epoch-r.o.SaveFrequency)))
 	}
 	return nil

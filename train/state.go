@@ -17,15 +17,15 @@ import (
 
 // state is where a run stands: train_state/state.json of a checkpoint, beside the optimiser's tensors.
 type state struct {
-	Step    int     `json:"step"`              // optimiser steps done
-	Epoch   int     `json:"epoch"`             // epochs done
-	Batch   int     `json:"batch"`             // batches done of the epoch that follows them
-	Closing bool    `json:"closing,omitempty"` // the last of Epoch's epochs has yet to be evaluated and kept
-	Samples int     `json:"samples"`
-	RNG     []byte  `json:"rng"` // of the device, for patch dropout
-	Scaler  *scaler `json:"scaler,omitempty"`
-	Data    string  `json:"data,omitempty"` // fingerprint of the training data
-	Options Options `json:"options"`
+	Step    int      `json:"step"`              // optimiser steps done
+	Epoch   int      `json:"epoch"`             // epochs done
+	Batch   int      `json:"batch"`             // batches done of the epoch that follows them
+	Closing bool     `json:"closing,omitempty"` // the last of Epoch's epochs has yet to be evaluated and kept
+	Samples int      `json:"samples"`
+	RNG     [][]byte `json:"rng"` // of every process's device, for patch dropout
+	Scaler  *scaler  `json:"scaler,omitempty"`
+	Data    string   `json:"data,omitempty"` // fingerprint of the training data
+	Options Options  `json:"options"`
 
 	Skipped       int `json:"skipped,omitempty"`
 	SkippedInARow int `json:"skipped_in_a_row,omitempty"`
@@ -41,6 +41,9 @@ const (
 // save writes checkpoints/NAME: into a directory of a temporary name, which then takes the place of the former one. A
 // crash at any moment leaves the old checkpoint, under its name or as .NAME.old, or the new one.
 func (r *run) save(name string) (err error) {
+	if r.state.RNG, err = r.generators(); err != nil || !r.first() {
+		return err
+	}
 	dir := filepath.Join(r.dir, "checkpoints", name)
 	parent := filepath.Dir(dir)
 	fresh, old := filepath.Join(parent, "."+name+".tmp"), filepath.Join(parent, "."+name+".old")
@@ -91,7 +94,7 @@ func (r *run) saveState(dir string) error {
 	if err := checkpoint.Write(filepath.Join(dir, optimiserFile), entries, nil); err != nil {
 		return err
 	}
-	r.state.RNG, r.state.Options = torch.RNGState(r.device), r.o
+	r.state.Options = r.o
 	text, err := json.MarshalIndent(r.state, "", "  ")
 	if err != nil {
 		return err
@@ -171,5 +174,5 @@ func (r *run) restore(dir string) error {
 	if extra := len(f.Names()) - want; extra > 0 {
 		return fmt.Errorf("train: --resume: %s holds %d tensors too many", optimiserFile, extra)
 	}
-	return torch.SetRNGState(r.device, r.state.RNG)
+	return r.restoreGenerator()
 }

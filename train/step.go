@@ -63,23 +63,34 @@ func parameterGroups(m *clip.Model, decay float64) []optim.Group {
 	return []optim.Group{plain, decayed}
 }
 
-// trainStep is one optimiser step on micro-batches that began when the first was asked for; wait of it went by without data.
-func (r *run) trainStep(micros []*micro, began time.Time, wait time.Duration) (*Step, error) {
-	s := &Step{Step: r.state.Step + 1, Epoch: r.state.Epoch, LR: r.schedule(r.state.Step)}
+// trainStep is one optimiser step on micro-batches that began when the first was asked for; wait of it went by without
+// data. It tells whether any of the processes was told to stop.
+func (r *run) trainStep(micros []*micro, began time.Time, wait time.Duration, told bool) (s *Step, stop bool, err error) {
+	s = &Step{Step: r.state.Step + 1, Epoch: r.state.Epoch, LR: r.schedule(r.state.Step)}
 	r.optimiser.SetLR(s.LR)
 	defer r.optimiser.ZeroGrad()
-	err := torch.Do(func(scope *torch.Scope) {
+	err = torch.Do(func(scope *torch.Scope) {
 		r.precision.enter(scope, r.device)
 		s.Loss = r.gradients(scope, micros).Item()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("train: step %d: %w", s.Step, err)
+		return nil, false, fmt.Errorf("train: step %d: %w", s.Step, err)
+	}
+	n := 0
+	for _, m := range micros {
+		n += m.n
+	}
+	if stop, err = r.shareStep(&s.Loss, &n, told); err != nil {
+		return nil, false, err
+	}
+	if _, err := r.reducer.Finish(); err != nil {
+		return nil, false, err
 	}
 	if err := r.unscale(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if s.GradNorm, err = optim.ClipGradNorm(r.optimiser.Parameters(), r.o.GradClipNorm); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	good := finite(s.Loss) && finite(s.GradNorm)
 	if r.state.Scaler != nil {
@@ -87,10 +98,10 @@ func (r *run) trainStep(micros []*micro, began time.Time, wait time.Duration) (*
 	}
 	if !good {
 		if err := r.skip(s, micros); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	} else if err := r.optimiser.Step(); err != nil {
-		return nil, err
+		return nil, false, err
 	} else {
 		r.state.SkippedInARow = 0
 	}
@@ -98,16 +109,12 @@ func (r *run) trainStep(micros []*micro, began time.Time, wait time.Duration) (*
 		scale := scope.Alias(r.model.LogitScale).ClampInPlace(0, clip.MaxLogitScale)
 		s.LogitScale = math.Exp(scale.Item())
 	})
-	n := 0
-	for _, m := range micros {
-		n += m.n
-	}
 	r.state.Samples += n
 	s.Samples, s.Skipped = r.state.Samples, r.state.Skipped
 	s.DataTime = wait.Seconds()
 	s.StepTime = time.Since(began).Seconds()
 	s.SamplesPerSecond = float64(n) / s.StepTime
-	return s, err
+	return s, stop, err
 }
 
 // unscale divides the gradients by the scaler's factor.

@@ -90,7 +90,7 @@ func (r *run) classify(ctx context.Context, metrics map[string]float64) error {
 	r.logf("zero-shot: pictures %d, classes %d, templates %d", z.set.Len(), len(z.names), len(z.templates))
 	classifier, err := r.model.Classifier(ctx, z.names, z.templates)
 	if ctx.Err() != nil {
-		return r.interrupted()
+		return ErrInterrupted
 	}
 	if err != nil {
 		return fmt.Errorf("train: zero-shot: %w", err)
@@ -98,7 +98,7 @@ func (r *run) classify(ctx context.Context, metrics map[string]float64) error {
 	seen, right, inFive, n := make([]int, len(z.names)), make([]int, len(z.names)), 0, 0
 	for b, err := range z.loader.Epoch(ctx, 0, 0) {
 		if ctx.Err() != nil {
-			return r.interrupted()
+			return ErrInterrupted
 		}
 		if err != nil {
 			return err
@@ -128,7 +128,7 @@ func (r *run) classify(ctx context.Context, metrics map[string]float64) error {
 		n += b.N
 	}
 	if ctx.Err() != nil {
-		return r.interrupted()
+		return ErrInterrupted
 	}
 	if n == 0 {
 		return errors.New("train: --imagenet-val: none of its pictures can be read")

@@ -3,6 +3,7 @@ package data
 import (
 	"hash/fnv"
 	"io"
+	"slices"
 	"sort"
 )
 
@@ -80,4 +81,12 @@ func Fingerprint(set Dataset) uint64 {
 		h.Write([]byte{1})
 	}
 	return h.Sum64()
+}
+
+// Classes tells of a folder of classes among the sources: pictures of one class have captions in common.
+func (s *Sources) Classes() bool {
+	return slices.ContainsFunc(s.sets, func(set Dataset) bool {
+		_, ok := set.(*Folders)
+		return ok
+	})
 }
