@@ -16,6 +16,7 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
 	"github.com/goclip/goclip/torch/optim"
 	"github.com/goclip/goclip/train/data"
 )
@@ -62,17 +63,25 @@ type run struct {
 	log       io.Writer
 	notes     []string // of opening the model, before there was a log
 	metrics   map[string]float64
+	disk      checkpoint.FS
+	sitting   *os.File  // LOGS/NAME, locked
+	saved     time.Time // latest
 }
 
 // Run trains. When ctx ends it finishes the step, writes checkpoints/latest and returns [ErrInterrupted].
-func Run(ctx context.Context, o Options, report Reporter) (sum Summary, err error) {
+func Run(ctx context.Context, o Options, report Reporter) (Summary, error) {
+	r := &run{o: o, report: report, log: io.Discard, disk: checkpoint.Disk{}}
+	return r.run(ctx)
+}
+
+func (r *run) run(ctx context.Context) (sum Summary, err error) {
 	began := time.Now()
-	r := &run{o: o, report: report, log: io.Discard}
-	if err := o.check(); err != nil {
+	if err := r.o.check(); err != nil {
 		return sum, err
 	}
 	runtime.LockOSThread() // libtorch keeps a team of threads for each thread that calls it
 	defer runtime.UnlockOSThread()
+	defer r.unlockDirectory()
 	if err := r.open(); err != nil {
 		return sum, err
 	}
@@ -102,6 +111,9 @@ func (r *run) open() (err error) {
 	}
 	torch.SetNumThreads(r.o.Threads)
 	r.dir = r.o.directory(time.Now())
+	if err := r.lockDirectory(); err != nil {
+		return err
+	}
 	source, resumed := r.o.Model, ""
 	from := clip.OpenOptions{Pretrained: r.o.Pretrained, Seed: r.o.Seed, Device: r.device, Fetch: r.report.Fetch, Copy: true, Log: func(line string) { r.notes = append(r.notes, line) },
 		ImageSize: r.o.ForceImageSize, ContextLength: r.o.ForceContextLength, QuickGELU: r.o.ForceQuickGELU,
@@ -154,15 +166,12 @@ func (r *run) open() (err error) {
 			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(r.dir, "checkpoints"), 0o755); err != nil {
-		return fmt.Errorf("train: %w", err)
-	}
-	if r.records, err = openRecords(r.dir, r.o, r.state.Step); err != nil {
+	if err := r.openDirectory(resumed); err != nil {
 		return err
 	}
 	r.log = r.records.out
 	if r.report.Log != nil {
-		r.log = io.MultiWriter(r.records.out, r.report.Log)
+		r.log = io.MultiWriter(r.report.Log, r.records.out)
 	}
 	for _, note := range r.notes {
 		r.logf("%s", note)
@@ -253,16 +262,16 @@ func (r *run) closeEpoch(ctx context.Context) error {
 	if err := r.evaluate(ctx); err != nil {
 		return err
 	}
+	if err := r.records.plot(float64(r.o.BatchSize)); err != nil { // a run that has its last checkpoint has all
+		return err
+	}
 	r.state.Closing = false
 	if r.due(r.o.SaveFrequency) {
 		if err := r.saveEpoch(); err != nil {
 			return err
 		}
 	}
-	if err := r.save(latest); err != nil {
-		return err
-	}
-	return r.records.plot(float64(r.o.BatchSize))
+	return r.save(latest)
 }
 
 // epoch trains from where the state stands to the end of the epoch, or of the run.
@@ -298,6 +307,9 @@ func (r *run) epoch(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return r.interrupted()
 		}
+		if err := r.saveBetween(); err != nil {
+			return err
+		}
 	}
 	r.state.Epoch, r.state.Batch, r.state.Closing = r.state.Epoch+1, 0, true
 	return nil
@@ -309,17 +321,6 @@ func (r *run) interrupted() error {
 	}
 	r.logf("interrupted after step %d of %d; --resume latest --name %s continues", r.state.Step, r.total, filepath.Base(r.dir))
 	return ErrInterrupted
-}
-
-// saveEpoch writes the checkpoint that keeps its epoch's name.
-func (r *run) saveEpoch() error {
-	if err := r.save(fmt.Sprintf("epoch_%d", r.state.Epoch)); err != nil {
-		return err
-	}
-	if r.o.DeletePrev {
-		return os.RemoveAll(filepath.Join(r.dir, "checkpoints", fmt.Sprintf("epoch_%d", r.state.Epoch-r.o.SaveFrequency)))
-	}
-	return nil
 }
 
 func (r *run) logf(format string, args ...any) {
