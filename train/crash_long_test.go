@@ -8,4 +8,6 @@ const (
 	failEach          = 1
 	failedEvery       = 5
 	failedMost        = 1 << 30
+	runLookEvery      = 1
+	runFinishEvery    = 20
 )

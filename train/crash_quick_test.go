@@ -9,4 +9,6 @@ const (
 	failEach          = 3   // of the operations, to fail
 	failedEvery       = 20  // of what a disk holds after one that failed
 	failedMost        = 40
+	runLookEvery      = 20 // of a whole run's crashes
+	runFinishEvery    = 40 // of those, to its end
 )

@@ -104,11 +104,11 @@ func (r *run) discard(name string) error {
 	dir := filepath.Join(r.dir, "checkpoints", name)
 	former := hidden(dir, "old")
 	err := r.disk.RemoveAll(former)
+	if _, gone := os.Lstat(dir); err == nil && gone != nil {
+		return nil // as before the first one
+	}
 	if err == nil {
 		err = r.disk.Rename(dir, former)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
 	}
 	if err == nil {
 		err = r.disk.SyncDir(filepath.Dir(dir))
