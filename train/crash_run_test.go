@@ -116,11 +116,11 @@ func TestCrashOfARun(t *testing.T) {
 		r := &run{o: Options{Resume: latest}, dir: dir}
 		found, err := r.findResume()
 		require.NoError(t, err, at)
-		require.Empty(t, r.notes, at)
 		least := 0
 		if n > 0 && n-1 < len(safe) {
 			least = safe[n-1]
 		}
+		require.True(t, least == 0 || len(r.notes) == 0, "latest is always whole, once there is one: %s", at)
 		if found == "" {
 			require.Zero(t, least, at)
 		} else {
