@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build demo test test-race soak fuzz bench lint parity parity-full data model clean
+.PHONY: help deps libtorch build demo test test-race soak crash fuzz bench lint parity parity-full data model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -32,6 +32,10 @@ test-race: libtorch ## every test under the race detector
 
 soak: libtorch ## memory over 2,000 training steps and 20,000 scored pictures: some minutes
 	go test -tags soak -timeout 60m -run Soak -v ./cmd/...
+
+crash: libtorch ## runs stopped after every operation on the disk, and killed 200 times: half an hour to two
+	go test ./torch/checkpoint/crashtest
+	go test -tags crash -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
 
 fuzz: libtorch ## each fuzz target for 30 seconds
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \

@@ -46,12 +46,12 @@ func (m *Model) SaveHuggingFace(dir string, dtype torch.DType) error {
 	if err := checkpoint.Write(filepath.Join(dir, hfWeightsFile), entries, map[string]string{"format": "pt"}); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
-	if err := m.saveTokenizer(dir); err != nil {
+	if err := m.saveTokenizer(checkpoint.Disk{}, dir); err != nil {
 		return err
 	}
 	files[hfPreprocessFile] = append(pictures, '\n')
 	for name, data := range files {
-		if err := writeFile(dir, name, data); err != nil {
+		if err := writeFile(checkpoint.Disk{}, dir, name, data); err != nil {
 			return err
 		}
 	}
@@ -59,7 +59,7 @@ func (m *Model) SaveHuggingFace(dir string, dtype torch.DType) error {
 	if err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
-	return writeFile(dir, hfConfigFile, append(text, '\n'))
+	return writeFile(checkpoint.Disk{}, dir, hfConfigFile, append(text, '\n'))
 }
 
 // huggingFaceEntries parts the weights into transformers' tensors.

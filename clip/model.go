@@ -46,8 +46,8 @@ type Model struct {
 	Config     *Config           `torch:"-"`
 	Preprocess preprocess.Config `torch:"-"`
 
-	tokenizer    tokenizer.Encoder // nil: CLIP's own, or none
-	tokenizerDir string            // where its files are
+	tokenizer      tokenizer.Encoder // nil: CLIP's own, or none
+	tokenizerFiles map[string][]byte // its files, for Save
 
 	fetch *pretrained.Options // of a published tag, by which its tokenizer is found too
 }

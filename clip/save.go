@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/goclip/goclip/torch"
@@ -14,7 +13,12 @@ import (
 // Save writes the model as a directory in open_clip's layout, its numbers as dtype (torch.Float32, or torch.Float16 to
 // ship). Each file appears whole or not at all, the config last.
 func (m *Model) Save(dir string, dtype torch.DType) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	return m.SaveFS(checkpoint.Disk{}, dir, dtype)
+}
+
+// SaveFS is [Model.Save] to a file layer.
+func (m *Model) SaveFS(fsys checkpoint.FS, dir string, dtype torch.DType) error {
+	if err := checkpoint.MkdirAllFS(fsys, dir); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	var entries []checkpoint.Entry
@@ -29,11 +33,11 @@ func (m *Model) Save(dir string, dtype torch.DType) error {
 		}
 		entries = append(entries, e)
 	}
-	if err := m.saveTokenizer(dir); err != nil {
+	if err := m.saveTokenizer(fsys, dir); err != nil {
 		return err
 	}
 	metadata := map[string]string{"format": "pt", "quick_gelu": fmt.Sprint(m.Config.QuickGELU)}
-	if err := checkpoint.Write(filepath.Join(dir, WeightsFile), entries, metadata); err != nil {
+	if err := checkpoint.WriteFS(fsys, filepath.Join(dir, WeightsFile), entries, metadata); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	model, err := json.Marshal(m.Config)
@@ -44,12 +48,12 @@ func (m *Model) Save(dir string, dtype torch.DType) error {
 	if err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
-	return writeFile(dir, ConfigFile, append(text, '\n'))
+	return writeFile(fsys, dir, ConfigFile, append(text, '\n'))
 }
 
 // writeFile writes one file of a model directory, whole or not at all.
-func writeFile(dir, name string, data []byte) error {
-	err := checkpoint.WriteFile(filepath.Join(dir, name), func(w io.Writer) error {
+func writeFile(fsys checkpoint.FS, dir, name string, data []byte) error {
+	err := checkpoint.WriteFileFS(fsys, filepath.Join(dir, name), func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})

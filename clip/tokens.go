@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/clip/tokenizer"
+	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // Tokenizer is the model's tokenizer: CLIP's own or, where the config names another, the one whose files stand beside
@@ -113,7 +115,18 @@ func (m *Model) openTokenizer(dirs ...string) error {
 	if e.VocabSize() > t.VocabSize {
 		return fmt.Errorf("clip: %s: the tokenizer has %d tokens, the model's embedding %d", dir, e.VocabSize(), t.VocabSize)
 	}
-	m.tokenizer, m.tokenizerDir = e, dir
+	files := map[string][]byte{}
+	for _, name := range tokenizerFiles {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("clip: %w", err)
+		}
+		files[name] = data
+	}
+	m.tokenizer, m.tokenizerFiles = e, files
 	return nil
 }
 
@@ -140,20 +153,11 @@ func (m *Model) fetchTokenizer(repo string) error {
 	return m.openTokenizer(dir)
 }
 
-// saveTokenizer copies the tokenizer's files to the directory that is being saved.
-func (m *Model) saveTokenizer(dir string) error {
-	if m.tokenizerDir == "" {
-		return nil
-	}
-	for _, name := range tokenizerFiles {
-		data, err := os.ReadFile(filepath.Join(m.tokenizerDir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("clip: %w", err)
-		}
-		if err := writeFile(dir, name, data); err != nil {
+// saveTokenizer writes the tokenizer's files as they were when the model was opened: their directory may be gone, a
+// checkpoint of which a run went on and which it then replaced.
+func (m *Model) saveTokenizer(fsys checkpoint.FS, dir string) error {
+	for _, name := range slices.Sorted(maps.Keys(m.tokenizerFiles)) {
+		if err := writeFile(fsys, dir, name, m.tokenizerFiles[name]); err != nil {
 			return err
 		}
 	}

@@ -81,16 +81,21 @@ type Options struct {
 	Workers       int     `name:"workers" default:"4" help:"Goroutines that decode pictures."`
 	Seed          uint64  `name:"seed" default:"0" help:"Of weights, order, augmentation and patch dropout."`
 	Device        string  `name:"device" default:"auto" help:"auto, cpu, cuda or cuda:N."`
-	Threads       int     `name:"threads" help:"Threads of libtorch's kernels; the default is the CPUs there are."`
+	Threads       int     `name:"threads" help:"Threads of libtorch's kernels; the default is the CPUs there are. A run is the same bit for bit only with the same number: sums are added in another order."`
 	DistURL       string  `name:"dist-url" help:"Where the processes of a run meet: tcp://HOST:PORT on rank 0's host, in place of MASTER_ADDR and MASTER_PORT."`
 	DistBackend   string  `name:"dist-backend" help:"gloo, between CPUs, or nccl, between GPUs; the default is the device's."`
 	Resume        string  `name:"resume" help:"latest, or a checkpoint directory of this run: continue exactly where it was. A run that has no checkpoint yet begins anew with latest."`
 	SaveFrequency int     `name:"save-frequency" default:"1" help:"Epochs between checkpoints/epoch_N; 0 keeps only checkpoints/latest."`
 	DeletePrev    bool    `name:"delete-previous-checkpoint" help:"Keep only the newest epoch_N."`
-	ValFrequency  int     `name:"val-frequency" default:"1" help:"Epochs between evaluations; 0 evaluates never."`
-	Logs          string  `name:"logs" default:"./logs/" help:"Directory of runs."`
-	Name          string  `name:"name" help:"Name of the run, a directory under --logs; the default has the time, model and batch size."`
-	LogEvery      int     `name:"log-every-n-steps" default:"100" help:"Steps between lines of the log."`
+
+	SaveMostRecent   bool    `name:"save-most-recent" help:"Taken as open_clip has it; checkpoints/latest is written after every epoch in any case."`
+	SaveEverySteps   int     `name:"save-every-n-steps" help:"Steps between writings of checkpoints/latest within an epoch; 0 goes by --save-every-minutes alone. --resume latest continues exactly from any of them."`
+	SaveEveryMinutes float64 `name:"save-every-minutes" default:"30" help:"Minutes after which checkpoints/latest is written again within an epoch; 0 writes it at its end only."`
+
+	ValFrequency int    `name:"val-frequency" default:"1" help:"Epochs between evaluations; 0 evaluates never."`
+	Logs         string `name:"logs" default:"./logs/" help:"Directory of runs."`
+	Name         string `name:"name" help:"Name of the run, a directory under --logs; the default has the time, model and batch size."`
+	LogEvery     int    `name:"log-every-n-steps" default:"100" help:"Steps between lines of the log."`
 }
 
 // DefaultOptions are the defaults of cmd/train.
@@ -153,6 +158,8 @@ func (o *Options) Check() error {
 	wants(o.Workers >= 1 && o.Workers <= mostThreads, "--workers %d: 1 to %d are wanted", o.Workers, mostThreads)
 	wants(o.Threads >= 0 && o.Threads <= mostThreads, "--threads %d: 1 to %d are wanted, or 0 for the default", o.Threads, mostThreads)
 	wants(o.SaveFrequency >= 0, "--save-frequency %d is negative", o.SaveFrequency)
+	wants(o.SaveEverySteps >= 0, "--save-every-n-steps %d is negative", o.SaveEverySteps)
+	wants(o.SaveEveryMinutes >= 0 && number(o.SaveEveryMinutes), "--save-every-minutes %g: 0 or a positive number is wanted", o.SaveEveryMinutes)
 	wants(o.ValFrequency >= 0, "--val-frequency %d is negative", o.ValFrequency)
 	wants(o.ZeroshotFrequency >= 0, "--zeroshot-frequency %d is negative", o.ZeroshotFrequency)
 	wants(o.LogEvery >= 1, "--log-every-n-steps %d: at least 1 is wanted", o.LogEvery)

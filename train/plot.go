@@ -17,6 +17,10 @@ import (
 // PlotLoss draws a run's losses as a PNG: each step faintly, a running mean over them, and the loss of guessing, ln of
 // the batch size, as a dashed line.
 func PlotLoss(path string, steps []int, losses []float64, chance float64) error {
+	return plotLoss(checkpoint.Disk{}, path, steps, losses, chance)
+}
+
+func plotLoss(disk checkpoint.FS, path string, steps []int, losses []float64, chance float64) error {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = "loss", "step", "contrastive loss"
 	points, mean := make(plotter.XYs, len(steps)), make(plotter.XYs, len(steps))
@@ -47,7 +51,7 @@ func PlotLoss(path string, steps []int, losses []float64, chance float64) error 
 	p.Y.Min = 0
 	canvas := vgimg.NewWith(vgimg.UseWH(16*vg.Centimeter, 10*vg.Centimeter), vgimg.UseDPI(120))
 	p.Draw(draw.New(canvas))
-	return checkpoint.WriteFile(path, func(w io.Writer) error {
+	return checkpoint.WriteFileFS(disk, path, func(w io.Writer) error {
 		_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(w)
 		return err
 	})

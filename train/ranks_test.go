@@ -76,8 +76,7 @@ func TestRankWorker(t *testing.T) {
 			takeGradients(t, r.model)
 			loss := 0.0
 			require.NoError(t, torch.Do(func(s *torch.Scope) { loss = r.gradients(s, micros).Item() }))
-			n := 0
-			_, err = r.shareStep(&loss, &n, false)
+			all, err := r.share(common{loss: loss})
 			require.NoError(t, err)
 			_, err = r.reducer.Finish()
 			require.NoError(t, err)
@@ -85,7 +84,7 @@ func TestRankWorker(t *testing.T) {
 				continue
 			}
 			gradients := takeGradients(t, r.model)
-			gradients["loss"] = []float32{float32(loss)}
+			gradients["loss"] = []float32{float32(all.loss)}
 			out, err := json.Marshal(gradients)
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(task.Out, out, 0o644))

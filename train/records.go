@@ -6,18 +6,22 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"reflect"
+
+	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // records are the files that a run writes beside its checkpoints.
 type records struct {
 	dir     string
-	out     *os.File // out.log
-	metrics *os.File // metrics.jsonl
-	results *os.File // results.jsonl
+	disk    checkpoint.FS
+	out     checkpoint.Output // out.log
+	metrics checkpoint.Output // metrics.jsonl
+	results checkpoint.Output // results.jsonl
 	steps   []int
 	losses  []float64
 	last    Step
@@ -26,59 +30,101 @@ type records struct {
 	evaluated int                // the step of the last evaluation; -1 before there is one
 }
 
-// openRecords opens LOGS/NAME's files and, in a resumed run, drops what they say about steps after the checkpoint.
-func openRecords(dir string, o Options, step int) (r *records, err error) {
-	r = &records{dir: dir, evaluated: -1}
+// openRecords opens LOGS/NAME's files and, in a resumed run, drops what metrics.jsonl and results.jsonl say about steps
+// after the checkpoint. out.log tells of every sitting and loses only what a crash has torn.
+func openRecords(disk checkpoint.FS, dir string, o Options, step int) (r *records, err error) {
+	r = &records{dir: dir, disk: disk, evaluated: -1}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("train: %w", err), r.close())
+			err = errors.Join(fmt.Errorf("train: %w", checkpoint.Plain(err)), r.close())
 		}
 	}()
-	if err := os.WriteFile(filepath.Join(dir, "params.txt"), params(o), 0o644); err != nil {
-		return r, err
-	}
-	flags := os.O_CREATE | os.O_RDWR | os.O_APPEND
-	if r.out, err = os.OpenFile(filepath.Join(dir, "out.log"), flags, 0o644); err != nil {
-		return r, err
-	}
-	if r.metrics, err = os.OpenFile(filepath.Join(dir, "metrics.jsonl"), flags, 0o644); err != nil {
-		return r, err
-	}
-	if r.results, err = os.OpenFile(filepath.Join(dir, "results.jsonl"), flags, 0o644); err != nil {
-		return r, err
-	}
-	err = truncateAfter(r.results, step, func(line []byte) {
-		var metrics map[string]float64
-		if json.Unmarshal(line, &metrics) == nil {
-			r.noteResult(metrics)
-		}
+	err = checkpoint.WriteFileFS(disk, filepath.Join(dir, "params.txt"), func(w io.Writer) error {
+		_, err := w.Write(params(o))
+		return err
 	})
 	if err != nil {
 		return r, err
 	}
-	return r, truncateAfter(r.metrics, step, func(line []byte) {
+	if r.out, err = disk.Append(filepath.Join(dir, "out.log")); err != nil {
+		return r, err
+	}
+	if r.metrics, err = disk.Append(filepath.Join(dir, "metrics.jsonl")); err != nil {
+		return r, err
+	}
+	if r.results, err = disk.Append(filepath.Join(dir, "results.jsonl")); err != nil {
+		return r, err
+	}
+	if err := disk.SyncDir(dir); err != nil { // a checkpoint must not outlive the names of its lines
+		return r, err
+	}
+	if err := truncateAt(r.out, func(line []byte) bool { return bytes.IndexByte(line, 0) >= 0 }); err != nil {
+		return r, err
+	}
+	err = truncateAt(r.results, after(step, func(line []byte) {
+		var metrics map[string]float64
+		if json.Unmarshal(line, &metrics) == nil {
+			r.noteResult(metrics)
+		}
+	}))
+	if err != nil {
+		return r, err
+	}
+	return r, truncateAt(r.metrics, after(step, func(line []byte) {
 		var s Step
 		if json.Unmarshal(line, &s) == nil {
 			r.note(s)
 		}
-	})
+	}))
 }
 
-// truncateAfter cuts f before its first line of a later step, or that is no whole line.
-func truncateAfter(f *os.File, step int, keep func(line []byte)) error {
-	in := bufio.NewReader(f)
-	size := int64(0)
-	for {
-		line, err := in.ReadBytes('\n')
+// after tells the first line of a later step, or that is none, and keep of the lines before it.
+func after(step int, keep func(line []byte)) func(line []byte) bool {
+	return func(line []byte) bool {
 		var s struct {
 			Step float64 `json:"step"`
 		}
-		if err != nil || json.Unmarshal(line, &s) != nil || int(s.Step) > step {
-			return f.Truncate(size)
+		if json.Unmarshal(line, &s) != nil || int(s.Step) > step {
+			return true
 		}
 		keep(line)
-		size += int64(len(line))
+		return false
 	}
+}
+
+// truncateAt cuts f before the first line that is one too many, or that has no end.
+func truncateAt(f checkpoint.Output, tooMany func(line []byte) bool) error {
+	file, err := os.Open(f.Name())
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	in := bufio.NewReader(file)
+	size := int64(0)
+	for {
+		line, err := in.ReadBytes('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if err == nil && !tooMany(line) {
+			size += int64(len(line))
+			continue
+		}
+		if len(line) == 0 {
+			return nil // it ends here anyway
+		}
+		return f.Truncate(size)
+	}
+}
+
+// sync makes safe what has been written.
+func (r *records) sync() error {
+	for _, f := range []checkpoint.Output{r.out, r.metrics, r.results} {
+		if err := f.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // params is params.txt: each option under its flag's name, as open_clip writes it.
@@ -118,13 +164,13 @@ func (r *records) result(metrics map[string]float64) error {
 	return line(r.results, metrics)
 }
 
-func line(f *os.File, v any) error {
+func line(f checkpoint.Output, v any) error {
 	text, err := json.Marshal(v)
 	if err == nil {
 		_, err = f.Write(append(text, '\n'))
 	}
 	if err != nil {
-		return fmt.Errorf("train: %w", err)
+		return fmt.Errorf("train: %s cannot be written: %w", f.Name(), checkpoint.Plain(err))
 	}
 	return nil
 }
@@ -133,12 +179,12 @@ func (r *records) plot(batch float64) error {
 	if len(r.steps) == 0 || r.out == nil {
 		return nil
 	}
-	return PlotLoss(filepath.Join(r.dir, "loss.png"), r.steps, r.losses, math.Log(batch))
+	return plotLoss(r.disk, filepath.Join(r.dir, "loss.png"), r.steps, r.losses, math.Log(batch))
 }
 
 func (r *records) close() error {
 	var errs []error
-	for _, f := range []*os.File{r.out, r.metrics, r.results} {
+	for _, f := range []checkpoint.Output{r.out, r.metrics, r.results} {
 		if f != nil {
 			errs = append(errs, f.Close())
 		}

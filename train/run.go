@@ -16,6 +16,7 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
 	"github.com/goclip/goclip/torch/distributed"
 	"github.com/goclip/goclip/torch/optim"
 	"github.com/goclip/goclip/train/data"
@@ -69,13 +70,20 @@ type run struct {
 	waiting   waiting
 	matchIDs  bool // the loss knows equal pictures and captions
 	bad       badSamples
+	disk      checkpoint.FS
+	sitting   *os.File  // LOGS/NAME, locked
+	saved     time.Time // latest
 }
 
 // Run trains. When ctx ends it finishes the step, writes checkpoints/latest and returns [ErrInterrupted].
-func Run(ctx context.Context, o Options, report Reporter) (sum Summary, err error) {
+func Run(ctx context.Context, o Options, report Reporter) (Summary, error) {
+	r := &run{o: o, report: report, log: io.Discard, disk: checkpoint.Disk{}}
+	return r.run(ctx)
+}
+
+func (r *run) run(ctx context.Context) (sum Summary, err error) {
 	began := time.Now()
-	r := &run{o: o, report: report, log: io.Discard}
-	if err := o.Check(); err != nil {
+	if err := r.o.Check(); err != nil {
 		return sum, err
 	}
 	if r.group, err = r.o.join(ctx); err != nil {
@@ -90,6 +98,7 @@ func Run(ctx context.Context, o Options, report Reporter) (sum Summary, err erro
 	}()
 	runtime.LockOSThread() // libtorch keeps a team of threads for each thread that calls it
 	defer runtime.UnlockOSThread()
+	defer r.unlockDirectory()
 	if err := r.open(); err != nil {
 		return sum, err
 	}
@@ -126,6 +135,11 @@ func (r *run) open() (err error) {
 		return err
 	}
 	r.dir = r.o.directory()
+	if r.first() {
+		if err := r.lockDirectory(); err != nil {
+			return err
+		}
+	}
 	source, resumed := r.o.Model, ""
 	from := clip.OpenOptions{Pretrained: r.o.Pretrained, Seed: r.o.Seed, Device: r.device, Fetch: r.report.Fetch, Copy: true, Log: func(line string) { r.notes = append(r.notes, line) },
 		ImageSize: r.o.ForceImageSize, ContextLength: r.o.ForceContextLength, QuickGELU: r.o.ForceQuickGELU, SigLIP: r.o.SigLIP,
@@ -208,15 +222,12 @@ func (r *run) open() (err error) {
 		r.records = &records{dir: r.dir, evaluated: -1}
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Join(r.dir, "checkpoints"), 0o755); err != nil {
-		return fmt.Errorf("train: %w", err)
-	}
-	if r.records, err = openRecords(r.dir, r.o, r.state.Step); err != nil {
+	if err := r.openDirectory(resumed); err != nil {
 		return err
 	}
 	r.log = r.records.out
 	if r.report.Log != nil {
-		r.log = io.MultiWriter(r.records.out, r.report.Log)
+		r.log = io.MultiWriter(r.report.Log, r.records.out)
 	}
 	for _, note := range r.notes {
 		r.logf("%s", note)
@@ -310,16 +321,16 @@ func (r *run) closeEpoch(ctx context.Context) error {
 	if err := r.evaluateAlone(ctx); err != nil {
 		return err
 	}
+	if err := r.records.plot(float64(r.batch())); err != nil { // a run that has its last checkpoint has all
+		return err
+	}
 	r.state.Closing = false
 	if r.due(r.o.SaveFrequency) {
 		if err := r.saveEpoch(); err != nil {
 			return err
 		}
 	}
-	if err := r.save(latest); err != nil {
-		return err
-	}
-	return r.records.plot(float64(r.batch()))
+	return r.saveShared(latest)
 }
 
 // evaluateAlone has rank 0 evaluate. Interrupted, all keep where they stand.
@@ -353,7 +364,7 @@ func (r *run) epoch(ctx context.Context) error {
 		if len(micros) < r.o.AccumFreq {
 			continue
 		}
-		s, stop, err := r.trainStep(micros, began, wait, ctx.Err() != nil)
+		s, all, err := r.trainStep(micros, began, wait, ctx.Err() != nil)
 		if err != nil {
 			return err
 		}
@@ -369,8 +380,13 @@ func (r *run) epoch(ctx context.Context) error {
 		if r.state.Step >= r.total || r.state.Batch+r.o.AccumFreq > r.loader.Batches() {
 			break
 		}
-		if stop {
+		if all.stop {
 			return r.interrupted()
+		}
+		if all.save {
+			if err := r.saveShared(latest); err != nil {
+				return err
+			}
 		}
 	}
 	r.state.Epoch, r.state.Batch, r.state.Closing = r.state.Epoch+1, 0, true
@@ -396,22 +412,11 @@ func (r *run) stepDone(s *Step) error {
 }
 
 func (r *run) interrupted() error {
-	if err := r.save(latest); err != nil {
+	if err := r.saveShared(latest); err != nil {
 		return err
 	}
 	r.logf("interrupted after step %d of %d; --resume latest --name %s continues", r.state.Step, r.total, filepath.Base(r.dir))
 	return ErrInterrupted
-}
-
-// saveEpoch writes the checkpoint that keeps its epoch's name.
-func (r *run) saveEpoch() error {
-	if err := r.save(fmt.Sprintf("epoch_%d", r.state.Epoch)); err != nil {
-		return err
-	}
-	if r.o.DeletePrev && r.first() {
-		return os.RemoveAll(filepath.Join(r.dir, "checkpoints", fmt.Sprintf("epoch_%d", r.state.Epoch-r.o.SaveFrequency)))
-	}
-	return nil
 }
 
 func (r *run) logf(format string, args ...any) {

@@ -2,7 +2,6 @@ package train
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,20 +14,25 @@ import (
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// state is where a run stands: train_state/state.json of a checkpoint, beside the optimiser's tensors.
+// state is where a run stands: train_state/state.json of a checkpoint, beside the optimiser's tensors. It is written last
+// and has the sums of all other files, so it tells whether the checkpoint is whole.
 type state struct {
+	Seal    string   `json:"seal,omitempty"`    // CRC-32C of this text; the first field, see seal
 	Step    int      `json:"step"`              // optimiser steps done
 	Epoch   int      `json:"epoch"`             // epochs done
 	Batch   int      `json:"batch"`             // batches done of the epoch that follows them
 	Closing bool     `json:"closing,omitempty"` // the last of Epoch's epochs has yet to be evaluated and kept
 	Samples int      `json:"samples"`
-	RNG     [][]byte `json:"rng"` // of every process's device, for patch dropout
+	RNG     [][]byte `json:"rng"`               // of every process's device, for patch dropout
+	Threads int      `json:"threads,omitempty"` // of libtorch's kernels
 	Scaler  *scaler  `json:"scaler,omitempty"`
 	Data    string   `json:"data,omitempty"` // fingerprint of the training data
 	Options Options  `json:"options"`
 
 	Skipped       int `json:"skipped,omitempty"`
 	SkippedInARow int `json:"skipped_in_a_row,omitempty"`
+
+	Files map[string]fileSum `json:"files,omitempty"` // none: written by an earlier goclip
 }
 
 const (
@@ -38,49 +42,9 @@ const (
 	latest        = "latest"
 )
 
-// save writes checkpoints/NAME: into a directory of a temporary name, which then takes the place of the former one. A
-// crash at any moment leaves the old checkpoint, under its name or as .NAME.old, or the new one.
-func (r *run) save(name string) (err error) {
-	if r.state.RNG, err = r.generators(); err != nil || !r.first() {
-		return err
-	}
-	dir := filepath.Join(r.dir, "checkpoints", name)
-	parent := filepath.Dir(dir)
-	fresh, old := filepath.Join(parent, "."+name+".tmp"), filepath.Join(parent, "."+name+".old")
-	if err := os.RemoveAll(fresh); err != nil {
-		return fmt.Errorf("train: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			os.RemoveAll(fresh)
-			err = fmt.Errorf("train: the checkpoint %s was not written: %w", dir, err)
-		}
-	}()
-	if err := r.model.Save(fresh, torch.Float32); err != nil {
-		return err
-	}
-	if err := r.saveState(filepath.Join(fresh, stateDir)); err != nil {
-		return err
-	}
-	if _, err := os.Stat(dir); err == nil { // otherwise old, left by a crash, is the only checkpoint there is
-		if err := os.RemoveAll(old); err != nil {
-			return err
-		}
-		if err := os.Rename(dir, old); err != nil {
-			return err
-		}
-	}
-	if err := os.Rename(fresh, dir); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(old); err != nil {
-		return err
-	}
-	return checkpoint.SyncDir(parent)
-}
-
-func (r *run) saveState(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// saveState writes the optimiser's tensors and, with the sums of all that went through disk, state.json.
+func (r *run) saveState(disk *summing, dir string) error {
+	if err := checkpoint.MkdirAllFS(disk, dir); err != nil {
 		return err
 	}
 	var entries []checkpoint.Entry
@@ -91,43 +55,25 @@ func (r *run) saveState(dir string) error {
 		}
 		entries = append(entries, e)
 	}
-	if err := checkpoint.Write(filepath.Join(dir, optimiserFile), entries, nil); err != nil {
+	if err := checkpoint.WriteFS(disk, filepath.Join(dir, optimiserFile), entries, nil); err != nil {
 		return err
 	}
-	r.state.Options = r.o
-	text, err := json.MarshalIndent(r.state, "", "  ")
+	r.state.Options, r.state.Threads, r.state.Files = r.o, torch.NumThreads(), disk.files
+	text, err := seal(r.state)
 	if err != nil {
 		return err
 	}
-	return checkpoint.WriteFile(filepath.Join(dir, stateFile), func(w io.Writer) error {
-		_, err := w.Write(append(text, '\n'))
+	return checkpoint.WriteFileFS(r.disk, filepath.Join(dir, stateFile), func(w io.Writer) error {
+		_, err := w.Write(text)
 		return err
 	})
 }
 
-// findResume is the checkpoint directory that --resume means. As open_clip's, latest without any checkpoint is the
-// beginning, dir "": a run that was killed before its first checkpoint is started by the same command line.
-func (r *run) findResume() (dir string, err error) {
-	if r.o.Resume != latest {
-		return r.o.Resume, nil
-	}
-	for _, name := range []string{latest, "." + latest + ".old"} {
-		dir := filepath.Join(r.dir, "checkpoints", name)
-		switch _, err := os.Stat(filepath.Join(dir, stateDir, stateFile)); {
-		case err == nil:
-			return dir, nil
-		case !errors.Is(err, os.ErrNotExist):
-			return "", fmt.Errorf("train: --resume latest: %w", err)
-		}
-	}
-	return "", nil
-}
-
-// changeable are the flags that a resumed run may be given anew: they say where it runs and what is watched and kept, not what it
-// learns. What opens the model is not asked again.
+// changeable are the flags that a resumed run may be given anew: they say where it runs and what is watched and kept, not
+// what it learns. What opens the model is not asked again.
 var changeable = strings.Fields(`resume logs name device threads workers dist-url dist-backend val-data imagenet-val
-	zeroshot-frequency zeroshot-templates val-frequency save-frequency delete-previous-checkpoint log-every-n-steps
-	pretrained pretrained-image-path pretrained-text-path`)
+	zeroshot-frequency zeroshot-templates val-frequency save-frequency save-most-recent save-every-n-steps
+	save-every-minutes delete-previous-checkpoint log-every-n-steps pretrained pretrained-image-path pretrained-text-path`)
 
 // readState loads train_state/state.json and refuses options that would not continue the same run.
 func (r *run) readState(dir string) error {
@@ -152,6 +98,9 @@ func (r *run) readState(dir string) error {
 
 // restore brings the optimiser and the generator to where the checkpoint left them.
 func (r *run) restore(dir string) error {
+	if was, now := r.state.Threads, torch.NumThreads(); was != 0 && was != now {
+		r.notes = append(r.notes, fmt.Sprintf("WARNING: the run had %d threads and now has %d, which add in another order: it continues, but not bit for bit; --threads %d does", was, now, was))
+	}
 	f, err := checkpoint.Open(filepath.Join(dir, stateDir, optimiserFile))
 	if err != nil {
 		return fmt.Errorf("train: --resume: %w", err)

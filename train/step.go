@@ -64,8 +64,8 @@ func parameterGroups(m *clip.Model, decay float64) []optim.Group {
 }
 
 // trainStep is one optimiser step on micro-batches that began when the first was asked for; wait of it went by without
-// data. It tells whether any of the processes was told to stop.
-func (r *run) trainStep(micros []*micro, began time.Time, wait time.Duration, told bool) (s *Step, stop bool, err error) {
+// data. It returns what all processes know of the step, of which this one was told to stop or not.
+func (r *run) trainStep(micros []*micro, began time.Time, wait time.Duration, told bool) (s *Step, all common, err error) {
 	s = &Step{Step: r.state.Step + 1, Epoch: r.state.Epoch, LR: r.schedule(r.state.Step)}
 	r.optimiser.SetLR(s.LR)
 	defer r.optimiser.ZeroGrad()
@@ -74,23 +74,24 @@ func (r *run) trainStep(micros []*micro, began time.Time, wait time.Duration, to
 		s.Loss = r.gradients(scope, micros).Item()
 	})
 	if err != nil {
-		return nil, false, fmt.Errorf("train: step %d: %w", s.Step, err)
+		return nil, all, fmt.Errorf("train: step %d: %w", s.Step, err)
 	}
-	n := 0
+	all = common{loss: s.Loss, stop: told, save: r.betweenDue()}
 	for _, m := range micros {
-		n += m.n
+		all.n += m.n
 	}
-	if stop, err = r.shareStep(&s.Loss, &n, told); err != nil {
-		return nil, false, err
+	if all, err = r.share(all); err != nil {
+		return nil, all, err
 	}
+	s.Loss = all.loss
 	if _, err := r.reducer.Finish(); err != nil {
-		return nil, false, err
+		return nil, all, err
 	}
 	if err := r.unscale(); err != nil {
-		return nil, false, err
+		return nil, all, err
 	}
 	if s.GradNorm, err = optim.ClipGradNorm(r.optimiser.Parameters(), r.o.GradClipNorm); err != nil {
-		return nil, false, err
+		return nil, all, err
 	}
 	good := finite(s.Loss) && finite(s.GradNorm)
 	if r.state.Scaler != nil {
@@ -98,10 +99,10 @@ func (r *run) trainStep(micros []*micro, began time.Time, wait time.Duration, to
 	}
 	if !good {
 		if err := r.skip(s, micros); err != nil {
-			return nil, false, err
+			return nil, all, err
 		}
 	} else if err := r.optimiser.Step(); err != nil {
-		return nil, false, err
+		return nil, all, err
 	} else {
 		r.state.SkippedInARow = 0
 	}
@@ -109,12 +110,12 @@ func (r *run) trainStep(micros []*micro, began time.Time, wait time.Duration, to
 		scale := scope.Alias(r.model.LogitScale).ClampInPlace(0, clip.MaxLogitScale)
 		s.LogitScale = math.Exp(scale.Item())
 	})
-	r.state.Samples += n
+	r.state.Samples += all.n
 	s.Samples, s.Skipped = r.state.Samples, r.state.Skipped
 	s.DataTime = wait.Seconds()
 	s.StepTime = time.Since(began).Seconds()
-	s.SamplesPerSecond = float64(n) / s.StepTime
-	return s, stop, err
+	s.SamplesPerSecond = float64(all.n) / s.StepTime
+	return s, all, err
 }
 
 // unscale divides the gradients by the scaler's factor.

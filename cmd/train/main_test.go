@@ -216,6 +216,8 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--threads", "100000"}, 2, "--threads 100000"},
 		{[]string{"--device", "tpu"}, 2, `--device: device "tpu"`},
 		{[]string{"--save-frequency", "-1"}, 2, "--save-frequency -1"},
+		{[]string{"--save-every-n-steps", "-1"}, 2, "--save-every-n-steps -1"},
+		{[]string{"--save-every-minutes", "NaN"}, 2, "--save-every-minutes NaN"},
 		{[]string{"--val-frequency", "-1"}, 2, "--val-frequency -1"},
 		{[]string{"--log-every-n-steps", "0"}, 2, "--log-every-n-steps 0"},
 		{[]string{"--name", "a/b"}, 2, `--name "a/b"`},

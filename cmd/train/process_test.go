@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,39 +103,6 @@ func TestFullDisk(t *testing.T) {
 	noTrace(t, errs.String())
 	whole(t, dir, "latest")
 	finish(t, args, dir)
-}
-
-// TestKilled kills a run at ten moments, before its first checkpoint too: the same command line always goes on.
-func TestKilled(t *testing.T) {
-	args, dir := lengthy(t)
-	args = append(args, "--resume", "latest")
-	rng := rand.New(rand.NewPCG(3, 4))
-	was := 0
-	for kill := range 10 {
-		var errs bytes.Buffer
-		cmd := process(args...)
-		cmd.Stderr = &errs
-		require.NoError(t, cmd.Start())
-		if kill > 0 { // the first one dies while it starts
-			require.Eventually(t, func() bool { return sittings(dir) > was }, time.Minute, time.Millisecond)
-		}
-		was = sittings(dir)
-		time.Sleep(time.Duration(rng.IntN(150)) * time.Millisecond)
-		require.NoError(t, cmd.Process.Kill())
-		_ = cmd.Wait()
-		if code := cmd.ProcessState.ExitCode(); code != -1 { // it was faster than the signal
-			require.Equal(t, 0, code, errs.String())
-			break
-		}
-		noTrace(t, errs.String())
-	}
-	finish(t, args[:len(args)-2], dir)
-}
-
-// sittings counts the lines of the log that begin a sitting.
-func sittings(dir string) int {
-	text, _ := os.ReadFile(filepath.Join(dir, "out.log"))
-	return bytes.Count(text, []byte("guessing gives")) + bytes.Count(text, []byte("continuing after"))
 }
 
 // TestTerminal runs the command on a pseudo-terminal: the log's lines with a bar below them.

@@ -12,7 +12,7 @@ var openCLIPOnly = strings.Fields(`val-num-samples imagenet-v2 cache-dir epochs-
 	pretrained-image opt momentum opt-kwargs use-bn-sync grad-checkpointing torchcompile torchscript
 	trace use-bnb-linear ddp-static-graph no-set-device-rank horovod local-loss gather-with-grad
 	loss-dist-impl coca-caption-loss-weight coca-contrastive-loss-weight distill-model distill-pretrained
-	save-most-recent remote-sync remote-sync-frequency remote-sync-protocol report-to wandb-notes wandb-project-name
+	remote-sync remote-sync-frequency remote-sync-protocol report-to wandb-notes wandb-project-name
 	debug copy-codebase log-local`)
 
 // refused is the first such flag among args.

@@ -7,18 +7,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
 // Write makes a safetensors file of the entries, in their order. The file appears whole or not at all.
 func Write(path string, entries []Entry, metadata map[string]string) error {
+	return WriteFS(Disk{}, path, entries, metadata)
+}
+
+// WriteFS is [Write] to a file layer.
+func WriteFS(fsys FS, path string, entries []Entry, metadata map[string]string) error {
 	header, err := encodeHeader(entries, metadata)
 	if err != nil {
 		return fmt.Errorf("checkpoint: %s: %w", path, err)
 	}
-	return WriteFile(path, func(w io.Writer) error {
+	return WriteFileFS(fsys, path, func(w io.Writer) error {
 		if _, err := w.Write(header); err != nil {
 			return err
 		}
@@ -33,16 +38,21 @@ func Write(path string, entries []Entry, metadata map[string]string) error {
 
 // WriteFile writes a file of any kind atomically: to a temporary name beside it, to the disk, and then renamed. On
 // failure nothing is left behind and a former file stays as it was.
-func WriteFile(path string, write func(io.Writer) error) (err error) {
+func WriteFile(path string, write func(io.Writer) error) error {
+	return WriteFileFS(Disk{}, path, write)
+}
+
+// WriteFileFS is [WriteFile] to a file layer.
+func WriteFileFS(fsys FS, path string, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
+	f, err := fsys.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
+		return fmt.Errorf("checkpoint: %s was not written: %w", path, Plain(err))
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(f.Name())
-			err = fmt.Errorf("checkpoint: %s was not written: %w", path, plain(err))
+			_ = fsys.RemoveAll(f.Name())
+			err = fmt.Errorf("checkpoint: %s was not written: %w", path, Plain(err))
 		}
 	}()
 	w := bufio.NewWriterSize(f, 1<<20)
@@ -51,36 +61,24 @@ func WriteFile(path string, write func(io.Writer) error) (err error) {
 		err = w.Flush()
 	}
 	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
 		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = fsys.Rename(f.Name(), path)
 	}
 	if err != nil {
 		return err
 	}
-	return SyncDir(dir)
+	return fsys.SyncDir(dir)
 }
 
-// SyncDir makes renames in dir survive a loss of power.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// plain says a full disk in words.
-func plain(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EDQUOT) {
+// Plain says a full disk in words, once.
+func Plain(err error) error {
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EDQUOT)
+	if full && !strings.Contains(err.Error(), "the disk is full") {
 		return fmt.Errorf("the disk is full: %w", err)
 	}
 	return err

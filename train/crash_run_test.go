@@ -1,0 +1,252 @@
+package train
+
+import (
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint/crashtest"
+)
+
+// tinyRun is options for 2 epochs of 3 steps, evaluated and kept after each, with a checkpoint after each second step.
+func tinyRun(t *testing.T, logs string) Options {
+	t.Helper()
+	dir := t.TempDir()
+	c, err := clip.ParseConfig([]byte(`{"embed_dim":4,"vision_cfg":{"image_size":16,"layers":1,"width":8,"head_width":8,"patch_size":8,"patch_dropout":0.25},
+		"text_cfg":{"context_length":8,"vocab_size":49408,"width":2,"heads":1,"layers":1}}`))
+	require.NoError(t, err)
+	m, err := clip.New(c, 1)
+	require.NoError(t, err)
+	require.NoError(t, m.Save(filepath.Join(dir, "model"), torch.Float32))
+	table := "filepath\ttitle\n"
+	for i := range 13 {
+		img := image.NewRGBA(image.Rect(0, 0, 18, 18))
+		for p := range 18 * 18 {
+			img.SetRGBA(p%18, p/18, color.RGBA{R: uint8(19 * i), G: uint8(7 * p), B: uint8(p * i), A: 255})
+		}
+		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%d.png", i)))
+		require.NoError(t, err)
+		require.NoError(t, png.Encode(f, img))
+		require.NoError(t, f.Close())
+		table += fmt.Sprintf("%d.png\tsquare number %d\n", i, i)
+	}
+	data := filepath.Join(dir, "data.tsv")
+	require.NoError(t, os.WriteFile(data, []byte(table), 0o644))
+	o := DefaultOptions()
+	o.TrainData, o.ValData, o.Model, o.Logs, o.Name = data, data, filepath.Join(dir, "model"), logs, "run"
+	o.BatchSize, o.Epochs, o.LR, o.Warmup, o.Workers, o.Threads, o.Device = 4, 2, 1e-3, 2, 1, 1, "cpu"
+	o.DeletePrev, o.SaveEverySteps, o.SaveEveryMinutes, o.LogEvery = true, 2, 0, 1
+	return o
+}
+
+// on trains on a disk.
+func (o Options) on(t *testing.T, logs string, watch func(n int, kind crashtest.Kind, path string) error) (*crashtest.FS, error) {
+	t.Helper()
+	disk, err := crashtest.New(logs)
+	require.NoError(t, err)
+	disk.Fail = watch
+	o.Logs = logs
+	_, err = (&run{o: o, log: io.Discard, disk: disk}).run(t.Context())
+	return disk, err
+}
+
+// left is what a run comes to: its tensors, its losses, its evaluations.
+func left(t *testing.T, logs string) string {
+	t.Helper()
+	dir := filepath.Join(logs, "run")
+	all := contents(t, filepath.Join(dir, "checkpoints", latest))
+	for _, line := range strings.Split(string(must(os.ReadFile(filepath.Join(dir, "metrics.jsonl")))), "\n") {
+		line, _, _ = strings.Cut(line, `"data_time"`)
+		all += line
+	}
+	for _, name := range []string{"results.jsonl", "loss.png"} {
+		all += string(must(os.ReadFile(filepath.Join(dir, name))))
+	}
+	return all
+}
+
+// TestCrashOfARun stops a whole run after every operation: what it says of its steps and evaluations fits the checkpoint
+// that is found, which is never older than one that was safe; and run on to its end it comes to the run that was never
+// stopped, bit for bit.
+func TestCrashOfARun(t *testing.T) {
+	logs := inMemory(t)
+	o := tinyRun(t, logs)
+	newest := filepath.Join(logs, "run", "checkpoints", latest)
+	var safe []int // by operation, the step that is safe when it is done
+	var now int
+	var disk *crashtest.FS
+	disk, err := o.on(t, logs, func(n int, kind crashtest.Kind, path string) error {
+		for len(safe) < n {
+			safe = append(safe, now)
+		}
+		if kind == crashtest.SyncDir && path == filepath.Dir(newest) {
+			if s, err := openState(filepath.Join(newest, stateDir, stateFile)); err == nil {
+				now = s.Step
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, disk.Operations(), disk.Journal())
+	want := left(t, logs)
+	require.Equal(t, 6, metricsLines(t, filepath.Join(logs, "run")))
+
+	files := map[int]map[string]fileSum{} // of the checkpoint of each step
+	state, store := inMemory(t), inMemory(t)
+	states, looked, finished := 0, 0, 0
+	for n, s := range disk.Crashes() {
+		states++
+		if states%runLookEvery != 0 {
+			continue
+		}
+		looked++
+		require.NoError(t, s.Write(state, store))
+		at := fmt.Sprintf("after operation %d of %d:\n%s", n, disk.Journal(), s)
+		dir := filepath.Join(state, "run")
+		r := &run{o: Options{Resume: latest}, dir: dir}
+		found, err := r.findResume()
+		require.NoError(t, err, at)
+		least := 0
+		if n > 0 && n-1 < len(safe) {
+			least = safe[n-1]
+		}
+		require.True(t, least == 0 || len(r.notes) == 0, "latest is always whole, once there is one: %s", at)
+		if found == "" {
+			require.Zero(t, least, at)
+		} else {
+			is := must(openState(filepath.Join(found, stateDir, stateFile)))
+			require.GreaterOrEqual(t, is.Step, least, at)
+			if files[is.Step] == nil {
+				files[is.Step] = is.Files
+			}
+			require.Equal(t, files[is.Step], is.Files, at)
+			records, err := openRecords(must(crashtest.New(state)), dir, o, is.Step)
+			require.NoError(t, err, at)
+			require.NoError(t, records.close())
+			require.Equal(t, is.Step, metricsLines(t, dir), at)
+			require.Equal(t, is.Epoch, strings.Count(string(must(os.ReadFile(filepath.Join(dir, "results.jsonl")))), "\n"), at)
+		}
+		if looked%runFinishEvery == 0 {
+			finished++
+			again := o
+			again.Resume, again.Workers = latest, 1+finished%4
+			_, err := again.on(t, state, nil)
+			require.NoError(t, err, at)
+			require.True(t, want == left(t, state), "another end: %s", at)
+		}
+	}
+	t.Logf("%d operations, %d states of the disk, %d looked into, %d run on to their end", disk.Journal(), states, looked, finished)
+	assert.Positive(t, finished)
+}
+
+// TestDamage takes a checkpoint that has been damaged, which no crash does: the run goes on from the newest that is whole
+// and says so, or stops if there is none.
+func TestDamage(t *testing.T) {
+	for name, damage := range map[string]func(dir string) error{
+		"bit":     func(dir string) error { return flip(filepath.Join(dir, clip.WeightsFile)) },
+		"state":   func(dir string) error { return flip(filepath.Join(dir, stateDir, stateFile)) },
+		"cut":     func(dir string) error { return os.Truncate(filepath.Join(dir, stateDir, optimiserFile), 1000) },
+		"config":  func(dir string) error { return os.Remove(filepath.Join(dir, clip.ConfigFile)) },
+		"no file": func(dir string) error { return os.RemoveAll(filepath.Join(dir, stateDir)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			logs := t.TempDir()
+			disk, err := crashtest.New(logs)
+			require.NoError(t, err)
+			r := smallest(t, disk, logs)
+			require.NoError(t, r.openDirectory(""))
+			require.NoError(t, r.saves(t, func(string) {})) // epoch_2 and latest, of step 4
+			require.NoError(t, r.next(t))
+			require.NoError(t, r.save(latest))
+			r.shut()
+			checkpoints := filepath.Join(logs, "run", "checkpoints")
+			require.NoError(t, damage(filepath.Join(checkpoints, latest)))
+
+			r, err = resumed(t, disk, logs)
+			require.NoError(t, err)
+			assert.Equal(t, 4, r.state.Step)
+			require.Len(t, r.notes, 1)
+			assert.Regexp(t, `^WARNING: .*/latest is not whole: .*; the run continues from .*/epoch_2, after step 4$`, r.notes[0])
+			require.NoError(t, checkWhole(filepath.Join(checkpoints, latest)), "it has been written anew")
+			assert.Equal(t, 4, metricsLines(t, r.dir))
+			r.shut()
+
+			require.NoError(t, damage(filepath.Join(checkpoints, latest)))
+			require.NoError(t, damage(filepath.Join(checkpoints, "epoch_2")))
+			_, err = resumed(t, disk, logs)
+			assert.ErrorContains(t, err, "train: --resume latest: "+checkpoints+" holds no whole checkpoint: ")
+			one := smallest(t, disk, logs)
+			one.o.Resume = filepath.Join(checkpoints, "epoch_2")
+			_, err = one.findResume()
+			assert.ErrorContains(t, err, "train: --resume "+one.o.Resume+": ")
+		})
+	}
+}
+
+// flip changes a bit in the middle of a file.
+func flip(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	text[len(text)/2] ^= 1
+	return os.WriteFile(path, text, 0o644)
+}
+
+// TestEarlierCheckpoint resumes from one of a goclip that kept no sums.
+func TestEarlierCheckpoint(t *testing.T) {
+	logs := t.TempDir()
+	disk, err := crashtest.New(logs)
+	require.NoError(t, err)
+	r := smallest(t, disk, logs)
+	require.NoError(t, r.openDirectory(""))
+	require.NoError(t, r.next(t))
+	require.NoError(t, r.save(latest))
+	r.shut()
+	path := filepath.Join(logs, "run", "checkpoints", latest, stateDir, stateFile)
+	s := must(openState(path))
+	s.Files = nil
+	require.NoError(t, os.WriteFile(path, must(seal(s)), 0o644))
+	r, err = resumed(t, disk, logs)
+	require.NoError(t, err)
+	assert.Equal(t, 1, r.state.Step)
+	assert.Empty(t, r.notes)
+	r.shut()
+}
+
+// TestEarlierEpoch goes back to an epoch: from then on latest is that, also before the next step.
+func TestEarlierEpoch(t *testing.T) {
+	logs := t.TempDir()
+	disk, err := crashtest.New(logs)
+	require.NoError(t, err)
+	r := smallest(t, disk, logs)
+	require.NoError(t, r.openDirectory(""))
+	require.NoError(t, r.saves(t, func(string) {}))
+	require.NoError(t, r.next(t))
+	require.NoError(t, r.save(latest))
+	r.shut()
+	back := smallest(t, disk, logs)
+	back.o.Resume = filepath.Join(logs, "run", "checkpoints", "epoch_2")
+	from, err := back.findResume()
+	require.NoError(t, err)
+	require.NoError(t, back.readState(from))
+	require.NoError(t, back.restore(from))
+	require.NoError(t, back.openDirectory(from))
+	assert.Equal(t, 4, metricsLines(t, back.dir))
+	back.shut()
+	r, err = resumed(t, disk, logs)
+	require.NoError(t, err)
+	assert.Equal(t, 4, r.state.Step)
+	r.shut()
+}

@@ -1,0 +1,52 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/goclip/goclip/torch/checkpoint"
+)
+
+// openDirectory makes LOGS/NAME what the run goes on from: the checkpoint resumed is the latest, and the records end with
+// it. Nothing has been written before.
+func (r *run) openDirectory(resumed string) (err error) {
+	if err := checkpoint.MkdirAllFS(r.disk, filepath.Join(r.dir, "checkpoints")); err != nil {
+		return fmt.Errorf("train: %w", checkpoint.Plain(err))
+	}
+	if err := r.lockDirectory(); err != nil { // which was not there
+		return err
+	}
+	if err := r.settle(resumed); err != nil { // before the records: they may be longer than the latest checkpoint, not shorter
+		return err
+	}
+	r.saved = time.Now()
+	r.records, err = openRecords(r.disk, r.dir, r.o, r.state.Step)
+	return err
+}
+
+// lockDirectory keeps a second process out of LOGS/NAME, if it is there. The lock goes with the process, however it ends.
+func (r *run) lockDirectory() error {
+	if r.sitting != nil {
+		return nil
+	}
+	d, err := os.Open(r.dir)
+	if err != nil {
+		return nil // not there yet, or what follows tells
+	}
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return errors.Join(fmt.Errorf("train: another process trains in %s; wait for its end or give another --name", r.dir), d.Close())
+	}
+	r.sitting = d // locked, or on a file system without locks
+	return nil
+}
+
+func (r *run) unlockDirectory() {
+	if r.sitting != nil {
+		r.sitting.Close()
+	}
+}
