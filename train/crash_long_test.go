@@ -3,10 +3,10 @@
 package train
 
 const (
-	crashEvery        = 20
+	crashEvery        = 1
 	crashedTwiceEvery = 1
 	failEach          = 1
-	failedEvery       = 5
+	failedEvery       = 1
 	failedMost        = 1 << 30
 	runLookEvery      = 1
 	runFinishEvery    = 20

@@ -2,13 +2,13 @@
 
 package train
 
-// Of how many states one is looked into; make crash takes more.
+// Of how many one is taken; make crash takes all, and more of the last.
 const (
-	crashEvery        = 300 // of a crashed disk, to resume from it
-	crashedTwiceEvery = 17  // of that resuming's crashes
-	failEach          = 3   // of the operations, to fail
-	failedEvery       = 20  // of what a disk holds after one that failed
+	crashEvery        = 50 // states of a crashed disk, to resume from
+	crashedTwiceEvery = 3  // states of a disk that crashed in that resuming
+	failEach          = 3  // operations, to fail
+	failedEvery       = 5  // states of a disk after one that failed, of the first failedMost
 	failedMost        = 40
-	runLookEvery      = 20 // of a whole run's crashes
-	runFinishEvery    = 40 // of those, to its end
+	runLookEvery      = 20 // states of a disk that crashed in a whole run
+	runFinishEvery    = 40 // of those, to run on to the end
 )

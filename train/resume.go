@@ -85,7 +85,7 @@ func (r *run) settle(resumed string) error {
 	switch {
 	case resumed == newest || resumed == "":
 	case resumed == hidden(newest, "tmp"), resumed == hidden(newest, "old"):
-		err := r.disk.RemoveAll(newest) // which is not whole
+		err := r.remove(newest) // which is not whole
 		if err == nil {
 			err = r.disk.Rename(resumed, newest)
 		}
@@ -103,7 +103,7 @@ func (r *run) settle(resumed string) error {
 	for _, pattern := range []string{filepath.Join(parent, ".*.tmp"), filepath.Join(parent, ".*.old"), filepath.Join(r.dir, ".*.tmp")} {
 		left, _ := filepath.Glob(escapeGlob(filepath.Dir(pattern)) + "/" + filepath.Base(pattern))
 		for _, path := range left {
-			if err := r.disk.RemoveAll(path); err != nil {
+			if err := r.remove(path); err != nil {
 				return fmt.Errorf("train: %w", err)
 			}
 		}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -144,7 +143,6 @@ func TestResumeIsExact(t *testing.T) {
 	assert.ErrorContains(t, err, "holds a run already; give --resume latest")
 }
 
-// TestFullDisk makes the checkpoint too large for the limit on files: the former one stays, and nothing half-written.
 // TestForcedSizes trains on other pictures and texts than the model's, resumes, and leaves a model of the new sizes.
 func TestForcedSizes(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 40)
@@ -178,31 +176,6 @@ func TestForcedSizes(t *testing.T) {
 	o.ForceImageSize = 0
 	_, err = train.Run(t.Context(), o, train.Reporter{})
 	assert.ErrorContains(t, err, "the run was started with --force-image-size 40, not 0")
-}
-
-func TestFullDisk(t *testing.T) {
-	o := options(t, tinyModel(t), shard(t, 20))
-	o.Epochs, o.Warmup = 1, 1
-	_, err := train.Run(context.Background(), o, train.Reporter{})
-	require.NoError(t, err)
-	checkpoints := filepath.Join(o.Logs, "run", "checkpoints")
-	was, err := os.ReadFile(filepath.Join(checkpoints, "latest", clip.WeightsFile))
-	require.NoError(t, err)
-
-	again := o
-	again.Name = "other"
-	var limit syscall.Rlimit
-	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 1 << 20, Max: limit.Max}))
-	_, err = train.Run(context.Background(), again, train.Reporter{})
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
-	require.ErrorContains(t, err, "the disk is full")
-	left, err := os.ReadDir(filepath.Join(o.Logs, "other", "checkpoints"))
-	require.NoError(t, err)
-	assert.Empty(t, left)
-	is, err := os.ReadFile(filepath.Join(checkpoints, "latest", clip.WeightsFile))
-	require.NoError(t, err)
-	assert.Equal(t, was, is)
 }
 
 func TestRefusals(t *testing.T) {

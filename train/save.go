@@ -26,11 +26,11 @@ func (r *run) save(name string) (err error) {
 			return err
 		}
 	}
-	if err := r.disk.RemoveAll(fresh); err != nil {
+	if err := r.remove(fresh); err != nil {
 		return err
 	}
 	if err := r.write(fresh); err != nil {
-		return errors.Join(err, r.disk.RemoveAll(fresh)) // room for others, on a disk that is full
+		return errors.Join(err, r.remove(fresh)) // room for others, on a disk that is full
 	}
 	if err := r.place(fresh, dir); err != nil {
 		return err
@@ -56,7 +56,7 @@ func (r *run) write(dir string) error {
 // place gives the checkpoint fresh, which is safe, the name dir, and removes the one that had it. The former one goes
 // only when the name of the new one is safe.
 func (r *run) place(fresh, dir string) error {
-	parent, former := filepath.Dir(dir), fresh
+	former := fresh
 	_, err := os.Lstat(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -70,27 +70,18 @@ func (r *run) place(fresh, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := r.disk.SyncDir(parent); err != nil {
+	if err := r.disk.SyncDir(filepath.Dir(dir)); err != nil {
 		return err
 	}
-	if former == fresh {
-		err = r.disk.RemoveAll(hidden(dir, "old")) // which a crash left
+	if err := r.remove(former); err != nil {
+		return err
 	}
-	if err == nil {
-		err = r.disk.RemoveAll(former)
-	}
-	if err == nil {
-		err = r.disk.SyncDir(parent)
-	}
-	return err
+	return r.remove(hidden(dir, "old")) // if a crash left it
 }
 
 // replace is Exchange by two renames, between which there is no dir, and fresh and former are the checkpoints.
 func (r *run) replace(fresh, dir, former string) error {
-	if err := r.disk.RemoveAll(former); err != nil {
-		return err
-	}
-	if err := r.disk.SyncDir(filepath.Dir(dir)); err != nil { // or dir might be lost behind the name of what is removed
+	if err := r.remove(former); err != nil {
 		return err
 	}
 	if err := r.disk.Rename(dir, former); err != nil {
@@ -103,7 +94,7 @@ func (r *run) replace(fresh, dir, former string) error {
 func (r *run) discard(name string) error {
 	dir := filepath.Join(r.dir, "checkpoints", name)
 	former := hidden(dir, "old")
-	err := r.disk.RemoveAll(former)
+	err := r.remove(former)
 	if _, gone := os.Lstat(dir); err == nil && gone != nil {
 		return nil // as before the first one
 	}
@@ -114,12 +105,23 @@ func (r *run) discard(name string) error {
 		err = r.disk.SyncDir(filepath.Dir(dir))
 	}
 	if err == nil {
-		err = r.disk.RemoveAll(former)
+		err = r.remove(former)
 	}
 	if err != nil {
 		return fmt.Errorf("train: the checkpoint %s was not removed: %w", dir, checkpoint.Plain(err))
 	}
 	return nil
+}
+
+// remove removes what is in the directory of checkpoints, safely gone when it returns: no crash brings back a half of it.
+func (r *run) remove(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err := r.disk.RemoveAll(path); err != nil {
+		return err
+	}
+	return r.disk.SyncDir(filepath.Dir(path))
 }
 
 // hidden is the name beside dir under which it is written (tmp) and removed (old).
