@@ -22,6 +22,7 @@ type ImageTower interface {
 	initialize(s *torch.Scope)
 	setPatchDropout(share float64) bool // false for a tower without patches
 	lock(unlockedGroups int, freezeBNStats bool)
+	setGradCheckpointing(on bool)
 }
 
 // TextTower maps tokens (B, T) int64 to features (B, E): a [Text] or a [Roberta].
@@ -32,6 +33,7 @@ type TextTower interface {
 	initializeBiases(s *torch.Scope)
 	initialize(s *torch.Scope)
 	lock(unlockedLayers int, freezeLayerNorm bool)
+	setGradCheckpointing(on bool)
 }
 
 // Model is a CLIP: two towers and a temperature.

@@ -9,8 +9,8 @@ import "github.com/goclip/goclip/torch"
 // Pooled is the rows at of what [Transformer.Forward] gives: (B, T, W), (B) int64 -> (B, W). With at nil, position 0.
 func (t *Transformer) Pooled(x, at *torch.Tensor) *torch.Tensor {
 	last := len(t.Blocks) - 1
-	x = (&Transformer{Blocks: t.Blocks[:last]}).Forward(x, nil)
-	return torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return t.Blocks[last].pooled(x, at) }, x)
+	x = (&Transformer{Blocks: t.Blocks[:last], checkpointing: t.checkpointing}).Forward(x, nil)
+	return t.checkpointing.block(t.Blocks[last], t.Blocks[last].pooled, x, at)
 }
 
 func (b *Block) pooled(x, at *torch.Tensor) *torch.Tensor {

@@ -110,13 +110,14 @@ func (b *Block) Forward(x, mask *torch.Tensor) *torch.Tensor {
 
 // Transformer is the stack of blocks that both towers share.
 type Transformer struct {
-	Blocks []*Block `torch:"resblocks"`
+	Blocks        []*Block `torch:"resblocks"`
+	checkpointing checkpointing
 }
 
 // Forward maps (B, T, W) to (B, T, W), with the mask of [Attention.Forward].
 func (t *Transformer) Forward(x, mask *torch.Tensor) *torch.Tensor {
-	for _, b := range t.Blocks { // a block's temporaries die with the block
-		x = torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return b.Forward(x, mask) }, x)
+	for _, b := range t.Blocks {
+		x = t.checkpointing.block(b, b.Forward, x, mask)
 	}
 	return x
 }

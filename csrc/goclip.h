@@ -84,6 +84,14 @@ char *gc_set_requires_grad(gc_tensor *t, int on);
 int gc_requires_grad(const gc_tensor *t);
 void gc_clear_autocast_cache(void);
 
+// Gradient checkpointing. `again` computes a block a second time: it is given x, which requires a gradient where one is
+// wanted, and side, both new, and returns the block's result as a new handle or a message.
+typedef char *(*gc_recompute_fn)(uint64_t id, gc_tensor *x, gc_tensor *side /* or NULL */, gc_tensor **y /* new */);
+char *gc_recompute(const gc_tensor *y, gc_tensor *const *inputs /* x, then the parameters */, size_t n,
+                   const gc_tensor *side /* or NULL */, uint64_t id, gc_recompute_fn again,
+                   gc_tensor **out /* new, y with the node behind it */);
+size_t gc_gone(uint64_t *ids, size_t cap);  // takes ids of nodes that have been freed
+
 // The process.
 void gc_set_threads(int32_t n);
 int32_t gc_threads(void);
