@@ -53,11 +53,12 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	build/venv/bin/python testdata/clip/make_goldens.py
 	build/venv/bin/python testdata/clip/make_zeroshot.py
 	build/venv/bin/python testdata/clip/make_locks.py
+	build/venv/bin/python testdata/clip/make_lora.py
 	build/venv/bin/python testdata/clip/make_hf.py
 	build/venv/bin/python testdata/clip/make_towers.py
 	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
 	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
-	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|FrozenStatistics|HuggingFace|Tower|FixUps' ./clip ./clip/tokenizer ./clip/preprocess
+	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|FixUps' ./clip ./clip/tokenizer ./clip/preprocess
 	$(MAKE) parity-full
 
 parity-full: build build/venv build/ViT-B-32 ## only its larger half: full-size models by their own libraries, compared with Go

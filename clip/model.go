@@ -21,6 +21,7 @@ type ImageTower interface {
 	initializeBiases(s *torch.Scope)
 	initialize(s *torch.Scope)
 	setPatchDropout(share float64) bool // false for a tower without patches
+	groups() []group                    // from the bottom to the top
 	lock(unlockedGroups int, freezeBNStats bool)
 	setGradCheckpointing(on bool)
 }
@@ -32,6 +33,7 @@ type TextTower interface {
 
 	initializeBiases(s *torch.Scope)
 	initialize(s *torch.Scope)
+	groups() []group // from the bottom to the top
 	lock(unlockedLayers int, freezeLayerNorm bool)
 	setGradCheckpointing(on bool)
 }
@@ -52,6 +54,8 @@ type Model struct {
 	tokenizerDir string            // where its files are
 
 	fetch *pretrained.Options // of a published tag, by which its tokenizer is found too
+
+	lora map[*torch.Tensor]*nn.LoRA // of the weights that AddLoRA adapts; nil before
 }
 
 // MaxLogitScale is ln 100: training keeps LogitScale in [0, ln 100] (paper, section 2.5).

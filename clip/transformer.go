@@ -10,6 +10,7 @@ import (
 type Attention struct {
 	InWeight *torch.Tensor `torch:"in_proj_weight"` // (3W, W)
 	InBias   *torch.Tensor `torch:"in_proj_bias"`   // (3W)
+	InLoRA   *nn.LoRA      `torch:"in_proj"`        // nil but in low-rank adaptation
 	Out      *nn.Linear    `torch:"out_proj"`
 	heads    int
 	causal   bool
@@ -18,7 +19,8 @@ type Attention struct {
 // Forward maps (B, T, W) to (B, T, W). A mask, which is added to the products, stands in place of the causal one; it
 // broadcasts to (B, heads, T, T) and may be nil.
 func (a *Attention) Forward(x, mask *torch.Tensor) *torch.Tensor {
-	return a.Out.Forward(attend(x.Linear(a.InWeight, a.InBias), a.heads, func(q, k, v *torch.Tensor) *torch.Tensor {
+	qkv := a.InLoRA.Add(x.Linear(a.InWeight, a.InBias), x)
+	return a.Out.Forward(attend(qkv, a.heads, func(q, k, v *torch.Tensor) *torch.Tensor {
 		if mask != nil {
 			return torch.MaskedAttention(q, k, v, mask, 0)
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/goclip/goclip/clip"
@@ -36,6 +37,8 @@ type Reporter struct {
 	Step func(s Step, total int) // after each optimiser step
 	Log  io.Writer               // lines for people; they go to out.log too
 
+	Notes []string // the log's first lines: how the options came to be
+
 	Fetch pretrained.Options // tells of a published tag's download
 }
 
@@ -51,6 +54,8 @@ type run struct {
 	device    torch.Device
 	model     *clip.Model
 	optimiser *optim.AdamW
+	ema       *ema        // nil without --ema-decay
+	trained   *clip.Model // the run's own, while another stands in its place to be evaluated
 	schedule  Schedule
 	loader    *data.Loader
 	val       *data.Loader
@@ -132,6 +137,9 @@ func (r *run) open() (err error) {
 	if err := r.lock(); err != nil {
 		return err
 	}
+	if err := r.tune(); err != nil {
+		return err
+	}
 	if err := r.openData(); err != nil {
 		return err
 	}
@@ -139,20 +147,19 @@ func (r *run) open() (err error) {
 	if r.o.MaxSteps > 0 {
 		r.total = min(r.total, r.o.MaxSteps)
 	}
-	warmup := r.o.Warmup
-	if warmup < 0 {
-		warmup = min(r.total/10, 10000)
-	}
-	if r.schedule, err = NewSchedule(r.o.LRScheduler, r.o.LR, warmup, r.total); err != nil {
+	if r.schedule, err = r.o.schedule(r.total, r.loader.Batches()); err != nil {
 		return optionsError{fmt.Errorf("train: %w", err)}
 	}
-	r.optimiser = optim.NewAdamW(parameterGroups(r.model, r.o.WD),
+	r.optimiser = optim.NewAdamW(decayByLayer(r.model, parameterGroups(r.model, r.o.WD), r.o.ImageLayerDecay, r.o.TextLayerDecay),
 		optim.AdamWOptions{LR: r.o.LR, Beta1: r.o.Beta1, Beta2: r.o.Beta2, Eps: r.o.Eps})
 	torch.ManualSeed(r.o.Seed)
 	if resumed != "" {
 		if err := r.restore(resumed); err != nil {
 			return err
 		}
+	}
+	if err := r.openTuned(resumed); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(filepath.Join(r.dir, "checkpoints"), 0o755); err != nil {
 		return fmt.Errorf("train: %w", err)
@@ -164,7 +171,7 @@ func (r *run) open() (err error) {
 	if r.report.Log != nil {
 		r.log = io.MultiWriter(r.records.out, r.report.Log)
 	}
-	for _, note := range r.notes {
+	for _, note := range slices.Concat(r.report.Notes, r.notes) {
 		r.logf("%s", note)
 	}
 	if r.o.Resume != "" && resumed == "" {
@@ -223,13 +230,16 @@ func (r *run) loop(ctx context.Context) error {
 	if r.state.Step == 0 {
 		r.logf("%s: %d parameters, %d pictures, %d steps of %d on %s, %s; guessing gives a loss of ln %d = %.3f", r.o.Model,
 			r.model.NumParameters(), r.loader.Len(), r.total, r.o.BatchSize, r.device, r.o.Precision, r.o.BatchSize, math.Log(float64(r.o.BatchSize)))
-		if r.o.LockImage || r.o.LockText {
+		if r.o.LockImage || r.o.LockText || r.o.LoRARank > 0 {
 			r.logf("%d of the towers' parameters learn", towerParameters(r.model))
 		}
 	} else {
 		r.logf("continuing after step %d of %d", r.state.Step, r.total)
 	}
 	if r.state.Step == 0 {
+		if err := r.keepStart(); err != nil {
+			return err
+		}
 		if err := r.evaluate(ctx); err != nil {
 			return err
 		}
@@ -244,7 +254,7 @@ func (r *run) loop(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return r.wiseFT(ctx)
 }
 
 // closeEpoch evaluates, and writes the checkpoints and the plot. latest comes after epoch_N: a crash between them does
@@ -282,6 +292,9 @@ func (r *run) epoch(ctx context.Context) error {
 		}
 		r.state.Step++
 		r.state.Batch++
+		if err := r.averageWeights(); err != nil {
+			return err
+		}
 		if err := r.records.step(s); err != nil {
 			return err
 		}

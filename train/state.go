@@ -37,6 +37,9 @@ func (r *run) save(name string) (err error) {
 	dir := filepath.Join(r.dir, "checkpoints", name)
 	parent := filepath.Dir(dir)
 	fresh, old := filepath.Join(parent, "."+name+".tmp"), filepath.Join(parent, "."+name+".old")
+	if err := r.restoreWeights(); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
@@ -50,6 +53,9 @@ func (r *run) save(name string) (err error) {
 		return err
 	}
 	if err := r.saveState(filepath.Join(fresh, stateDir)); err != nil {
+		return err
+	}
+	if err := r.saveTuned(fresh); err != nil {
 		return err
 	}
 	if _, err := os.Stat(dir); err == nil { // otherwise old, left by a crash, is the only checkpoint there is
@@ -140,6 +146,11 @@ func (r *run) readState(dir string) error {
 		{"lock-text-freeze-layer-norm", r.o.FreezeLayerNorm, was.FreezeLayerNorm},
 		{"force-image-size", r.o.ForceImageSize, was.ForceImageSize}, {"force-context-length", r.o.ForceContextLength, was.ForceContextLength},
 		{"force-quick-gelu", r.o.ForceQuickGELU, was.ForceQuickGELU}, {"seed", r.o.Seed, was.Seed}, {"aug-cfg", fmt.Sprint(r.o.AugCfg), fmt.Sprint(was.AugCfg)},
+		{"epochs-cooldown", r.o.EpochsCooldown, was.EpochsCooldown}, {"lr-cooldown-end", r.o.LRCooldownEnd, was.LRCooldownEnd},
+		{"lr-cooldown-power", r.o.LRCooldownPow, was.LRCooldownPow}, {"skip-scheduler", r.o.SkipScheduler, was.SkipScheduler},
+		{"image-layer-decay", r.o.ImageLayerDecay, was.ImageLayerDecay}, {"text-layer-decay", r.o.TextLayerDecay, was.TextLayerDecay},
+		{"ema-decay", r.o.EMADecay, was.EMADecay}, {"wise-ft", r.o.WiseFT, was.WiseFT},
+		{"lora-rank", r.o.LoRARank, was.LoRARank}, {"lora-alpha", r.o.LoRAAlpha, was.LoRAAlpha},
 	} {
 		if f.now != f.was {
 			return fmt.Errorf("train: --resume: the run was started with --%s %v, not %v; a resumed run continues it exactly", f.flag, f.was, f.now)

@@ -8,9 +8,9 @@ import (
 // openCLIPOnly are flags of open_clip (open_clip_train/params.py) that goclip does not have. They are refused by name,
 // never ignored.
 var openCLIPOnly = strings.Fields(`train-data-upsampling-factors train-num-samples val-num-samples dataset-resampled
-	imagenet-v2 cache-dir accum-freq epochs-cooldown lr-cooldown-end lr-cooldown-power skip-scheduler
+	imagenet-v2 cache-dir accum-freq
 	image-mean image-std image-interpolation image-resize-mode force-custom-text
-	pretrained-image opt momentum opt-kwargs use-bn-sync grad-checkpointing torchcompile torchscript
+	pretrained-image momentum opt-kwargs use-bn-sync torchcompile torchscript
 	trace use-bnb-linear dist-url dist-backend ddp-static-graph no-set-device-rank horovod local-loss gather-with-grad
 	siglip loss-dist-impl coca-caption-loss-weight coca-contrastive-loss-weight distill-model distill-pretrained
 	save-most-recent remote-sync remote-sync-frequency remote-sync-protocol report-to wandb-notes wandb-project-name
