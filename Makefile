@@ -39,6 +39,7 @@ fuzz: libtorch ## each fuzz target for 30 seconds
 
 bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run; what opening 605 MB costs
 	@for how in shared copied shared copied shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 1x | grep ^Benchmark; done
+	@for how in kept recomputed; do go test ./clip -run '^$$' -bench "Step/$$how" -benchtime 1x | grep ^Benchmark; done
 	go test -c -o build/torch.test ./torch
 	build/venv/bin/python benchmarks/op_call.py build/torch.test
 	build/venv/bin/python benchmarks/preprocess.py --rounds 3 --seconds 0.1

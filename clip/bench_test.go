@@ -67,7 +67,6 @@ func BenchmarkStep(b *testing.B) {
 					ids[i] = int64(config.Text.VocabSize - 1)
 				}
 			}
-			b.ReportMetric(peakMB(b), "before-MB")
 			for b.Loop() {
 				require.NoError(b, torch.Do(func(s *torch.Scope) {
 					m.Loss(torch.Randn(s, torch.CPU, 64, 3, 224, 224), torch.FromSlice(s, ids, 64, m.ContextLength())).Backward()
