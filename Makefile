@@ -43,6 +43,7 @@ fuzz: libtorch ## each fuzz target for 30 seconds
 
 bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run; what opening 605 MB costs; the loss in tiles
 	@for how in shared copied shared copied shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 1x | grep ^Benchmark; done
+	@for how in kept recomputed; do go test ./clip -run '^$$' -bench "Step/$$how" -benchtime 1x | grep ^Benchmark; done
 	go test -c -o build/torch.test ./torch
 	go test -c -o build/clip.test ./clip
 	build/venv/bin/python benchmarks/op_call.py build/torch.test
@@ -60,11 +61,12 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	build/venv/bin/python testdata/clip/make_zeroshot.py
 	build/venv/bin/python testdata/clip/make_locks.py
 	build/venv/bin/python testdata/clip/make_losses.py
+	build/venv/bin/python testdata/clip/make_lora.py
 	build/venv/bin/python testdata/clip/make_hf.py
 	build/venv/bin/python testdata/clip/make_towers.py
 	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
 	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
-	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|FrozenStatistics|HuggingFace|Tower|FixUps' ./clip ./clip/tokenizer ./clip/preprocess
+	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|FixUps' ./clip ./clip/tokenizer ./clip/preprocess
 	$(MAKE) parity-full
 
 parity-full: build build/venv build/ViT-B-32 ## only its larger half: full-size models by their own libraries, compared with Go

@@ -67,6 +67,9 @@ func (m *Model) huggingFaceEntries(dtype torch.DType) ([]checkpoint.Entry, error
 	var all []checkpoint.Entry
 	at := map[string]int{} // of a tensor that several weights make up
 	for key, p := range m.State() {
+		if IsLoRA(key) {
+			continue // the weights have it
+		}
 		s := huggingFaceKeys(key)
 		var e checkpoint.Entry
 		var err error
@@ -74,7 +77,7 @@ func (m *Model) huggingFaceEntries(dtype torch.DType) ([]checkpoint.Entry, error
 			failed := torch.NoGrad(func(scope *torch.Scope) { e, err = checkpoint.FromTensor(key, scope.Alias(p).T(), dtype) })
 			err = errors.Join(failed, err)
 		} else {
-			e, err = checkpoint.FromTensor(key, p, dtype)
+			e, err = m.entry(key, p, dtype)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("clip: %s: %w", key, err)

@@ -74,23 +74,33 @@ func layers[B any](embedding group, blocks []B, after ...any) []group {
 	return groups
 }
 
-func (v *Vision) lock(unlocked int, _ bool) {
-	group{v.AttnPool}.learn(false)
+func (v *Vision) groups() []group {
 	stem := group{v.Conv1, v.ClassEmbedding, v.PositionalEmbedding, v.LnPre}
-	lockAllBut(unlocked, append(layers(stem, v.Transformer.Blocks, v.LnPost), group{v.Proj}))
+	return append(layers(stem, v.Transformer.Blocks, v.LnPost), group{v.Proj})
 }
 
-func (v *TimmViT) lock(unlocked int, _ bool) {
+func (v *Vision) lock(unlocked int, _ bool) {
+	group{v.AttnPool}.learn(false)
+	lockAllBut(unlocked, v.groups())
+}
+
+func (v *TimmViT) groups() []group {
 	groups := layers(group{v.Patches, v.ClassToken, v.Positions}, v.Blocks, v.Norm)
 	if v.AttnPool != nil {
 		groups = append(groups, group{v.AttnPool})
 	}
-	lockAllBut(unlocked, groups)
+	return groups
+}
+
+func (v *TimmViT) lock(unlocked int, _ bool) { lockAllBut(unlocked, v.groups()) }
+
+func (r *ResNet) groups() []group {
+	stem := group{r.Conv1, r.Bn1, r.Conv2, r.Bn2, r.Conv3, r.Bn3}
+	return []group{stem, {r.Layer1}, {r.Layer2}, {r.Layer3}, {r.Layer4}, {r.AttnPool}}
 }
 
 func (r *ResNet) lock(unlocked int, freezeBNStats bool) {
-	stem := group{r.Conv1, r.Bn1, r.Conv2, r.Bn2, r.Conv3, r.Bn3}
-	lockAllBut(unlocked, []group{stem, {r.Layer1}, {r.Layer2}, {r.Layer3}, {r.Layer4}, {r.AttnPool}})
+	lockAllBut(unlocked, r.groups())
 	for _, bn := range r.norms() {
 		bn.Frozen = freezeBNStats && !bn.Weight.RequiresGrad()
 	}
@@ -109,16 +119,22 @@ func (r *ResNet) norms() []*nn.BatchNorm2d {
 	return all
 }
 
-func (t *Text) lock(unlocked int, _ bool) {
+func (t *Text) groups() []group {
 	groups := layers(group{t.TokenEmbedding, t.PositionalEmbedding, t.ClassEmbedding}, t.Transformer.Blocks, t.LnFinal)
 	if t.Projection != nil || t.ProjectionBias != nil {
 		groups = append(groups, group{t.Projection, t.ProjectionBias})
 	}
-	lockAllBut(unlocked, groups)
+	return groups
+}
+
+func (t *Text) lock(unlocked int, _ bool) { lockAllBut(unlocked, t.groups()) }
+
+func (r *Roberta) groups() []group {
+	return layers(group{r.Words, r.Positions, r.TokenTypes, r.Ln}, r.Layers, r.Pooler)
 }
 
 func (r *Roberta) lock(unlocked int, freezeLayerNorm bool) {
-	lockAllBut(unlocked, layers(group{r.Words, r.Positions, r.TokenTypes, r.Ln}, r.Layers, r.Pooler))
+	lockAllBut(unlocked, r.groups())
 	if freezeLayerNorm {
 		return
 	}

@@ -21,7 +21,9 @@ type ImageTower interface {
 	initializeBiases(s *torch.Scope)
 	initialize(s *torch.Scope)
 	setPatchDropout(share float64) bool // false for a tower without patches
+	groups() []group                    // from the bottom to the top
 	lock(unlockedGroups int, freezeBNStats bool)
+	setGradCheckpointing(on bool)
 }
 
 // TextTower maps tokens (B, T) int64 to features (B, E): a [Text] or a [Roberta].
@@ -31,7 +33,9 @@ type TextTower interface {
 
 	initializeBiases(s *torch.Scope)
 	initialize(s *torch.Scope)
+	groups() []group // from the bottom to the top
 	lock(unlockedLayers int, freezeLayerNorm bool)
+	setGradCheckpointing(on bool)
 }
 
 // Model is a CLIP: two towers and a temperature.
@@ -50,6 +54,8 @@ type Model struct {
 	tokenizerFiles map[string][]byte // its files, for Save
 
 	fetch *pretrained.Options // of a published tag, by which its tokenizer is found too
+
+	lora map[*torch.Tensor]*nn.LoRA // of the weights that AddLoRA adapts; nil before
 }
 
 // MaxLogitScale is ln 100: training keeps LogitScale in [0, ln 100] (paper, section 2.5).

@@ -9,8 +9,8 @@ import "github.com/goclip/goclip/torch"
 // Pooled is the rows at of what [Transformer.Forward] gives: (B, T, W), (B) int64 -> (B, W). With at nil, position 0.
 func (t *Transformer) Pooled(x, at *torch.Tensor) *torch.Tensor {
 	last := len(t.Blocks) - 1
-	x = (&Transformer{Blocks: t.Blocks[:last]}).Forward(x, nil)
-	return torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return t.Blocks[last].pooled(x, at) }, x)
+	x = (&Transformer{Blocks: t.Blocks[:last], checkpointing: t.checkpointing}).Forward(x, nil)
+	return t.checkpointing.block(t.Blocks[last], t.Blocks[last].pooled, x, at)
 }
 
 func (b *Block) pooled(x, at *torch.Tensor) *torch.Tensor {
@@ -23,8 +23,11 @@ func (a *Attention) pooled(x, at *torch.Tensor) *torch.Tensor {
 	shape := x.Shape()
 	b, t, w := shape[0], shape[1], shape[2]
 	weight, bias := x.Borrow(a.InWeight), x.Borrow(a.InBias)
-	q := pick(x, at).Linear(weight.Narrow(0, 0, w), bias.Narrow(0, 0, w)).View(b, 1, a.heads, w/a.heads).Transpose(1, 2)
-	kv := x.Linear(weight.Narrow(0, w, 2*w), bias.Narrow(0, w, 2*w)).View(b, t, 2, a.heads, w/a.heads).Permute(2, 0, 3, 1, 4)
+	row := pick(x, at)
+	q := a.InLoRA.AddParts(row.Linear(weight.Narrow(0, 0, w), bias.Narrow(0, 0, w)), row, 0, 1)
+	q = q.View(b, 1, a.heads, w/a.heads).Transpose(1, 2)
+	kv := a.InLoRA.AddParts(x.Linear(weight.Narrow(0, w, 2*w), bias.Narrow(0, w, 2*w)), x, 1, 2)
+	kv = kv.View(b, t, 2, a.heads, w/a.heads).Permute(2, 0, 3, 1, 4)
 	var sees *torch.Tensor // (B, 1, 1, T): which positions each query sees, all if nil
 	if a.causal {
 		sees = torch.ArangeLike(x, t).Unsqueeze(0).Le(at.Unsqueeze(1)).View(b, 1, 1, t)

@@ -68,6 +68,8 @@ type Roberta struct {
 	config     RobertaConfig
 	pooler     string
 	training   bool
+
+	checkpointing checkpointing
 }
 
 // RobertaLayer is a post-norm residual block.
@@ -127,7 +129,7 @@ func (r *Roberta) Forward(tokens *torch.Tensor) *torch.Tensor {
 	b := real.Size(0)
 	mask := real.NeScalar(0).View(b, 1, 1, length).Expand(b, 1, length, length) // (B, 1, query, key)
 	for _, l := range r.Layers {
-		x = torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return r.layer(l, x, mask) }, x)
+		x = r.checkpointing.block(l, func(x, mask *torch.Tensor) *torch.Tensor { return r.layer(l, x, mask) }, x, mask)
 	}
 	return r.project(r.pool(x, real))
 }
@@ -194,7 +196,7 @@ func (r *Roberta) project(x *torch.Tensor) *torch.Tensor {
 }
 
 // SetTraining switches dropout.
-func (r *Roberta) SetTraining(on bool) { r.training = on }
+func (r *Roberta) SetTraining(on bool) { r.training, r.checkpointing.training = on, on }
 
 // initialize is transformers' _init_weights with its initializer_range 0.02 (modeling_utils.py): a normal distribution,
 // no bias, nothing for padding. The projection keeps PyTorch's default.

@@ -23,11 +23,14 @@ func (m *Model) SaveFS(fsys checkpoint.FS, dir string, dtype torch.DType) error 
 	}
 	var entries []checkpoint.Entry
 	for key, p := range m.State() {
+		if IsLoRA(key) {
+			continue // the weights have it
+		}
 		as := dtype
 		if p.DType() == torch.Int64 {
 			as = torch.Int64 // a count
 		}
-		e, err := checkpoint.FromTensor(key, p, as)
+		e, err := m.entry(key, p, as)
 		if err != nil {
 			return fmt.Errorf("clip: %s: %w", key, err)
 		}

@@ -120,8 +120,8 @@ func (t *Text) project(x *torch.Tensor) *torch.Tensor {
 	}
 }
 
-// SetTraining does nothing: the tower computes the same in training.
-func (t *Text) SetTraining(bool) {}
+// SetTraining changes no number: the tower computes the same in training, where gradient checkpointing has its place.
+func (t *Text) SetTraining(on bool) { t.Transformer.checkpointing.training = on }
 
 // initialize is initialize_parameters of openai/CLIP clip/model.py.
 func (t *Text) initialize(s *torch.Scope) {

@@ -48,6 +48,8 @@ type TimmViT struct {
 	Proj       *nn.Linear    `torch:"head.proj"`       // nil with timm_proj none
 	dropout    float64       // of patches, in training only
 	training   bool
+
+	checkpointing checkpointing
 }
 
 // TimmBlock is a pre-norm residual block, the same as [Block] under timm's keys.
@@ -126,7 +128,7 @@ func (v *TimmViT) Forward(pixels *torch.Tensor) *torch.Tensor {
 		x = dropPatches(x, first, v.dropout)
 	}
 	for _, b := range v.Blocks {
-		x = torch.Tidy(b.Forward, x) // a block's temporaries die with the block
+		x = v.checkpointing.block(b, func(x, _ *torch.Tensor) *torch.Tensor { return b.Forward(x) }, x, nil)
 	}
 	if v.AttnPool != nil {
 		x = v.AttnPool.Forward(v.Norm.Forward(x)) // (B, W)
@@ -165,7 +167,7 @@ func (p *LatentPool) Forward(x *torch.Tensor) *torch.Tensor {
 }
 
 // SetTraining switches patch dropout.
-func (v *TimmViT) SetTraining(on bool) { v.training = on }
+func (v *TimmViT) SetTraining(on bool) { v.training, v.checkpointing.training = on, on }
 
 func (v *TimmViT) setPatchDropout(share float64) bool {
 	v.dropout = share

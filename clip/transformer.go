@@ -10,6 +10,7 @@ import (
 type Attention struct {
 	InWeight *torch.Tensor `torch:"in_proj_weight"` // (3W, W)
 	InBias   *torch.Tensor `torch:"in_proj_bias"`   // (3W)
+	InLoRA   *nn.LoRA      `torch:"in_proj"`        // nil but in low-rank adaptation
 	Out      *nn.Linear    `torch:"out_proj"`
 	heads    int
 	causal   bool
@@ -18,7 +19,8 @@ type Attention struct {
 // Forward maps (B, T, W) to (B, T, W). A mask, which is added to the products, stands in place of the causal one; it
 // broadcasts to (B, heads, T, T) and may be nil.
 func (a *Attention) Forward(x, mask *torch.Tensor) *torch.Tensor {
-	return a.Out.Forward(attend(x.Linear(a.InWeight, a.InBias), a.heads, func(q, k, v *torch.Tensor) *torch.Tensor {
+	qkv := a.InLoRA.Add(x.Linear(a.InWeight, a.InBias), x)
+	return a.Out.Forward(attend(qkv, a.heads, func(q, k, v *torch.Tensor) *torch.Tensor {
 		if mask != nil {
 			return torch.MaskedAttention(q, k, v, mask, 0)
 		}
@@ -110,13 +112,14 @@ func (b *Block) Forward(x, mask *torch.Tensor) *torch.Tensor {
 
 // Transformer is the stack of blocks that both towers share.
 type Transformer struct {
-	Blocks []*Block `torch:"resblocks"`
+	Blocks        []*Block `torch:"resblocks"`
+	checkpointing checkpointing
 }
 
 // Forward maps (B, T, W) to (B, T, W), with the mask of [Attention.Forward].
 func (t *Transformer) Forward(x, mask *torch.Tensor) *torch.Tensor {
-	for _, b := range t.Blocks { // a block's temporaries die with the block
-		x = torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return b.Forward(x, mask) }, x)
+	for _, b := range t.Blocks {
+		x = t.checkpointing.block(b, b.Forward, x, mask)
 	}
 	return x
 }

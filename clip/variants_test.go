@@ -50,7 +50,13 @@ func TestVariants(t *testing.T) {
 }
 
 func checkVariant(t *testing.T, c *Config, g goldens, name string, training bool) {
-	m := goldenModel(t, c)
+	checkStep(t, goldenModel(t, c), g, name, training)
+}
+
+// checkStep holds loss, gradients and buffers of a step of m against the goldens called name.
+func checkStep(t *testing.T, m *Model, g goldens, name string, training bool) {
+	t.Helper()
+	c := m.Config
 	m.SetTraining(training)
 	before := torch.LiveTensors()
 	require.NoError(t, torch.Do(func(s *torch.Scope) {

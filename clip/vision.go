@@ -104,7 +104,7 @@ func dropPatches(x *torch.Tensor, first int, share float64) *torch.Tensor {
 }
 
 // SetTraining switches patch dropout.
-func (v *Vision) SetTraining(on bool) { v.training = on }
+func (v *Vision) SetTraining(on bool) { v.training, v.Transformer.checkpointing.training = on, on }
 
 func (v *Vision) setPatchDropout(share float64) bool {
 	v.dropout = share

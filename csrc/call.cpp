@@ -113,17 +113,22 @@ struct Results {
   }
 };
 
-// Autocast switches automatic mixed precision on for one call.
+// Autocast switches automatic mixed precision on for one call. A parameter's copy that is made without gradients is not
+// kept: a later call that records them would find it and lose the parameter's gradient.
 struct Autocast {
   c10::DeviceType device;
   at::ScalarType was;
+  bool cached;
 
   explicit Autocast(uint32_t mode) : device(static_cast<c10::DeviceType>(mode >> 16 & 0xff)) {
     was = at::autocast::get_autocast_dtype(device);
     at::autocast::set_autocast_dtype(device, static_cast<at::ScalarType>(mode >> 8 & 0xff));
     at::autocast::set_autocast_enabled(device, true);
+    cached = at::autocast::is_autocast_cache_enabled();
+    at::autocast::set_autocast_cache_enabled(cached && !(mode & (GC_NO_GRAD | GC_INFERENCE)));
   }
   ~Autocast() {
+    at::autocast::set_autocast_cache_enabled(cached);
     at::autocast::set_autocast_enabled(device, false);
     at::autocast::set_autocast_dtype(device, was);
   }

@@ -103,6 +103,14 @@ char *gc_reducer_prepare(gc_reducer *reducer);
 char *gc_reducer_finish(gc_reducer *reducer, int32_t *buckets, int32_t *early /* sent while backward computed more */);
 void gc_reducer_close(gc_reducer *reducer);
 
+// Gradient checkpointing. `again` computes a block a second time: it is given x, which requires a gradient where one is
+// wanted, and side, both new, and returns the block's result as a new handle or a message.
+typedef char *(*gc_recompute_fn)(uint64_t id, gc_tensor *x, gc_tensor *side /* or NULL */, gc_tensor **y /* new */);
+char *gc_recompute(const gc_tensor *y, gc_tensor *const *inputs /* x, then the parameters */, size_t n,
+                   const gc_tensor *side /* or NULL */, uint64_t id, gc_recompute_fn again,
+                   gc_tensor **out /* new, y with the node behind it */);
+size_t gc_gone(uint64_t *ids, size_t cap);  // takes ids of nodes that have been freed
+
 // The process.
 void gc_set_threads(int32_t n);
 int32_t gc_threads(void);

@@ -8,7 +8,7 @@ rm -rf "$run"
 
 echo "== fine-tuning the shipped model on $(tar tf data/emoji-demo.tar | grep -c 'png$') emoji =="
 bin/train --model models/emoji-64 --train-data data/emoji-demo.tar --val-data 'data/openmoji-eval-{00000..00001}.tar' \
-  --batch-size 128 --epochs 8 --lr 2e-4 --warmup 10 --grad-clip-norm 1 --workers 2 --force-patch-dropout 0.5 \
+  --batch-size 128 --epochs 8 --lr 2e-4 --wd 0.2 --warmup 10 --grad-clip-norm 1 --workers 2 --force-patch-dropout 0.5 \
   --val-frequency 8 --save-frequency 0 --log-every-n-steps 10 --logs logs --name demo
 
 echo

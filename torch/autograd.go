@@ -2,9 +2,6 @@ package torch
 
 /*
 #include "../csrc/goclip.h"
-#cgo nocallback gc_backward
-#cgo noescape gc_grad
-#cgo nocallback gc_grad
 #cgo noescape gc_grads
 #cgo nocallback gc_grads
 #cgo nocallback gc_set_grad

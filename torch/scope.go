@@ -124,6 +124,7 @@ func (s *Scope) close() {
 	if len(handles) > 0 {
 		C.gc_free(&handles[0], C.size_t(len(handles)))
 	}
+	forgetRecomputations()
 	if s.casts {
 		C.gc_clear_autocast_cache()
 	}

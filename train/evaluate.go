@@ -30,6 +30,9 @@ func (r *run) evaluate(ctx context.Context) error {
 	if len(metrics) == 0 {
 		return nil
 	}
+	if err := r.evaluateAverage(ctx, metrics); err != nil {
+		return err
+	}
 	metrics["epoch"], metrics["step"] = float64(r.state.Epoch), float64(r.state.Step)
 	r.metrics = metrics
 	return r.records.result(metrics)

@@ -60,21 +60,35 @@ type Options struct {
 	UnlockedLayers  int  `name:"lock-text-unlocked-layers" default:"0" help:"With --lock-text: leave this many layers learning, counted from the top. CLIP's own tower begins with its projection; the last is the embeddings."`
 	FreezeLayerNorm bool `name:"lock-text-freeze-layer-norm" help:"With --lock-text: keep a RoBERTa's LayerNorms as well; CLIP's own are always kept."`
 
+	EpochsCooldown int     `name:"epochs-cooldown" help:"With --lr-scheduler const-cooldown: the last epochs, over which the learning rate falls."`
+	LRCooldownEnd  float64 `name:"lr-cooldown-end" default:"0" help:"With --lr-scheduler const-cooldown: the learning rate at the end."`
+	LRCooldownPow  float64 `name:"lr-cooldown-power" default:"1" help:"With --lr-scheduler const-cooldown: power of the polynomial; 1 falls in a line."`
+	SkipScheduler  bool    `name:"skip-scheduler" help:"Keep --lr all the time, without warm-up."`
+
+	GradCheckpointing bool    `name:"grad-checkpointing" help:"Keep only the input of each block and compute the block again in the backward pass: less memory, a third more time. Transformers only."`
+	ImageLayerDecay   float64 `name:"image-layer-decay" default:"1" help:"Learning rate of the picture tower's groups, those of --lock-image-unlocked-groups: each has that of the next higher one times this. 1 leaves all the same."`
+	TextLayerDecay    float64 `name:"text-layer-decay" default:"1" help:"The same of the text tower and --lock-text-unlocked-layers."`
+	EMADecay          float64 `name:"ema-decay" help:"Average the weights over the steps with this decay, such as 0.999; each checkpoint then has a model directory ema/ beside its own weights, evaluated too. 0 averages nothing."`
+	WiseFT            float64 `name:"wise-ft" help:"At the end write checkpoints/wise_ft, this share of the trained weights and the rest of those the run began with, 0.5 for example, and evaluate it. 0 writes nothing."`
+	LoRARank          int     `name:"lora-rank" help:"Learn products of this low rank beside the frozen weights of attention and MLPs (LoRA); checkpoints have them added in. A locked tower has none. 0 trains the weights themselves."`
+	LoRAAlpha         float64 `name:"lora-alpha" help:"With --lora-rank: the products count alpha/rank times; the default is the rank."`
+
 	BatchSize     int     `name:"batch-size" default:"64" help:"Pictures of a batch."`
 	AccumFreq     int     `name:"accum-freq" default:"1" help:"Batches that make a step: the loss compares all their pictures, and the gradient is that of one batch so large."`
 	IDTargets     string  `name:"id-targets" default:"auto" help:"on: what matches a picture in the loss is every caption of the batch that is its own or that of the same picture or class, so that none is a false negative; off: its own alone, as open_clip has it; auto is on for a folder of classes."`
 	Epochs        int     `name:"epochs" default:"32" help:"Passes over the data."`
 	MaxSteps      int     `name:"max-steps" help:"Stop after this many steps; the schedule then spans them."`
-	LR            float64 `name:"lr" default:"5e-4" help:"Peak learning rate. For fine-tuning take 1e-5 or less."`
+	LR            float64 `name:"lr" default:"5e-4" help:"Peak learning rate; when trained weights are fine-tuned the default is 1e-5."`
 	Beta1         float64 `name:"beta1" default:"0.9" help:"AdamW's beta1."`
 	Beta2         float64 `name:"beta2" default:"0.98" help:"AdamW's beta2."`
 	Eps           float64 `name:"eps" default:"1e-6" help:"AdamW's epsilon."`
-	WD            float64 `name:"wd" default:"0.2" help:"Weight decay of matrices; gains, biases and the temperature have none."`
-	Warmup        int     `name:"warmup" default:"-1" help:"Steps of linear warm-up; must be less than the run. The default is a tenth of the run, at most 10000."`
-	LRScheduler   string  `name:"lr-scheduler" default:"cosine" help:"cosine or const."`
+	WD            float64 `name:"wd" default:"0.2" help:"Weight decay of matrices; gains, biases and the temperature have none. When trained weights are fine-tuned the default is 0.1."`
+	Warmup        Warmup  `name:"warmup" default:"-1" help:"Steps of linear warm-up, or a share of the run: 0.1, 10%. Must be less than the run. The default is a tenth of the run, at most 10000 steps."`
+	LRScheduler   string  `name:"lr-scheduler" default:"cosine" help:"cosine, const or const-cooldown."`
 	GradClipNorm  float64 `name:"grad-clip-norm" help:"Largest norm of the gradient; 0 clips nothing."`
 	Precision     string  `name:"precision" default:"auto" help:"fp32; amp_bf16 (or bf16): products in bfloat16, weights in float32; amp (or fp16): products in float16, weights in float32, the loss scaled; pure_bf16: weights in bfloat16 too. auto is amp_bf16 on CUDA, fp32 on the CPU."`
 	NonFinite     string  `name:"non-finite" default:"stop" help:"What a loss or gradient does that is NaN or infinite: stop ends the run and names the first tensor that is; skip leaves the step out, at most 100 in a row."`
+	Opt           string  `name:"opt" default:"adamw" help:"adamw."`
 	AugCfg        AugCfg  `name:"aug-cfg" help:"Augmentation: scale=[0.9,1.0] ratio=[0.75,1.33] color_jitter=[b,c,s,h] color_jitter_prob=P gray_scale_prob=P, separated by spaces or semicolons."`
 	PatchDropout  float64 `name:"force-patch-dropout" default:"-1" help:"Share of patches to leave out in training; the default is the config's."`
 	NoShuffle     bool    `name:"no-shuffle" help:"Keep the order of the data."`
@@ -142,8 +156,8 @@ func (o *Options) Check() error {
 	wants(o.Beta2 >= 0 && o.Beta2 < 1, "--beta2 %g is outside [0, 1)", o.Beta2)
 	wants(o.Eps > 0 && number(o.Eps), "--eps %g: a positive number is wanted", o.Eps)
 	wants(o.WD >= 0 && number(o.WD), "--wd %g: 0 or a positive number is wanted", o.WD)
-	wants(o.Warmup >= -1, "--warmup %d: a number of steps is wanted, or -1 for the default", o.Warmup)
-	wants(o.LRScheduler == "cosine" || o.LRScheduler == "const", "--lr-scheduler %q is none of cosine, const", o.LRScheduler)
+	wants(o.Warmup.valid(), "--warmup %g: a number of steps is wanted, a share of the run below 1, or -1 for the default", o.Warmup)
+	wants(slices.Contains([]string{"cosine", "const", "const-cooldown"}, o.LRScheduler), "--lr-scheduler %q is none of cosine, const, const-cooldown", o.LRScheduler)
 	wants(o.GradClipNorm >= 0 && number(o.GradClipNorm), "--grad-clip-norm %g: 0 or a positive number is wanted", o.GradClipNorm)
 	_, known := precisions[o.Precision]
 	wants(known || o.Precision == "auto", "--precision %q is none of auto, fp32, amp_bf16, bf16, amp, fp16, pure_bf16", o.Precision)
@@ -167,6 +181,7 @@ func (o *Options) Check() error {
 	_, _, err := o.meeting()
 	wants(err == nil, "--dist-url: %v", err)
 	wants(o.DistBackend == "" || o.DistBackend == "gloo" || o.DistBackend == "nccl", "--dist-backend %q is none of gloo, nccl", o.DistBackend)
+	faults = append(faults, o.checkTuning()...)
 	_, err = preprocess.NewTrainTransform(preprocess.DefaultConfig(224), o.AugCfg.AugConfig)
 	wants(err == nil, "--aug-cfg: %v", err)
 	if len(faults) > 0 {

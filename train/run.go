@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/goclip/goclip/clip"
@@ -38,6 +39,8 @@ type Reporter struct {
 	Step func(s Step, total int) // after each optimiser step
 	Log  io.Writer               // lines for people; they go to out.log too
 
+	Notes []string // the log's first lines: how the options came to be
+
 	Fetch pretrained.Options // tells of a published tag's download
 }
 
@@ -56,6 +59,8 @@ type run struct {
 	precision precision
 	model     *clip.Model
 	optimiser *optim.AdamW
+	ema       *ema        // nil without --ema-decay
+	trained   *clip.Model // the run's own, while another stands in its place to be evaluated
 	schedule  Schedule
 	loader    *data.Loader
 	val       *data.Loader
@@ -185,6 +190,9 @@ func (r *run) open() (err error) {
 	if (r.o.AccumFreq > 1 || r.group.Size() > 1) && r.model.Config.Vision.IsResNet() && !(r.o.LockImage && r.o.FreezeBNStats) {
 		return optionsError{errors.New("train: the statistics of a ResNet would be those of a process's or of a micro-batch's pictures, and its gradient not the whole batch's; train it in one process without --accum-freq, or lock it with --lock-image --lock-image-freeze-bn-stats, or take a ViT")}
 	}
+	if err := r.tune(); err != nil {
+		return err
+	}
 	if err := r.openData(); err != nil {
 		return err
 	}
@@ -194,20 +202,19 @@ func (r *run) open() (err error) {
 	if r.o.MaxSteps > 0 {
 		r.total = min(r.total, r.o.MaxSteps)
 	}
-	warmup := r.o.Warmup
-	if warmup < 0 {
-		warmup = min(r.total/10, 10000)
-	}
-	if r.schedule, err = NewSchedule(r.o.LRScheduler, r.o.LR, warmup, r.total); err != nil {
+	if r.schedule, err = r.o.schedule(r.total, r.loader.Batches()); err != nil {
 		return optionsError{fmt.Errorf("train: %w", err)}
 	}
-	r.optimiser = optim.NewAdamW(parameterGroups(r.model, r.o.WD),
+	r.optimiser = optim.NewAdamW(decayByLayer(r.model, parameterGroups(r.model, r.o.WD), r.o.ImageLayerDecay, r.o.TextLayerDecay),
 		optim.AdamWOptions{LR: r.o.LR, Beta1: r.o.Beta1, Beta2: r.o.Beta2, Eps: r.o.Eps})
 	torch.ManualSeed(r.o.Seed + uint64(r.group.Rank()))
 	if resumed != "" {
 		if err := r.restore(resumed); err != nil {
 			return err
 		}
+	}
+	if err := r.openTuned(resumed); err != nil {
+		return err
 	}
 	if err := r.equalise(); err != nil {
 		return err
@@ -229,7 +236,7 @@ func (r *run) open() (err error) {
 	if r.report.Log != nil {
 		r.log = io.MultiWriter(r.report.Log, r.records.out)
 	}
-	for _, note := range r.notes {
+	for _, note := range slices.Concat(r.report.Notes, r.notes) {
 		r.logf("%s", note)
 	}
 	if r.o.Resume != "" && resumed == "" {
@@ -291,14 +298,17 @@ func (r *run) loop(ctx context.Context) error {
 	if r.state.Step == 0 {
 		r.logf("%s: %d parameters, %d pictures, %d steps of %d on %s, %s; guessing gives a loss of ln %d = %.3f", r.o.Model,
 			r.model.NumParameters(), r.loader.Len(), r.total, r.batch(), r.device, r.o.Precision, r.batch(), math.Log(float64(r.batch())))
-		if r.o.LockImage || r.o.LockText {
+		if r.o.LockImage || r.o.LockText || r.o.LoRARank > 0 {
 			r.logf("%d of the towers' parameters learn", towerParameters(r.model))
 		}
 	} else {
 		r.logf("continuing after step %d of %d", r.state.Step, r.total)
 	}
 	if r.state.Step == 0 {
-		if err := r.evaluateAlone(ctx); err != nil {
+		if err := r.keepStart(); err != nil {
+			return err
+		}
+		if err := r.finish(ctx, r.evaluate); err != nil {
 			return err
 		}
 	}
@@ -312,13 +322,13 @@ func (r *run) loop(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return r.finish(ctx, r.wiseFT)
 }
 
 // closeEpoch evaluates, and writes the checkpoints and the plot. latest comes after epoch_N: a crash between them does
 // the epoch again and loses neither.
 func (r *run) closeEpoch(ctx context.Context) error {
-	if err := r.evaluateAlone(ctx); err != nil {
+	if err := r.finish(ctx, r.evaluate); err != nil {
 		return err
 	}
 	if err := r.records.plot(float64(r.batch())); err != nil { // a run that has its last checkpoint has all
@@ -333,9 +343,9 @@ func (r *run) closeEpoch(ctx context.Context) error {
 	return r.saveShared(latest)
 }
 
-// evaluateAlone has rank 0 evaluate. Interrupted, all keep where they stand.
-func (r *run) evaluateAlone(ctx context.Context) error {
-	err := r.alone(func() error { return r.evaluate(ctx) })
+// finish has rank 0 do what one process does for all. Interrupted, all keep where they stand.
+func (r *run) finish(ctx context.Context, f func(context.Context) error) error {
+	err := r.alone(func() error { return f(ctx) })
 	if errors.Is(err, ErrInterrupted) {
 		return r.interrupted()
 	}
@@ -374,6 +384,9 @@ func (r *run) epoch(ctx context.Context) error {
 		micros, began, wait = micros[:0], time.Now(), 0
 		r.state.Step++
 		r.state.Batch += r.o.AccumFreq
+		if err := r.averageWeights(); err != nil {
+			return err
+		}
 		if err := r.stepDone(s); err != nil {
 			return err
 		}

@@ -21,6 +21,9 @@ func (r *run) save(name string) (err error) {
 			err = fmt.Errorf("train: the checkpoint %s was not written: %w", dir, checkpoint.Plain(err))
 		}
 	}()
+	if err := r.restoreWeights(); err != nil {
+		return err
+	}
 	if r.records != nil {
 		if err := r.records.sync(); err != nil { // a checkpoint has the lines of its steps
 			return err
@@ -48,6 +51,9 @@ func (r *run) write(dir string) error {
 		return err
 	}
 	if err := r.model.SaveFS(disk, dir, torch.Float32); err != nil {
+		return err
+	}
+	if err := r.saveTuned(disk, dir); err != nil {
 		return err
 	}
 	return r.saveState(disk, filepath.Join(dir, stateDir))

@@ -17,20 +17,44 @@ type convertCmd struct {
 	Out string `arg:"" help:"The directory to write. It must not be there yet."`
 }
 
-// Run writes the directory under a temporary name and renames it: it is there whole or not at all.
-func (c *convertCmd) Run(io *streams) (err error) {
-	if _, err := os.Lstat(c.Out); err == nil {
-		return usageError(fmt.Sprintf("convert: %s is there already; name another directory", c.Out))
+// Run writes the other layout.
+func (c *convertCmd) Run(io *streams) error {
+	if err := mustBeNew("convert", c.Out); err != nil {
+		return err
 	}
 	flags := modelFlags{Model: c.Model, Pretrained: c.Pretrained, loadFlags: c.loadFlags, Device: "cpu", BatchSize: 1}
 	m, err := flags.open(io.err)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(c.Out), 0o755); err != nil {
+	dtype := map[string]torch.DType{"float32": torch.Float32, "float16": torch.Float16}[c.DType]
+	save := m.Save
+	if c.To == "hf" {
+		save = m.SaveHuggingFace
+	}
+	if err := writeModel(c.Out, func(dir string) error { return save(dir, dtype) }); err != nil {
+		return fmt.Errorf("convert: %w", err)
+	}
+	if v := m.Config.Vision; c.To == "open_clip" && v.TimmModelName != "" && v.ActOptions != nil {
+		fmt.Fprintf(io.err, "infer: transformers computes this picture tower with GELU's %s form and timm's %s with the other: goclip keeps to it (act_kwargs), open_clip does not read it there\n", v.ActOptions.Approximate, v.TimmModelName)
+	}
+	return nil
+}
+
+// mustBeNew refuses a directory to write that is there.
+func mustBeNew(command, dir string) error {
+	if _, err := os.Lstat(dir); err == nil {
+		return usageError(fmt.Sprintf("%s: %s is there already; name another directory", command, dir))
+	}
+	return nil
+}
+
+// writeModel has save write a directory under a temporary name and renames it to out: it is there whole or not at all.
+func writeModel(out string, save func(dir string) error) (err error) {
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return err
 	}
-	fresh, err := os.MkdirTemp(filepath.Dir(c.Out), "."+filepath.Base(c.Out)+".*.tmp")
+	fresh, err := os.MkdirTemp(filepath.Dir(out), "."+filepath.Base(out)+".*.tmp")
 	if err != nil {
 		return err
 	}
@@ -39,19 +63,11 @@ func (c *convertCmd) Run(io *streams) (err error) {
 			os.RemoveAll(fresh)
 		}
 	}()
-	dtype := map[string]torch.DType{"float32": torch.Float32, "float16": torch.Float16}[c.DType]
-	save := m.Save
-	if c.To == "hf" {
-		save = m.SaveHuggingFace
-	}
-	if err := save(fresh, dtype); err != nil {
-		return fmt.Errorf("convert: %w", err)
-	}
-	if v := m.Config.Vision; c.To == "open_clip" && v.TimmModelName != "" && v.ActOptions != nil {
-		fmt.Fprintf(io.err, "infer: transformers computes this picture tower with GELU's %s form and timm's %s with the other: goclip keeps to it (act_kwargs), open_clip does not read it there\n", v.ActOptions.Approximate, v.TimmModelName)
+	if err := save(fresh); err != nil {
+		return err
 	}
 	if err := os.Chmod(fresh, 0o755); err != nil {
 		return err
 	}
-	return os.Rename(fresh, c.Out)
+	return os.Rename(fresh, out)
 }

@@ -25,13 +25,15 @@ import (
 type commands struct {
 	Version kong.VersionFlag `help:"Say which goclip this is."`
 
-	Score    scoreCmd    `cmd:"" help:"Similarity of every picture with every text."`
-	Embed    embedCmd    `cmd:"" help:"Features of pictures and texts, to .npy files."`
-	Tokenize tokenizeCmd `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
-	Inspect  inspectCmd  `cmd:"" help:"Config, parameter counts, type and checksum of a model."`
-	Convert  convertCmd  `cmd:"" help:"Writes a model as a directory in open_clip's layout."`
-	Models   modelsCmd   `cmd:"" help:"The built-in configs and the published tags of their weights."`
-	Report   reportCmd   `cmd:"" help:"A page with pictures, probabilities and the loss of a run."`
+	Score       scoreCmd       `cmd:"" help:"Similarity of every picture with every text."`
+	Embed       embedCmd       `cmd:"" help:"Features of pictures and texts, to .npy files."`
+	Tokenize    tokenizeCmd    `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
+	Inspect     inspectCmd     `cmd:"" help:"Config, parameter counts, type and checksum of a model."`
+	Convert     convertCmd     `cmd:"" help:"Writes a model as a directory in open_clip's layout."`
+	Probe       probeCmd       `cmd:"" help:"Accuracy of logistic regression on a model's frozen features."`
+	Interpolate interpolateCmd `cmd:"" help:"Weights between a model and its fine-tuning (WiSE-FT)."`
+	Models      modelsCmd      `cmd:"" help:"The built-in configs and the published tags of their weights."`
+	Report      reportCmd      `cmd:"" help:"A page with pictures, probabilities and the loss of a run."`
 }
 
 const description = `CLIP on the command line.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -55,7 +56,7 @@ func run(args []string, out io.Writer, errs *os.File) int {
 		fmt.Fprintf(errs, "train: %s is a flag of open_clip that goclip does not have\n", name)
 		return 2
 	}
-	_, err = parser.Parse(joinLists(args))
+	parsed, err := parser.Parse(joinLists(args))
 	if exit >= 0 { // --help or --version has been printed
 		return exit
 	}
@@ -69,7 +70,11 @@ func run(args []string, out io.Writer, errs *os.File) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	sum, err := train.Run(ctx, c.Options, reporter(errs))
+	report := reporter(errs)
+	if note := c.FineTuneDefaults(given(parsed)); note != "" {
+		report.Notes = []string{note}
+	}
+	sum, err := train.Run(ctx, c.Options, report)
 	switch {
 	case errors.Is(err, train.ErrInterrupted):
 		return 130
@@ -83,6 +88,13 @@ func run(args []string, out io.Writer, errs *os.File) int {
 	fmt.Fprintf(errs, "train: %d steps in %.0f s, the last loss %.4f; %d pictures could not be read; %s/checkpoints/latest holds the model\n",
 		sum.Steps, sum.Duration.Seconds(), sum.Loss, len(sum.Bad), sum.Dir)
 	return 0
+}
+
+// given tells which flags stand on the command line.
+func given(parsed *kong.Context) func(flag string) bool {
+	return func(flag string) bool {
+		return slices.ContainsFunc(parsed.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == flag })
+	}
 }
 
 // version is what go install or the checkout's commit gave the binary.

@@ -120,6 +120,29 @@ func steps(t *testing.T, dir string) (list []train.Step) {
 	return list
 }
 
+// TestFineTuneDefaults trains a directory's model: its defaults are those of fine-tuning, the log says so first, and a flag
+// wins.
+func TestFineTuneDefaults(t *testing.T) {
+	model, data := tinyModel(t), shard(t, 20)
+	for _, c := range []struct {
+		args     []string
+		says, lr string
+	}{
+		{nil, "fine-tuning trained weights, so the defaults are --lr 1e-05 --wd 0.1; flags that are given win", "lr: 1e-05\nbeta1"},
+		{[]string{"--lr", "5e-4"}, "so the defaults are --wd 0.1;", "lr: 0.0005\n"},
+	} {
+		logs := t.TempDir()
+		code, _, errs := command(t, append([]string{"--model", model, "--train-data", data, "--batch-size", "8", "--max-steps", "1", "--logs", logs, "--name", "run"}, c.args...)...)
+		require.Equal(t, 0, code, errs)
+		first, _, _ := strings.Cut(errs, "\n")
+		assert.Contains(t, first, c.says)
+		params, err := os.ReadFile(filepath.Join(logs, "run", "params.txt"))
+		require.NoError(t, err)
+		assert.Contains(t, string(params), c.lr)
+		assert.Contains(t, string(params), "wd: 0.1\n")
+	}
+}
+
 func TestHelpAndVersion(t *testing.T) {
 	code, out, errs := command(t, "--help")
 	assert.Equal(t, 0, code)
@@ -178,6 +201,25 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--warmup", "-2"}, 2, "--warmup -2"},
 		{[]string{"--warmup", "99"}, 2, "--warmup 99 is not shorter than the run of 2 steps"},
 		{[]string{"--lr-scheduler", "linear"}, 2, `--lr-scheduler "linear" is none of cosine, const`},
+		{[]string{"--warmup", "ten"}, 2, "--warmup"},
+		{[]string{"--warmup", "1.5"}, 2, "--warmup 1.5: a number of steps is wanted, a share of the run below 1"},
+		{[]string{"--lr-scheduler", "const-cooldown"}, 2, "--lr-scheduler const-cooldown wants --epochs-cooldown"},
+		{[]string{"--epochs-cooldown", "1"}, 2, "--epochs-cooldown 1 wants --lr-scheduler const-cooldown"},
+		{[]string{"--lr-scheduler", "const-cooldown", "--epochs-cooldown", "2"}, 2, "--epochs-cooldown 2 is more than the run's 1 epochs"},
+		{[]string{"--lr-scheduler", "const-cooldown", "--epochs-cooldown", "1"}, 2, "--epochs-cooldown 1: its 2 steps do not fit behind the warm-up"},
+		{[]string{"--lr-scheduler", "const-cooldown", "--epochs-cooldown", "1", "--lr-cooldown-end", "1"}, 2, "--lr-cooldown-end 1"},
+		{[]string{"--lr-scheduler", "const-cooldown", "--epochs-cooldown", "1", "--lr-cooldown-power", "0"}, 2, "--lr-cooldown-power 0"},
+		{[]string{"--opt", "timm/lion"}, 2, `--opt "timm/lion": goclip has adamw alone`},
+		{[]string{"--image-layer-decay", "1.5"}, 2, "--image-layer-decay 1.5 is outside [0, 1]"},
+		{[]string{"--text-layer-decay", "-1"}, 2, "--text-layer-decay -1 is outside [0, 1]"},
+		{[]string{"--ema-decay", "1"}, 2, "--ema-decay 1 is outside [0, 1)"},
+		{[]string{"--wise-ft", "1"}, 2, "--wise-ft 1 is outside [0, 1)"},
+		{[]string{"--wise-ft", "0.5", "--model", "ViT-S-32-alt"}, 2, "--wise-ft wants trained weights to begin with"},
+		{[]string{"--lora-rank", "-1"}, 2, "--lora-rank -1 is negative"},
+		{[]string{"--lora-alpha", "2"}, 2, "--lora-alpha 2 wants --lora-rank"},
+		{[]string{"--lora-rank", "2", "--lock-image", "--lock-image-unlocked-groups", "1"}, 2, "a tower is adapted or locked; drop one"},
+		{[]string{"--lora-rank", "2", "--model", "RN50"}, 1, "RN50 has a ResNet for a picture tower, which LoRA"},
+		{[]string{"--grad-checkpointing", "--model", "RN50"}, 1, "RN50 has a ResNet for a picture tower, which gradient checkpointing"},
 		{[]string{"--grad-clip-norm", "-1"}, 2, "--grad-clip-norm -1"},
 		{[]string{"--precision", "fp8"}, 2, `--precision "fp8" is none of`},
 		{[]string{"--aug-cfg", "scale=[2,3]"}, 2, "--aug-cfg: preprocess: scale [2 3]"},

@@ -7,9 +7,8 @@ import (
 
 // openCLIPOnly are flags of open_clip (open_clip_train/params.py) that goclip does not have. They are refused by name,
 // never ignored.
-var openCLIPOnly = strings.Fields(`val-num-samples imagenet-v2 cache-dir epochs-cooldown lr-cooldown-end lr-cooldown-power skip-scheduler
-	force-custom-text
-	pretrained-image opt momentum opt-kwargs use-bn-sync grad-checkpointing torchcompile torchscript
+var openCLIPOnly = strings.Fields(`val-num-samples imagenet-v2 cache-dir force-custom-text
+	pretrained-image momentum opt-kwargs use-bn-sync torchcompile torchscript
 	trace use-bnb-linear ddp-static-graph no-set-device-rank horovod local-loss gather-with-grad
 	loss-dist-impl coca-caption-loss-weight coca-contrastive-loss-weight distill-model distill-pretrained
 	remote-sync remote-sync-frequency remote-sync-protocol report-to wandb-notes wandb-project-name

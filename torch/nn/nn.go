@@ -20,13 +20,16 @@ import (
 type Linear struct {
 	Weight *torch.Tensor `torch:"weight"`
 	Bias   *torch.Tensor `torch:"bias"`
+	LoRA   *LoRA         `torch:""` // nil but in low-rank adaptation
 }
 
 // NewLinear allocates without initialising.
 func NewLinear(in, out int) *Linear { return &Linear{Weight: Parameter(out, in), Bias: Parameter(out)} }
 
 // Forward maps (..., in) to (..., out).
-func (l *Linear) Forward(x *torch.Tensor) *torch.Tensor { return x.Linear(l.Weight, l.Bias) }
+func (l *Linear) Forward(x *torch.Tensor) *torch.Tensor {
+	return l.LoRA.Add(x.Linear(l.Weight, l.Bias), x)
+}
 
 // LayerNorm normalises the last dimension, of size W; Weight and Bias are (W).
 type LayerNorm struct {

@@ -22,10 +22,11 @@ type Param struct {
 	T    *torch.Tensor
 }
 
-// Group is parameters that share a weight decay.
+// Group is parameters that share a weight decay and a share of the learning rate.
 type Group struct {
 	Params      []Param
 	WeightDecay float64
+	LRScale     float64 // of the learning rate; 0 stands for 1
 }
 
 // AdamW is Adam with decoupled weight decay.
@@ -70,7 +71,11 @@ func (a *AdamW) SetLR(lr float64) { a.options.LR = lr }
 func (a *AdamW) Step() error {
 	return torch.NoGrad(func(s *torch.Scope) {
 		for _, g := range a.groups {
-			g.step(s, a.options, a.plain)
+			o := a.options
+			if g.LRScale != 0 {
+				o.LR *= g.LRScale
+			}
+			g.step(s, o, a.plain)
 		}
 	})
 }

@@ -1,0 +1,125 @@
+package clip
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/torch/nn"
+)
+
+// LoRAOptions are those of low-rank adaptation (Hu et al., arXiv 2106.09685).
+type LoRAOptions struct {
+	Rank  int     // of the product that each weight learns
+	Alpha float64 // the product is multiplied by Alpha / Rank
+	Seed  uint64  // of the random half of it; the other half is zero, so that nothing changes at first
+	Image bool    // adapt the picture tower
+	Text  bool    // adapt the text tower
+}
+
+// AddLoRA freezes the towers that o names and gives each matrix of their blocks, those of attention and of the MLP, a
+// product of low rank to learn: queries, keys and values have one each. [Model.Parameters] has it from then on, under the
+// weight's key with lora_A and lora_B in place of weight; [Model.Save] and [Model.SaveHuggingFace] write the weights with
+// the products added, so that what they write is a plain model. A [ResNet] is refused: it has no such blocks.
+//
+// It comes after the weights were read, and before an optimiser is made.
+func (m *Model) AddLoRA(o LoRAOptions) error {
+	switch {
+	case o.Rank < 1:
+		return fmt.Errorf("clip: a rank of %d: LoRA wants 1 or more", o.Rank)
+	case o.Alpha <= 0:
+		return fmt.Errorf("clip: an alpha of %g: LoRA wants a positive number", o.Alpha)
+	case m.lora != nil:
+		return errors.New("clip: the model has LoRA already")
+	case !o.Image && !o.Text:
+		return errors.New("clip: LoRA wants a tower to adapt")
+	}
+	var all []adapted
+	if o.Image {
+		of, ok := m.Visual.(interface{ adapted() []adapted })
+		if !ok {
+			return fmt.Errorf("clip: %s has a ResNet for a picture tower, which LoRA is not made for: only transformers have the matrices it adapts", m.Name)
+		}
+		group{m.Visual}.learn(false)
+		all = of.adapted()
+	}
+	if o.Text {
+		group{m.Text}.learn(false)
+		all = append(all, m.Text.(interface{ adapted() []adapted }).adapted()...)
+	}
+	m.lora = map[*torch.Tensor]*nn.LoRA{}
+	err := torch.NoGrad(func(s *torch.Scope) {
+		state := torch.RNGState(torch.CPU)
+		torch.ManualSeed(o.Seed)
+		for _, a := range all {
+			l := nn.NewLoRA(a.weight, o.Rank, a.parts, o.Alpha)
+			l.Initialize(s)
+			*a.lora, m.lora[a.weight] = l, l
+		}
+		_ = torch.SetRNGState(torch.CPU, state) // libtorch's own bytes: it takes them back
+	})
+	if err != nil {
+		return fmt.Errorf("clip: LoRA: %w", err)
+	}
+	return nil
+}
+
+// adapted is a weight that LoRA adapts.
+type adapted struct {
+	weight *torch.Tensor
+	lora   **nn.LoRA
+	parts  int // of equal height that are adapted each by itself
+}
+
+func adaptLinear(l *nn.Linear, parts int) adapted { return adapted{l.Weight, &l.LoRA, parts} }
+
+func (t *Transformer) adapted() (all []adapted) {
+	for _, b := range t.Blocks {
+		all = append(all, adapted{b.Attn.InWeight, &b.Attn.InLoRA, 3}, adaptLinear(b.Attn.Out, 1), adaptLinear(b.MLP.Fc, 1), adaptLinear(b.MLP.Proj, 1))
+	}
+	return all
+}
+
+func (v *Vision) adapted() []adapted { return v.Transformer.adapted() }
+func (t *Text) adapted() []adapted   { return t.Transformer.adapted() }
+
+func (v *TimmViT) adapted() (all []adapted) {
+	for _, b := range v.Blocks {
+		all = append(all, adaptLinear(b.QKV, 3), adaptLinear(b.Out, 1), adaptLinear(b.MLP.Fc1, 1), adaptLinear(b.MLP.Fc2, 1))
+	}
+	return all
+}
+
+func (r *Roberta) adapted() (all []adapted) {
+	for _, layer := range r.Layers {
+		for _, l := range []*nn.Linear{layer.Query, layer.Key, layer.Value, layer.AttentionOut, layer.Intermediate, layer.Output} {
+			all = append(all, adaptLinear(l, 1))
+		}
+	}
+	return all
+}
+
+// IsLoRA tells the keys of low-rank products among those of [Model.State]. What such a product is added to is a weight of
+// the model, and no checkpoint has it.
+func IsLoRA(key string) bool {
+	return strings.HasSuffix(key, ".lora_A") || strings.HasSuffix(key, ".lora_B")
+}
+
+// entry is a tensor of the state as a checkpoint has it: a weight with its low-rank product added.
+func (m *Model) entry(key string, p *torch.Tensor, dtype torch.DType) (e checkpoint.Entry, err error) {
+	l := m.lora[p]
+	if l == nil {
+		return checkpoint.FromTensor(key, p, dtype)
+	}
+	var merged *torch.Tensor
+	if err = torch.NoGrad(func(s *torch.Scope) { merged = l.Merged(s, p).Keep() }); err != nil {
+		return e, err
+	}
+	defer merged.Free()
+	return checkpoint.FromTensor(key, merged, dtype)
+}
+
+// Adapted tells whether p is a weight that a low-rank product is added to.
+func (m *Model) Adapted(p *torch.Tensor) bool { return m.lora[p] != nil }

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/torch"
+)
+
+type interpolateCmd struct {
+	Alpha      float64 `help:"Share of TUNED's weights in [0, 1]; the rest is START's." default:"0.5"`
+	Pretrained string  `help:"Weights of START where that is a built-in config: a published tag, a file or a model directory."`
+	Start      string  `arg:"" help:"The model that a fine-tuning began with: directory, file of weights, or a built-in config with --pretrained."`
+	Tuned      string  `arg:"" help:"The fine-tuned model: directory or file of weights."`
+	Out        string  `arg:"" help:"The directory to write, in open_clip's layout. It must not be there yet."`
+}
+
+// Run writes (1 - alpha) * START + alpha * TUNED (WiSE-FT; Wortsman et al., arXiv 2109.01903).
+func (c *interpolateCmd) Run(io *streams) error {
+	if !(c.Alpha >= 0 && c.Alpha <= 1) {
+		return usageError(fmt.Sprintf("interpolate: --alpha %g: a number between 0 and 1 is wanted", c.Alpha))
+	}
+	if err := mustBeNew("interpolate", c.Out); err != nil {
+		return err
+	}
+	from := modelFlags{Model: c.Start, Pretrained: c.Pretrained, Device: "cpu", BatchSize: 1}
+	start, err := from.open(io.err)
+	if err != nil {
+		return err
+	}
+	tuned, err := clip.Open(c.Tuned, clip.OpenOptions{Copy: true})
+	if err != nil {
+		return err
+	}
+	if err := tuned.Interpolate(start, c.Alpha); err != nil {
+		return err
+	}
+	return writeModel(c.Out, func(dir string) error { return tuned.Save(dir, torch.Float32) })
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"syscall"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/train"
+	"github.com/goclip/goclip/train/data"
+)
+
+type probeCmd struct {
+	modelFlags
+	LR       float64 `help:"Learning rate at the beginning." default:"0.1"`
+	Epochs   int     `help:"Passes over the training features." default:"10"`
+	WD       float64 `help:"Weight decay; -1 tries 10^-6 to 10^2 on a fifth of the training pictures, held out, and takes the best." default:"-1"`
+	Format   string  `help:"table or json." default:"table" enum:"table,json"`
+	Training string  `arg:"" help:"Labelled pictures to train on: a directory with a folder for each class."`
+	Test     string  `arg:"" help:"Pictures of the same classes to test on."`
+}
+
+// Run trains logistic regression on the frozen picture tower's features: CLIP_benchmark's linear probe.
+func (c *probeCmd) Run(io *streams) error {
+	if c.LR <= 0 || c.Epochs < 1 || c.WD < 0 && c.WD != -1 {
+		return usageError(fmt.Sprintf("probe: --lr %g --epochs %d --wd %g: positive numbers are wanted, or -1 for --wd", c.LR, c.Epochs, c.WD))
+	}
+	var sets [2]*data.Folders
+	for i, dir := range []string{c.Training, c.Test} {
+		var err error
+		if sets[i], err = data.OpenFolders(dir); err != nil {
+			return err
+		}
+	}
+	if !slices.Equal(sets[0].Classes(), sets[1].Classes()) {
+		return fmt.Errorf("probe: %s and %s have different folders: %d and %d classes, which must be the same", c.Training, c.Test, len(sets[0].Classes()), len(sets[1].Classes()))
+	}
+	m, err := c.open(io.err)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var rows [2]train.Labelled
+	bad := 0
+	for i, set := range sets {
+		unreadable, err := c.features(ctx, io, m, set, &rows[i])
+		if err != nil {
+			return err
+		}
+		bad += unreadable
+	}
+	r, err := train.LinearProbe(rows[0], rows[1], len(sets[0].Classes()), train.ProbeOptions{LR: c.LR, Epochs: c.Epochs, WeightDecay: c.WD, Seed: c.Seed, Device: m.Device()})
+	if err != nil {
+		return err
+	}
+	if c.Format == "json" {
+		err = json.NewEncoder(io.out).Encode(r)
+	} else {
+		_, err = fmt.Fprintf(io.out, "top-1 %.4f  top-5 %.4f  mean per class %.4f  (%d classes, %d pictures to train on, %d to test, weight decay %.3g)\n",
+			r.Top1, r.Top5, r.MeanPerClass, len(sets[0].Classes()), len(rows[0].Classes), len(rows[1].Classes), r.WeightDecay)
+	}
+	if err == nil && bad > 0 {
+		return errReported
+	}
+	return err
+}
+
+// features encodes a set's pictures and tells of those that cannot be read.
+func (c *probeCmd) features(ctx context.Context, io *streams, m *clip.Model, set *data.Folders, out *train.Labelled) (bad int, err error) {
+	transform, err := m.Transform()
+	if err != nil {
+		return 0, err
+	}
+	loader, err := data.NewLoader(set, data.Options{BatchSize: c.BatchSize, Workers: runtime.GOMAXPROCS(0), SkipBad: true, Pixels: transform.Len(),
+		Transform: func(dst []float32, img *preprocess.Image, _ *rand.Rand) error { return transform.Apply(dst, img) }})
+	if err != nil {
+		return 0, err
+	}
+	for b, err := range loader.Epoch(ctx, 0, 0) {
+		if err != nil {
+			return 0, err
+		}
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		rows, err := m.ImageFeatures(b.Pixels, b.N)
+		if err != nil {
+			return 0, err
+		}
+		out.Features = append(out.Features, rows...)
+		for _, i := range b.Samples {
+			out.Classes = append(out.Classes, set.Class(i))
+		}
+	}
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	for _, b := range loader.Bad() {
+		fmt.Fprintf(io.err, "infer: %s cannot be read: %v\n", b.Key, b.Err)
+	}
+	return len(loader.Bad()), nil
+}
