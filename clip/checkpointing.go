@@ -27,7 +27,7 @@ func (c checkpointing) block(module any, forward func(x, side *torch.Tensor) *to
 }
 
 // SetGradCheckpointing says whether training keeps only each block's input and computes the block again in the backward
-// pass (Chen et al., arXiv 1604.06174): memory for activations falls to a block's, and a step costs about a third more.
+// pass (Chen et al., arXiv 1604.06174): memory for activations falls to a block's, and a step costs one more forward of the blocks.
 // Gradients are the same, dropout's noise included. Blocks are those of [Vision], [TimmViT], [Text] and [Roberta]; a
 // [ResNet] has none, and is refused when on is true. It is open_clip's set_grad_checkpointing, which does nothing in a
 // ResNet.

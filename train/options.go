@@ -65,7 +65,7 @@ type Options struct {
 	LRCooldownPow  float64 `name:"lr-cooldown-power" default:"1" help:"With --lr-scheduler const-cooldown: power of the polynomial; 1 falls in a line."`
 	SkipScheduler  bool    `name:"skip-scheduler" help:"Keep --lr all the time, without warm-up."`
 
-	GradCheckpointing bool    `name:"grad-checkpointing" help:"Keep only the input of each block and compute the block again in the backward pass: less memory, a third more time. Transformers only."`
+	GradCheckpointing bool    `name:"grad-checkpointing" help:"Keep only the input of each block and compute the block again in the backward pass: less memory, for one more forward in each step. Transformers only."`
 	ImageLayerDecay   float64 `name:"image-layer-decay" default:"1" help:"Learning rate of the picture tower's groups, those of --lock-image-unlocked-groups: each has that of the next higher one times this. 1 leaves all the same."`
 	TextLayerDecay    float64 `name:"text-layer-decay" default:"1" help:"The same of the text tower and --lock-text-unlocked-layers."`
 	EMADecay          float64 `name:"ema-decay" help:"Average the weights over the steps with this decay, such as 0.999; each checkpoint then has a model directory ema/ beside its own weights, evaluated too. 0 averages nothing."`

@@ -65,3 +65,19 @@ func TestState(t *testing.T) {
 	}
 	assert.Equal(t, []string{"exp_avg.w", "exp_avg_sq.w", "step.w"}, names)
 }
+
+// TestLRScale steps a group at half the rate as a group of the half rate would step, weight decay included.
+func TestLRScale(t *testing.T) {
+	step := func(lr, scale float64) []float32 {
+		p := torch.FromSlice(nil, []float32{1, -2, 3}, 3).SetRequiresGrad(true)
+		defer p.Free()
+		a := NewAdamW([]Group{{Params: []Param{{Name: "p", T: p}}, WeightDecay: 0.1, LRScale: scale}},
+			AdamWOptions{LR: 1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8})
+		a.SetLR(lr)
+		require.NoError(t, torch.Do(func(s *torch.Scope) { s.Alias(p).Mul(s.Alias(p)).Sum().Backward() }))
+		require.NoError(t, a.Step())
+		return torch.ToSlice[float32](p.Detach())
+	}
+	assert.Equal(t, step(0.005, 0), step(0.01, 0.5))
+	assert.NotEqual(t, step(0.01, 0), step(0.01, 0.5))
+}
