@@ -179,7 +179,7 @@ func (m *unigramModel) asT5(pad string) error {
 		}
 	}
 	if m.frame.end < 0 || m.frame.pad < 0 {
-		return fmt.Errorf("its control pieces lack </s> or %s", pad)
+		return fmt.Errorf("its control pieces lack </s> or %q", pad)
 	}
 	return nil
 }

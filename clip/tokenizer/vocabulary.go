@@ -78,7 +78,7 @@ func readVocab(d *json.Decoder) ([]string, error) {
 		id, err := strconv.Atoi(number.String())
 		switch _, twice := ids[piece]; {
 		case err != nil || id < 0 || id >= maxPieces:
-			return nil, fmt.Errorf("the id of %q is %v; an id is a whole number from 0 to %d", piece, value, maxPieces-1)
+			return nil, fmt.Errorf("the id of %q is %.60q; an id is a whole number from 0 to %d", piece, fmt.Sprint(value), maxPieces-1)
 		case twice:
 			return nil, fmt.Errorf("%q stands there twice", piece)
 		case len(ids) == maxPieces:
