@@ -102,7 +102,7 @@ func TestKilled(t *testing.T) {
 			args, logs := killable(t, threads), t.TempDir()
 			began := time.Now()
 			require.NoError(t, process(append(args, "--workers", "2", "--logs", logs, "--name", "never")...).Run())
-			lasted := time.Since(began)
+			span := time.Since(began) / 3 // in which a sitting is killed; it follows the machine's load
 			want := outcomeOf(t, filepath.Join(logs, "never"))
 			require.Equal(t, []string{"epoch_12", "latest"}, want.Checkpoints)
 			require.Len(t, want.Metrics, 36)
@@ -127,7 +127,7 @@ func TestKilled(t *testing.T) {
 						if !inStart {
 							require.Eventually(t, func() bool { return sittings(dir) > before || len(exited) > 0 }, 5*time.Minute, time.Millisecond)
 						}
-						time.Sleep(time.Duration(rng.Int64N(int64(lasted / 3))))
+						time.Sleep(time.Duration(rng.Int64N(int64(span))))
 						if len(exited) == 0 {
 							require.NoError(t, cmd.Process.Kill())
 							if sittings(dir) == before {
@@ -140,9 +140,11 @@ func TestKilled(t *testing.T) {
 					assert.NotContains(t, errs.String(), "WARNING", "latest is always whole")
 					if code := cmd.ProcessState.ExitCode(); code != -1 { // it was faster
 						require.NoError(t, err, errs.String())
+						span = max(span*3/4, 50*time.Millisecond)
 						break
 					}
 					killed++
+					span += span / 10
 				}
 				same(t, want, outcomeOf(t, dir))
 				require.NoError(t, os.RemoveAll(dir))
