@@ -96,6 +96,7 @@ func (r *run) cachedGradients(s *torch.Scope, micros []*micro) (loss *torch.Tens
 // loss is the loss of normalised features (n, E), their gradients, and, in the parameters themselves, the gradients of the
 // temperature and of the bias of the logits.
 func (r *run) loss(images, texts *torch.Tensor) (loss, dImages, dTexts *torch.Tensor) {
+	r.lookAt(images, texts)
 	scale := images.Borrow(r.model.LogitScale).Exp()
 	p := clip.Pairs{Images: images.Detach(), Texts: texts.Detach(), Scale: scale.Detach().Reshape()}
 	var g clip.LossGradient

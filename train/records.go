@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -126,14 +125,17 @@ func line(f *os.File, v any) error {
 	return nil
 }
 
-func (r *records) plot(batch float64) error {
+func (r *records) plot(chance float64) error {
 	if len(r.steps) == 0 {
 		return nil
 	}
-	return PlotLoss(filepath.Join(r.dir, "loss.png"), r.steps, r.losses, math.Log(batch))
+	return PlotLoss(filepath.Join(r.dir, "loss.png"), r.steps, r.losses, chance)
 }
 
 func (r *records) close() error {
+	if r == nil {
+		return nil
+	}
 	var errs []error
 	for _, f := range []*os.File{r.out, r.metrics, r.results} {
 		if f != nil {

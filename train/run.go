@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -29,6 +28,8 @@ type Summary struct {
 	Metrics  map[string]float64 // of the last evaluation
 	Bad      []data.Bad         // samples that could not be read
 	Duration time.Duration
+	MFU      float64 // of this sitting's steps, with their waits for data
+	Plan     *Plan   // of --dry-run, nil else
 }
 
 // Reporter hears how a run goes. Its methods are called from Run's goroutine; any may be nil.
@@ -55,19 +56,26 @@ type run struct {
 	schedule  Schedule
 	loader    *data.Loader
 	val       *data.Loader
+	valSet    data.Dataset // of val
 	zeroshot  *zeroshot
 	total     int // optimiser steps of the run
+	warmup    int // of them
 	state     state
 	records   *records
 	report    Reporter
 	log       io.Writer
 	notes     []string // of opening the model, before there was a log
+	resumed   string   // the checkpoint that the run goes on from; "" at the beginning
 	metrics   map[string]float64
+	watch     watch
 }
 
 // Run trains. When ctx ends it finishes the step, writes checkpoints/latest and returns [ErrInterrupted].
 func Run(ctx context.Context, o Options, report Reporter) (sum Summary, err error) {
 	began := time.Now()
+	if o.Overfit > 0 {
+		o = o.overfitting()
+	}
 	r := &run{o: o, report: report, log: io.Discard}
 	if err := o.check(); err != nil {
 		return sum, err
@@ -77,13 +85,26 @@ func Run(ctx context.Context, o Options, report Reporter) (sum Summary, err erro
 	if err := r.open(); err != nil {
 		return sum, err
 	}
+	if r.o.DryRun {
+		sum.Plan, err = r.plan()
+		return sum, err
+	}
+	if r.o.Overfit > 0 {
+		sum, err = r.overfit(ctx)
+		sum.Duration = time.Since(began)
+		return sum, err
+	}
 	defer func() {
-		if closeErr := r.records.close(); err == nil {
+		if closeErr := errors.Join(r.closeWatch(), r.records.close()); err == nil {
 			err = closeErr
 		}
 	}()
+	if err := r.begin(); err != nil {
+		return sum, err
+	}
 	err = r.loop(ctx)
-	sum = Summary{Dir: r.dir, Steps: r.state.Step, Total: r.total, Loss: r.records.last.Loss, Metrics: r.metrics, Bad: r.loader.Bad(), Duration: time.Since(began)}
+	sum = Summary{Dir: r.dir, Steps: r.state.Step, Total: r.total, Loss: r.records.last.Loss, Metrics: r.metrics, Bad: r.loader.Bad(), Duration: time.Since(began),
+		MFU: r.summariseWatch()}
 	if r.val != nil {
 		sum.Bad = append(sum.Bad, r.val.Bad()...)
 	}
@@ -111,7 +132,7 @@ func (r *run) open() (err error) {
 		if resumed, err = r.findResume(); err != nil {
 			return err
 		}
-	} else if _, err := os.Stat(filepath.Join(r.dir, "checkpoints")); err == nil {
+	} else if _, err := os.Stat(filepath.Join(r.dir, "checkpoints")); err == nil && r.o.Overfit == 0 {
 		return fmt.Errorf("train: %s holds a run already; give --resume latest to continue it or another --name", r.dir)
 	}
 	if resumed != "" {
@@ -152,18 +173,25 @@ func (r *run) open() (err error) {
 	if r.o.MaxSteps > 0 {
 		r.total = min(r.total, r.o.MaxSteps)
 	}
-	warmup := r.o.Warmup
-	if warmup < 0 {
-		warmup = min(r.total/10, 10000)
+	if r.warmup = r.o.Warmup; r.warmup < 0 {
+		r.warmup = min(r.total/10, 10000)
 	}
-	if r.schedule, err = NewSchedule(r.o.LRScheduler, r.o.LR, warmup, r.total); err != nil {
+	if r.schedule, err = NewSchedule(r.o.LRScheduler, r.o.LR, r.warmup, r.total); err != nil {
 		return optionsError{fmt.Errorf("train: %w", err)}
 	}
 	r.optimiser = optim.NewAdamW(parameterGroups(r.model, r.o.WD),
 		optim.AdamWOptions{LR: r.o.LR, Beta1: r.o.Beta1, Beta2: r.o.Beta2, Eps: r.o.Eps})
 	torch.ManualSeed(r.o.Seed)
-	if resumed != "" {
-		if err := r.restore(resumed); err != nil {
+	if r.resumed = resumed; resumed != "" {
+		return r.restore(resumed)
+	}
+	return nil
+}
+
+// begin makes the files that the run writes and opens what it is watched by. A port in use is told before a file is there.
+func (r *run) begin() (err error) {
+	if r.o.MetricsAddr != "" {
+		if r.watch.metrics, err = listen(r.o.MetricsAddr); err != nil {
 			return err
 		}
 	}
@@ -180,11 +208,14 @@ func (r *run) open() (err error) {
 	for _, note := range r.notes {
 		r.logf("%s", note)
 	}
-	if r.o.Resume != "" && resumed == "" {
+	if r.o.Resume != "" && r.resumed == "" {
 		r.logf("--resume latest: %s holds no checkpoint yet, so the run begins", filepath.Join(r.dir, "checkpoints"))
 	}
-	return nil
+	return r.openWatch()
 }
+
+// cacheSize bounds the decoded pictures that are kept for later epochs, in bytes.
+const cacheSize = 1 << 30
 
 func (r *run) openData() error {
 	tokenizer, err := r.model.Tokenizer()
@@ -194,7 +225,7 @@ func (r *run) openData() error {
 	columns := data.CSVOptions{ImageKey: r.o.CSVImgKey, CaptionKey: r.o.CSVCaptionKey, Separator: r.o.CSVSeparator}
 	size := r.model.Preprocess.Size
 	o := data.Options{
-		BatchSize: r.o.BatchSize, Workers: r.o.Workers, Seed: r.o.Seed, Pixels: 3 * size[0] * size[1], CacheSize: 1 << 30,
+		BatchSize: r.o.BatchSize, Workers: r.o.Workers, Seed: r.o.Seed, Pixels: 3 * size[0] * size[1], CacheSize: cacheSize,
 		Tokenize: func(text string) []int64 {
 			ids, _ := tokenizer.Tokenize(text, r.model.ContextLength())
 			return ids
@@ -209,6 +240,11 @@ func (r *run) openData() error {
 		return fmt.Errorf("train: --aug-cfg: %w", err)
 	}
 	o.Shuffle, o.DropLast, o.Transform = !r.o.NoShuffle, true, augment.Apply
+	if r.o.Overfit > 0 {
+		if set, o, err = r.overfitData(set, o); err != nil {
+			return err
+		}
+	}
 	if r.loader, err = data.NewLoader(set, o); err != nil {
 		return fmt.Errorf("--train-data: %w", err)
 	}
@@ -222,6 +258,7 @@ func (r *run) openData() error {
 		if set, err = data.Open(r.o.ValData, r.o.DatasetType, columns); err != nil {
 			return fmt.Errorf("--val-data: %w", err)
 		}
+		r.valSet = set
 		if r.val, err = data.NewLoader(set, o); err != nil {
 			return fmt.Errorf("--val-data: %w", err)
 		}
@@ -234,8 +271,8 @@ func (r *run) openData() error {
 
 func (r *run) loop(ctx context.Context) error {
 	if r.state.Step == 0 {
-		r.logf("%s: %d parameters, %d pictures, %d steps of %d on %s, %s; guessing gives a loss of ln %d = %.3f", r.o.Model,
-			r.model.NumParameters(), r.loader.Len(), r.total, r.batch(), r.device, r.o.Precision, r.batch(), math.Log(float64(r.batch())))
+		r.logf("%s: %d parameters, %d pictures, %d steps of %d on %s, %s; guessing gives a loss of %.3f; a matrix product reaches %.1f GFLOP/s", r.o.Model,
+			r.model.NumParameters(), r.loader.Len(), r.total, r.batch(), r.device, r.o.Precision, r.chance(r.batch()), r.watch.utilisation.peak/1e9)
 		if r.o.LockImage || r.o.LockText {
 			r.logf("%d of the towers' parameters learn", towerParameters(r.model))
 		}
@@ -275,7 +312,7 @@ func (r *run) closeEpoch(ctx context.Context) error {
 	if err := r.save(latest); err != nil {
 		return err
 	}
-	return r.records.plot(float64(r.batch()))
+	return r.records.plot(r.chance(r.batch()))
 }
 
 // epoch trains from where the state stands to the end of the epoch, or of the run.
@@ -304,6 +341,7 @@ func (r *run) epoch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		r.measureStep(s, micros)
 		for _, m := range micros {
 			m.free()
 		}
@@ -335,11 +373,7 @@ func (r *run) stepDone(s *Step) error {
 	if r.report.Step != nil {
 		r.report.Step(*s, r.total)
 	}
-	if s.Step%max(r.o.LogEvery, 1) == 0 || s.Step == 1 || s.Step == r.total {
-		r.logf("step %d/%d epoch %d loss %.4f scale %.2f lr %.3g norm %.2f %.0f pictures/s, %.0f%% of the time waiting for data",
-			s.Step, r.total, s.Epoch, s.Loss, s.LogitScale, s.LR, s.GradNorm, s.SamplesPerSecond, 100*s.DataTime/s.StepTime)
-	}
-	return nil
+	return r.watchStep(*s)
 }
 
 func (r *run) interrupted() error {

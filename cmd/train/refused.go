@@ -13,7 +13,7 @@ var openCLIPOnly = strings.Fields(`train-data-upsampling-factors train-num-sampl
 	pretrained-image opt momentum opt-kwargs use-bn-sync grad-checkpointing torchcompile torchscript
 	trace use-bnb-linear dist-url dist-backend ddp-static-graph no-set-device-rank horovod local-loss gather-with-grad
 	siglip loss-dist-impl coca-caption-loss-weight coca-contrastive-loss-weight distill-model distill-pretrained
-	save-most-recent remote-sync remote-sync-frequency remote-sync-protocol report-to wandb-notes wandb-project-name
+	save-most-recent remote-sync remote-sync-frequency remote-sync-protocol wandb-notes wandb-project-name
 	debug copy-codebase log-local`)
 
 // refused is the first such flag among args.
