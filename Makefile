@@ -40,10 +40,12 @@ fuzz: libtorch ## each fuzz target for 30 seconds
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 	  echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 20x $$p || exit 1; done; done
 
-bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run; what opening 605 MB costs
+bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run; what opening 605 MB costs; the loss in tiles
 	@for how in shared copied shared copied shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 1x | grep ^Benchmark; done
 	go test -c -o build/torch.test ./torch
+	go test -c -o build/clip.test ./clip
 	build/venv/bin/python benchmarks/op_call.py build/torch.test
+	build/venv/bin/python benchmarks/loss.py build/clip.test
 	build/venv/bin/python benchmarks/preprocess.py --rounds 3 --seconds 0.1
 	build/venv/bin/python benchmarks/train.py
 
@@ -57,6 +59,7 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	build/venv/bin/python testdata/clip/make_goldens.py
 	build/venv/bin/python testdata/clip/make_zeroshot.py
 	build/venv/bin/python testdata/clip/make_locks.py
+	build/venv/bin/python testdata/clip/make_losses.py
 	build/venv/bin/python testdata/clip/make_hf.py
 	build/venv/bin/python testdata/clip/make_towers.py
 	build/venv/bin/python testdata/clip/make_flops.py

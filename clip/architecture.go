@@ -4,25 +4,33 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// describe reads the architecture off a file's names and shapes, as OpenAI's build_model does (openai/CLIP clip/model.py): a
-// built-in config of exactly these tensors or, if there is none, a model with a head for every 64 of its width. Which GELU the weights
-// want no shape tells: where the file does not say so either, and both are published, it is an error.
-func describe(path string, o OpenOptions) (d description, err error) {
+// describeShapes reads the architecture off a file's names and shapes, as OpenAI's build_model does (openai/CLIP
+// clip/model.py): a built-in config of exactly these tensors or, if there is none, a model with a head for every 64 of
+// its width. Which GELU the weights want no shape tells: where the file does not say so either, and both are published,
+// it is an error. The file stays open for the weights to be read.
+func describeShapes(path string, o OpenOptions) (d description, err error) {
 	f, err := checkpoint.Open(path)
 	if err != nil {
 		return d, fmt.Errorf("clip: %w", err)
 	}
-	defer f.Close()
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	d = description{dir: filepath.Dir(path), weights: path, file: f}
 	quick, known := trainedQuickGELU(f)
 	if o.QuickGELU {
 		quick, known = true, true
 	}
 	shapes := shapesOf(tensors(f))
+	own := shapes.sizes()
 	var fits []*Config
 	var names []string
 	for _, name := range ConfigNames() {
@@ -31,18 +39,17 @@ func describe(path string, o OpenOptions) (d description, err error) {
 			return d, err
 		}
 		timm := c.Vision.TimmModelName != "" && c.Text.HFModelName == "" // SigLIP's towers know no QuickGELU
-		if sizesOf(c) != shapes.sizes() || known && !timm && c.QuickGELU != quick || o.QuickGELU && timm {
+		if sizesOf(c) != own || known && !timm && c.QuickGELU != quick || o.QuickGELU && timm {
 			continue
 		}
 		m, err := tryAllocate(c)
 		if err != nil {
 			return d, err
 		}
-		if m.fits(f) && !isOneOf(fits, c) {
+		if m.fits(f) && !slices.ContainsFunc(fits, func(other *Config) bool { return reflect.DeepEqual(other, c) }) {
 			fits, names = append(fits, c), append(names, name)
 		}
 	}
-	d.dir = filepath.Dir(path)
 	switch {
 	case len(fits) == 1:
 		d.config = fits[0]
@@ -71,15 +78,6 @@ func (m *Model) fits(f *checkpoint.File) bool {
 		}
 	}
 	return len(problems) == 0
-}
-
-func isOneOf(configs []*Config, c *Config) bool {
-	for _, other := range configs {
-		if reflect.DeepEqual(other, c) {
-			return true
-		}
-	}
-	return false
 }
 
 // sizes are the numbers by which architectures are told apart at a glance.

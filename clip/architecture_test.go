@@ -30,6 +30,9 @@ func TestDescribe(t *testing.T) {
 		assert.Contains(t, said, "is a ViT-S-32-alt by its shapes")
 		assert.Equal(t, m.Config, again.Config)
 		assert.Equal(t, name, again.Name)
+		_, length, err := OpenTokenizer(name, OpenOptions{})
+		require.NoError(t, err)
+		assert.Equal(t, m.ContextLength(), length)
 	}
 }
 
@@ -55,25 +58,32 @@ func TestDescribeTwins(t *testing.T) {
 		"ViT-B-32":                 "fits ViT-B-32-quickgelu and ViT-B-32, and its weights do not tell which: give one of them as --model, and --pretrained",
 		"ViT-SO400M-14-SigLIP-378": "fits ViT-SO400M-14-SigLIP-378 and ViT-SO400M-14-SigLIP-384, and",
 	} {
-		c, err := LookupConfig(name)
-		require.NoError(t, err)
-		m, err := tryAllocate(c)
-		require.NoError(t, err)
-		header, end := map[string]any{}, 0
-		for key, p := range m.State() {
-			n := 4 * p.Numel()
-			header[key] = map[string]any{"dtype": "F32", "shape": append([]int{}, p.Shape()...), "data_offsets": []int{end, end + n}}
-			end += n
-			p.Free()
-		}
-		text, err := json.Marshal(header)
-		require.NoError(t, err)
+		header, numbers := safetensorsHeader(t, name, checkpoint.F32)
 		path := filepath.Join(t.TempDir(), "x.safetensors")
-		require.NoError(t, os.WriteFile(path, append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), 0o644))
-		require.NoError(t, os.Truncate(path, int64(8+len(text)+end)))
-		_, err = Open(path, OpenOptions{})
+		require.NoError(t, os.WriteFile(path, header, 0o644))
+		require.NoError(t, os.Truncate(path, int64(len(header)+numbers)))
+		_, err := Open(path, OpenOptions{})
 		assert.ErrorContains(t, err, says)
 	}
+}
+
+// safetensorsHeader is the beginning of a file with a built-in config's tensors, and how many bytes of numbers follow.
+func safetensorsHeader(t *testing.T, name string, dtype checkpoint.DType) (header []byte, numbers int) {
+	t.Helper()
+	c, err := LookupConfig(name)
+	require.NoError(t, err)
+	m, err := tryAllocate(c)
+	require.NoError(t, err)
+	entries := map[string]any{}
+	for key, p := range m.State() {
+		end := numbers + dtype.Size()*p.Numel()
+		entries[key] = map[string]any{"dtype": dtype, "shape": append([]int{}, p.Shape()...), "data_offsets": []int{numbers, end}}
+		numbers = end
+		p.Free()
+	}
+	text, err := json.Marshal(entries)
+	require.NoError(t, err)
+	return append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), numbers
 }
 
 // TestDescribeUnpublished has sizes that no config has: OpenAI's rule gives the heads, and the file must tell the GELU.

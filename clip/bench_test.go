@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkOpen opens the model directory GOCLIP_BENCH_MODEL, sharing the file's pages and copied. peak-MB is the largest size that
-// the process has had, libtorch's own in it: run one of the two in a process. make bench does.
+// BenchmarkOpen opens the model directory GOCLIP_BENCH_MODEL, sharing the file's pages and copied. peak-MB is the
+// largest size that the process has had, libtorch's own in it: run one of the two in a process. make bench does.
 func BenchmarkOpen(b *testing.B) {
 	dir := os.Getenv("GOCLIP_BENCH_MODEL")
 	if dir == "" {

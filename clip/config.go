@@ -16,7 +16,7 @@ import (
 // CLIPTextCfg). Fields that open_clip knows and goclip does not are refused by name.
 type Config struct {
 	EmbedDim            int          `json:"embed_dim"`
-	QuickGELU           bool         `json:"quick_gelu,omitempty"` // x*sigmoid(1.702x), OpenAI's; else the exact GELU. Not for timm's and Hugging Face's towers
+	QuickGELU           bool         `json:"quick_gelu,omitempty"` // OpenAI's x*sigmoid(1.702x), not for timm's towers nor Hugging Face's
 	InitLogitScale      *float64     `json:"init_logit_scale,omitempty"`
 	InitLogitBias       *float64     `json:"init_logit_bias,omitempty"`       // its presence makes the loss the sigmoid loss
 	NonscalarLogitScale bool         `json:"nonscalar_logit_scale,omitempty"` // shape (1) in place of ()
@@ -103,8 +103,8 @@ func (c *Config) validate() error {
 	return errors.Join(problems.errs...)
 }
 
-// flat tells whether the text tower's keys stand beside the model's own, as in OpenAI's files. open_clip gives a Hugging
-// Face tower a prefix whatever the config says (src/open_clip/factory.py create_model).
+// flat tells whether the text tower's keys stand beside the model's own, as in OpenAI's files. open_clip gives a
+// Hugging Face tower a prefix whatever the config says (src/open_clip/factory.py create_model).
 func (c *Config) flat() bool { return !c.CustomText && c.Text.HFModelName == "" }
 
 // problems collects every complaint about a config, so that the user reads them all at once.

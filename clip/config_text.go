@@ -32,7 +32,7 @@ type TextConfig struct {
 	TokenizerOptions *TokenizerOptions `json:"tokenizer_kwargs,omitempty"`
 
 	HFModelName       string         `json:"hf_model_name,omitempty"`
-	HFModelPretrained *bool          `json:"hf_model_pretrained,omitempty"` // where open_clip's training begins; the architecture does not depend on it
+	HFModelPretrained *bool          `json:"hf_model_pretrained,omitempty"` // of open_clip's training: no part of the architecture
 	HFModelConfig     *RobertaConfig `json:"hf_model_config,omitempty"`     // for a HFModelName that is not built in
 	HFProjType        string         `json:"hf_proj_type,omitempty"`        // mlp, linear, none
 	HFPoolerType      string         `json:"hf_pooler_type,omitempty"`      // mean_pooler, max_pooler, cls_pooler, cls_last_hidden_state_pooler

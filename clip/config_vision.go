@@ -207,6 +207,6 @@ func (v VisionConfig) validateTimm(p *problems, c *Config) {
 	p.check(v.TimmProj != "none" || timm.width == c.EmbedDim, "embed_dim is %d, and %s without a projection gives %d", c.EmbedDim, v.TimmModelName, timm.width)
 	p.check(!v.TimmModelPretrained, "vision_cfg.timm_model_pretrained: weights are given with the model, not fetched from timm")
 	p.check(v.TimmDrop == 0 && v.TimmDropPath == 0, "vision_cfg.timm_drop and timm_drop_path: goclip has neither")
-	// act_kwargs is goclip's own here: Hugging Face's SigLIP computes the tanh approximation where timm's has the exact GELU.
+	// act_kwargs is goclip's own here: Hugging Face's SigLIP computes the tanh approximation where timm's is exact.
 	p.check(v.NormOptions == nil && !v.AttentionalPool, "vision_cfg: norm_kwargs and attentional_pool are not timm's")
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/goclip/goclip/models"
 )
 
-// Tells what two pictures show, with the model that goclip ships. clip.Open reads a directory or a built-in config instead.
+// Tells what two pictures show, with the model that goclip ships. clip.Open reads others.
 func Example() {
 	model, err := clip.OpenFS(models.FS(), models.Default)
 	if err != nil {

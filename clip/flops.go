@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Costs count floating-point operations, a multiplication and an addition being two, of products and convolutions alone:
-// what torch.utils.flop_counter counts. testdata/clip/make_flops.py holds them against open_clip's own modules.
+// Costs count floating-point operations, a multiplication and an addition being two, of products and convolutions
+// alone: what torch.utils.flop_counter counts. testdata/clip/make_flops.py holds them against open_clip's own modules.
 
 // ImageFLOPs is the cost of one picture's forward as open_clip computes it.
 func (c *Config) ImageFLOPs() float64 {
@@ -74,8 +74,8 @@ func keptPatches(patches int, dropout float64) int {
 	return max(1, int(float64(patches)*(1-dropout)))
 }
 
-// TextLength is the number of tokens at which the text tower computes a batch, given as rows of ContextLength tokens: what
-// follows the longest text is cut off where that changes nothing (see [Text.Forward]).
+// TextLength is the number of tokens at which the text tower computes a batch, given as rows of ContextLength tokens:
+// what follows the longest text is cut off where that changes nothing (see [Text.Forward]).
 func (m *Model) TextLength(tokens []int64) int {
 	context, longest := m.ContextLength(), 1
 	var end func(row []int64) int
@@ -200,8 +200,8 @@ func (c *Config) textFLOPs(tokens int, pooled bool) float64 {
 // product is (rows, in) @ (in, out).
 func product(rows, in, out int) float64 { return 2 * float64(rows) * float64(in) * float64(out) }
 
-// blocks is a transformer: per block four matrices of attention, two of the perceptron, and attention's two products over
-// all pairs of tokens. With pooled the last block computes what [Transformer.Pooled] does.
+// blocks is a transformer: per block four matrices of attention, two of the perceptron, and attention's two products
+// over all pairs of tokens. With pooled the last block computes what [Transformer.Pooled] does.
 func blocks(width, hidden, layers, tokens int, pooled bool) float64 {
 	block := 4*product(tokens, width, width) + 2*product(tokens, width, hidden) + 4*float64(tokens)*float64(tokens)*float64(width)
 	cost := float64(layers) * block

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFLOPs holds the costs against what PyTorch counts of open_clip's modules (testdata/clip/make_flops.py), to the last
-// operation.
+// TestFLOPs holds the costs against what PyTorch counts of open_clip's modules (testdata/clip/make_flops.py), to the
+// last operation.
 func TestFLOPs(t *testing.T) {
 	var want map[string]struct {
 		Image, Text int64

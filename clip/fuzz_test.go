@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzConfigs gives any bytes to both readers of a model's config: what they accept has sizes of which a model can be made.
+// FuzzConfigs gives any bytes to both readers of a model's config: what they accept has sizes that a model can have.
 func FuzzConfigs(f *testing.F) {
 	for _, name := range []string{"ViT-B-32", "RN50", "ViT-B-16-SigLIP", "roberta-ViT-B-32", "ViT-L-14-CLIPA"} {
 		text, err := configs.ReadFile("configs/" + name + ".json")

@@ -144,8 +144,8 @@ func (h hfConfig) config(text hfText, vision hfVision) (*Config, error) {
 	return c, errors.Join(p.errs...)
 }
 
-// pooling says where a CLIP's text feature is read. eos_token_id 2 of a CLIPModel means the largest id (transformers pull
-// request 24773); otherwise it is the first end token, and that is the same one where the end token is the largest.
+// pooling says where a CLIP's text feature is read. eos_token_id 2 of a CLIPModel means the largest id (transformers
+// pull request 24773); otherwise it is the first end token, the same one where the end token is the largest.
 func (h hfConfig) pooling(p *problems, c *Config, text hfText) {
 	end := 49407 // of transformers since 4.31; the files of those before say 2
 	if err := json.Unmarshal(text.End, &end); len(text.End) > 0 && err != nil {

@@ -17,8 +17,8 @@ func isHuggingFace(all map[string]checkpoint.Entry) bool {
 	return false
 }
 
-// The keys of transformers (convert_clip_original_pytorch_to_hf.py, convert_siglip_to_hf.py) behind open_clip's, longest
-// prefix first. "pre_layrnorm" is theirs.
+// The keys of transformers (convert_clip_original_pytorch_to_hf.py, convert_siglip_to_hf.py) behind open_clip's,
+// longest prefix first. "pre_layrnorm" is theirs.
 var (
 	huggingFacePrefixes = [][2]string{
 		{"visual.conv1.", "vision_model.embeddings.patch_embedding."},
@@ -52,8 +52,8 @@ var (
 		".attn.out_proj.", ".self_attn.out_proj.", ".attn.proj.", ".self_attn.out_proj.", ".mlp.c_fc.", ".mlp.fc1.", ".mlp.c_proj.", ".mlp.fc2.")
 )
 
-// huggingFaceKeys is the layout of transformers' CLIPModel and SiglipModel: queries, keys and values lie apart in a block and
-// together in SigLIP's pooling head, and CLIP's projections are transposed.
+// huggingFaceKeys is the layout of transformers' CLIPModel and SiglipModel: queries, keys and values lie apart in a
+// block and together in SigLIP's pooling head, and CLIP's projections are transposed.
 func huggingFaceKeys(key string) source {
 	key = strings.TrimPrefix(key, "text.")
 	if s, ok := huggingFaceWhole[key]; ok {

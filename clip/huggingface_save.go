@@ -17,9 +17,9 @@ import (
 // hfWeightsFile is transformers' name of a model's weights.
 const hfWeightsFile = "model.safetensors"
 
-// SaveHuggingFace writes the model as a directory that transformers' CLIPModel, MetaClip2Model or SiglipModel opens, its numbers as
-// dtype. It fails, before it writes, with a model of which transformers has none: a ResNet, a RoBERTa, a variation of the
-// towers. Each file appears whole or not at all, the config last.
+// SaveHuggingFace writes the model as a directory that transformers' CLIPModel, MetaClip2Model or SiglipModel opens,
+// its numbers as dtype. It fails, before it writes, with a model of which transformers has none: a ResNet, a RoBERTa, a
+// variation of the towers. Each file appears whole or not at all, the config last.
 func (m *Model) SaveHuggingFace(dir string, dtype torch.DType) error {
 	config, err := m.Config.huggingFace()
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// TestSaveHuggingFace writes back what transformers wrote: the same tensors, bit for bit, and a config that it reads alike.
+// TestSaveHuggingFace writes back what transformers wrote: the same tensors, bit for bit, and a config that says the
+// same.
 func TestSaveHuggingFace(t *testing.T) {
 	for _, name := range hfModels {
 		t.Run(name, func(t *testing.T) {

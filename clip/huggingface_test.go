@@ -52,7 +52,7 @@ func TestHuggingFace(t *testing.T) {
 			m, err := Open(hfDirectory(name), OpenOptions{})
 			require.NoError(t, err)
 			before := torch.LiveTensors()
-			require.NoError(t, m.load(name, OpenOptions{}, WeightsIn(hfDirectory(name))))
+			require.NoError(t, m.load(name, OpenOptions{}, description{weights: WeightsIn(hfDirectory(name))}))
 			assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
 			checkHuggingFace(t, m, name)
 			assert.Equal(t, preprocess.OrderHuggingFace, m.Preprocess.Order)

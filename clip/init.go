@@ -51,8 +51,8 @@ func (m *Model) initialize(s *torch.Scope) {
 func normal(s *torch.Scope, p *torch.Tensor, std float64) { s.Alias(p).NormalInPlace(0, std) }
 
 // defaultInit is what PyTorch's layers start with: torch.nn.Linear and Conv2d draw their weight from
-// U(+-1/sqrt(fan_in)); MultiheadAttention's in_proj_weight, or the three in its place, are Xavier uniform and its biases
-// are 0; a normalisation is the identity.
+// U(+-1/sqrt(fan_in)); MultiheadAttention's in_proj_weight, or the three in its place, are Xavier uniform and its
+// biases are 0; a normalisation is the identity.
 func defaultInit(s *torch.Scope, key string, p *torch.Tensor) {
 	x := s.Alias(p)
 	shape := p.Shape()

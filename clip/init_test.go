@@ -14,8 +14,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// TestInitialisation compares mean and standard deviation of every tensor of a new model with those that open_clip, timm
-// and transformers draw.
+// TestInitialisation compares mean and standard deviation of every tensor of a new model with those that open_clip,
+// timm and transformers draw.
 func TestInitialisation(t *testing.T) {
 	data, err := os.ReadFile("../testdata/clip/init.json")
 	require.NoError(t, err)

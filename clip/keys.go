@@ -8,8 +8,8 @@ import (
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// weights finds what a file has for each of the model's tensors, whichever library wrote it. problems name what is missing
-// and what the model has no place for.
+// weights finds what a file has for each of the model's tensors, whichever library wrote it. problems name what is
+// missing and what the model has no place for.
 func (m *Model) weights(f *checkpoint.File) (found map[string]weight, problems []string) {
 	all := tensors(f)
 	if isHuggingFace(all) {
@@ -20,31 +20,16 @@ func (m *Model) weights(f *checkpoint.File) (found map[string]weight, problems [
 
 // collect looks up each of the model's tensors under the names that the layout gives it.
 func (m *Model) collect(all map[string]checkpoint.Entry, names layout) (found map[string]weight, problems []string) {
-	found = map[string]weight{}
-	used := map[string]bool{}
-	for key := range m.State() {
-		s := names(key)
-		for _, r := range s.rows {
-			used[r.name] = true
-		}
-		if len(s.rows) == 0 {
-			problems = append(problems, "missing "+key)
+	found, missing, unexpected := names.match(all, m.State())
+	for key, problem := range missing {
+		if key == "logit_bias" { // a model without one, to be trained with the sigmoid loss (open_clip issue 712)
+			found[key] = weight{zero: true}
 			continue
 		}
-		w, missing := s.find(all)
-		switch {
-		case len(missing) == 0:
-			found[key] = w
-		case key == "logit_bias": // a model without one that is to be trained with the sigmoid loss (open_clip issue 712)
-			found[key] = weight{zero: true}
-		default:
-			problems = append(problems, missing...)
-		}
+		problems = append(problems, problem...)
 	}
-	for name := range all {
-		if !used[name] {
-			problems = append(problems, "unexpected "+name)
-		}
+	for _, name := range unexpected {
+		problems = append(problems, "unexpected "+name)
 	}
 	return found, problems
 }
@@ -75,8 +60,8 @@ func isTextKey(key string) bool {
 	return slices.Contains([]string{"positional_embedding", "text_projection", "token_embedding", "transformer", "ln_final", "cls_emb"}, first)
 }
 
-// fitPositions has position embeddings of another grid of patches or another context length resampled to the model's, as
-// open_clip does on loading (src/open_clip/model.py resize_pos_embed, resize_text_pos_embed). It returns what was done.
+// fitPositions has position embeddings of another grid of patches or another context length resampled to the model's,
+// as open_clip does on loading (src/open_clip/model.py resize_pos_embed, resize_text_pos_embed), and tells it.
 func (m *Model) fitPositions(key string, w weight, p *torch.Tensor) (weight, string) {
 	from, to := w.parts[0].Shape, p.Shape()
 	if len(from) != 2 || len(to) != 2 || from[1] != to[1] || from[0] == to[0] {

@@ -12,8 +12,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// TestLayouts loads what other programs leave (testdata/clip/make_layouts.py), bit for bit, and half-precision weights as
-// their float32 values; into the flat layout and into open_clip's with the text tower apart.
+// TestLayouts loads what other programs leave (testdata/clip/make_layouts.py), bit for bit, and half-precision weights
+// as their float32 values; into the flat layout and into open_clip's with the text tower apart.
 func TestLayouts(t *testing.T) {
 	const dir = "../testdata/clip/layouts"
 	text, err := os.ReadFile(filepath.Join(dir, "tiny.json"))
@@ -26,7 +26,7 @@ func TestLayouts(t *testing.T) {
 			d := *c
 			d.CustomText = custom
 			m := allocate(&d)
-			require.NoError(t, m.load("tiny", OpenOptions{}, filepath.Join(dir, name)), name)
+			require.NoError(t, m.load("tiny", OpenOptions{}, description{weights: filepath.Join(dir, name)}), name)
 			loaded := map[string]*torch.Tensor{}
 			for key, p := range m.State() {
 				loaded[strings.TrimPrefix(key, "text.")] = p
@@ -38,7 +38,7 @@ func TestLayouts(t *testing.T) {
 		}
 		d := *c
 		d.QuickGELU = false
-		err = allocate(&d).load("tiny", OpenOptions{}, filepath.Join(dir, "openai.pt"))
+		err = allocate(&d).load("tiny", OpenOptions{}, description{weights: filepath.Join(dir, "openai.pt")})
 		assert.ErrorContains(t, err, "was trained with quick_gelu=true and the config says false")
 	}
 }

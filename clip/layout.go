@@ -2,6 +2,7 @@ package clip
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -9,8 +10,9 @@ import (
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// layout tells of which tensors of a file a weight is made, by the weight's key, for files of other libraries. It serves
-// both directions: reading joins the rows, writing parts them. A key that the layout does not have gives the zero source.
+// layout tells of which tensors of a file a weight is made, by the weight's key, for files of other libraries. It
+// serves both directions: reading joins the rows, writing parts them. A key that the layout does not have gives the
+// zero source.
 type layout func(key string) source
 
 // source is what makes up one weight.
@@ -78,7 +80,36 @@ func (s source) find(tensors map[string]checkpoint.Entry) (w weight, problems []
 	return w, problems
 }
 
-// fill makes p of the weight, whose shape has been compared: by sharing the file's pages where that is wanted and can be.
+// match looks up each of the model's tensors in a file: those that it has; for each other key what is missing or in the
+// way; and the file's names that no key asks for.
+func (names layout) match(all map[string]checkpoint.Entry, state iter.Seq2[string, *torch.Tensor]) (found map[string]weight, missing map[string][]string, unexpected []string) {
+	found, missing = map[string]weight{}, map[string][]string{}
+	used := map[string]bool{}
+	for key := range state {
+		s := names(key)
+		for _, r := range s.rows {
+			used[r.name] = true
+		}
+		w, problems := s.find(all)
+		switch {
+		case len(s.rows) == 0:
+			missing[key] = []string{"missing " + key}
+		case len(problems) > 0:
+			missing[key] = problems
+		default:
+			found[key] = w
+		}
+	}
+	for name := range all {
+		if !used[name] {
+			unexpected = append(unexpected, name)
+		}
+	}
+	return found, missing, unexpected
+}
+
+// fill makes p of the weight, whose shape has been compared: with share by sharing the file's pages
+// where it can.
 func (w weight) fill(f *checkpoint.File, p *torch.Tensor, share bool) error {
 	if w.zero {
 		return torch.NoGrad(func(s *torch.Scope) { s.Alias(p).Fill(0) })
@@ -121,16 +152,16 @@ func (w weight) fill(f *checkpoint.File, p *torch.Tensor, share bool) error {
 	return nil
 }
 
-// sameShape compares shapes but for ones: a temperature of shape (1) is one of shape (), and position embeddings of shape
-// (N, W) are those of shape (1, N, W).
+// sameShape compares shapes but for ones: a temperature of shape (1) is one of shape (), and position embeddings of
+// shape (N, W) are those of shape (1, N, W).
 func sameShape(a, b []int) bool {
 	one := func(n int) bool { return n == 1 }
 	return slices.Equal(slices.DeleteFunc(slices.Clone(a), one), slices.DeleteFunc(slices.Clone(b), one))
 }
 
-// tensors are a file's weights by name, without DistributedDataParallel's prefix and without what is no weight: the three
-// numbers of OpenAI's archives, masks and position ids that follow from the config (open_clip 3.3.0 src/open_clip/factory.py
-// load_state_dict, load_checkpoint). Two names that become one stay as they are, to be told of.
+// tensors are a file's weights by name, without DistributedDataParallel's prefix and without what is no weight: the
+// three numbers of OpenAI's archives, masks and position ids that follow from the config (open_clip 3.3.0
+// src/open_clip/factory.py load_state_dict, load_checkpoint). Two names that become one stay, to be told of.
 func tensors(f *checkpoint.File) map[string]checkpoint.Entry {
 	all := map[string]checkpoint.Entry{}
 	for _, name := range f.Names() {

@@ -19,13 +19,17 @@ func tryAllocate(c *Config) (m *Model, err error) {
 	return m, nil
 }
 
-// load reads the weights from o.Pretrained or, without one, from the file own; then those of single towers.
-func (m *Model) load(name string, o OpenOptions, own string) error {
-	if o.Pretrained == "random" || o.Pretrained == "" && own == "" {
+// load reads the weights from o.Pretrained or, without one, from the model's own file; then those of single towers.
+func (m *Model) load(name string, o OpenOptions, d description) error {
+	if o.Pretrained == "random" || o.Pretrained == "" && d.weights == "" {
 		if err := m.randomise(o.Seed); err != nil {
 			return err
 		}
-	} else if err := m.loadFile(name, o, own); err != nil {
+	} else if d.file != nil {
+		if err := m.loadTrained(d.file, d.weights, o); err != nil {
+			return err
+		}
+	} else if err := m.loadFile(name, o, d.weights); err != nil {
 		return err
 	}
 	for _, tower := range []struct{ path, prefix string }{{o.ImageTower, "visual."}, {o.TextTower, "text."}} {
@@ -64,6 +68,11 @@ func (m *Model) loadFile(name string, o OpenOptions, own string) error {
 		return fmt.Errorf("clip: %s: %w", name, err)
 	}
 	defer f.Close()
+	return m.loadTrained(f, path, o)
+}
+
+// loadTrained reads the weights of an opened file, unless it says that they want the other GELU.
+func (m *Model) loadTrained(f *checkpoint.File, path string, o OpenOptions) error {
 	if quick, known := trainedQuickGELU(f); known && quick != m.Config.QuickGELU {
 		return wrongGELU(path, quick)
 	}
@@ -71,9 +80,9 @@ func (m *Model) loadFile(name string, o OpenOptions, own string) error {
 	return m.loadFrom(f, path, o)
 }
 
-// trainedQuickGELU is what a file says of the GELU that its weights were trained with: shapes cannot tell, and the wrong
-// one costs 2.7 points of ImageNet accuracy without a word. OpenAI's files, which hold the resolution beside the weights,
-// are QuickGELU's.
+// trainedQuickGELU is what a file says of the GELU that its weights were trained with: shapes cannot tell, and the
+// wrong one costs 2.7 points of ImageNet accuracy without a word. OpenAI's files, which hold the resolution beside the
+// weights, are QuickGELU's.
 func trainedQuickGELU(f *checkpoint.File) (quick, known bool) {
 	if have, ok := f.Metadata()["quick_gelu"]; ok {
 		return have == "true", true
@@ -86,9 +95,9 @@ func wrongGELU(path string, quick bool) error {
 	return fmt.Errorf("clip: %s was trained with quick_gelu=%v and the config says %v: choose the config with or without -quickgelu", path, quick, !quick)
 }
 
-// LoadFrom copies the weights of a file into the model: in open_clip's layout, OpenAI's or Hugging Face's, with the fix-ups
-// that open_clip makes. Keys and shapes must agree both ways; the error lists every one that does not, and the model then
-// keeps its weights.
+// LoadFrom copies the weights of a file into the model: in open_clip's layout, OpenAI's or Hugging Face's, with the
+// fix-ups that open_clip makes. Keys and shapes must agree both ways; the error lists every one that does not, and the
+// model then keeps its weights.
 func (m *Model) LoadFrom(f *checkpoint.File, path string) error {
 	return m.loadFrom(f, path, OpenOptions{Copy: true})
 }

@@ -6,17 +6,18 @@ import (
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// LockImage keeps the picture tower's weights as they are, but for its last groups (Zhai et al., LiT, arXiv 2111.07991).
-// It is open_clip 3.3.0's --lock-image. With 0 groups the whole tower is locked; a count beyond the tower's leaves all of
-// it learning. Nothing is computed backward below the first weight that learns. Counted from the top, the groups are
+// LockImage keeps the picture tower's weights as they are, but for its last groups (Zhai et al., LiT, arXiv
+// 2111.07991). It is open_clip 3.3.0's --lock-image. With 0 groups the whole tower is locked; a count beyond the
+// tower's leaves all of it learning. Nothing is computed backward below the first weight that learns. Counted from the
+// top, the groups are
 //
-//   - of a [Vision] the projection; the last block with ln_post; each block before it; the patches with the class token,
-//     the positions and ln_pre. In no group is an attentional pool, which stays locked. Positions that the config fixes
-//     learn with their group. Both is open_clip's way;
+//   - of a [Vision] the projection; the last block with ln_post; each block before it; the patches with the class
+//     token, the positions and ln_pre. In no group is an attentional pool, which stays locked. Positions that the
+//     config fixes learn with their group. Both is open_clip's way;
 //   - of a [TimmViT] the pool map, where there is one; the last block with the norm; each block before it; the patches
 //     with the class token and the positions. The projection is no part of timm's model: it always learns;
-//   - of a [ResNet] the attention pool; layer4, layer3, layer2, layer1; the stem. open_clip has no groups here and fails
-//     unless the count is 0.
+//   - of a [ResNet] the attention pool; layer4, layer3, layer2, layer1; the stem. open_clip has no groups here and
+//     fails unless the count is 0.
 //
 // A locked ResNet still counts batches into its running statistics and normalises with the batch's, unless
 // freezeBNStats: then the normalisations of the locked groups compute in training as in evaluation. The other towers
@@ -33,10 +34,11 @@ func (m *Model) LockImage(unlockedGroups int, freezeBNStats bool) error {
 
 // LockText is [Model.LockImage] of the text tower, open_clip 3.3.0's --lock-text. Counted from the top, the groups are
 //
-//   - of a [Text] the projection, where there is one; the last block with ln_final; each block before it; the embeddings.
-//     Normalisations are locked with their group, whatever freezeLayerNorm says: open_clip fails where it is false;
-//   - of a [Roberta] the last layer with the pooler; each layer before it; the embeddings. The projection always learns,
-//     and so does each LayerNorm unless freezeLayerNorm. Dropout stays on in training, in locked layers too.
+//   - of a [Text] the projection, where there is one; the last block with ln_final; each block before it; the
+//     embeddings. Normalisations are locked with their group, whatever freezeLayerNorm says: open_clip fails where it
+//     is false;
+//   - of a [Roberta] the last layer with the pooler; each layer before it; the embeddings. The projection always
+//     learns, and so does each LayerNorm unless freezeLayerNorm. Dropout stays on in training, in locked layers too.
 func (m *Model) LockText(unlockedLayers int, freezeLayerNorm bool) error {
 	if unlockedLayers < 0 {
 		return fmt.Errorf("clip: %d unlocked layers of the text tower: 0 or more are wanted", unlockedLayers)

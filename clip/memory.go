@@ -12,6 +12,7 @@ type Training struct {
 	World         int  // processes; 0 is one
 	Tokens        int  // of the longest text; 0 is the context length
 	BFloat16      bool // products in bfloat16 by autocast, weights in float32
+	Tile          int  // edge of the loss's tiles; 0 is what [TiledContrastive] chooses on a CPU
 	Checkpointing bool // a block keeps its input alone and is computed again in the backward
 }
 
@@ -23,7 +24,7 @@ type Memory struct {
 	Casts      float64 // the weights in bfloat16, kept by autocast
 	Pictures   float64 // the batch's pixels, float32
 	Features   float64 // of all processes, with the gradients of one's own
-	Loss       float64 // tiles of the similarities
+	Loss       float64 // two tiles of the similarities
 	ImageTower float64 // what the picture tower keeps of a micro-batch for its backward
 	TextTower  float64
 	Workspace  float64 // what a block computes and does not keep, forward or backward
@@ -32,12 +33,9 @@ type Memory struct {
 	cached        bool
 }
 
-// lossTile is the side of a tile of the similarities, about: a smaller batch has one tile.
-const lossTile = 2048
-
-// Memory estimates a step from the shapes alone. What libtorch and Go take before there is a model, some 130 MB on a CPU
-// and more on a GPU, and the loader's batches and cache come on top. docs/scale.md holds the estimate against measured
-// steps.
+// Memory estimates a step from the shapes alone. What libtorch and Go take before there is a model, some 130 MB on a
+// CPU and more on a GPU, and the loader's batches and cache come on top. docs/scale.md holds the estimate against
+// measured steps.
 func (m *Model) Memory(t Training) Memory {
 	micro := t.Batch
 	if t.MicroBatch > 0 {
@@ -70,8 +68,10 @@ func (m *Model) Memory(t Training) Memory {
 	world := float64(max(t.World, 1))
 	features := 4 * float64(m.Config.EmbedDim) * float64(t.Batch)
 	e.Features = 2*features*world + 2*features
-	tile := math.Min(lossTile, float64(t.Batch))
-	e.Loss = 4 * 4 * tile * math.Min(lossTile, float64(t.Batch)*world)
+	if t.Tile == 0 {
+		t.Tile = 2048
+	}
+	e.Loss = 2 * 4 * math.Min(float64(t.Tile), float64(t.Batch)) * math.Min(float64(t.Tile), float64(t.Batch)*world)
 
 	image, text := m.learning()
 	imageTower, imageWork := m.imageActivations(t)
@@ -105,9 +105,9 @@ type activations struct {
 	stem                                 int  // rows of the width in float32 that are kept before and behind the blocks
 }
 
-// bytes: a block keeps its input x, LN(x), queries with keys and values, attention's output, the input of the second half,
-// its LN, and the perceptron's hidden layer before and behind the activation. With autocast the residual stream and what
-// LayerNorm reads stay float32, all others are bfloat16.
+// bytes: a block keeps its input x, LN(x), queries with keys and values, attention's output, the input of the second
+// half, its LN, and the perceptron's hidden layer before and behind the activation. With autocast the residual stream
+// and what LayerNorm reads stay float32, all others are bfloat16.
 func (a activations) bytes(t Training) (kept, work float64) {
 	w, h, n := float64(a.width), float64(a.hidden), float64(a.tokens)
 	full, half := 4.0, 4.0
@@ -176,8 +176,8 @@ func (m *Model) textActivations(t Training) (kept, work float64) {
 	return a.bytes(t)
 }
 
-// resNetActivations: each convolution is kept before and behind its normalisation, the last of a block before it and behind
-// the sum.
+// resNetActivations: each convolution is kept before and behind its normalisation, the last of a block before it and
+// behind the sum.
 func (c *Config) resNetActivations(t Training) (kept, work float64) {
 	v := c.Vision
 	size := 4.0

@@ -33,6 +33,7 @@ func TestMemory(t *testing.T) {
 	assert.Zero(t, got.Casts)
 	assert.Equal(t, 6*3*16*4.0, got.Pictures)
 	assert.Equal(t, 6*4*2*4.0, got.Features)
+	assert.Equal(t, 2*6*6*4.0, got.Loss)
 	// Of each token, in numbers: 16 widths and 4 + heads of statistics in the first block, 4 widths in the pooled one, and
 	// of a picture's five the input of ln_pre.
 	assert.Equal(t, 6*5*4*(16*4+6+4*4+4.0), got.ImageTower)
@@ -90,7 +91,7 @@ func scaleTables(t *testing.T) string {
 		for _, batch := range []int{32768, 65536} {
 			for _, world := range []int{8, 64, 256, 1024} {
 				k := batch / world
-				whole := Training{Batch: k, World: world, BFloat16: true}
+				whole := Training{Batch: k, World: world, BFloat16: true, Tile: 4096} // which the loss chooses on a GPU
 				checkpointing, cached := whole, whole
 				checkpointing.Checkpointing = true
 				cached.MicroBatch = 256

@@ -88,7 +88,8 @@ func newTextTower(c *Config) TextTower {
 	return newText(c)
 }
 
-// Parameters yields every parameter with its state-dict key, which is open_clip's and, where OpenAI has the model, OpenAI's.
+// Parameters yields every parameter with its state-dict key, which is open_clip's and, where OpenAI has the model,
+// OpenAI's.
 func (m *Model) Parameters() iter.Seq2[string, *torch.Tensor] { return m.keys(nn.Params(m)) }
 
 // State is [Model.Parameters] with the buffers, the running statistics of a ResNet: what a checkpoint holds.
@@ -117,8 +118,7 @@ func (m *Model) NumParameters() int {
 	return n
 }
 
-// SetTraining switches what differs in training: patch dropout, batch statistics, a RoBERTa's dropout. A new model has it
-// off.
+// SetTraining switches what differs in training: patch dropout, batch statistics, a RoBERTa's dropout. It begins off.
 func (m *Model) SetTraining(on bool) {
 	m.Visual.SetTraining(on)
 	m.Text.SetTraining(on)

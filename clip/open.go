@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -36,12 +37,15 @@ func WeightsIn(dir string) string {
 
 // OpenOptions say how a model is opened. The zero value reads a directory's own weights onto the CPU.
 type OpenOptions struct {
-	Pretrained string       // weights for a built-in config: a file (.safetensors, .pt, .bin, OpenAI's archives), a model directory, a published tag ("openai"), or "random"
+	// Pretrained has the weights for a built-in config: a file (.safetensors, .pt, .bin, OpenAI's archives), a model
+	// directory, a published tag ("openai"), or "random".
+	Pretrained string
 	Seed       uint64       // of "random", and of what the tower files lack
 	Device     torch.Device // where the parameters live
 
-	// Copy has float32 weights read into memory at once. Without, they stay in the mapped file, whose pages are read as they are
-	// used: a model opens in no time. The file must then not be written into while the model lives; a new one may be renamed over it.
+	// Copy has float32 weights read into memory at once. Without, they stay in the mapped file, whose pages are read as
+	// they are used: a model opens in no time. The file must then not be written into while the model lives; a new one
+	// may be renamed over it.
 	Copy bool
 
 	ImageTower string // a file with weights of the picture tower alone, torchvision's too; what it lacks is random
@@ -50,8 +54,9 @@ type OpenOptions struct {
 	ImageSize     int  // pixels of a square picture in place of the config's; position embeddings are resampled
 	ContextLength int  // tokens of a text in place of the config's, likewise
 	QuickGELU     bool // QuickGELU whatever the config says
+	SigLIP        bool // a bias of the logits, for the sigmoid loss; random weights begin with a scale of 10 and a bias of -10
 
-	Fetch pretrained.Options   // how a published tag's file is found; the zero value looks on the machine, then on the network
+	Fetch pretrained.Options   // how a published tag's file is found; zero: on this machine, then the network
 	Log   func(message string) // told in a sentence of what loading did beyond copying; nil for silence
 }
 
@@ -76,53 +81,15 @@ func Open(name string, o OpenOptions) (*Model, error) {
 }
 
 func open(name string, o OpenOptions) (*Model, error) {
-	info, err := os.Stat(name)
-	if err == nil && !info.IsDir() {
-		return openFile(name, o)
-	}
-	if err == nil {
-		d, err := readDirectory(os.DirFS(name), name)
-		if errors.Is(err, errNoModel) && o.Pretrained == "" {
-			if weights := WeightsIn(name); isFile(weights) { // nothing but weights
-				return openFile(weights, o)
-			}
-		}
-		if err != nil {
-			return nil, err
-		}
-		return d.open(name, o, WeightsIn(name))
-	}
-	if !isConfig(name) {
-		return nil, fmt.Errorf("clip: %q is neither a model directory, nor a file of weights, nor a built-in config such as ViT-B-32; infer models lists them", name)
-	}
-	c, err := LookupConfig(name)
+	d, err := describe(name, o)
 	if err != nil {
 		return nil, err
 	}
-	if o.Pretrained == "" && o.ImageTower == "" && o.TextTower == "" {
+	defer d.close()
+	if d.weights == "" && o.Pretrained == "" && o.ImageTower == "" && o.TextTower == "" {
 		return nil, fmt.Errorf("clip: the config %s has no weights of its own: give --pretrained a published tag, a file of weights, a model directory or random", name)
 	}
-	if o.Pretrained != "" && o.Pretrained != "random" && isTag(o.Pretrained) {
-		return openPublished(name, c, o)
-	}
-	d := description{config: c}
-	return d.open(name, o, "")
-}
-
-// openFile opens a file of weights by the config beside it or, where there is none, by its shapes.
-func openFile(path string, o OpenOptions) (*Model, error) {
-	dir := filepath.Dir(path)
-	d, err := readDirectory(os.DirFS(dir), dir)
-	if errors.Is(err, errNoModel) {
-		if o.Pretrained != "" {
-			return nil, fmt.Errorf("clip: --model %s is a file of weights and so is --pretrained %s: one of them is wanted", path, o.Pretrained)
-		}
-		d, err = describe(path, o)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return d.open(path, o, path)
+	return d.open(name, o)
 }
 
 // description is what is known of a model before its weights are read.
@@ -130,35 +97,80 @@ type description struct {
 	config     *Config
 	preprocess *preprocess.Config // nil: OpenAI's
 	dir        string             // with the tokenizer's files, or ""
+	weights    string             // its own file; "" for a built-in config
+	file       *checkpoint.File   // weights, opened, if its shapes told the config; nil otherwise
+	published  bool               // the weights are those of a tag
 }
 
-// open makes the model and reads its weights: those of o.Pretrained, or else the file own.
-func (d description) open(name string, o OpenOptions, own string) (*Model, error) {
+func (d description) close() {
+	if d.file != nil {
+		d.file.Close()
+	}
+}
+
+// describe finds out what name, and o.Pretrained with it, stands for. No weights are read or fetched. The caller closes
+// the description.
+func describe(name string, o OpenOptions) (d description, err error) {
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && info.IsDir():
+		d, err = readDirectory(os.DirFS(name), name)
+		if errors.Is(err, errNoModel) && o.Pretrained == "" {
+			if weights := WeightsIn(name); isFile(weights) { // nothing but weights
+				return describeShapes(weights, o)
+			}
+		}
+		d.weights = WeightsIn(name)
+		return d, err
+	case err == nil:
+		return describeFile(name, o)
+	case !isConfig(name):
+		return d, fmt.Errorf("clip: %q is neither a model directory, nor a file of weights, nor a built-in config such as ViT-B-32; infer models lists them", name)
+	}
+	if d.config, err = LookupConfig(name); err != nil {
+		return d, err
+	}
+	if o.Pretrained != "" && o.Pretrained != "random" && isTag(o.Pretrained) {
+		return describeTag(name, d.config, o.Pretrained)
+	}
+	return d, nil
+}
+
+// describeFile describes a file of weights by the config beside it or, where there is none, by its shapes.
+func describeFile(path string, o OpenOptions) (description, error) {
+	dir := filepath.Dir(path)
+	d, err := readDirectory(os.DirFS(dir), dir)
+	if errors.Is(err, errNoModel) {
+		if o.Pretrained != "" {
+			return d, fmt.Errorf("clip: --model %s is a file of weights and so is --pretrained %s: one of them is wanted", path, o.Pretrained)
+		}
+		return describeShapes(path, o)
+	}
+	d.weights = path
+	return d, err
+}
+
+// open makes the model and reads its weights: those of o.Pretrained, or else its own.
+func (d description) open(name string, o OpenOptions) (*Model, error) {
+	if d.published {
+		path, err := findPublished(name, o)
+		if err != nil {
+			return nil, err
+		}
+		d.weights, o.Pretrained = path, ""
+	}
 	m, err := d.allocate(name, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.openTokenizer(d.tokenizerDirs(o)...); err != nil {
+	if err := m.findTokenizer(d, o); err != nil {
 		return nil, err
 	}
-	return m, m.load(name, o, own)
+	return m, m.load(name, o, d)
 }
 
-// tokenizerDirs are the directories that may hold the tokenizer: the model's, and those of the weights.
-func (d description) tokenizerDirs(o OpenOptions) (dirs []string) {
-	for _, path := range []string{d.dir, o.Pretrained, o.TextTower} {
-		if info, err := os.Stat(path); err == nil {
-			if !info.IsDir() {
-				path = filepath.Dir(path)
-			}
-			dirs = append(dirs, path)
-		}
-	}
-	return dirs
-}
-
-// allocate makes the model without weights, changed as o says.
-func (d description) allocate(name string, o OpenOptions) (*Model, error) {
+// configure is the config, changed as o says.
+func (d description) configure(o OpenOptions) (*Config, error) {
 	c := d.config.clone()
 	if o.ImageSize != 0 {
 		c.Vision.ImageSize = Square(o.ImageSize)
@@ -167,7 +179,17 @@ func (d description) allocate(name string, o OpenOptions) (*Model, error) {
 		c.Text.ContextLength = o.ContextLength
 	}
 	c.QuickGELU = c.QuickGELU || o.QuickGELU
-	if err := c.validate(); err != nil {
+	if o.SigLIP { // open_clip_train/main.py's --siglip
+		scale, bias := math.Log(10), -10.0
+		c.InitLogitScale, c.InitLogitBias = &scale, &bias
+	}
+	return c, c.validate()
+}
+
+// allocate makes the model without weights.
+func (d description) allocate(name string, o OpenOptions) (*Model, error) {
+	c, err := d.configure(o)
+	if err != nil {
 		return nil, err
 	}
 	m, err := tryAllocate(c)

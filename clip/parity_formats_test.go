@@ -22,7 +22,7 @@ import (
 type opening struct {
 	Format        string `json:"format"` // a key of formatChecks
 	Config        string `json:"config"` // a built-in config, or
-	Path          string `json:"path"`   // a file or the directory itself; this and the files from here on lie in the directory
+	Path          string `json:"path"`   // a file or the directory itself; the files from here on lie in the directory
 	Pretrained    string `json:"pretrained"`
 	ImageTower    string `json:"image_tower"`
 	TextTower     string `json:"text_tower"`

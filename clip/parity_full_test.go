@@ -37,8 +37,8 @@ type parityRow struct {
 	Cuts        map[string]float64 `json:"cuts"` // with the first blocks only: "image/0.25" ...; none for a format
 }
 
-// TestParityFull compares the model in the directory that GOCLIP_PARITY names with the outputs.safetensors beside its weights,
-// which the model's own Python library computed, and writes row.json there.
+// TestParityFull compares the model in the directory that GOCLIP_PARITY names with the outputs.safetensors beside its
+// weights, which the model's own Python library computed, and writes row.json there.
 func TestParityFull(t *testing.T) {
 	dir := os.Getenv("GOCLIP_PARITY")
 	require.NotEmpty(t, dir, "GOCLIP_PARITY names no directory; make parity sets it")

@@ -3,8 +3,8 @@ package clip
 import "github.com/goclip/goclip/torch"
 
 // A tower is read at one position: the class token, or the end token. No layer after the last block mixes positions, so
-// that block needs queries, output projection and MLP for this position alone; keys and values come from all. The result
-// and every gradient are those of the whole block, at a sixth of its cost.
+// that block needs queries, output projection and MLP for this position alone; keys and values come from all. The
+// result and every gradient are those of the whole block, at a sixth of its cost.
 
 // Pooled is the rows at of what [Transformer.Forward] gives: (B, T, W), (B) int64 -> (B, W). With at nil, position 0.
 func (t *Transformer) Pooled(x, at *torch.Tensor) *torch.Tensor {

@@ -7,8 +7,9 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// sinCosPositions is the embedding, fixed and so without gradient, of a side x side grid behind a class token, whose row is zero (open_clip
-// pos_embed.py; MoCo v3, arXiv 2104.02057): (1 + side*side, width). Half of the width tells the column, half the row.
+// sinCosPositions is the embedding, fixed and so without gradient, of a side x side grid behind a class token, whose
+// row is zero (open_clip pos_embed.py; MoCo v3, arXiv 2104.02057): (1 + side*side, width). Half of the width tells the
+// column, half the row.
 func sinCosPositions(width, side int) *torch.Tensor {
 	table := make([]float32, (1+side*side)*width)
 	quarter := width / 4
@@ -26,8 +27,9 @@ func sinCosPositions(width, side int) *torch.Tensor {
 }
 
 // ResizeImagePositions resamples the position embeddings of a picture tower from one grid of patches to another, as
-// open_clip does on loading (src/open_clip/model.py resize_pos_embed): bicubic with antialiasing. The first rows belong to
-// no patch (the class token) and stay: (first + rows*columns, W) -> (first + toRows*toColumns, W). It runs inside torch.Do.
+// open_clip does on loading (src/open_clip/model.py resize_pos_embed): bicubic with antialiasing. The first rows belong
+// to no patch (the class token) and stay: (first + rows*columns, W) -> (first + toRows*toColumns, W). It is for
+// torch.Do.
 func ResizeImagePositions(p *torch.Tensor, first, rows, columns, toRows, toColumns int) *torch.Tensor {
 	width := p.Size(1)
 	grid := p.Narrow(0, first, rows*columns).Reshape(1, rows, columns, width).Permute(0, 3, 1, 2) // (1, W, rows, columns)

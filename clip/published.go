@@ -17,28 +17,25 @@ func isTag(pretrained string) bool {
 	return err != nil && !strings.ContainsRune(pretrained, filepath.Separator) && filepath.Ext(pretrained) == ""
 }
 
-// openPublished makes the built-in config name with the weights of a published tag: from a cache on this machine or from the
-// network. The tag says which GELU they were trained with and how pictures are prepared; both follow it, because neither
-// can be seen in the weights.
-func openPublished(name string, c *Config, o OpenOptions) (*Model, error) {
-	e, err := pretrained.Lookup(name, o.Pretrained)
+// describeTag describes the built-in config name with the weights of a published tag. The tag says which GELU they were
+// trained with and how pictures are prepared; both follow it, because neither can be seen in the weights.
+func describeTag(name string, c *Config, tag string) (d description, err error) {
+	e, err := pretrained.Lookup(name, tag)
 	if err != nil {
-		return nil, fmt.Errorf("clip: %q is no file, and %w", o.Pretrained, err)
+		return d, fmt.Errorf("clip: %q is no file, and %w", tag, err)
 	}
+	d, err = describePublished(c, e)
+	d.published = true
+	return d, err
+}
+
+// findPublished is the file of the tag o.Pretrained: from a cache on this machine or from the network.
+func findPublished(name string, o OpenOptions) (path string, err error) {
 	file, err := pretrained.Find(context.Background(), name, o.Pretrained, o.Fetch)
 	if err != nil {
-		return nil, fmt.Errorf("clip: %w", err)
+		return "", fmt.Errorf("clip: %w", err)
 	}
-	d, err := describePublished(c, e)
-	if err != nil {
-		return nil, err
-	}
-	o.Pretrained = ""
-	m, err := d.open(name, o, file.Path)
-	if m != nil {
-		m.fetch = &o.Fetch
-	}
-	return m, err
+	return file.Path, nil
 }
 
 // describePublished is the config with what the tag says.

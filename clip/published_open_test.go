@@ -22,6 +22,7 @@ import (
 
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // cleanUser has no cache, and no variable that the search for published weights reads.
@@ -39,28 +40,16 @@ func cleanUser(t *testing.T) (cache string) {
 // published is a ViT-B-32 file of one byte a number, which is the smallest that its shapes allow.
 func published(t *testing.T) (file []byte, sum string) {
 	t.Helper()
-	c, err := LookupConfig("ViT-B-32")
-	require.NoError(t, err)
-	m, err := tryAllocate(c)
-	require.NoError(t, err)
-	header, end := map[string]any{}, 0
-	for key, p := range m.State() {
-		header[key] = map[string]any{"dtype": "U8", "shape": append([]int{}, p.Shape()...), "data_offsets": []int{end, end + p.Numel()}}
-		end += p.Numel()
-		p.Free()
-	}
-	text, err := json.Marshal(header)
-	require.NoError(t, err)
-	file = append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...)
+	file, end := safetensorsHeader(t, "ViT-B-32", checkpoint.U8)
 	numbers := make([]byte, end)
-	_, err = rand.NewChaCha8([32]byte{1}).Read(numbers)
+	_, err := rand.NewChaCha8([32]byte{1}).Read(numbers)
 	require.NoError(t, err)
 	file = append(file, numbers...)
 	return file, fmt.Sprintf("%x", sha256.Sum256(file))
 }
 
-// TestOpenPublished opens a published tag from a hub on loopback that breaks off once: the download goes on, is checked, and
-// becomes the model; the second time nothing is asked. A hub that lies about the hash gives no model.
+// TestOpenPublished opens a published tag from a hub on loopback that breaks off once: the download goes on, is
+// checked, and becomes the model; the second time nothing is asked. A hub that lies about the hash gives no model.
 func TestOpenPublished(t *testing.T) {
 	const name, tag, path = "ViT-B-32", "laion2b_s34b_b79k", "/laion/CLIP-ViT-B-32-laion2B-s34B-b79K/resolve/main/open_clip_model.safetensors"
 	file, sum := published(t)
@@ -108,7 +97,8 @@ func TestOpenPublished(t *testing.T) {
 	require.ErrorContains(t, err, "SHA-256")
 }
 
-// TestFetchTokenizer has a published model's tokenizer come from the hub once, and then from the cache.
+// TestFetchTokenizer has a published model's tokenizer come from the hub once, and then from the cache. A repository
+// without tokenizer_config.json will do, and is told of; a hub that fails is not taken for one.
 func TestFetchTokenizer(t *testing.T) {
 	packed, err := os.Open("../testdata/tokenizer/roberta/tokenizer.json.gz")
 	require.NoError(t, err)
@@ -117,37 +107,53 @@ func TestFetchTokenizer(t *testing.T) {
 	require.NoError(t, err)
 	text, err := io.ReadAll(unpacked)
 	require.NoError(t, err)
-	asked := 0
+	asked, config := 0, http.StatusOK
 	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked++
-		switch strings.TrimPrefix(r.URL.Path, "/tiny/resolve/main/") {
-		case "tokenizer.json":
+		switch file := strings.TrimPrefix(r.URL.Path, "/tiny/resolve/main/"); {
+		case file == "tokenizer.json":
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
-		case "tokenizer_config.json":
+		case file == "tokenizer_config.json" && config == http.StatusOK:
 			http.ServeContent(w, r, "", time.Time{}, strings.NewReader("{}"))
 		default:
-			http.NotFound(w, r)
+			w.WriteHeader(config)
 		}
 	}))
 	defer hub.Close()
-	cleanUser(t)
 	t.Setenv("HF_ENDPOINT", hub.URL)
 	c := variants(t)["roberta-mean"].clone()
 	hf := *c.Text.HFModelConfig
 	hf.VocabSize = 50265
 	c.Text.HFModelConfig, c.Text.VocabSize = &hf, hf.VocabSize
-	for range 2 {
-		m := allocate(c)
-		_, err = m.Tokenizer()
-		require.ErrorContains(t, err, "put its tokenizer.json")
-		m.fetch = &pretrained.Options{Backoff: time.Millisecond, Retries: 1}
-		tk, err := m.Tokenizer()
-		require.NoError(t, err)
-		ids, _ := tk.Tokenize("a dog", 12)
-		assert.Equal(t, int64(0), ids[0])
-		assert.Equal(t, 2, asked)
+	var said []string
+	log := func(message string) { said = append(said, message) }
+	for _, config = range []int{http.StatusOK, http.StatusNotFound} {
+		cleanUser(t)
+		asked, said = 0, nil
+		for i := range 2 {
+			m := allocate(c)
+			_, err = m.Tokenizer()
+			require.ErrorContains(t, err, "put its tokenizer.json")
+			m.fetch = &pretrained.Options{Backoff: time.Millisecond, Retries: 1, Log: log}
+			tk, err := m.Tokenizer()
+			require.NoError(t, err)
+			ids, _ := tk.Tokenize("a dog", 12)
+			assert.Equal(t, int64(0), ids[0])
+			if config == http.StatusOK {
+				assert.Equal(t, 2, asked)
+				continue
+			}
+			assert.Equal(t, 2+i, asked, "the configuration may have come")
+			assert.Contains(t, said[len(said)-1], "tiny has no tokenizer_config.json")
+		}
 	}
+	cleanUser(t)
+	config = http.StatusInternalServerError
 	m := allocate(c)
+	m.fetch = &pretrained.Options{Backoff: time.Millisecond, Retries: 1}
+	_, err = m.Tokenizer()
+	require.ErrorContains(t, err, "tokenizer_config.json")
+	m = allocate(c)
 	m.fetch = &pretrained.Options{Offline: true, Cache: t.TempDir()}
 	_, err = m.Tokenizer()
 	require.ErrorIs(t, err, pretrained.ErrOffline)

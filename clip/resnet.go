@@ -7,8 +7,9 @@ import (
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// ResNet is CLIP's convolutional picture tower (paper, section 2.4; openai/CLIP clip/model.py ModifiedResNet): a ResNet-D
-// (He et al., arXiv 1812.01187) with three convolutions for a stem, blurred downsampling and attention for a last pooling.
+// ResNet is CLIP's convolutional picture tower (paper, section 2.4; openai/CLIP clip/model.py ModifiedResNet): a
+// ResNet-D (He et al., arXiv 1812.01187) with three convolutions for a stem, blurred downsampling and attention for a
+// last pooling.
 type ResNet struct {
 	Conv1    *nn.Conv2d      `torch:"conv1"` // (W/2, 3, 3, 3), stride 2
 	Bn1      *nn.BatchNorm2d `torch:"bn1"`
@@ -154,8 +155,8 @@ func (r *ResNet) SetTraining(on bool) { r.training = on }
 
 func (r *ResNet) setPatchDropout(float64) bool { return false }
 
-// initialize is initialize_parameters of openai/CLIP clip/model.py: the last normalisation of a block begins at zero, so
-// that the block begins as the identity.
+// initialize is initialize_parameters of openai/CLIP clip/model.py: the last normalisation of a block begins at zero,
+// so that the block begins as the identity.
 func (r *ResNet) initialize(s *torch.Scope) {
 	p := r.AttnPool
 	std := 1 / math.Sqrt(float64(p.C.Weight.Size(1)))

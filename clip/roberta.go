@@ -115,8 +115,8 @@ func newRoberta(c *Config) *Roberta {
 
 // Forward maps tokens (B, T) int64, padded to the right, to features (B, E).
 //
-// What is padding in every text is cut off first: padding is masked as a key and left out by every pooler, so it reaches
-// neither the output nor a gradient.
+// What is padding in every text is cut off first: padding is masked as a key and left out by every pooler, so it
+// reaches neither the output nor a gradient.
 func (r *Roberta) Forward(tokens *torch.Tensor) *torch.Tensor {
 	real := tokens.NeScalar(r.config.PadID).To(tokens.Device(), torch.Int64) // (B, T), 1 or 0
 	used := real.SumDim(0).NeScalar(0).To(tokens.Device(), torch.Int64)      // (T)
@@ -132,8 +132,8 @@ func (r *Roberta) Forward(tokens *torch.Tensor) *torch.Tensor {
 	return r.project(r.pool(x, real))
 }
 
-// embed adds up what a token is, where it stands and the only type of text: (B, T) -> (B, T, W). Positions count the real
-// tokens from PadID + 1 on; padding has the position PadID.
+// embed adds up what a token is, where it stands and the only type of text: (B, T) -> (B, T, W). Positions count the
+// real tokens from PadID + 1 on; padding has the position PadID.
 func (r *Roberta) embed(tokens, real *torch.Tensor) *torch.Tensor {
 	at := real.Cumsum(1).Mul(real)
 	positions := tokens.Borrow(r.Positions.Weight).Narrow(0, r.config.PadID, r.config.Positions-r.config.PadID)
@@ -196,8 +196,8 @@ func (r *Roberta) project(x *torch.Tensor) *torch.Tensor {
 // SetTraining switches dropout.
 func (r *Roberta) SetTraining(on bool) { r.training = on }
 
-// initialize is transformers' _init_weights with its initializer_range 0.02 (modeling_utils.py): a normal distribution, no
-// bias, nothing for padding. The projection keeps PyTorch's default.
+// initialize is transformers' _init_weights with its initializer_range 0.02 (modeling_utils.py): a normal distribution,
+// no bias, nothing for padding. The projection keeps PyTorch's default.
 func (r *Roberta) initialize(s *torch.Scope) {
 	for _, w := range []*nn.Weight{r.Words, r.Positions, r.TokenTypes} {
 		normal(s, w.Weight, 0.02)

@@ -47,8 +47,8 @@ func newText(c *Config) *Text {
 
 // Forward maps tokens (B, T) int64, T at most the context length, to features (B, E).
 //
-// What follows the longest text's end token is cut off first where the mask is causal and the feature is read at the end
-// token: later positions then reach neither the output nor a gradient, and a caption is about 12 of 77 tokens.
+// What follows the longest text's end token is cut off first where the mask is causal and the feature is read at the
+// end token: later positions then reach neither the output nor a gradient, and a caption is about 12 of 77 tokens.
 func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
 	length := tokens.Size(1)
 	var end *torch.Tensor // (B), nil if the feature's place is the same in every text
@@ -92,9 +92,10 @@ func (t *Text) end(tokens *torch.Tensor) *torch.Tensor {
 	}
 }
 
-// classMask is what is added to the products when a class token stands at the end: minus infinity for the future, if the
-// mask is causal, and for padding. The padding's mask is one place too far to the right, so that the class token sees the
-// first of two paddings and not itself: open_clip's CoCa weights were trained so (transformer.py, correct_cls_mask).
+// classMask is what is added to the products when a class token stands at the end: minus infinity for the future, if
+// the mask is causal, and for padding. The padding's mask is one place too far to the right, so that the class token
+// sees the first of two paddings and not itself: open_clip's CoCa weights were trained so (transformer.py,
+// correct_cls_mask).
 func (t *Text) classMask(tokens *torch.Tensor) *torch.Tensor {
 	b, n := tokens.Size(0), tokens.Size(1)+1
 	zeros := tokens.To(tokens.Device(), torch.Float32).MulScalar(0) // (B, T)

@@ -36,8 +36,8 @@ var timmModels = map[string]timmModel{
 }
 
 // TimmViT is timm's vision transformer under open_clip's timm_model.py: the picture tower of SigLIP (Zhai et al., arXiv
-// 2303.15343) and, with a class token, the plain one of Dosovitskiy et al. (arXiv 2010.11929). Beside [Vision] its patches
-// have a bias, nothing is normalised before the blocks, and epsilon is 1e-6.
+// 2303.15343) and, with a class token, the plain one of Dosovitskiy et al. (arXiv 2010.11929). Beside [Vision] its
+// patches have a bias, nothing is normalised before the blocks, and epsilon is 1e-6.
 type TimmViT struct {
 	Patches    *nn.Conv2d    `torch:"trunk.patch_embed.proj"` // (W, 3, P, P)
 	ClassToken *torch.Tensor `torch:"trunk.cls_token"`        // (1, 1, W); nil with the pool map

@@ -14,9 +14,9 @@ import (
 	"github.com/goclip/goclip/clip/tokenizer"
 )
 
-// Tokenizer is the model's tokenizer: CLIP's own or, where the config names another, the one whose files stand beside the
-// weights. A published tag's is fetched, as its weights were. Without those files it is an error: ids of another vocabulary
-// would give features of nothing.
+// Tokenizer is the model's tokenizer: CLIP's own or, where the config names another, the one whose files stand beside
+// the weights. A published tag's is fetched, as its weights were. Without those files it is an error: ids of another
+// vocabulary would give features of nothing.
 func (m *Model) Tokenizer() (tokenizer.Encoder, error) {
 	if m.tokenizer != nil {
 		return m.tokenizer, nil
@@ -34,6 +34,55 @@ func (m *Model) Tokenizer() (tokenizer.Encoder, error) {
 		return m.tokenizer, nil
 	}
 	return nil, fmt.Errorf("clip: %s reads the tokens of %s: put its tokenizer.json, or vocab.json and merges.txt, or vocab.txt, or spiece.model, into the model's directory", cmp.Or(m.Name, "the model"), other)
+}
+
+// OpenTokenizer is the tokenizer, and the context length in tokens, of the model that [Open] would read, in no time:
+// the weights are neither read nor fetched, and a built-in config needs none.
+func OpenTokenizer(name string, o OpenOptions) (t tokenizer.Encoder, contextLength int, err error) {
+	d, err := describe(name, o)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer d.close()
+	for _, path := range []string{o.Pretrained, o.ImageTower, o.TextTower} {
+		if path == "" || path == "random" || path == o.Pretrained && d.published {
+			continue
+		}
+		if _, err := os.Stat(path); err != nil { // a slip that Open would have told of
+			return nil, 0, fmt.Errorf("clip: %s: %w", name, err)
+		}
+	}
+	c, err := d.configure(o)
+	if err != nil {
+		return nil, 0, err
+	}
+	m := &Model{Name: name, Config: c} // its towers are not wanted here
+	if err := m.findTokenizer(d, o); err != nil {
+		return nil, 0, err
+	}
+	t, err = m.Tokenizer()
+	return t, m.ContextLength(), err
+}
+
+// findTokenizer looks for the model's tokenizer on this machine; a published tag's may be fetched later.
+func (m *Model) findTokenizer(d description, o OpenOptions) error {
+	if d.published {
+		m.fetch = &o.Fetch
+	}
+	return m.openTokenizer(d.tokenizerDirs(o)...)
+}
+
+// tokenizerDirs are the directories that may hold the tokenizer: the model's, and those of the weights.
+func (d description) tokenizerDirs(o OpenOptions) (dirs []string) {
+	for _, path := range []string{d.dir, o.Pretrained, o.TextTower} {
+		if info, err := os.Stat(path); err == nil {
+			if !info.IsDir() {
+				path = filepath.Dir(path)
+			}
+			dirs = append(dirs, path)
+		}
+	}
+	return dirs
 }
 
 // tokenizerFiles are what [tokenizer.Open] reads; the last says nothing without another.
@@ -68,20 +117,27 @@ func (m *Model) openTokenizer(dirs ...string) error {
 	return nil
 }
 
-// fetchTokenizer finds the files of a repository on the hub, on this machine or there.
+// fetchTokenizer finds the files of a repository on the hub, on this machine or there. Without tokenizer_config.json,
+// which not every repository has, the tokenizer is as tokenizer.json says. Offline it is asked for all the same:
+// whether there is one only the hub knows, and it may name the token that fills.
 func (m *Model) fetchTokenizer(repo string) error {
-	config, err := pretrained.Hub(context.Background(), repo, "tokenizer_config.json", *m.fetch)
-	if err != nil {
-		return err
-	}
 	file, err := pretrained.Hub(context.Background(), repo, "tokenizer.json", *m.fetch)
 	if err != nil {
 		return err
 	}
-	if filepath.Dir(file.Path) != filepath.Dir(config.Path) { // one from another program's cache, one from goclip's
+	dir := filepath.Dir(file.Path)
+	config, err := pretrained.Hub(context.Background(), repo, "tokenizer_config.json", *m.fetch)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if m.fetch.Log != nil {
+			m.fetch.Log(repo + " has no tokenizer_config.json: its tokenizer.json alone says how texts are read")
+		}
+	case err != nil:
+		return err
+	case filepath.Dir(config.Path) != dir: // one from another program's cache, one from goclip's
 		return fmt.Errorf("%s and %s lie in two places: put them into one directory", config.Path, file.Path)
 	}
-	return m.openTokenizer(filepath.Dir(file.Path))
+	return m.openTokenizer(dir)
 }
 
 // saveTokenizer copies the tokenizer's files to the directory that is being saved.

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/clip/tokenizer"
 	"github.com/goclip/goclip/torch"
 )
@@ -78,5 +79,69 @@ func TestTokenizerOfAnotherVocabulary(t *testing.T) {
 		if from == dir {
 			require.NoError(t, m.Save(again, torch.Float32))
 		}
+	}
+}
+
+// TestOpenTokenizer holds the tokenizer of every kind of name against the one of the whole model, without its weights.
+func TestOpenTokenizer(t *testing.T) {
+	c, err := ParseConfig([]byte(`{"embed_dim":8,"vision_cfg":{"image_size":32,"layers":1,"width":64,"head_width":32,"patch_size":16},
+		"text_cfg":{"context_length":16,"vocab_size":50265,"width":64,"heads":1,"layers":1,"hf_tokenizer_name":"roberta-base"}}`))
+	require.NoError(t, err)
+	m, err := New(c, 1)
+	require.NoError(t, err)
+	dir := filepath.Join(t.TempDir(), "model")
+	require.NoError(t, m.Save(dir, torch.Float32))
+	_, _, err = OpenTokenizer(dir, OpenOptions{})
+	require.ErrorContains(t, err, "reads the tokens of roberta-base: put its tokenizer.json")
+	for _, name := range []string{"vocab.json", "merges.txt"} {
+		data, err := os.ReadFile(filepath.Join("../testdata/tokenizer/roberta", name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
+	}
+	weights := filepath.Join(dir, WeightsFile)
+	opened, err := Open(dir, OpenOptions{})
+	require.NoError(t, err)
+	whole, err := opened.Tokenizer()
+	require.NoError(t, err)
+	same := func(want tokenizer.Encoder, name string, o OpenOptions, length int) {
+		t.Helper()
+		handles := torch.LiveTensors()
+		got, tokens, err := OpenTokenizer(name, o)
+		require.NoError(t, err)
+		assert.Equal(t, length, tokens)
+		assert.Equal(t, want.Encode("a dog's tail, 100%"), got.Encode("a dog's tail, 100%"))
+		assert.LessOrEqual(t, torch.LiveTensors(), handles, "no tensor is made")
+	}
+	same(whole, weights, OpenOptions{}, 16)
+	require.NoError(t, os.WriteFile(weights, []byte("no weights"), 0o644))
+	same(whole, dir, OpenOptions{}, 16)
+	same(whole, weights, OpenOptions{ContextLength: 9}, 9)
+	require.NoError(t, os.Remove(weights))
+	same(whole, dir, OpenOptions{}, 16)
+	same(tokenizer.New(), "ViT-B/32", OpenOptions{}, 77)
+
+	// A tag's weights are not fetched, nor is CLIP's own tokenizer.
+	cleanUser(t)
+	t.Setenv("GOCLIP_OFFLINE", "1")
+	same(tokenizer.New(), "ViT-B-32", OpenOptions{Pretrained: "openai"}, 77)
+	_, _, err = OpenTokenizer("ViT-B-16-SigLIP", OpenOptions{Pretrained: "webli"})
+	require.ErrorIs(t, err, pretrained.ErrOffline)
+	assert.ErrorContains(t, err, "timm/ViT-B-16-SigLIP/tokenizer.json")
+
+	for says, try := range map[string]struct {
+		name string
+		o    OpenOptions
+	}{
+		"neither a model directory":   {"ViT-Q", OpenOptions{}},
+		"no weights called":           {"ViT-B-32", OpenOptions{Pretrained: "nobody"}},
+		"gone.pt: no such file":       {"ViT-B-32", OpenOptions{Pretrained: "gone.pt"}},
+		"text.pt: no such file":       {dir, OpenOptions{TextTower: "text.pt"}},
+		"context_length":              {"ViT-B-32", OpenOptions{ContextLength: -1}},
+		"one of them is wanted":       {"tokens.go", OpenOptions{Pretrained: "random"}},
+		"tokens.go":                   {"tokens.go", OpenOptions{}},
+		"neither open_clip_config.js": {"configs", OpenOptions{}},
+	} {
+		_, _, err := OpenTokenizer(try.name, try.o)
+		assert.ErrorContains(t, err, says)
 	}
 }

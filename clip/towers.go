@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// loadTower reads the weights of one tower, "visual." or "text.", from a file that has that tower alone or a whole model. The
-// projection to the common space stays as it is if the file has none: libraries of towers do not know it.
+// loadTower reads the weights of one tower, "visual." or "text.", from a file that has that tower alone or a whole
+// model. The projection to the common space stays as it is if the file has none: libraries of towers do not know it.
 func (m *Model) loadTower(path, prefix string, o OpenOptions) error {
 	f, err := checkpoint.Open(path)
 	if err != nil {
@@ -17,38 +18,34 @@ func (m *Model) loadTower(path, prefix string, o OpenOptions) error {
 	defer f.Close()
 	all := tensors(f)
 	names := towerLayout(all, prefix)
-	found, used := map[string]weight{}, map[string]bool{}
-	var problems, kept []string
-	for key := range m.State() {
-		key := key
-		full := key
-		if prefix == "text." && !strings.HasPrefix(key, prefix) && isTextKey(key) {
-			full = prefix + key
+	withPrefix := func(key string) string { // the flat layout's text tower has none
+		if prefix == "text." && isTextKey(key) {
+			return prefix + key
 		}
-		if !strings.HasPrefix(full, prefix) {
-			continue
-		}
-		s := names(full)
-		for _, r := range s.rows {
-			used[r.name] = true
-		}
-		w, missing := s.find(all)
-		switch {
-		case len(s.rows) > 0 && len(missing) == 0:
-			found[key] = w
-		case isProjection(strings.TrimPrefix(full, prefix)):
-			kept = append(kept, key)
-		case len(s.rows) == 0:
-			problems = append(problems, "missing "+key)
-		default:
-			problems = append(problems, missing...)
+		return key
+	}
+	tower := func(yield func(string, *torch.Tensor) bool) {
+		for key, p := range m.State() {
+			if strings.HasPrefix(withPrefix(key), prefix) && !yield(key, p) {
+				return
+			}
 		}
 	}
+	found, missing, unexpected := layout(func(key string) source { return names(withPrefix(key)) }).match(all, tower)
 	if len(found) == 0 {
-		return fmt.Errorf("clip: %s holds no weights of this %s tower: not one of its %d names is known", path, map[string]string{"visual.": "picture", "text.": "text"}[prefix], len(all))
+		kind := map[string]string{"visual.": "picture", "text.": "text"}[prefix]
+		return fmt.Errorf("clip: %s holds no weights of this %s tower: not one of its %d names is known", path, kind, len(all))
 	}
-	for name := range all {
-		if !used[name] && !isTaskHead(name) && !ofOtherTower(name, prefix) {
+	var problems, kept []string
+	for key := range tower {
+		if missing[key] != nil && isProjection(strings.TrimPrefix(withPrefix(key), prefix)) {
+			kept = append(kept, key)
+		} else {
+			problems = append(problems, missing[key]...)
+		}
+	}
+	for _, name := range unexpected {
+		if !isTaskHead(name) && !ofOtherTower(name, prefix) {
 			problems = append(problems, "unexpected "+name)
 		}
 	}
@@ -116,8 +113,8 @@ func towerLayout(all map[string]checkpoint.Entry, prefix string) layout {
 	}
 }
 
-// torchvisionKeys is the layout of torchvision's VisionTransformer (torchvision/models/vision_transformer.py): its vit_b_32 is
-// timm's vit_base_patch32_224. Files from before torchvision 0.12 name the perceptron's layers linear_1 and linear_2.
+// torchvisionKeys is the layout of torchvision's VisionTransformer (torchvision/models/vision_transformer.py): its
+// vit_b_32 is timm's vit_base_patch32_224. Files from before torchvision 0.12 name its layers linear_1, linear_2.
 func torchvisionKeys(old bool) layout {
 	fc1, fc2 := ".mlp.0.", ".mlp.3."
 	if old {
@@ -142,7 +139,7 @@ func torchvisionKeys(old bool) layout {
 	}
 }
 
-// robertaKeys is the layout of transformers' RobertaModel and XLMRobertaModel or, with a prefix, of the models with a head.
+// robertaKeys is the layout of transformers' RobertaModel and XLMRobertaModel or, prefixed, of the models with a head.
 func robertaKeys(prefixed bool) layout {
 	prefix := ""
 	if prefixed {

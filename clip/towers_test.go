@@ -35,8 +35,8 @@ func assertGolden(t *testing.T, want []float32, got *torch.Tensor, name string) 
 	assert.LessOrEqual(t, worst(want, have, largest(want)), tolerance, name)
 }
 
-// TestTowers reads torchvision's ViT and transformers' RoBERTa into the dual encoder: before the projections, which are the
-// model's own and random, the features are those libraries'.
+// TestTowers reads torchvision's ViT and transformers' RoBERTa into the dual encoder: before the projections, which are
+// the model's own and random, the features are those libraries'.
 func TestTowers(t *testing.T) {
 	config := variants(t)["dual-encoder"]
 	for _, picture := range []string{"vit.pth", "vit-old.pth"} {
@@ -44,7 +44,7 @@ func TestTowers(t *testing.T) {
 		var said []string
 		o := OpenOptions{Seed: 3, ImageTower: filepath.Join(towersDir, picture), TextTower: filepath.Join(towersDir, "roberta.bin"),
 			Log: func(message string) { said = append(said, message) }}
-		require.NoError(t, m.load("dual", o, ""))
+		require.NoError(t, m.load("dual", o, description{}))
 		require.Len(t, said, 2)
 		assert.Contains(t, said[0], "has no visual.head.proj.weight: random numbers stay there")
 		assert.Contains(t, said[1], "has no text.proj.weight: random numbers stay there")
@@ -124,13 +124,13 @@ func snapshot(t *testing.T, m *Model) map[string][]float32 {
 	return all
 }
 
-// TestFixUps holds what loading mends against open_clip's own load: position embeddings of other pictures and texts, and a
-// logit bias that the file does not have.
+// TestFixUps holds what loading mends against open_clip's own load: position embeddings of other pictures and texts,
+// and a logit bias that the file does not have.
 func TestFixUps(t *testing.T) {
 	var said []string
 	log := func(message string) { said = append(said, message) }
 	d := description{config: plainConfig(t)}
-	m, err := d.open("plain", OpenOptions{Pretrained: filepath.Join(towersDir, "plain.pt"), ImageSize: 40, ContextLength: 11, Log: log}, "")
+	m, err := d.open("plain", OpenOptions{Pretrained: filepath.Join(towersDir, "plain.pt"), ImageSize: 40, ContextLength: 11, Log: log})
 	require.NoError(t, err)
 	assert.Equal(t, [2]int{40, 40}, m.Preprocess.Size)
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
@@ -145,7 +145,7 @@ func TestFixUps(t *testing.T) {
 	biased, bias := plainConfig(t), -10.0
 	biased.InitLogitBias = &bias
 	d.config = biased
-	m, err = d.open("plain", OpenOptions{Pretrained: filepath.Join(towersDir, "plain.pt"), Log: log}, "")
+	m, err = d.open("plain", OpenOptions{Pretrained: filepath.Join(towersDir, "plain.pt"), Log: log})
 	require.NoError(t, err)
 	require.Len(t, said, 1)
 	assert.Contains(t, said[0], "has no logit_bias: zeros take its place")
@@ -155,7 +155,7 @@ func TestFixUps(t *testing.T) {
 		assertGolden(t, towerGolden(t, "biased/logits"), images.MatMul(texts.T()).Mul(m.LogitScale.Exp()).Add(m.LogitBias), "logits")
 	}))
 
-	_, err = d.open("plain", OpenOptions{Pretrained: filepath.Join(towersDir, "plain.pt"), ImageSize: 4}, "")
+	_, err = d.open("plain", OpenOptions{Pretrained: filepath.Join(towersDir, "plain.pt"), ImageSize: 4})
 	assert.ErrorContains(t, err, "vision_cfg.patch_size 8 is larger than image_size 4")
 	_, err = Open("ViT-B-16-SigLIP", OpenOptions{Pretrained: "random", ImageSize: 256})
 	assert.ErrorContains(t, err, "image_size is 256, and vit_base_patch16_siglip_224 takes 224")

@@ -40,7 +40,7 @@ func variantTexts(t *testing.T) (texts map[string]json.RawMessage) {
 	return texts
 }
 
-// TestVariants holds features, loss and gradients of every kind of tower against open_clip 3.3.0, timm and transformers.
+// TestVariants holds features, loss and gradients of every kind of tower against the Python libraries.
 func TestVariants(t *testing.T) {
 	g := openGoldens(t, "variants")
 	for name, c := range variants(t) {
@@ -77,8 +77,8 @@ func checkVariant(t *testing.T, c *Config, g goldens, name string, training bool
 			top, norm, sample := float64(golden[0]), float64(golden[1]), golden[2:]
 			got := torch.ToSlice[float32](torch.Grads(s, []*torch.Tensor{p})[0])
 			if strings.HasSuffix(key, "k_proj.bias") || strings.HasSuffix(key, "self.key.bias") {
-				// A softmax does not see what is added to every key: the gradient is zero, and the rest is the rounding of
-				// terms that cancel. Their size is that of the weight's gradient, which is made of the same ones: its norm.
+				// A softmax does not see what is added to every key: the gradient is zero, and the rest is the rounding
+				// of terms that cancel. Their size is that of the weight's gradient, made of the same ones: its norm.
 				beside := g.floats(name + "/grad." + strings.TrimSuffix(key, "bias") + "weight")[1]
 				assert.LessOrEqual(t, math.Max(largest(got), top)/float64(beside), tolerance, key)
 				continue

@@ -111,7 +111,7 @@ func (v *Vision) setPatchDropout(share float64) bool {
 	return true
 }
 
-// initialize draws what OpenAI's VisionTransformer draws (openai/CLIP clip/model.py); the blocks keep PyTorch's defaults.
+// initialize draws as OpenAI's VisionTransformer (openai/CLIP clip/model.py); the blocks keep PyTorch's defaults.
 func (v *Vision) initialize(s *torch.Scope) {
 	std := 1 / math.Sqrt(float64(v.config.Width))
 	normal(s, v.ClassEmbedding, std)

@@ -37,8 +37,8 @@ const (
 
 // Classifier makes a classifier of the names, each put in the place of {} in every template: a class's row is the mean
 // of its prompts' normalised features, normalised again (openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb;
-// open_clip's build_zero_shot_classifier). Prompts beyond the context length are cut. A thousand names with 80 templates
-// are minutes of work on a CPU; when ctx ends, its error is returned.
+// open_clip's build_zero_shot_classifier). Prompts beyond the context length are cut. A thousand names with 80
+// templates are minutes of work on a CPU; when ctx ends, its error is returned.
 func (m *Model) Classifier(ctx context.Context, names, templates []string) (*Classifier, error) {
 	if err := checkPrompts(names, templates); err != nil {
 		return nil, err
@@ -127,8 +127,8 @@ func (m *Model) prompts(t tokenizer.Encoder, names, templates []string, from, to
 	return out
 }
 
-// Probabilities is, for n L2-normalised rows of picture features (n, E), the softmax over the classes of Scale * cosine:
-// (n, len(Names)).
+// Probabilities is, for n L2-normalised rows of picture features (n, E), the softmax over the classes of Scale *
+// cosine: (n, len(Names)).
 func (c *Classifier) Probabilities(images []float32) (rows []float32, err error) {
 	err = c.apply(images, func(p *torch.Tensor) { rows = torch.ToSlice[float32](p) })
 	return rows, err

@@ -98,8 +98,8 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 	return nil
 }
 
-// allCaptions gives every caption of the pictures that were read, and whose each is, where a picture has several; else texts
-// as they are, and nil. The loss is that of the first captions.
+// allCaptions gives every caption of the pictures that were read, and whose each is, where a picture has several; else
+// texts as they are, and nil. The loss is that of the first captions.
 func (r *run) allCaptions(ctx context.Context, samples []int, texts []float32) ([]float32, []int, error) {
 	set, ok := r.valSet.(interface{ Captions(i int) []string })
 	if !ok {

@@ -34,6 +34,7 @@ type Options struct {
 	ForceImageSize     int    `name:"force-image-size" help:"Pixels of the square pictures in place of the config's; position embeddings are resampled."`
 	ForceContextLength int    `name:"force-context-length" help:"Tokens of a text in place of the config's; position embeddings are resampled."`
 	ForceQuickGELU     bool   `name:"force-quick-gelu" help:"QuickGELU whatever the config says, as OpenAI's weights want it."`
+	SigLIP             bool   `name:"siglip" help:"Train with SigLIP's sigmoid loss in place of the softmax: each pair is judged by itself."`
 	ImageTower         string `name:"pretrained-image-path" help:"Weights of the picture tower alone: a state dict of torchvision's vit_b_32 for vit_b_32-roberta-base, or a checkpoint whose picture tower is taken."`
 	TextTower          string `name:"pretrained-text-path" help:"Weights of the text tower alone: roberta-base's pytorch_model.bin or model.safetensors, or a checkpoint whose text tower is taken."`
 

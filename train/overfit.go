@@ -15,7 +15,8 @@ import (
 // overfitSteps is how many steps --overfit has without --max-steps.
 const overfitSteps = 300
 
-// overfitting is what --overfit makes of a run's options: a few pairs over and over, each time the same, and nothing beside.
+// overfitting is what --overfit makes of a run's options: a few pairs over and over, each time the same, and nothing
+// beside.
 func (o Options) overfitting() Options {
 	if o.MaxSteps <= 0 {
 		o.MaxSteps = overfitSteps
@@ -48,8 +49,8 @@ func (r *run) overfitData(set data.Dataset, o data.Options) (data.Dataset, data.
 	return firstSamples{set, r.o.Overfit}, o, nil
 }
 
-// overfit trains until the mean loss of a pass over the pairs is known to be learned by heart: a tenth of the way from what
-// equal captions and pictures allow at best to guessing. It fails if the steps do not suffice.
+// overfit trains until the mean loss of a pass over the pairs is known to be learned by heart: a tenth of the way from
+// what equal captions and pictures allow at best to guessing. It fails if the steps do not suffice.
 func (r *run) overfit(ctx context.Context) (sum Summary, err error) {
 	if r.report.Log != nil {
 		r.log = r.report.Log
@@ -109,8 +110,8 @@ func (r *run) overfit(ctx context.Context) (sum Summary, err error) {
 	return sum, nil
 }
 
-// leastLoss is what the loss of a batch cannot fall below: a caption, or a picture, that stands in it k times is known with
-// ln k at best.
+// leastLoss is what the loss of a batch cannot fall below: a caption, or a picture, that stands in it k times is known
+// with ln k at best.
 func leastLoss(b *data.Batch) float64 {
 	captions, pictures := make([]string, b.N), make([]uint64, b.N)
 	seed := maphash.MakeSeed()

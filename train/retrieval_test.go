@@ -14,8 +14,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// TestRetrieval holds ranks against open_clip's for pairs, and against CLIP_benchmark's definition where pictures have one
-// to five captions each (testdata/retrieval/make_goldens.py).
+// TestRetrieval holds ranks against open_clip's for pairs, and against CLIP_benchmark's definition where pictures have
+// one to five captions each (testdata/retrieval/make_goldens.py).
 func TestRetrieval(t *testing.T) {
 	var g struct {
 		Dim                     int

@@ -126,7 +126,7 @@ func (r *run) open() (err error) {
 	r.dir = r.o.directory(time.Now())
 	source, resumed := r.o.Model, ""
 	from := clip.OpenOptions{Pretrained: r.o.Pretrained, Seed: r.o.Seed, Device: r.device, Fetch: r.report.Fetch, Copy: true, Log: func(line string) { r.notes = append(r.notes, line) },
-		ImageSize: r.o.ForceImageSize, ContextLength: r.o.ForceContextLength, QuickGELU: r.o.ForceQuickGELU,
+		ImageSize: r.o.ForceImageSize, ContextLength: r.o.ForceContextLength, QuickGELU: r.o.ForceQuickGELU, SigLIP: r.o.SigLIP,
 		ImageTower: r.o.ImageTower, TextTower: r.o.TextTower}
 	if r.o.Resume != "" {
 		if resumed, err = r.findResume(); err != nil {

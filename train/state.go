@@ -145,7 +145,7 @@ func (r *run) readState(dir string) error {
 		{"lock-text-unlocked-layers", r.o.UnlockedLayers, was.UnlockedLayers},
 		{"lock-text-freeze-layer-norm", r.o.FreezeLayerNorm, was.FreezeLayerNorm},
 		{"force-image-size", r.o.ForceImageSize, was.ForceImageSize}, {"force-context-length", r.o.ForceContextLength, was.ForceContextLength},
-		{"force-quick-gelu", r.o.ForceQuickGELU, was.ForceQuickGELU}, {"seed", r.o.Seed, was.Seed}, {"aug-cfg", fmt.Sprint(r.o.AugCfg), fmt.Sprint(was.AugCfg)},
+		{"force-quick-gelu", r.o.ForceQuickGELU, was.ForceQuickGELU}, {"siglip", r.o.SigLIP, was.SigLIP}, {"seed", r.o.Seed, was.Seed}, {"aug-cfg", fmt.Sprint(r.o.AugCfg), fmt.Sprint(was.AugCfg)},
 	} {
 		if f.now != f.was {
 			return fmt.Errorf("train: --resume: the run was started with --%s %v, not %v; a resumed run continues it exactly", f.flag, f.was, f.now)

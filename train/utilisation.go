@@ -7,9 +7,9 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// utilisation tells which share of the machine's floating-point speed a step makes use of (model FLOPs utilisation, PaLM,
-// Chowdhery et al., arXiv 2204.02311, appendix B): what [clip.StepCost] counts of it, by the time that it took with all its
-// waits, by the speed of a large matrix product on the same device in the same precision.
+// utilisation tells which share of the machine's floating-point speed a step makes use of (model FLOPs utilisation,
+// PaLM, Chowdhery et al., arXiv 2204.02311, appendix B): what [clip.StepCost] counts of it, by the time that it took
+// with all its waits, by the speed of a large matrix product on the same device in the same precision.
 type utilisation struct {
 	cost clip.StepCost
 	peak float64 // operations in a second; 0 until measured

@@ -10,8 +10,8 @@ import (
 	"github.com/goclip/goclip/train/tensorboard"
 )
 
-// watch is how a run is looked at from outside, beside its log: TensorBoard's files, Prometheus' page, and what a step's
-// figures are measured by.
+// watch is how a run is looked at from outside, beside its log: TensorBoard's files, Prometheus' page, and what a
+// step's figures are measured by.
 type watch struct {
 	utilisation utilisation
 	guessing    guessing
@@ -64,8 +64,8 @@ func (r *run) closeWatch() (err error) {
 // accuracyPictures is how many of a batch's pictures look for their text.
 const accuracyPictures = 256
 
-// lookAt finds out, for a step that has a line in the log, how many of a batch's pictures find their text by the normalised
-// features (n, E).
+// lookAt finds out, for a step that has a line in the log, how many of a batch's pictures find their text by the
+// normalised features (n, E).
 func (r *run) lookAt(images, texts *torch.Tensor) {
 	r.watch.accuracy = 0
 	if !r.logs(Step{Step: r.state.Step + 1}) {
@@ -118,8 +118,8 @@ func (r *run) logs(s Step) bool {
 	return s.Step%max(r.o.LogEvery, 1) == 0 || s.Step == 1 || s.Step == r.total
 }
 
-// boardStep writes a step's figures under open_clip's names (open_clip_train/train.py, train_one_epoch) and goclip's own
-// under its own.
+// boardStep writes a step's figures under open_clip's names (open_clip_train/train.py, train_one_epoch) and goclip's
+// own under its own.
 func (r *run) boardStep(s Step) error {
 	if r.watch.board == nil {
 		return nil
@@ -156,8 +156,8 @@ func (r *run) boardResult(metrics map[string]float64) error {
 	return r.watch.board.Flush()
 }
 
-// chance is the loss of who guesses among n pairs: ln n or, of the sigmoid loss, what the best constant answer to each of
-// the n x n questions costs.
+// chance is the loss of who guesses among n pairs: ln n or, of the sigmoid loss, what the best constant answer to each
+// of the n x n questions costs.
 func (r *run) chance(n int) float64 {
 	chance := math.Log(float64(n))
 	if r.model.LogitBias != nil && n > 1 {
@@ -186,8 +186,8 @@ func (g *guessing) stays(loss, chance float64) bool {
 	return true
 }
 
-// duplicates is the share of captions, rows of so many tokens, that stand in a batch before: each of them is a wrong answer
-// that is right.
+// duplicates is the share of captions, rows of so many tokens, that stand in a batch before: each of them is a wrong
+// answer that is right.
 func duplicates(tokens []int64, length int) float64 {
 	seen, repeated, n := map[string]bool{}, 0, len(tokens)/length
 	for i := range n {

@@ -71,6 +71,24 @@ static int decoder_leave(goclip_decoder *d, size_t size, int rc) {
   return rc;
 }
 
+/* One step of decoding: from where the data was left to a code. out is for pixels, NULL without. */
+typedef int step(goclip_decoder *d, goclip_jpeg *info, unsigned char *out);
+
+/* Takes a step, or comes back out of it with the code of libjpeg's error. */
+static int take(step *s, goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info,
+                unsigned char *out) {
+  decoder_enter(d, data, size, info);
+  switch (setjmp(d->error.back)) {
+    case 0:
+      break;
+    case GOCLIP_JPEG_TRUNCATED:
+      return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
+    default:
+      return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
+  }
+  return decoder_leave(d, size, s(d, info, out));
+}
+
 /* Reads up to the first scan and sets the colours that Pillow asks for. */
 static int read_header(goclip_decoder *d, goclip_jpeg *info) {
   struct jpeg_decompress_struct *c = &d->cinfo;
@@ -104,6 +122,18 @@ static int read_header(goclip_decoder *d, goclip_jpeg *info) {
   return GOCLIP_JPEG_OK;
 }
 
+static int begin(goclip_decoder *d, goclip_jpeg *info, unsigned char *out) {
+  (void)out;
+  jpeg_create_decompress(&d->cinfo);
+  d->source.init_source = source_nothing;
+  d->source.fill_input_buffer = source_fill;
+  d->source.skip_input_data = source_skip;
+  d->source.resync_to_restart = jpeg_resync_to_restart;
+  d->source.term_source = source_nothing;
+  d->cinfo.src = &d->source;
+  return read_header(d, info);
+}
+
 int goclip_jpeg_open(const unsigned char *data, size_t size, goclip_jpeg *info, goclip_decoder **out) {
   goclip_decoder *d = calloc(1, sizeof(*d));
   *out = d;
@@ -114,29 +144,14 @@ int goclip_jpeg_open(const unsigned char *data, size_t size, goclip_jpeg *info, 
   d->cinfo.err = jpeg_std_error(&d->error.base);
   d->error.base.error_exit = on_error;
   d->error.base.output_message = on_message;
-  decoder_enter(d, data, size, info);
-  switch (setjmp(d->error.back)) {
-    case 0:
-      break;
-    case GOCLIP_JPEG_TRUNCATED:
-      return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
-    default:
-      return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
-  }
-  jpeg_create_decompress(&d->cinfo);
-  d->source.init_source = source_nothing;
-  d->source.fill_input_buffer = source_fill;
-  d->source.skip_input_data = source_skip;
-  d->source.resync_to_restart = jpeg_resync_to_restart;
-  d->source.term_source = source_nothing;
-  d->cinfo.src = &d->source;
-  return decoder_leave(d, size, read_header(d, info));
+  return take(begin, d, data, size, info, NULL);
 }
 
 /* Fancy upsampling reads one column beside the one that it writes; the blocks of an MCU come on top by themselves. */
 enum { UPSAMPLING_MARGIN = 2 };
 
-static int start(goclip_decoder *d, goclip_jpeg *info) {
+static int start(goclip_decoder *d, goclip_jpeg *info, unsigned char *out) {
+  (void)out;
   struct jpeg_decompress_struct *c = &d->cinfo;
   c->scale_num = 1;
   c->scale_denom = (unsigned int)info->scale;
@@ -163,20 +178,12 @@ static int start(goclip_decoder *d, goclip_jpeg *info) {
 }
 
 int goclip_jpeg_start(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info) {
-  decoder_enter(d, data, size, info);
-  switch (setjmp(d->error.back)) {
-    case 0:
-      break;
-    case GOCLIP_JPEG_TRUNCATED:
-      return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
-    default:
-      return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
-  }
-  return decoder_leave(d, size, start(d, info));
+  return take(start, d, data, size, info, NULL);
 }
 
-static int read_rows(goclip_decoder *d, size_t stride, unsigned char *out) {
+static int read_rows(goclip_decoder *d, goclip_jpeg *info, unsigned char *out) {
   struct jpeg_decompress_struct *c = &d->cinfo;
+  size_t stride = (size_t)(info->to - info->from) * (size_t)info->components;
   while (c->output_scanline < c->output_height) {
     JSAMPROW row = out + stride * c->output_scanline;
     if (jpeg_read_scanlines(c, &row, 1) != 1) {
@@ -187,17 +194,7 @@ static int read_rows(goclip_decoder *d, size_t stride, unsigned char *out) {
 }
 
 int goclip_jpeg_read(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info, unsigned char *out) {
-  decoder_enter(d, data, size, info);
-  switch (setjmp(d->error.back)) {
-    case 0:
-      break;
-    case GOCLIP_JPEG_TRUNCATED:
-      return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
-    default:
-      return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
-  }
-  size_t stride = (size_t)(info->to - info->from) * (size_t)info->components;
-  return decoder_leave(d, size, read_rows(d, stride, out));
+  return take(read_rows, d, data, size, info, out);
 }
 
 void goclip_jpeg_close(goclip_decoder *d) {

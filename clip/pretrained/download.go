@@ -41,7 +41,7 @@ func (f *finder) download(ctx context.Context, wanted []candidate) (File, error)
 		switch {
 		case err == nil:
 			return file, nil
-		case ctx.Err() != nil || !elsewhere(err):
+		case ctx.Err() != nil || !elsewhere(err) || len(wanted) == 1:
 			return File{}, err
 		}
 		failures = append(failures, err.Error())

@@ -76,7 +76,7 @@ func Find(ctx context.Context, model, tag string, o Options) (File, error) {
 var repoName = regexp.MustCompile(`^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$`)
 
 // Hub gives one file of a repository on the Hugging Face hub ("roberta-base", "tokenizer.json"), in the same manner;
-// in goclip's cache it is hub/REPO/FILE.
+// in goclip's cache it is hub/REPO/FILE. fs.ErrNotExist is inside the error for a file that the hub does not have.
 func Hub(ctx context.Context, repo, file string, o Options) (File, error) {
 	if !repoName.MatchString(repo) || strings.Contains(repo, "..") {
 		return File{}, fmt.Errorf("pretrained: %q is no repository of the hub; ORG/NAME is one", repo)

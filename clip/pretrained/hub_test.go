@@ -1,8 +1,10 @@
 package pretrained
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -253,6 +255,20 @@ func TestHubFile(t *testing.T) {
 	}
 	assert.NoFileExists(t, filepath.Join(filepath.Dir(cache), "etc"))
 	assert.Len(t, s.requests(), 1)
+}
+
+// TestHubFileMissing tells a file that the hub does not have from one that it does not give.
+func TestHubFileMissing(t *testing.T) {
+	machine(t)
+	status := 0
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(status) })
+	t.Setenv("GOCLIP_MIRROR", s.URL)
+	for answer, missing := range map[int]bool{404: true, 410: true, 401: false, 403: false, 500: false, 400: false} {
+		status = answer
+		_, err := Hub(t.Context(), "roberta-base", "tokenizer_config.json", impatient(&notes{}))
+		require.Error(t, err)
+		assert.Equal(t, missing, errors.Is(err, fs.ErrNotExist), "%d: %v", answer, err)
+	}
 }
 
 func TestHeaders(t *testing.T) {

@@ -2,6 +2,7 @@ package pretrained
 
 import (
 	"fmt"
+	"io/fs"
 	"net/http"
 	"strconv"
 	"time"
@@ -32,6 +33,11 @@ func (e *statusError) temporary() bool {
 // missing tells whether this server does not have the file, or not for us.
 func (e *statusError) missing() bool {
 	return e.code == http.StatusNotFound || e.code == http.StatusGone || e.code == http.StatusForbidden || e.code == http.StatusUnauthorized
+}
+
+// Is has errors.Is(err, fs.ErrNotExist) tell a file that the server says it does not have.
+func (e *statusError) Is(target error) bool {
+	return target == fs.ErrNotExist && (e.code == http.StatusNotFound || e.code == http.StatusGone)
 }
 
 func refused(resp *http.Response, c candidate) error {

@@ -135,19 +135,31 @@ const (
 	mostThreads = 1024
 )
 
-func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
+// options are the flags as clip takes them.
+func (f *modelFlags) options(errs io.Writer) (o clip.OpenOptions, err error) {
 	if f.BatchSize < 1 || f.BatchSize > mostBatch {
-		return nil, usageError(fmt.Sprintf("--batch-size %d: 1 to %d are wanted", f.BatchSize, mostBatch))
+		return o, usageError(fmt.Sprintf("--batch-size %d: 1 to %d are wanted", f.BatchSize, mostBatch))
 	}
 	if f.Threads < 0 || f.Threads > mostThreads {
-		return nil, usageError(fmt.Sprintf("--threads %d: 1 to %d are wanted, or 0 for the default", f.Threads, mostThreads))
+		return o, usageError(fmt.Sprintf("--threads %d: 1 to %d are wanted, or 0 for the default", f.Threads, mostThreads))
 	}
 	if f.ForceImageSize < 0 || f.ForceContextLength < 0 {
-		return nil, usageError(fmt.Sprintf("--force-image-size %d, --force-context-length %d: positive numbers are wanted, or 0 for the config's", f.ForceImageSize, f.ForceContextLength))
+		return o, usageError(fmt.Sprintf("--force-image-size %d, --force-context-length %d: positive numbers are wanted, or 0 for the config's", f.ForceImageSize, f.ForceContextLength))
 	}
 	device, err := torch.ParseDevice(f.Device)
 	if err != nil {
-		return nil, usageError(fmt.Sprintf("--device: %v", err))
+		return o, usageError(fmt.Sprintf("--device: %v", err))
+	}
+	lines := pretrained.Lines(errs, "infer: ")
+	return clip.OpenOptions{Pretrained: f.Pretrained, Seed: f.Seed, Device: device, Fetch: lines, Log: lines.Log,
+		ImageSize: f.ForceImageSize, ContextLength: f.ForceContextLength, QuickGELU: f.ForceQuickGELU,
+		ImageTower: f.PretrainedImage, TextTower: f.PretrainedText}, nil
+}
+
+func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
+	o, err := f.options(errs)
+	if err != nil {
+		return nil, err
 	}
 	torch.SetNumThreads(f.Threads)
 	if f.Model == models.Default && f.Pretrained == "" && f.loadFlags == (loadFlags{}) {
@@ -155,8 +167,5 @@ func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
 			return clip.OpenFS(models.FS(), models.Default)
 		}
 	}
-	lines := pretrained.Lines(errs, "infer: ")
-	return clip.Open(f.Model, clip.OpenOptions{Pretrained: f.Pretrained, Seed: f.Seed, Device: device, Fetch: lines, Log: lines.Log,
-		ImageSize: f.ForceImageSize, ContextLength: f.ForceContextLength, QuickGELU: f.ForceQuickGELU,
-		ImageTower: f.PretrainedImage, TextTower: f.PretrainedText})
+	return clip.Open(f.Model, o)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"hash/crc32"
 	"math"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/models"
 )
 
 // features are what clip itself gives for pictures and texts, one at a time.
@@ -212,7 +214,22 @@ func TestTokenize(t *testing.T) {
 		want, _ := tokens.Tokenize(line, 16)
 		assert.Equal(t, want, ids)
 	}
+	require.NoError(t, os.Remove(filepath.Join(tiny, clip.WeightsFile)))
+	code, again, errs := infer(t, strings.Join(lines, "\n"), "tokenize", "--model", tiny)
+	assert.Equal(t, 0, code, errs)
+	assert.Equal(t, out, again, "ids need no weights")
 	code, _, errs = infer(t, "a dog\n"+string(bytes.Repeat([]byte("x"), 2<<20)), "tokenize", "--model", tiny)
 	assert.Equal(t, 1, code)
 	assert.Contains(t, oneLine(t, errs), "stdin: a line is longer than")
+
+	shipped, err := clip.OpenFS(models.FS(), models.Default)
+	require.NoError(t, err)
+	tokens, err := shipped.Tokenizer()
+	require.NoError(t, err)
+	code, out, errs = infer(t, "a dog", "tokenize")
+	assert.Equal(t, 0, code, errs)
+	var ids []int64
+	require.NoError(t, json.Unmarshal([]byte(out), &ids))
+	want, _ := tokens.Tokenize("a dog", shipped.ContextLength())
+	assert.Equal(t, want, ids)
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/goclip/goclip/clip"
 )
 
 type tokenizeCmd struct {
@@ -12,20 +14,23 @@ type tokenizeCmd struct {
 }
 
 func (c *tokenizeCmd) Run(io *streams) error {
-	m, err := c.open(io.err)
+	if c.Device == "auto" {
+		c.Device = "cpu" // opening CUDA takes seconds, and ids are made without it
+	}
+	o, err := c.options(io.err)
 	if err != nil {
 		return err
 	}
-	t, err := m.Tokenizer()
+	t, length, err := clip.OpenTokenizer(c.Model, o) // of the shipped model: its built-in config's
 	if err != nil {
 		return err
 	}
 	scanner := newScanner(io.in)
 	out := bufio.NewWriter(io.out)
 	for scanner.Scan() {
-		ids, cut := t.Tokenize(scanner.Text(), m.ContextLength())
+		ids, cut := t.Tokenize(scanner.Text(), length)
 		if cut {
-			fmt.Fprintf(io.err, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", scanner.Text(), m.ContextLength())
+			fmt.Fprintf(io.err, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", scanner.Text(), length)
 		}
 		text, err := json.Marshal(ids)
 		if err != nil {

@@ -234,7 +234,8 @@ func TestRefusals(t *testing.T) {
 	assert.Contains(t, errs, "train: --model is missing: a built-in config such as ViT-B-32, or a model directory; --train-data is missing")
 }
 
-// TestPlanAndSelfTest are the two that write nothing: the plan goes to stdout, the self-test's verdict is the exit status.
+// TestPlanAndSelfTest are the two that write nothing: the plan goes to stdout, the self-test's verdict is the exit
+// status.
 func TestPlanAndSelfTest(t *testing.T) {
 	logs := filepath.Join(t.TempDir(), "logs")
 	args := []string{"--model", tinyModel(t), "--train-data", shard(t, 20), "--batch-size", "8", "--epochs", "1", "--warmup", "1", "--logs", logs}

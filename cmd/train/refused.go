@@ -8,11 +8,11 @@ import (
 // openCLIPOnly are flags of open_clip (open_clip_train/params.py) that goclip does not have. They are refused by name,
 // never ignored.
 var openCLIPOnly = strings.Fields(`train-data-upsampling-factors train-num-samples val-num-samples dataset-resampled
-	imagenet-v2 cache-dir  epochs-cooldown lr-cooldown-end lr-cooldown-power skip-scheduler
+	imagenet-v2 cache-dir epochs-cooldown lr-cooldown-end lr-cooldown-power skip-scheduler
 	image-mean image-std image-interpolation image-resize-mode force-custom-text
 	pretrained-image opt momentum opt-kwargs use-bn-sync grad-checkpointing torchcompile torchscript
 	trace use-bnb-linear dist-url dist-backend ddp-static-graph no-set-device-rank horovod local-loss gather-with-grad
-	siglip loss-dist-impl coca-caption-loss-weight coca-contrastive-loss-weight distill-model distill-pretrained
+	loss-dist-impl coca-caption-loss-weight coca-contrastive-loss-weight distill-model distill-pretrained
 	save-most-recent remote-sync remote-sync-frequency remote-sync-protocol wandb-notes wandb-project-name
 	debug copy-codebase log-local`)
 

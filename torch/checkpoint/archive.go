@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// parseArchive reads what torch.save and torch.jit.save have written since PyTorch 1.6: a zip archive with one folder of any
-// name, in it data.pkl and the storages as data/KEY (caffe2/serialize/inline_container.h). constants.pkl tells TorchScript.
+// parseArchive reads what torch.save and torch.jit.save have written since PyTorch 1.6: a zip archive with one folder
+// of any name, in it data.pkl and the storages as data/KEY (caffe2/serialize/inline_container.h). constants.pkl tells
+// TorchScript.
 func (f *File) parseArchive(file []byte) error {
 	zip, err := openZip(file)
 	if err != nil {
@@ -77,8 +78,8 @@ func (a archive) top() (string, error) {
 	}
 }
 
-// newStorage reads the reference ("storage", type, key, location, elements) that torch.save puts in place of a storage. Where
-// the tensor lived (location) is of no matter here.
+// newStorage reads the reference ("storage", type, key, location, elements) that torch.save puts in place of a storage.
+// Where the tensor lived (location) is of no matter here.
 func newStorage(id tuple) (*storage, error) {
 	if len(id) < 5 || id[0] != "storage" {
 		return nil, errors.New("its pickle refers to something that is no storage")

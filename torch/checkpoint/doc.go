@@ -12,18 +12,18 @@
 // No file is ever run: the pickle inside torch.save's files is read by a machine that knows tensors and containers and
 // refuses, by name, whatever else a pickle would call.
 //
-// A torch.save file holds any Python object, so a rule says which of its tensors are the weights: if the object is a dict
-// with a dict under "state_dict", "model_state_dict" or "model", the first of these; otherwise the whole, without what lies
-// under keys that begin with "optim". Only tensors become entries; the names of nested containers are joined with dots.
-// The object's own numbers and strings (epoch, name) are [File.Metadata].
+// A torch.save file holds any Python object, so a rule says which of its tensors are the weights: if the object is a
+// dict with a dict under "state_dict", "model_state_dict" or "model", the first of these; otherwise the whole, without
+// what lies under keys that begin with "optim". Only tensors become entries; the names of nested containers are joined
+// with dots. The object's own numbers and strings (epoch, name) are [File.Metadata].
 //
-// A file is mapped, not read: an [Entry]'s data is valid until [File.Close]. Only tensors that do not lie in row-major order
-// in their file are copied when it is opened. Nothing in a file is trusted: whatever is malformed is an error of one line that
-// names the file, the tensor and the fault, and opening takes at most 64 MiB of memory and twice the file's size.
-// Checksums are not compared, since torch.save may leave them out (torch.serialization.set_crc32_options).
+// A file is mapped, not read: an [Entry]'s data is valid until [File.Close]. Only tensors that do not lie in row-major
+// order in their file are copied when it is opened. Nothing in a file is trusted: whatever is malformed is an error of
+// one line that names the file, the tensor and the fault, and opening takes at most 64 MiB of memory and twice the
+// file's size. Checksums are not compared, since torch.save may leave them out (torch.serialization.set_crc32_options).
 //
-// Writing goes to a temporary name in the same directory, reaches the disk, and is then renamed: a reader sees the old file
-// or the new one.
+// Writing goes to a temporary name in the same directory, reaches the disk, and is then renamed: a reader sees the old
+// file or the new one.
 package checkpoint
 
 // DType is an element type by its name in safetensors, "F32".

@@ -21,8 +21,8 @@ func allocated() uint64 {
 	return s[0].Value.Uint64()
 }
 
-// mustHold opens a hostile file and checks what the package comment promises: an error of one line or entries that fit their
-// shapes, and bounded memory (all that was taken, garbage too).
+// mustHold opens a hostile file and checks what the package comment promises: an error of one line or entries that fit
+// their shapes, and bounded memory (all that was taken, garbage too).
 func mustHold(t testing.TB, size int, open func() (*checkpoint.File, error)) {
 	before := allocated()
 	f, err := open()

@@ -43,8 +43,8 @@ type tensor struct {
 	rows    []byte // the elements in row-major order, once asked for
 }
 
-// sizeOf is the number of elements of a shape times unit, or an error if a size is negative or the product, empty dimensions
-// left out, goes beyond an int64.
+// sizeOf is the number of elements of a shape times unit, or an error if a size is negative or the product, empty
+// dimensions left out, goes beyond an int64.
 func sizeOf(shape []int64, unit int64) (int64, error) {
 	n, empty := unit, false
 	for _, d := range shape {
@@ -102,13 +102,8 @@ func rebuildTensor(u *unpickler, args tuple) (any, error) {
 }
 
 func (u *unpickler) integers(v any) ([]int64, error) {
-	var from []any
-	switch v := v.(type) {
-	case tuple:
-		from = v
-	case *list:
-		from = v.items
-	default:
+	from, ok := sequence(v)
+	if !ok {
 		return nil, errors.New("a tensor's shape or strides are no tuple")
 	}
 	if len(from) > maxDims {
@@ -161,8 +156,8 @@ func (t *tensor) check() error {
 	return nil
 }
 
-// data is the tensor's elements in row-major order: a part of the storage where they lie so, a copy otherwise, for which left
-// bytes may be taken.
+// data is the tensor's elements in row-major order: a part of the storage where they lie so, a copy otherwise, for
+// which left bytes may be taken.
 func (t *tensor) data(left *int) ([]byte, error) {
 	if t.rows != nil {
 		return t.rows, nil

@@ -93,7 +93,7 @@ func (u *unpickler) newObject() {
 	}
 }
 
-// build gives an object its attributes. Those of a state_dict (_metadata, the modules' versions) and of a tensor are dropped.
+// build gives an object its attributes. Those of a state_dict (_metadata, the modules' versions) and of a tensor go.
 func (u *unpickler) build() {
 	state := u.pop()
 	switch to := u.top().(type) {
@@ -117,7 +117,7 @@ func first(_ *unpickler, args tuple) (any, error) {
 	return args[0], nil
 }
 
-// rebuildSubclass is for tensors with Python attributes: the function that makes the tensor, its class and its arguments.
+// rebuildSubclass is for tensors with Python attributes: the function that makes it, its class, its arguments.
 func rebuildSubclass(u *unpickler, args tuple) (any, error) {
 	if len(args) >= 3 {
 		f, ok := args[0].(*global)
@@ -142,13 +142,7 @@ func makeDict(u *unpickler, args tuple) (any, error) {
 	case *list:
 		u.charge(valueCost * len(from.items))
 		for _, item := range from.items {
-			var pair []any
-			switch p := item.(type) {
-			case tuple:
-				pair = p
-			case *list:
-				pair = p.items
-			}
+			pair, _ := sequence(item)
 			if len(pair) != 2 {
 				return nil, fmt.Errorf("its list holds something that is no pair")
 			}

@@ -25,8 +25,8 @@ func afterMagic(data []byte) int {
 	return 0
 }
 
-// parseLegacy reads what torch.save wrote before PyTorch 1.6: pickles of the magic, the layout's version, the machine, the
-// object and the list of the storages' keys; then each storage, its number of elements in 8 bytes before it
+// parseLegacy reads what torch.save wrote before PyTorch 1.6: pickles of the magic, the layout's version, the machine,
+// the object and the list of the storages' keys; then each storage, its number of elements in 8 bytes before it
 // (torch/serialization.py, _legacy_save).
 func (f *File) parseLegacy(data []byte) error {
 	left := pickleMemory

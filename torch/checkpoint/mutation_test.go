@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestMutations spoils what PyTorch wrote in a few places at a time. Checksums are not compared, so that most of these files
-// reach the pickle and the tensors' shapes.
+// TestMutations spoils what PyTorch wrote in a few places at a time. Checksums are not compared, so that most of these
+// files reach the pickle and the tensors' shapes.
 func TestMutations(t *testing.T) {
 	files := samples(t, "*.pt")
 	maps.Copy(files, samples(t, "*.safetensors"))

@@ -2,8 +2,8 @@ package checkpoint
 
 import "math"
 
-// step does one opcode. The list is what pickles of protocol 2 to 5 use for containers, numbers and strings, with the calls
-// that globals.go allows; there are no others.
+// step does one opcode. The list is what pickles of protocol 2 to 5 use for containers, numbers and strings, with the
+// calls that globals.go allows; there are no others.
 func (u *unpickler) step(op byte) {
 	switch op {
 	case 0x80: // PROTO

@@ -37,6 +37,17 @@ type (
 	opaque struct{}
 )
 
+// sequence is what a tuple or a list holds.
+func sequence(v any) (items []any, ok bool) {
+	switch v := v.(type) {
+	case tuple:
+		return v, true
+	case *list:
+		return v.items, true
+	}
+	return nil, false
+}
+
 // unpickler runs a pickle's opcodes (CPython's Lib/pickletools.py describes each). Values only ever come from the input
 // and from the calls in the table globals.
 type unpickler struct {

@@ -31,8 +31,8 @@ type File struct {
 }
 
 // Open maps and checks a file of any of the formats, which it tells by the content. The index of a sharded checkpoint
-// opens its shards too. A mapped file must not be cut short or written into by someone else while it is open, or while a tensor
-// of [File.Share] lives: that changes the numbers or ends the process. A file that is renamed over it does no harm.
+// opens its shards too. A mapped file must not be cut short or written into by someone else while it is open, or while
+// a tensor of [File.Share] lives: that changes the numbers or ends the process. A file renamed over it does no harm.
 func Open(path string) (*File, error) {
 	f, err := open(path, true)
 	if err != nil {
@@ -82,8 +82,8 @@ func mapFile(f *os.File, path string) ([]byte, error) {
 	return mapped, nil
 }
 
-// Parse checks a file that is already in memory, which the entries' data then points into; path stands in its errors. The
-// index of a sharded checkpoint needs Open, since it says nothing without its shards.
+// Parse checks a file that is already in memory, which the entries' data then points into; path stands in its errors.
+// The index of a sharded checkpoint needs Open, since it says nothing without its shards.
 func Parse(path string, data []byte) (*File, error) {
 	f, err := parse(path, data)
 	if err != nil {
@@ -152,8 +152,8 @@ func (f *File) Close() error {
 	return err
 }
 
-// Release tells the system that the pages of an entry are not wanted for now, so that a file that is copied tensor by tensor
-// does not stay in memory beside its copy. The entry's data is still there: reading it maps the pages anew.
+// Release tells the system that the pages of an entry are not wanted for now, so that a file that is copied tensor by
+// tensor does not stay in memory beside its copy. The entry's data is still there: reading it maps the pages anew.
 func (f *File) Release(e Entry) {
 	file, from := f.place(e)
 	if file == nil {
@@ -182,8 +182,8 @@ func (f *File) place(e Entry) (file *File, from int) {
 	return nil, 0
 }
 
-// Metadata is the free-form strings of a safetensors header or of an index, or the numbers and strings beside the weights of
-// a torch.save file.
+// Metadata is the free-form strings of a safetensors header or of an index, or the numbers and strings beside the
+// weights of a torch.save file.
 func (f *File) Metadata() map[string]string { return maps.Clone(f.metadata) }
 
 // Format says what kind of file it is: "safetensors", "torch.save", "TorchScript" or "torch.save before PyTorch 1.6".
@@ -202,7 +202,7 @@ func (f *File) Paths() []string {
 	return paths
 }
 
-// Names lists the tensors in the order of their data (safetensors), of the pickle (torch.save) or of the alphabet (shards).
+// Names lists the tensors in the order of their data (safetensors), of the pickle (torch.save) or by name (shards).
 func (f *File) Names() []string { return slices.Clone(f.names) }
 
 // Entry finds a tensor by name.

@@ -23,8 +23,8 @@ func numbers(n int) checkpoint.Entry {
 	return e
 }
 
-// TestShare has a tensor take its numbers from the file: it outlives File and name, what is written stays out of the file,
-// and the mapping goes with the tensor.
+// TestShare has a tensor take its numbers from the file: it outlives File and name, what is written stays out of the
+// file, and the mapping goes with the tensor.
 func TestShare(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shared.safetensors")
 	const n = 1 << 16

@@ -99,10 +99,9 @@ func (w *walker) walk(name string, v any, depth int) error {
 			return nil
 		}
 		return w.fields(name, v.state, depth)
-	case tuple:
-		return w.items(name, v, depth)
-	case *list:
-		return w.items(name, v.items, depth)
+	}
+	if items, ok := sequence(v); ok {
+		return w.items(name, items, depth)
 	}
 	return nil
 }

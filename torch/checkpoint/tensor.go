@@ -18,8 +18,8 @@ func (d DType) TorchDType() torch.DType { return dtypes[d] }
 // copied is how many bytes of an entry are copied before their pages are let go.
 const copied = 16 << 20
 
-// CopyTo copies an entry of f into dst, which keeps its type and device; the shapes must agree. What has been copied from
-// the mapped file is let go at once, so that the file's pages do not stay in memory beside the tensor.
+// CopyTo copies an entry of f into dst, which keeps its type and device; the shapes must agree. What has been copied
+// from the mapped file is let go at once, so that the file's pages do not stay in memory beside the tensor.
 func (f *File) CopyTo(e Entry, dst *torch.Tensor) error {
 	if !slices.Equal(e.Shape, dst.Shape()) {
 		return fmt.Errorf("%s has the shape %v in the file and %v in the model", e.Name, e.Shape, dst.Shape())
@@ -43,10 +43,10 @@ func (f *File) CopyTo(e Entry, dst *torch.Tensor) error {
 	})
 }
 
-// Share has dst, a float32 tensor on the CPU of the entry's shape, take its numbers from the file itself: nothing is read
-// before it is used, the pages are the system's cache, and what is written into dst stays this process's own. The tensor keeps the file
-// mapped after Close. It reports false, and leaves dst alone, where only [File.CopyTo] will do: numbers of another type, at an odd
-// place in the file, or without a file.
+// Share has dst, a float32 tensor on the CPU of the entry's shape, take its numbers from the file itself: nothing is
+// read before it is used, the pages are the system's cache, and what is written into dst stays this process's own. The
+// tensor keeps the file mapped after Close. It reports false, and leaves dst alone, where only [File.CopyTo] will do:
+// numbers of another type, at an odd place in the file, or without a file.
 func (f *File) Share(e Entry, dst *torch.Tensor) (shared bool, err error) {
 	file, from := f.place(e)
 	if file == nil || e.DType != F32 || from%4 != 0 || dst.DType() != torch.Float32 || dst.Device() != torch.CPU || !slices.Equal(e.Shape, dst.Shape()) {

@@ -30,8 +30,8 @@ const (
 	maxMemberName = 1 << 10
 )
 
-// archive holds the members of a zip file. The members of torch.save are stored as they are, so that data is part of the
-// file; a compressed one has none, and reading it is an error: nothing that could swell is ever unpacked.
+// archive holds the members of a zip file. The members of torch.save are stored as they are, so that data is part of
+// the file; a compressed one has none, and reading it is an error: nothing that could swell is ever unpacked.
 type archive map[string]member
 
 type member struct {

@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Trains with open_clip's own program and with goclip, option by option, and compares every step's loss.
+
+  train.py [--steps 300] [--batch 8] [ROW ...]
+
+Both begin with the same weights and see the same pictures in the same order (no shuffling, no random crop). open_clip runs
+as open_clip_train.main; only its data loader is put in order and its losses are listened to. A row holds open_clip's flags and
+goclip's; where nothing stands for goclip they are the same. The table is what docs/parity.md holds.
+"""
+
+import argparse
+import csv
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+
+import open_clip as open_clip_library
+import torch
+from safetensors.torch import save_file
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+WORK = ROOT / "build" / "train-parity"
+MODEL = "ViT-S-32-alt"
+
+# name: (open_clip's flags, goclip's flags or None where they are the same, the bound on a step's relative difference)
+ROWS = {
+    "plain": ("", None, 1e-3),
+    "224 pixels": ("", None, 1e-3),
+    "--grad-clip-norm 1": ("--grad-clip-norm 1", None, 1e-3),
+    "--wd 0.05 --beta1 0.8 --beta2 0.95 --eps 1e-8": ("--wd 0.05 --beta1 0.8 --beta2 0.95 --eps 1e-8", None, 1e-3),
+    "--lr-scheduler const": ("--lr-scheduler const", None, 1e-3),
+    "--lr-scheduler const-cooldown": ("--lr-scheduler const-cooldown --epochs-cooldown 1 --lr-cooldown-end 1e-5 --lr-cooldown-power 0.5", None, 1e-3),
+    "--skip-scheduler": ("--skip-scheduler", None, 1e-3),
+    "--accum-freq 4": ("--accum-freq 4 --batch-size 2", None, 1e-3),
+    "--siglip": ("--siglip", None, 1e-3),
+    "--siglip --accum-freq 4": ("--siglip --accum-freq 4 --batch-size 2", None, 1e-3),
+    "--grad-checkpointing": ("--grad-checkpointing", None, 1e-3),
+    "--lock-image": ("--lock-image", None, 1e-3),
+    "--lock-image-unlocked-groups 3": ("--lock-image --lock-image-unlocked-groups 3", None, 1e-3),
+    "--lock-text-unlocked-layers 3": ("--lock-text --lock-text-unlocked-layers 3", None, 1e-3),
+    "--force-quick-gelu": ("--force-quick-gelu", None, 1e-3),
+    "--force-context-length 32": ("--force-context-length 32", None, 1e-3),
+    "--distill-model": ("--distill-model {model} --distill-pretrained {teacher}", None, 1e-3),
+    "--precision amp_bf16": ("--precision amp_bf16", None, None),
+    "--precision pure_bf16": ("--precision pure_bf16", None, None),
+}
+
+
+def data() -> None:
+    """Pictures and captions of the shard that the repository ships, as files and a table."""
+    folder = WORK / "pictures"
+    if (WORK / "train.csv").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    with tarfile.open(ROOT / "data" / "emoji-demo.tar") as tar:
+        for member in tar:
+            (folder / member.name).write_bytes(tar.extractfile(member).read())
+            if member.name.endswith(".png"):
+                rows.append(folder / member.name)
+    for name, part in (("train", rows[:800]), ("val", rows[800:1000])):
+        with open(WORK / f"{name}.csv", "w", newline="") as f:
+            out = csv.writer(f, delimiter="\t")
+            out.writerow(["filepath", "title"])
+            out.writerows([str(p), p.with_suffix(".txt").read_text().strip()] for p in part)
+
+
+def weights(seed: int) -> pathlib.Path:
+    """A model as open_clip draws it."""
+    out = WORK / f"weights-{seed}.safetensors"
+    if not out.exists():
+        torch.manual_seed(seed)
+        model = open_clip_library.create_model(MODEL)
+        save_file({key: t.contiguous() for key, t in model.state_dict().items()}, out)
+    return out
+
+
+def flags(row: str, extra: str, o) -> list[str]:
+    """What both programs understand."""
+    epochs = -(-o.steps * o.batch // 800)
+    image = [] if row == "224 pixels" else ["--force-image-size", "64"]
+    extra = extra.format(model=MODEL, teacher=weights(2))
+    common = f"--model {MODEL} --pretrained {weights(1)} --train-data {WORK}/train.csv --val-data {WORK}/val.csv --lr 1e-4 --warmup 20 " \
+        f"--epochs {epochs} --batch-size {o.batch} --precision fp32 --workers 1 --val-frequency {epochs} --save-frequency 0 " \
+        f"--logs {WORK}/logs --beta1 0.9 --beta2 0.98 --eps 1e-6 --wd 0.2"
+    # What a row names takes the place of the common value.
+    words, named = common.split(), extra.split()
+    for i in range(0, len(words), 2):
+        if words[i] not in named:
+            named += words[i:i + 2]
+    return named + image
+
+
+def open_clip(row: str, extra: str, o) -> tuple[list[float], dict]:
+    import open_clip_train.data
+    import open_clip_train.main as program
+
+    losses, accum = [], 1
+    args = flags(row, extra, o)
+    if "--accum-freq" in args:
+        accum = int(args[args.index("--accum-freq") + 1])
+
+    class InOrder(torch.utils.data.DataLoader):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **{**kwargs, "shuffle": False, "pin_memory": False})
+
+    create = program.create_loss
+
+    def listening(options):
+        inner = create(options)
+        calls = []
+
+        def loss(*args, **kwargs):
+            out = inner(*args, **kwargs)
+            calls.append(sum(out.values()).item())
+            if len(calls) % accum == 0:
+                losses.append(calls[-1])
+            return out
+        return loss
+
+    was = open_clip_train.data.DataLoader
+    open_clip_train.data.DataLoader, program.create_loss = InOrder, listening
+    try:
+        program.main(args + ["--name", "open_clip", "--aug-cfg", "scale=(1.0,1.0)", "ratio=(1.0,1.0)"])
+    finally:
+        open_clip_train.data.DataLoader, program.create_loss = was, create
+    return losses, last_result("open_clip")
+
+
+def goclip(row: str, extra: str, o) -> tuple[list[float], dict]:
+    args = flags(row, extra, o) + ["--name", "goclip", "--no-shuffle", "--aug-cfg", "scale=[1,1] ratio=[1,1]", "--threads", "2", "--csv-separator", "\\t"]
+    subprocess.run([ROOT / "bin/train", *args], check=True, stderr=subprocess.PIPE, text=True)
+    lines = (WORK / "logs/goclip/metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines][:o.steps], last_result("goclip")
+
+
+def last_result(name: str) -> dict:
+    path = WORK / "logs" / name
+    path = path / "results.jsonl" if (path / "results.jsonl").exists() else path / "checkpoints" / "results.jsonl"
+    return json.loads(path.read_text().splitlines()[-1]) if path.exists() else {}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=300, help="a multiple of 800 / batch")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("rows", nargs="*")
+    o = parser.parse_args()
+    torch.set_num_threads(2)
+    data()
+    failed = 0
+    print(f"| option, {o.steps} steps of {o.batch} | first loss | last loss | largest relative difference of a step | at step | R@1, R@5, R@10: open_clip | goclip |\n|---|---|---|---|---|---|---|", flush=True)
+    for row in o.rows or ROWS:
+        theirs, ours, bound = ROWS[row]
+        shutil.rmtree(WORK / "logs", ignore_errors=True)
+        want, want_metrics = open_clip(row, theirs, o)
+        got, got_metrics = goclip(row, ours or theirs, o)
+        if len(want) != len(got) or not got:
+            print(f"| {row} | {len(want)} steps of open_clip, {len(got)} of goclip |", flush=True)
+            failed += 1
+            continue
+        differences = [abs(a - b) / abs(a) for a, b in zip(want, got)]
+        worst = max(range(len(want)), key=lambda i: differences[i])
+        recalls = [", ".join(f"{m.get(f'text_to_image_R@{k}', float('nan')):.3f}" for k in (1, 5, 10)) for m in (want_metrics, got_metrics)]
+        agrees = bound is None or differences[worst] <= bound
+        failed += not agrees
+        print(f"| {row} | {want[0]:.4f} | {want[-1]:.4f} | {differences[worst]:.1e}{'' if agrees else ' TOO LARGE'} | {worst + 1} | {recalls[0]} | {recalls[1]} |", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
