@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,9 +27,9 @@ func TestWatched(t *testing.T) {
 	var log bytes.Buffer
 	var pages []string
 	address := regexp.MustCompile(`http://(\S+)/metrics`)
-	alive := map[int64]int{}
+	var alive []int64
 	sum, err := train.Run(context.Background(), o, train.Reporter{Log: &log, Step: func(s train.Step, total int) {
-		alive[torch.LiveTensors()]++
+		alive = append(alive, torch.LiveTensors())
 		if s.Step%2 == 1 {
 			return
 		}
@@ -40,7 +41,7 @@ func TestWatched(t *testing.T) {
 		pages = append(pages, string(text))
 	}})
 	require.NoError(t, err)
-	assert.Len(t, alive, 1, "as many tensors after each step")
+	assert.LessOrEqual(t, slices.Max(alive), alive[0], "no step leaves a tensor; the collector may free an earlier model")
 	require.Len(t, pages, 2)
 	last := pages[1]
 	for _, metric := range []string{"loss", "samples_per_second", "data_wait_ratio", "learning_rate", "logit_scale", "grad_norm", "mfu_ratio", "epoch", "unreadable_samples",
@@ -93,10 +94,10 @@ func TestOverfit(t *testing.T) {
 	o := options(t, model, data)
 	o.Overfit, o.LR, o.MaxSteps = 4, 3e-3, 400
 	var log bytes.Buffer
-	alive := map[int64]int{}
-	sum, err := train.Run(context.Background(), o, train.Reporter{Log: &log, Step: func(train.Step, int) { alive[torch.LiveTensors()]++ }})
+	var alive []int64
+	sum, err := train.Run(context.Background(), o, train.Reporter{Log: &log, Step: func(train.Step, int) { alive = append(alive, torch.LiveTensors()) }})
 	require.NoError(t, err, log.String())
-	assert.Len(t, alive, 1, "as many tensors after each step")
+	assert.LessOrEqual(t, slices.Max(alive), alive[0], "no step leaves a tensor; the collector may free an earlier model")
 	assert.Less(t, sum.Loss, 0.5)
 	assert.Less(t, sum.Steps, 400)
 	assert.Contains(t, log.String(), "model, data and --lr can learn. Nothing was written")
