@@ -33,7 +33,7 @@ test-race: libtorch ## every test under the race detector
 soak: libtorch ## memory over 2,000 training steps and 20,000 scored pictures: some minutes
 	go test -tags soak -timeout 60m -run Soak -v ./cmd/...
 
-memory: libtorch ## what training steps hold beside clip.Model.Memory's estimate: a quarter of an hour
+memory: libtorch ## what training steps hold beside clip.Model.Memory's estimate: half an hour
 	go test -tags memory -timeout 120m -run '^TestMemory$$' -v ./train
 
 fuzz: libtorch ## each fuzz target for 30 seconds

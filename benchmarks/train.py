@@ -53,7 +53,7 @@ def peer(directory: pathlib.Path, batch: int, steps: int) -> list[dict]:
     config["vision_cfg"]["patch_dropout"] = 0.0
     model = open_clip.CLIP(**config)
     model.load_state_dict(load_file(directory / "open_clip_model.safetensors"))
-    augment = image_transform(config["vision_cfg"]["image_size"], is_train=True, aug_cfg=AugmentationCfg(scale=(1.0, 1.0), ratio=(1.0, 1.0)))
+    augment = image_transform(config["vision_cfg"]["image_size"], is_train=True, aug_cfg=AugmentationCfg(scale=(1.0, 1.0)))
     data = samples.load(str(DATA))
     tokens = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])([s.text for s in data])
     named = list(model.named_parameters())
