@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build demo test test-race soak crash fuzz bench lint parity parity-full data model clean
+.PHONY: help deps libtorch build demo test test-race soak crash memory fuzz bench lint parity parity-full data model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -37,6 +37,9 @@ crash: libtorch ## runs stopped after every operation on the disk, and killed 20
 	go test ./torch/checkpoint/crashtest
 	go test -tags crash -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
 
+memory: libtorch ## what training steps hold beside clip.Model.Memory's estimate: half an hour
+	go test -tags memory -timeout 120m -run '^TestMemory$$' -v ./train
+
 fuzz: libtorch ## each fuzz target for 30 seconds
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 	  echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 20x $$p || exit 1; done; done
@@ -49,6 +52,7 @@ bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in 
 	build/venv/bin/python benchmarks/op_call.py build/torch.test
 	build/venv/bin/python benchmarks/loss.py build/clip.test
 	build/venv/bin/python benchmarks/preprocess.py --rounds 3 --seconds 0.1
+	build/venv/bin/python benchmarks/train.py
 
 lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is one
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
@@ -64,9 +68,11 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	build/venv/bin/python testdata/clip/make_lora.py
 	build/venv/bin/python testdata/clip/make_hf.py
 	build/venv/bin/python testdata/clip/make_towers.py
+	build/venv/bin/python testdata/clip/make_flops.py
+	build/venv/bin/python testdata/retrieval/make_goldens.py
 	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
 	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
-	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|FixUps' ./clip ./clip/tokenizer ./clip/preprocess
+	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|FixUps|FLOPs' ./clip ./clip/tokenizer ./clip/preprocess
 	$(MAKE) parity-full
 
 parity-full: build build/venv build/ViT-B-32 ## only its larger half: full-size models by their own libraries, compared with Go

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
@@ -35,6 +36,9 @@ func (r *run) evaluate(ctx context.Context) error {
 	}
 	metrics["epoch"], metrics["step"] = float64(r.state.Epoch), float64(r.state.Step)
 	r.metrics = metrics
+	if err := r.boardResult(metrics); err != nil {
+		return err
+	}
 	return r.records.result(metrics)
 }
 
@@ -47,6 +51,7 @@ func (r *run) due(every int) bool {
 // losses, so it depends on --batch-size.
 func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 	var images, texts []float32
+	var samples []int
 	total, n := 0.0, 0
 	for b, err := range r.val.Epoch(ctx, 0, 0) {
 		if ctx.Err() != nil {
@@ -68,7 +73,7 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 		if err != nil {
 			return fmt.Errorf("train: evaluation: %w", err)
 		}
-		n += b.N
+		n, samples = n+b.N, append(samples, b.Samples...)
 	}
 	if ctx.Err() != nil {
 		return ErrInterrupted
@@ -76,11 +81,53 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 	if n == 0 {
 		return errors.New("train: --val-data: none of its pictures can be read")
 	}
-	maps.Copy(metrics, Retrieval(images, texts, n, r.model.Config.EmbedDim))
+	texts, of, err := r.allCaptions(ctx, samples, texts)
+	if ctx.Err() != nil {
+		return r.interrupted()
+	}
+	if err != nil {
+		return fmt.Errorf("train: evaluation: %w", err)
+	}
+	ranks, err := Retrieval(images, texts, of, r.model.Config.EmbedDim)
+	if err != nil {
+		return err
+	}
+	maps.Copy(metrics, ranks)
 	metrics["clip_val_loss"] = total / float64(n)
 	metrics["num_samples"] = float64(n)
 	r.logf("evaluation on %d pairs: text to image R@1 %.3f R@5 %.3f R@10 %.3f, image to text R@1 %.3f R@5 %.3f, loss %.4f", n,
 		metrics["text_to_image_R@1"], metrics["text_to_image_R@5"], metrics["text_to_image_R@10"],
 		metrics["image_to_text_R@1"], metrics["image_to_text_R@5"], metrics["clip_val_loss"])
 	return nil
+}
+
+// allCaptions gives every caption of the pictures that were read, and whose each is, where a picture has several; else
+// texts as they are, and nil. The loss is that of the first captions.
+func (r *run) allCaptions(ctx context.Context, samples []int, texts []float32) ([]float32, []int, error) {
+	set, ok := r.valSet.(interface{ Captions(i int) []string })
+	if !ok {
+		return texts, nil, nil
+	}
+	var captions []string
+	var of []int
+	for i, sample := range samples {
+		for _, c := range set.Captions(sample) {
+			captions, of = append(captions, c), append(of, i)
+		}
+	}
+	if len(captions) == len(samples) {
+		return texts, nil, nil
+	}
+	texts = texts[:0]
+	for chunk := range slices.Chunk(captions, r.o.BatchSize) {
+		if ctx.Err() != nil {
+			return nil, nil, ctx.Err()
+		}
+		rows, _, err := r.model.Texts(chunk)
+		if err != nil {
+			return nil, nil, err
+		}
+		texts = append(texts, rows...)
+	}
+	return texts, of, nil
 }

@@ -108,6 +108,7 @@ func (r *run) cachedGradients(s *torch.Scope, micros []*micro) (loss *torch.Tens
 // loss is this process's share of the loss of all processes' normalised features (n, E), with the gradients of its own, times
 // the scaler's factor.
 func (r *run) loss(images, texts *torch.Tensor, micros []*micro) clip.LossGradient {
+	r.lookAt(images, texts)
 	p := clip.Pairs{Images: images.Detach(), Texts: texts.Detach(), Scale: images.Borrow(r.model.LogitScale).Detach().Exp().Reshape()}
 	if r.matchIDs {
 		p.ImageIDs, p.TextIDs = ids(images, micros)

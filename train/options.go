@@ -110,6 +110,10 @@ type Options struct {
 	Logs         string `name:"logs" default:"./logs/" help:"Directory of runs."`
 	Name         string `name:"name" help:"Name of the run, a directory under --logs; the default has the time, model and batch size."`
 	LogEvery     int    `name:"log-every-n-steps" default:"100" help:"Steps between lines of the log."`
+	ReportTo     string `name:"report-to" help:"tensorboard writes event files into LOGS/NAME/tensorboard, with open_clip's names."`
+	MetricsAddr  string `name:"metrics-addr" help:"Address, such as 127.0.0.1:9090, at which Prometheus finds /metrics while the run lasts."`
+	DryRun       bool   `name:"dry-run" help:"Open all that the run needs, print what it would do and what memory and disk it takes, and write nothing."`
+	Overfit      int    `name:"overfit" help:"Self-test: train on this many pairs alone, without augmentation, until they are known by heart, and write nothing. Exit status 1 if --max-steps (300) do not suffice."`
 }
 
 // DefaultOptions are the defaults of cmd/train.
@@ -176,6 +180,17 @@ func (o *Options) Check() error {
 	wants(o.SaveEveryMinutes >= 0 && number(o.SaveEveryMinutes), "--save-every-minutes %g: 0 or a positive number is wanted", o.SaveEveryMinutes)
 	wants(o.ValFrequency >= 0, "--val-frequency %d is negative", o.ValFrequency)
 	wants(o.ZeroshotFrequency >= 0, "--zeroshot-frequency %d is negative", o.ZeroshotFrequency)
+	for _, place := range strings.Split(o.ReportTo, ",") {
+		switch strings.TrimSpace(place) {
+		case "", "tensorboard":
+		case "wandb", "all":
+			wants(false, "--report-to %s: goclip does not speak to Weights & Biases; write --report-to tensorboard, whose files wandb sync uploads", o.ReportTo)
+		default:
+			wants(false, "--report-to %q is none of tensorboard", place)
+		}
+	}
+	wants(o.Overfit == 0 || o.Overfit >= 2, "--overfit %d: at least 2 pairs are wanted", o.Overfit)
+	wants(o.Overfit == 0 || o.Resume == "" && !o.DryRun, "--overfit stands alone: without --resume and --dry-run")
 	wants(o.LogEvery >= 1, "--log-every-n-steps %d: at least 1 is wanted", o.LogEvery)
 	wants(o.Name == "" || o.Name == filepath.Base(filepath.Clean("/"+o.Name)), "--name %q is not the name of a directory", o.Name)
 	_, _, err := o.meeting()

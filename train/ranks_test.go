@@ -48,11 +48,11 @@ func (task rankTask) micros(r *run) (micros []*micro) {
 	return micros
 }
 
-// TestRankWorker is no test: TestRanks starts it.
+// TestRankWorker is no test: TestGradientsOfProcesses starts it.
 func TestRankWorker(t *testing.T) {
 	text := os.Getenv("GOCLIP_RANK_TASK")
 	if text == "" {
-		t.Skip("TestRanks starts this")
+		t.Skip("TestGradientsOfProcesses starts this")
 	}
 	var tasks []rankTask
 	require.NoError(t, json.Unmarshal([]byte(text), &tasks))
@@ -94,9 +94,9 @@ func TestRankWorker(t *testing.T) {
 	require.NoError(t, group.Close())
 }
 
-// TestRanks holds the gradients of 2 and 4 real processes, with micro-batches of several sizes, against the dense loss of one
+// TestGradientsOfProcesses holds the gradients of 2 and 4 real processes, with micro-batches of several sizes, against the dense loss of one
 // process on the whole batch.
-func TestRanks(t *testing.T) {
+func TestGradientsOfProcesses(t *testing.T) {
 	vit := `{"image_size":32,"layers":2,"width":64,"head_width":32,"patch_size":8}`
 	configs := map[string]string{
 		"clip":   `{"embed_dim":16,"vision_cfg":` + vit + `,"text_cfg":` + smallText + `}`,

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -175,14 +174,17 @@ func line(f checkpoint.Output, v any) error {
 	return nil
 }
 
-func (r *records) plot(batch float64) error {
+func (r *records) plot(chance float64) error {
 	if len(r.steps) == 0 || r.out == nil {
 		return nil
 	}
-	return plotLoss(r.disk, filepath.Join(r.dir, "loss.png"), r.steps, r.losses, math.Log(batch))
+	return plotLoss(r.disk, filepath.Join(r.dir, "loss.png"), r.steps, r.losses, chance)
 }
 
 func (r *records) close() error {
+	if r == nil {
+		return nil
+	}
 	var errs []error
 	for _, f := range []checkpoint.Output{r.out, r.metrics, r.results} {
 		if f != nil {

@@ -3,58 +3,120 @@ package train
 import (
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
-	"sync"
+
+	"github.com/goclip/goclip/torch"
 )
 
-// Retrieval ranks, for each of n pictures, the n texts by cosine, and the reverse; row i of the one belongs to row i of
-// the other. images and texts are L2-normalised rows (n, dim). The names are open_clip's (open_clip_train/train.py,
-// get_clip_metrics); a rank counts from 0 in the mean, R@k is the share of ranks below k, and of equal similarities the
-// earlier one comes first.
-func Retrieval(images, texts []float32, n, dim int) map[string]float64 {
+// Retrieval ranks, for each picture, the texts by cosine, and for each text the pictures. images are the L2-normalised
+// rows (N, dim) of the pictures, texts those (M, dim) of the captions; of[j] is the picture of caption j, and nil says
+// that row i of the one belongs to row i of the other.
+//
+// The names are open_clip's (open_clip_train/train.py, get_clip_metrics): a rank counts from 0 in the median and from
+// 1 in the mean, R@k is the share of ranks below k, and of equal similarities the earlier one comes first. Where a
+// picture has several captions, its rank is that of its best one: R@k counts a hit if any of them is among the first
+// k, as CLIP_benchmark does (clip_benchmark/metrics/zeroshot_retrieval.py). A picture without a caption is left out of
+// image_to_text and stays among those that a text is to find its own in.
+func Retrieval(images, texts []float32, of []int, dim int) (map[string]float64, error) {
+	n, m := len(images)/dim, len(texts)/dim
+	if n == 0 || m == 0 {
+		return nil, fmt.Errorf("train: retrieval: %d pictures and %d texts make no pair", n, m)
+	}
+	if of == nil {
+		of = make([]int, m)
+		for j := range of {
+			of[j] = j
+		}
+	}
+	captions := make([][]int, n)
+	owners := make([][]int, m)
+	for j, i := range of {
+		if i < 0 || i >= n {
+			return nil, fmt.Errorf("train: caption %d belongs to picture %d, and there are %d", j, i, n)
+		}
+		captions[i], owners[j] = append(captions[i], j), []int{i}
+	}
 	metrics := map[string]float64{}
-	summarise(metrics, "image_to_text", ranks(images, texts, n, dim))
-	summarise(metrics, "text_to_image", ranks(texts, images, n, dim))
-	return metrics
+	for _, side := range []struct {
+		name             string
+		queries, against []float32
+		matches          [][]int
+	}{{"image_to_text", images, texts, captions}, {"text_to_image", texts, images, owners}} {
+		ranks, err := ranks(side.queries, side.against, side.matches, dim, similarities)
+		if err != nil {
+			return nil, fmt.Errorf("train: retrieval: %w", err)
+		}
+		summarise(metrics, side.name, ranks)
+	}
+	return metrics, nil
 }
 
-// ranks is the place of row i of against among all its rows, sorted by their product with row i of queries. No n x n
-// matrix is made.
-func ranks(queries, against []float32, n, dim int) []int {
-	out := make([]int, n)
-	var wg sync.WaitGroup
-	workers := runtime.GOMAXPROCS(0)
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < n; i += workers {
-				q := queries[i*dim : (i+1)*dim]
-				own := dot(q, against[i*dim:(i+1)*dim])
-				for j := range n {
-					if s := dot(q, against[j*dim:(j+1)*dim]); s > own || s == own && j < i {
-						out[i]++
-					}
+// similarities is how many of them are computed at once: 64 MiB of float32.
+const similarities = 16 << 20
+
+// ranks is, for each row of queries that has matches among the rows of against, how many rows come before the first of
+// them, sorted by their product with it. At most limit products are computed at once, but one row's.
+func ranks(queries, against []float32, matches [][]int, dim, limit int) (out []int, err error) {
+	n, m := len(queries)/dim, len(against)/dim
+	chunk := max(1, limit/m)
+	err = torch.NoGrad(func(s *torch.Scope) {
+		columns := torch.FromSlice(s, against, m, dim).T()
+		for from := 0; from < n; from += chunk {
+			rows := min(chunk, n-from)
+			s.NoGrad(func(s *torch.Scope) {
+				products := torch.FromSlice(s, queries[from*dim:(from+rows)*dim], rows, dim).MatMul(columns) // (rows, M)
+				out = append(out, chunkRanks(s, products, matches[from:from+rows])...)
+			})
+		}
+	})
+	return out, err
+}
+
+func chunkRanks(s *torch.Scope, products *torch.Tensor, matches [][]int) (ranks []int) {
+	rows, m := products.Size(0), products.Size(1)
+	most := 1
+	for _, list := range matches {
+		most = max(most, len(list))
+	}
+	table := make([]int64, 0, rows*most) // each row's matches, the first of them again where there are fewer
+	for _, list := range matches {
+		for k := range most {
+			switch {
+			case k < len(list):
+				table = append(table, int64(list[k]))
+			case len(list) > 0:
+				table = append(table, int64(list[0]))
+			default:
+				table = append(table, 0)
+			}
+		}
+	}
+	own := products.Gather(1, torch.FromSlice(s, table, rows, most)).MaxDim(1).Unsqueeze(1) // (rows, 1)
+	count := func(t *torch.Tensor) []int64 { return torch.ToSlice[int64](t.To(torch.CPU, torch.Int64).SumDim(1)) }
+	below, equal := count(products.Le(own)), count(products.Eq(own))
+	for i, list := range matches {
+		if len(list) == 0 {
+			continue
+		}
+		rank := m - int(below[i]) // those that are nearer
+		if equal[i] > 1 {         // of those that are as near, the earlier ones: up to the first match among them
+			row := torch.ToSlice[float32](products.Select(0, i).Contiguous())
+			best := row[list[0]]
+			for _, j := range list {
+				best = max(best, row[j])
+			}
+			for j, p := range row {
+				if p == best && slices.Contains(list, j) {
+					break
+				}
+				if p == best {
+					rank++
 				}
 			}
-		})
+		}
+		ranks = append(ranks, rank)
 	}
-	wg.Wait()
-	return out
-}
-
-func dot(a, b []float32) float32 {
-	var s0, s1, s2, s3 float32
-	i := 0
-	for ; i+4 <= len(a); i += 4 {
-		s0 += a[i] * b[i]
-		s1 += a[i+1] * b[i+1]
-		s2 += a[i+2] * b[i+2]
-		s3 += a[i+3] * b[i+3]
-	}
-	for ; i < len(a); i++ {
-		s0 += a[i] * b[i]
-	}
-	return s0 + s1 + s2 + s3
+	return ranks
 }
 
 func summarise(metrics map[string]float64, name string, ranks []int) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -32,6 +31,8 @@ type Summary struct {
 	Metrics  map[string]float64 // of the last evaluation
 	Bad      []data.Bad         // samples that could not be read
 	Duration time.Duration
+	MFU      float64 // of this sitting's steps, with their waits for data
+	Plan     *Plan   // of --dry-run, nil else
 }
 
 // Reporter hears how a run goes. Its methods are called from Run's goroutine; any may be nil.
@@ -64,13 +65,16 @@ type run struct {
 	schedule  Schedule
 	loader    *data.Loader
 	val       *data.Loader
+	valSet    data.Dataset // of val
 	zeroshot  *zeroshot
 	total     int // optimiser steps of the run
+	warmup    int // of them
 	state     state
 	records   *records
 	report    Reporter
 	log       io.Writer
 	notes     []string // of opening the model, before there was a log
+	resumed   string   // the checkpoint that the run goes on from; "" at the beginning
 	metrics   map[string]float64
 	waiting   waiting
 	matchIDs  bool // the loss knows equal pictures and captions
@@ -78,6 +82,7 @@ type run struct {
 	disk      checkpoint.FS
 	sitting   *os.File  // LOGS/NAME, locked
 	saved     time.Time // latest
+	watch     watch
 }
 
 // Run trains. When ctx ends it finishes the step, writes checkpoints/latest and returns [ErrInterrupted].
@@ -88,6 +93,9 @@ func Run(ctx context.Context, o Options, report Reporter) (Summary, error) {
 
 func (r *run) run(ctx context.Context) (sum Summary, err error) {
 	began := time.Now()
+	if r.o.Overfit > 0 {
+		r.o = r.o.overfitting()
+	}
 	if err := r.o.Check(); err != nil {
 		return sum, err
 	}
@@ -108,13 +116,29 @@ func (r *run) run(ctx context.Context) (sum Summary, err error) {
 		return sum, err
 	}
 	defer r.reducer.Close()
+	if (r.o.DryRun || r.o.Overfit > 0) && r.group.Size() > 1 {
+		return sum, optionsError{errors.New("train: --dry-run and --overfit are for one process; drop --nproc-per-node")}
+	}
+	if r.o.DryRun {
+		sum.Plan, err = r.plan()
+		return sum, err
+	}
+	if r.o.Overfit > 0 {
+		sum, err = r.overfit(ctx)
+		sum.Duration = time.Since(began)
+		return sum, err
+	}
 	defer func() {
-		if closeErr := r.records.close(); err == nil {
+		if closeErr := errors.Join(r.closeWatch(), r.records.close()); err == nil {
 			err = closeErr
 		}
 	}()
+	if err := r.begin(); err != nil {
+		return sum, err
+	}
 	err = r.loop(ctx)
-	sum = Summary{Dir: r.dir, Steps: r.state.Step, Total: r.total, Loss: r.records.last.Loss, Metrics: r.metrics, Bad: r.loader.Bad(), Duration: time.Since(began)}
+	sum = Summary{Dir: r.dir, Steps: r.state.Step, Total: r.total, Loss: r.records.last.Loss, Metrics: r.metrics, Bad: r.loader.Bad(), Duration: time.Since(began),
+		MFU: r.summariseWatch()}
 	if r.val != nil {
 		sum.Bad = append(sum.Bad, r.val.Bad()...)
 	}
@@ -153,7 +177,7 @@ func (r *run) open() (err error) {
 		if resumed, err = r.findResume(); err != nil {
 			return err
 		}
-	} else if _, err := os.Stat(filepath.Join(r.dir, "checkpoints")); err == nil {
+	} else if _, err := os.Stat(filepath.Join(r.dir, "checkpoints")); err == nil && r.o.Overfit == 0 {
 		return fmt.Errorf("train: %s holds a run already; give --resume latest to continue it or another --name", r.dir)
 	}
 	if resumed != "" {
@@ -202,13 +226,14 @@ func (r *run) open() (err error) {
 	if r.o.MaxSteps > 0 {
 		r.total = min(r.total, r.o.MaxSteps)
 	}
-	if r.schedule, err = r.o.schedule(r.total, r.loader.Batches()); err != nil {
+	r.warmup = r.o.Warmup.steps(r.total)
+	if r.schedule, err = r.o.schedule(r.total, r.loader.Batches()/r.o.AccumFreq); err != nil {
 		return optionsError{fmt.Errorf("train: %w", err)}
 	}
 	r.optimiser = optim.NewAdamW(decayByLayer(r.model, parameterGroups(r.model, r.o.WD), r.o.ImageLayerDecay, r.o.TextLayerDecay),
 		optim.AdamWOptions{LR: r.o.LR, Beta1: r.o.Beta1, Beta2: r.o.Beta2, Eps: r.o.Eps})
 	torch.ManualSeed(r.o.Seed + uint64(r.group.Rank()))
-	if resumed != "" {
+	if r.resumed = resumed; resumed != "" {
 		if err := r.restore(resumed); err != nil {
 			return err
 		}
@@ -219,17 +244,27 @@ func (r *run) open() (err error) {
 	if err := r.equalise(); err != nil {
 		return err
 	}
-	if r.reducer, err = distributed.NewReducer(r.group, r.optimiser.Parameters(), distributed.BucketBytes); err != nil {
-		return err
+	r.reducer, err = distributed.NewReducer(r.group, r.optimiser.Parameters(), distributed.BucketBytes)
+	return err
+}
+
+// begin makes the files that the run writes and opens what it is watched by, once all processes have opened what they need. A
+// port in use is told before a file is there.
+func (r *run) begin() (err error) {
+	if r.o.MetricsAddr != "" && r.first() {
+		if r.watch.metrics, err = listen(r.o.MetricsAddr); err != nil {
+			return err
+		}
 	}
-	if err := r.group.Barrier(); err != nil { // all have opened what they need
+	if err := r.group.Barrier(); err != nil {
 		return err
 	}
 	if !r.first() {
 		r.records = &records{dir: r.dir, evaluated: -1}
+		r.watch.utilisation.cost = r.model.StepCost()
 		return nil
 	}
-	if err := r.openDirectory(resumed); err != nil {
+	if err := r.openDirectory(r.resumed); err != nil {
 		return err
 	}
 	r.log = r.records.out
@@ -239,11 +274,14 @@ func (r *run) open() (err error) {
 	for _, note := range slices.Concat(r.report.Notes, r.notes) {
 		r.logf("%s", note)
 	}
-	if r.o.Resume != "" && resumed == "" {
+	if r.o.Resume != "" && r.resumed == "" {
 		r.logf("--resume latest: %s holds no checkpoint yet, so the run begins", filepath.Join(r.dir, "checkpoints"))
 	}
-	return nil
+	return r.openWatch()
 }
+
+// cacheSize bounds the decoded pictures that are kept for later epochs, in bytes.
+const cacheSize = 1 << 30
 
 func (r *run) openData() error {
 	tokenizer, err := r.model.Tokenizer()
@@ -252,7 +290,7 @@ func (r *run) openData() error {
 	}
 	size := r.model.Preprocess.Size
 	o := data.Options{
-		BatchSize: r.o.BatchSize, Workers: r.o.Workers, Seed: r.o.Seed, Pixels: 3 * size[0] * size[1], CacheSize: 1 << 30,
+		BatchSize: r.o.BatchSize, Workers: r.o.Workers, Seed: r.o.Seed, Pixels: 3 * size[0] * size[1], CacheSize: cacheSize,
 		Limits: preprocess.Limits{MaxPixels: r.o.MaxImagePixels},
 		Tokenize: func(text string) []int64 {
 			ids, _ := tokenizer.Tokenize(text, r.model.ContextLength())
@@ -270,7 +308,11 @@ func (r *run) openData() error {
 	}
 	o.Shuffle, o.DropLast, o.Transform = !r.o.NoShuffle, true, augment.Apply
 	o.Rank, o.World = r.group.Rank(), r.group.Size()
-	if r.loader, err = data.NewLoader(set, r.o.sampling(o, set)); err != nil {
+	if r.o.Overfit > 0 {
+		if r.loader, err = r.overfitLoader(set, o); err != nil {
+			return err
+		}
+	} else if r.loader, err = data.NewLoader(set, r.o.sampling(o, set)); err != nil {
 		return fmt.Errorf("--train-data: %w", err)
 	}
 	o.Rank, o.World = 0, 0 // rank 0 evaluates
@@ -284,6 +326,7 @@ func (r *run) openData() error {
 		if set, err = data.Open(r.o.ValData, r.reading(false)); err != nil {
 			return fmt.Errorf("--val-data: %w", err)
 		}
+		r.valSet = set
 		if r.val, err = data.NewLoader(set, o); err != nil {
 			return fmt.Errorf("--val-data: %w", err)
 		}
@@ -296,8 +339,8 @@ func (r *run) openData() error {
 
 func (r *run) loop(ctx context.Context) error {
 	if r.state.Step == 0 {
-		r.logf("%s: %d parameters, %d pictures, %d steps of %d on %s, %s; guessing gives a loss of ln %d = %.3f", r.o.Model,
-			r.model.NumParameters(), r.loader.Len(), r.total, r.batch(), r.device, r.o.Precision, r.batch(), math.Log(float64(r.batch())))
+		r.logf("%s: %d parameters, %d pictures, %d steps of %d on %s, %s; guessing gives a loss of %.3f; a matrix product reaches %.1f GFLOP/s", r.o.Model,
+			r.model.NumParameters(), r.loader.Len(), r.total, r.batch(), r.device, r.o.Precision, r.chance(r.batch()), r.watch.utilisation.peak/1e9)
 		if r.o.LockImage || r.o.LockText || r.o.LoRARank > 0 {
 			r.logf("%d of the towers' parameters learn", towerParameters(r.model))
 		}
@@ -331,7 +374,7 @@ func (r *run) closeEpoch(ctx context.Context) error {
 	if err := r.finish(ctx, r.evaluate); err != nil {
 		return err
 	}
-	if err := r.records.plot(float64(r.batch())); err != nil { // a run that has its last checkpoint has all
+	if err := r.records.plot(r.chance(r.batch())); err != nil { // a run that has its last checkpoint has all
 		return err
 	}
 	r.state.Closing = false
@@ -378,6 +421,7 @@ func (r *run) epoch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		r.measureStep(s, micros)
 		for _, m := range micros {
 			m.free()
 		}
@@ -417,9 +461,8 @@ func (r *run) stepDone(s *Step) error {
 	if r.report.Step != nil && r.first() {
 		r.report.Step(*s, r.total)
 	}
-	if s.Step%max(r.o.LogEvery, 1) == 0 || s.Step == 1 || s.Step == r.total {
-		r.logf("step %d/%d epoch %d loss %.4f scale %.2f lr %.3g norm %.2f %.0f pictures/s, %.0f%% of the time waiting for data",
-			s.Step, r.total, s.Epoch, s.Loss, s.LogitScale, s.LR, s.GradNorm, s.SamplesPerSecond, 100*s.DataTime/s.StepTime)
+	if err := r.watchStep(*s); err != nil {
+		return err
 	}
 	return r.watchData(*s)
 }

@@ -261,15 +261,3 @@ func TestSchedules(t *testing.T) { // values of open_clip_train/scheduler.py, ba
 	assert.Equal(t, 1e-3, constant(99))
 	assert.InDelta(t, 5e-4, constant(4), 1e-12)
 }
-
-func TestRetrieval(t *testing.T) {
-	// Picture 0 is nearest to text 1, pictures 1 and 2 to their own; the texts' cosines with picture 0 are 0.6, 0.8, 0.
-	images := []float32{1, 0, 0, 0, 1, 0, 0, 0, 1}
-	texts := []float32{0.6, 0, 0.8, 0.8, 0.6, 0, 0, 0, 1}
-	m := train.Retrieval(images, texts, 3, 3)
-	assert.InDelta(t, 2.0/3, m["image_to_text_R@1"], 1e-9)
-	assert.Equal(t, 1.0, m["image_to_text_R@5"])
-	assert.InDelta(t, 4.0/3, m["image_to_text_mean_rank"], 1e-9)
-	assert.Equal(t, 1.0, m["image_to_text_median_rank"])
-	assert.InDelta(t, 1.0/3, m["text_to_image_R@1"], 1e-9)
-}

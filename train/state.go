@@ -73,7 +73,8 @@ func (r *run) saveState(disk *summing, dir string) error {
 // what it learns. What opens the model is not asked again.
 var changeable = strings.Fields(`resume logs name device threads workers dist-url dist-backend val-data imagenet-val
 	zeroshot-frequency zeroshot-templates val-frequency save-frequency save-most-recent save-every-n-steps
-	save-every-minutes delete-previous-checkpoint log-every-n-steps pretrained pretrained-image-path pretrained-text-path`)
+	save-every-minutes delete-previous-checkpoint log-every-n-steps report-to metrics-addr dry-run
+	overfit pretrained pretrained-image-path pretrained-text-path`)
 
 // readState loads train_state/state.json and refuses options that would not continue the same run.
 func (r *run) readState(dir string) error {

@@ -26,6 +26,10 @@ type Step struct {
 	StepTime         float64 `json:"step_time"` // seconds, the wait included
 	SamplesPerSecond float64 `json:"samples_per_second"`
 	Skipped          int     `json:"skipped,omitempty"` // steps so far whose gradient was not finite
+
+	MFU               float64 `json:"mfu"`                // share of the device's measured speed, see utilisation
+	DuplicateCaptions float64 `json:"duplicate_captions"` // share of the batch's captions that stand in it before
+	Accuracy          float64 `json:"accuracy,omitempty"` // share of the batch's first 256 pictures whose text is nearest in the batch; of steps with a line in the log
 }
 
 // MarshalJSON writes null for a number that JSON has none for: the loss of a step that was skipped.

@@ -84,9 +84,14 @@ func run(args []string, out io.Writer, errs *os.File) int {
 	case err != nil:
 		fmt.Fprintln(errs, message(err))
 		return 1
+	case sum.Plan != nil:
+		fmt.Fprint(out, sum.Plan)
+		return 0
+	case c.Overfit > 0:
+		return 0
 	}
-	fmt.Fprintf(errs, "train: %d steps in %.0f s, the last loss %.4f; %d pictures could not be read; %s/checkpoints/latest holds the model\n",
-		sum.Steps, sum.Duration.Seconds(), sum.Loss, len(sum.Bad), sum.Dir)
+	fmt.Fprintf(errs, "train: %d steps in %.0f s, the last loss %.4f, MFU %.1f%%; %d pictures could not be read; %s/checkpoints/latest holds the model\n",
+		sum.Steps, sum.Duration.Seconds(), sum.Loss, 100*sum.MFU, len(sum.Bad), sum.Dir)
 	return 0
 }
 

@@ -182,7 +182,10 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--epochs", "many"}, 2, "--epochs"},
 		{[]string{"--lr"}, 2, "--lr"},
 		{[]string{"--horovod"}, 2, "--horovod is a flag of open_clip that goclip does not have"},
-		{[]string{"--report-to=wandb"}, 2, "--report-to is a flag of open_clip"},
+		{[]string{"--wandb-notes=x"}, 2, "--wandb-notes is a flag of open_clip"},
+		{[]string{"--report-to=wandb"}, 2, "--report-to wandb: goclip does not speak to Weights & Biases"},
+		{[]string{"--metrics-addr=127.0.0.1:99999"}, 1, "--metrics-addr 127.0.0.1:99999: listen tcp: address 99999: invalid port"},
+		{[]string{"--overfit=1"}, 2, "--overfit 1: at least 2 pairs are wanted"},
 		{[]string{"--train-data", ""}, 2, "--train-data is missing"},
 		{[]string{"--model", ""}, 2, "--model is missing"},
 		{[]string{"--dataset-type", "parquet"}, 1, "it is no Parquet file"},
@@ -294,4 +297,21 @@ func TestRefusals(t *testing.T) {
 	code, _, errs := command(t)
 	assert.Equal(t, 2, code)
 	assert.Contains(t, errs, "train: --model is missing: a built-in config such as ViT-B-32, or a model directory; --train-data is missing")
+}
+
+// TestPlanAndSelfTest are the two that write nothing: the plan goes to stdout, the self-test's verdict is the exit
+// status.
+func TestPlanAndSelfTest(t *testing.T) {
+	logs := filepath.Join(t.TempDir(), "logs")
+	args := []string{"--model", tinyModel(t), "--train-data", shard(t, 20), "--batch-size", "8", "--epochs", "1", "--warmup", "1", "--logs", logs}
+	code, out, errs := command(t, append(args, "--dry-run")...)
+	assert.Equal(t, 0, code)
+	assert.Contains(t, out, "2 of 8 pairs, 0 done; cosine after 1 steps of warm-up")
+	assert.Contains(t, out, "at a step's worst moment: weights ")
+	assert.Empty(t, errs)
+	code, out, errs = command(t, append(args, "--overfit", "4", "--max-steps", "2", "--lr", "1e-9")...)
+	assert.Equal(t, 1, code)
+	assert.Empty(t, out)
+	assert.Contains(t, errs, "train: --overfit 4: after 2 steps the loss is ")
+	assert.NoDirExists(t, logs)
 }

@@ -11,7 +11,7 @@ var openCLIPOnly = strings.Fields(`val-num-samples imagenet-v2 cache-dir force-c
 	pretrained-image momentum opt-kwargs use-bn-sync torchcompile torchscript
 	trace use-bnb-linear ddp-static-graph no-set-device-rank horovod local-loss gather-with-grad
 	loss-dist-impl coca-caption-loss-weight coca-contrastive-loss-weight distill-model distill-pretrained
-	remote-sync remote-sync-frequency remote-sync-protocol report-to wandb-notes wandb-project-name
+	remote-sync remote-sync-frequency remote-sync-protocol wandb-notes wandb-project-name
 	debug copy-codebase log-local`)
 
 // refused is the first such flag among args.

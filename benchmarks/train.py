@@ -1,0 +1,124 @@
+"""Training samples a second of bin/train and of open_clip's classes in open_clip's loop: same data, weights and machine.
+
+    go build -o bin/ ./cmd/... && build/venv/bin/python benchmarks/train.py [--rounds 3] [--steps 8]
+
+Trains two models on data/openmoji-eval-*.tar, in the order of the files, without augmentation, in float32 on two threads.
+The two sides take turns in each round; a figure is the median over all rounds of a step's time, the wait for its data
+included, without the first two of each run. Both losses are printed, step by step: they agree, so both did the same work.
+The loop is that of open_clip_train/train.py (zero_grad, forward, ClipLoss, backward, clip, step, clamp) with its
+optimiser's groups; only its data loader with worker processes is left out, and pictures are decoded before the clock runs.
+
+MFU is the share of the machine's speed in a matrix product of 1024 x 1024, which is measured between the runs. "as open_clip
+computes it" counts all 77 tokens of a text and whole blocks, for both sides; "as computed" counts for goclip what it does.
+"""
+import argparse
+import itertools
+import json
+import math
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.loss import ClipLoss
+from open_clip.transform import AugmentationCfg, image_transform
+from safetensors.torch import load_file
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks" / "baseline"))
+import samples  # noqa: E402
+
+DATA = ROOT / "data" / "openmoji-eval-*.tar"
+WORK = (("ViT-S-32-alt", 32), ("emoji-64", 256))
+LR, WARM, THREADS = 1e-4, 2, 2
+
+
+def goclip(model: pathlib.Path, batch: int, steps: int) -> list[dict]:
+    with tempfile.TemporaryDirectory() as logs:
+        subprocess.run([ROOT / "bin" / "train", "--model", model, "--train-data", DATA, "--batch-size", str(batch), "--max-steps", str(steps),
+                        "--no-shuffle", "--aug-cfg", "scale=[1,1] ratio=[1,1]", "--force-patch-dropout", "0", "--precision", "fp32", "--device", "cpu",
+                        "--lr", str(LR), "--lr-scheduler", "const", "--warmup", "0", "--grad-clip-norm", "1", "--threads", str(THREADS),
+                        "--workers", str(THREADS), "--save-frequency", "0", "--logs", logs, "--name", "run"], check=True, capture_output=True)
+        return [json.loads(line) for line in (pathlib.Path(logs) / "run" / "metrics.jsonl").read_text().splitlines()]
+
+
+def peer(directory: pathlib.Path, batch: int, steps: int) -> list[dict]:
+    config = json.loads((directory / "open_clip_config.json").read_text())["model_cfg"]
+    config["vision_cfg"]["patch_dropout"] = 0.0
+    model = open_clip.CLIP(**config)
+    model.load_state_dict(load_file(directory / "open_clip_model.safetensors"))
+    augment = image_transform(config["vision_cfg"]["image_size"], is_train=True, aug_cfg=AugmentationCfg(scale=(1.0, 1.0)))
+    data = samples.load(str(DATA))
+    tokens = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])([s.text for s in data])
+    named = list(model.named_parameters())
+    excluded = lambda n, p: p.ndim < 2 or "bn" in n or "ln" in n or "bias" in n or "logit_scale" in n  # noqa: E731
+    optimizer = torch.optim.AdamW([{"params": [p for n, p in named if excluded(n, p)], "weight_decay": 0.0},
+                                   {"params": [p for n, p in named if not excluded(n, p)], "weight_decay": 0.2}], lr=LR, betas=(0.9, 0.98), eps=1e-6)
+    loss_fn, out = ClipLoss(), []
+    model.train()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for step, at in enumerate(itertools.islice(itertools.cycle(range(len(data) // batch)), steps)):
+            began = time.perf_counter()
+            rows = range(at * batch, (at + 1) * batch)
+            images = torch.stack(list(pool.map(lambda i: augment(data[i].image), rows)))
+            optimizer.zero_grad()
+            loss = loss_fn(*model(images, tokens[rows.start:rows.stop]))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, norm_type=2.0)
+            optimizer.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(0, math.log(100))
+            out.append({"step": step + 1, "loss": loss.item(), "step_time": time.perf_counter() - began})
+    return out
+
+
+def peak() -> float:
+    """The speed of the fastest of some matrix products, as bin/train measures it."""
+    a, best = torch.randn(1024, 1024), 0.0
+    for _ in range(10):
+        began = time.perf_counter()
+        a @ a
+        best = max(best, 2 * 1024**3 / (time.perf_counter() - began))
+    return best
+
+
+def seconds(runs: list[list[dict]]) -> float:
+    return statistics.median(row["step_time"] for run in runs for row in run[WARM:])
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--rounds", type=int, default=3)
+    ap.add_argument("--steps", type=int, default=8, help="of a run")
+    args = ap.parse_args()
+    torch.set_num_threads(THREADS)
+    flops = json.loads((ROOT / "testdata" / "clip" / "flops.json").read_text())
+    print(f"\nTraining in float32 on {THREADS} threads, torch {torch.__version__}\n")
+    print("| model, batch | goclip | open_clip | times faster, of each round | goclip's MFU, as open_clip computes it | open_clip's MFU | goclip's MFU, as computed | "
+          "largest difference of the losses |\n|---|---|---|---|---|---|---|---|")
+    for name, batch in WORK:
+        ours, theirs, peaks = [], [], []
+        with tempfile.TemporaryDirectory() as directory:
+            model = pathlib.Path(directory) / "model"
+            subprocess.run([ROOT / "bin" / "infer", "convert", "--pretrained", "random", name, model], check=True, capture_output=True)
+            for _ in range(args.rounds):
+                ours.append(goclip(model, batch, args.steps))
+                peaks.append(peak())
+                theirs.append(peer(model, batch, args.steps))
+                peaks.append(peak())
+        speed, pair = max(peaks), 3 * (flops[name]["image"] + flops[name]["text"])
+        rates = [batch / seconds(ours), batch / seconds(theirs)]
+        ratios = [seconds([b]) / seconds([a]) for a, b in zip(ours, theirs)]
+        own = statistics.median(row["mfu"] for run in ours for row in run[WARM:])
+        apart = max(abs(a["loss"] - b["loss"]) for x, y in zip(ours, theirs) for a, b in zip(x, y))
+        print(f"| {name}, {batch} | {rates[0]:.1f} samples/s | {rates[1]:.1f} samples/s | {', '.join(f'{r:.2f}' for r in ratios)} | {pair * rates[0] / speed:.0%} | "
+              f"{pair * rates[1] / speed:.0%} | {own:.0%} | {apart:.1e} of {np.mean([r['loss'] for x in theirs for r in x]):.2f} |", flush=True)
+
+
+main()

@@ -1,0 +1,212 @@
+package clip
+
+import (
+	"slices"
+	"strings"
+)
+
+// Costs count floating-point operations, a multiplication and an addition being two, of products and convolutions
+// alone: what torch.utils.flop_counter counts. testdata/clip/make_flops.py holds them against open_clip's own modules.
+
+// ImageFLOPs is the cost of one picture's forward as open_clip computes it.
+func (c *Config) ImageFLOPs() float64 {
+	rows, columns := c.Vision.Grid()
+	return c.imageFLOPs(rows*columns, false)
+}
+
+// TextFLOPs is the cost of a forward of one text of so many tokens, start and end included, as open_clip computes it.
+func (c *Config) TextFLOPs(tokens int) float64 { return c.textFLOPs(tokens, false) }
+
+// StepCost is what a training step costs, and how much of it each tower takes. It is a snapshot: of the parameters that
+// learn and the patches that are left out when it was made.
+type StepCost struct {
+	image       float64 // forward of one picture, as goclip computes it
+	text        func(tokens int) float64
+	imagePasses float64 // how many forwards a step is worth: 3, of which 2 are the backward, or 1 for a locked tower
+	textPasses  float64
+}
+
+// StepCost counts what goclip computes: of the last block what the pooled position needs, no dropped patches, and no
+// backward for weights that are locked. Of a tower that learns in part, the backward counts by the share of its weights
+// that learn. A forward that is computed twice, for checkpointing or gradient accumulation, counts once.
+func (m *Model) StepCost() StepCost {
+	rows, columns := m.Config.Vision.Grid()
+	patches := rows * columns
+	switch v := m.Visual.(type) {
+	case *Vision:
+		patches = keptPatches(patches, v.dropout)
+	case *TimmViT:
+		patches = keptPatches(patches, v.dropout)
+	}
+	image, text := m.learning()
+	return StepCost{image: m.Config.imageFLOPs(patches, true), imagePasses: 1 + 2*image,
+		text: func(tokens int) float64 { return m.Config.textFLOPs(tokens, true) }, textPasses: 1 + 2*text}
+}
+
+// FLOPs is the cost of a step on n pairs whose texts are computed at a length of so many tokens.
+func (c StepCost) FLOPs(n, tokens int) float64 {
+	return float64(n) * (c.imagePasses*c.image + c.textPasses*c.text(tokens))
+}
+
+// learning is the share of each tower's matrices that learn.
+func (m *Model) learning() (image, text float64) {
+	var all, learn [2]float64
+	for key, p := range m.Parameters() {
+		if p.Dim() < 2 {
+			continue
+		}
+		tower := 1
+		if strings.HasPrefix(key, "visual.") {
+			tower = 0
+		}
+		all[tower] += float64(p.Numel())
+		if p.RequiresGrad() {
+			learn[tower] += float64(p.Numel())
+		}
+	}
+	return learn[0] / all[0], learn[1] / all[1]
+}
+
+func keptPatches(patches int, dropout float64) int {
+	if dropout == 0 {
+		return patches
+	}
+	return max(1, int(float64(patches)*(1-dropout)))
+}
+
+// TextLength is the number of tokens at which the text tower computes a batch, given as rows of ContextLength tokens:
+// what follows the longest text is cut off where that changes nothing (see [Text.Forward]).
+func (m *Model) TextLength(tokens []int64) int {
+	context, longest := m.ContextLength(), 1
+	var end func(row []int64) int
+	switch t := m.Text.(type) {
+	case *Roberta:
+		end = func(row []int64) int {
+			for i := len(row) - 1; i >= 0; i-- {
+				if row[i] != int64(t.config.PadID) {
+					return i
+				}
+			}
+			return 0
+		}
+	case *Text:
+		if t.config.NoCausalMask || t.ClassEmbedding != nil || t.config.PoolType == "first" || t.config.PoolType == "last" {
+			return context
+		}
+		end = func(row []int64) int { return slices.Index(row, slices.Max(row)) }
+		if t.config.PoolType == "eos" {
+			id := int64(2)
+			if t.config.EOSID != nil {
+				id = int64(*t.config.EOSID)
+			}
+			end = func(row []int64) int { return max(0, slices.Index(row, id)) }
+		}
+	}
+	for row := range slices.Chunk(tokens, context) {
+		longest = max(longest, end(row)+1)
+	}
+	return longest
+}
+
+// imageFLOPs is a forward of which so many patches reach the blocks. pooled is goclip's own way with the last block.
+func (c *Config) imageFLOPs(patches int, pooled bool) float64 {
+	v := c.Vision
+	if v.IsResNet() {
+		return c.resNetFLOPs(pooled)
+	}
+	rows, columns := v.Grid()
+	w := float64(v.Width)
+	cost := product(rows*columns, 3*v.PatchSize*v.PatchSize, v.Width)
+	hidden := int(w * v.MLPRatio)
+	switch {
+	case v.TimmModelName != "" && v.TimmPool == "map": // no class token; one query attends to the patches
+		return cost + blocks(v.Width, hidden, v.Depth(), patches, false) + product(1, v.Width, v.Width) + product(patches, v.Width, 2*v.Width) +
+			4*float64(patches)*w + product(1, v.Width, v.Width) + 2*product(1, v.Width, hidden) + c.timmHead()
+	case v.TimmModelName != "":
+		return cost + blocks(v.Width, hidden, v.Depth(), 1+patches, false) + c.timmHead()
+	case v.AttentionalPool:
+		q, e := v.AttnPoolerQueries, c.EmbedDim
+		return cost + blocks(v.Width, hidden, v.Depth(), 1+patches, false) + 2*product(q, e, e) + 2*product(1+patches, v.Width, e) +
+			4*float64(q*(1+patches)*e) + product(1, e, e)
+	default:
+		return cost + blocks(v.Width, hidden, v.Depth(), 1+patches, pooled && v.PoolType != "avg") + product(1, v.Width, c.EmbedDim)
+	}
+}
+
+func (c *Config) timmHead() float64 {
+	if c.Vision.TimmProj == "linear" {
+		return product(1, c.Vision.Width, c.EmbedDim)
+	}
+	return 0
+}
+
+// resNetFLOPs has in its last pooling one query, the mean, where open_clip computes one for every place.
+func (c *Config) resNetFLOPs(pooled bool) float64 {
+	v := c.Vision
+	conv := func(side, in, out, kernel int) float64 { return product(side*side, in*kernel*kernel, out) }
+	side := v.ImageSize.Height / 2
+	cost := conv(side, 3, v.Width/2, 3) + conv(side, v.Width/2, v.Width/2, 3) + conv(side, v.Width/2, v.Width, 3)
+	side /= 2
+	in := v.Width
+	for stage, count := range v.Layers {
+		planes := v.Width << stage
+		for b := range count {
+			cost += conv(side, in, planes, 1) + conv(side, planes, planes, 3)
+			if b == 0 && stage > 0 {
+				side /= 2
+			}
+			cost += conv(side, planes, expansion*planes, 1)
+			if b == 0 {
+				cost += conv(side, in, expansion*planes, 1)
+			}
+			in = expansion * planes
+		}
+	}
+	places := 1 + side*side // the mean is one
+	queries := places
+	if pooled {
+		queries = 1
+	}
+	return cost + product(queries, in, in) + 2*product(places, in, in) + 4*float64(queries*places*in) + product(queries, in, c.EmbedDim)
+}
+
+func (c *Config) textFLOPs(tokens int, pooled bool) float64 {
+	t := c.Text
+	hidden := int(float64(t.Width) * t.MLPRatio)
+	if t.HFModelName == "" {
+		if t.EmbedCls {
+			tokens++
+		}
+		pooled = pooled && !t.EmbedCls && t.PoolType != "first" && t.PoolType != "last"
+		cost := blocks(t.Width, hidden, t.Layers, tokens, pooled)
+		if t.ProjType == "none" {
+			return cost
+		}
+		return cost + product(1, t.Width, c.EmbedDim)
+	}
+	cost := blocks(t.Width, hidden, t.Layers, tokens, false)
+	if t.HFPoolerType == "cls_pooler" {
+		cost += product(1, t.Width, t.Width)
+	}
+	switch t.HFProjType {
+	case "linear":
+		cost += product(1, t.Width, c.EmbedDim)
+	case "mlp":
+		cost += product(1, t.Width, (t.Width+c.EmbedDim)/2) + product(1, (t.Width+c.EmbedDim)/2, c.EmbedDim)
+	}
+	return cost
+}
+
+// product is (rows, in) @ (in, out).
+func product(rows, in, out int) float64 { return 2 * float64(rows) * float64(in) * float64(out) }
+
+// blocks is a transformer: per block four matrices of attention, two of the perceptron, and attention's two products
+// over all pairs of tokens. With pooled the last block computes what [Transformer.Pooled] does.
+func blocks(width, hidden, layers, tokens int, pooled bool) float64 {
+	block := 4*product(tokens, width, width) + 2*product(tokens, width, hidden) + 4*float64(tokens)*float64(tokens)*float64(width)
+	cost := float64(layers) * block
+	if pooled {
+		cost += 2*product(tokens, width, width) + 2*product(1, width, width) + 2*product(1, width, hidden) + 4*float64(tokens)*float64(width) - block
+	}
+	return cost
+}

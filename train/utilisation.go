@@ -1,0 +1,65 @@
+package train
+
+import (
+	"time"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/torch"
+)
+
+// utilisation tells which share of the machine's floating-point speed a step makes use of (model FLOPs utilisation,
+// PaLM, Chowdhery et al., arXiv 2204.02311, appendix B): what [clip.StepCost] counts of it, by the time that it took
+// with all its waits, by the speed of a large matrix product on the same device in the same precision.
+type utilisation struct {
+	cost clip.StepCost
+	peak float64 // operations in a second; 0 until measured
+
+	done, seconds float64 // of this sitting's steps
+}
+
+// share is of a step of so many operations.
+func (u *utilisation) share(flops, seconds float64) float64 {
+	u.done, u.seconds = u.done+flops, u.seconds+seconds
+	if u.peak == 0 || seconds <= 0 {
+		return 0
+	}
+	return flops / seconds / u.peak
+}
+
+// total is of all steps that were shared out.
+func (u *utilisation) total() float64 {
+	if u.peak == 0 || u.seconds == 0 {
+		return 0
+	}
+	return u.done / u.seconds / u.peak
+}
+
+// computes is what a precision's products are in.
+func (p precision) computes() torch.DType {
+	if p.amp {
+		return p.products
+	}
+	return p.weights
+}
+
+// measurePeak is the speed of a large matrix product: the fastest of those that fit into a third of a second, and of at
+// least three.
+func measurePeak(d torch.Device, dtype torch.DType) (flops float64, err error) {
+	side := 1024
+	if d.Type == "cuda" {
+		side = 8192
+	}
+	err = torch.NoGrad(func(s *torch.Scope) {
+		a := torch.Ones(s, d, dtype, side, side) // random numbers would move the generator on, which a run's noise depends on
+		for began, n := time.Now(), 0; n < 4 || time.Since(began) < time.Second/3 && n < 64; n++ {
+			s.NoGrad(func(s *torch.Scope) {
+				product := time.Now()
+				s.Alias(a).MatMul(a).Select(0, 0).Select(0, 0).Item() // which waits for a GPU
+				if n > 0 {                                            // the first one warms up
+					flops = max(flops, 2*float64(side)*float64(side)*float64(side)/time.Since(product).Seconds())
+				}
+			})
+		}
+	})
+	return flops, err
+}

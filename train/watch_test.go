@@ -1,0 +1,158 @@
+package train_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/train"
+)
+
+// TestWatched looks at a run while it goes on: Prometheus' page, TensorBoard's files, the log.
+func TestWatched(t *testing.T) {
+	o := options(t, tinyModel(t), shard(t, 20))
+	o.Epochs, o.ReportTo, o.MetricsAddr = 2, "tensorboard", "127.0.0.1:0"
+	var log bytes.Buffer
+	var pages []string
+	address := regexp.MustCompile(`http://(\S+)/metrics`)
+	var alive []int64
+	sum, err := train.Run(context.Background(), o, train.Reporter{Log: &log, Step: func(s train.Step, total int) {
+		alive = append(alive, torch.LiveTensors())
+		if s.Step%2 == 1 {
+			return
+		}
+		answer, err := http.Get(address.FindString(log.String()))
+		require.NoError(t, err)
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		pages = append(pages, string(text))
+	}})
+	require.NoError(t, err)
+	assert.LessOrEqual(t, slices.Max(alive), alive[0], "no step leaves a tensor; the collector may free an earlier model")
+	require.Len(t, pages, 2)
+	last := pages[1]
+	for _, metric := range []string{"loss", "samples_per_second", "data_wait_ratio", "learning_rate", "logit_scale", "grad_norm", "mfu_ratio", "epoch", "unreadable_samples",
+		"resident_memory_bytes", "live_tensors"} {
+		assert.Regexp(t, `(?m)^goclip_train_`+metric+` [0-9.e+-]+$`, last, metric)
+	}
+	assert.Contains(t, last, "\ngoclip_train_steps_planned 4\n")
+	assert.Contains(t, last, `goclip_train_evaluation{metric="text_to_image_R@1"}`, "of the first epoch")
+	assert.NotContains(t, pages[0], "goclip_train_evaluation")
+	_, err = net.Dial("tcp", address.FindStringSubmatch(log.String())[1])
+	assert.Error(t, err, "the port is given back")
+
+	assert.Regexp(t, `step 1/4 epoch 0 loss \d\.\d{4} \(guessing 2\.0794\) accuracy [01]\.\d{3} scale .* MFU \d+\.\d%`, log.String())
+	assert.Contains(t, log.String(), "model FLOPs utilisation ")
+	assert.Greater(t, sum.MFU, 0.0)
+	files, err := filepath.Glob(filepath.Join(sum.Dir, "tensorboard", "events.out.tfevents.*"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	text, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	for tag, count := range map[string]int{"train/loss": 4, "train/scale": 4, "train/mfu": 4, "val/text_to_image_R@5": 2, "val/clip_val_loss": 2, "val/epoch": 0} {
+		assert.Equal(t, count, bytes.Count(text, []byte(tag)), tag)
+	}
+
+	o.MaxSteps = 0
+	o.Resume = "latest"
+	_, err = train.Run(context.Background(), o, train.Reporter{})
+	require.NoError(t, err)
+	files, err = filepath.Glob(filepath.Join(sum.Dir, "tensorboard", "*"))
+	require.NoError(t, err)
+	assert.Len(t, files, 2, "a sitting has its own file")
+}
+
+// TestPortInUse is told before anything is written.
+func TestPortInUse(t *testing.T) {
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer socket.Close()
+	o := options(t, tinyModel(t), shard(t, 20))
+	o.MetricsAddr = socket.Addr().String()
+	_, err = train.Run(context.Background(), o, train.Reporter{})
+	require.ErrorContains(t, err, "train: --metrics-addr "+o.MetricsAddr)
+	assert.ErrorContains(t, err, "address already in use")
+	assert.NoDirExists(t, filepath.Join(o.Logs, "run"))
+}
+
+// TestOverfit passes with a learning rate that learns, fails with one that does not, and leaves nothing either way.
+func TestOverfit(t *testing.T) {
+	model, data := tinyModel(t), shard(t, 20)
+	o := options(t, model, data)
+	o.Overfit, o.LR, o.MaxSteps = 4, 3e-3, 400
+	var log bytes.Buffer
+	var alive []int64
+	sum, err := train.Run(context.Background(), o, train.Reporter{Log: &log, Step: func(train.Step, int) { alive = append(alive, torch.LiveTensors()) }})
+	require.NoError(t, err, log.String())
+	assert.LessOrEqual(t, slices.Max(alive), alive[0], "no step leaves a tensor; the collector may free an earlier model")
+	assert.Less(t, sum.Loss, 0.5)
+	assert.Less(t, sum.Steps, 400)
+	assert.Contains(t, log.String(), "model, data and --lr can learn. Nothing was written")
+
+	o.LR, o.MaxSteps = 1e-9, 3
+	_, err = train.Run(context.Background(), o, train.Reporter{})
+	assert.ErrorContains(t, err, "train: --overfit 4: after 3 steps the loss is ")
+	o.Overfit = 21
+	_, err = train.Run(context.Background(), o, train.Reporter{})
+	assert.ErrorContains(t, err, "--overfit 21: the data has 20 pairs")
+	o.Overfit, o.Resume = 4, "latest"
+	_, err = train.Run(context.Background(), o, train.Reporter{})
+	assert.ErrorIs(t, err, train.ErrOptions)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	o.Resume = ""
+	_, err = train.Run(ctx, o, train.Reporter{})
+	assert.ErrorIs(t, err, train.ErrInterrupted)
+	assert.NoDirExists(t, filepath.Join(o.Logs, "run"))
+}
+
+// TestDryRun tells what there is and writes nothing.
+func TestDryRun(t *testing.T) {
+	o := options(t, tinyModel(t), shard(t, 20))
+	o.DryRun, o.AccumFreq, o.SaveFrequency = true, 2, 1
+	sum, err := train.Run(context.Background(), o, train.Reporter{})
+	require.NoError(t, err)
+	assert.NoDirExists(t, filepath.Join(o.Logs, "run"))
+	p := sum.Plan
+	require.NotNil(t, p)
+	assert.Equal(t, []int{20, 2, 20, 16, 8, 3}, []int{p.Pictures, p.Batches, p.Val, p.Batch, p.Micro, p.Steps})
+	assert.Equal(t, p.Parameters, p.Learn)
+	assert.Equal(t, float64(4*p.Parameters), p.Memory.Weights)
+	assert.Equal(t, float64(12*p.Parameters), p.Checkpoint)
+	assert.Equal(t, 5, p.Checkpoints)
+	text := p.String()
+	for _, says := range []string{"2 layers of width 64, 8-pixel patches of 32 pixels", "3 of 16 pairs in micro-batches of 8", "guessing gives a loss of 2.773", "GFLOP/s", "are free"} {
+		assert.Contains(t, text, says)
+	}
+	assert.Equal(t, 10, strings.Count(text, "\n"), text)
+
+	o.LockText, o.Device = true, "cpu"
+	sum, err = train.Run(context.Background(), o, train.Reporter{})
+	require.NoError(t, err)
+	assert.Less(t, sum.Plan.Learn, p.Learn)
+	assert.Less(t, sum.Plan.StepFLOPs, p.StepFLOPs)
+	assert.Zero(t, sum.Plan.Memory.TextTower)
+}
+
+func TestReportTo(t *testing.T) {
+	for value, says := range map[string]string{"wandb": "wandb sync", "tensorboard,wandb": "wandb sync", "files": `--report-to "files" is none of`} {
+		o := options(t, "m", "d")
+		o.ReportTo = value
+		_, err := train.Run(context.Background(), o, train.Reporter{})
+		assert.ErrorContains(t, err, says)
+		assert.ErrorIs(t, err, train.ErrOptions)
+	}
+}
