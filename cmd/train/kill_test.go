@@ -53,7 +53,7 @@ func outcomeOf(t *testing.T, dir string) (o outcome) {
 	for _, line := range strings.Split(strings.TrimSpace(string(read("metrics.jsonl"))), "\n") {
 		var m map[string]any
 		require.NoError(t, json.Unmarshal([]byte(line), &m))
-		for _, measured := range []string{"data_time", "step_time", "samples_per_second"} {
+		for _, measured := range []string{"data_time", "step_time", "samples_per_second", "mfu"} {
 			require.Contains(t, m, measured)
 			delete(m, measured)
 		}
