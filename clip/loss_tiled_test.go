@@ -203,7 +203,7 @@ func TestTiledLoss(t *testing.T) {
 			}))
 		}
 	}
-	assert.Equal(t, before, torch.LiveTensors(), "live handles")
+	assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
 	t.Logf("the largest difference in float32 is %.1e of the tensor's largest value", overall)
 }
 
@@ -349,5 +349,5 @@ func TestLossOfProcesses(t *testing.T) {
 			}
 		}
 	}
-	assert.Equal(t, before, torch.LiveTensors(), "live handles")
+	assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
 }

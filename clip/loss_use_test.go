@@ -118,7 +118,7 @@ func TestPairsRefused(t *testing.T) {
 		p := Pairs{Images: zeros(torch.Float32, 4, 2), Texts: zeros(torch.Float32, 4, 2), Scale: zeros(torch.Float32)}
 		assert.ErrorContains(t, torch.Do(func(*torch.Scope) { TiledContrastive(p, broken{}, 0) }), "the other process has gone")
 	}))
-	assert.Equal(t, before, torch.LiveTensors(), "live handles")
+	assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
 }
 
 // broken is a network that fails.
