@@ -57,7 +57,7 @@ func (r *run) gradients(s *torch.Scope, micros []*micro) (loss *torch.Tensor) {
 	}
 	pixels, tokens := r.onDevice(s, micros[0])
 	images, texts := torch.Tidy(r.encodeImage, pixels), torch.Tidy(r.encodeText, tokens)
-	g := r.loss(images, texts, micros)
+	g := r.loss(s, images, texts, micros)
 	r.lastBackward()
 	backward(images, g.Images)
 	backward(texts, g.Texts)
@@ -79,7 +79,7 @@ func (r *run) cachedGradients(s *torch.Scope, micros []*micro) (loss *torch.Tens
 			texts = append(texts, torch.Tidy(r.encodeText, tokens).Keep())
 		})
 	}
-	g := r.loss(cat(s, images), cat(s, texts), micros)
+	g := r.loss(s, cat(s, images), cat(s, texts), micros)
 	first := 0
 	for i, m := range micros {
 		if i == len(micros)-1 {
@@ -107,12 +107,13 @@ func (r *run) cachedGradients(s *torch.Scope, micros []*micro) (loss *torch.Tens
 
 // loss is this process's share of the loss of all processes' normalised features (n, E), with the gradients of its own, times
 // the scaler's factor.
-func (r *run) loss(images, texts *torch.Tensor, micros []*micro) clip.LossGradient {
+func (r *run) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*micro) clip.LossGradient {
 	r.lookAt(images, texts)
 	p := clip.Pairs{Images: images.Detach(), Texts: texts.Detach(), Scale: images.Borrow(r.model.LogitScale).Detach().Exp().Reshape()}
 	if r.matchIDs {
 		p.ImageIDs, p.TextIDs = ids(images, micros)
 	}
+	r.teach(s, &p, micros)
 	var others clip.Gatherer
 	if r.group.Size() > 1 {
 		others = r.group

@@ -117,6 +117,7 @@ func TestGradientCache(t *testing.T) {
 			}
 			const n = 12
 			b := randomBatch(r, n)
+			again := false
 			for _, size := range []int{1, 2, 3, 5, n} {
 				var micros []*micro
 				for from := 0; from < n; from += size {
@@ -143,12 +144,15 @@ func TestGradientCache(t *testing.T) {
 				require.Contains(t, want, "logit_scale")
 
 				torch.ManualSeed(7)
+				again = !again // with every other size
+				require.NoError(t, r.model.SetGradCheckpointing(again))
 				before := torch.LiveTensors()
 				gotLoss := 0.0
 				require.NoError(t, torch.Do(func(s *torch.Scope) { gotLoss = r.gradients(s, micros).Item() }))
 				assert.LessOrEqual(t, torch.LiveTensors(), before, "nothing stays but the gradients")
 				assert.InEpsilon(t, wantLoss, gotLoss, 1e-6, fmt.Sprint("micro-batches of ", size))
 				sameGradients(t, want, takeGradients(t, r.model), 1e-5)
+				require.NoError(t, r.model.SetGradCheckpointing(false))
 				for _, m := range micros {
 					m.free()
 				}

@@ -50,6 +50,8 @@ type Options struct {
 	ForceContextLength int    `name:"force-context-length" help:"Tokens of a text in place of the config's; position embeddings are resampled."`
 	ForceQuickGELU     bool   `name:"force-quick-gelu" help:"QuickGELU whatever the config says, as OpenAI's weights want it."`
 	SigLIP             bool   `name:"siglip" help:"Train with SigLIP's sigmoid loss in place of the softmax: each pair is judged by itself."`
+	DistillModel       string `name:"distill-model" help:"A frozen teacher to learn from besides, as --model names one: its softmax over the batch's similarities is a second target. It must want the same pictures and tokens."`
+	DistillPretrained  string `name:"distill-pretrained" help:"Weights of the teacher, as --pretrained names them."`
 	ImageTower         string `name:"pretrained-image-path" help:"Weights of the picture tower alone: a state dict of torchvision's vit_b_32 for vit_b_32-roberta-base, or a checkpoint whose picture tower is taken."`
 	TextTower          string `name:"pretrained-text-path" help:"Weights of the text tower alone: roberta-base's pytorch_model.bin or model.safetensors, or a checkpoint whose text tower is taken."`
 
@@ -152,6 +154,8 @@ func (o *Options) Check() error {
 	wants(o.ForceContextLength >= 0, "--force-context-length %d is negative", o.ForceContextLength)
 	wants(o.BatchSize >= 1 && o.BatchSize*o.AccumFreq >= 2, "--batch-size %d: the loss compares pictures of a batch, so at least 2 are wanted", o.BatchSize)
 	wants(o.AccumFreq >= 1, "--accum-freq %d: at least 1 is wanted", o.AccumFreq)
+	wants(o.DistillModel != "" || o.DistillPretrained == "", "--distill-pretrained wants --distill-model")
+	wants(o.DistillModel == "" || !o.SigLIP, "--distill-model is for the softmax loss; drop --siglip")
 	wants(slices.Contains([]string{"auto", "on", "off"}, o.IDTargets), "--id-targets %q is none of auto, on, off", o.IDTargets)
 	wants(o.Epochs >= 1, "--epochs %d: at least 1 is wanted", o.Epochs)
 	wants(o.MaxSteps >= 0, "--max-steps %d is negative", o.MaxSteps)

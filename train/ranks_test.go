@@ -21,6 +21,7 @@ type rankTask struct {
 	Config string
 	Size   int    // of a micro-batch
 	IDs    bool   // equal pictures and captions
+	Again  bool   // gradient checkpointing
 	Out    string // where rank 0 writes the gradients
 }
 
@@ -63,6 +64,7 @@ func TestRankWorker(t *testing.T) {
 	for _, task := range tasks {
 		r := smallRun(t, task.Config)
 		r.group, r.matchIDs = group, task.IDs
+		require.NoError(t, r.model.SetGradCheckpointing(task.Again))
 		var params []*torch.Tensor
 		for _, p := range r.model.Parameters() {
 			if p.RequiresGrad() {
@@ -108,10 +110,10 @@ func TestGradientsOfProcesses(t *testing.T) {
 			var names []string
 			for name, config := range configs {
 				for _, size := range []int{1, 4, rankPairs / world} {
-					for _, ids := range []bool{false, true} {
+					for _, c := range []struct{ ids, again bool }{{}, {ids: true}, {again: true}} {
 						out := filepath.Join(t.TempDir(), fmt.Sprint(len(tasks)))
-						tasks = append(tasks, rankTask{Config: config, Size: size, IDs: ids, Out: out})
-						names = append(names, fmt.Sprintf("%s, micro-batches of %d, ids %t", name, size, ids))
+						tasks = append(tasks, rankTask{Config: config, Size: size, IDs: c.ids, Again: c.again, Out: out})
+						names = append(names, fmt.Sprintf("%s, micro-batches of %d, ids %t, checkpointing %t", name, size, c.ids, c.again))
 					}
 				}
 			}

@@ -59,6 +59,7 @@ type run struct {
 	device    torch.Device
 	precision precision
 	model     *clip.Model
+	teacher   *clip.Model // nil without --distill-model
 	optimiser *optim.AdamW
 	ema       *ema        // nil without --ema-decay
 	trained   *clip.Model // the run's own, while another stands in its place to be evaluated
@@ -213,6 +214,9 @@ func (r *run) open() (err error) {
 	}
 	if (r.o.AccumFreq > 1 || r.group.Size() > 1) && r.model.Config.Vision.IsResNet() && !(r.o.LockImage && r.o.FreezeBNStats) {
 		return optionsError{errors.New("train: the statistics of a ResNet would be those of a process's or of a micro-batch's pictures, and its gradient not the whole batch's; train it in one process without --accum-freq, or lock it with --lock-image --lock-image-freeze-bn-stats, or take a ViT")}
+	}
+	if err := r.openTeacher(); err != nil {
+		return err
 	}
 	if err := r.tune(); err != nil {
 		return err

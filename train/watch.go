@@ -163,6 +163,9 @@ func (r *run) chance(n int) float64 {
 	if r.model.LogitBias != nil && n > 1 {
 		chance += float64(n-1) * math.Log(float64(n)/float64(n-1))
 	}
+	if r.teacher != nil { // whatever it is sure of, a uniform guess costs ln n against it too
+		chance *= 2
+	}
 	return chance
 }
 

@@ -10,7 +10,7 @@ import (
 var openCLIPOnly = strings.Fields(`val-num-samples imagenet-v2 cache-dir force-custom-text
 	pretrained-image momentum opt-kwargs use-bn-sync torchcompile torchscript
 	trace use-bnb-linear ddp-static-graph no-set-device-rank horovod local-loss gather-with-grad
-	loss-dist-impl coca-caption-loss-weight coca-contrastive-loss-weight distill-model distill-pretrained
+	loss-dist-impl coca-caption-loss-weight coca-contrastive-loss-weight
 	remote-sync remote-sync-frequency remote-sync-protocol wandb-notes wandb-project-name
 	debug copy-codebase log-local`)
 
