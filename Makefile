@@ -37,8 +37,9 @@ crash: libtorch ## runs stopped after every operation on the disk, and killed 20
 	go test ./torch/checkpoint/crashtest
 	go test -tags crash -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
 
-memory: libtorch ## what training steps hold beside clip.Model.Memory's estimate: half an hour
+memory: libtorch ## what training steps hold and send beside the estimates: half an hour
 	go test -tags memory -timeout 120m -run '^TestMemory$$' -v ./train
+	go test -tags memory -timeout 30m -run '^TestTraffic$$' -v ./cmd/train
 
 fuzz: libtorch ## each fuzz target for 30 seconds
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \

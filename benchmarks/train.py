@@ -16,6 +16,7 @@ import itertools
 import json
 import math
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -40,12 +41,16 @@ LR, WARM, THREADS = 1e-4, 2, 2
 
 
 def goclip(model: pathlib.Path, batch: int, steps: int) -> list[dict]:
+    """The steps, each with the operations that goclip counts."""
     with tempfile.TemporaryDirectory() as logs:
         subprocess.run([ROOT / "bin" / "train", "--model", model, "--train-data", DATA, "--batch-size", str(batch), "--max-steps", str(steps),
                         "--no-shuffle", "--aug-cfg", "scale=[1,1] ratio=[1,1]", "--force-patch-dropout", "0", "--precision", "fp32", "--device", "cpu",
                         "--lr", str(LR), "--lr-scheduler", "const", "--warmup", "0", "--grad-clip-norm", "1", "--threads", str(THREADS),
                         "--workers", str(THREADS), "--save-frequency", "0", "--logs", logs, "--name", "run"], check=True, capture_output=True)
-        return [json.loads(line) for line in (pathlib.Path(logs) / "run" / "metrics.jsonl").read_text().splitlines()]
+        run = pathlib.Path(logs) / "run"
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        flops = float(re.search(r"([\d.e+-]+) TFLOP in", (run / "out.log").read_text())[1]) * 1e12 / len(rows)
+        return [row | {"flops": flops} for row in rows]
 
 
 def peer(directory: pathlib.Path, batch: int, steps: int) -> list[dict]:
@@ -96,6 +101,7 @@ def main() -> None:
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--steps", type=int, default=8, help="of a run")
+    ap.add_argument("--model", help="only this one: " + ", ".join(name for name, _ in WORK))
     args = ap.parse_args()
     torch.set_num_threads(THREADS)
     flops = json.loads((ROOT / "testdata" / "clip" / "flops.json").read_text())
@@ -103,6 +109,8 @@ def main() -> None:
     print("| model, batch | goclip | open_clip | times faster, of each round | goclip's MFU, as open_clip computes it | open_clip's MFU | goclip's MFU, as computed | "
           "largest difference of the losses |\n|---|---|---|---|---|---|---|---|")
     for name, batch in WORK:
+        if args.model not in (None, name):
+            continue
         ours, theirs, peaks = [], [], []
         with tempfile.TemporaryDirectory() as directory:
             model = pathlib.Path(directory) / "model"
@@ -115,7 +123,7 @@ def main() -> None:
         speed, pair = max(peaks), 3 * (flops[name]["image"] + flops[name]["text"])
         rates = [batch / seconds(ours), batch / seconds(theirs)]
         ratios = [seconds([b]) / seconds([a]) for a, b in zip(ours, theirs)]
-        own = statistics.median(row["mfu"] for run in ours for row in run[WARM:])
+        own = statistics.mean(run[0]["flops"] for run in ours) / seconds(ours) / speed
         apart = max(abs(a["loss"] - b["loss"]) for x, y in zip(ours, theirs) for a, b in zip(x, y))
         print(f"| {name}, {batch} | {rates[0]:.1f} samples/s | {rates[1]:.1f} samples/s | {', '.join(f'{r:.2f}' for r in ratios)} | {pair * rates[0] / speed:.0%} | "
               f"{pair * rates[1] / speed:.0%} | {own:.0%} | {apart:.1e} of {np.mean([r['loss'] for x in theirs for r in x]):.2f} |", flush=True)

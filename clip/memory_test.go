@@ -15,7 +15,7 @@ import (
 func TestTraffic(t *testing.T) {
 	assert.Zero(t, TrafficOf(1, 32768, 512, 1e6))
 	got := TrafficOf(4, 1000, 16, 5000)
-	assert.Equal(t, Traffic{Features: 0.75 * 2 * 1000 * 16 * 4, LogSumExp: 0.75 * 2 * 1000 * 4, Gradients: 2 * 0.75 * 5000 * 4}, got)
+	assert.Equal(t, Traffic{Features: 0.75 * 2 * 1000 * 16 * 4, LogSumExp: 0.75 * 2 * 1000 * 16, Gradients: 2 * 0.75 * 5000 * 4}, got)
 	assert.Equal(t, got.Features+got.LogSumExp+got.Gradients, got.Total())
 }
 

@@ -50,7 +50,7 @@ func TestParityFull(t *testing.T) {
 	start := time.Now()
 	m, err := Open(open.name(dir), open.options(dir))
 	require.NoError(t, err)
-	row := parityRow{LoadSeconds: time.Since(start).Seconds(), LoadPeakMB: resident(t, "VmHWM"), LoadAnonMB: resident(t, "RssAnon"),
+	row := parityRow{LoadSeconds: time.Since(start).Seconds(), LoadPeakMB: residentSize(t, "VmHWM"), LoadAnonMB: residentSize(t, "RssAnon"),
 		Parameters: m.NumParameters(), Cuts: map[string]float64{}}
 	f, err := checkpoint.Open(filepath.Join(dir, "outputs.safetensors"))
 	require.NoError(t, err)
@@ -156,8 +156,8 @@ func firstOf[T any](blocks []T, share float64) []T {
 	return blocks[:int(math.Ceil(share*float64(len(blocks))))]
 }
 
-// resident is a line of /proc/self/status in MB.
-func resident(t *testing.T, field string) float64 {
+// residentSize is a line of /proc/self/status in MB.
+func residentSize(t *testing.T, field string) float64 {
 	t.Helper()
 	status, err := os.ReadFile("/proc/self/status")
 	require.NoError(t, err)

@@ -5,7 +5,7 @@ package clip
 // own features is complete without the others.
 type Traffic struct {
 	Features  float64 // all-gather of the picture and text features, float32
-	LogSumExp float64 // all-gather of a number for each picture and each text
+	LogSumExp float64 // all-gather of the largest logit and the sum of each picture and each text, float64
 	Gradients float64 // all-reduce of the gradients, float32, by rings: a reduce-scatter and an all-gather
 }
 
@@ -18,7 +18,7 @@ func TrafficOf(world, batch, embed, parameters int) Traffic {
 	others := float64(world-1) / float64(world)
 	return Traffic{
 		Features:  others * 2 * 4 * float64(batch) * float64(embed),
-		LogSumExp: others * 2 * 4 * float64(batch),
+		LogSumExp: others * 2 * 16 * float64(batch),
 		Gradients: others * 2 * 4 * float64(parameters),
 	}
 }

@@ -99,7 +99,8 @@ func (m measured) run(t *testing.T) {
 	if m.LockImage {
 		require.NoError(t, model.LockImage(0, true))
 	}
-	r := &run{model: model, device: torch.CPU, precision: precisions[m.Precision], schedule: func(int) float64 { return 1e-4 }}
+	r := alone(t, model)
+	r.precision, r.schedule = precisions[m.Precision], func(int) float64 { return 1e-4 }
 	r.optimiser = optim.NewAdamW(parameterGroups(model, 0.2), optim.AdamWOptions{LR: 1e-4, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6})
 	model.SetTraining(true)
 	for range 2 {
@@ -107,7 +108,7 @@ func (m measured) run(t *testing.T) {
 		for range m.Batch / m.Micro {
 			micros = append(micros, r.micro(m.batch(r)))
 		}
-		_, err := r.trainStep(micros, time.Now(), 0)
+		_, _, err := r.trainStep(micros, time.Now(), 0, false)
 		require.NoError(t, err)
 		for _, m := range micros {
 			m.free()
@@ -123,11 +124,12 @@ func (m measured) batch(r *run) *data.Batch {
 	for i := range b.Pixels {
 		b.Pixels[i] = rand.Float32()
 	}
+	last := int64(r.model.Config.Text.VocabSize - 1)
 	for i := range m.Micro {
 		for j := range m.Tokens - 1 {
-			b.Tokens[i*length+j] = 1 + rand.Int64N(40000)
+			b.Tokens[i*length+j] = 1 + rand.Int64N(last-1)
 		}
-		b.Tokens[i*length+m.Tokens-1] = 49407
+		b.Tokens[i*length+m.Tokens-1] = last
 	}
 	return b
 }

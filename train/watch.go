@@ -88,6 +88,13 @@ func (r *run) measureStep(s *Step, micros []*micro) {
 		cost += u.cost.FLOPs(m.n, r.model.TextLength(tokens))
 		captions = append(captions, tokens...)
 	}
+	if cost > u.peak*s.StepTime { // then other programs slowed the measurement down
+		again, err := measurePeak(r.device, r.precision.computes())
+		if err != nil {
+			r.logf("the speed of a matrix product cannot be measured: %v", err)
+		}
+		u.peak = max(again, cost/s.StepTime)
+	}
 	s.MFU = u.share(cost, s.StepTime)
 	s.DuplicateCaptions, s.Accuracy = duplicates(captions, length), r.watch.accuracy
 }
