@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build demo test test-race soak crash memory fuzz bench lint parity parity-full data model clean
+.PHONY: help deps libtorch build demo test test-race soak crash memory fuzz bench lint parity parity-full parity-train data model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -82,11 +82,14 @@ parity-full: build build/venv build/ViT-B-32 ## only its larger half: full-size 
 	build/venv/bin/python testdata/parity/run.py
 	build/venv/bin/python testdata/parity/written.py build/ViT-B-32
 
+parity-train: build build/venv ## 300 training steps of open_clip's own program, option by option, and goclip's: an hour
+	build/venv/bin/python testdata/parity/train.py
+
 build/ViT-B-32: | build
 	bin/infer convert --pretrained random ViT-B-32 build/ViT-B-32
 
 build/venv:
-	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 torchvision==0.26.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 ftfy==6.3.1 openai-clip==1.0.1 regex numpy safetensors
+	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 torchvision==0.26.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 ftfy==6.3.1 openai-clip==1.0.1 regex numpy safetensors pandas==3.1.1 webdataset==1.0.2 braceexpand==0.1.7
 	rm -rf build/venv && mv build/venv.tmp build/venv
 
 build/venv-tokenizers:
