@@ -33,7 +33,7 @@ test-race: libtorch ## every test under the race detector
 soak: libtorch ## memory over 2,000 training steps and 20,000 scored pictures: some minutes
 	go test -tags soak -timeout 60m -run Soak -v ./cmd/...
 
-crash: libtorch ## runs stopped after every operation on the disk, and killed 200 times: half an hour to two
+crash: libtorch ## runs stopped after every operation on the disk, and killed 200 times: 20 minutes or more
 	go test ./torch/checkpoint/crashtest
 	go test -tags crash -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
 

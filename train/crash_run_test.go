@@ -17,6 +17,7 @@ import (
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint/crashtest"
+	"github.com/goclip/goclip/torch/optim"
 )
 
 // tinyRun is options for 2 epochs of 3 steps, evaluated and kept after each, with a checkpoint after each second step.
@@ -225,26 +226,41 @@ func TestEarlierCheckpoint(t *testing.T) {
 	r.shut()
 }
 
-// TestEarlierEpoch goes back to an epoch: from then on latest is that, also before the next step.
+// TestEarlierEpoch goes back to an epoch, and is stopped after each operation of that: latest is the one or the other, with
+// all lines of its steps, and in the end the epoch's.
 func TestEarlierEpoch(t *testing.T) {
-	logs := t.TempDir()
+	logs := inMemory(t)
 	disk, err := crashtest.New(logs)
 	require.NoError(t, err)
 	r := smallest(t, disk, logs)
 	require.NoError(t, r.openDirectory(""))
 	require.NoError(t, r.saves(t, func(string) {}))
+	kept := map[int]string{4: contents(t, filepath.Join(r.dir, "checkpoints", "epoch_2"))}
 	require.NoError(t, r.next(t))
 	require.NoError(t, r.save(latest))
+	kept[5] = contents(t, filepath.Join(r.dir, "checkpoints", latest))
 	r.shut()
+
+	disk, err = crashtest.New(logs)
+	require.NoError(t, err)
 	back := smallest(t, disk, logs)
 	back.o.Resume = filepath.Join(logs, "run", "checkpoints", "epoch_2")
 	from, err := back.findResume()
 	require.NoError(t, err)
 	require.NoError(t, back.readState(from))
+	back.model, err = clip.Open(from, clip.OpenOptions{Copy: true})
+	require.NoError(t, err)
+	back.optimiser = optim.NewAdamW(parameterGroups(back.model, 0.2), optim.AdamWOptions{})
 	require.NoError(t, back.restore(from))
 	require.NoError(t, back.openDirectory(from))
 	assert.Equal(t, 4, metricsLines(t, back.dir))
 	back.shut()
+
+	state, store := inMemory(t), inMemory(t)
+	for n, s := range disk.Crashes() {
+		require.NoError(t, s.Write(state, store))
+		check(t, state, &history{kept: kept}, 4, func() string { return fmt.Sprintf("after operation %d:\n%s", n, s) })
+	}
 	r, err = resumed(t, disk, logs)
 	require.NoError(t, err)
 	assert.Equal(t, 4, r.state.Step)
