@@ -27,8 +27,9 @@ type StepCost struct {
 }
 
 // StepCost counts what goclip computes: of the last block what the pooled position needs, no dropped patches, and no
-// backward for weights that are locked. Of a tower that learns in part, the backward counts by the share of its weights
-// that learn. A forward that is computed twice, for checkpointing or gradient accumulation, counts once.
+// backward that nothing needs. The gradient of a tower's weights counts by the share of them that learn, that of its
+// activations wholly if it reaches the first block, as with LoRA, and else by the same share. A forward that is computed
+// twice, for checkpointing or gradient accumulation, counts once.
 func (m *Model) StepCost() StepCost {
 	rows, columns := m.Config.Vision.Grid()
 	patches := rows * columns
@@ -38,9 +39,9 @@ func (m *Model) StepCost() StepCost {
 	case *TimmViT:
 		patches = keptPatches(patches, v.dropout)
 	}
-	image, text := m.learning()
-	return StepCost{image: m.Config.imageFLOPs(patches, true), imagePasses: 1 + 2*image,
-		text: func(tokens int) float64 { return m.Config.textFLOPs(tokens, true) }, textPasses: 1 + 2*text}
+	weights, activations := m.learning()
+	return StepCost{image: m.Config.imageFLOPs(patches, true), imagePasses: 1 + weights[0] + activations[0],
+		text: func(tokens int) float64 { return m.Config.textFLOPs(tokens, true) }, textPasses: 1 + weights[1] + activations[1]}
 }
 
 // FLOPs is the cost of a step on n pairs whose texts are computed at a length of so many tokens.
@@ -48,24 +49,35 @@ func (c StepCost) FLOPs(n, tokens int) float64 {
 	return float64(n) * (c.imagePasses*c.image + c.textPasses*c.text(tokens))
 }
 
-// learning is the share of each tower's matrices that learn.
-func (m *Model) learning() (image, text float64) {
+// learning is, of the picture tower and of the text tower, the share of the matrices that learn, and the share of the
+// blocks that gradients come through.
+func (m *Model) learning() (weights, activations [2]float64) {
 	var all, learn [2]float64
 	for key, p := range m.Parameters() {
-		if p.Dim() < 2 {
-			continue
-		}
 		tower := 1
 		if strings.HasPrefix(key, "visual.") {
 			tower = 0
+		}
+		if p.RequiresGrad() && slices.ContainsFunc(firstBlocks, func(name string) bool { return strings.Contains(key, name) }) {
+			activations[tower] = 1
+		}
+		if p.Dim() < 2 {
+			continue
 		}
 		all[tower] += float64(p.Numel())
 		if p.RequiresGrad() {
 			learn[tower] += float64(p.Numel())
 		}
 	}
-	return learn[0] / all[0], learn[1] / all[1]
+	for tower := range all {
+		weights[tower] = learn[tower] / all[tower]
+		activations[tower] = max(activations[tower], weights[tower])
+	}
+	return weights, activations
 }
+
+// firstBlocks are in the keys of a tower's first block: CLIP's own, timm's, a RoBERTa's and a ResNet's.
+var firstBlocks = []string{"resblocks.0.", "blocks.0.", "encoder.layer.0.", "layer1.0."}
 
 func keptPatches(patches int, dropout float64) int {
 	if dropout == 0 {

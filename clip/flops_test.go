@@ -47,3 +47,28 @@ func TestFLOPs(t *testing.T) {
 	assert.InDelta(t, 8.82e9, c.ImageFLOPs(), 5e6)
 	assert.InDelta(t, 5.96e9, c.TextFLOPs(77), 5e6)
 }
+
+// TestStepCost counts three forwards for a tower that learns and one for a locked one. The last block costs less than
+// in open_clip, and dropped patches cost nothing.
+func TestStepCost(t *testing.T) {
+	c, err := ParseConfig([]byte(`{"embed_dim":2,"vision_cfg":{"image_size":4,"patch_size":2,"layers":1,"width":4,"head_width":2},
+		"text_cfg":{"context_length":4,"vocab_size":5,"width":4,"heads":1,"layers":2}}`))
+	require.NoError(t, err)
+	m, err := New(c, 1)
+	require.NoError(t, err)
+	// A picture: 4 patches of 12 numbers; of 5 tokens keys and values, of one a query, the output and the perceptron,
+	// and attention; the projection.
+	image := 2.0*4*12*4 + 2*5*4*8 + 2*(4*4+4*4+2*4*16) + 4*5*4 + 2*4*2
+	text := 2.0*3*4*(4*4+2*16) + 4*3*3*4 + 2*3*4*8 + 2*(4*4+4*4+2*4*16) + 4*3*4 + 2*4*2
+	assert.Equal(t, 7*3*(image+text), m.StepCost().FLOPs(7, 3))
+	assert.Less(t, image, c.ImageFLOPs())
+	require.NoError(t, m.SetPatchDropout(0.5))
+	assert.Equal(t, 3*(image-2*2*4*8-4*2*4+text), m.StepCost().FLOPs(1, 3))
+	require.NoError(t, m.SetPatchDropout(0))
+	require.NoError(t, m.LockText(0, false))
+	assert.Equal(t, 3*image+text, m.StepCost().FLOPs(1, 3))
+	require.NoError(t, m.LockImage(0, false))
+	assert.Equal(t, image+text, m.StepCost().FLOPs(1, 3))
+	assert.Equal(t, 3, m.TextLength([]int64{3, 4, 0, 0, 2, 3, 4, 0}))
+	assert.Equal(t, 4, m.TextLength([]int64{3, 4, 0, 0, 2, 3, 3, 4}))
+}

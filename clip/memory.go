@@ -73,13 +73,13 @@ func (m *Model) Memory(t Training) Memory {
 	}
 	e.Loss = 2 * 4 * math.Min(float64(t.Tile), float64(t.Batch)) * math.Min(float64(t.Tile), float64(t.Batch)*world)
 
-	image, text := m.learning()
+	_, learns := m.learning()
 	imageTower, imageWork := m.imageActivations(t)
 	textTower, textWork := m.textActivations(t)
-	if image > 0 {
+	if learns[0] > 0 {
 		e.ImageTower = float64(micro) * imageTower
 	}
-	if text > 0 {
+	if learns[1] > 0 {
 		e.TextTower = float64(micro) * textTower
 	}
 	e.Workspace = float64(micro) * math.Max(imageWork, textWork)

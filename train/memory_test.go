@@ -27,7 +27,7 @@ type measured struct {
 	Batch, Micro int
 	Tokens       int
 	Precision    string
-	LockImage    bool
+	How          string // "locked": the picture tower; "checkpointing"; or ""
 }
 
 const asMeasured = "GOCLIP_MEMORY_STEP"
@@ -44,45 +44,51 @@ func TestMemory(t *testing.T) {
 	}
 	fmt.Println("| model | batch | micro-batch | tokens | precision | estimate | used | ratio | resident |\n|---|---|---|---|---|---|---|---|---|")
 	for _, m := range []measured{
-		{"emoji-64", 256, 256, 17, "fp32", false},
-		{"ViT-S-32-alt", 64, 64, 77, "fp32", false},
-		{"ViT-S-32-alt", 64, 64, 16, "fp32", false},
-		{"ViT-S-32-alt", 64, 8, 77, "fp32", false},
-		{"ViT-S-32-alt", 64, 64, 77, "amp_bf16", false},
-		{"ViT-B-32", 16, 16, 77, "fp32", false},
-		{"ViT-B-32", 32, 32, 77, "fp32", false},
-		{"ViT-B-32", 32, 8, 77, "fp32", false},
-		{"ViT-B-32", 16, 16, 77, "amp_bf16", false},
-		{"ViT-B-32", 16, 16, 77, "fp32", true},
-		{"ViT-B-32-quickgelu", 16, 16, 77, "fp32", false},
-		{"ViT-B-16", 8, 8, 77, "fp32", false},
-		{"RN50", 8, 8, 77, "fp32", false},
-		{"roberta-ViT-B-32", 8, 8, 77, "fp32", false},
-		{"ViT-B-16-SigLIP", 8, 8, 64, "fp32", false},
-		{"ViT-L-14", 2, 2, 77, "fp32", false},
+		{"emoji-64", 256, 256, 17, "fp32", ""},
+		{"ViT-S-32-alt", 64, 64, 77, "fp32", ""},
+		{"ViT-S-32-alt", 64, 64, 16, "fp32", ""},
+		{"ViT-S-32-alt", 64, 8, 77, "fp32", ""},
+		{"ViT-S-32-alt", 64, 64, 77, "amp_bf16", ""},
+		{"ViT-B-32", 16, 16, 77, "fp32", ""},
+		{"ViT-B-32", 32, 32, 77, "fp32", ""},
+		{"ViT-B-32", 32, 8, 77, "fp32", ""},
+		{"ViT-B-32", 16, 16, 77, "amp_bf16", ""},
+		{"ViT-B-32", 16, 16, 77, "fp32", "locked"},
+		{"ViT-S-32-alt", 64, 64, 77, "fp32", "checkpointing"},
+		{"ViT-B-32", 32, 32, 77, "fp32", "checkpointing"},
+		{"ViT-B-32-quickgelu", 16, 16, 77, "fp32", ""},
+		{"ViT-B-16", 8, 8, 77, "fp32", ""},
+		{"RN50", 8, 8, 77, "fp32", ""},
+		{"roberta-ViT-B-32", 8, 8, 77, "fp32", ""},
+		{"ViT-B-16-SigLIP", 8, 8, 64, "fp32", ""},
+		{"ViT-L-14", 2, 2, 77, "fp32", ""},
 	} {
-		name := fmt.Sprintf("%s %d %d %s", m.Model, m.Batch, m.Micro, m.Precision)
-		text, err := json.Marshal(m)
-		require.NoError(t, err)
-		var estimate, used, resident float64
-		for _, run := range []struct {
-			into *float64
-			env  []string
-		}{{&used, []string{"MALLOC_MMAP_THRESHOLD_=65536"}}, {&resident, nil}} {
-			cmd := exec.Command(os.Args[0], "-test.run", "^TestMemory$", "-test.v")
-			cmd.Env = append(append(os.Environ(), asMeasured+"="+string(text)), run.env...)
-			out, err := cmd.CombinedOutput()
-			require.NoError(t, err, string(out))
-			_, after, _ := strings.Cut(string(out), "MEMORY ")
-			_, err = fmt.Sscan(after, &estimate, run.into)
-			require.NoError(t, err, string(out))
-		}
-		micro := fmt.Sprint(m.Micro)
-		if m.LockImage {
-			micro += ", picture tower locked"
-		}
-		fmt.Printf("| %s | %d | %s | %d | %s | %.0f MB | %.0f MB | %.2f | %.0f MB |\n", m.Model, m.Batch, micro, m.Tokens, m.Precision, estimate/1e6, used/1e6, estimate/used, resident/1e6)
-		assert.InDelta(t, 1, estimate/used, 0.2, name)
+		t.Run(fmt.Sprintf("%s %d %d %s %s", m.Model, m.Batch, m.Micro, m.Precision, m.How), func(t *testing.T) {
+			text, err := json.Marshal(m)
+			require.NoError(t, err)
+			var estimate, used, resident float64
+			for _, run := range []struct {
+				into *float64
+				env  []string
+			}{{&used, []string{"MALLOC_MMAP_THRESHOLD_=65536"}}, {&resident, nil}} {
+				cmd := exec.Command(os.Args[0], "-test.run", "^TestMemory$", "-test.v")
+				cmd.Env = append(append(os.Environ(), asMeasured+"="+string(text)), run.env...)
+				out, err := cmd.CombinedOutput()
+				require.NoError(t, err, string(out))
+				_, after, _ := strings.Cut(string(out), "MEMORY ")
+				_, err = fmt.Sscan(after, &estimate, run.into)
+				require.NoError(t, err, string(out))
+			}
+			micro := fmt.Sprint(m.Micro)
+			switch m.How {
+			case "locked":
+				micro += ", picture tower locked"
+			case "checkpointing":
+				micro += ", checkpointing"
+			}
+			fmt.Printf("| %s | %d | %s | %d | %s | %.0f MB | %.0f MB | %.2f | %.0f MB |\n", m.Model, m.Batch, micro, m.Tokens, m.Precision, estimate/1e6, used/1e6, estimate/used, resident/1e6)
+			assert.InDelta(t, 1, estimate/used, 0.2)
+		})
 	}
 }
 
@@ -96,8 +102,11 @@ func (m measured) run(t *testing.T) {
 	require.NoError(t, err)
 	model, err := clip.New(c, 1)
 	require.NoError(t, err)
-	if m.LockImage {
+	if m.How == "locked" {
 		require.NoError(t, model.LockImage(0, true))
+	}
+	if m.How == "checkpointing" {
+		require.NoError(t, model.SetGradCheckpointing(true))
 	}
 	r := alone(t, model)
 	r.precision, r.schedule = precisions[m.Precision], func(int) float64 { return 1e-4 }
@@ -114,7 +123,8 @@ func (m measured) run(t *testing.T) {
 			m.free()
 		}
 	}
-	estimate := model.Memory(clip.Training{Batch: m.Batch, MicroBatch: m.Micro, Tokens: m.Tokens, BFloat16: m.Precision != "fp32"})
+	estimate := model.Memory(clip.Training{Batch: m.Batch, MicroBatch: m.Micro, Tokens: m.Tokens, BFloat16: m.Precision != "fp32",
+		Checkpointing: m.How == "checkpointing"})
 	fmt.Printf("MEMORY %.0f %.0f\n%+v\n", estimate.Peak(), status(t, "VmHWM")-base, estimate)
 }
 
@@ -124,7 +134,7 @@ func (m measured) batch(r *run) *data.Batch {
 	for i := range b.Pixels {
 		b.Pixels[i] = rand.Float32()
 	}
-	last := int64(r.model.Config.Text.VocabSize - 1)
+	last := int64(r.model.Config.Text.VocabSize - 1) // where CLIP's own texts end
 	for i := range m.Micro {
 		for j := range m.Tokens - 1 {
 			b.Tokens[i*length+j] = 1 + rand.Int64N(last-1)

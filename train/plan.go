@@ -56,7 +56,8 @@ func (r *run) plan() (*Plan, error) {
 		return nil, err
 	}
 	p.StepFLOPs = r.model.StepCost().FLOPs(p.Batch, r.model.ContextLength())
-	p.Memory = r.model.Memory(clip.Training{Batch: p.Batch, MicroBatch: p.Micro, BFloat16: r.precision.amp})
+	p.Memory = r.model.Memory(clip.Training{Batch: p.Batch, MicroBatch: p.Micro, BFloat16: r.precision.amp,
+		Checkpointing: r.o.GradCheckpointing})
 	pixels := 3 * float64(c.Vision.ImageSize.Height*c.Vision.ImageSize.Width)
 	p.Loader = 4*pixels*float64(r.o.BatchSize*(r.o.Workers+1)) + min(cacheSize, pixels*float64(p.Pictures))
 	p.Checkpoint = 4*float64(p.Parameters) + 8*float64(p.Learn)
