@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build demo test test-race soak crash memory fuzz bench lint parity parity-full parity-train data model clean
+.PHONY: help deps libtorch build build-cuda demo test test-race soak crash memory fuzz bench lint parity parity-full parity-train data model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -18,6 +18,9 @@ libtorch: deps ## libtorch 2.11.0 into third_party/libtorch; a second run does n
 
 build: libtorch ## bin/train and bin/infer
 	go build -o bin/ ./cmd/...
+
+build-cuda: deps ## the same with NCCL, for one process a GPU; needs CUDA's libraries and headers, and has never run on a GPU
+	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go build -tags cuda -o bin/ ./cmd/...
 
 demo: build ## fine-tune the shipped model on emoji and score two pictures: one or two minutes
 	scripts/demo.sh
@@ -59,7 +62,7 @@ lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is on
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./...
 	go run $(STATICCHECK) ./...
-	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror csrc/*.cpp csrc/*.h clip/preprocess/*.c clip/preprocess/*.h; else echo "clang-format is not installed: C++ was not checked"; fi
+	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror csrc/*.cpp csrc/*.h csrc/nccl/*.cpp clip/preprocess/*.c clip/preprocess/*.h; else echo "clang-format is not installed: C++ was not checked"; fi
 
 parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with the Python libraries and compare them with Go
 	build/venv/bin/python testdata/clip/make_goldens.py

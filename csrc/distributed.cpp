@@ -7,6 +7,7 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <thread>
 #include <unordered_map>
 
 #include "group.h"
@@ -20,6 +21,9 @@ using std::chrono::milliseconds;
 
 // When a connection breaks, who died is known a moment later: a failed collective waits so long for abort to say it.
 constexpr milliseconds grace{5000};
+
+// So often a wait asks the device whether a collective is done: nothing else tells of it.
+constexpr std::chrono::microseconds poll_interval{50};
 
 std::mutex groups_mutex;
 std::unordered_map<int64_t, std::shared_ptr<Group>> groups;
@@ -38,16 +42,21 @@ c10::intrusive_ptr<c10d::Backend> gloo_backend(const c10::intrusive_ptr<c10d::St
 
 }  // namespace
 
-Group::Group(c10::intrusive_ptr<c10d::Backend> backend, milliseconds timeout)
-    : backend_(std::move(backend)), timeout_(timeout) {}
+Group::Group(c10::intrusive_ptr<c10d::Backend> backend, milliseconds timeout, bool on_device)
+    : backend_(std::move(backend)), timeout_(timeout), on_device_(on_device) {}
 
-// Gloo's destructor waits for the collectives under way, which without all ranks never end.
+// A backend's destructor waits for the collectives under way, which without all ranks never end.
 Group::~Group() {
-  if (events_->aborted) (void)backend_.release();
+  if (events_->aborted) {
+    (void)backend_.release();
+  } else if (on_device_) {
+    free(guard([&] { backend_->shutdown(); }));  // all ranks are here, and none waits for anything more
+  }
 }
 
 Group::Pending Group::watch(c10::intrusive_ptr<c10d::Work> work) {
   Pending p{work, work->getFuture()};
+  if (on_device_) return p;
   p.future->addCallback(
       [events = events_](c10::ivalue::Future &) {
         const std::lock_guard<std::mutex> lock(events->mutex);
@@ -71,24 +80,49 @@ Group::Pending Group::broadcast(const at::Tensor &t, int root) {
 
 Group::Pending Group::all_gather(at::Tensor in, at::Tensor out) { return watch(backend_->_allgather_base(out, in)); }
 
+bool Group::completed(const Pending &pending) const {
+  return on_device_ ? pending.work->isCompleted() : pending.future->completed();
+}
+
+std::exception_ptr Group::failure(const Pending &pending) const {
+  if (on_device_) return pending.work->exception();
+  return pending.future->hasError() ? pending.future->exception_ptr() : nullptr;
+}
+
 void Group::wait(const Pending &pending) {
   std::unique_lock<std::mutex> lock(events_->mutex);
   auto &e = *events_;
-  const bool heard = e.changed.wait_for(lock, timeout_, [&] { return e.aborted || pending.future->completed(); });
-  if (!e.aborted && heard && pending.future->hasError()) e.changed.wait_for(lock, grace, [&] { return e.aborted; });
+  const auto over = [&] { return e.aborted || completed(pending); };
+  bool heard = over();
+  if (!on_device_) {
+    heard = e.changed.wait_for(lock, timeout_, over);
+  } else {
+    const auto end = std::chrono::steady_clock::now() + timeout_;
+    while (!heard && std::chrono::steady_clock::now() < end) {
+      e.changed.wait_for(lock, poll_interval);
+      heard = over();
+    }
+  }
+  const auto failed = failure(pending);
+  if (!e.aborted && heard && failed) e.changed.wait_for(lock, grace, [&] { return e.aborted; });
   if (e.aborted) C10_THROW_ERROR(Error, e.reason);
   TORCH_CHECK(heard, "not every rank took part within ", timeout_.count() / 1000.0, " s");
-  if (pending.future->hasError()) std::rethrow_exception(pending.future->exception_ptr());
+  if (failed) std::rethrow_exception(failed);
   lock.unlock();
   pending.work->synchronize();
 }
 
 void Group::abort(const std::string &reason) {
-  const std::lock_guard<std::mutex> lock(events_->mutex);
-  if (events_->aborted) return;
-  events_->aborted = true;
-  events_->reason = reason;
-  events_->changed.notify_all();
+  {
+    const std::lock_guard<std::mutex> lock(events_->mutex);
+    if (events_->aborted) return;
+    events_->aborted = true;
+    events_->reason = reason;
+    events_->changed.notify_all();
+  }
+  // A kernel that waits for the rank that is gone holds up its device until the communicator ends. That may take long,
+  // and nobody waits for it: the process is about to end.
+  if (on_device_) std::thread([backend = backend_] { free(guard([&] { backend->abort(); })); }).detach();
 }
 
 std::shared_ptr<Group> goclip::find_group(int64_t number) {
@@ -138,10 +172,14 @@ char *gc_group_open(gc_store *store, const char *backend, const char *prefix, in
   return guard([&] {
     auto keys =
         c10::make_intrusive<c10d::PrefixStore>(prefix, c10::intrusive_ptr<c10d::Store>::reclaim_copy(&as_store(store)));
-    TORCH_CHECK(std::string(backend) == "gloo", "the backend ", backend, " is not built in");
-    // Gloo's own clock runs a little longer, so that the group's wait says first, and in one way, that time is over.
-    auto group = std::make_shared<Group>(gloo_backend(keys, rank, size, address, milliseconds(timeout_ms) + grace),
-                                         milliseconds(timeout_ms));
+    const bool nccl = std::string(backend) == "nccl";
+    TORCH_CHECK(std::string(backend) == "gloo" || (nccl && nccl_backend != nullptr), "the backend ", backend,
+                " is not built in");
+    // The backend's own clock runs a little longer, so that the group's wait says first, and in one way, that time is
+    // over.
+    const auto open = nccl ? &nccl_backend : &gloo_backend;
+    const milliseconds timeout(timeout_ms);
+    auto group = std::make_shared<Group>(open(keys, rank, size, address, timeout + grace), timeout, nccl);
     const std::lock_guard<std::mutex> lock(groups_mutex);
     *number = ++last_group;
     groups[*number] = std::move(group);

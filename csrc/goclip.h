@@ -94,7 +94,8 @@ void gc_store_close(gc_store *store);
 char *gc_store_set(gc_store *store, const char *key, const void *data, size_t n);
 char *gc_store_get(gc_store *store, const char *key, void **data /* NULL: not set yet; freed with free */, size_t *n);
 char *gc_group_open(gc_store *store, const char *backend, const char *prefix /* of the store's keys */, int32_t rank,
-                    int32_t size, const char *address /* of this process, or "" */, int64_t timeout_ms, int64_t *group);
+                    int32_t size, const char *address /* of this process, or ""; for nccl its device */,
+                    int64_t timeout_ms, int64_t *group);
 void gc_group_abort(int64_t group, const char *reason);  // all that waits, or will, fails with this message
 void gc_group_close(int64_t group);                      // an aborted group's threads are left to the process's end
 char *gc_reducer_open(int64_t group, void *const *params /* at::Tensor*, which it shares */, size_t n,

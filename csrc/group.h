@@ -6,6 +6,7 @@
 #include <mutex>
 #include <string>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
 #include <vector>
 
 namespace goclip {
@@ -18,7 +19,8 @@ class Group {
     c10::intrusive_ptr<c10::ivalue::Future> future;
   };
 
-  Group(c10::intrusive_ptr<c10d::Backend> backend, std::chrono::milliseconds timeout);
+  // on_device says that the collectives are kernels, as NCCL's: what c10d calls complete is then only their start.
+  Group(c10::intrusive_ptr<c10d::Backend> backend, std::chrono::milliseconds timeout, bool on_device);
   ~Group();
 
   int rank() const { return backend_->getRank(); }
@@ -44,11 +46,20 @@ class Group {
   };
 
   Pending watch(c10::intrusive_ptr<c10d::Work> work);
+  bool completed(const Pending &pending) const;
+  std::exception_ptr failure(const Pending &pending) const;
 
   c10::intrusive_ptr<c10d::Backend> backend_;
   const std::chrono::milliseconds timeout_;
+  const bool on_device_;
   std::shared_ptr<Events> events_ = std::make_shared<Events>();
 };
+
+// nccl_backend joins the ranks by NCCL, each with one CUDA device ("cuda:0"), and returns when they are connected. It is
+// in csrc/nccl, which the build tag cuda adds; without it the function's address is null.
+__attribute__((weak)) c10::intrusive_ptr<c10d::Backend> nccl_backend(const c10::intrusive_ptr<c10d::Store> &store,
+                                                                     int rank, int size, const std::string &device,
+                                                                     std::chrono::milliseconds timeout);
 
 // find_group is the group that gc_group_open gave this number; it throws once that is closed.
 std::shared_ptr<Group> find_group(int64_t number);

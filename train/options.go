@@ -99,7 +99,7 @@ type Options struct {
 	Device        string  `name:"device" default:"auto" help:"auto, cpu, cuda or cuda:N."`
 	Threads       int     `name:"threads" help:"Threads of libtorch's kernels; the default is the CPUs there are. A run is the same bit for bit only with the same number: sums are added in another order."`
 	DistURL       string  `name:"dist-url" help:"Where the processes of a run meet: tcp://HOST:PORT on rank 0's host, in place of MASTER_ADDR and MASTER_PORT."`
-	DistBackend   string  `name:"dist-backend" help:"gloo, between CPUs, or nccl, between GPUs; the default is the device's."`
+	DistBackend   string  `name:"dist-backend" help:"gloo, between CPUs, or nccl, between GPUs, in what make build-cuda builds; the default is the device's."`
 	Resume        string  `name:"resume" help:"latest, or a checkpoint directory of this run: continue exactly where it was. A run that has no checkpoint yet begins anew with latest."`
 	SaveFrequency int     `name:"save-frequency" default:"1" help:"Epochs between checkpoints/epoch_N; 0 keeps only checkpoints/latest."`
 	DeletePrev    bool    `name:"delete-previous-checkpoint" help:"Keep only the newest epoch_N."`

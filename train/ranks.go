@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/goclip/goclip/torch"
@@ -27,6 +28,18 @@ func (o *Options) join(ctx context.Context) (*distributed.Group, error) {
 	if host, port, _ := o.meeting(); host != "" {
 		w.MasterAddr, w.MasterPort = host, port
 	}
+	if w.Size > 1 {
+		name, err := rankDevice(o.Device, device, w)
+		if err == nil && name != o.Device {
+			if device, err = torch.ParseDevice(name); err != nil {
+				err = fmt.Errorf("each process of a host has its own, the one with LOCAL_RANK %d: %w, or --device cuda:0 where srun shows each process one device", w.LocalRank, err)
+			}
+		}
+		if err != nil {
+			return nil, optionsError{fmt.Errorf("train: --device: %w", err)}
+		}
+		o.Device = name
+	}
 	backend := o.DistBackend
 	if backend == "" && device.Type == "cuda" && w.Size > 1 {
 		backend = "nccl"
@@ -34,7 +47,7 @@ func (o *Options) join(ctx context.Context) (*distributed.Group, error) {
 	if o.Threads == 0 && w.LocalSize > 1 {
 		o.Threads = max(1, torch.NumThreads()/w.LocalSize)
 	}
-	group, err := distributed.Init(ctx, w, distributed.Options{Backend: backend})
+	group, err := distributed.Init(ctx, w, distributed.Options{Backend: backend, Device: device})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, ErrInterrupted
@@ -42,6 +55,20 @@ func (o *Options) join(ctx context.Context) (*distributed.Group, error) {
 		return nil, fmt.Errorf("train: %w", err)
 	}
 	return group, nil
+}
+
+// rankDevice names this process's device among those of its host: cuda:LOCAL_RANK, where --device, which has found a CUDA
+// device, names none by its number. One that it names is for a host with one process.
+func rankDevice(name string, found torch.Device, w distributed.World) (string, error) {
+	switch {
+	case found.Type != "cuda":
+		return name, nil
+	case !strings.Contains(name, ":"):
+		return fmt.Sprintf("cuda:%d", w.LocalRank), nil
+	case w.LocalSize > 1:
+		return "", fmt.Errorf("%s is one device, and this host has %d processes, each of which needs its own; cuda gives process N device N", name, w.LocalSize)
+	}
+	return name, nil
 }
 
 // meeting is where --dist-url lets the processes meet; no host leaves it to the environment.

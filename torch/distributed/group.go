@@ -17,12 +17,16 @@ import (
 	"sync"
 	"time"
 	"unsafe"
+
+	"github.com/goclip/goclip/torch"
 )
 
 // Options of [Init].
 type Options struct {
-	// Backend is gloo, for tensors on the CPU, or nccl, for CUDA. Nothing is gloo.
+	// Backend is gloo, for tensors on the CPU, or nccl, for CUDA, which the build tag cuda adds. Nothing is gloo.
 	Backend string
+	// Device is the one that nccl's tensors are on, another for each process of a host. gloo does not look at it.
+	Device torch.Device
 	// Timeout bounds the wait for the other ranks to join, and for them to take part in a collective: it must be longer
 	// than what one rank may do alone, such as writing a checkpoint. 0 is 10 minutes.
 	Timeout time.Duration
@@ -86,7 +90,9 @@ func Init(ctx context.Context, w World, o Options) (*Group, error) {
 	case "", "gloo":
 		o.Backend = "gloo"
 	case "nccl":
-		return nil, errors.New("distributed: the backend nccl is not built in: goclip's collectives run on the CPU, by gloo; train on one GPU, or on CPUs")
+		if err := checkNCCL(o.Device); err != nil {
+			return nil, fmt.Errorf("distributed: %w", err)
+		}
 	default:
 		return nil, fmt.Errorf("distributed: the backend %q is none of gloo, nccl", o.Backend)
 	}
@@ -134,11 +140,14 @@ func (g *Group) join(ctx context.Context) (err error) {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if os.Getenv("GLOO_SOCKET_IFNAME") != "" { // gloo reads it itself
-		first.Addr = ""
+	address = first.Addr
+	if o.Backend == "nccl" {
+		address = o.Device.String()
+	} else if os.Getenv("GLOO_SOCKET_IFNAME") != "" { // gloo reads it itself
+		address = ""
 	}
 	opened := make(chan error, 1)
-	go func() { opened <- g.open(first.Addr) }()
+	go func() { opened <- g.open(address) }()
 	select {
 	case err = <-opened:
 	case <-g.failed:
@@ -188,7 +197,7 @@ func (g *Group) openHub(ctx context.Context) (address string, err error) {
 	return net.JoinHostPort("127.0.0.1", port), g.store.set(key, port+" "+g.token)
 }
 
-// open makes c10d's group; it returns when all ranks are connected.
+// open makes c10d's group; it returns when all ranks are connected. The address is this process's, or for nccl its device.
 func (g *Group) open(address string) error {
 	backend, prefix, at := C.CString(g.options.Backend), C.CString(fmt.Sprintf("goclip/%d/", g.world.Restart)), C.CString(address)
 	defer C.free(unsafe.Pointer(backend))
