@@ -63,6 +63,23 @@ func TestDirectoryOfABin(t *testing.T) {
 	rows, err = m.TextFeatures(nil, 0)
 	require.NoError(t, err)
 	assert.Empty(t, rows)
+	size := m.Config.Vision.ImageSize
+	for preprocessing, wants := range map[string]string{
+		`{"interpolation":"bilinear"}`: "", // no size is the model's
+		`null`:                         "",
+		`{"size":224}`:                 "preprocessing makes pictures of [224 224] pixels, the model takes ",
+		`{"size":"big"}`:               `size is "big"; it must be a number`,
+	} {
+		text := `{"model_cfg":` + string(config) + `,"preprocess_cfg":` + preprocessing + `}`
+		require.NoError(t, os.WriteFile(filepath.Join(dir, ConfigFile), []byte(text), 0o644))
+		m, err := Open(dir, OpenOptions{})
+		if wants != "" {
+			assert.ErrorContains(t, err, wants)
+			continue
+		}
+		require.NoError(t, err, preprocessing)
+		assert.Equal(t, [2]int{size.Height, size.Width}, m.Preprocess.Size, preprocessing)
+	}
 	_, _, err = m.Texts([]string{"a dog"})
 	assert.ErrorContains(t, err, "has an embedding of 64 tokens, and CLIP's vocabulary has 49408")
 }

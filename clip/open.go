@@ -208,12 +208,6 @@ func (d description) allocate(name string, o OpenOptions) (*Model, error) {
 // errNoModel is inside the error for a directory without a config.
 var errNoModel = errors.New("it is no model directory")
 
-// directoryConfig is open_clip_config.json.
-type directoryConfig struct {
-	Model      json.RawMessage    `json:"model_cfg"`
-	Preprocess *preprocess.Config `json:"preprocess_cfg,omitempty"`
-}
-
 // readDirectory reads the config of a model directory in either layout.
 func readDirectory(dir fs.FS, name string) (d description, err error) {
 	file, read := ConfigFile, readOpenCLIP
@@ -240,16 +234,27 @@ func readDirectory(dir fs.FS, name string) (d description, err error) {
 }
 
 func readOpenCLIP(_ fs.FS, data []byte) (d description, err error) {
-	var j directoryConfig
+	var j struct {
+		Model      json.RawMessage `json:"model_cfg"`
+		Preprocess json.RawMessage `json:"preprocess_cfg"`
+	}
 	if err := json.Unmarshal(data, &j); err != nil {
 		return d, fmt.Errorf("clip: %w", err)
 	}
 	if len(j.Model) == 0 {
 		return d, errors.New("clip: it has no model_cfg")
 	}
-	d.preprocess = j.Preprocess
-	d.config, err = ParseConfig(j.Model)
-	return d, err
+	if d.config, err = ParseConfig(j.Model); err != nil {
+		return d, err
+	}
+	if len(j.Preprocess) > 0 && string(j.Preprocess) != "null" {
+		size := d.config.Vision.ImageSize // where the preprocessing names none
+		d.preprocess = &preprocess.Config{Size: [2]int{size.Height, size.Width}}
+		if err := json.Unmarshal(j.Preprocess, d.preprocess); err != nil {
+			return d, fmt.Errorf("clip: %w", err)
+		}
+	}
+	return d, nil
 }
 
 func readHuggingFace(dir fs.FS, data []byte) (d description, err error) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 
+	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -43,11 +44,10 @@ func (m *Model) SaveFS(fsys checkpoint.FS, dir string, dtype torch.DType) error 
 	if err := checkpoint.WriteFS(fsys, filepath.Join(dir, WeightsFile), entries, metadata); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
-	model, err := json.Marshal(m.Config)
-	if err != nil {
-		return fmt.Errorf("clip: %w", err)
-	}
-	text, err := json.MarshalIndent(directoryConfig{Model: model, Preprocess: &m.Preprocess}, "", "  ")
+	text, err := json.MarshalIndent(struct {
+		Model      *Config            `json:"model_cfg"`
+		Preprocess *preprocess.Config `json:"preprocess_cfg"`
+	}{m.Config, &m.Preprocess}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}

@@ -25,6 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "train-parity"
 MODEL = "ViT-S-32-alt"
 SMALL = "ViT-S-32-alt-small"
+TEACHER = WORK / "teacher"
 
 # name: (open_clip's flags, goclip's flags or None where they are the same, the bound on a step's relative difference)
 ROWS = {
@@ -43,7 +44,7 @@ ROWS = {
     "--lock-text-unlocked-layers 3": ("--lock-text --lock-text-unlocked-layers 3", None, 1e-3),
     "--force-quick-gelu": ("--force-quick-gelu", None, 1e-3),
     # open_clip gives its teacher neither --force-image-size nor --force-context-length: it has these sizes of its own.
-    "--distill-model": ("--distill-model {small} --distill-pretrained {teacher}", None, 1e-3),
+    "--distill-model": ("--distill-model {small} --distill-pretrained {teacher}", "--distill-model {directory}", 1e-3),
     "--precision amp_bf16": ("--precision amp_bf16", None, None),
     "--precision pure_bf16": ("--precision pure_bf16", None, None),
     "224 pixels": ("", None, 1e-3),
@@ -70,12 +71,15 @@ def data() -> None:
 
 
 def small_teacher() -> str:
-    """The config of a teacher for pictures of 64 pixels and texts of 32 tokens, known to open_clip by its name, to goclip as a file."""
+    """The config of a teacher for pictures of 64 pixels and texts of 32 tokens, known to open_clip by its name, to goclip as a directory."""
     config = open_clip_library.get_model_config(MODEL)
     config["vision_cfg"]["image_size"], config["text_cfg"]["context_length"] = 64, 32
     path = WORK / f"{SMALL}.json"
     path.write_text(json.dumps(config))
     open_clip_library.add_model_config(path)
+    TEACHER.mkdir(exist_ok=True)
+    shutil.copy(weights(2, SMALL), TEACHER / "open_clip_model.safetensors")
+    (TEACHER / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
     return SMALL
 
 
@@ -94,7 +98,7 @@ def flags(row: str, extra: str, o) -> list[str]:
     epochs = -(-o.steps * o.batch // 800)
     # A small picture and a short text take the time out of all but two rows, and nothing from what the others show.
     size = {"224 pixels": [], "plain": ["--force-image-size", "64"]}.get(row, ["--force-image-size", "64", "--force-context-length", "32"])
-    extra = extra.format(small=small_teacher() if "{small}" in extra else "", teacher=weights(2, SMALL) if "{small}" in extra else "")
+    extra = extra.format(small=small_teacher() if "{small}" in extra else "", teacher=weights(2, SMALL) if "{small}" in extra else "", directory=TEACHER)
     common = f"--model {MODEL} --pretrained {weights(1)} --train-data {WORK}/train.csv --val-data {WORK}/val.csv --lr 1e-4 --warmup 20 " \
         f"--epochs {epochs} --batch-size {o.batch} --precision fp32 --workers 1 --val-frequency {epochs} --save-frequency 0 " \
         f"--logs {WORK}/logs --beta1 0.9 --beta2 0.98 --eps 1e-6 --wd 0.2"
