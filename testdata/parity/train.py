@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,7 @@ ROWS = {
     "--grad-checkpointing": ("--grad-checkpointing", None, 1e-3),
     "--lock-image": ("--lock-image", None, 1e-3),
     "--lock-image-unlocked-groups 3": ("--lock-image --lock-image-unlocked-groups 3", None, 1e-3),
-    "--lock-text-unlocked-layers 3": ("--lock-text --lock-text-unlocked-layers 3", None, 1e-3),
+    "--lock-text-unlocked-layers 3": ("--lock-text --lock-text-unlocked-layers 3 --lock-text-freeze-layer-norm", None, 1e-3),
     "--force-quick-gelu": ("--force-quick-gelu", None, 1e-3),
     # open_clip gives its teacher neither --force-image-size nor --force-context-length: it has these sizes of its own.
     "--distill-model": ("--distill-model {small} --distill-pretrained {teacher}", "--distill-model {directory}", 1e-3),
@@ -93,6 +94,10 @@ def weights(seed: int, name: str = MODEL) -> pathlib.Path:
     return out
 
 
+def logs(row: str) -> pathlib.Path:
+    return WORK / "logs" / re.sub(r"[^a-z0-9]+", "-", row).strip("-")
+
+
 def flags(row: str, extra: str, o) -> list[str]:
     """What both programs understand."""
     epochs = -(-o.steps * o.batch // 800)
@@ -101,7 +106,7 @@ def flags(row: str, extra: str, o) -> list[str]:
     extra = extra.format(small=small_teacher() if "{small}" in extra else "", teacher=weights(2, SMALL) if "{small}" in extra else "", directory=TEACHER)
     common = f"--model {MODEL} --pretrained {weights(1)} --train-data {WORK}/train.csv --val-data {WORK}/val.csv --lr 1e-4 --warmup 20 " \
         f"--epochs {epochs} --batch-size {o.batch} --precision fp32 --workers 1 --val-frequency {epochs} --save-frequency 0 " \
-        f"--logs {WORK}/logs --beta1 0.9 --beta2 0.98 --eps 1e-6 --wd 0.2"
+        f"--logs {logs(row)} --beta1 0.9 --beta2 0.98 --eps 1e-6 --wd 0.2"
     # What a row names takes the place of the common value.
     words, named = common.split(), extra.split()
     for i in range(0, len(words), 2):
@@ -143,18 +148,18 @@ def open_clip(row: str, extra: str, o) -> tuple[list[float], dict]:
         program.main(args + ["--name", "open_clip", "--aug-cfg", "scale=(1.0,1.0)", "ratio=(1.0,1.0)"])
     finally:
         open_clip_train.data.DataLoader, program.create_loss = was, create
-    return losses, last_result("open_clip")
+    return losses, last_result(row, "open_clip")
 
 
 def goclip(row: str, extra: str, o) -> tuple[list[float], dict]:
-    args = flags(row, extra, o) + ["--name", "goclip", "--no-shuffle", "--aug-cfg", "scale=[1,1] ratio=[1,1]", "--threads", "2", "--csv-separator", "\\t"]
+    args = flags(row, extra, o) + ["--name", "goclip", "--no-shuffle", "--aug-cfg", "scale=[1,1] ratio=[1,1]", "--threads", str(o.threads), "--csv-separator", "\\t"]
     subprocess.run([ROOT / "bin/train", *args], check=True, stderr=subprocess.PIPE, text=True)
-    lines = (WORK / "logs/goclip/metrics.jsonl").read_text().splitlines()
-    return [json.loads(line)["loss"] for line in lines][:o.steps], last_result("goclip")
+    lines = (logs(row) / "goclip/metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines][:o.steps], last_result(row, "goclip")
 
 
-def last_result(name: str) -> dict:
-    path = WORK / "logs" / name
+def last_result(row: str, name: str) -> dict:
+    path = logs(row) / name
     path = path / "results.jsonl" if (path / "results.jsonl").exists() else path / "checkpoints" / "results.jsonl"
     return json.loads(path.read_text().splitlines()[-1]) if path.exists() else {}
 
@@ -163,15 +168,16 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=300, help="a multiple of 800 / batch")
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("rows", nargs="*")
     o = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(o.threads)
     data()
     failed = 0
     print(f"| option, {o.steps} steps of {o.batch} | first loss | last loss | largest relative difference of a step | at step | R@1, R@5, R@10: open_clip | goclip |\n|---|---|---|---|---|---|---|", flush=True)
     for row in o.rows or ROWS:
         theirs, ours, bound = ROWS[row]
-        shutil.rmtree(WORK / "logs", ignore_errors=True)
+        shutil.rmtree(logs(row), ignore_errors=True)
         want, want_metrics = open_clip(row, theirs, o)
         got, got_metrics = goclip(row, ours or theirs, o)
         if len(want) != len(got) or not got:
