@@ -11,6 +11,7 @@ prints recalls before and after, as means over the seeds. All are of bin/infer's
   known    text to picture R@1 among data/emoji-demo.tar, 1,200 of the pictures that the model was trained on
 """
 import argparse
+import dataclasses
 import pathlib
 import statistics
 import subprocess
@@ -54,6 +55,7 @@ def embed(model: pathlib.Path, work: pathlib.Path, data: dict[str, list]) -> dic
                 s.image.save(folder / f"{i:05d}.png")
             (folder / "list").write_text("".join(f"{folder}/{i:05d}.png\n" for i in range(len(pairs))))
             (folder / "texts").write_text("".join(s.text + "\n" for s in pairs))
+            (folder / "table.csv").write_text("filepath\ttitle\n" + "".join(f"{folder}/{i:05d}.png\t{s.text}\n" for i, s in enumerate(pairs)))
         subprocess.run([ROOT / "bin" / "infer", "embed", "--model", model, "--threads", "2", "--image-list", folder / "list",
                         "--texts", folder / "texts", "--out", folder / "out"], check=True, capture_output=True)
         out[name] = np.load(folder / "out" / "image_features.npy"), np.load(folder / "out" / "text_features.npy")
@@ -95,6 +97,7 @@ def main() -> None:
     ap.add_argument("--seeds", type=int, default=3)
     ap.add_argument("--only", default="", help="only the settings whose name holds this")
     ap.add_argument("--more", action="append", default=[], metavar="NAME=FLAGS", help="one more setting")
+    ap.add_argument("--captions", default="{}", help="what every caption is, around the name: 'a picture of a {}'")
     ap.add_argument("--common", default=COMMON, help="flags of every run")
     args = ap.parse_args()
     settings = {n: f for n, f in (SETTINGS | dict(m.split("=", 1) for m in args.more)).items() if args.only in n}
@@ -103,14 +106,14 @@ def main() -> None:
     print("|---" * (len(COLUMNS) + 2) + "|")
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
-        data = {name: samples.load(str(shards)) for name, shards in SETS.items()}
+        data = {name: [dataclasses.replace(s, text=args.captions.format(s.text)) for s in samples.load(str(shards))] for name, shards in SETS.items()}
         print("| before |", " | ".join(f"{x:.3f}" for x in measure(MODEL, work, data)), "| |", flush=True)
         for name, flags in settings.items():
             rows, seconds = [], []
             for seed in range(args.seeds):
                 run = f"{len(list(work.glob('logs/*')))}"
                 start = time.monotonic()
-                subprocess.run([ROOT / "bin" / "train", "--model", MODEL, "--train-data", NEW, *flags_of(args.common, flags), "--seed", str(seed),
+                subprocess.run([ROOT / "bin" / "train", "--model", MODEL, "--train-data", work / "new" / "table.csv", *flags_of(args.common, flags), "--seed", str(seed),
                                 "--logs", work / "logs", "--name", run], check=True, capture_output=True, text=True)
                 seconds.append(time.monotonic() - start)
                 checkpoints = work / "logs" / run / "checkpoints"

@@ -14,6 +14,9 @@ const tokenLRAuto = -1
 // the embeddings with (open_clip/transformer.py, init_parameters; BERT's and RoBERTa's is the same).
 const tokenTravel = 0.02
 
+// tokenSteps bounds the rate of a very short run, by its steps: 2e-3 is the highest that was tried.
+const tokenSteps = 20
+
 // tokenLR is the peak learning rate of the token embeddings in a run of so many steps. A few pictures make a few steps, and no
 // step of Adam moves a weight by much more than the learning rate: at 1e-5, what the captions' new words mean would never be
 // learned. A rate that is higher for all weights changes what the model makes of everything else. But the rows of the words
@@ -25,7 +28,7 @@ func (o *Options) tokenLR(steps int) float64 {
 	case 0:
 		return o.LR
 	case tokenLRAuto:
-		return max(o.LR, 2*tokenTravel/float64(steps))
+		return max(o.LR, 2*tokenTravel/float64(max(steps, tokenSteps)))
 	}
 	return o.TokenLR
 }

@@ -20,6 +20,7 @@ func TestTokenLR(t *testing.T) {
 		{3e-4, 1e-5, 32, 3e-4},
 		{tokenLRAuto, 1e-5, 32, 1.25e-3},
 		{tokenLRAuto, 1e-5, 400, 1e-4},
+		{tokenLRAuto, 1e-5, 2, 2e-3},
 		{tokenLRAuto, 1e-5, 4000, 1e-5},
 		{tokenLRAuto, 1e-5, 1000000, 1e-5},
 		{tokenLRAuto, 1e-3, 400, 1e-3},

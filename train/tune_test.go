@@ -121,7 +121,7 @@ func TestTunedRuns(t *testing.T) {
 				}
 			}},
 		{name: "token embeddings", vision: lockViT, text: lockText,
-			set:   func(o *train.Options) { o.TokenLR, o.LR, o.WD, o.Warmup, o.GradClipNorm = -1, 1e-5, 0, 0, 0 }, // 0.04 / 6 steps
+			set:   func(o *train.Options) { o.TokenLR, o.LR, o.WD, o.Warmup, o.GradClipNorm = -1, 1e-5, 0, 0, 0 }, // 0.04 / 20, for 6 steps
 			other: func(o *train.Options) { o.TokenLR = 1e-3 }, says: "--token-embedding-lr -1, not 0.001",
 			check: func(t *testing.T, model, dir string) {
 				start, end := tensors(t, model, clip.WeightsFile), tensors(t, dir, "checkpoints/latest", clip.WeightsFile)
@@ -138,8 +138,8 @@ func TestTunedRuns(t *testing.T) {
 					}
 				}
 				assert.Less(t, farthest["text_projection"], 2*6*1e-5, "all else learns by --lr")
-				assert.Greater(t, farthest["token_embedding.weight"], 0.005)
-				assert.Less(t, farthest["token_embedding.weight"], 0.04)
+				assert.Greater(t, farthest["token_embedding.weight"], 0.003)
+				assert.Less(t, farthest["token_embedding.weight"], 0.012)
 				assert.Greater(t, moved, 5, "the captions' words")
 				assert.Less(t, moved, 40, "and no others")
 			}},
