@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build build-cuda demo test test-race soak crash memory fuzz bench lint parity parity-full parity-train data model clean
+.PHONY: help deps libtorch build build-cuda demo test test-race soak crash memory fuzz bench finetune lint parity parity-full parity-train data model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -57,6 +57,9 @@ bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in 
 	build/venv/bin/python benchmarks/loss.py build/clip.test
 	build/venv/bin/python benchmarks/preprocess.py --rounds 3 --seconds 0.1
 	build/venv/bin/python benchmarks/train.py
+
+finetune: build build/venv ## the shipped model fine-tuned on twenty new pictures: what it gains, what it forgets; ten minutes
+	build/venv/bin/python benchmarks/finetune.py
 
 lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is one
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

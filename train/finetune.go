@@ -11,7 +11,8 @@ import (
 
 // The defaults of fine-tuning, where open_clip's are those of training from nothing: its learning rate of 5e-4 destroys a
 // trained model's zero-shot accuracy in an epoch. Both are those of FLYP (Goyal et al., arXiv 2212.00638) and near those
-// of WiSE-FT (Wortsman et al., arXiv 2109.01903: 3e-5 and 0.1). The warm-up is a tenth of the run in any case.
+// of WiSE-FT (Wortsman et al., arXiv 2109.01903: 3e-5 and 0.1). The warm-up is a tenth of the run in any case. The token
+// embeddings have a rate of their own, see tokenLR.
 const (
 	fineTuneLR = 1e-5
 	fineTuneWD = 0.1
@@ -32,6 +33,9 @@ func (o *Options) FineTuneDefaults(given func(flag string) bool) string {
 	}
 	choose("lr", &o.LR, fineTuneLR)
 	choose("wd", &o.WD, fineTuneWD)
+	if !given("lr") { // a rate that is given is the rate of all
+		choose("token-embedding-lr", &o.TokenLR, tokenLRAuto)
+	}
 	if len(chosen) == 0 {
 		return ""
 	}
@@ -55,6 +59,7 @@ func (o *Options) checkTuning() (faults []string) {
 		}
 	}
 	cooldown := o.LRScheduler == "const-cooldown"
+	wants(o.TokenLR >= 0 && !math.IsInf(o.TokenLR, 0) || o.TokenLR == tokenLRAuto, "--token-embedding-lr %g: a positive number is wanted, 0 for --lr, or -1", o.TokenLR)
 	wants(o.Opt == "" || o.Opt == "adamw", "--opt %q: goclip has adamw alone", o.Opt)
 	wants(!cooldown || o.EpochsCooldown >= 1, "--lr-scheduler const-cooldown wants --epochs-cooldown, at least 1")
 	wants(cooldown || o.EpochsCooldown == 0, "--epochs-cooldown %d wants --lr-scheduler const-cooldown", o.EpochsCooldown)

@@ -21,7 +21,7 @@ type Plan struct {
 	Done                int // of them, of a run that goes on
 	Warmup              int
 	Schedule            string
-	LR                  float64
+	LR, TokenLR         float64 // at their peak; the second is the token embeddings'
 	Device, Products    string
 	Guessing            float64     // loss
 	StepFLOPs, Peak     float64     // of a step with texts of the whole length, and of the device in a second
@@ -38,7 +38,7 @@ func (r *run) plan() (*Plan, error) {
 	c := r.model.Config
 	p := &Plan{Model: r.o.Model, Image: c.Vision.String(), Text: c.Text.String(), Parameters: r.model.NumParameters(),
 		Pictures: r.loader.Len(), Batches: r.loader.Batches(), Batch: r.batch(), Micro: r.o.BatchSize, Steps: r.total, Done: r.state.Step,
-		Warmup: r.warmup, Schedule: r.o.LRScheduler, LR: r.o.LR, Device: r.device.String(), Products: r.precision.computes().String(),
+		Warmup: r.warmup, Schedule: r.o.LRScheduler, LR: r.o.LR, TokenLR: r.o.tokenLR(r.total), Device: r.device.String(), Products: r.precision.computes().String(),
 		Guessing: r.chance(r.batch()), Dir: r.dir}
 	for _, t := range r.model.Parameters() {
 		if t.RequiresGrad() {
@@ -104,7 +104,11 @@ func (p *Plan) String() string {
 	if p.Micro < p.Batch {
 		batch = fmt.Sprintf(" in micro-batches of %d", p.Micro)
 	}
-	line("steps", "%d of %d pairs%s, %d done; %s after %d steps of warm-up, peak learning rate %.3g; guessing gives a loss of %.3f", p.Steps, p.Batch, batch, p.Done, p.Schedule, p.Warmup, p.LR, p.Guessing)
+	tokens := ""
+	if p.TokenLR != p.LR {
+		tokens = fmt.Sprintf(" (token embeddings %.3g)", p.TokenLR)
+	}
+	line("steps", "%d of %d pairs%s, %d done; %s after %d steps of warm-up, peak learning rate %.3g%s; guessing gives a loss of %.3f", p.Steps, p.Batch, batch, p.Done, p.Schedule, p.Warmup, p.LR, tokens, p.Guessing)
 	line("computing", "%.4g TFLOP a step on %s in %s; a matrix product reaches %.1f GFLOP/s, so that no step of texts of the whole length takes less than %.2g s",
 		p.StepFLOPs/1e12, p.Device, p.Products, p.Peak/1e9, p.StepFLOPs/p.Peak)
 	m := p.Memory

@@ -234,7 +234,8 @@ func (r *run) open() (err error) {
 	if r.schedule, err = r.o.schedule(r.total, r.loader.Batches()/r.o.AccumFreq); err != nil {
 		return optionsError{fmt.Errorf("train: %w", err)}
 	}
-	r.optimiser = optim.NewAdamW(decayByLayer(r.model, parameterGroups(r.model, r.o.WD), r.o.ImageLayerDecay, r.o.TextLayerDecay),
+	groups := decayByLayer(r.model, parameterGroups(r.model, r.o.WD), r.o.ImageLayerDecay, r.o.TextLayerDecay)
+	r.optimiser = optim.NewAdamW(scaleTokens(groups, r.o.tokenLR(r.total)/r.o.LR),
 		optim.AdamWOptions{LR: r.o.LR, Beta1: r.o.Beta1, Beta2: r.o.Beta2, Eps: r.o.Eps})
 	torch.ManualSeed(r.o.Seed + uint64(r.group.Rank()))
 	if r.resumed = resumed; resumed != "" {

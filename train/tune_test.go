@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,6 +120,29 @@ func TestTunedRuns(t *testing.T) {
 					assert.NoError(t, err, name)
 				}
 			}},
+		{name: "token embeddings", vision: lockViT, text: lockText,
+			set:   func(o *train.Options) { o.TokenLR, o.LR, o.WD, o.Warmup, o.GradClipNorm = -1, 1e-5, 0, 0, 0 }, // 0.04 / 20, for 6 steps
+			other: func(o *train.Options) { o.TokenLR = 1e-3 }, says: "--token-embedding-lr -1, not 0.001",
+			check: func(t *testing.T, model, dir string) {
+				start, end := tensors(t, model, clip.WeightsFile), tensors(t, dir, "checkpoints/latest", clip.WeightsFile)
+				moved, farthest := 0, map[string]float64{}
+				for key, was := range start {
+					a, b := numbers(was), numbers(end[key])
+					for i := range a {
+						farthest[key] = max(farthest[key], math.Abs(float64(a[i]-b[i])))
+					}
+					for row := 0; key == "token_embedding.weight" && row < len(a); row += 16 {
+						if !slices.Equal(a[row:row+16], b[row:row+16]) {
+							moved++
+						}
+					}
+				}
+				assert.Less(t, farthest["text_projection"], 2*6*1e-5, "all else learns by --lr")
+				assert.Greater(t, farthest["token_embedding.weight"], 0.003)
+				assert.Less(t, farthest["token_embedding.weight"], 0.012)
+				assert.Greater(t, moved, 5, "the captions' words")
+				assert.Less(t, moved, 40, "and no others")
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			model := lockModel(t, c.vision, c.text)
@@ -223,18 +247,20 @@ func TestFineTuneDefaults(t *testing.T) {
 		given func(string) bool
 		lr    float64
 		wd    float64
+		token float64
 		says  string
 	}{
-		{"from nothing", train.Options{Model: "ViT-B-32", LR: 5e-4, WD: 0.2}, none, 5e-4, 0.2, ""},
-		{"random", train.Options{Model: "ViT-B-32", Pretrained: "random", LR: 5e-4, WD: 0.2}, none, 5e-4, 0.2, ""},
-		{"a tag", train.Options{Model: "ViT-B-32", Pretrained: "openai", LR: 5e-4, WD: 0.2}, none, 1e-5, 0.1, "the defaults are --lr 1e-05 --wd 0.1"},
-		{"a directory", train.Options{Model: trained, LR: 5e-4, WD: 0.2}, none, 1e-5, 0.1, "the defaults are --lr 1e-05 --wd 0.1"},
-		{"a flag wins", train.Options{Model: trained, LR: 5e-4, WD: 0.2}, func(f string) bool { return f == "lr" }, 5e-4, 0.1, "the defaults are --wd 0.1"},
-		{"flags win", train.Options{Model: trained, LR: 5e-4, WD: 0.2}, func(string) bool { return true }, 5e-4, 0.2, ""},
+		{"from nothing", train.Options{Model: "ViT-B-32", LR: 5e-4, WD: 0.2}, none, 5e-4, 0.2, 0, ""},
+		{"random", train.Options{Model: "ViT-B-32", Pretrained: "random", LR: 5e-4, WD: 0.2}, none, 5e-4, 0.2, 0, ""},
+		{"a tag", train.Options{Model: "ViT-B-32", Pretrained: "openai", LR: 5e-4, WD: 0.2}, none, 1e-5, 0.1, -1, "the defaults are --lr 1e-05 --wd 0.1 --token-embedding-lr -1;"},
+		{"a directory", train.Options{Model: trained, LR: 5e-4, WD: 0.2}, none, 1e-5, 0.1, -1, "the defaults are --lr 1e-05 --wd 0.1 --token-embedding-lr -1;"},
+		{"a flag wins", train.Options{Model: trained, LR: 5e-4, WD: 0.2}, func(f string) bool { return f == "lr" }, 5e-4, 0.1, 0, "the defaults are --wd 0.1"},
+		{"flags win", train.Options{Model: trained, LR: 5e-4, WD: 0.2}, func(string) bool { return true }, 5e-4, 0.2, 0, ""},
 	} {
 		says := c.o.FineTuneDefaults(c.given)
 		assert.Equal(t, c.lr, c.o.LR, c.name)
 		assert.Equal(t, c.wd, c.o.WD, c.name)
+		assert.Equal(t, c.token, c.o.TokenLR, c.name)
 		assert.Contains(t, says, c.says, c.name)
 		assert.Equal(t, c.says == "", says == "", c.name)
 	}

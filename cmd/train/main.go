@@ -29,7 +29,7 @@ const description = `Fine-tune a CLIP on pictures with captions, or train one fr
 
 A fine-tuning of a directory's model on a table with the columns filepath and title:
 
-  train --model DIR --train-data photos.csv --csv-separator , --lr 1e-5 --epochs 5 --name photos
+  train --model DIR --train-data photos.csv --csv-separator , --epochs 5 --name photos
 
 The run writes LOGS/NAME/: checkpoints/latest is a model directory for infer, metrics.jsonl has a line per step.
 Ctrl-C finishes the step and writes checkpoints/latest; the same command line with --resume latest continues.`

@@ -128,7 +128,7 @@ func TestFineTuneDefaults(t *testing.T) {
 		args     []string
 		says, lr string
 	}{
-		{nil, "fine-tuning trained weights, so the defaults are --lr 1e-05 --wd 0.1; flags that are given win", "lr: 1e-05\nbeta1"},
+		{nil, "fine-tuning trained weights, so the defaults are --lr 1e-05 --wd 0.1 --token-embedding-lr -1; flags that are given win", "lr: 1e-05\nbeta1"},
 		{[]string{"--lr", "5e-4"}, "so the defaults are --wd 0.1;", "lr: 0.0005\n"},
 	} {
 		logs := t.TempDir()

@@ -3,6 +3,7 @@
   build/emoji/train-00000.tar ...  all hands but OpenMoji, shuffled
   data/openmoji-eval-0000?.tar      OpenMoji, one picture per base emoji, its plain name as caption
   data/emoji-demo.tar              a random sample of the training pictures
+  data/unseen-emoji*.tar           twenty of OpenMoji's pictures that are no emoji of Unicode's, for benchmarks/finetune.py
   data/demo/*.png                  two OpenMoji pictures for the demo
 """
 
@@ -18,6 +19,7 @@ import draw
 import names
 import packages
 import shards
+import unseen
 
 SIZE = 72        # training pictures: the model reads 64, random crops need some room
 EVAL_SIZE = 64
@@ -101,6 +103,7 @@ def main() -> None:
     half = (len(evaluation) + 1) // 2
     for n in range(2):
         shards.write(args.data / f"openmoji-eval-{n:05d}.tar", evaluation[n * half:(n + 1) * half], meta=False)
+    unseen.write(packages.Archive(args.packages, packages.HELD_OUT), emoji, args.data)
     (args.data / "demo").mkdir(parents=True, exist_ok=True)
     for name, png in demo.items():
         (args.data / "demo" / name).write_bytes(png)

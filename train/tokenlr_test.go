@@ -1,0 +1,79 @@
+package train
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/torch/optim"
+)
+
+func TestTokenLR(t *testing.T) {
+	for _, c := range []struct {
+		given, lr float64
+		steps     int
+		want      float64
+	}{
+		{0, 1e-5, 32, 1e-5},
+		{3e-4, 1e-5, 32, 3e-4},
+		{tokenLRAuto, 1e-5, 32, 1.25e-3},
+		{tokenLRAuto, 1e-5, 400, 1e-4},
+		{tokenLRAuto, 1e-5, 2, 2e-3},
+		{tokenLRAuto, 1e-5, 4000, 1e-5},
+		{tokenLRAuto, 1e-5, 1000000, 1e-5},
+		{tokenLRAuto, 1e-3, 400, 1e-3},
+	} {
+		o := Options{LR: c.lr, TokenLR: c.given}
+		assert.InDelta(t, c.want, o.tokenLR(c.steps), 1e-12, "%+v", c)
+	}
+	for _, bad := range []float64{-2, -1e-5} {
+		o := DefaultOptions()
+		o.TokenLR = bad
+		assert.ErrorContains(t, o.Check(), "--token-embedding-lr ", bad)
+	}
+}
+
+// TestScaleTokens parts the token embeddings of CLIP's tower and of a RoBERTa, on top of a decay by layer.
+func TestScaleTokens(t *testing.T) {
+	for key, text := range map[string]string{
+		"token_embedding.weight": `{"context_length":16,"vocab_size":64,"width":16,"heads":2,"layers":2}`,
+		"text.transformer.embeddings.word_embeddings.weight": `{"context_length":16,"hf_model_name":"roberta-base","hf_tokenizer_name":"roberta-base","hf_pooler_type":"mean_pooler","hf_proj_type":"mlp",
+			"hf_model_config":{"vocab_size":64,"hidden_size":32,"num_hidden_layers":2,"num_attention_heads":2,"intermediate_size":48,"max_position_embeddings":20}}`,
+	} {
+		c, err := clip.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":2,"width":32,"head_width":32,"patch_size":8},"text_cfg":` + text + `}`))
+		require.NoError(t, err)
+		m, err := clip.New(c, 0)
+		require.NoError(t, err)
+		for _, decay := range []float64{1, 0.5} {
+			groups := decayByLayer(m, parameterGroups(m, 0.1), 1, decay)
+			were := scales(groups)
+			assert.Equal(t, groups, scaleTokens(groups, 1))
+			are := scales(scaleTokens(groups, 100))
+			require.Contains(t, are, key)
+			assert.Len(t, are, len(were))
+			for name, was := range were {
+				want := was
+				if name == key {
+					want.LRScale *= 100
+				}
+				assert.Equal(t, want, are[name], name)
+			}
+		}
+	}
+}
+
+// scales are the groups' numbers by the name of the parameter.
+func scales(groups []optim.Group) map[string]optim.Group {
+	out := map[string]optim.Group{}
+	for _, g := range groups {
+		for _, p := range g.Params {
+			if g.LRScale == 0 {
+				g.LRScale = 1
+			}
+			out[p.Name] = optim.Group{WeightDecay: g.WeightDecay, LRScale: g.LRScale}
+		}
+	}
+	return out
+}
