@@ -22,11 +22,10 @@ func (b *Block) pooled(x, at *torch.Tensor) *torch.Tensor {
 func (a *Attention) pooled(x, at *torch.Tensor) *torch.Tensor {
 	shape := x.Shape()
 	b, t, w := shape[0], shape[1], shape[2]
-	weight, bias := x.Borrow(a.InWeight), x.Borrow(a.InBias)
 	row := pick(x, at)
-	q := a.InLoRA.AddParts(row.Linear(weight.Narrow(0, 0, w), bias.Narrow(0, 0, w)), row, 0, 1)
+	q := a.InLoRA.AddParts(a.part(row, 0, w), row, 0, 1)
 	q = q.View(b, 1, a.heads, w/a.heads).Transpose(1, 2)
-	kv := a.InLoRA.AddParts(x.Linear(weight.Narrow(0, w, 2*w), bias.Narrow(0, w, 2*w)), x, 1, 2)
+	kv := a.InLoRA.AddParts(a.part(x, w, 2*w), x, 1, 2)
 	kv = kv.View(b, t, 2, a.heads, w/a.heads).Permute(2, 0, 3, 1, 4)
 	var sees *torch.Tensor // (B, 1, 1, T): which positions each query sees, all if nil
 	if a.causal {
@@ -34,6 +33,15 @@ func (a *Attention) pooled(x, at *torch.Tensor) *torch.Tensor {
 	}
 	y := torch.MaskedAttention(q, kv.Select(0, 0), kv.Select(0, 1), sees, 0) // (B, heads, 1, W/heads)
 	return a.Out.Forward(y.Reshape(b, 1, w))
+}
+
+// part is n of the 3W columns of queries, keys and values, from the column first on: (B, T, W) -> (B, T, n). A packed weight
+// cannot be cut.
+func (a *Attention) part(x *torch.Tensor, first, n int) *torch.Tensor {
+	if a.InWeight.Packed(x, a.InBias) {
+		return x.Linear(a.InWeight, a.InBias).Narrow(-1, first, n)
+	}
+	return x.Linear(x.Borrow(a.InWeight).Narrow(0, first, n), x.Borrow(a.InBias).Narrow(0, first, n))
 }
 
 // pick is the row at of each sequence, the first with at nil: (B, T, W), (B) -> (B, 1, W).

@@ -83,10 +83,11 @@ type LatentPool struct {
 
 func newTimmViT(c *Config) *TimmViT {
 	m := timmModels[c.Vision.TimmModelName] // validate has found it
-	w, act := m.width, (*torch.Tensor).Gelu
-	if o := c.Vision.ActOptions; m.tanh && o == nil || o != nil && o.Approximate == "tanh" {
-		act = (*torch.Tensor).GeluTanh
+	options := c.Vision.ActOptions
+	if m.tanh && options == nil {
+		options = &ActOptions{Approximate: "tanh"}
 	}
+	w, act := m.width, activationOf(false, options)
 	norm := func() *nn.LayerNorm { return newLayerNorm(w, &NormOptions{Eps: 1e-6}) } // timm's default
 	mlp := func() *TimmMLP {
 		hidden := int(float64(w) * m.mlpRatio)
@@ -151,7 +152,7 @@ func (b *TimmBlock) Forward(x *torch.Tensor) *torch.Tensor {
 
 // Forward maps (..., W) to (..., W).
 func (m *TimmMLP) Forward(x *torch.Tensor) *torch.Tensor {
-	return m.Fc2.Forward(m.act(m.Fc1.Forward(x)))
+	return m.Fc2.Forward(m.act.after(m.Fc1, x))
 }
 
 // Forward maps (B, T, W) to (B, W).

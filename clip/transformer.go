@@ -38,17 +38,28 @@ func attend(qkv *torch.Tensor, heads int, attention func(q, k, v *torch.Tensor) 
 }
 
 // activation is the non-linearity of an MLP.
-type activation func(x *torch.Tensor) *torch.Tensor
+type activation struct {
+	apply func(x *torch.Tensor) *torch.Tensor
+	gelu  bool // the exact GELU, which a packed weight computes in one pass with its product
+}
+
+// after is the activation of what the layer makes of x.
+func (a activation) after(l *nn.Linear, x *torch.Tensor) *torch.Tensor {
+	if a.gelu && l.LoRA == nil {
+		return x.LinearGelu(l.Weight, l.Bias)
+	}
+	return a.apply(l.Forward(x))
+}
 
 // activationOf is the config's GELU: OpenAI's QuickGELU, the exact one or its tanh approximation.
 func activationOf(quickGELU bool, o *ActOptions) activation {
 	switch {
 	case quickGELU:
-		return (*torch.Tensor).QuickGelu
+		return activation{apply: (*torch.Tensor).QuickGelu}
 	case o != nil && o.Approximate == "tanh":
-		return (*torch.Tensor).GeluTanh
+		return activation{apply: (*torch.Tensor).GeluTanh}
 	default:
-		return (*torch.Tensor).Gelu
+		return activation{apply: (*torch.Tensor).Gelu, gelu: true}
 	}
 }
 
@@ -69,7 +80,7 @@ type MLP struct {
 }
 
 // Forward maps (B, T, W) to (B, T, W).
-func (m *MLP) Forward(x *torch.Tensor) *torch.Tensor { return m.Proj.Forward(m.act(m.Fc.Forward(x))) }
+func (m *MLP) Forward(x *torch.Tensor) *torch.Tensor { return m.Proj.Forward(m.act.after(m.Fc, x)) }
 
 // LayerScale multiplies each channel of a branch by a learned number (Touvron et al., arXiv 2103.17239). A nil one
 // changes nothing.

@@ -41,6 +41,8 @@ c10::IValue argument(const gc_value &v, const int64_t *pool) {
       return as_double(v.bits);
     case GC_BOOL:
       return v.bits != 0;
+    case GC_OBJECT:
+      return *reinterpret_cast<const c10::IValue *>(v.bits);
     case GC_DEVICE:
       return c10::Device(static_cast<c10::DeviceType>(v.n), static_cast<c10::DeviceIndex>(v.bits));
     case GC_STRING:
@@ -107,6 +109,9 @@ struct Results {
       put({GC_BOOL, 0, v.toBool()});
     } else if (v.isNone()) {
       put({GC_NONE, 0, 0});
+    } else if (v.isObject()) {
+      live.fetch_add(1, std::memory_order_relaxed);
+      put({GC_OBJECT, 0, reinterpret_cast<int64_t>(new c10::IValue(std::move(v)))});
     } else {
       put({GC_OPAQUE, 0, 0});
     }
@@ -189,5 +194,10 @@ extern "C" char *gc_call(const gc_op *op, uint32_t mode, const gc_value *args, i
 }
 
 extern "C" void gc_free_spill(gc_value *spill) { free(spill); }
+extern "C" void gc_free_object(gc_object *object) {
+  if (object == nullptr) return;
+  delete reinterpret_cast<c10::IValue *>(object);
+  live.fetch_sub(1, std::memory_order_relaxed);
+}
 extern "C" void gc_free_message(char *message) { free(message); }
 extern "C" void gc_clear_autocast_cache(void) { at::autocast::clear_cache(); }

@@ -17,6 +17,7 @@ extern "C" {
 
 typedef struct gc_tensor gc_tensor;  // a c10::TensorImpl that we hold one reference to
 typedef struct gc_op gc_op;          // a c10::OperatorHandle, never freed
+typedef struct gc_object gc_object;  // an object of a C++ class that operators hand out, such as packed weights
 
 // One argument or result of an operator. Lists lie in the call's pool, so that a call passes three flat arrays and
 // no array holds a pointer to another: `bits` is then the offset of the list in the pool and `n` its length.
@@ -33,7 +34,8 @@ typedef enum {
   GC_STRING = 9,       // pool: bytes, eight to a word; n counts bytes
   GC_DEVICE = 10,      // n: c10::DeviceType, bits: index
   GC_BOOLS = 11,       // pool: 0 or 1
-  GC_OPAQUE = 12,      // a result that is none of the above
+  GC_OBJECT = 12,      // bits: gc_object*
+  GC_OPAQUE = 13,      // a result that is none of the above
 } gc_tag;
 
 typedef struct {
@@ -54,6 +56,7 @@ char *gc_find(const char *name, const char *overload, const gc_op **op);
 char *gc_call(const gc_op *op, uint32_t mode, const gc_value *args, int32_t n, const int64_t *pool, gc_value *outs,
               int32_t cap, int32_t *nouts, gc_value **spill /* results beyond cap, to be freed with gc_free_spill */);
 void gc_free_spill(gc_value *spill);
+void gc_free_object(gc_object *object);
 void gc_free_message(char *message);
 
 // Life cycle.

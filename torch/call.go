@@ -97,6 +97,8 @@ func (f *frame) put(op *Op, arg any) {
 		v.tag, v.bits = C.GC_TENSOR, f.tensor(op, a)
 	case int:
 		v.tag, v.bits = C.GC_INT, C.int64_t(a)
+	case *Object:
+		v.tag, v.bits = C.GC_OBJECT, C.int64_t(uintptr(unsafe.Pointer(a.c)))
 	case DType:
 		v.tag, v.bits = C.GC_INT, C.int64_t(a)
 	case float64:
@@ -211,7 +213,7 @@ func tensorsIn(args []any) []*Tensor {
 }
 
 // Call runs the operator and returns its first result, a tensor. Arguments are *Tensor (nil for none), int, float64,
-// bool, string, []int, []float64, []bool, []*Tensor, [OptTensors], [DType], [Device] or nil, in the order of the schema;
+// bool, string, []int, []float64, []bool, []*Tensor, [OptTensors], [*Object], [DType], [Device] or nil, in the order of the schema;
 // trailing ones take the schema's defaults. The result belongs to the youngest scope among the arguments.
 func (o *Op) Call(args ...any) *Tensor { return o.In(nil, args...) }
 
@@ -270,6 +272,8 @@ func freeRest(lists ...[]C.gc_value) {
 		for _, v := range list {
 			if h := handleOf(v); h != nil {
 				freeHandle(h)
+			} else if o := objectOf(v); o != nil {
+				freeObject(o)
 			}
 		}
 	}

@@ -138,7 +138,20 @@ func (t *Tensor) QuickGelu() *Tensor { return t.Mul(t.MulScalar(1.702).Sigmoid()
 // Products.
 
 // Linear is t @ weight^T + bias: (..., in) -> (..., out), with weight (out, in); bias may be nil.
-func (t *Tensor) Linear(weight, bias *Tensor) *Tensor { return opLinear.Call(t, weight, bias) }
+func (t *Tensor) Linear(weight, bias *Tensor) *Tensor {
+	if weight.Packed(t, bias) {
+		return weight.packed.linear(t, false)
+	}
+	return opLinear.Call(t, weight, bias)
+}
+
+// LinearGelu is Linear and then [Tensor.Gelu], in one pass where the weight is packed ([Tensor.Pack]).
+func (t *Tensor) LinearGelu(weight, bias *Tensor) *Tensor {
+	if weight.Packed(t, bias) {
+		return weight.packed.linear(t, true)
+	}
+	return opLinear.Call(t, weight, bias).Gelu()
+}
 
 // MatMul is the matrix product, batched over leading dimensions.
 func (t *Tensor) MatMul(u *Tensor) *Tensor { return opMatmul.Call(t, u) }

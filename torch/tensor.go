@@ -35,6 +35,7 @@ type Tensor struct {
 	slot     int  // where the scope lists it
 	borrowed bool // an alias: somebody else frees c
 	cleanup  runtime.Cleanup
+	packed   *packed // what Pack prepared, nil without
 }
 
 // own wraps a handle that this package now owns.

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/torch"
 )
 
 type embedCmd struct {
@@ -53,6 +54,11 @@ func (c *embedCmd) Run(io *streams) error {
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("--out: %w", err)
 	}
+	if len(images) > manyPictures && c.Precision == "fp32" && m.Device() == torch.CPU {
+		if err := m.PackImages(torch.PackFloat32); err != nil {
+			return err
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
@@ -77,6 +83,9 @@ func (c *embedCmd) Run(io *streams) error {
 	}
 	return nil
 }
+
+// manyPictures are worth the copy of the weights that packing them makes.
+const manyPictures = 256
 
 func (c *embedCmd) texts(ctx context.Context, m *clip.Model, texts []string, files *outputs, errs io.Writer) error {
 	rows, err := textFeatures(ctx, m, texts, c.BatchSize, c.Raw, errs)

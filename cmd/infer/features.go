@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/goclip/goclip/clip"
@@ -108,42 +110,60 @@ func encodeImages(m *clip.Model, pixels []float32, n int, raw bool) (rows []floa
 	return rows, err
 }
 
-// textFeatures encodes texts in batches and warns of those that are cut at the context length.
+// textFeatures encodes texts in batches of about the same length, because a batch costs as much as its longest text, and
+// warns of those that are cut at the context length. The rows are in the order of the texts.
 func textFeatures(ctx context.Context, m *clip.Model, texts []string, batch int, raw bool, errs io.Writer) ([]float32, error) {
 	t, err := m.Tokenizer()
 	if err != nil {
 		return nil, err
 	}
-	var rows []float32
-	for from := 0; from < len(texts); from += batch {
+	type tokens struct {
+		at, length int // its place among texts; the tokens before the padding
+		ids        []int64
+	}
+	all := make([]tokens, len(texts))
+	for i, text := range texts {
+		ids, cut := t.Tokenize(text, m.ContextLength())
+		if cut {
+			fmt.Fprintf(errs, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", text, m.ContextLength())
+		}
+		n := len(ids)
+		for n > 1 && ids[n-1] == t.Pad() {
+			n--
+		}
+		all[i] = tokens{i, n, ids}
+	}
+	slices.SortStableFunc(all, func(a, b tokens) int { return cmp.Compare(a.length, b.length) })
+	width := m.Config.EmbedDim
+	rows := make([]float32, len(texts)*width)
+	for part := range slices.Chunk(all, batch) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		part := texts[from:min(from+batch, len(texts))]
-		var ids []int64
-		for _, text := range part {
-			row, cut := t.Tokenize(text, m.ContextLength())
-			if cut {
-				fmt.Fprintf(errs, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", text, m.ContextLength())
-			}
-			ids = append(ids, row...)
+		ids := make([]int64, 0, len(part)*m.ContextLength())
+		for _, p := range part {
+			ids = append(ids, p.ids...)
 		}
-		var out []float32
-		var err error
-		if raw {
-			err = torch.NoGrad(func(s *torch.Scope) {
-				x := torch.FromSlice(s, ids, len(part), m.ContextLength()).To(m.Device(), torch.Int64)
-				out = torch.ToSlice[float32](m.EncodeText(x).To(torch.CPU, torch.Float32))
-			})
-		} else {
-			out, err = m.TextFeatures(ids, len(part))
-		}
+		out, err := encodeTexts(m, ids, len(part), raw)
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, out...)
+		for i, p := range part {
+			copy(rows[p.at*width:(p.at+1)*width], out[i*width:])
+		}
 	}
 	return rows, nil
+}
+
+func encodeTexts(m *clip.Model, ids []int64, n int, raw bool) (rows []float32, err error) {
+	if !raw {
+		return m.TextFeatures(ids, n)
+	}
+	err = torch.NoGrad(func(s *torch.Scope) {
+		x := torch.FromSlice(s, ids, n, m.ContextLength()).To(m.Device(), torch.Int64)
+		rows = torch.ToSlice[float32](m.EncodeText(x).To(torch.CPU, torch.Float32))
+	})
+	return rows, err
 }
 
 // readLines reads a list with an entry per line; "-" is stdin. Empty lines are left out, an empty list is an error.

@@ -116,7 +116,7 @@ type modelFlags struct {
 	Pretrained string `help:"Weights of a built-in config: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin), a model directory or random."`
 	loadFlags  `group:"Loading"`
 	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto"`
-	Precision  string `help:"fp32." default:"fp32" enum:"fp32"`
+	Precision  string `help:"fp32; on the CPU also bf16, fast where it has AMX or bfloat16 instructions, and int8." default:"fp32" enum:"fp32,bf16,int8"`
 	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
 	Seed       uint64 `help:"Of random weights."`
 	BatchSize  int    `help:"Pictures or texts of a batch; more is no slower and takes more memory." default:"32"`
@@ -164,6 +164,18 @@ func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
 		return nil, err
 	}
 	torch.SetNumThreads(f.Threads)
+	m, err := f.read(o)
+	if err != nil || f.Precision == "fp32" {
+		return m, err
+	}
+	if m.Device() != torch.CPU {
+		return nil, usageError(fmt.Sprintf("--precision %s is for the CPU, and the device is %s: add --device cpu, or take fp32", f.Precision, m.Device()))
+	}
+	how := map[string]torch.Packing{"bf16": torch.PackBFloat16, "int8": torch.PackInt8}[f.Precision]
+	return m, errors.Join(m.PackImages(how), m.PackTexts(how))
+}
+
+func (f *modelFlags) read(o clip.OpenOptions) (*clip.Model, error) {
 	if f.Model == models.Default && f.Pretrained == "" && f.loadFlags == (loadFlags{}) {
 		if _, err := os.Stat(f.Model); err != nil {
 			return clip.OpenFS(models.FS(), models.Default)

@@ -1,0 +1,38 @@
+package clip
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/nn"
+)
+
+// PackImages prepares the weights of the picture tower for encoding many pictures on the CPU: laid out once for oneDNN, in
+// float32, or rounded to bfloat16 or 8 bits ([torch.Packing]). It takes a copy of them, and a fraction of a second. What is
+// encoded without gradients from then on uses it; a model that is packed must not be trained or loaded into. Call it before
+// the goroutines that encode.
+func (m *Model) PackImages(how torch.Packing) error { return m.pack("picture", m.Visual, how) }
+
+// PackTexts is [Model.PackImages] of the text tower.
+func (m *Model) PackTexts(how torch.Packing) error { return m.pack("text", m.Text, how) }
+
+// pack prepares every matrix that has a bias beside it: the products of attention and MLPs, and not embeddings and
+// projections, which are a small part of the work.
+func (m *Model) pack(name string, tower any, how torch.Packing) error {
+	if d := m.Device(); d != torch.CPU {
+		return fmt.Errorf("clip: the %s tower cannot be packed on %s: that is for the CPU", name, d)
+	}
+	state := map[string]*torch.Tensor{}
+	for key, p := range nn.State(tower) {
+		state[key] = p
+	}
+	return torch.NoGrad(func(*torch.Scope) {
+		for key, w := range state {
+			stem, ok := strings.CutSuffix(key, "weight")
+			if bias := state[stem+"bias"]; ok && bias != nil && w.Dim() == 2 && w.DType() == torch.Float32 {
+				w.Pack(bias, how)
+			}
+		}
+	})
+}

@@ -1,0 +1,61 @@
+package clip
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/torch"
+)
+
+// TestPackedTowers compares the features of packed towers with plain ones: CLIP's own in each activation, a RoBERTa and
+// timm's ViT beside it.
+func TestPackedTowers(t *testing.T) {
+	const text = `"text_cfg":{"context_length":16,"vocab_size":64,"width":64,"heads":2,"layers":2}`
+	const vision = `"vision_cfg":{"image_size":32,"layers":3,"width":64,"head_width":32,"patch_size":8}`
+	configs := map[string]string{
+		"gelu":      `{"embed_dim":32,` + vision + `,` + text + `}`,
+		"quickgelu": `{"embed_dim":32,"quick_gelu":true,` + vision + `,` + text + `}`,
+		"roberta": `{"embed_dim":32,` + vision + `,"text_cfg":{"context_length":16,"hf_model_name":"roberta-base","hf_tokenizer_name":"roberta-base","hf_pooler_type":"mean_pooler","hf_proj_type":"mlp",
+			"hf_model_config":{"vocab_size":64,"hidden_size":32,"num_hidden_layers":2,"num_attention_heads":2,"intermediate_size":48,"max_position_embeddings":20}}}`,
+	}
+	pixels, tokens := make([]float32, 2*3*32*32), make([]int64, 2*16)
+	for i := range pixels {
+		pixels[i] = float32(math.Sin(float64(i)))
+	}
+	copy(tokens, []int64{62, 5, 9, 63})
+	copy(tokens[16:], []int64{62, 7, 8, 9, 10, 63})
+	for name, config := range configs {
+		c, err := ParseConfig([]byte(config))
+		require.NoError(t, err)
+		for how, cosine := range map[torch.Packing]float64{torch.PackFloat32: 1 - 1e-6, torch.PackBFloat16: 0.9999, torch.PackInt8: 0.999} {
+			m, err := New(c, 0)
+			require.NoError(t, err)
+			encode := func() [2][]float32 {
+				images, err := m.ImageFeatures(pixels, 2)
+				require.NoError(t, err)
+				texts, err := m.TextFeatures(tokens, 2)
+				require.NoError(t, err)
+				return [2][]float32{images, texts}
+			}
+			plain := encode()
+			require.NoError(t, m.PackImages(how))
+			images := encode()
+			assert.NotEqual(t, plain[0], images[0], "%s: the picture tower runs packed", name)
+			assert.Equal(t, plain[1], images[1], "%s: the text tower is as it was", name)
+			require.NoError(t, m.PackTexts(how))
+			both := encode()
+			for tower := range both {
+				for i := 0; i < 64; i += 32 {
+					product := 0.0
+					for j, x := range plain[tower][i : i+32] {
+						product += float64(x) * float64(both[tower][i+j])
+					}
+					assert.Greater(t, product, cosine, "%s, packing %d, tower %d", name, how, tower)
+				}
+			}
+		}
+	}
+}

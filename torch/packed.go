@@ -1,0 +1,92 @@
+package torch
+
+// Packing is how [Tensor.Pack] prepares a weight.
+type Packing int
+
+const (
+	// PackFloat32 lays the weight out as oneDNN's kernels read it. The products are those of plain float32, summed in another
+	// order.
+	PackFloat32 Packing = iota + 1
+	// PackBFloat16 rounds weights and inputs to bfloat16; sums and results are float32. On a CPU with AMX or AVX-512's
+	// bfloat16 it is several times faster, on others slower.
+	PackBFloat16
+	// PackInt8 rounds each row of the weight to 8 bits with a scale of its own, and the inputs of each product to 8 bits
+	// between their smallest and their largest (dynamic quantisation).
+	PackInt8
+)
+
+// packed is a weight that was prepared for products on the CPU.
+type packed struct {
+	how    Packing
+	bias   *Tensor // the one that Linear is then called with
+	weight *Tensor // oneDNN's, opaque; nil with PackInt8
+	rows   *Tensor // the bias in the weight's type
+	object *Object // FBGEMM's, with PackInt8
+}
+
+var (
+	opReorder  = NewOp("mkldnn::_reorder_linear_weight")
+	opPointwse = NewOp("mkldnn::_linear_pointwise")
+	opPrepack  = NewOp("quantized::linear_prepack")
+	opDynamic  = NewOp("quantized::linear_dynamic")
+	opQuantise = NewOp("aten::quantize_per_channel")
+	opAmax     = NewOp("aten::amax")
+)
+
+const qint8 = 12 // c10::ScalarType::QInt8
+
+// Pack prepares the float32 weight t (out, in) on the CPU for many products with this bias, (out) or nil. From then on
+// [Tensor.Linear] with both uses what was prepared wherever no gradient is recorded. It is a copy: who writes into t or bias
+// afterwards calls Pack again. It may fail by a panic as an operator does.
+func (t *Tensor) Pack(bias *Tensor, how Packing) {
+	t.packed = nil
+	var p packed
+	if err := NoGrad(func(s *Scope) {
+		w := s.Alias(t)
+		p = packed{how: how, bias: bias, rows: bias}
+		switch how {
+		case PackInt8:
+			scales := opAmax.Call(w.Abs(), []int{1}).ClampMin(1e-12).MulScalar(1. / 127) // (out)
+			zeros := opZeros.In(s, []int{t.Size(0)}, Int64)
+			p.object = opPrepack.Object(opQuantise.Call(w.Contiguous(), scales.To(CPU, Float64), zeros, 0, qint8), bias)
+		case PackBFloat16:
+			p.weight = opReorder.Call(w.To(CPU, BFloat16)).Keep()
+			if bias != nil {
+				p.rows = s.Alias(bias).To(CPU, BFloat16).Keep()
+			}
+		default:
+			p.weight = opReorder.Call(w).Keep()
+		}
+	}); err != nil {
+		panic(err)
+	}
+	t.packed = &p
+}
+
+// Packed tells whether [Tensor.Pack] prepared t and x records no gradient, so that Linear(t, bias) uses it.
+func (t *Tensor) Packed(x, bias *Tensor) bool {
+	return t.packed != nil && t.packed.bias == bias && x.scope.inference()
+}
+
+// linear is x @ weight^T + bias, and then GELU if gelu: the activation's values in the weight's type, else float32.
+func (p *packed) linear(x *Tensor, gelu bool) *Tensor {
+	if p.how == PackInt8 {
+		y := opDynamic.Call(x.Contiguous(), p.object, false)
+		if gelu {
+			return y.Gelu()
+		}
+		return y
+	}
+	attr, algorithm := "none", ""
+	if gelu {
+		attr, algorithm = "gelu", "none"
+	}
+	if p.how == PackBFloat16 {
+		x = x.To(CPU, BFloat16)
+	}
+	y := opPointwse.Call(x, p.weight, p.rows, attr, []float64{}, algorithm)
+	if gelu {
+		return y // into the next product
+	}
+	return y.To(CPU, Float32)
+}
