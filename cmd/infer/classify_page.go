@@ -96,7 +96,7 @@ var classTemplate = template.Must(template.New("classify").Funcs(pageFuncs).Pars
 {{with .Accuracy}}<h2>Accuracy</h2>
 <p>Of {{.Images}} pictures the first guess is right for {{percent .Top1}}, one of the first five for {{percent .Top5}}; mean of the classes {{percent .MeanPerClass}}.</p>
 {{with $.Matrix}}<div class="wide"><table><tr><th>truth, taken for</th>{{range $.Labels}}<th>{{.}}</th>{{end}}</tr>
-{{range $i, $row := .}}<tr><th>{{index $.Labels $i}}</th>{{range $row}}<td>{{.}}</td>{{end}}</tr>
+{{range $i, $row := .}}<tr><th>{{index $.Labels $i}}</th>{{range $row}}<td>{{if .}}{{.}}{{end}}</td>{{end}}</tr>
 {{end}}</table></div>
 {{else}}{{with $.Confused}}<table><tr><th>truth</th><th>taken for</th><th>pictures</th></tr>
 {{range .}}<tr><td>{{.Truth}}</td><td>{{.Label}}</td><td>{{.Count}}</td></tr>

@@ -95,9 +95,9 @@ func (c *classification) printAccuracy(w io.Writer) error {
 	return t.Flush()
 }
 
-// confused are the most frequent pairs of a class and another that it was taken for.
+// confused are the most frequent pairs of a class and another that it was taken for, more than once.
 func (c *classification) confused(most int) []confusion {
-	wrong := slices.DeleteFunc(slices.Clone(c.Accuracy.Confusion), func(cell confusion) bool { return cell.Truth == cell.Label })
+	wrong := slices.DeleteFunc(slices.Clone(c.Accuracy.Confusion), func(cell confusion) bool { return cell.Truth == cell.Label || cell.Count < 2 })
 	slices.SortStableFunc(wrong, func(a, b confusion) int { return cmp.Compare(b.Count, a.Count) })
 	return wrong[:min(most, len(wrong))]
 }
