@@ -16,6 +16,7 @@ import (
 const userProgram = `package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -29,7 +30,7 @@ func main() {
 		var model *clip.Model
 		if model, err = clip.New(config, 1); err == nil {
 			var rows []float32
-			if rows, _, err = model.Texts([]string{"a dog", "a car"}); err == nil {
+			if rows, err = model.EncodeTexts(context.Background(), "a dog", "a car"); err == nil {
 				fmt.Println(len(rows), torch.LiveTensors() > 0)
 			}
 		}

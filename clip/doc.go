@@ -6,9 +6,10 @@
 //
 // There are two levels. Methods that take and return *torch.Tensor ([Model.EncodeImage], [Model.EncodeText],
 // [Model.Loss]) run inside torch.Do, where they panic with *torch.Error. Everything else takes Go values and returns an
-// error: [Open], [Model.Save], [Model.ImageFeatures], [Model.TextFeatures], [Model.Classifier].
+// error: [Open], [Model.Save], [Model.EncodeImages], [Model.EncodeTexts], [Model.Classifier], [Model.Classify].
 //
-// A Model's parameters belong to the garbage collector. Features may be computed from several goroutines at once as
-// long as no one trains or frees the model; each call runs libtorch on the calling thread, so keep a server's model
-// in a few long-lived goroutines.
+// A Model's parameters belong to the garbage collector. As long as no one trains or changes it, it may be used from
+// several goroutines at once. Methods that take a context are meant for that: they run libtorch on one thread that the
+// model keeps, where the callers take turns. The others ([Model.ImageFeatures], [Model.TextFeatures]) run it on the
+// calling thread, for a program that has a loop of its own; libtorch's memory grows with every such thread.
 package clip

@@ -8,6 +8,7 @@ import (
 )
 
 // ImageFeatures encodes n normalised pictures, (n, 3, H, W) in row-major order, into n L2-normalised rows (n, E).
+// It runs libtorch on the calling thread; [Model.EncodeImages] does not.
 func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 	if n == 0 {
 		return nil, nil
@@ -19,6 +20,7 @@ func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 }
 
 // TextFeatures encodes n texts of ContextLength tokens each, (n, L), into n L2-normalised rows (n, E).
+// It runs libtorch on the calling thread; [Model.EncodeTexts] does not.
 func (m *Model) TextFeatures(tokens []int64, n int) ([]float32, error) {
 	if n == 0 {
 		return nil, nil
@@ -38,36 +40,19 @@ func (m *Model) features(encode func(s *torch.Scope) *torch.Tensor) (rows []floa
 	return rows, nil
 }
 
-// Texts tokenizes texts and encodes them into L2-normalised rows (len(texts), E). truncated tells for each whether it
-// was cut at the context length.
-func (m *Model) Texts(texts []string) (rows []float32, truncated []bool, err error) {
+// Tokenize gives the token ids of texts, (len(texts), L) with L the ContextLength. truncated tells for each whether it
+// was cut at that length.
+func (m *Model) Tokenize(texts ...string) (ids []int64, truncated []bool, err error) {
 	t, err := m.Tokenizer()
 	if err != nil {
 		return nil, nil, err
 	}
-	ids := make([]int64, 0, len(texts)*m.ContextLength())
+	ids, truncated = make([]int64, 0, len(texts)*m.ContextLength()), make([]bool, 0, len(texts))
 	for _, text := range texts {
 		row, cut := t.Tokenize(text, m.ContextLength())
 		ids, truncated = append(ids, row...), append(truncated, cut)
 	}
-	rows, err = m.TextFeatures(ids, len(texts))
-	return rows, truncated, err
-}
-
-// Pictures reads, transforms and encodes picture files into L2-normalised rows (len(paths), E). A file that cannot be
-// read is an error that names it.
-func (m *Model) Pictures(paths ...string) ([]float32, error) {
-	transform, err := m.Transform()
-	if err != nil {
-		return nil, err
-	}
-	pixels := make([]float32, len(paths)*transform.Len())
-	for i, path := range paths {
-		if err := transform.File(pixels[i*transform.Len():(i+1)*transform.Len()], path); err != nil {
-			return nil, err
-		}
-	}
-	return m.ImageFeatures(pixels, len(paths))
+	return ids, truncated, nil
 }
 
 // Scale is the factor of the cosines in a softmax: exp(LogitScale).

@@ -108,7 +108,7 @@ func TestSaveAndOpen(t *testing.T) {
 
 // TestTextsNeedTheirTokenizer holds that words never become another tokenizer's ids.
 func TestTextsNeedTheirTokenizer(t *testing.T) {
-	_, _, err := goldenModel(t, variants(t)["clipa"]).Texts([]string{"a dog"})
+	_, err := goldenModel(t, variants(t)["clipa"]).EncodeTexts(t.Context(), "a dog")
 	assert.ErrorContains(t, err, "reads the tokens of bert-base-uncased")
 }
 

@@ -80,6 +80,6 @@ func TestDirectoryOfABin(t *testing.T) {
 		require.NoError(t, err, preprocessing)
 		assert.Equal(t, [2]int{size.Height, size.Width}, m.Preprocess.Size, preprocessing)
 	}
-	_, _, err = m.Texts([]string{"a dog"})
+	_, err = m.EncodeTexts(t.Context(), "a dog")
 	assert.ErrorContains(t, err, "has an embedding of 64 tokens, and CLIP's vocabulary has 49408")
 }

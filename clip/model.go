@@ -5,6 +5,8 @@ import (
 	"iter"
 	"math"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/pretrained"
@@ -50,10 +52,14 @@ type Model struct {
 	Config     *Config           `torch:"-"`
 	Preprocess preprocess.Config `torch:"-"`
 
+	tokenizing     sync.Mutex        // held while a published tag's tokenizer is looked for
 	tokenizer      tokenizer.Encoder // nil: CLIP's own, or none
 	tokenizerFiles map[string][]byte // its files, for Save
 
 	fetch *pretrained.Options // of a published tag, by which its tokenizer is found too
+
+	thread    thread
+	transform atomic.Pointer[builtTransform]
 
 	lora map[*torch.Tensor]*nn.LoRA // of the weights that AddLoRA adapts; nil before
 }
@@ -141,11 +147,21 @@ func (m *Model) ContextLength() int { return m.Config.Text.ContextLength }
 
 // Transform is the evaluation transform of the model's pictures.
 func (m *Model) Transform() (*preprocess.Transform, error) {
+	if built := m.transform.Load(); built != nil && built.of == m.Preprocess {
+		return built.transform, nil
+	}
 	t, err := preprocess.NewTransform(m.Preprocess)
 	if err != nil {
 		return nil, fmt.Errorf("clip: %s: %w", m.Name, err)
 	}
+	m.transform.Store(&builtTransform{m.Preprocess, t})
 	return t, nil
+}
+
+// builtTransform is kept because a transform keeps memory for the pictures that follow.
+type builtTransform struct {
+	of        preprocess.Config
+	transform *preprocess.Transform
 }
 
 // SetPatchDropout replaces the config's share of patches that training leaves out, in [0, 1).

@@ -20,6 +20,8 @@ import (
 // the weights. A published tag's is fetched, as its weights were. Without those files it is an error: ids of another
 // vocabulary would give features of nothing.
 func (m *Model) Tokenizer() (tokenizer.Encoder, error) {
+	m.tokenizing.Lock()
+	defer m.tokenizing.Unlock()
 	if m.tokenizer != nil {
 		return m.tokenizer, nil
 	}

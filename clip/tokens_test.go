@@ -36,7 +36,7 @@ func TestTokenizerStripped(t *testing.T) {
 		require.Len(t, body, 2)
 		row, _ := e.Tokenize("Dog!", 8)
 		assert.Equal(t, []int64{3, int64(body[0]), int64(body[1]), 0, 0, 0, 0, 0}, row)
-		_, _, err = m.Texts([]string{"a dog"})
+		_, err = m.EncodeTexts(t.Context(), "a dog")
 		require.NoError(t, err)
 		if from == dir {
 			require.NoError(t, m.Save(again, torch.Float32))
@@ -57,7 +57,7 @@ func TestTokenizerOfAnotherVocabulary(t *testing.T) {
 
 	m, err = Open(dir, OpenOptions{})
 	require.NoError(t, err, "features of token ids need no tokenizer")
-	_, _, err = m.Texts([]string{"a dog"})
+	_, err = m.EncodeTexts(t.Context(), "a dog")
 	require.ErrorContains(t, err, "reads the tokens of roberta-base: put its tokenizer.json")
 
 	for _, name := range []string{"vocab.json", "merges.txt"} {
@@ -74,7 +74,7 @@ func TestTokenizerOfAnotherVocabulary(t *testing.T) {
 		got, err := m.Tokenizer()
 		require.NoError(t, err)
 		assert.Equal(t, want.Encode("a dog's tail, 100%"), got.Encode("a dog's tail, 100%"))
-		_, _, err = m.Texts([]string{"a dog"})
+		_, err = m.EncodeTexts(t.Context(), "a dog")
 		require.NoError(t, err)
 		if from == dir {
 			require.NoError(t, os.RemoveAll(dir), "as a checkpoint that a run went on from and replaced")

@@ -38,7 +38,8 @@ const (
 // Classifier makes a classifier of the names, each put in the place of {} in every template: a class's row is the mean
 // of its prompts' normalised features, normalised again (openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb;
 // open_clip's build_zero_shot_classifier). Prompts beyond the context length are cut. A thousand names with 80
-// templates are minutes of work on a CPU; when ctx ends, its error is returned.
+// templates are minutes of work on a CPU; when ctx ends, its error is returned. It may be called from any number of
+// goroutines, as EncodeTexts.
 func (m *Model) Classifier(ctx context.Context, names, templates []string) (*Classifier, error) {
 	if err := checkPrompts(names, templates); err != nil {
 		return nil, err
@@ -50,7 +51,11 @@ func (m *Model) Classifier(ctx context.Context, names, templates []string) (*Cla
 	if err != nil {
 		return nil, err
 	}
-	scale, err := m.Scale()
+	var scale float64
+	err = m.inTurn(ctx, func() (err error) {
+		scale, err = m.Scale()
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -58,14 +63,15 @@ func (m *Model) Classifier(ctx context.Context, names, templates []string) (*Cla
 	sums := make([]float64, len(names)*width)
 	for from := 0; from < total; from += windowOfPrompts {
 		for batch := range slices.Chunk(m.prompts(t, names, templates, from, min(from+windowOfPrompts, total)), batchOfPrompts) {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
 			ids := make([]int64, 0, len(batch)*m.ContextLength())
 			for _, p := range batch {
 				ids = append(ids, p.ids...)
 			}
-			rows, err := m.TextFeatures(ids, len(batch))
+			var rows []float32
+			err := m.inTurn(ctx, func() (err error) {
+				rows, err = m.TextFeatures(ids, len(batch))
+				return err
+			})
 			if err != nil {
 				return nil, err
 			}

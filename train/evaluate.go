@@ -123,7 +123,11 @@ func (r *run) allCaptions(ctx context.Context, samples []int, texts []float32) (
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
-		rows, _, err := r.model.Texts(chunk)
+		ids, _, err := r.model.Tokenize(chunk...)
+		if err != nil {
+			return nil, nil, err
+		}
+		rows, err := r.model.TextFeatures(ids, len(chunk))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -112,7 +112,7 @@ func (r *run) reading(training bool) data.OpenOptions {
 
 // classCaptions puts the names of a folder's classes into --class-templates.
 func (r *run) classCaptions(folders []string) ([][]string, error) {
-	names, err := classNames(folders)
+	names, err := ClassNames(folders)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func openZeroshot(o Options, loading data.Options) (*zeroshot, error) {
 	if z.set, err = data.OpenFolders(o.ImageNetVal); err != nil {
 		return nil, fmt.Errorf("--imagenet-val: %w", err)
 	}
-	if z.names, err = classNames(z.set.Classes()); err != nil {
+	if z.names, err = ClassNames(z.set.Classes()); err != nil {
 		return nil, fmt.Errorf("--imagenet-val: %s: %w", o.ImageNetVal, err)
 	}
 	loading.Tokenize, loading.CacheSize = nil, 0 // pictures are seen too seldom to keep
@@ -42,9 +42,9 @@ func openZeroshot(o Options, loading data.Options) (*zeroshot, error) {
 
 var wordNetID = regexp.MustCompile(`^n\d{8}$`)
 
-// classNames are the names that folders stand for: n01440764 is ImageNet's tench, whichever of ImageNet's folders there
+// ClassNames are the names that folders stand for: n01440764 is ImageNet's tench, whichever of ImageNet's folders there
 // are; 0 to 999, when those are the folders, are ImageNet's indices, as in ImageNetV2; grey_wolf is a grey wolf.
-func classNames(folders []string) ([]string, error) {
+func ClassNames(folders []string) ([]string, error) {
 	imagenet := clip.ImageNetClasses()
 	byID := map[string]string{}
 	for _, c := range imagenet {
@@ -95,7 +95,7 @@ func (r *run) classify(ctx context.Context, metrics map[string]float64) error {
 	if err != nil {
 		return fmt.Errorf("train: zero-shot: %w", err)
 	}
-	seen, right, inFive, n := make([]int, len(z.names)), make([]int, len(z.names)), 0, 0
+	seen := clip.NewConfusion(len(z.names))
 	for b, err := range z.loader.Epoch(ctx, 0, 0) {
 		if ctx.Err() != nil {
 			return ErrInterrupted
@@ -115,34 +115,19 @@ func (r *run) classify(ctx context.Context, metrics map[string]float64) error {
 			return fmt.Errorf("train: zero-shot: %w", err)
 		}
 		for i, top := range guesses {
-			class := z.set.Class(b.Samples[i])
-			place := slices.IndexFunc(top, func(g clip.Guess) bool { return g.Class == class })
-			seen[class]++
-			if place == 0 {
-				right[class]++
-			}
-			if place >= 0 {
-				inFive++
-			}
+			seen.Add(z.set.Class(b.Samples[i]), top)
 		}
-		n += b.N
 	}
 	if ctx.Err() != nil {
 		return ErrInterrupted
 	}
-	if n == 0 {
+	if seen.N == 0 {
 		return errors.New("train: --imagenet-val: none of its pictures can be read")
 	}
-	total, recall, classes := 0, 0.0, 0
-	for i, count := range seen {
-		if count > 0 {
-			total, recall, classes = total+right[i], recall+float64(right[i])/float64(count), classes+1
-		}
-	}
-	metrics[zeroshotTop1], metrics[zeroshotTop5] = float64(total)/float64(n), float64(inFive)/float64(n)
+	metrics[zeroshotTop1], metrics[zeroshotTop5] = seen.Top1(), seen.Top5()
 	metrics["imagenet-"+zeroshotTop1], metrics["imagenet-"+zeroshotTop5] = metrics[zeroshotTop1], metrics[zeroshotTop5]
-	metrics[zeroshotRecall] = recall / float64(classes)
-	metrics[zeroshotCount], metrics[zeroshotBad] = float64(n), float64(z.set.Len()-n)
+	metrics[zeroshotRecall] = seen.MeanPerClass()
+	metrics[zeroshotCount], metrics[zeroshotBad] = float64(seen.N), float64(z.set.Len()-seen.N)
 	r.logZeroshot(metrics)
 	return nil
 }

@@ -17,7 +17,7 @@ func TestConvert(t *testing.T) {
 	rows := func(model string) []float32 {
 		m, err := clip.Open(model, clip.OpenOptions{})
 		require.NoError(t, err)
-		out, err := m.Pictures(testPicture("face.png"))
+		out, err := m.EncodeImages(t.Context(), clip.FromFile(testPicture("face.png")))
 		require.NoError(t, err)
 		return out
 	}

@@ -112,13 +112,13 @@ func TestEmbed(t *testing.T) {
 		for _, name := range all {
 			before[name] = readFile(t, filepath.Join(out, name))
 		}
-		var limit syscall.Rlimit
-		require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
-		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 400, Max: limit.Max})) // texts fit, pictures do not
-		code, _, errs := infer(t, strings.Join(pictures[1:], "\n"), args...)
-		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
-		assert.Equal(t, 1, code)
-		assert.Equal(t, "infer: "+filepath.Join(out, "image_features.npy")+" was not written: file too large", oneLine(t, errs))
+		var errs bytes.Buffer
+		cmd := process(args...)
+		cmd.Env = append(cmd.Env, fileLimit+"=400") // texts fit, pictures do not
+		cmd.Stdin, cmd.Stderr = strings.NewReader(strings.Join(pictures[1:], "\n")), &errs
+		require.Error(t, cmd.Run())
+		assert.Equal(t, 1, cmd.ProcessState.ExitCode())
+		assert.Equal(t, "infer: "+filepath.Join(out, "image_features.npy")+" was not written: file too large", oneLine(t, errs.String()))
 		assert.Equal(t, all, names(t, out))
 		for _, name := range all {
 			assert.Equal(t, before[name], readFile(t, filepath.Join(out, name)), name)

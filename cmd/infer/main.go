@@ -26,6 +26,7 @@ type commands struct {
 	Version kong.VersionFlag `help:"Say which goclip this is."`
 
 	Score       scoreCmd       `cmd:"" help:"Similarity of every picture with every text."`
+	Classify    classifyCmd    `cmd:"" help:"Which of some classes each picture shows; sorts folders, measures accuracy."`
 	Embed       embedCmd       `cmd:"" help:"Features of pictures and texts, to .npy files."`
 	Tokenize    tokenizeCmd    `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
 	Inspect     inspectCmd     `cmd:"" help:"Config, parameter counts, type and checksum of a model."`
@@ -39,6 +40,7 @@ type commands struct {
 const description = `CLIP on the command line.
 
   infer score --image dog.png --image car.png --text "A cute dog" --text "A fast car"
+  infer classify --label dog --label cat --sort-into sorted photos
   infer embed --images photos/*.jpg --out features
   infer inspect logs/photos/checkpoints/latest`
 
@@ -76,6 +78,9 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		return 0
 	case errors.Is(err, errReported):
 		return 1
+	case errors.As(err, new(interrupted)):
+		fmt.Fprintln(errs, message(err))
+		return 130
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(errs, "infer: interrupted; nothing was written")
 		return 130
@@ -92,6 +97,11 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 type usageError string
 
 func (e usageError) Error() string { return string(e) }
+
+// interrupted is what a command says that was stopped when some of its work was done.
+type interrupted string
+
+func (e interrupted) Error() string { return string(e) }
 
 // version is what go install or the checkout's commit gave the binary.
 func version() string {

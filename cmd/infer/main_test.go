@@ -5,7 +5,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -15,11 +17,20 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// asCommand makes the test's binary be infer.
-const asCommand = "GOCLIP_TEST_AS_COMMAND"
+// asCommand makes the test's binary be infer, in which no file grows beyond fileLimit bytes if that is set. The test's
+// own process must not be limited: go test writes a log from it.
+const (
+	asCommand = "GOCLIP_TEST_AS_COMMAND"
+	fileLimit = "GOCLIP_TEST_FILE_LIMIT"
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
+		if n, err := strconv.ParseUint(os.Getenv(fileLimit), 10, 64); err == nil {
+			if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: n, Max: n}); err != nil {
+				panic(err)
+			}
+		}
 		main()
 	}
 	os.Exit(m.Run())

@@ -28,11 +28,11 @@ func TestPrecision(t *testing.T) {
 		rows := readNpy(t, filepath.Join(out, "text_features.npy"))
 		require.Len(t, rows, len(texts))
 		for i, text := range texts {
-			want, _, err := m.Texts([]string{text})
+			want, err := m.EncodeTexts(t.Context(), text)
 			require.NoError(t, err)
 			assert.Greater(t, product(want, rows[i]), least, "%s: %q", precision, text)
 		}
-		want, err := m.Pictures(filepath.Join("..", "..", "data", "demo", "dog.png"))
+		want, err := m.EncodeImages(t.Context(), clip.FromFile(filepath.Join("..", "..", "data", "demo", "dog.png")))
 		require.NoError(t, err)
 		assert.Greater(t, product(want, readNpy(t, filepath.Join(out, "image_features.npy"))[0]), least, precision)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -133,13 +132,11 @@ func (p *page) drawPictures(errs io.Writer) (failed bool) {
 		if row.Error != "" {
 			continue
 		}
-		data, kind, err := thumbnail(row.Name)
-		if err != nil {
+		var err error
+		if row.Picture, err = thumbnailURL(row.Name); err != nil {
 			failed, row.Error = true, err.Error()
 			fmt.Fprintln(errs, message(err))
-			continue
 		}
-		row.Picture = template.URL("data:" + kind + ";base64," + base64.StdEncoding.EncodeToString(data))
 	}
 	return failed
 }
@@ -180,18 +177,11 @@ func curve(losses []float64) string {
 	return points.String()
 }
 
-var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"heat":    func(p float64) template.CSS { return template.CSS(fmt.Sprintf("background:rgba(40,140,80,%.2f)", p)) },
-	"percent": func(p float64) string { return fmt.Sprintf("%.1f %%", 100*p) },
-}).Parse(`<!doctype html>
+var reportTemplate = template.Must(template.New("report").Funcs(pageFuncs).Parse(`<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>goclip: {{.Run}}</title>
 <style>
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; width: 100% } td, th { padding: .5rem; text-align: center; border: 1px solid #8884 }
-td img { width: 6rem; height: 6rem; object-fit: contain; background: #fff; border-radius: .5rem }
-svg { width: 100%; border: 1px solid #8884; border-radius: .5rem } .quiet { opacity: .7 }
+` + pageStyle + `svg { width: 100%; border: 1px solid #8884; border-radius: .5rem }
 </style>
 <h1>{{.Run}}</h1>
 <h2>Pictures and texts</h2>

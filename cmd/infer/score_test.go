@@ -35,7 +35,7 @@ func features(t *testing.T, model string, pictures, texts []string) (m *clip.Mod
 		images = append(images, row)
 	}
 	for _, text := range texts {
-		row, _, err := m.Texts([]string{text})
+		row, err := m.EncodeTexts(t.Context(), text)
 		require.NoError(t, err)
 		words = append(words, row)
 	}

@@ -66,7 +66,7 @@ func OpenFolders(dir string) (*Folders, error) {
 func (f *Folders) add(class string) error {
 	label, before := len(f.classes), len(f.files)
 	root := filepath.Join(f.dir, class)
-	err := walkPictures(root, func(path string) error {
+	err := WalkPictures(root, func(path string) error {
 		name, err := filepath.Rel(f.dir, path)
 		f.files, f.labels = append(f.files, name), append(f.labels, label)
 		return err

@@ -15,7 +15,7 @@ var errFound = errors.New("found")
 // that a large folder of classes is not walked to its end.
 func hasPairs(dir string) bool {
 	looked := 0
-	err := walkPictures(dir, func(picture string) error {
+	err := WalkPictures(dir, func(picture string) error {
 		if _, err := os.Stat(captionFile(picture)); err == nil {
 			return errFound
 		}
@@ -32,7 +32,7 @@ func hasPairs(dir string) bool {
 func openPairs(dir string, o OpenOptions) (Dataset, error) {
 	t := newTable(dir, o)
 	t.dir = dir
-	err := walkPictures(dir, func(picture string) error {
+	err := WalkPictures(dir, func(picture string) error {
 		f, err := os.Open(captionFile(picture))
 		if errors.Is(err, os.ErrNotExist) {
 			t.leftOut++
@@ -67,8 +67,9 @@ func captionFile(picture string) string {
 	return strings.TrimSuffix(picture, filepath.Ext(picture)) + ".txt"
 }
 
-// walkPictures visits the pictures under dir in the order of their names.
-func walkPictures(dir string, visit func(path string) error) error {
+// WalkPictures visits the pictures under dir, told by their extensions, in the order of their names. Files and folders
+// that start with a dot are left out.
+func WalkPictures(dir string, visit func(path string) error) error {
 	root := filepath.Clean(dir)
 	return filepath.WalkDir(root+string(filepath.Separator), func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

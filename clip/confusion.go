@@ -1,0 +1,70 @@
+package clip
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Confusion counts what a classifier took pictures of known classes for.
+type Confusion struct {
+	N       int // pictures
+	classes []int
+	right   []int // first guesses, of each class
+	inFive  int
+	cells   map[[2]int]int
+}
+
+// NewConfusion counts nothing yet, for a number of classes.
+func NewConfusion(classes int) *Confusion {
+	return &Confusion{classes: make([]int, classes), right: make([]int, classes), cells: map[[2]int]int{}}
+}
+
+// Add counts a picture of class, with its guesses as [Classifier.Top] gives them: five, or all classes if there are fewer.
+func (c *Confusion) Add(class int, guesses []Guess) {
+	c.N++
+	c.classes[class]++
+	c.cells[[2]int{class, guesses[0].Class}]++
+	switch place := slices.IndexFunc(guesses[:min(5, len(guesses))], func(g Guess) bool { return g.Class == class }); {
+	case place == 0:
+		c.right[class]++
+		c.inFive++
+	case place > 0:
+		c.inFive++
+	}
+}
+
+// Top1 is the share of pictures whose class was the first guess.
+func (c *Confusion) Top1() float64 {
+	right := 0
+	for _, n := range c.right {
+		right += n
+	}
+	return float64(right) / float64(max(c.N, 1))
+}
+
+// Top5 is the share of pictures whose class was among the first five guesses.
+func (c *Confusion) Top5() float64 { return float64(c.inFive) / float64(max(c.N, 1)) }
+
+// MeanPerClass is the mean over the classes that have pictures of their shares of right first guesses.
+func (c *Confusion) MeanPerClass() float64 {
+	sum, classes := 0.0, 0
+	for i, n := range c.classes {
+		if n > 0 {
+			sum, classes = sum+float64(c.right[i])/float64(n), classes+1
+		}
+	}
+	return sum / float64(max(classes, 1))
+}
+
+// ConfusionCell is how many pictures of a class were taken for the class Guess first.
+type ConfusionCell struct{ Class, Guess, Count int }
+
+// Cells are those that are not zero, in the order of the classes and then of the guesses.
+func (c *Confusion) Cells() []ConfusionCell {
+	out := make([]ConfusionCell, 0, len(c.cells))
+	for at, n := range c.cells {
+		out = append(out, ConfusionCell{at[0], at[1], n})
+	}
+	slices.SortFunc(out, func(a, b ConfusionCell) int { return cmp.Or(a.Class-b.Class, a.Guess-b.Guess) })
+	return out
+}

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/train"
+	"github.com/goclip/goclip/train/data"
+)
+
+type classifyCmd struct {
+	modelFlags
+	Label          []string `help:"The name of a class; repeat it." sep:"none" group:"Classes"`
+	Labels         string   `help:"File with a class's name per line, or - for stdin." placeholder:"FILE" group:"Classes"`
+	LabelsFromDirs bool     `help:"The folders in PATH are the classes and hold their pictures: accuracy and confusion matrix are told." group:"Classes"`
+	Template       []string `help:"Prompt with {} for the class's name, openai_imagenet_80, openai_imagenet_7, or a file with a template per line; repeat it, a class's features are the mean. The default is openai_imagenet_80." sep:"none" group:"Classes"`
+	NoCache        bool     `help:"Neither read nor keep the prompts' features in goclip's cache." group:"Classes"`
+
+	Top    int    `help:"Classes to tell of each picture, the most probable first." default:"3"`
+	Format string `help:"table, json or csv." default:"table" enum:"table,json,csv"`
+	HTML   string `name:"html" help:"A page to write, with thumbnails." placeholder:"FILE"`
+
+	SortInto string `help:"Put a symbolic link to each picture into DIR/CLASS. Nothing that is there is replaced." placeholder:"DIR" group:"Sorting"`
+	Copy     bool   `help:"Copies in place of links." group:"Sorting"`
+	DryRun   bool   `help:"Only say where --sort-into would put the pictures." group:"Sorting"`
+
+	Paths []string `arg:"" optional:"" name:"path" help:"Pictures, and directories, which are walked; what starts with a dot is left out."`
+}
+
+// Help is what infer classify --help says beyond the flags.
+func (c *classifyCmd) Help() string {
+	return `  infer classify --label dog --label cat photos
+  infer classify --labels things.txt --template 'a photo of a {}.' --sort-into sorted photos
+  infer classify --labels-from-dirs --html report.html held-out`
+}
+
+// classification is the JSON that classify prints.
+type classification struct {
+	Model      string       `json:"model"`
+	LogitScale float64      `json:"logit_scale"`
+	Labels     []string     `json:"labels"`
+	Templates  []string     `json:"templates"`
+	Images     []imageClass `json:"images"`
+	Accuracy   *accuracy    `json:"accuracy,omitempty"` // with --labels-from-dirs
+
+	confusion *clip.Confusion
+}
+
+type imageClass struct {
+	Path   string  `json:"path"`
+	Truth  string  `json:"truth,omitempty"` // with --labels-from-dirs
+	Top    []guess `json:"top,omitempty"`
+	Sorted string  `json:"sorted,omitempty"` // with --sort-into
+	Error  string  `json:"error,omitempty"`
+}
+
+type guess struct {
+	Label  string  `json:"label"`
+	Cosine float64 `json:"cosine"` // with the mean of the class's prompts
+	Prob   float64 `json:"prob"`   // softmax over the labels of logit_scale * cosine
+}
+
+// accuracy is of the pictures that could be read.
+type accuracy struct {
+	Images       int         `json:"images"`
+	Top1         float64     `json:"top1"`
+	Top5         float64     `json:"top5"`
+	MeanPerClass float64     `json:"mean_per_class"`
+	Confusion    []confusion `json:"confusion"` // the counts that are not zero
+}
+
+type confusion struct {
+	Truth string `json:"truth"`
+	Label string `json:"label"`
+	Count int    `json:"count"`
+}
+
+// pictureSet is what is to be classified: the paths, and of each its class where that is known.
+type pictureSet struct {
+	paths []string
+	truth []int // nil: not known
+}
+
+func (c *classifyCmd) Run(io *streams) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	set, labels, err := c.classes(io)
+	if err != nil {
+		return err
+	}
+	templates, err := c.templates()
+	if err != nil {
+		return err
+	}
+	m, err := c.open(io.err)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	out, err := c.classify(ctx, io, m, set, labels, templates)
+	if err != nil {
+		return err
+	}
+	failed := slices.ContainsFunc(out.Images, func(i imageClass) bool { return i.Error != "" })
+	if c.SortInto != "" {
+		unsorted, err := c.sort(ctx, io, out)
+		if err != nil {
+			return err
+		}
+		failed = failed || unsorted
+	}
+	if c.HTML != "" {
+		if err := out.writePage(ctx, c.HTML, io.err); err != nil {
+			return err
+		}
+	}
+	if err := out.print(io.out, c.Format); err != nil {
+		return err
+	}
+	if failed {
+		return errReported
+	}
+	return nil
+}
+
+// check finds what is wrong with the command line before anything is read.
+func (c *classifyCmd) check() error {
+	named := len(c.Label) > 0 || c.Labels != ""
+	switch {
+	case !named && !c.LabelsFromDirs:
+		return usageError("classify: no class: give --label NAME, --labels FILE or --labels-from-dirs; infer classify --help lists the flags")
+	case named && c.LabelsFromDirs:
+		return usageError("classify: --labels-from-dirs takes the classes from the folders: it goes without --label and --labels")
+	case len(c.Paths) == 0:
+		return usageError("classify: no picture: give the PATH of pictures or of directories")
+	case c.LabelsFromDirs && len(c.Paths) != 1:
+		return usageError("classify: --labels-from-dirs takes one PATH, the directory with a folder for each class")
+	case c.Top < 1:
+		return usageError(fmt.Sprintf("classify: --top %d: 1 or more is wanted", c.Top))
+	case c.SortInto == "" && (c.Copy || c.DryRun):
+		return usageError("classify: --copy and --dry-run go with --sort-into DIR")
+	}
+	return nil
+}
+
+// classes are the names of the classes and the pictures.
+func (c *classifyCmd) classes(io *streams) (set pictureSet, labels []string, err error) {
+	if c.LabelsFromDirs {
+		folders, err := data.OpenFolders(c.Paths[0])
+		if err != nil {
+			return set, nil, err
+		}
+		for i := range folders.Len() {
+			set.paths, set.truth = append(set.paths, folders.Key(i)), append(set.truth, folders.Class(i))
+		}
+		if labels, err = train.ClassNames(folders.Classes()); err != nil {
+			return set, nil, fmt.Errorf("%s: %w", c.Paths[0], err)
+		}
+		return set, labels, nil
+	}
+	labels = c.Label
+	if c.Labels != "" {
+		list, err := readLines("--labels", c.Labels, io.in)
+		if err != nil {
+			return set, nil, err
+		}
+		labels = append(labels, list...)
+	}
+	seen := map[string]bool{}
+	for _, label := range labels {
+		if strings.TrimSpace(label) == "" {
+			return set, nil, errors.New("classify: a class has an empty name")
+		}
+		if seen[label] {
+			return set, nil, fmt.Errorf("classify: the class %q is given twice", label)
+		}
+		seen[label] = true
+	}
+	set.paths, err = c.walk()
+	return set, labels, err
+}
+
+// walk lists the pictures: a PATH that is no directory stands for itself. What --sort-into put there before is left out.
+func (c *classifyCmd) walk() (paths []string, err error) {
+	sorted := ""
+	if c.SortInto != "" {
+		if sorted, err = filepath.Abs(c.SortInto); err != nil {
+			return nil, fmt.Errorf("--sort-into: %w", err)
+		}
+	}
+	for _, path := range c.Paths {
+		info, err := os.Stat(path)
+		if err != nil || !info.IsDir() {
+			paths = append(paths, path) // one that is not there is told of in its place
+			continue
+		}
+		before := len(paths)
+		err = data.WalkPictures(path, func(picture string) error {
+			if abs, err := filepath.Abs(picture); err != nil || sorted == "" || !strings.HasPrefix(abs, sorted+string(filepath.Separator)) {
+				paths = append(paths, picture)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(paths) == before {
+			return nil, fmt.Errorf("%s holds no picture: .jpg, .png, .webp, .gif, .bmp and .tif files are read", path)
+		}
+	}
+	return paths, nil
+}
+
+func (c *classifyCmd) templates() (all []string, err error) {
+	if len(c.Template) == 0 {
+		return clip.Templates(clip.ImageNet80)
+	}
+	for _, spec := range c.Template {
+		list, err := clip.Templates(spec)
+		if err != nil {
+			return nil, fmt.Errorf("--template: %s", strings.TrimPrefix(err.Error(), "clip: "))
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}
+
+func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, set pictureSet, labels, templates []string) (*classification, error) {
+	cache := clip.ClassifierCache{Log: func(message string) { fmt.Fprintln(io.err, "infer:", message) }}
+	if dir := pretrained.CacheDir(); dir != "" && !c.NoCache {
+		cache.Dir = filepath.Join(dir, "classifiers")
+	}
+	z, _, err := cache.Classifier(ctx, m, labels, templates)
+	if err != nil {
+		return nil, err
+	}
+	out := &classification{Model: m.Name, LogitScale: z.Scale, Labels: labels, Templates: templates, Images: make([]imageClass, 0, len(set.paths))}
+	if set.truth != nil {
+		out.confusion = clip.NewConfusion(len(labels))
+	}
+	width := m.Config.EmbedDim
+	err = eachPicture(ctx, m, feed(set.paths), c.BatchSize, false, func(p picture) error {
+		image := imageClass{Path: p.path}
+		if set.truth != nil {
+			image.Truth = labels[set.truth[len(out.Images)]]
+		}
+		if p.err != nil {
+			image.Error = p.err.Error()
+			fmt.Fprintln(io.err, message(p.err))
+			out.Images = append(out.Images, image)
+			return nil
+		}
+		guesses, err := z.Top(p.row, max(c.Top, 5))
+		if err != nil {
+			return err
+		}
+		if set.truth != nil {
+			out.confusion.Add(set.truth[len(out.Images)], guesses[0])
+		}
+		for _, g := range guesses[0][:min(c.Top, len(guesses[0]))] {
+			image.Top = append(image.Top, guess{labels[g.Class], cosines(p.row, z.Weights[g.Class*width:(g.Class+1)*width])[0], float64(g.Probability)})
+		}
+		out.Images = append(out.Images, image)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if n := out.confusion; n != nil && n.N > 0 {
+		out.Accuracy = &accuracy{Images: n.N, Top1: n.Top1(), Top5: n.Top5(), MeanPerClass: n.MeanPerClass()}
+		for _, cell := range n.Cells() {
+			out.Accuracy.Confusion = append(out.Accuracy.Confusion, confusion{labels[cell.Class], labels[cell.Guess], cell.Count})
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"cmp"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+)
+
+// mostMatrix is how many classes a confusion matrix is printed for; of more, the pairs most often confused are.
+const (
+	mostMatrix   = 12
+	mostConfused = 10
+)
+
+func (c *classification) print(w io.Writer, format string) error {
+	switch format {
+	case "json":
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		return e.Encode(c)
+	case "csv":
+		return c.printCSV(w)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(t, "picture")
+	if c.confusion != nil {
+		fmt.Fprint(t, "\ttruth")
+	}
+	fmt.Fprintln(t, "\tclasses")
+	for _, image := range c.Images {
+		fmt.Fprint(t, image.Path)
+		if c.confusion != nil {
+			fmt.Fprintf(t, "\t%s", image.Truth)
+		}
+		if image.Error != "" {
+			fmt.Fprint(t, "\tcould not be read")
+		}
+		for _, g := range image.Top {
+			fmt.Fprintf(t, "\t%s %.3f", g.Label, g.Prob)
+		}
+		fmt.Fprintln(t)
+	}
+	if err := t.Flush(); err != nil || c.Accuracy == nil {
+		return err
+	}
+	return c.printAccuracy(w)
+}
+
+// printCSV has a row for each guess, and one for each picture that could not be read.
+func (c *classification) printCSV(w io.Writer) error {
+	t := csv.NewWriter(w)
+	_ = t.Write([]string{"path", "rank", "label", "cosine", "prob", "truth", "sorted", "error"}) // Error, below, has what failed
+	for _, image := range c.Images {
+		for i, g := range image.Top {
+			_ = t.Write([]string{image.Path, strconv.Itoa(i + 1), g.Label, number(g.Cosine), number(g.Prob), image.Truth, image.Sorted, ""})
+		}
+		if image.Error != "" {
+			_ = t.Write([]string{image.Path, "", "", "", "", image.Truth, "", image.Error})
+		}
+	}
+	t.Flush()
+	return t.Error()
+}
+
+func (c *classification) printAccuracy(w io.Writer) error {
+	a := c.Accuracy
+	fmt.Fprintf(w, "\ntop-1 %.4f  top-5 %.4f  mean per class %.4f  (%d classes, %d pictures)\n", a.Top1, a.Top5, a.MeanPerClass, len(c.Labels), a.Images)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if len(c.Labels) > mostMatrix {
+		if wrong := c.confused(mostConfused); len(wrong) > 0 {
+			fmt.Fprintln(t, "\ntruth\ttaken for\tpictures")
+			for _, cell := range wrong {
+				fmt.Fprintf(t, "%s\t%s\t%d\n", cell.Truth, cell.Label, cell.Count)
+			}
+		}
+		return t.Flush()
+	}
+	fmt.Fprint(t, "\ntruth, taken for")
+	for _, label := range c.Labels {
+		fmt.Fprintf(t, "\t%s", label)
+	}
+	fmt.Fprintln(t)
+	for i, row := range c.matrix() {
+		fmt.Fprint(t, c.Labels[i])
+		for _, n := range row {
+			fmt.Fprintf(t, "\t%d", n)
+		}
+		fmt.Fprintln(t)
+	}
+	return t.Flush()
+}
+
+// confused are the most frequent pairs of a class and another that it was taken for, more than once.
+func (c *classification) confused(most int) []confusion {
+	wrong := slices.DeleteFunc(slices.Clone(c.Accuracy.Confusion), func(cell confusion) bool { return cell.Truth == cell.Label || cell.Count < 2 })
+	slices.SortStableFunc(wrong, func(a, b confusion) int { return cmp.Compare(b.Count, a.Count) })
+	return wrong[:min(most, len(wrong))]
+}
+
+// matrix has a row for each class, and in it how many of its pictures were taken for each class.
+func (c *classification) matrix() [][]int {
+	rows := make([][]int, len(c.Labels))
+	for i := range rows {
+		rows[i] = make([]int, len(c.Labels))
+	}
+	for _, cell := range c.confusion.Cells() {
+		rows[cell.Class][cell.Guess] = cell.Count
+	}
+	return rows
+}
