@@ -25,6 +25,7 @@ type indexCmd struct {
 	Rebuild     bool     `help:"Throw away what the index holds, damaged or of another model, and index all anew."`
 	KeepMissing bool     `help:"Keep pictures in the index whose files are gone."`
 	Verify      bool     `help:"Compare every vector of the index with its checksum, and index nothing."`
+	CommitEvery int      `help:"Pictures after which what was indexed is made safe; two seconds are enough, too." default:"512"`
 	Verbose     bool     `help:"A line on stdout for each picture that is safe in the index: + PATH, or - PATH for one that was removed."`
 	Paths       []string `arg:"" optional:"" name:"path" help:"Pictures, and directories that are walked; the default is the working directory."`
 }
@@ -36,13 +37,16 @@ func (c *indexCmd) Run(io *streams) error {
 	if c.Out == "" {
 		info, err := os.Stat(c.Paths[0])
 		if len(c.Paths) > 1 || err != nil || !info.IsDir() {
-			return usageError("index: --out DIR is wanted, or one directory, which then holds the index")
+			return usageError("--out DIR is wanted, or one directory, which then holds the index")
 		}
 		c.Out = filepath.Join(c.Paths[0], index.DirName)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	if c.CommitEvery < 1 {
+		return usageError(fmt.Sprintf("--commit-every %d: at least 1 is wanted", c.CommitEvery))
+	}
 	if c.Verify {
 		return c.verify(ctx, io)
 	}
@@ -55,7 +59,7 @@ func (c *indexCmd) Run(io *streams) error {
 			return err
 		}
 	}
-	u := update{dir: c.Out, paths: c.Paths, exclude: c.ExcludeDir, keep: c.KeepMissing, batch: c.BatchSize, errs: io.err}
+	u := update{dir: c.Out, paths: c.Paths, exclude: c.ExcludeDir, keep: c.KeepMissing, batch: c.BatchSize, commit: c.CommitEvery, errs: io.err}
 	if c.Verbose {
 		u.lines = io.out
 	}
@@ -107,6 +111,7 @@ type update struct {
 	exclude []string
 	keep    bool // pictures whose files are gone
 	batch   int
+	commit  int // pictures that wait at most
 	errs    io.Writer
 	lines   io.Writer // told of each picture that is safe; nil for silence
 	quiet   bool      // no word if nothing is new
@@ -133,10 +138,10 @@ func (d done) String() string {
 	return text
 }
 
-// A commit makes pictures safe when so many wait or when they have waited so long.
+// defaultCommit and commitAfter: a commit makes pictures safe when so many wait, or when they have waited so long.
 const (
-	commitPictures = 512
-	commitAfter    = 2 * time.Second
+	defaultCommit = 512
+	commitAfter   = 2 * time.Second
 )
 
 func (u *update) run(ctx context.Context, m *clip.Model, id index.Model) (d done, err error) {
@@ -206,7 +211,7 @@ func (u *update) run(ctx context.Context, m *clip.Model, id index.Model) (d done
 				d.added++
 				waiting = append(waiting, "+ "+p.path)
 			}
-			if err == nil && (w.Pending() >= commitPictures || time.Since(last) > commitAfter) {
+			if err == nil && (w.Pending() >= u.commit || time.Since(last) > commitAfter) {
 				err, last = commit(), time.Now()
 			}
 			return err

@@ -197,7 +197,7 @@ func (c *searchCmd) refresh(ctx context.Context, io *streams, s *searcher, at, r
 		}
 		id = s.known
 	}
-	u := update{dir: at, paths: []string{root}, exclude: c.ExcludeDir, batch: c.BatchSize, errs: io.err, quiet: true}
+	u := update{dir: at, paths: []string{root}, exclude: c.ExcludeDir, batch: c.BatchSize, commit: defaultCommit, errs: io.err, quiet: true}
 	u.lazily = func() (*clip.Model, error) {
 		err := s.open(c, io, id)
 		return s.model, err
