@@ -126,7 +126,7 @@ func (ix *Index) read(ctx context.Context, f func(*sql.Tx, state, *mapping) erro
 }
 
 // errMoved is for a file of vectors that a writer has removed after the transaction began.
-var errMoved = errors.New("the vectors")
+var errMoved = errors.New("there is no such file")
 
 func (ix *Index) readOnce(ctx context.Context, f func(*sql.Tx, state, *mapping) error) error {
 	tx, err := ix.db.BeginTx(ctx, nil)
@@ -140,7 +140,7 @@ func (ix *Index) readOnce(ctx context.Context, f func(*sql.Tx, state, *mapping) 
 	}
 	m, err := ix.mapping(st)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %w: there is no such file: %w", errMoved, err, ErrDamaged)
+		return fmt.Errorf("%s: %w: %w", vectorsPath(ix.dir, st.file), errMoved, ErrDamaged)
 	}
 	if err != nil {
 		return err

@@ -47,6 +47,12 @@ func (m Model) Options() clip.OpenOptions {
 		QuickGELU: m.QuickGELU, ImageTower: m.ImageTower, TextTower: m.TextTower}
 }
 
+// encode is the model as the database has it.
+func (m Model) encode() string {
+	text, _ := json.Marshal(m) // strings and numbers: it cannot fail
+	return string(text)
+}
+
 // Identify tells what an opened model is. known are sums that may save reading the weights, those of an index.
 func Identify(m *clip.Model, o clip.OpenOptions, known []Sum) (Model, error) {
 	id := Model{Name: absolute(m.Name), Pretrained: absolute(o.Pretrained), Seed: o.Seed, ImageSize: o.ImageSize, ContextLength: o.ContextLength,

@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -88,19 +87,14 @@ func (w *Writer) open(m Model) (err error) {
 	} else if err != nil {
 		return err
 	}
-	if files, _ := json.Marshal(w.state.model); string(files) != mustJSON(m) { // it lies elsewhere now, or was touched
+	if w.state.model.encode() != m.encode() { // it lies elsewhere now, or was touched
 		return w.transaction(func(tx *sql.Tx) error {
 			w.state.model = m
-			_, err := tx.Exec("UPDATE state SET model = ?", mustJSON(m))
+			_, err := tx.Exec("UPDATE state SET model = ?", m.encode())
 			return err
 		})
 	}
 	return nil
-}
-
-func mustJSON(m Model) string {
-	text, _ := json.Marshal(m) // strings and numbers: it cannot fail
-	return string(text)
 }
 
 func lockDir(dir string) (*os.File, error) {
@@ -128,7 +122,7 @@ func (w *Writer) create(m Model) error {
 		if _, err := tx.Exec(schema); err != nil {
 			return err
 		}
-		_, err := tx.Exec("INSERT INTO state (id, generation, file, rows, model) VALUES (1, 1, 1, 0, ?)", mustJSON(m))
+		_, err := tx.Exec("INSERT INTO state (id, generation, file, rows, model) VALUES (1, 1, 1, 0, ?)", m.encode())
 		return err
 	})
 	if err != nil {

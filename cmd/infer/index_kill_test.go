@@ -27,39 +27,56 @@ func TestIndexKilled(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	acknowledged := map[string]bool{}
 	killed, adding, made, whole := 0, 0, 0, 0
-	span := time.Second
+	span := 300 * time.Millisecond
+	present := map[string]bool{}
 	for killed < indexKills {
-		for range 40 { // new pictures, and now and then one less
+		for range 40 { // new pictures, and now and then fewer
 			made++
 			data := append(readFile(t, filepath.Join(dir, seeds[rng.IntN(len(seeds))])), byte(made))
-			writeFile(t, dir, fmt.Sprintf("new%d.png", made), data)
+			present[writeFile(t, dir, fmt.Sprintf("new%d.png", made), data)] = true
 		}
-		if gone := filepath.Join(dir, fmt.Sprintf("new%d.png", 1+rng.IntN(made))); rng.IntN(3) == 0 && os.Remove(gone) == nil {
-			delete(acknowledged, gone)
+		if len(present) > 600 || rng.IntN(5) == 0 {
+			for path := range present {
+				if rng.IntN(2) == 0 {
+					require.NoError(t, os.Remove(path))
+					delete(present, path)
+					delete(acknowledged, path)
+				}
+			}
 		}
-		var out, errs bytes.Buffer
-		cmd := process("index", "--model", tiny, "--verbose", "--batch-size", "4", "--commit-every", "4", "--threads", "1", dir)
-		cmd.Stdout, cmd.Stderr = &out, &errs
+		told := filepath.Join(t.TempDir(), "told")
+		out, err := os.Create(told)
+		require.NoError(t, err)
+		var errs bytes.Buffer
+		cmd := process("index", "--model", tiny, "--verbose", "--batch-size", "2", "--commit-every", "2", "--threads", "1", dir)
+		cmd.Stdout, cmd.Stderr = out, &errs
 		require.NoError(t, cmd.Start())
 		exited := make(chan error, 1)
 		go func() { exited <- cmd.Wait() }()
+		if rng.IntN(5) > 0 { // most kills are for a run that has begun to write
+			require.Eventually(t, func() bool {
+				info, err := os.Stat(told)
+				return err == nil && info.Size() > 0 || len(exited) > 0
+			}, 2*time.Minute, time.Millisecond)
+		}
 		time.Sleep(time.Duration(rng.Int64N(int64(span))))
 		_ = cmd.Process.Kill()
 		<-exited
 		noTrace(t, errs.String())
+		require.NoError(t, out.Close())
+		text := string(readFile(t, told))
 		if code := cmd.ProcessState.ExitCode(); code == -1 {
 			killed++
-			if strings.Contains(out.String(), "\n") {
+			if text != "" {
 				adding++
 			}
-			span += span / 20
+			span += span / 10
 		} else {
 			require.Zero(t, code, errs.String())
 			whole++
-			span = max(span*3/4, 50*time.Millisecond)
+			span = max(span*3/4, 30*time.Millisecond)
 		}
-		lines := strings.SplitAfter(out.String(), "\n")
-		for _, line := range lines {
+		for _, line := range strings.SplitAfter(text, "\n") {
 			if path, ok := strings.CutSuffix(line, "\n"); ok { // the last may be torn
 				acknowledged[path[2:]] = path[0] == '+'
 			}
