@@ -38,6 +38,8 @@ soak: libtorch ## memory over 2,000 training steps and 20,000 scored pictures: s
 
 crash: libtorch ## runs stopped after every operation on the disk, and killed 200 times: 20 minutes or more
 	go test ./torch/checkpoint/crashtest
+	go test -run '^TestCrash$$' ./index
+	go test -tags crash -timeout 4h -run 'IndexKilled' -v ./cmd/infer
 	go test -tags crash -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
 
 memory: libtorch ## what training steps hold and send beside the estimates: half an hour
@@ -51,6 +53,7 @@ fuzz: libtorch ## each fuzz target for 30 seconds
 bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run; what opening 605 MB costs; the loss in tiles
 	@for how in shared copied shared copied shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 1x | grep ^Benchmark; done
 	@for how in kept recomputed; do go test ./clip -run '^$$' -bench "Step/$$how" -benchtime 1x | grep ^Benchmark; done
+	GOCLIP_BENCH_INDEX=$(CURDIR)/build/index go test ./index -run '^$$' -bench Search -benchtime 20x | grep ^Benchmark
 	go test -c -o build/torch.test ./torch
 	go test -c -o build/clip.test ./clip
 	build/venv/bin/python benchmarks/op_call.py build/torch.test

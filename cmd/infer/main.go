@@ -18,6 +18,7 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/index"
 	"github.com/goclip/goclip/models"
 	"github.com/goclip/goclip/torch"
 )
@@ -28,6 +29,8 @@ type commands struct {
 	Score       scoreCmd       `cmd:"" help:"Similarity of every picture with every text."`
 	Classify    classifyCmd    `cmd:"" help:"Which of some classes each picture shows; sorts folders, measures accuracy."`
 	Embed       embedCmd       `cmd:"" help:"Features of pictures and texts, to .npy files."`
+	Index       indexCmd       `cmd:"" help:"Makes pictures searchable: an index of features, kept up to date."`
+	Search      searchCmd      `cmd:"" help:"Finds pictures by words or by a picture."`
 	Tokenize    tokenizeCmd    `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
 	Inspect     inspectCmd     `cmd:"" help:"Config, parameter counts, type and checksum of a model."`
 	Convert     convertCmd     `cmd:"" help:"Writes a model as a directory in open_clip's layout."`
@@ -42,6 +45,7 @@ const description = `CLIP on the command line.
   infer score --image dog.png --image car.png --text "A cute dog" --text "A fast car"
   infer classify --label dog --label cat --sort-into sorted photos
   infer embed --images photos/*.jpg --out features
+  infer search "a red car" photos
   infer inspect logs/photos/checkpoints/latest`
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -59,7 +63,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	var c commands
 	exit := -1
 	parser, err := kong.New(&c, kong.Name("infer"), kong.Description(description), kong.Writers(out, errs),
-		kong.Exit(func(code int) { exit = code }), kong.Vars{"version": version()},
+		kong.Exit(func(code int) { exit = code }), kong.Vars{"version": version(), "excluded": strings.Join(index.Excluded, ", ")},
 		kong.WithHyphenPrefixedParameters(true)) // --batch-size -1 then meets its own sentence
 	if err != nil {
 		fmt.Fprintln(errs, "infer:", err)
@@ -114,7 +118,7 @@ func version() string {
 // message is an error as one line, without the names of the packages that it came through first.
 func message(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	for _, name := range []string{"clip: ", "preprocess: ", "checkpoint: "} {
+	for _, name := range []string{"clip: ", "preprocess: ", "checkpoint: ", "index: "} {
 		text = strings.TrimPrefix(text, name)
 	}
 	return "infer: " + text

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/index"
+	"github.com/goclip/goclip/models"
+)
+
+type searchCmd struct {
+	Index        string   `help:"Directory of an index; without, .goclip in DIR or above it, which is brought up to date first." placeholder:"DIR"`
+	Text         []string `help:"Words to search for, as they stand." sep:"none"`
+	Image        []string `help:"Picture to search for." sep:"none" placeholder:"PATH"`
+	Top          int      `short:"t" help:"Pictures to show." default:"10"`
+	FilepathOnly bool     `short:"f" help:"Print paths and nothing else, for pipes."`
+	NoIndexing   bool     `short:"n" help:"Search the index as it is."`
+	ExcludeDir   []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
+	Format       string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
+
+	filterFlags `group:"Only pictures"`
+
+	Duplicates bool    `help:"Show groups of pictures that are nearly the same, in place of a search."`
+	Threshold  float64 `help:"Cosine from which on --duplicates takes pictures as the same." default:"0.98"`
+
+	Model      string `help:"Of a new index; the default is the shipped model. Of an index that is there it must be the index's own, which is the default."`
+	Pretrained string `help:"Weights of a built-in config, as for infer index."`
+	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto"`
+	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
+	BatchSize  int    `help:"Pictures of a batch while indexing." default:"32"`
+
+	Query []string `arg:"" optional:"" help:"Words, or a picture's path (./pool.jpg); more terms after + or -, each with a weight before a colon if need be; then the directory, the working directory if there is none."`
+}
+
+func (*searchCmd) Help() string {
+	return `  infer search "a red car"                          in the working directory, which is indexed first
+  infer search horse + stripes photos               what is like both, in photos
+  infer search "2:golden retriever" + ./pool.jpg - fruit
+  infer search -f -t 3 sunset | xargs -d '\n' cp -t /tmp
+  infer search --index INDEX --image dog.png --top 5 --since 2024-06-01`
+}
+
+func (c *searchCmd) Run(io *streams) error {
+	filter, err := c.filter()
+	if err != nil {
+		return err
+	}
+	if c.Top < 1 || c.Top > mostTop {
+		return usageError(fmt.Sprintf("--top %d: 1 to %d are wanted", c.Top, mostTop))
+	}
+	terms, dir, err := c.terms()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	s, err := c.prepare(ctx, io, dir, &filter)
+	if err != nil {
+		return err
+	}
+	defer s.ix.Close()
+	if c.Duplicates {
+		groups, err := s.ix.Duplicates(ctx, c.Threshold, filter)
+		if err != nil {
+			return err
+		}
+		return c.printDuplicates(io.out, groups)
+	}
+	query, err := s.vector(ctx, c, terms, io)
+	if err != nil {
+		return err
+	}
+	hits, err := s.ix.Search(ctx, query, c.Top, filter)
+	if err != nil {
+		return err
+	}
+	return c.print(io.out, s.name, terms, hits[0])
+}
+
+// mostTop bounds --top: beyond it a number is a slip.
+const mostTop = 1 << 20
+
+// terms are the query's, and dir is the directory behind it, "" if there is none.
+func (c *searchCmd) terms() (terms []index.Term, dir string, err error) {
+	rest := c.Query
+	for _, text := range c.Text {
+		terms = append(terms, index.Term{Text: text, Weight: 1})
+	}
+	for _, image := range c.Image {
+		terms = append(terms, index.Term{Image: image, Weight: 1})
+	}
+	if len(terms) == 0 && !c.Duplicates {
+		if len(c.Query) == 0 {
+			return nil, "", usageError("search: no query: give words, the path of a picture, or --duplicates; infer search --help has examples")
+		}
+		if terms, rest, err = index.ParseQuery(c.Query...); err != nil {
+			return nil, "", usageError("search: " + err.Error())
+		}
+	}
+	if len(rest) > 1 {
+		return nil, "", usageError(fmt.Sprintf("search: %q: one directory is wanted after the query, whose words need quotation marks around them", rest))
+	}
+	if len(rest) == 1 {
+		dir = rest[0]
+		info, err := os.Stat(dir)
+		if err != nil || !info.IsDir() {
+			return nil, "", usageError(fmt.Sprintf("search: %s is not a directory; a query of several words needs quotation marks around it", dir))
+		}
+		if c.Index != "" {
+			return nil, "", usageError(fmt.Sprintf("search: --index %s and the directory %s: one of them is wanted; --folder %s narrows the search", c.Index, dir, dir))
+		}
+	}
+	for i, t := range terms {
+		if rest, ok := strings.CutPrefix(t.Image, "~/"); ok {
+			if home, err := os.UserHomeDir(); err == nil {
+				terms[i].Image = filepath.Join(home, rest)
+			}
+		}
+	}
+	return terms, dir, nil
+}
+
+// searcher is an index that is up to date, and its model once it is needed.
+type searcher struct {
+	ix    *index.Index
+	known index.Model
+	name  string
+	model *clip.Model // nil before
+}
+
+// prepare finds or makes the index and brings it up to date.
+func (c *searchCmd) prepare(ctx context.Context, io *streams, dir string, filter *index.Filter) (*searcher, error) {
+	s := &searcher{}
+	at, root := c.Index, ""
+	if at == "" {
+		if dir == "" {
+			dir = "."
+		}
+		found, err := index.Find(dir)
+		switch {
+		case err == nil:
+			at = found
+			if filepath.Clean(filepath.Dir(at)) != filepath.Clean(dir) && filter.Folder == "" {
+				filter.Folder = dir // of an index above, the directory that was asked for
+			}
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		case c.NoIndexing:
+			return nil, fmt.Errorf("%w: without -n infer search makes one", err)
+		default:
+			at = filepath.Join(dir, index.DirName)
+		}
+		root = dir
+	}
+	if root != "" && !c.NoIndexing {
+		if err := c.refresh(ctx, io, s, at, root); err != nil {
+			return nil, err
+		}
+	}
+	ix, err := index.Open(at)
+	if err != nil {
+		return nil, err
+	}
+	info, err := ix.Info(ctx)
+	if err != nil {
+		return nil, errors.Join(err, ix.Close())
+	}
+	s.ix, s.known, s.name = ix, info.Model, info.Model.Name
+	return s, nil
+}
+
+// refresh indexes what is new below root. Where the index is not to be written, it is searched as it is.
+func (c *searchCmd) refresh(ctx context.Context, io *streams, s *searcher, at, root string) error {
+	var id index.Model
+	old, err := index.Open(at)
+	if err == nil {
+		info, err := old.Info(ctx)
+		if err = errors.Join(err, old.Close()); err != nil {
+			return err
+		}
+		id = info.Model
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if id.Weights == "" || c.Model != "" { // a new index, or a model that is to be compared with the index's
+		if err := s.open(c, io, id); err != nil {
+			return err
+		}
+		id = s.known
+	}
+	u := update{dir: at, paths: []string{root}, exclude: c.ExcludeDir, batch: c.BatchSize, commit: defaultCommit, errs: io.err, quiet: true}
+	u.lazily = func() (*clip.Model, error) {
+		err := s.open(c, io, id)
+		return s.model, err
+	}
+	d, err := u.run(ctx, s.model, id)
+	switch {
+	case errors.Is(err, index.ErrLocked), errors.Is(err, fs.ErrPermission):
+		fmt.Fprintln(io.err, message(fmt.Errorf("the index is searched as it is: %w", err)))
+		return nil
+	case err == nil && d.added+d.changed+d.removed > 0:
+		fmt.Fprintf(io.err, "infer: %s: %s\n", at, d)
+	}
+	return err
+}
+
+// open opens the model that the index knows, or the one that the flags name, which must be the same.
+func (s *searcher) open(c *searchCmd, io *streams, known index.Model) error {
+	if s.model != nil {
+		return nil
+	}
+	f := modelFlags{Model: c.Model, Pretrained: c.Pretrained, Device: c.Device, Threads: c.Threads, BatchSize: c.BatchSize, Precision: "fp32"}
+	if c.Model == "" && known.Weights != "" {
+		f.Model, f.Pretrained, f.Seed = known.Name, known.Pretrained, known.Seed
+		f.loadFlags = loadFlags{ForceImageSize: known.ImageSize, ForceContextLength: known.ContextLength, ForceQuickGELU: known.QuickGELU,
+			PretrainedImage: known.ImageTower, PretrainedText: known.TextTower}
+	} else if c.Model == "" {
+		f.Model = models.Default
+	}
+	m, id, err := f.identify(io.err, known.Files)
+	if err != nil {
+		if c.Model == "" && known.Weights != "" {
+			err = fmt.Errorf("%w (the index's model; --model names it where it lies now)", err)
+		}
+		return err
+	}
+	if known.Weights != "" {
+		if err := known.Same(id); err != nil {
+			return err
+		}
+	}
+	s.model, s.known = m, id
+	return nil
+}
+
+// vector is the query's. A picture that the index holds needs no model.
+func (s *searcher) vector(ctx context.Context, c *searchCmd, terms []index.Term, io *streams) ([]float32, error) {
+	var rows []float32
+	for _, t := range terms {
+		row, err := s.term(ctx, c, t, io)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row...)
+	}
+	return index.Combine(terms, rows)
+}
+
+func (s *searcher) term(ctx context.Context, c *searchCmd, t index.Term, io *streams) ([]float32, error) {
+	if t.Image != "" && c.Model == "" {
+		if f, err := index.Stat(t.Image); err == nil {
+			if row, ok, err := s.ix.Vector(ctx, f); ok || err != nil {
+				return row, err
+			}
+		}
+	}
+	if err := s.open(c, io, s.known); err != nil {
+		return nil, err
+	}
+	if t.Image != "" {
+		return s.model.Pictures(t.Image)
+	}
+	return textFeatures(ctx, s.model, []string{t.Text}, 1, false, io.err)
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/goclip/goclip/index"
+)
+
+// filterFlags narrow a search.
+type filterFlags struct {
+	Folder  string `help:"In this directory or below it." placeholder:"DIR"`
+	Since   string `help:"Changed on this day or later: 2024-06-01, or 2024-06-01T15:04:05+02:00, or a number of days ago: 30d." placeholder:"DATE"`
+	Until   string `help:"Changed before this day, likewise." placeholder:"DATE"`
+	MinSize string `help:"Files of at least so many bytes: 500, 200kB, 3MB." placeholder:"SIZE"`
+	MaxSize string `help:"Files of at most so many bytes." placeholder:"SIZE"`
+}
+
+func (f *filterFlags) filter() (out index.Filter, err error) {
+	out.Folder = f.Folder
+	for _, date := range []struct {
+		flag, text string
+		to         *time.Time
+	}{{"--since", f.Since, &out.Since}, {"--until", f.Until, &out.Until}} {
+		if date.text != "" {
+			if *date.to, err = parseDate(date.text, time.Now()); err != nil {
+				return out, usageError(date.flag + " " + date.text + ": a day (2024-06-01), a time (2024-06-01T15:04:05Z) or a number of days ago (30d) is wanted")
+			}
+		}
+	}
+	for _, size := range []struct {
+		flag, text string
+		to         *int64
+	}{{"--min-size", f.MinSize, &out.MinSize}, {"--max-size", f.MaxSize, &out.MaxSize}} {
+		if size.text != "" {
+			if *size.to, err = parseSize(size.text); err != nil {
+				return out, usageError(size.flag + " " + size.text + ": a number of bytes is wanted: 500, 200kB, 3MB")
+			}
+		}
+	}
+	return out, nil
+}
+
+func parseDate(text string, now time.Time) (time.Time, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		return now.AddDate(0, 0, -int(n)), err
+	}
+	if t, err := time.ParseInLocation(time.DateOnly, text, time.Local); err == nil {
+		return t, nil
+	}
+	return time.Parse(time.RFC3339, text)
+}
+
+func parseSize(text string) (int64, error) {
+	scale := 1.0
+	lower := strings.ToLower(text)
+	for _, unit := range []struct {
+		name  string
+		scale float64
+	}{{"kb", 1e3}, {"mb", 1e6}, {"gb", 1e9}, {"kib", 1 << 10}, {"mib", 1 << 20}, {"gib", 1 << 30}, {"k", 1e3}, {"m", 1e6}, {"g", 1e9}, {"b", 1}} {
+		if number, ok := strings.CutSuffix(lower, unit.name); ok {
+			lower, scale = number, unit.scale
+			break
+		}
+	}
+	x, err := strconv.ParseFloat(strings.TrimSpace(lower), 64)
+	if err == nil && !(x > 0 && x*scale < 1<<60) {
+		err = strconv.ErrRange
+	}
+	return int64(x * scale), err
+}
+
+// result is the JSON that search prints.
+type result struct {
+	Model   string        `json:"model"`
+	Query   []index.Term  `json:"query,omitempty"`
+	Results []foundJSON   `json:"results,omitempty"`
+	Groups  [][]foundJSON `json:"groups,omitempty"` // of --duplicates
+}
+
+type foundJSON struct {
+	Path     string    `json:"path"`
+	Score    float64   `json:"score"` // cosine with the query, or with the group's first picture
+	Size     int64     `json:"size"`
+	Modified time.Time `json:"modified"`
+}
+
+func found(hits []index.Hit) []foundJSON {
+	list := make([]foundJSON, len(hits))
+	for i, h := range hits {
+		list[i] = foundJSON{h.Path, h.Score, h.Size, h.ModTime.UTC()}
+	}
+	return list
+}
+
+func (c *searchCmd) print(w io.Writer, model string, terms []index.Term, hits []index.Hit) error {
+	if c.FilepathOnly {
+		return printPaths(w, hits)
+	}
+	if c.Format == "json" {
+		return printJSON(w, result{Model: model, Query: terms, Results: found(hits)})
+	}
+	return c.printRows(w, [][]index.Hit{hits})
+}
+
+func (c *searchCmd) printDuplicates(w io.Writer, groups [][]index.Hit) error {
+	if c.FilepathOnly { // what could be removed: all but the first of each group
+		for _, g := range groups {
+			if err := printPaths(w, g[1:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if c.Format == "json" {
+		r := result{}
+		for _, g := range groups {
+			r.Groups = append(r.Groups, found(g))
+		}
+		return printJSON(w, r)
+	}
+	return c.printRows(w, groups)
+}
+
+func printPaths(w io.Writer, hits []index.Hit) error {
+	for _, h := range hits {
+		if _, err := fmt.Fprintln(w, h.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printJSON(w io.Writer, r result) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(r)
+}
+
+// printRows prints a line for each picture; a table has an empty line between groups, CSV their numbers.
+func (c *searchCmd) printRows(w io.Writer, groups [][]index.Hit) error {
+	if c.Format == "csv" {
+		t := csv.NewWriter(w)
+		header := []string{"score", "path", "size", "modified"}
+		if c.Duplicates {
+			header = append([]string{"group"}, header...)
+		}
+		_ = t.Write(header) // Error, below, has what failed
+		for i, hits := range groups {
+			for _, h := range hits {
+				row := []string{number(h.Score), h.Path, strconv.FormatInt(h.Size, 10), h.ModTime.UTC().Format(time.RFC3339)}
+				if c.Duplicates {
+					row = append([]string{strconv.Itoa(i)}, row...)
+				}
+				_ = t.Write(row)
+			}
+		}
+		t.Flush()
+		return t.Error()
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "score\tpicture")
+	for i, hits := range groups {
+		if i > 0 {
+			fmt.Fprintln(t)
+		}
+		for _, h := range hits {
+			fmt.Fprintf(t, "%.3f\t%s\n", h.Score, h.Path)
+		}
+	}
+	return t.Flush()
+}

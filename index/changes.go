@@ -1,0 +1,113 @@
+package index
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Changes are what differs between an index and the pictures on the disk.
+type Changes struct {
+	New      []File   // to be added: not in the index, or changed since
+	Changed  int      // of New, those that were in the index
+	Gone     []string // in the index and not on the disk, to be removed
+	Same     int
+	Problems []error // directories and files that could not be looked at; what is below them is not Gone
+}
+
+// known is what the database has of a path.
+type known struct {
+	size, modified int64
+	unreadable     bool
+	seen           bool
+}
+
+// Changes walks the paths and compares what it finds with the index by path, size and time of the last change. Gone are
+// only pictures below the directories among paths.
+func (w *Writer) Changes(ctx context.Context, paths, exclude []string) (c Changes, err error) {
+	all := map[string]*known{}
+	for _, path := range paths {
+		if err := w.known(ctx, path, all); err != nil {
+			return c, err
+		}
+	}
+	var failed []string
+	for f, err := range Walk(paths, exclude) {
+		if ctx.Err() != nil {
+			return c, ctx.Err()
+		}
+		if err != nil {
+			c.Problems, failed = append(c.Problems, err), append(failed, f.Path)
+			continue
+		}
+		path, err := inside(w.root, f.Path)
+		if err != nil {
+			return c, err
+		}
+		k, was := all[path]
+		if !was {
+			all[path] = &known{seen: true}
+		} else if k.seen { // two of the paths have it
+			continue
+		} else if k.seen = true; k.size == f.Size && k.modified == f.ModTime.UnixNano() {
+			if !k.unreadable {
+				c.Same++
+			}
+			continue
+		} else if !k.unreadable {
+			c.Changed++
+		}
+		c.New = append(c.New, f)
+	}
+	for path, k := range all {
+		path = outside(w.root, path)
+		unknown := slices.ContainsFunc(failed, func(dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") })
+		if !k.seen && !unknown {
+			c.Gone = append(c.Gone, path)
+		}
+	}
+	return c, nil
+}
+
+// known reads what the index has of a file, or of what is below a directory.
+func (w *Writer) known(ctx context.Context, path string, all map[string]*known) error {
+	at, err := inside(w.root, path)
+	if err != nil {
+		return err
+	}
+	below, args := within(at)
+	for i, table := range []string{"pictures", "unreadable"} {
+		rows, err := w.db.QueryContext(ctx, fmt.Sprintf("SELECT path, size, modified FROM %s WHERE path = ? OR %s", table, below), append([]any{at}, args...)...)
+		if err != nil {
+			return broken(w.dir, err)
+		}
+		for rows.Next() {
+			var path string
+			k := &known{unreadable: i == 1}
+			if err := rows.Scan(&path, &k.size, &k.modified); err != nil {
+				rows.Close()
+				return broken(w.dir, err)
+			}
+			all[path] = k
+		}
+		if err := rows.Err(); err != nil {
+			return broken(w.dir, err)
+		}
+	}
+	return nil
+}
+
+// Sums are those of the index dir, if it can be read, for [Identify].
+func Sums(dir string) []Sum {
+	ix, err := Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer ix.Close()
+	info, err := ix.Info(context.Background())
+	if err != nil {
+		return nil
+	}
+	return info.Model.Files
+}

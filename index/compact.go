@@ -1,0 +1,148 @@
+package index
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/goclip/goclip/torch/checkpoint"
+)
+
+// wasteful is from how many dead rows on, if they are also more than the live ones, Compact has something to do.
+const wasteful = 1024
+
+const renumber = `
+CREATE TABLE packed (
+	slot     INTEGER PRIMARY KEY,
+	path     TEXT NOT NULL UNIQUE,
+	size     INTEGER NOT NULL,
+	modified INTEGER NOT NULL,
+	crc      INTEGER NOT NULL
+);
+INSERT INTO packed SELECT row_number() OVER (ORDER BY slot) - 1, path, size, modified, crc FROM pictures ORDER BY slot;
+DROP TABLE pictures;
+ALTER TABLE packed RENAME TO pictures;
+DELETE FROM dead;
+`
+
+// Compact leaves the dead rows behind if they are many, or in any case if always is set. A reader goes on with the former
+// file until its next search.
+func (w *Writer) Compact(ctx context.Context, always bool) error {
+	if err := w.Commit(); err != nil {
+		return err
+	}
+	live, err := slots(ctx, w.db, w.dir, w.state.rows, "SELECT slot FROM pictures ORDER BY slot")
+	if err != nil {
+		return err
+	}
+	dead := w.state.rows - len(live)
+	if dead == 0 || !always && dead < max(wasteful, len(live)) {
+		return nil
+	}
+	if w.err = w.compact(ctx, live); w.err != nil {
+		w.err = fmt.Errorf("the index %s was not compacted: %w", w.dir, checkpoint.Plain(w.err))
+	}
+	return w.err
+}
+
+func (w *Writer) compact(ctx context.Context, live []int64) error {
+	from, to := vectorsPath(w.dir, w.state.file), vectorsPath(w.dir, w.state.file+1)
+	err := createVectors(w.fsys, to, w.state.model.EmbedDim, func(out io.Writer) error {
+		return copyRows(ctx, out, from, live, w.state.model.EmbedDim)
+	})
+	if err != nil {
+		return err
+	}
+	err = w.transaction(func(tx *sql.Tx) error {
+		if _, err := tx.Exec(renumber); err != nil {
+			return err
+		}
+		_, err := tx.Exec("UPDATE state SET generation = generation + 1, file = ?, rows = ?", w.state.file+1, len(live))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w.state.file, w.state.rows, w.state.generation = w.state.file+1, len(live), w.state.generation+1
+	if err := w.out.out.Close(); err != nil {
+		return err
+	}
+	if w.out, err = openAppender(w.fsys, to, w.state.rows, w.state.model.EmbedDim); err != nil {
+		return err
+	}
+	return w.removeStale()
+}
+
+// copyRows copies the rows of ascending slots.
+func copyRows(ctx context.Context, out io.Writer, path string, live []int64, dim int) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in, at := bufio.NewReaderSize(f, 1<<20), int64(0)
+	skip := func(bytes int64) error {
+		_, err := io.CopyN(io.Discard, in, bytes)
+		return err
+	}
+	if err := skip(headerSize); err != nil {
+		return err
+	}
+	row := int64(4 * dim)
+	for _, slot := range live {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := skip((slot - at) * row); err != nil {
+			return err
+		}
+		if _, err := io.CopyN(out, in, row); err != nil {
+			return err
+		}
+		at = slot + 1
+	}
+	return nil
+}
+
+// Destroy removes an index, also a damaged one, and nothing else that lies in its directory. It fails with ErrLocked.
+func Destroy(dir string) error {
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	var paths []string
+	for _, pattern := range []string{databaseName + "*", "vectors-*.f32", ".vectors-*.tmp"} { // the database first: what is left without it is no index
+		found, err := filepath.Glob(filepath.Join(escapeGlob(dir), pattern))
+		if err != nil {
+			return err
+		}
+		paths = append(paths, found...)
+	}
+	for _, path := range paths {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// escapeGlob has the path mean itself in a pattern of filepath.Glob.
+func escapeGlob(dir string) string {
+	out := make([]rune, 0, len(dir))
+	for _, r := range filepath.Clean(dir) {
+		if r == '*' || r == '?' || r == '[' || r == '\\' {
+			out = append(out, '\\')
+		}
+		out = append(out, r)
+	}
+	return string(out)
+}

@@ -1,0 +1,239 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// DirName is the directory that holds the index of the directory around it.
+const DirName = ".goclip"
+
+// Index is an index that is open for searching. It sees what a [Writer], of this process or another, has committed.
+// Its methods may be called from many goroutines.
+type Index struct {
+	dir, root string // root: what paths are relative to, "" for absolute ones
+	db        *sql.DB
+	turn      chan struct{} // held by the search that uses libtorch's threads
+
+	mu      sync.Mutex
+	mapped  *mapping // of the last search; nil before
+	closed  bool
+	running sync.WaitGroup
+}
+
+// Picture is a picture of an index.
+type Picture struct {
+	Path    string // as it can be opened: relative to the working directory if the index was opened so
+	Size    int64  // bytes
+	ModTime time.Time
+}
+
+// Hit is a picture that a search has found.
+type Hit struct {
+	Picture
+	Score float64 // cosine with the query
+}
+
+// Find is the index of dir: the directory [DirName] in it or in one of those around it, as git looks for .git. It
+// fails with fs.ErrNotExist.
+func Find(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for at, up := abs, dir; ; at, up = filepath.Dir(at), filepath.Join(up, "..") {
+		if isIndex(filepath.Join(at, DirName)) {
+			if filepath.IsAbs(dir) {
+				up = at
+			}
+			return filepath.Join(up, DirName), nil
+		}
+		if filepath.Dir(at) == at {
+			return "", fmt.Errorf("there is no index in %s or above it: %w", abs, fs.ErrNotExist)
+		}
+	}
+}
+
+func isIndex(dir string) bool {
+	db, err := openDatabase(dir, false)
+	if err == nil {
+		db.Close()
+	}
+	return err == nil
+}
+
+// rootOf is what the paths of the index dir are relative to, "" if they are absolute.
+func rootOf(dir string) string {
+	if abs, err := filepath.Abs(dir); err == nil && filepath.Base(abs) == DirName {
+		return filepath.Join(dir, "..")
+	}
+	return ""
+}
+
+// Open opens an index for searching.
+func Open(dir string) (*Index, error) {
+	db, err := openDatabase(dir, false)
+	if err != nil {
+		return nil, err
+	}
+	ix := &Index{dir: dir, root: rootOf(dir), db: db, turn: make(chan struct{}, 1)}
+	err = ix.read(context.Background(), func(*sql.Tx, state, *mapping) error { return nil })
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return ix, nil
+}
+
+// Close waits for the searches that run and gives everything back.
+func (ix *Index) Close() error {
+	ix.mu.Lock()
+	ix.closed = true
+	m := ix.mapped
+	ix.mapped = nil
+	ix.mu.Unlock()
+	if m != nil {
+		ix.release(m)
+	}
+	ix.running.Wait()
+	return ix.db.Close()
+}
+
+var errClosed = errors.New("the index is closed")
+
+// read runs f on one state of the index, which no commit changes meanwhile.
+func (ix *Index) read(ctx context.Context, f func(*sql.Tx, state, *mapping) error) error {
+	ix.mu.Lock()
+	if ix.closed {
+		ix.mu.Unlock()
+		return errClosed
+	}
+	ix.running.Add(1)
+	ix.mu.Unlock()
+	defer ix.running.Done()
+	for try := 0; ; try++ {
+		err := ix.readOnce(ctx, f)
+		if !errors.Is(err, errMoved) || try == 5 {
+			return err
+		}
+	}
+}
+
+// errMoved is for a file of vectors that a writer has removed after the transaction began.
+var errMoved = errors.New("there is no such file")
+
+func (ix *Index) readOnce(ctx context.Context, f func(*sql.Tx, state, *mapping) error) error {
+	tx, err := ix.db.BeginTx(ctx, nil)
+	if err != nil {
+		return broken(ix.dir, err)
+	}
+	defer tx.Rollback()
+	st, err := readState(ctx, tx, ix.dir)
+	if err != nil {
+		return err
+	}
+	m, err := ix.mapping(st)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w: %w", vectorsPath(ix.dir, st.file), errMoved, ErrDamaged)
+	}
+	if err != nil {
+		return err
+	}
+	defer ix.release(m)
+	return f(tx, st, m)
+}
+
+// mapping is the state's vectors; the caller releases it.
+func (ix *Index) mapping(st state) (*mapping, error) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	path := vectorsPath(ix.dir, st.file)
+	if m := ix.mapped; m != nil && m.path == path && m.n == st.rows {
+		m.refs++
+		return m, nil
+	}
+	m, err := mapVectors(path, st.rows, st.model.EmbedDim)
+	if err != nil || ix.closed {
+		return m, err
+	}
+	if ix.mapped != nil {
+		ix.drop(ix.mapped)
+	}
+	ix.mapped = m
+	m.refs++
+	return m, nil
+}
+
+func (ix *Index) release(m *mapping) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.drop(m)
+}
+
+// drop is release for who holds mu.
+func (ix *Index) drop(m *mapping) {
+	if m.refs--; m.refs == 0 {
+		m.free()
+	}
+}
+
+// Info is what an index says of itself.
+type Info struct {
+	Model      Model
+	Pictures   int
+	Unreadable int // files that could not be read as pictures
+	Bytes      int64
+}
+
+// Info tells what the index holds now.
+func (ix *Index) Info(ctx context.Context) (info Info, err error) {
+	err = ix.read(ctx, func(tx *sql.Tx, st state, _ *mapping) error {
+		info.Model, info.Bytes = st.model, sizeOf(st.rows, st.model.EmbedDim)
+		err := tx.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM pictures), (SELECT count(*) FROM unreadable)").Scan(&info.Pictures, &info.Unreadable)
+		return broken(ix.dir, err)
+	})
+	return info, err
+}
+
+// outside makes a path of the database one that can be opened.
+func outside(root, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(root, path)
+}
+
+// inside makes a path that can be opened one of the database.
+func inside(root, path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil || root == "" {
+		return abs, err
+	}
+	base, err := filepath.Abs(root)
+	if err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(base, abs)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+		return abs, nil
+	}
+	return rel, nil
+}
+
+// within is an SQL condition for the paths below a directory, as inside gives it.
+func within(dir string) (where string, args []any) {
+	switch dir {
+	case ".":
+		return "(path < '/' OR path >= '0')", nil // every relative path
+	case "/":
+		return "(path >= '/' AND path < '0')", nil
+	default:
+		return "(path >= ? AND path < ?)", []any{dir + "/", dir + "0"} // 0 comes after /
+	}
+}

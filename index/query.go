@@ -1,0 +1,162 @@
+package index
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Term is a part of a query: words or a picture, and how much it counts.
+type Term struct {
+	Text   string  `json:"text,omitempty"`
+	Image  string  `json:"image,omitempty"` // path of a picture
+	Weight float64 `json:"weight"`          // below 0 for what the pictures should not look like
+}
+
+// mostTerms bounds a query. More is a slip.
+const mostTerms = 64
+
+// ParseQuery reads a query in rclip's manner:
+//
+//	horse                                              words
+//	./pool.jpg                                         a picture: a path that begins with /, ./, ../ or ~/
+//	horse + stripes - "a zoo"                          terms, with blanks around + and -
+//	"2:golden retriever" + 0.5:./pool.jpg - fruit      terms with weights
+//
+// Quotation marks keep a + or - from parting what they enclose. The words of a command line are parsed one by one, so
+// that [horse, +, stripes] is [horse + stripes]; rest is what follows the last term that an operator joins.
+func ParseQuery(words ...string) (terms []Term, rest []string, err error) {
+	sign, wanted := 1.0, true // a term is wanted next
+	for i, word := range words {
+		parts, err := split(word)
+		if err != nil {
+			return nil, nil, err
+		}
+		if operator := len(parts) > 0 && parts[0].operator; !operator && !wanted {
+			return terms, words[i:], nil
+		}
+		for _, p := range parts {
+			switch {
+			case p.operator && wanted && len(terms) > 0:
+				return nil, nil, fmt.Errorf("the query %q: two operators follow each other; quotation marks inside the query make one of them a word", strings.Join(words, " "))
+			case p.operator:
+				sign, wanted = 1, true
+				if p.text == "-" {
+					sign = -1
+				}
+			case len(terms) == mostTerms:
+				return nil, nil, fmt.Errorf("a query has at most %d terms", mostTerms)
+			default:
+				t, err := parseTerm(p.text)
+				if err != nil {
+					return nil, nil, err
+				}
+				t.Weight *= sign
+				terms, sign, wanted = append(terms, t), 1, false
+			}
+		}
+	}
+	switch {
+	case len(terms) == 0:
+		return nil, nil, errors.New("the query is empty: words are wanted, or the path of a picture")
+	case wanted:
+		return nil, nil, fmt.Errorf("the query %q ends with an operator: a term is wanted after it", strings.Join(words, " "))
+	}
+	return terms, nil, nil
+}
+
+// part is an operator or a term of a word.
+type part struct {
+	text     string
+	operator bool
+}
+
+// split parts a word at + and - that have blanks, or the word's ends, on both sides and are outside quotation marks.
+func split(word string) (parts []part, err error) {
+	var text strings.Builder
+	quoted := false
+	flush := func() {
+		if t := strings.TrimSpace(text.String()); t != "" {
+			parts = append(parts, part{text: t})
+		}
+		text.Reset()
+	}
+	blank := func(i int) bool { return i < 0 || i >= len(word) || word[i] == ' ' || word[i] == '\t' }
+	for i := 0; i < len(word); i++ {
+		switch c := word[i]; {
+		case c == '"':
+			quoted = !quoted
+		case (c == '+' || c == '-') && !quoted && blank(i-1) && blank(i+1):
+			flush()
+			parts = append(parts, part{string(c), true})
+		default:
+			text.WriteByte(c)
+		}
+	}
+	if quoted {
+		return nil, fmt.Errorf("the query %q: a quotation mark is missing", word)
+	}
+	flush()
+	return parts, nil
+}
+
+func parseTerm(text string) (t Term, err error) {
+	t.Weight = 1
+	if number, rest, ok := strings.Cut(text, ":"); ok && isNumber(number) {
+		w, err := strconv.ParseFloat(number, 64)
+		if err != nil || w == 0 || w > 1e6 {
+			return t, fmt.Errorf("the query's term %q: a weight above 0 and up to 1000000 is wanted before the colon", text)
+		}
+		t.Weight, text = w, strings.TrimSpace(rest)
+	}
+	for _, prefix := range []string{"http://", "https://"} {
+		if strings.HasPrefix(text, prefix) {
+			return t, fmt.Errorf("the query's term %q: pictures are not fetched; save it and give its path", text)
+		}
+	}
+	if text == "" {
+		return t, errors.New("a term of the query is empty: words are wanted, or the path of a picture")
+	}
+	for _, prefix := range []string{"/", "./", "../", "~/"} {
+		if strings.HasPrefix(text, prefix) {
+			t.Image = text
+			return t, nil
+		}
+	}
+	t.Text = text
+	return t, nil
+}
+
+// isNumber tells 2, 0.5 and .5 from words.
+func isNumber(s string) bool {
+	return s != "" && s != "." && strings.Trim(s, "0123456789.") == "" && strings.Count(s, ".") <= 1
+}
+
+// Combine is the query's vector: the sum of the terms' L2-normalised rows (len(terms), dim) by their weights, normalised.
+func Combine(terms []Term, rows []float32) ([]float32, error) {
+	if len(terms) == 0 || len(rows) == 0 || len(rows)%len(terms) != 0 {
+		return nil, fmt.Errorf("%d numbers for the %d terms of a query", len(rows), len(terms))
+	}
+	dim := len(rows) / len(terms)
+	sums, most, norm := make([]float64, dim), 0.0, 0.0
+	for i, t := range terms {
+		most = max(most, math.Abs(t.Weight))
+		for j := range sums {
+			sums[j] += t.Weight * float64(rows[i*dim+j])
+		}
+	}
+	for _, x := range sums {
+		norm += x * x
+	}
+	norm = math.Sqrt(norm)
+	if norm < 1e-4*most || norm != norm {
+		return nil, errors.New("the query's terms cancel each other out: nothing is left to look for")
+	}
+	out := make([]float32, dim)
+	for j, x := range sums {
+		out[j] = float32(x / norm)
+	}
+	return out, nil
+}

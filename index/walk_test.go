@@ -1,0 +1,75 @@
+package index
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestWalk compares the index with the disk.
+func TestWalk(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a.png", "b.JPG", "text.txt", ".hidden.png", "sub/c.webp", "sub/deep/d.gif", ".git/e.png", "node_modules/f.png", "skip/g.png", "a.d/h.png"} {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(name), 0o644))
+	}
+	require.NoError(t, os.Symlink(dir, filepath.Join(dir, "sub", "loop")))
+	require.NoError(t, os.Symlink("gone", filepath.Join(dir, "nowhere.png")))
+	at := filepath.Join(dir, DirName)
+	w, err := OpenWriter(at, model)
+	require.NoError(t, err)
+	defer w.Close()
+	exclude := append([]string{"skip"}, Excluded...)
+	names := func(files []File) (list []string) {
+		for _, f := range files {
+			rel, _ := filepath.Rel(dir, f.Path)
+			list = append(list, rel)
+		}
+		slices.Sort(list)
+		return list
+	}
+	c, err := w.Changes(ctx, []string{dir}, exclude)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a.d/h.png", "a.png", "b.JPG", "sub/c.webp", "sub/deep/d.gif"}, names(c.New))
+	assert.Empty(t, c.Problems)
+	for i, f := range c.New {
+		if f.Path == filepath.Join(dir, "b.JPG") {
+			require.NoError(t, w.Unreadable(f, fs.ErrInvalid))
+		} else {
+			require.NoError(t, w.Add(f, vector(i)))
+		}
+	}
+	require.NoError(t, w.Commit())
+	c, err = w.Changes(ctx, []string{dir}, exclude)
+	require.NoError(t, err)
+	assert.Equal(t, Changes{Same: 4}, c, "what could not be read is not tried again")
+
+	require.NoError(t, os.Remove(filepath.Join(dir, "a.png")))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "b.JPG"), []byte("changed"), 0o644))
+	require.NoError(t, os.Chtimes(filepath.Join(dir, "sub/c.webp"), time.Time{}, time.Unix(5, 0)))
+	c, err = w.Changes(ctx, []string{dir, filepath.Join(dir, "sub")}, exclude)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"b.JPG", "sub/c.webp"}, names(c.New))
+	assert.Equal(t, 1, c.Changed)
+	assert.Equal(t, []string{filepath.Join(dir, "a.png")}, c.Gone)
+	c, err = w.Changes(ctx, []string{filepath.Join(dir, "sub")}, exclude)
+	require.NoError(t, err)
+	assert.Empty(t, c.Gone, "of another directory nothing is known")
+	c, err = w.Changes(ctx, []string{filepath.Join(dir, "nothing")}, exclude)
+	require.NoError(t, err)
+	assert.Len(t, c.Problems, 1)
+
+	hits, err := opened(t, at).Search(ctx, vector(0), 9, Filter{Folder: filepath.Join(dir, "sub")})
+	require.NoError(t, err)
+	assert.Len(t, hits[0], 2, "a.d is not below a, and sub/deep is below sub")
+	hits, err = opened(t, at).Search(ctx, vector(0), 9, Filter{Folder: dir})
+	require.NoError(t, err)
+	assert.Len(t, hits[0], 4)
+}

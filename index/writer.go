@@ -1,0 +1,273 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/goclip/goclip/torch/checkpoint"
+)
+
+// Writer adds pictures to an index and removes them. There is one for an index at a time, of all processes; searches go
+// on meanwhile. It is for one goroutine.
+type Writer struct {
+	dir, root string
+	fsys      checkpoint.FS
+	lock      *os.File
+	db        *sql.DB
+	state     state
+	out       *appender
+	changes   []change
+	err       error // after which nothing more is written: a commit has failed
+
+	committed func() // told after each commit of the database; a test's
+}
+
+// change is what a commit does with one path.
+type change struct {
+	path   string // as the database has it
+	file   File
+	added  bool
+	crc    uint32
+	reason string // why the file could not be read; "" if it was added or removed
+}
+
+// ErrLocked is inside the error for an index that another process writes.
+var ErrLocked = errors.New("it is being written by another process")
+
+// OpenWriter opens an index to write, for pictures of the model m, and makes it where there is none. It fails where the
+// index has another model, and with ErrLocked.
+func OpenWriter(dir string, m Model) (*Writer, error) { return openWriter(checkpoint.Disk{}, dir, m) }
+
+func openWriter(fsys checkpoint.FS, dir string, m Model) (*Writer, error) {
+	if m.EmbedDim < 1 || m.EmbedDim > mostDim {
+		return nil, fmt.Errorf("features of %d numbers: 1 to %d are wanted", m.EmbedDim, mostDim)
+	}
+	if err := checkpoint.MkdirAllFS(fsys, dir); err != nil {
+		return nil, err
+	}
+	w := &Writer{dir: dir, root: rootOf(dir), fsys: fsys}
+	if err := w.open(m); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+func (w *Writer) open(m Model) (err error) {
+	if w.lock, err = lockDir(w.dir); err != nil {
+		return err
+	}
+	if w.db, err = openDatabase(w.dir, true); err != nil {
+		return err
+	}
+	ctx := context.Background()
+	w.state, err = readState(ctx, w.db, w.dir)
+	if errors.Is(err, errEmpty) {
+		err = w.create(m)
+	}
+	if err != nil {
+		return err
+	}
+	if err := w.state.model.Same(m); err != nil {
+		return fmt.Errorf("%s: %w", w.dir, err)
+	}
+	if err := w.removeStale(); err != nil {
+		return err
+	}
+	if w.out, err = openAppender(w.fsys, vectorsPath(w.dir, w.state.file), w.state.rows, m.EmbedDim); errors.Is(err, fs.ErrNotExist) {
+		return damaged(vectorsPath(w.dir, w.state.file), "there is no such file")
+	} else if err != nil {
+		return err
+	}
+	if w.state.model.encode() != m.encode() { // it lies elsewhere now, or was touched
+		return w.transaction(func(tx *sql.Tx) error {
+			w.state.model = m
+			_, err := tx.Exec("UPDATE state SET model = ?", m.encode())
+			return err
+		})
+	}
+	return nil
+}
+
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%s: %w: wait for its end", dir, ErrLocked)
+		}
+		return nil, fmt.Errorf("%s cannot be locked: %w", f.Name(), err)
+	}
+	return f, nil
+}
+
+// create makes the first file of vectors and then the database that names it.
+func (w *Writer) create(m Model) error {
+	w.state = state{generation: 1, file: 1, model: m}
+	if err := createVectors(w.fsys, vectorsPath(w.dir, 1), m.EmbedDim, nil); err != nil {
+		return err
+	}
+	err := w.transaction(func(tx *sql.Tx) error {
+		if _, err := tx.Exec(schema); err != nil {
+			return err
+		}
+		_, err := tx.Exec("INSERT INTO state (id, generation, file, rows, model) VALUES (1, 1, 1, 0, ?)", m.encode())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return w.fsys.SyncDir(w.dir)
+}
+
+// removeStale removes the files of vectors that the database does not name: a former one, or one that a crash left.
+func (w *Writer) removeStale() error {
+	entries, err := os.ReadDir(w.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		ours := strings.HasPrefix(e.Name(), "vectors-") || strings.HasPrefix(e.Name(), ".vectors-")
+		if path := filepath.Join(w.dir, e.Name()); ours && path != vectorsPath(w.dir, w.state.file) {
+			if err := w.fsys.RemoveAll(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// transaction commits what f does; when it returns the disk has it.
+func (w *Writer) transaction(f func(tx *sql.Tx) error) error {
+	tx, err := w.db.Begin()
+	if err != nil {
+		return broken(w.dir, err)
+	}
+	if err := f(tx); err != nil {
+		return errors.Join(broken(w.dir, err), tx.Rollback())
+	}
+	if err := tx.Commit(); err != nil {
+		return broken(w.dir, err)
+	}
+	if w.committed != nil {
+		w.committed()
+	}
+	return nil
+}
+
+// Add takes a picture's L2-normalised vector, (EmbedDim). It is in the index after the next Commit, in place of an
+// earlier one of the same path.
+func (w *Writer) Add(f File, vector []float32) error {
+	if len(vector) != w.state.model.EmbedDim {
+		return fmt.Errorf("%s: a vector of %d numbers, and the index has %d", f.Path, len(vector), w.state.model.EmbedDim)
+	}
+	for _, x := range vector {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return w.Unreadable(f, errors.New("the model makes numbers of it that are not finite"))
+		}
+	}
+	path, err := inside(w.root, f.Path)
+	if err != nil {
+		return err
+	}
+	w.changes = append(w.changes, change{path: path, file: f, added: true, crc: w.out.add(vector)})
+	return nil
+}
+
+// Unreadable notes a file that is no picture, so that it is not tried again before it changes.
+func (w *Writer) Unreadable(f File, reason error) error {
+	path, err := inside(w.root, f.Path)
+	if err == nil {
+		w.changes = append(w.changes, change{path: path, file: f, reason: reason.Error()})
+	}
+	return err
+}
+
+// Remove takes a path out of the index with the next Commit.
+func (w *Writer) Remove(path string) error {
+	path, err := inside(w.root, path)
+	if err == nil {
+		w.changes = append(w.changes, change{path: path})
+	}
+	return err
+}
+
+// Pending is how many changes the next Commit makes safe.
+func (w *Writer) Pending() int { return len(w.changes) }
+
+// Commit makes what was added and removed safe: first the vectors, then the database that refers to them. After an error
+// the index is as it was before, and the Writer can only be closed.
+func (w *Writer) Commit() error {
+	if w.err != nil || len(w.changes) == 0 {
+		return w.err
+	}
+	w.err = w.commit()
+	if w.err != nil {
+		w.err = fmt.Errorf("the index %s was not written: %w", w.dir, checkpoint.Plain(w.err))
+	}
+	return w.err
+}
+
+func (w *Writer) commit() error {
+	if len(w.out.data) > 0 {
+		if err := w.out.sync(); err != nil {
+			return err
+		}
+	}
+	rows := w.state.rows
+	err := w.transaction(func(tx *sql.Tx) error {
+		for _, c := range w.changes {
+			for _, query := range []string{"INSERT INTO dead SELECT slot FROM pictures WHERE path = ?", "DELETE FROM pictures WHERE path = ?", "DELETE FROM unreadable WHERE path = ?"} {
+				if _, err := tx.Exec(query, c.path); err != nil {
+					return err
+				}
+			}
+			var err error
+			switch {
+			case c.added:
+				_, err = tx.Exec("INSERT INTO pictures (slot, path, size, modified, crc) VALUES (?, ?, ?, ?, ?)", rows, c.path, c.file.Size, c.file.ModTime.UnixNano(), c.crc)
+				rows++
+			case c.reason != "":
+				_, err = tx.Exec("INSERT INTO unreadable (path, size, modified, reason) VALUES (?, ?, ?, ?)", c.path, c.file.Size, c.file.ModTime.UnixNano(), c.reason)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		_, err := tx.Exec("UPDATE state SET generation = generation + 1, rows = ?", rows)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w.state.rows, w.state.generation, w.changes = rows, w.state.generation+1, w.changes[:0]
+	return nil
+}
+
+// Close gives the index free for other writers. What was not committed is lost.
+func (w *Writer) Close() error { return w.close() }
+
+func (w *Writer) close() error {
+	var errs []error
+	if w.out != nil {
+		errs = append(errs, w.out.out.Close())
+	}
+	if w.db != nil {
+		errs = append(errs, w.db.Close())
+	}
+	if w.lock != nil {
+		errs = append(errs, w.lock.Close()) // which unlocks
+	}
+	return errors.Join(errs...)
+}
