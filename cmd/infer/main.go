@@ -27,6 +27,7 @@ type commands struct {
 
 	Score       scoreCmd       `cmd:"" help:"Similarity of every picture with every text."`
 	Embed       embedCmd       `cmd:"" help:"Features of pictures and texts, to .npy files."`
+	Serve       serveCmd       `cmd:"" help:"HTTP API and web page: embeddings, scores, classes."`
 	Tokenize    tokenizeCmd    `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
 	Inspect     inspectCmd     `cmd:"" help:"Config, parameter counts, type and checksum of a model."`
 	Convert     convertCmd     `cmd:"" help:"Writes a model as a directory in open_clip's layout."`
@@ -40,6 +41,7 @@ const description = `CLIP on the command line.
 
   infer score --image dog.png --image car.png --text "A cute dog" --text "A fast car"
   infer embed --images photos/*.jpg --out features
+  infer serve --addr 127.0.0.1:8080
   infer inspect logs/photos/checkpoints/latest`
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -104,7 +106,7 @@ func version() string {
 // message is an error as one line, without the names of the packages that it came through first.
 func message(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	for _, name := range []string{"clip: ", "preprocess: ", "checkpoint: "} {
+	for _, name := range []string{"clip: ", "preprocess: ", "checkpoint: ", "serve: "} {
 		text = strings.TrimPrefix(text, name)
 	}
 	return "infer: " + text
