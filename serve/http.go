@@ -96,8 +96,9 @@ func (s *Server) endpoint(route route) http.Handler {
 		if accepted && route.work && seen.code < http.StatusTooManyRequests {
 			s.answered.Add(1)
 		}
-		s.metrics.requests.WithLabelValues(route.path, strconv.Itoa(seen.code)).Inc()
-		s.metrics.seconds.WithLabelValues(route.path).Observe(time.Since(start).Seconds())
+		code := strconv.Itoa(seen.code)
+		s.metrics.requests.WithLabelValues(route.path, code).Inc()
+		s.metrics.seconds.WithLabelValues(route.path, code).Observe(time.Since(start).Seconds())
 	})
 }
 

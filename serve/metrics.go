@@ -16,7 +16,7 @@ import (
 type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec   // endpoint, code
-	seconds  *prometheus.HistogramVec // endpoint
+	seconds  *prometheus.HistogramVec // endpoint, code
 	rejected *prometheus.CounterVec   // reason
 	failed   *prometheus.CounterVec   // code
 	stages   *prometheus.HistogramVec // stage
@@ -39,7 +39,7 @@ func newMetrics(s *Server) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: counter("requests_total", "Requests answered.", "endpoint", "code"),
-		seconds:  histogram("request_seconds", "Time of a request, from its header to the end of its answer.", secondsBuckets, "endpoint"),
+		seconds:  histogram("request_seconds", "Time of a request, from its header to the end of its answer.", secondsBuckets, "endpoint", "code"),
 		rejected: counter("rejected_total", "Requests that were not accepted.", "reason"),
 		failed:   counter("failed_inputs_total", "Inputs of accepted requests that could not be read.", "reason"),
 		stages:   histogram("stage_seconds", "Time of an input's decoding and of its wait for the model, and of a batch's forward pass.", secondsBuckets, "stage"),

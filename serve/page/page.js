@@ -8,7 +8,7 @@ const make = (name, props = {}, ...children) => {
   return e;
 };
 
-let server = { index: null, token: false, max_inputs: 256, logit_scale: 100 };
+let server = { index: undefined, token: false, max_inputs: 256, logit_scale: 100 };
 let token = sessionStorage.getItem("token") || "";
 let pictures = [];               // {name, url, data, row, error, picked}
 const textRows = new Map();      // text -> its features
@@ -204,6 +204,7 @@ async function labelAll() {
 // --- search ---
 
 async function find(query) {
+  await known;
   if (server.index === null) return;
   say("Searching…");
   try {
@@ -274,11 +275,13 @@ document.querySelectorAll("input[name=unit]").forEach((r) => r.addEventListener(
 $("label").addEventListener("click", labelAll);
 $("ask").addEventListener("submit", (e) => { e.preventDefault(); if ($("query").value.trim()) find({ text: $("query").value.trim() }); });
 
-(async () => {
+// known ends when the server has said what it is.
+const known = (async () => {
   try {
     server = await (await fetch("healthz")).json();
     const has = server.index === null ? "" : ", " + server.index.toLocaleString() + " pictures to search";
     $("model").textContent = server.model + " on " + server.device + has;
+    if (current === "search") show(current);
   } catch {
     say("The server does not answer.", true);
   }
