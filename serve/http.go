@@ -158,7 +158,11 @@ func (s *Server) fail(route route, w http.ResponseWriter, r *http.Request, err e
 // middleware is what holds of every request, also of those that no route takes.
 func (s *Server) middleware(next http.Handler) http.Handler {
 	// A page on another site may not make a browser ask this server: the browser tells where a request comes from.
-	next = http.NewCrossOriginProtection().Handler(next)
+	sites := http.NewCrossOriginProtection()
+	sites.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		dialect(asOpenAI).write(w, refuse(http.StatusForbidden, "origin_not_allowed", "", "requests from a page of another site are not answered"))
+	}))
+	next = sites.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 )
 
 // input is one text or picture of a request, or why it is none.
@@ -14,9 +15,6 @@ type input struct {
 	fetch string  // or where it is
 	err   error
 }
-
-// isPicture is whether the picture tower sees it.
-func (in *input) isPicture() bool { return in.file != nil || in.fetch != "" }
 
 func textInput(s string) input { return input{text: &s} }
 
@@ -63,7 +61,7 @@ func elements(param string, data []byte, most int, yield func(json.RawMessage) e
 }
 
 func tooMany(param string, most int) error {
-	return refuse(413, "too_many_inputs", param, fmt.Sprintf("%s has more than %d elements", param, most))
+	return refuse(http.StatusRequestEntityTooLarge, "too_many_inputs", param, fmt.Sprintf("%s has more than %d elements", param, most))
 }
 
 // embeddingInputs reads the input of /v1/embeddings: a text, an array of texts (a data URI among them is a picture),

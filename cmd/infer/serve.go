@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -114,9 +113,6 @@ func (c *serveCmd) Run(io *streams) error {
 	}
 	err = s.Serve(ctx, listener)
 	fmt.Fprintf(io.err, "infer: %d requests were answered\n", s.Answered())
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("--grace %s: %w", c.Grace, err)
-	}
 	return err
 }
 

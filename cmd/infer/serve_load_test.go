@@ -41,11 +41,11 @@ func loadModel() []string {
 
 var loadPictures = []string{"face.png", "cup_444.jpg", "palette.png", "lossless.webp", "rgb_500x333.png", "cat_grey.jpg", "face_420.jpg", "grey_alpha.png"}
 
-// embedRate is the pictures that infer embed computes a second: the time of n and of n/4 pictures, so that starting is
-// not in it.
-func embedRate(t *testing.T, n, batch int) float64 {
+// embedRate is the pictures that infer embed computes a second, and the CPU's milliseconds that one takes: by the difference
+// of n and of n/4 pictures, so that starting is not in it.
+func embedRate(t *testing.T, n, batch int) (rate, cpu float64) {
 	t.Helper()
-	took := func(n int) float64 {
+	took := func(n int) (wall, cpu float64) {
 		var list strings.Builder
 		for i := range n {
 			path, err := filepath.Abs(testPicture(loadPictures[i%len(loadPictures)]))
@@ -57,10 +57,24 @@ func embedRate(t *testing.T, n, batch int) float64 {
 		start := time.Now()
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
-		return time.Since(start).Seconds()
+		return time.Since(start).Seconds(), (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 	}
-	few := took(n / 4)
-	return float64(n-n/4) / (took(n) - few)
+	few, fewCPU := took(n / 4)
+	many, manyCPU := took(n)
+	return float64(n-n/4) / (many - few), 1e3 * (manyCPU - fewCPU) / float64(n-n/4)
+}
+
+// cpuOf is the CPU time that a process has taken, in seconds (proc(5): utime and stime, in hundredths).
+func cpuOf(t *testing.T, pid int) float64 {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	require.NoError(t, err)
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	user, err := strconv.ParseFloat(fields[11], 64)
+	require.NoError(t, err)
+	system, err := strconv.ParseFloat(fields[12], 64)
+	require.NoError(t, err)
+	return (user + system) / 100
 }
 
 // outcome is what a phase of requests came to.
@@ -147,8 +161,8 @@ func TestLoad(t *testing.T) {
 	n := loadSetting("GOCLIP_LOAD_EMBED", 4000)
 	best := 0.0
 	for _, batch := range []int{16, 32, 64} {
-		rate := embedRate(t, n, batch)
-		t.Logf("infer embed --batch-size %d: %.1f pictures/s", batch, rate)
+		rate, cpu := embedRate(t, n, batch)
+		t.Logf("infer embed --batch-size %d: %.1f pictures/s, %.2f ms of the CPU for each", batch, rate, cpu)
 		best = max(best, rate)
 	}
 	s := begin(t, append(loadModel(), "--quiet")...)
@@ -161,6 +175,7 @@ func TestLoad(t *testing.T) {
 
 	seconds := loadSetting("GOCLIP_LOAD_SECONDS", 120)
 	steady := &outcome{seconds: map[int][]float64{}}
+	worked := cpuOf(t, s.cmd.Process.Pid)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds)*time.Second)
 	defer cancel()
 	var all sync.WaitGroup
@@ -175,11 +190,13 @@ func TestLoad(t *testing.T) {
 	early := residentOf(t, s.cmd.Process.Pid)
 	all.Wait()
 	late := residentOf(t, s.cmd.Process.Pid)
+	worked = 1e3 * (cpuOf(t, s.cmd.Process.Pid) - worked) / float64(len(steady.seconds[200]))
 	throughput := float64(len(steady.seconds[200])) / float64(seconds)
-	t.Logf("64 clients, %d s: %.1f pictures/s, p50 %.0f ms, p99 %.0f ms, errors %d, refused %d; resident %.0f MiB after a quarter, %.0f MiB at the end",
-		seconds, throughput, 1e3*steady.quantile(200, 0.5), 1e3*steady.quantile(200, 0.99), steady.errors(), len(steady.seconds[429]), early, late)
-	after := embedRate(t, n, 32)
-	t.Logf("infer embed after it: %.1f pictures/s; the server's share of the better is %.3f, of the later %.3f", after, throughput/max(best, after), throughput/after)
+	t.Logf("64 clients, %d s: %.1f pictures/s, p50 %.0f ms, p99 %.0f ms, %.2f ms of the CPU for each; errors %d, refused %d; resident %.0f MiB after a quarter, %.0f MiB at the end",
+		seconds, throughput, 1e3*steady.quantile(200, 0.5), 1e3*steady.quantile(200, 0.99), worked, steady.errors(), len(steady.seconds[429]), early, late)
+	after, cpu := embedRate(t, n, 32)
+	t.Logf("infer embed after it: %.1f pictures/s, %.2f ms of the CPU for each; the server's throughput is %.3f of the best before, %.3f of the one after; by the CPU's time it is %.3f",
+		after, cpu, throughput/best, throughput/after, cpu/worked)
 	assert.Zero(t, steady.errors())
 	assert.LessOrEqual(t, late-early, 20.0, "MiB gained")
 
@@ -195,7 +212,9 @@ func TestLoad(t *testing.T) {
 		}
 		time.Sleep(min(gap, time.Millisecond))
 	}
+	flood.mu.Lock()
 	inTime := len(flood.seconds[200])
+	flood.mu.Unlock()
 	hanging := open.Load()
 	all.Wait()
 	t.Logf("ten times that, %d requests in %d s: %.1f pictures/s (%.3f of before), refused %d, the client's p50 %.1f ms and p99 %.1f ms, the server's own within 5 ms %.4f; errors %d, without Retry-After %d, open at the end %d, all answered; accepted p99 %.0f ms; resident %.0f MiB",
