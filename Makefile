@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build build-cuda demo test test-race soak crash memory fuzz bench finetune lint parity parity-full parity-train data model clean
+.PHONY: help deps libtorch build build-cuda demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -49,6 +49,12 @@ memory: libtorch ## what training steps hold and send beside the estimates: half
 fuzz: libtorch ## each fuzz target for 30 seconds
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 	  echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 20x $$p || exit 1; done; done
+
+page: libtorch ## the page of infer serve in headless Chromium (apt-get install chromium): half a minute
+	go test -tags browser -run Page -v ./serve
+
+load: libtorch ## infer serve under 64 clients and ten times its capacity, beside infer embed: four minutes
+	go test -tags load -timeout 30m -run '^TestLoad$$' -v ./cmd/infer
 
 bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run; what opening 605 MB costs; the loss in tiles
 	@for how in shared copied shared copied shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 1x | grep ^Benchmark; done

@@ -31,6 +31,7 @@ type commands struct {
 	Embed       embedCmd       `cmd:"" help:"Features of pictures and texts, to .npy files."`
 	Index       indexCmd       `cmd:"" help:"Makes pictures searchable: an index of features, kept up to date."`
 	Search      searchCmd      `cmd:"" help:"Finds pictures by words or by a picture."`
+	Serve       serveCmd       `cmd:"" help:"HTTP API and web page: embeddings, scores, classes."`
 	Tokenize    tokenizeCmd    `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
 	Inspect     inspectCmd     `cmd:"" help:"Config, parameter counts, type and checksum of a model."`
 	Convert     convertCmd     `cmd:"" help:"Writes a model as a directory in open_clip's layout."`
@@ -46,6 +47,7 @@ const description = `CLIP on the command line.
   infer classify --label dog --label cat --sort-into sorted photos
   infer embed --images photos/*.jpg --out features
   infer search "a red car" photos
+  infer serve --addr 127.0.0.1:8080
   infer inspect logs/photos/checkpoints/latest`
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -118,7 +120,7 @@ func version() string {
 // message is an error as one line, without the names of the packages that it came through first.
 func message(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	for _, name := range []string{"clip: ", "preprocess: ", "checkpoint: ", "index: "} {
+	for _, name := range []string{"clip: ", "preprocess: ", "checkpoint: ", "index: ", "serve: "} {
 		text = strings.TrimPrefix(text, name)
 	}
 	return "infer: " + text

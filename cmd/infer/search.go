@@ -267,7 +267,7 @@ func (s *searcher) term(ctx context.Context, c *searchCmd, t index.Term, io *str
 		return nil, err
 	}
 	if t.Image != "" {
-		return s.model.Pictures(t.Image)
+		return s.model.EncodeImages(ctx, clip.FromFile(t.Image))
 	}
 	return textFeatures(ctx, s.model, []string{t.Text}, 1, false, io.err)
 }

@@ -1,0 +1,228 @@
+//go:build load
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What TestLoad runs: GOCLIP_LOAD_MODEL (the shipped model without), GOCLIP_LOAD_SECONDS of 64 clients (120), and
+// GOCLIP_LOAD_EMBED pictures for the rate of infer embed (4,000).
+func loadSetting(name string, other int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
+		return n
+	}
+	return other
+}
+
+func loadModel() []string {
+	if m := os.Getenv("GOCLIP_LOAD_MODEL"); m != "" {
+		return []string{"--model", m}
+	}
+	return nil
+}
+
+var loadPictures = []string{"face.png", "cup_444.jpg", "palette.png", "lossless.webp", "rgb_500x333.png", "cat_grey.jpg", "face_420.jpg", "grey_alpha.png"}
+
+// embedRate is the pictures that infer embed computes a second, and the CPU's milliseconds that one takes: by the difference
+// of n and of n/4 pictures, so that starting is not in it.
+func embedRate(t *testing.T, n, batch int) (rate, cpu float64) {
+	t.Helper()
+	took := func(n int) (wall, cpu float64) {
+		var list strings.Builder
+		for i := range n {
+			path, err := filepath.Abs(testPicture(loadPictures[i%len(loadPictures)]))
+			require.NoError(t, err)
+			fmt.Fprintln(&list, path)
+		}
+		cmd := process(append([]string{"embed", "--image-list", "-", "--out", t.TempDir(), "--batch-size", strconv.Itoa(batch)}, loadModel()...)...)
+		cmd.Stdin = strings.NewReader(list.String())
+		start := time.Now()
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return time.Since(start).Seconds(), (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
+	}
+	few, fewCPU := took(n / 4)
+	many, manyCPU := took(n)
+	return float64(n-n/4) / (many - few), 1e3 * (manyCPU - fewCPU) / float64(n-n/4)
+}
+
+// cpuOf is the CPU time that a process has taken, in seconds (proc(5): utime and stime, in hundredths).
+func cpuOf(t *testing.T, pid int) float64 {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	require.NoError(t, err)
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	user, err := strconv.ParseFloat(fields[11], 64)
+	require.NoError(t, err)
+	system, err := strconv.ParseFloat(fields[12], 64)
+	require.NoError(t, err)
+	return (user + system) / 100
+}
+
+// outcome is what a phase of requests came to.
+type outcome struct {
+	mu      sync.Mutex
+	seconds map[int][]float64 // by status; 0 is an error of the connection
+	late    int               // refused without Retry-After
+}
+
+func (o *outcome) add(code int, took time.Duration, retry string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.seconds[code] = append(o.seconds[code], took.Seconds())
+	if code == http.StatusTooManyRequests && retry == "" {
+		o.late++
+	}
+}
+
+func (o *outcome) quantile(code int, q float64) float64 {
+	list := o.seconds[code]
+	if len(list) == 0 {
+		return 0
+	}
+	slices.Sort(list)
+	return list[min(int(q*float64(len(list))), len(list)-1)]
+}
+
+func (o *outcome) errors() (n int) {
+	for code, list := range o.seconds {
+		if code != http.StatusOK && code != http.StatusTooManyRequests {
+			n += len(list)
+		}
+	}
+	return n
+}
+
+func ask(client *http.Client, at string, body []byte, o *outcome) {
+	start := time.Now()
+	answer, err := client.Post(at+"/v1/embeddings", "application/json", bytes.NewReader(body))
+	if err != nil {
+		o.add(0, time.Since(start), "")
+		return
+	}
+	_, err = io.Copy(io.Discard, answer.Body)
+	answer.Body.Close()
+	if err != nil {
+		answer.StatusCode = 0
+	}
+	o.add(answer.StatusCode, time.Since(start), answer.Header.Get("Retry-After"))
+}
+
+func residentOf(t *testing.T, pid int) float64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	require.NoError(t, err)
+	_, rest, found := bytes.Cut(status, []byte("VmRSS:"))
+	require.True(t, found)
+	var kib float64
+	_, err = fmt.Sscan(string(rest), &kib)
+	require.NoError(t, err)
+	return kib / 1024
+}
+
+// refusedWithin is the share of the refused requests that the server itself was done with within 5 ms.
+func refusedWithin(t *testing.T, at string) (share float64) {
+	t.Helper()
+	answer, err := http.Get(at + "/metrics")
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	page, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	var within, all float64
+	for line := range strings.Lines(string(page)) {
+		const name = `goclip_serve_request_seconds_`
+		fmt.Sscanf(line, name+`bucket{code="429",endpoint="/v1/embeddings",le="0.005"} %g`, &within)
+		fmt.Sscanf(line, name+`count{code="429",endpoint="/v1/embeddings"} %g`, &all)
+	}
+	return within / max(all, 1)
+}
+
+// TestLoad: 64 clients without a pause beside the rate of infer embed on the same pictures, then ten times what was
+// reached, then SIGTERM. No time is asserted: the figures are for docs/serve.md. Errors and memory are.
+func TestLoad(t *testing.T) {
+	n := loadSetting("GOCLIP_LOAD_EMBED", 4000)
+	best := 0.0
+	for _, batch := range []int{16, 32, 64} {
+		rate, cpu := embedRate(t, n, batch)
+		t.Logf("infer embed --batch-size %d: %.1f pictures/s, %.2f ms of the CPU for each", batch, rate, cpu)
+		best = max(best, rate)
+	}
+	s := begin(t, append(loadModel(), "--quiet")...)
+	var bodies [][]byte
+	for _, name := range loadPictures {
+		data := base64.StdEncoding.EncodeToString(readFile(t, testPicture(name)))
+		bodies = append(bodies, []byte(`{"encoding_format":"base64","input":{"image":"`+data+`"}}`))
+	}
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 2048}}
+
+	seconds := loadSetting("GOCLIP_LOAD_SECONDS", 120)
+	steady := &outcome{seconds: map[int][]float64{}}
+	worked := cpuOf(t, s.cmd.Process.Pid)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds)*time.Second)
+	defer cancel()
+	var all sync.WaitGroup
+	for i := range 64 {
+		all.Go(func() {
+			for turn := i; ctx.Err() == nil; turn++ {
+				ask(client, s.at, bodies[turn%len(bodies)], steady)
+			}
+		})
+	}
+	time.Sleep(time.Duration(seconds) * time.Second / 4)
+	early := residentOf(t, s.cmd.Process.Pid)
+	all.Wait()
+	late := residentOf(t, s.cmd.Process.Pid)
+	worked = 1e3 * (cpuOf(t, s.cmd.Process.Pid) - worked) / float64(len(steady.seconds[200]))
+	throughput := float64(len(steady.seconds[200])) / float64(seconds)
+	t.Logf("64 clients, %d s: %.1f pictures/s, p50 %.0f ms, p99 %.0f ms, %.2f ms of the CPU for each; errors %d, refused %d; resident %.0f MiB after a quarter, %.0f MiB at the end",
+		seconds, throughput, 1e3*steady.quantile(200, 0.5), 1e3*steady.quantile(200, 0.99), worked, steady.errors(), len(steady.seconds[429]), early, late)
+	after, cpu := embedRate(t, n, 32)
+	t.Logf("infer embed after it: %.1f pictures/s, %.2f ms of the CPU for each; the server's throughput is %.3f of the best before, %.3f of the one after; by the CPU's time it is %.3f",
+		after, cpu, throughput/best, throughput/after, cpu/worked)
+	assert.Zero(t, steady.errors())
+	assert.LessOrEqual(t, late-early, 20.0, "MiB gained")
+
+	const overload = 30
+	flood := &outcome{seconds: map[int][]float64{}}
+	gap := time.Duration(float64(time.Second) / (10 * throughput))
+	begun, sent := time.Now(), 0
+	var open atomic.Int64
+	for time.Since(begun) < overload*time.Second {
+		for ; time.Duration(sent)*gap < time.Since(begun); sent++ {
+			open.Add(1)
+			all.Go(func() { ask(client, s.at, bodies[sent%len(bodies)], flood); open.Add(-1) })
+		}
+		time.Sleep(min(gap, time.Millisecond))
+	}
+	flood.mu.Lock()
+	inTime := len(flood.seconds[200])
+	flood.mu.Unlock()
+	hanging := open.Load()
+	all.Wait()
+	t.Logf("ten times that, %d requests in %d s: %.1f pictures/s (%.3f of before), refused %d, the client's p50 %.1f ms and p99 %.1f ms, the server's own within 5 ms %.4f; errors %d, without Retry-After %d, open at the end %d, all answered; accepted p99 %.0f ms; resident %.0f MiB",
+		sent, overload, float64(inTime)/overload, float64(inTime)/overload/throughput, len(flood.seconds[429]), 1e3*flood.quantile(429, 0.5), 1e3*flood.quantile(429, 0.99), refusedWithin(t, s.at),
+		flood.errors(), flood.late, hanging, 1e3*flood.quantile(200, 0.99), residentOf(t, s.cmd.Process.Pid))
+	assert.Zero(t, flood.errors())
+	assert.Zero(t, flood.late)
+	assert.NotEmpty(t, flood.seconds[429])
+	client.CloseIdleConnections()
+	assert.Equal(t, fmt.Sprintf("infer: %d requests were answered\n", len(steady.seconds[200])+len(flood.seconds[200])), s.end(t))
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// server is infer serve as a process of its own.
+type server struct {
+	cmd  *exec.Cmd
+	at   string // http://127.0.0.1:PORT
+	rest chan string
+}
+
+// begin starts infer serve on a free port and waits until it listens.
+func begin(t testing.TB, args ...string) *server {
+	t.Helper()
+	s := &server{cmd: process(append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...), rest: make(chan string, 1)}
+	errs, err := s.cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, s.cmd.Start())
+	t.Cleanup(func() { _ = s.cmd.Process.Kill() })
+	lines := bufio.NewReader(errs)
+	first, err := lines.ReadString('\n')
+	require.NoError(t, err, first)
+	s.at = strings.TrimSpace(regexp.MustCompile(`http://\S+`).FindString(first))
+	require.NotEmpty(t, s.at, first)
+	go func() {
+		all, _ := io.ReadAll(lines)
+		s.rest <- string(all)
+	}()
+	return s
+}
+
+// end sends SIGTERM and gives what the server said after its first line.
+func (s *server) end(t testing.TB) string {
+	t.Helper()
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	rest := <-s.rest
+	require.NoError(t, s.cmd.Wait(), rest)
+	return rest
+}
+
+func dogRequest(t *testing.T) []byte {
+	t.Helper()
+	dog := readFile(t, filepath.Join("..", "..", "data", "demo", "dog.png"))
+	return []byte(`{"input":"data:image/png;base64,` + base64.StdEncoding.EncodeToString(dog) + `"}`)
+}
+
+// SIGTERM in the middle of the work of 16 clients: all that was accepted is answered, and the status is 0.
+func TestServe(t *testing.T) {
+	s := begin(t, "--token", "open sesame")
+	request := dogRequest(t)
+	var whole atomic.Int64
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			client := &http.Client{Transport: &http.Transport{}}
+			for {
+				r, _ := http.NewRequest(http.MethodPost, s.at+"/v1/embeddings", bytes.NewReader(request))
+				r.Header.Set("Authorization", "Bearer open sesame")
+				answer, err := client.Do(r)
+				if err != nil {
+					return // no more is accepted
+				}
+				var a struct {
+					Data []struct{ Embedding []float32 }
+				}
+				err = json.NewDecoder(answer.Body).Decode(&a)
+				answer.Body.Close()
+				if !assert.NoError(t, err) || !assert.Equal(t, 200, answer.StatusCode) || !assert.Len(t, a.Data[0].Embedding, 128) {
+					return
+				}
+				whole.Add(1)
+			}
+		})
+	}
+	time.Sleep(time.Second)
+	said := s.end(t)
+	all.Wait()
+	assert.Positive(t, whole.Load())
+	assert.Equal(t, fmt.Sprintf("infer: %d requests were answered\n", whole.Load()), said)
+}
+
+func TestServeCommandLine(t *testing.T) {
+	tiny, busy := tinyModel(t), begin(t)
+	defer busy.end(t)
+	for _, c := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"--addr 8080", 2, "--addr 8080: HOST:PORT is wanted"},
+		{"--addr " + strings.TrimPrefix(busy.at, "http://"), 1, "address already in use"},
+		{"--queue 0", 2, "--queue: a positive value is wanted"},
+		{"--queue 10 --max-inputs 20", 2, "--max-inputs 20 is more than --queue 10"},
+		{"--max-body 10 --max-bodies 5", 2, "--max-body 10 is more than --max-bodies 5"},
+		{"--batch-window soon", 2, "--batch-window"},
+		{"--decoders -1", 2, "--decoders -1"},
+		{"--batch-size 0", 2, "--batch-size 0"},
+		{"--model ViT-Q", 1, "ViT-Q"},
+	} {
+		code, out, errs := infer(t, "", append([]string{"serve", "--model", tiny}, strings.Fields(c.args)...)...)
+		assert.Equal(t, c.code, code, errs)
+		assert.Empty(t, out)
+		assert.Contains(t, oneLine(t, errs), c.says)
+	}
+}
+
+// A token comes from the environment as well, and is in no answer.
+func TestServeTokenOfEnvironment(t *testing.T) {
+	require.NoError(t, os.Setenv("GOCLIP_TOKEN", "of the environment"))
+	defer os.Unsetenv("GOCLIP_TOKEN")
+	s := begin(t)
+	answer, err := http.Post(s.at+"/v1/embeddings", "application/json", strings.NewReader(`{"input":"a"}`))
+	require.NoError(t, err)
+	answer.Body.Close()
+	assert.Equal(t, 401, answer.StatusCode)
+	s.end(t)
+}
+
+// TestServeIndex searches an index over HTTP; one of another model is refused.
+func TestServeIndex(t *testing.T) {
+	at, other := filepath.Join(t.TempDir(), "index"), filepath.Join(t.TempDir(), "other")
+	demo := filepath.Join("..", "..", "data", "demo")
+	code, _, errs := infer(t, "", "index", "--out", at, demo)
+	require.Zero(t, code, errs)
+	s := begin(t, "--index", at)
+	answer, err := http.Post(s.at+"/v1/search", "application/json", strings.NewReader(`{"text":"racing car","top_k":1}`))
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, answer.StatusCode, "%s", body)
+	var found struct{ Hits []struct{ Path string } }
+	require.NoError(t, json.Unmarshal(body, &found))
+	require.Len(t, found.Hits, 1)
+	assert.Equal(t, "racing_car.png", filepath.Base(found.Hits[0].Path))
+	s.end(t)
+
+	code, _, errs = infer(t, "", "index", "--model", tinyModel(t), "--out", other, demo)
+	require.Zero(t, code, errs)
+	for dir, says := range map[string]string{other: "the index was made with the model", filepath.Join(other, "none"): "is no index"} {
+		code, _, errs = infer(t, "", "serve", "--addr", "127.0.0.1:0", "--index", dir)
+		assert.Equal(t, 1, code)
+		assert.Contains(t, errs, says)
+	}
+}

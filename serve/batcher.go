@@ -1,0 +1,260 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/preprocess"
+)
+
+// job is one text or picture on its way through the model.
+type job struct {
+	ctx   context.Context // of its request: what nobody waits for is not computed
+	group *group
+	at    int // its place in the group
+
+	file []byte  // an encoded picture
+	ids  []int64 // or a text's tokens, padded to the context length
+
+	pixels []float32 // (3, R, R), when the picture is decoded
+	since  time.Time // when it came to wait for the model
+}
+
+// group is what one request waits for.
+type group struct {
+	rows [][]float32 // (E) each, L2-normalised; nil where errs has why
+	errs []error
+	left atomic.Int32
+	done chan struct{}
+}
+
+// batcher runs the model on batches that gather the inputs of all requests.
+type batcher struct {
+	model     *clip.Model
+	transform *preprocess.Transform
+	limits    Limits
+	admission *admission
+	metrics   *metrics
+	log       *slog.Logger
+
+	files    chan *job // encoded pictures; as long as the queue, so that sending never blocks
+	texts    chan *job // tokens; likewise
+	pictures chan *job // decoded: two batches, however many wait, because pixels take the memory
+	buffers  sync.Pool // of pixels
+	stop     chan struct{}
+	ended    sync.WaitGroup
+}
+
+func newBatcher(m *clip.Model, limits Limits, a *admission, me *metrics, log *slog.Logger) (*batcher, error) {
+	transform, err := m.Transform()
+	if err != nil {
+		return nil, err
+	}
+	b := &batcher{model: m, limits: limits, admission: a, metrics: me, log: log,
+		transform: transform.WithLimits(preprocess.Limits{MaxPixels: limits.Pixels, MaxBytes: limits.Body}),
+		files:     make(chan *job, limits.Queue), texts: make(chan *job, limits.Queue),
+		pictures: make(chan *job, 2*limits.BatchSize), stop: make(chan struct{})}
+	b.buffers.New = func() any { pixels := make([]float32, transform.Len()); return &pixels }
+	decoders := limits.Decoders
+	if decoders == 0 {
+		decoders = runtime.GOMAXPROCS(0)
+	}
+	b.ended.Add(decoders + 1)
+	for range decoders {
+		go b.decode()
+	}
+	go b.run()
+	return b, nil
+}
+
+// close ends the goroutines. Nothing may be waiting any more.
+func (b *batcher) close() {
+	close(b.stop)
+	b.ended.Wait()
+}
+
+// submit queues jobs, for which admission has made room, and waits until all are done or ctx ends.
+func (b *batcher) submit(ctx context.Context, jobs []*job) (*group, error) {
+	g := &group{rows: make([][]float32, len(jobs)), errs: make([]error, len(jobs)), done: make(chan struct{})}
+	if len(jobs) == 0 {
+		return g, nil
+	}
+	g.left.Store(int32(len(jobs)))
+	for i, j := range jobs {
+		j.ctx, j.group, j.at, j.since = ctx, g, i, time.Now()
+		if j.file != nil {
+			b.files <- j
+		} else {
+			b.texts <- j
+		}
+	}
+	select {
+	case <-g.done:
+		return g, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// finish gives a job its row or its error. Each job is finished once.
+func (b *batcher) finish(j *job, row []float32, err error) {
+	b.admission.leave()
+	j.group.rows[j.at], j.group.errs[j.at] = row, err
+	if pixels := j.pixels; pixels != nil {
+		j.pixels = nil
+		b.buffers.Put(&pixels)
+	}
+	j.file = nil
+	if j.group.left.Add(-1) == 0 {
+		close(j.group.done)
+	}
+}
+
+// decode makes pixels of files.
+func (b *batcher) decode() {
+	defer b.ended.Done()
+	for {
+		select {
+		case <-b.stop:
+			return
+		case j := <-b.files:
+			if err := b.pixels(j); err != nil {
+				b.finish(j, nil, err)
+				continue
+			}
+			j.since = time.Now()
+			select {
+			case b.pictures <- j:
+			case <-b.stop: // only those that nobody waits for are left
+				return
+			}
+			runtime.Gosched() // a request that is refused should not wait for the end of a time slice
+		}
+	}
+}
+
+// pixels decodes one picture, under the limits.
+func (b *batcher) pixels(j *job) error {
+	if j.ctx.Err() != nil {
+		return context.Cause(j.ctx)
+	}
+	start := time.Now()
+	if err := checkSides(j.file, b.limits.Side); err != nil {
+		return err
+	}
+	pixels := *b.buffers.Get().(*[]float32)
+	if err := b.transform.Bytes(pixels, j.file); err != nil {
+		b.buffers.Put(&pixels)
+		return pictureProblem(err)
+	}
+	j.pixels, j.file = pixels, nil
+	b.metrics.stage("decode", time.Since(start))
+	return nil
+}
+
+// run is the goroutine that runs the model: libtorch's memory grows with each thread that does.
+func (b *batcher) run() {
+	defer b.ended.Done()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	slab := make([]float32, b.limits.BatchSize*b.transform.Len())
+	for {
+		select {
+		case <-b.stop:
+			return
+		case j := <-b.pictures:
+			b.forward("image", b.gather(j, b.pictures), func(jobs []*job) ([]float32, error) {
+				n := b.transform.Len()
+				for i, j := range jobs {
+					copy(slab[i*n:], j.pixels)
+				}
+				return b.model.ImageFeatures(slab[:len(jobs)*n], len(jobs))
+			})
+		case j := <-b.texts:
+			b.forward("text", b.gather(j, b.texts), func(jobs []*job) ([]float32, error) {
+				ids := make([]int64, 0, len(jobs)*b.model.ContextLength())
+				for _, j := range jobs {
+					ids = append(ids, j.ids...)
+				}
+				return b.model.TextFeatures(ids, len(jobs))
+			})
+		}
+	}
+}
+
+// gather closes a batch when it is full, or when its first job has waited for the window. What came while the model was
+// busy has waited already.
+func (b *batcher) gather(first *job, queue <-chan *job) []*job {
+	jobs := []*job{first}
+	wait := time.NewTimer(b.limits.Window - time.Since(first.since))
+	defer wait.Stop()
+	for len(jobs) < b.limits.BatchSize {
+		select {
+		case j := <-queue:
+			jobs = append(jobs, j)
+			continue
+		default:
+		}
+		select {
+		case j := <-queue:
+			jobs = append(jobs, j)
+		case <-wait.C:
+			return jobs
+		}
+	}
+	return jobs
+}
+
+// forward runs one batch and hands out its rows. Jobs whose requests have gone are left out.
+func (b *batcher) forward(tower string, jobs []*job, run func([]*job) ([]float32, error)) {
+	start := time.Now()
+	wanted := jobs[:0:0]
+	for _, j := range jobs {
+		if j.ctx.Err() != nil {
+			b.finish(j, nil, context.Cause(j.ctx))
+			continue
+		}
+		b.metrics.stage("queue", start.Sub(j.since))
+		wanted = append(wanted, j)
+	}
+	if len(wanted) == 0 {
+		return
+	}
+	rows, err := b.guarded(wanted, run)
+	b.metrics.batch(tower, len(wanted), time.Since(start))
+	if err != nil {
+		b.log.Error("a batch could not be computed", "tower", tower, "size", len(wanted), "error", err)
+	}
+	width := b.model.Config.EmbedDim
+	for i, j := range wanted {
+		if err != nil {
+			b.finish(j, nil, err)
+			continue
+		}
+		b.finish(j, rows[i*width:(i+1)*width:(i+1)*width], nil)
+	}
+}
+
+var errRows = errors.New("the model gave another number of rows than it was given inputs")
+
+// guarded turns a panic into an error: the next batch is not to blame for this one.
+func (b *batcher) guarded(jobs []*job, run func([]*job) ([]float32, error)) (rows []float32, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	rows, err = run(jobs)
+	if err == nil && len(rows) != len(jobs)*b.model.Config.EmbedDim {
+		err = errRows
+	}
+	return rows, err
+}

@@ -1,0 +1,120 @@
+package serve
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+)
+
+type embeddingsRequest struct {
+	Model          string          `json:"model"`
+	Input          json.RawMessage `json:"input"`
+	EncodingFormat string          `json:"encoding_format"`
+	Dimensions     *int            `json:"dimensions"`
+}
+
+type embeddingsAnswer struct {
+	Object string      `json:"object"` // "list"
+	Model  string      `json:"model"`
+	Data   []embedding `json:"data"`
+	Usage  usage       `json:"usage"`
+}
+
+type embedding struct {
+	Object    string           `json:"object"` // "embedding"
+	Index     int              `json:"index"`
+	Embedding any              `json:"embedding"` // numbers, or base64 of little-endian float32, or null with an error
+	Truncated bool             `json:"truncated,omitempty"`
+	Error     *openAIErrorBody `json:"error,omitempty"`
+}
+
+type usage struct {
+	PromptTokens int `json:"prompt_tokens"`
+	TotalTokens  int `json:"total_tokens"`
+}
+
+// embeddings answers POST /v1/embeddings. An input that cannot be read has an error in its place; when none could be
+// read, the first one's error is the answer.
+func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
+	var held bodies
+	defer held.release()
+	var q embeddingsRequest
+	if err := s.readJSON(w, r, &held, &q); err != nil {
+		return err
+	}
+	if err := s.checkModel("model", q.Model); err != nil {
+		return err
+	}
+	switch q.EncodingFormat {
+	case "", "float", "base64":
+	default:
+		return badRequest("encoding_format", `encoding_format is "float" or "base64"`)
+	}
+	if width := s.model.Config.EmbedDim; q.Dimensions != nil && *q.Dimensions != width {
+		return badRequest("dimensions", fmt.Sprintf("dimensions can only be %d: this model's features are not made to be cut", width))
+	}
+	inputs, err := embeddingInputs(q.Input, s.limits, s.model.ContextLength())
+	if err != nil {
+		return err
+	}
+	rows, err := s.encode(r.Context(), inputs)
+	if err != nil {
+		return err
+	}
+	a := embeddingsAnswer{Object: "list", Model: s.name, Data: make([]embedding, len(rows))}
+	failed := 0
+	for i, row := range rows {
+		e := embedding{Object: "embedding", Index: i, Truncated: row.truncated}
+		switch {
+		case row.err != nil:
+			failed++
+			e.Error = s.itemError(row.err)
+		case q.EncodingFormat == "base64":
+			e.Embedding = float32Base64(row.row)
+		default:
+			e.Embedding = row.row
+		}
+		a.Data[i] = e
+		a.Usage.PromptTokens += row.tokens
+	}
+	if failed == len(rows) {
+		return rows[0].err
+	}
+	a.Usage.TotalTokens = a.Usage.PromptTokens
+	writeJSON(w, http.StatusOK, a)
+	return nil
+}
+
+// itemError is an input's error inside the answer to its request.
+func (s *Server) itemError(err error) *openAIErrorBody {
+	p := asProblem(err)
+	s.metrics.failed.WithLabelValues(p.code).Inc()
+	body := asOpenAI(p).(openAIError).Error
+	return &body
+}
+
+// float32Base64 is OpenAI's base64: the numbers as little-endian float32.
+func float32Base64(row []float32) string {
+	data := make([]byte, 0, 4*len(row))
+	for _, x := range row {
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
+	}
+	return base64.StdEncoding.EncodeToString(data)
+}
+
+// models answers GET /v1/models.
+func (s *Server) models(w http.ResponseWriter, _ *http.Request) error {
+	type model struct {
+		ID      string `json:"id"`
+		Object  string `json:"object"`
+		OwnedBy string `json:"owned_by"`
+	}
+	writeJSON(w, http.StatusOK, struct {
+		Object string  `json:"object"`
+		Data   []model `json:"data"`
+	}{"list", []model{{s.name, "model", "goclip"}}})
+	return nil
+}

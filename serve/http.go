@@ -1,0 +1,247 @@
+package serve
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// route is one operation of the API.
+type route struct {
+	method, path string
+	errors       dialect
+	open         bool // without the token
+	work         bool // it runs the model: refused at once when the queue is full
+	handle       func(w http.ResponseWriter, r *http.Request) error
+}
+
+func (s *Server) table() []route {
+	get := func(path string, handle func(w http.ResponseWriter, r *http.Request) error) route {
+		return route{method: http.MethodGet, path: path, errors: asOpenAI, open: true, handle: handle}
+	}
+	work := func(path string, errors dialect, handle func(w http.ResponseWriter, r *http.Request) error) route {
+		return route{method: http.MethodPost, path: path, errors: errors, work: true, handle: handle}
+	}
+	metrics := get("/metrics", func(w http.ResponseWriter, r *http.Request) error { s.metrics.handler().ServeHTTP(w, r); return nil })
+	models := get("/v1/models", s.models)
+	meta := get("/meta", s.weaviateMeta)
+	metrics.open, models.open, meta.open = false, false, false
+	return []route{
+		work("/v1/embeddings", asOpenAI, s.embeddings),
+		work("/v1/score", asOpenAI, s.score),
+		work("/v1/classify", asOpenAI, s.classify),
+		work("/v1/search", asOpenAI, s.search),
+		models,
+		get("/v1/picture", s.picture), // the address is signed
+		work("/predict", asDetail, s.immichPredict),
+		get("/ping", s.immichPing),
+		work("/vectorize", asPlain, s.weaviateVectorize),
+		meta,
+		get("/.well-known/live", s.weaviateLive),
+		get("/.well-known/ready", s.weaviateReady),
+		work("/api/embed", asPlain, s.ollamaEmbed),
+		get("/healthz", s.health),
+		metrics,
+		get("/openapi.yaml", asset("openapi.yaml", "application/yaml")),
+		get("/", asset("page/index.html", "text/html; charset=utf-8")),
+		get("/page.css", asset("page/page.css", "text/css; charset=utf-8")),
+		get("/page.js", asset("page/page.js", "text/javascript; charset=utf-8")),
+		get("/icon.svg", asset("page/icon.svg", "image/svg+xml")),
+	}
+}
+
+func (s *Server) mux() *http.ServeMux {
+	mux := http.NewServeMux()
+	for _, r := range s.routes {
+		pattern := strings.TrimSuffix(r.path, "/")
+		if pattern == "" {
+			pattern = "/{$}"
+		}
+		mux.Handle(r.method+" "+pattern, s.endpoint(r))
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", r.method)
+			r.errors.write(w, refuse(http.StatusMethodNotAllowed, "method_not_allowed", "", r.path+" takes "+r.method))
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		dialect(asOpenAI).write(w, refuse(http.StatusNotFound, "not_found", "", "nothing is served here; /openapi.yaml lists what is"))
+	})
+	return mux
+}
+
+// endpoint is a route's handler with what all of them share: the token, refusal when the queue is full, errors in the
+// route's dialect, and figures.
+func (s *Server) endpoint(route route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		seen := &watched{ResponseWriter: w}
+		err := s.admit(route, r)
+		accepted := err == nil
+		if accepted {
+			err = s.guard(route, seen, r)
+		}
+		if err != nil && !seen.began {
+			s.fail(route, seen, r, err)
+		}
+		if accepted && route.work && seen.code < http.StatusTooManyRequests {
+			s.answered.Add(1)
+		}
+		code := strconv.Itoa(seen.code)
+		s.metrics.requests.WithLabelValues(route.path, code).Inc()
+		s.metrics.seconds.WithLabelValues(route.path, code).Observe(time.Since(start).Seconds())
+	})
+}
+
+// admit refuses what needs no look at the body.
+func (s *Server) admit(route route, r *http.Request) error {
+	if s.guarded && !route.open {
+		given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		sum := tokenSum(given)
+		if !ok || subtle.ConstantTimeCompare(sum[:], s.token[:]) != 1 {
+			return refuse(http.StatusUnauthorized, "unauthorized", "", "a header Authorization: Bearer TOKEN with this server's token is wanted")
+		}
+	}
+	if !route.work {
+		return nil
+	}
+	if r.ContentLength > s.limits.Body {
+		return refuse(http.StatusRequestEntityTooLarge, "body_too_large", "", fmt.Sprintf("the request has more than %d bytes", s.limits.Body))
+	}
+	if p := s.admission.full(); p != nil {
+		return p
+	}
+	return nil
+}
+
+// guard turns a panic of a handler into an error.
+func (s *Server) guard(route route, w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return route.handle(w, r)
+}
+
+// fail answers with an error, and logs what is ours.
+func (s *Server) fail(route route, w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		err = refuse(499, "client_gone", "", "the client has gone") // nobody reads it; the figures do
+	}
+	p := asProblem(err)
+	if !errors.As(err, new(*problem)) {
+		s.log.Error("a request failed", "path", route.path, "error", err)
+	}
+	switch p.status {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusRequestEntityTooLarge:
+		s.metrics.rejected.WithLabelValues(p.code).Inc()
+	}
+	if p.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	route.errors.write(w, p)
+}
+
+// middleware is what holds of every request, also of those that no route takes.
+func (s *Server) middleware(next http.Handler) http.Handler {
+	// A page on another site may not make a browser ask this server: the browser tells where a request comes from.
+	sites := http.NewCrossOriginProtection()
+	sites.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		dialect(asOpenAI).write(w, refuse(http.StatusForbidden, "origin_not_allowed", "", "requests from a page of another site are not answered"))
+	}))
+	next = sites.Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'")
+		if s.draining.Load() {
+			h.Set("Connection", "close")
+		}
+		if !s.hosted(r.Host) {
+			dialect(asOpenAI).write(w, refuse(http.StatusForbidden, "host_not_allowed", "", "this server does not answer to that name; infer serve --host allows it"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// hosted is whether the Host header names this server. Addresses always do: no web page gets one by a name of its own.
+func (s *Server) hosted(host string) bool {
+	if s.hosts == nil {
+		return true
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if net.ParseIP(strings.Trim(host, "[]")) != nil {
+		return true
+	}
+	return slices.ContainsFunc(s.hosts, func(known string) bool { return strings.EqualFold(known, host) })
+}
+
+// watched remembers the status.
+type watched struct {
+	http.ResponseWriter
+	code  int
+	began bool
+}
+
+func (w *watched) WriteHeader(code int) {
+	if !w.began {
+		w.code, w.began = code, true
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	if !w.began {
+		w.code, w.began = http.StatusOK, true
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController through.
+func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func tokenSum(token string) [32]byte { return sha256.Sum256([]byte(token)) }
+
+// readJSON reads a request's body into v. held has the memory until the request is answered.
+func (s *Server) readJSON(w http.ResponseWriter, r *http.Request, held *bodies, v any) error {
+	data, err := held.read(http.MaxBytesReader(w, r.Body, s.limits.Body), s.admission)
+	if err != nil {
+		return err
+	}
+	err = json.Unmarshal(data, v)
+	var mistyped *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &mistyped) && mistyped.Field != "":
+		return badRequest(mistyped.Field, fmt.Sprintf("%s is a JSON %s, which it cannot be", mistyped.Field, mistyped.Value))
+	case err != nil:
+		return badRequest("", "the body is no JSON object")
+	}
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	data, err := json.Marshal(v)
+	if err != nil { // a NaN, of weights that are none
+		status, data = http.StatusInternalServerError, []byte(`{"error":"the model gave features that are no numbers"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(data, '\n')) // a client that has gone
+}

@@ -1,0 +1,169 @@
+package serve
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"slices"
+
+	"github.com/goclip/goclip/clip/preprocess"
+)
+
+// What Immich's server sends to its machine learning service (server/src/repositories/machine-learning.repository.ts)
+// and gets from it (machine-learning/immich_ml/main.py): a form of "entries", JSON of task, kind and model, with "image"
+// or "text"; the features come as a JSON array in a JSON string.
+
+type immichEntry struct {
+	ModelName string `json:"modelName"`
+}
+
+// immichForm is a form that was read.
+type immichForm struct {
+	entries []byte
+	image   []byte
+	text    *string
+}
+
+func (s *Server) immichPing(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, err := io.WriteString(w, "pong")
+	return err
+}
+
+// immichPredict answers POST /predict for the task clip.
+func (s *Server) immichPredict(w http.ResponseWriter, r *http.Request) error {
+	var held bodies
+	defer held.release()
+	form, err := s.readForm(w, r, &held)
+	if err != nil {
+		return err
+	}
+	kind, err := s.immichKind(form.entries)
+	if err != nil {
+		return err
+	}
+	var in input
+	switch {
+	case kind == "visual" && form.image != nil:
+		in.file = form.image
+	case kind == "textual" && form.text != nil:
+		in = textInput(*form.text)
+	default:
+		return badRequest("entries", "clip.visual wants an image in the form, clip.textual a text")
+	}
+	rows, err := s.encode(r.Context(), []input{in})
+	if err != nil {
+		return err
+	}
+	if rows[0].err != nil {
+		return rows[0].err
+	}
+	features, err := json.Marshal(rows[0].row)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Clip        string `json:"clip"`
+		ImageHeight int    `json:"imageHeight,omitempty"`
+		ImageWidth  int    `json:"imageWidth,omitempty"`
+	}{Clip: string(features)}
+	if in.file != nil {
+		answer.ImageWidth, answer.ImageHeight = s.pictureSize(in.file)
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// pictureSize is the size of a picture that the model has seen.
+func (s *Server) pictureSize(file []byte) (w, h int) {
+	if w, h, ok := headerSize(file); ok {
+		return w, h
+	}
+	img, err := preprocess.Decode(file, preprocess.Limits{MaxPixels: s.limits.Pixels, MaxBytes: s.limits.Body})
+	if err != nil {
+		return 0, 0
+	}
+	return img.Width, img.Height
+}
+
+// immichKind checks the entries: {"clip": {"visual": {"modelName": ...}}}, or "textual".
+func (s *Server) immichKind(entries []byte) (kind string, err error) {
+	var tasks map[string]map[string]immichEntry
+	if json.Unmarshal(entries, &tasks) != nil || len(tasks) != 1 {
+		return "", refuse(http.StatusUnprocessableEntity, "invalid_request", "entries", `entries is JSON of one task: {"clip": {"visual": {"modelName": ...}}}`)
+	}
+	for task, kinds := range tasks {
+		if task != "clip" || len(kinds) != 1 {
+			return "", refuse(http.StatusUnprocessableEntity, "invalid_request", "entries", fmt.Sprintf("this server computes clip.visual or clip.textual; it has no model for %.50q", task))
+		}
+		for k, entry := range kinds {
+			if !slices.Contains([]string{"visual", "textual"}, k) {
+				return "", refuse(http.StatusUnprocessableEntity, "invalid_request", "entries", "clip is visual or textual")
+			}
+			kind, err = k, s.checkModel("entries", entry.ModelName)
+		}
+	}
+	return kind, err
+}
+
+// The parts of a form, and bytes of its entries, beyond which it is none that Immich sends.
+const (
+	mostParts   = 8
+	mostEntries = 64 << 10
+)
+
+func (s *Server) readForm(w http.ResponseWriter, r *http.Request, held *bodies) (form immichForm, err error) {
+	b := &body{from: http.MaxBytesReader(w, r.Body, s.limits.Body), a: s.admission}
+	*held = append(*held, b)
+	r.Body = io.NopCloser(b)
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return form, badRequest("", "a form (multipart/form-data) of entries with image or text is wanted")
+	}
+	for range mostParts {
+		part, err := parts.NextPart()
+		if errors.Is(err, io.EOF) {
+			return form, nil
+		}
+		if err == nil {
+			err = form.take(part, s.limits)
+		}
+		if errors.As(err, new(*problem)) {
+			return form, err
+		}
+		if err != nil {
+			return form, badRequest("", "the form ends early or is none")
+		}
+	}
+	return form, badRequest("", fmt.Sprintf("the form has more than %d parts", mostParts))
+}
+
+func (f *immichForm) take(part *multipart.Part, limits Limits) error {
+	most := limits.Body
+	switch part.FormName() {
+	case "entries":
+		most = mostEntries
+	case "text":
+		most = int64(limits.TextBytes)
+	}
+	data, err := io.ReadAll(io.LimitReader(part, most+1))
+	if err != nil {
+		return err
+	}
+	if int64(len(data)) > most {
+		return refuse(http.StatusRequestEntityTooLarge, "body_too_large", part.FormName(), fmt.Sprintf("%.50q has more than %d bytes", part.FormName(), most))
+	}
+	switch part.FormName() {
+	case "entries":
+		f.entries = data
+	case "image":
+		f.image = data
+	case "text":
+		text := string(data)
+		f.text = &text
+	}
+	return nil
+}

@@ -1,0 +1,364 @@
+package serve
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/torch"
+)
+
+// bomb is a PNG whose header claims w x h pixels.
+func bomb(w, h uint32) []byte {
+	header := append([]byte("IHDR"), binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, w), h)...)
+	header = append(header, 8, 6, 0, 0, 0)
+	out := append([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0d"), header...)
+	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(header))
+}
+
+// What is refused, each with its status and one sentence without a name of ours, while others are served.
+func TestRefusals(t *testing.T) {
+	_, at := start(t, Options{Limits: Limits{Body: 1 << 20, Inputs: 8, Queue: 64}})
+	others := crowd(t, at, 4)
+	svg := []byte(`<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>`)
+	for name, c := range map[string]struct {
+		path string
+		body any
+		code int
+		says string
+	}{
+		"no JSON":                 {"/v1/embeddings", []byte("{"), 400, "no JSON object"},
+		"an array":                {"/v1/embeddings", []byte("[]"), 400, "no JSON object"},
+		"nothing":                 {"/v1/embeddings", []byte(""), 400, "no JSON object"},
+		"no input":                {"/v1/embeddings", object{}, 400, "input is missing"},
+		"null input":              {"/v1/embeddings", object{"input": nil}, 400, "input is missing"},
+		"an empty array":          {"/v1/embeddings", object{"input": []string{}}, 400, "input is missing"},
+		"a number":                {"/v1/embeddings", object{"input": 7}, 400, "input holds texts"},
+		"an empty object":         {"/v1/embeddings", object{"input": []any{object{}}}, 400, `either "text" or "image"`},
+		"both":                    {"/v1/embeddings", object{"input": []any{object{"text": "a", "image": "b"}}}, 400, `either "text" or "image"`},
+		"too many":                {"/v1/embeddings", object{"input": make([]string, 9)}, 413, "more than 8 elements"},
+		"a million numbers":       {"/v1/embeddings", []byte(`{"input":[` + strings.Repeat("1,", 400_000) + "1]}"), 400, "arrays of at most 32 token ids"},
+		"a token beyond":          {"/v1/embeddings", object{"input": []int{49406, 99999, 49407}}, 400, "99999 is not between"},
+		"a negative token":        {"/v1/embeddings", object{"input": []int{-1, 49407}}, 400, "-1 is not between"},
+		"tokens without end":      {"/v1/embeddings", object{"input": []int{49406, 320}}, 400, "lack the end token 49407"},
+		"another model":           {"/v1/embeddings", object{"input": "a", "model": "text-embedding-3-small"}, 404, "is not served here; emoji-64 is"},
+		"a format":                {"/v1/embeddings", object{"input": "a", "encoding_format": "int8"}, 400, "encoding_format"},
+		"dimensions":              {"/v1/embeddings", object{"input": "a", "dimensions": 64}, 400, "dimensions can only be 128"},
+		"dimensions of another":   {"/v1/embeddings", object{"input": "a", "dimensions": "x"}, 400, "dimensions is a JSON string"},
+		"a long text":             {"/v1/embeddings", object{"input": strings.Repeat("a", 10_001)}, 413, "10001 bytes is more than 10000"},
+		"a large body":            {"/v1/embeddings", bytes.Repeat([]byte(" "), 2<<20), 413, "more than 1048576 bytes"},
+		"no base64":               {"/v1/embeddings", object{"input": "data:image/png;base64,!!"}, 400, "no base64"},
+		"no comma":                {"/v1/embeddings", object{"input": "data:image/png;base64"}, 400, "no comma"},
+		"an empty picture":        {"/v1/embeddings", object{"input": "data:image/png;base64,"}, 400, "empty"},
+		"an address":              {"/v1/embeddings", object{"input": object{"image": "http://127.0.0.1/a.png"}}, 403, "fetches no addresses"},
+		"SVG with a script":       {"/v1/embeddings", object{"input": dataURI(svg)}, 415, "SVG is not read"},
+		"SVG as it is":            {"/v1/embeddings", object{"input": "data:image/svg+xml," + string(svg)}, 415, "SVG is not read"},
+		"a picture of 1x1":        {"/v1/embeddings", object{"input": dataURI(testPicture(t, "rgb_1x1.png"))}, 422, "1x1 pixels; both sides have at least 2"},
+		"a picture of 1x500":      {"/v1/embeddings", object{"input": dataURI(testPicture(t, "rgb_1x500.png"))}, 422, "1x500 pixels"},
+		"a bomb":                  {"/v1/embeddings", object{"input": dataURI(bomb(60_000, 60_000))}, 413, "60000x60000 pixels is more than the limit of 50 million; shrink it"},
+		"a truncated picture":     {"/v1/embeddings", object{"input": dataURI(dogFile(t)[:500])}, 422, "ends early"},
+		"no pictures":             {"/v1/score", object{"texts": "a"}, 400, "images is missing"},
+		"no texts":                {"/v1/score", object{"images": dataURI(dogFile(t))}, 400, "texts is missing"},
+		"a text that is none":     {"/v1/score", object{"texts": []any{1}, "images": "x"}, 400, "no string"},
+		"pictures that are none":  {"/v1/score", object{"texts": "a", "images": []any{1}}, 400, "neither a string nor"},
+		"only bad pictures":       {"/v1/score", object{"texts": "a", "images": []string{dataURI(svg), dataURI(svg)}}, 415, "SVG"},
+		"many pairs":              {"/v1/score", object{"texts": make([]string, 5), "images": []string{"a", "a", "a", "a"}}, 413, "more than 8"},
+		"an empty label":          {"/v1/classify", object{"labels": []string{" "}, "images": "AAAA"}, 400, "a label is empty"},
+		"no template":             {"/v1/classify", object{"labels": "a", "images": "AAAA", "templates": "/etc/passwd"}, 400, "has no {}"},
+		"weaviate's many":         {"/vectorize", object{"texts": make([]string, 8), "images": []string{"AAAA"}}, 413, "more than 8"},
+		"weaviate's null picture": {"/vectorize", object{"images": []any{nil}}, 400, "neither a string nor"},
+	} {
+		code, header, body := post(t, at+c.path, c.body)
+		assert.Equal(t, c.code, code, "%s: %s", name, body)
+		assert.Contains(t, string(bytes.ReplaceAll(body, []byte(`\"`), []byte(`"`))), c.says, name)
+		assert.Equal(t, "application/json", header.Get("Content-Type"), name)
+		assert.Equal(t, "nosniff", header.Get("X-Content-Type-Options"), name)
+		for _, ours := range []string{"preprocess", "clip:", "torch", "goroutine", ".go", "MaxPixels", "MaxBytes"} {
+			assert.NotContains(t, string(body), ours, name)
+		}
+	}
+	others()
+}
+
+// crowd asks for a text and a picture again and again until it is ended, which checks that all were answered.
+func crowd(t testing.TB, at string, n int) (end func()) {
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	var served, failed atomic.Int64
+	picture := dataURI(dogFile(t))
+	for i := range n {
+		all.Go(func() {
+			for turn := 0; ; turn++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				code, _, _ := post(t, at+"/v1/embeddings", object{"input": []string{fmt.Sprint("text ", i, " ", turn), picture}})
+				if code == 200 {
+					served.Add(1)
+				} else {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	return func() {
+		close(stop)
+		all.Wait()
+		assert.Positive(t, served.Load())
+		assert.Zero(t, failed.Load())
+	}
+}
+
+// raw sends bytes on a connection of its own and gives what comes back within a time.
+func raw(t testing.TB, at string, send func(c *net.TCPConn)) *http.Response {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(at, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	send(c.(*net.TCPConn))
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(20*time.Second)))
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	require.NoError(t, err)
+	return answer
+}
+
+// serveOn serves by Serve, which has the timeouts, and not by httptest.
+func serveOn(t testing.TB, o Options) (s *Server, at string, end func() error) {
+	t.Helper()
+	s, err := New(model(t), o)
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := contextOf(t)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, listener) }()
+	return s, "http://" + listener.Addr().String(), func() error { cancel(); return <-ended }
+}
+
+// A client that is slow, one that sends half a body, and one that sends half a header: each gets its answer or its end,
+// while others are served.
+func TestSlowClients(t *testing.T) {
+	_, at, end := serveOn(t, Options{Limits: Limits{Read: 700 * time.Millisecond}})
+	others := crowd(t, at, 4)
+	head := "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"input\":"
+	answer := raw(t, at, func(c *net.TCPConn) { // slow: nothing more comes
+		_, err := io.WriteString(c, head)
+		require.NoError(t, err)
+	})
+	assert.Equal(t, http.StatusRequestTimeout, answer.StatusCode)
+	answer = raw(t, at, func(c *net.TCPConn) { // half a body, and the end
+		_, err := io.WriteString(c, head)
+		require.NoError(t, err)
+		require.NoError(t, c.CloseWrite())
+	})
+	assert.Equal(t, http.StatusBadRequest, answer.StatusCode)
+	c, err := net.Dial("tcp", strings.TrimPrefix(at, "http://"))
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = io.WriteString(c, "POST /v1/embeddings HTTP/1.1\r\nHo")
+	require.NoError(t, err)
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(20*time.Second)))
+	_, err = io.ReadAll(c)
+	assert.NoError(t, err, "the server closes a connection without a whole header")
+	others()
+	require.NoError(t, end())
+}
+
+// When the queue is full, requests get 429 and Retry-After, those before them are answered, and then there is room.
+func TestQueueFull(t *testing.T) {
+	s, at := start(t, Options{Limits: Limits{Queue: 8, Inputs: 8, BatchSize: 2}})
+	require.Nil(t, s.admission.enter(8)) // as eight inputs that are not done yet
+	for _, path := range []string{"/v1/embeddings", "/v1/score", "/vectorize", "/api/embed", "/predict"} {
+		code, header, body := post(t, at+path, object{"input": "a"})
+		assert.Equal(t, http.StatusTooManyRequests, code)
+		assert.Equal(t, "1", header.Get("Retry-After"))
+		assert.Contains(t, string(body), "the queue is full")
+	}
+	code, _, _ := get(t, at+"/healthz")
+	assert.Equal(t, 200, code, "health is told when the queue is full")
+	for range 4 {
+		s.admission.leave()
+	}
+	code, _, body := post(t, at+"/v1/embeddings", object{"input": []string{"a", "b", "c", "d", "e"}})
+	assert.Equal(t, http.StatusTooManyRequests, code, "%s", body)
+	code, _, body = post(t, at+"/v1/embeddings", object{"input": []string{"a", "b", "c", "d"}})
+	assert.Equal(t, 200, code, "%s", body)
+	for range 4 {
+		s.admission.leave()
+	}
+	assert.Eventually(t, func() bool { // a handler ends after its answer has come
+		inputs, held := s.admission.depth()
+		return inputs == 0 && held == 0
+	}, 10*time.Second, time.Millisecond)
+	_, _, page := get(t, at+"/metrics")
+	assert.Contains(t, string(page), `goclip_serve_rejected_total{reason="queue_full"} 6`)
+}
+
+// The bytes of all requests together are bounded as well.
+func TestBodiesTogether(t *testing.T) {
+	s, at := start(t, Options{Limits: Limits{Body: 1000, Bodies: 1500}})
+	var held bodies
+	_, err := held.read(strings.NewReader(strings.Repeat("x", 1000)), s.admission)
+	require.NoError(t, err)
+	code, header, body := post(t, at+"/v1/embeddings", object{"input": strings.Repeat("x", 800)})
+	assert.Equal(t, 429, code)
+	assert.NotEmpty(t, header.Get("Retry-After"))
+	assert.Contains(t, string(body), "memory_full")
+	held.release()
+	code, _, _ = post(t, at+"/v1/embeddings", object{"input": strings.Repeat("x", 800)})
+	assert.Equal(t, 200, code)
+}
+
+func TestTooLate(t *testing.T) {
+	_, at := start(t, Options{Limits: Limits{Wait: time.Nanosecond}})
+	code, header, body := post(t, at+"/v1/embeddings", object{"input": "a dog"})
+	assert.Equal(t, http.StatusServiceUnavailable, code)
+	assert.Equal(t, "1", header.Get("Retry-After"))
+	assert.Contains(t, string(body), "the model did not come to this request")
+}
+
+func TestToken(t *testing.T) {
+	_, at := start(t, Options{Token: "open sesame"})
+	for _, given := range []string{"", "Bearer", "Bearer ", "Bearer open", "Basic open sesame", "Bearer open sesame!", "bearer open sesame"} {
+		code, header, body := post(t, at+"/v1/embeddings", object{"input": "a"}, "Authorization", given)
+		assert.Equal(t, 401, code, given)
+		assert.Equal(t, "Bearer", header.Get("WWW-Authenticate"))
+		assert.NotContains(t, string(body), "sesame")
+	}
+	for _, path := range []string{"/metrics", "/v1/models", "/meta"} {
+		code, _, _ := get(t, at+path)
+		assert.Equal(t, 401, code, path)
+		code, _, _ = get(t, at+path, "Authorization", "Bearer open sesame")
+		assert.Equal(t, 200, code, path)
+	}
+	code, _, _ := post(t, at+"/v1/embeddings", object{"input": "a"}, "Authorization", "Bearer open sesame")
+	assert.Equal(t, 200, code)
+	for _, path := range []string{"/", "/page.js", "/page.css", "/icon.svg", "/openapi.yaml", "/healthz", "/ping"} {
+		code, _, _ := get(t, at+path)
+		assert.Equal(t, 200, code, path)
+	}
+}
+
+// A page of another site has a browser ask, by a name of its own or across origins.
+func TestOtherSites(t *testing.T) {
+	_, at := start(t, Options{Hosts: []string{"localhost"}})
+	for host, want := range map[string]int{"localhost:8080": 200, "LOCALHOST": 200, "127.0.0.1:1": 200, "[::1]:8080": 200, "evil.example": 403, "localhost.evil.example:80": 403} {
+		r, err := http.NewRequest(http.MethodGet, at+"/healthz", nil)
+		require.NoError(t, err)
+		r.Host = host
+		code, _, _ := do(t, r)
+		assert.Equal(t, want, code, host)
+	}
+	code, header, _ := post(t, at+"/v1/embeddings", object{"input": "a"}, "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")
+	assert.Equal(t, 403, code)
+	assert.Empty(t, header.Get("Access-Control-Allow-Origin"))
+	code, _, _ = post(t, at+"/v1/embeddings", object{"input": "a"}, "Origin", at, "Sec-Fetch-Site", "same-origin")
+	assert.Equal(t, 200, code)
+}
+
+// A handler that panics is an answer in one sentence, and the server goes on.
+func TestPanic(t *testing.T) {
+	s, at := start(t, Options{Index: shelf{}, Thumbnail: func(string) ([]byte, string, error) { panic("secret") }})
+	code, _, body := get(t, at+s.pictureAddress("a.png"))
+	assert.Equal(t, 500, code)
+	assert.NotContains(t, string(body), "secret")
+	assert.Equal(t, 1, strings.Count(string(body), "\n"))
+	code, _, _ = post(t, at+"/v1/embeddings", object{"input": "a"})
+	assert.Equal(t, 200, code)
+}
+
+func TestLimitsThatCannotBe(t *testing.T) {
+	for _, l := range []Limits{{Inputs: 20, Queue: 10}, {Body: 10, Bodies: 5}, {BatchSize: -1}} {
+		_, err := New(model(t), Options{Limits: l})
+		assert.Error(t, err)
+	}
+}
+
+// 64 clients of all kinds at once: every answer is right, batches gather the inputs of several, and nothing is left.
+func TestManyClients(t *testing.T) {
+	before := torch.LiveTensors()
+	s, err := New(model(t), Options{})
+	require.NoError(t, err)
+	h := httptest.NewServer(s)
+	dog, words := knownPictures(t, "data/demo/dog.png")[0], knownTexts(t, "a cute dog")[0]
+	picture, bad := dataURI(dogFile(t)), dataURI(bomb(60_000, 60_000))
+	var all sync.WaitGroup
+	for i := range 64 {
+		all.Go(func() {
+			for turn := range 6 {
+				code, _, body := post(t, h.URL+"/v1/embeddings", object{"input": []string{picture, "a cute dog", bad, fmt.Sprint(i, turn)}})
+				if !assert.Equal(t, 200, code, "%s", body) {
+					return
+				}
+				a := parse[embeddingsOf[[]float32]](t, body)
+				assert.InDelta(t, 1, dot(dog, a.Data[0].Embedding), 1e-5)
+				assert.InDelta(t, 1, dot(words, a.Data[1].Embedding), 1e-5)
+				assert.Equal(t, "picture_too_large", a.Data[2].Error.Code)
+				assert.Len(t, a.Data[3].Embedding, 128)
+			}
+		})
+	}
+	all.Wait()
+	_, _, page := get(t, h.URL+"/metrics")
+	h.Close()
+	s.Close()
+	var batches, sum float64
+	for line := range strings.Lines(string(page)) {
+		fmt.Sscanf(line, `goclip_serve_batch_size_count{tower="image"} %g`, &batches)
+		fmt.Sscanf(line, `goclip_serve_batch_size_sum{tower="image"} %g`, &sum)
+	}
+	assert.Equal(t, 64*6.0, sum)
+	assert.Less(t, batches, sum/2, "pictures of several requests share batches")
+	inputs, held := s.admission.depth()
+	assert.Zero(t, inputs)
+	assert.Zero(t, held)
+	assert.LessOrEqual(t, torch.LiveTensors(), before)
+}
+
+// What was accepted is answered, also when the server is told to end in the middle.
+func TestShutdownLosesNothing(t *testing.T) {
+	s, at, end := serveOn(t, Options{})
+	picture := dataURI(dogFile(t))
+	var all sync.WaitGroup
+	var whole atomic.Int64
+	var stop atomic.Bool
+	for range 16 {
+		all.Go(func() {
+			client := &http.Client{Transport: &http.Transport{}}
+			for !stop.Load() {
+				answer, err := client.Post(at+"/v1/embeddings", "application/json", strings.NewReader(`{"input":"`+picture+`"}`))
+				if err != nil {
+					return // no more is accepted
+				}
+				body, err := io.ReadAll(answer.Body)
+				answer.Body.Close()
+				if assert.NoError(t, err) && assert.Equal(t, 200, answer.StatusCode) {
+					assert.Len(t, parse[embeddingsOf[[]float32]](t, body).Data[0].Embedding, 128)
+					whole.Add(1)
+				}
+			}
+		})
+	}
+	time.Sleep(500 * time.Millisecond)
+	require.NoError(t, end())
+	stop.Store(true)
+	all.Wait()
+	assert.Positive(t, whole.Load())
+	assert.Equal(t, s.Answered(), whole.Load())
+}

@@ -1,0 +1,288 @@
+"use strict";
+// The page of infer serve. Features of pictures and texts are asked for once and kept; the matrix is computed here.
+
+const $ = (id) => document.getElementById(id);
+const make = (name, props = {}, ...children) => {
+  const e = Object.assign(document.createElement(name), props);
+  e.append(...children);
+  return e;
+};
+
+let server = { index: undefined, token: false, max_inputs: 256, logit_scale: 100 };
+let token = sessionStorage.getItem("token") || "";
+let pictures = [];               // {name, url, data, row, error, picked}
+const textRows = new Map();      // text -> its features
+let round = 0;                   // of drawing: an older one that is late draws nothing
+
+function say(text, bad = false) {
+  $("status").textContent = text;
+  $("status").classList.toggle("bad", bad);
+}
+
+// call posts JSON and gives the answer's. A full queue is asked again when it said so; a missing token is asked for.
+async function call(path, body) {
+  for (let tries = 0; ; tries++) {
+    const headers = { "Content-Type": "application/json" };
+    if (token) headers.Authorization = "Bearer " + token;
+    const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+    if (answer.status === 429 && tries < 5) {
+      const seconds = Number(answer.headers.get("Retry-After")) || 1;
+      say("The server is busy; going on in " + seconds + " s.");
+      await new Promise((done) => setTimeout(done, seconds * 1000));
+      continue;
+    }
+    if (answer.status === 401 && tries < 3) {
+      await askToken();
+      continue;
+    }
+    const value = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(value.error?.message || "The server answered " + answer.status + ".");
+    return value;
+  }
+}
+
+let asking = null;
+function askToken() {
+  asking ??= new Promise((done) => {
+    const dialog = $("ask-token");
+    dialog.addEventListener("close", () => {
+      token = $("token").value;
+      sessionStorage.setItem("token", token);
+      asking = null;
+      done();
+    }, { once: true });
+    dialog.showModal();
+  });
+  return asking;
+}
+
+function floats(base64) {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  return new Float32Array(bytes.buffer);
+}
+
+const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+
+function softmax(values) {
+  const top = Math.max(...values);
+  const parts = values.map((v) => Math.exp(server.logit_scale * (v - top)));
+  const sum = parts.reduce((a, b) => a + b, 0);
+  return parts.map((p) => p / sum);
+}
+
+const lines = (id) => [...new Set($(id).value.split("\n").map((s) => s.trim()).filter(Boolean))];
+
+// --- pictures ---
+
+async function add(files) {
+  const wanted = [...files].filter((f) => f.type === "" || f.type.startsWith("image/"));
+  if (wanted.length === 0) return;
+  const fresh = wanted.map((f) => ({ name: f.name || "pasted", url: URL.createObjectURL(f), file: f }));
+  pictures.push(...fresh);
+  drawThumbs();
+  const queue = fresh.slice();
+  let done = 0;
+  const worker = async () => {
+    for (let p = queue.shift(); p; p = queue.shift()) {
+      say("Looking at " + ++done + " of " + fresh.length + " pictures…");
+      try {
+        p.data = await dataURL(p.file);
+        p.row = floats((await call("v1/embeddings", { input: [{ image: p.data }], encoding_format: "base64" })).data[0].embedding);
+      } catch (e) {
+        p.error = e.message;
+      }
+      drawThumbs();
+      await draw();
+    }
+  };
+  await Promise.all([1, 2, 3, 4].map(worker));
+  const bad = fresh.filter((p) => p.error);
+  say(bad.length ? bad[0].name + ": " + bad[0].error : "", bad.length > 0);
+}
+
+const dataURL = (file) => new Promise((done, fail) => {
+  const reader = new FileReader();
+  reader.onload = () => done("data:image/any;base64," + reader.result.slice(reader.result.indexOf(",") + 1));
+  reader.onerror = () => fail(new Error("The file cannot be read."));
+  reader.readAsDataURL(file);
+});
+
+function drawThumbs() {
+  $("thumbs").replaceChildren(...pictures.map((p) => {
+    const pick = make("button", { type: "button", className: "pick", title: p.error ? p.name + ": " + p.error : p.name, onclick: () => searchLike(p) },
+      make("img", { src: p.url, alt: p.name }));
+    pick.setAttribute("aria-pressed", String(!!p.picked));
+    const away = make("button", { type: "button", className: "away", textContent: "×", onclick: () => remove(p) });
+    away.setAttribute("aria-label", "Take " + p.name + " away");
+    return make("li", { className: p.error ? "bad" : "" }, pick, away);
+  }));
+}
+
+function remove(p) {
+  URL.revokeObjectURL(p.url);
+  pictures = pictures.filter((q) => q !== p);
+  drawThumbs();
+  draw();
+}
+
+// --- the matrix ---
+
+async function draw() {
+  const mine = ++round;
+  const texts = lines("texts");
+  const missing = texts.filter((t) => !textRows.has(t));
+  try {
+    for (let i = 0; i < missing.length; i += server.max_inputs) {
+      const part = missing.slice(i, i + server.max_inputs);
+      const answer = await call("v1/embeddings", { input: part.map((text) => ({ text })), encoding_format: "base64" });
+      answer.data.forEach((d, n) => textRows.set(part[n], d.error ? null : floats(d.embedding)));
+    }
+  } catch (e) {
+    say(e.message, true);
+    return;
+  }
+  if (mine !== round) return;
+  if (pictures.length === 0 || texts.length === 0) {
+    $("matrix").replaceChildren();
+    return;
+  }
+  const unit = document.querySelector("input[name=unit]:checked").value;
+  const corner = make("th", { scope: "col" }, make("span", { className: "unseen", textContent: "Picture" }));
+  const head = make("tr", {}, corner, ...texts.map((t) => make("th", { scope: "col", textContent: t })));
+  $("matrix").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...pictures.map((p) => matrixRow(p, texts, unit)))));
+}
+
+function matrixRow(p, texts, unit) {
+  const row = make("tr", {}, make("th", { scope: "row" }, make("img", { src: p.url, alt: p.name, title: p.name })));
+  if (!p.row) {
+    row.append(make("td", { className: p.error ? "error" : "", colSpan: texts.length, textContent: p.error || "…" }));
+    return row;
+  }
+  const cosines = texts.map((t) => (textRows.get(t) ? dot(p.row, textRows.get(t)) : NaN));
+  const known = cosines.map((c) => (Number.isNaN(c) ? -1 : c));
+  const shares = softmax(known);
+  const best = known.indexOf(Math.max(...known));
+  cosines.forEach((cosine, i) => {
+    const heat = unit === "prob" ? shares[i] : Math.min(Math.max(cosine, 0), 1);
+    const text = Number.isNaN(cosine) ? "–" : unit === "prob" ? (100 * shares[i]).toFixed(1) + " %" : cosine.toFixed(3);
+    const cell = make("td", { textContent: text, className: (heat > 0.45 ? "hot" : "") + (i === best ? " best" : "") });
+    cell.style.setProperty("--heat", Number.isNaN(heat) ? 0 : heat);
+    row.append(cell);
+  });
+  return row;
+}
+
+// --- labels ---
+
+async function labelAll() {
+  const labels = lines("names");
+  const ready = pictures.filter((p) => p.data && !p.error);
+  if (labels.length === 0 || ready.length === 0) {
+    say(labels.length === 0 ? "Type a label first." : "Drop a picture first.");
+    return;
+  }
+  $("label").disabled = true;
+  $("shares").replaceChildren();
+  try {
+    for (const p of ready) {
+      say("Labelling " + p.name + "…");
+      const answer = await call("v1/classify", { images: [p.data], labels, templates: [$("template").value], top_k: 5 });
+      const list = make("ol", {}, ...answer.images[0].labels.map((l) => {
+        const item = make("li", {}, make("span", { textContent: l.label }), make("span", { textContent: (100 * l.prob).toFixed(1) + " %" }));
+        item.style.setProperty("--heat", l.prob);
+        return item;
+      }));
+      $("shares").append(make("article", {}, make("img", { src: p.url, alt: p.name }), list));
+    }
+    say("");
+  } catch (e) {
+    say(e.message, true);
+  }
+  $("label").disabled = false;
+}
+
+// --- search ---
+
+async function find(query) {
+  await known;
+  if (server.index === null) return;
+  say("Searching…");
+  try {
+    const answer = await call("v1/search", { ...query, top_k: 60 });
+    $("hits").replaceChildren(...answer.hits.map((h) => {
+      const name = h.path.slice(h.path.lastIndexOf("/") + 1);
+      const item = make("li", { title: h.path });
+      if (h.picture) item.append(make("img", { src: h.picture.replace(/^\//, ""), alt: name, loading: "lazy" }));
+      item.append(make("span", { className: "path", textContent: name }), make("span", { className: "score", textContent: h.score.toFixed(3) }));
+      return item;
+    }));
+    say(answer.hits.length + " pictures found.");
+  } catch (e) {
+    say(e.message, true);
+  }
+}
+
+function searchLike(p) {
+  if (current !== "search" || !p.data || p.error) return;
+  pictures.forEach((q) => { q.picked = q === p; });
+  drawThumbs();
+  find({ image: p.data });
+}
+
+// --- tabs ---
+
+const tabs = ["compare", "labels", "search"];
+let current = "compare";
+
+function show(name, focus) {
+  current = name;
+  for (const t of tabs) {
+    const on = t === name;
+    $(t).hidden = !on;
+    $("tab-" + t).setAttribute("aria-selected", String(on));
+    $("tab-" + t).tabIndex = on ? 0 : -1;
+    if (on && focus) $("tab-" + t).focus();
+  }
+  const searching = name === "search" && server.index === null;
+  say(searching ? "There is nothing to search: start the server with infer serve --index DIR." : "");
+  $("ask").hidden = searching;
+  document.querySelector("#search .hint").hidden = searching;
+}
+
+tabs.forEach((name, i) => {
+  $("tab-" + name).addEventListener("click", () => show(name));
+  $("tab-" + name).addEventListener("keydown", (e) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
+    const to = e.key === "Home" ? 0 : e.key === "End" ? tabs.length - 1 : step ? (i + step + tabs.length) % tabs.length : -1;
+    if (to < 0) return;
+    e.preventDefault();
+    show(tabs[to], true);
+  });
+});
+
+$("drop").addEventListener("click", () => $("files").click());
+$("files").addEventListener("change", (e) => { add(e.target.files); e.target.value = ""; });
+for (const kind of ["dragenter", "dragover"]) {
+  document.addEventListener(kind, (e) => { e.preventDefault(); $("drop").classList.add("over"); });
+}
+document.addEventListener("dragleave", (e) => { if (!e.relatedTarget) $("drop").classList.remove("over"); });
+document.addEventListener("drop", (e) => { e.preventDefault(); $("drop").classList.remove("over"); add(e.dataTransfer.files); });
+document.addEventListener("paste", (e) => add(e.clipboardData.files));
+
+let later = 0;
+$("texts").addEventListener("input", () => { clearTimeout(later); later = setTimeout(draw, 300); });
+document.querySelectorAll("input[name=unit]").forEach((r) => r.addEventListener("change", draw));
+$("label").addEventListener("click", labelAll);
+$("ask").addEventListener("submit", (e) => { e.preventDefault(); if ($("query").value.trim()) find({ text: $("query").value.trim() }); });
+
+// known ends when the server has said what it is.
+const known = (async () => {
+  try {
+    server = await (await fetch("healthz")).json();
+    const has = server.index === null ? "" : ", " + server.index.toLocaleString() + " pictures to search";
+    $("model").textContent = server.model + " on " + server.device + has;
+    if (current === "search") show(current);
+  } catch {
+    say("The server does not answer.", true);
+  }
+})();
