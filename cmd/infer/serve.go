@@ -18,7 +18,7 @@ import (
 
 type serveCmd struct {
 	modelFlags
-	Addr string `help:"Address to listen on, HOST:PORT. Without a host it is loopback; another machine is served only if one says 0.0.0.0:8080 or the like." default:"127.0.0.1:8080"`
+	Addr  string `help:"Address to listen on, HOST:PORT. Without a host it is loopback; another machine is served only if one says 0.0.0.0:8080 or the like." default:"127.0.0.1:8080"`
 	Index string `help:"Index whose pictures /v1/search and the page find, as infer index writes it; of the same model." placeholder:"DIR"`
 	serveLimits
 
