@@ -66,6 +66,8 @@ bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in 
 	build/venv/bin/python benchmarks/loss.py build/clip.test
 	build/venv/bin/python benchmarks/preprocess.py --rounds 3 --seconds 0.1
 	build/venv/bin/python benchmarks/train.py
+	build/venv/bin/python -c 'import onnxruntime, onnx' 2>/dev/null || build/venv/bin/python -m pip install -q onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2
+	build/venv/bin/python benchmarks/encode.py build/clip.test build/ViT-B-32
 
 finetune: build build/venv ## the shipped model fine-tuned on twenty new pictures: what it gains, what it forgets; ten minutes
 	build/venv/bin/python benchmarks/finetune.py

@@ -119,7 +119,7 @@ func difference(t *testing.T, want, got []float32) float64 {
 // cut is the model with the first ceil(share * n) of each n blocks, over the same weights.
 func cut(t *testing.T, m *Model, share float64) *Model {
 	t.Helper()
-	c := *m
+	c := &Model{Text: m.Text, LogitScale: m.LogitScale, LogitBias: m.LogitBias, Visual: m.Visual, Config: m.Config, Preprocess: m.Preprocess, Name: m.Name}
 	switch v := m.Visual.(type) {
 	case *Vision:
 		tower := *v
@@ -149,7 +149,7 @@ func cut(t *testing.T, m *Model, share float64) *Model {
 	default:
 		require.Failf(t, "a tower of an unknown kind", "%T", x)
 	}
-	return &c
+	return c
 }
 
 func firstOf[T any](blocks []T, share float64) []T {
