@@ -229,7 +229,9 @@ func (b *batcher) forward(tower string, jobs []*job, run func([]*job) ([]float32
 		return
 	}
 	rows, err := b.guarded(wanted, run)
-	b.metrics.batch(tower, len(wanted), time.Since(start))
+	took := time.Since(start)
+	b.metrics.batch(tower, len(wanted), took)
+	b.admission.ran(len(wanted), took)
 	if err != nil {
 		b.log.Error("a batch could not be computed", "tower", tower, "size", len(wanted), "error", err)
 	}

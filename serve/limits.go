@@ -85,26 +85,45 @@ type admission struct {
 	mu     sync.Mutex
 	inputs int
 	bytes  int64
-	speed  float64   // inputs done a second, lately
-	since  time.Time // of count
-	count  int       // inputs done since
+	speed  float64 // inputs that the model computes a second, by its latest batches; 0 before the first
 }
 
 // full is whether a request would be refused for the number of those before it.
 func (a *admission) full() *problem {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.inputs >= a.limits.Queue {
+	if a.inputs >= a.limits.Queue || a.slow(0) {
 		return a.busy()
 	}
 	return nil
+}
+
+// slow is whether the model would hardly come to n more inputs in time. A slow model's queue is shorter than a fast
+// one's: what is accepted should be answered. Alone, a request is always let in.
+func (a *admission) slow(n int) bool {
+	if a.speed == 0 || a.inputs == 0 {
+		return false
+	}
+	wait := a.limits.Wait.Seconds() * a.speed // inputs until the end of patience
+	return float64(a.inputs) > 0.5*wait || float64(a.inputs+n) > 0.8*wait
+}
+
+// ran tells that a batch of n inputs took so long.
+func (a *admission) ran(n int, took time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	speed := float64(n) / max(took.Seconds(), 1e-6)
+	if a.speed > 0 {
+		speed = 0.8*a.speed + 0.2*speed
+	}
+	a.speed = speed
 }
 
 // enter accepts n inputs or refuses them. Each is taken away by leave.
 func (a *admission) enter(n int) *problem {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.inputs+n > a.limits.Queue {
+	if a.inputs+n > a.limits.Queue || a.slow(n) {
 		return a.busy()
 	}
 	a.inputs += n
@@ -112,17 +131,12 @@ func (a *admission) enter(n int) *problem {
 }
 
 func (a *admission) leave() {
-	now := time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.inputs--
-	a.count++
-	if took := now.Sub(a.since); took > time.Second {
-		a.speed, a.since, a.count = float64(a.count)/took.Seconds(), now, 0
-	}
 }
 
-// busy is the answer to those for whom there is no room: when there will be, to judge by the last second.
+// busy is the answer to those for whom there is no room: when there will be, to judge by the latest batches.
 func (a *admission) busy() *problem {
 	p := refuse(http.StatusTooManyRequests, "queue_full", "", "the queue is full; ask again after the seconds of Retry-After")
 	p.retry = 1

@@ -210,6 +210,31 @@ func TestQueueFull(t *testing.T) {
 	assert.Contains(t, string(page), `goclip_serve_rejected_total{reason="queue_full"} 6`)
 }
 
+// A slow model lets in what it will come to, and one request always.
+func TestSlowModelsQueue(t *testing.T) {
+	a := &admission{limits: Limits{Queue: 512, Wait: 30 * time.Second}}
+	require.Nil(t, a.enter(256), "nothing is known yet")
+	a.ran(32, 3200*time.Millisecond) // 10 a second: 300 in 30 s
+	p := a.full()
+	require.NotNil(t, p)
+	assert.Equal(t, 26, p.retry)
+	for range 106 {
+		a.leave()
+	}
+	require.Nil(t, a.full(), "150 are half of what it computes in time")
+	assert.Nil(t, a.enter(1))
+	assert.NotNil(t, a.enter(1))
+	for range 51 {
+		a.leave()
+	}
+	assert.NotNil(t, a.enter(141))
+	assert.Nil(t, a.enter(140))
+	for range 240 {
+		a.leave()
+	}
+	assert.Nil(t, a.enter(512), "alone")
+}
+
 // The bytes of all requests together are bounded as well.
 func TestBodiesTogether(t *testing.T) {
 	s, at := start(t, Options{Limits: Limits{Body: 1000, Bodies: 1500}})

@@ -87,7 +87,7 @@ func New(m *clip.Model, o Options) (*Server, error) {
 	}
 	s := &Server{model: m, tokenizer: t, scale: scale, limits: limits, hosts: o.Hosts, index: o.Index, thumbnail: o.Thumbnail,
 		name: cmp.Or(o.Name, filepath.Base(m.Name)), aliases: o.Aliases, version: cmp.Or(o.Version, "goclip"),
-		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), admission: &admission{limits: limits, since: time.Now()}, cache: newTextCache(cachedTexts)}
+		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), admission: &admission{limits: limits}, cache: newTextCache(cachedTexts)}
 	if o.Token != "" {
 		s.token, s.guarded = tokenSum(o.Token), true
 	}
