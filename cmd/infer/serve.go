@@ -19,7 +19,7 @@ type serveCmd struct {
 	Addr string `help:"Address to listen on, HOST:PORT. Without a host it is loopback; another machine is served only if one says 0.0.0.0:8080 or the like." default:"127.0.0.1:8080"`
 	serveLimits
 
-	Token      string   `help:"Bearer token that requests must have, but for the page and the probes of health." env:"GOCLIP_TOKEN"`
+	Token      string   `help:"Bearer token that requests must have, but for the page and the probes of health; GOCLIP_TOKEN in the environment is one too, and no other process sees it."`
 	Host       []string `help:"Further names in the Host header that are answered on loopback; localhost and addresses always are." sep:"none" placeholder:"NAME"`
 	Alias      []string `help:"Further names that requests may call the model by; '*' is every name." sep:"none" placeholder:"NAME"`
 	AllowFetch bool     `help:"Pictures may be given by http and https addresses, on the public internet alone."`
@@ -93,6 +93,9 @@ func (c *serveCmd) Run(io *streams) error {
 	defer listener.Close() // Serve has closed it, unless New fails
 	o := serve.Options{Aliases: c.Alias, Version: version(), Limits: c.limits(c.BatchSize), Token: c.Token, AllowFetch: c.AllowFetch,
 		Thumbnail: thumbnail, Log: c.logger(io.err)}
+	if o.Token == "" {
+		o.Token = os.Getenv("GOCLIP_TOKEN")
+	}
 	if c.Pretrained != "" {
 		o.Aliases = append(o.Aliases, c.Model+"__"+c.Pretrained) // Immich's spelling
 	}
@@ -108,7 +111,7 @@ func (c *serveCmd) Run(io *streams) error {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	fmt.Fprintf(io.err, "infer: %s on %s, http://%s\n", m.Name, m.Device(), listener.Addr())
-	if !loopback && c.Token == "" {
+	if !loopback && o.Token == "" {
 		fmt.Fprintln(io.err, "infer: other machines can ask this server, and it has no --token")
 	}
 	err = s.Serve(ctx, listener)
