@@ -22,7 +22,7 @@ type serveCmd struct {
 	Index string `help:"Index whose pictures /v1/search and the page find, as infer index writes it; of the same model." placeholder:"DIR"`
 	serveLimits
 
-	Token      string   `help:"Bearer token that requests must have, but for the page and the probes of health." env:"GOCLIP_TOKEN"`
+	Token      string   `help:"Bearer token that requests must have, but for the page and the probes of health; GOCLIP_TOKEN in the environment is one too, which a list of processes does not show."`
 	Host       []string `help:"Further names in the Host header that are answered on loopback; localhost and addresses always are." sep:"none" placeholder:"NAME"`
 	Alias      []string `help:"Further names that requests may call the model by; '*' is every name." sep:"none" placeholder:"NAME"`
 	AllowFetch bool     `help:"Pictures may be given by http and https addresses, on the public internet alone."`
@@ -100,6 +100,9 @@ func (c *serveCmd) Run(io *streams) error {
 	if shelf.Index != nil {
 		o.Index = shelf
 	}
+	if o.Token == "" {
+		o.Token = os.Getenv("GOCLIP_TOKEN")
+	}
 	if c.Pretrained != "" {
 		o.Aliases = append(o.Aliases, c.Model+"__"+c.Pretrained) // Immich's spelling
 	}
@@ -115,7 +118,7 @@ func (c *serveCmd) Run(io *streams) error {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	fmt.Fprintf(io.err, "infer: %s on %s, http://%s\n", m.Name, m.Device(), listener.Addr())
-	if !loopback && c.Token == "" {
+	if !loopback && o.Token == "" {
 		fmt.Fprintln(io.err, "infer: other machines can ask this server, and it has no --token")
 	}
 	err = s.Serve(ctx, listener)
