@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -84,14 +83,7 @@ func (m *Model) Classifier(ctx context.Context, names, templates []string) (*Cla
 	}
 	c := &Classifier{Names: slices.Clone(names), Weights: make([]float32, 0, len(sums)), Scale: scale}
 	for row := range slices.Chunk(sums, width) {
-		norm := 0.0 // a mean has the direction of its sum
-		for _, x := range row {
-			norm += x * x
-		}
-		norm = math.Max(math.Sqrt(norm), 1e-12)
-		for _, x := range row {
-			c.Weights = append(c.Weights, float32(x/norm))
-		}
+		c.Weights = append(c.Weights, Normalized(row)...)
 	}
 	return c, nil
 }
@@ -123,10 +115,7 @@ func (m *Model) prompts(t tokenizer.Encoder, names, templates []string, from, to
 	for i := from; i < to; i++ {
 		p := prompt{class: i / len(templates)}
 		p.ids, _ = t.Tokenize(strings.ReplaceAll(templates[i%len(templates)], "{}", names[p.class]), m.ContextLength())
-		p.length = len(p.ids)
-		for p.length > 1 && p.ids[p.length-1] == t.Pad() { // what follows the end token
-			p.length--
-		}
+		p.length = tokenizer.Length(p.ids, t.Pad())
 		out = append(out, p)
 	}
 	slices.SortStableFunc(out, func(a, b prompt) int { return cmp.Compare(a.length, b.length) })

@@ -109,7 +109,7 @@ func TestOneBadInputFailsAlone(t *testing.T) {
 	require.Equal(t, 200, code)
 	s := parse[scoreAnswer](t, body)
 	assert.NotNil(t, s.Images[0].Error)
-	assert.InDelta(t, dot(dog, knownTexts(t, "a cute dog")[0]), s.Images[1].Cosine[0], 1e-5)
+	assert.InDelta(t, clip.Cosine(dog, knownTexts(t, "a cute dog")[0]), s.Images[1].Cosine[0], 1e-5)
 	code, _, body = post(t, at+"/v1/classify", object{"images": []string{bad, dataURI(dogFile(t))}, "labels": []string{"dog", "car"}})
 	require.Equal(t, 200, code)
 	c := parse[classifyAnswer](t, body)
@@ -130,7 +130,7 @@ func TestScore(t *testing.T) {
 	for i, image := range images {
 		sum := 0.0
 		for j, text := range knownTexts(t, words...) {
-			assert.InDelta(t, dot(image, text), a.Images[i].Cosine[j], 1e-5)
+			assert.InDelta(t, clip.Cosine(image, text), a.Images[i].Cosine[j], 1e-5)
 			sum += a.Images[i].Prob[j]
 		}
 		assert.InDelta(t, 1, sum, 1e-9)
@@ -306,7 +306,7 @@ type shelf [2][]float32
 
 func (s shelf) Len() int { return 2 }
 func (s shelf) Search(_ context.Context, row []float32, k int) ([]Hit, error) {
-	hits := []Hit{{"photos/dog.png", float32(dot(row, s[0]))}, {"photos/car & co.png", float32(dot(row, s[1]))}}
+	hits := []Hit{{"photos/dog.png", float32(clip.Cosine(row, s[0]))}, {"photos/car & co.png", float32(clip.Cosine(row, s[1]))}}
 	if hits[1].Score > hits[0].Score {
 		hits[0], hits[1] = hits[1], hits[0]
 	}

@@ -23,6 +23,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/clip"
 )
 
 // browser is a headless Chromium on the page. complaints are what its console and the network say against the page.
@@ -114,16 +116,16 @@ func TestPageCompare(t *testing.T) {
 	for i, image := range images {
 		var cosines []float64
 		for _, w := range words {
-			cosines = append(cosines, dot(image, w))
+			cosines = append(cosines, clip.Cosine(image, w))
 		}
-		for j, share := range softmax(cosines, scale) {
+		for j, share := range clip.Shares(cosines, scale) {
 			assert.InDelta(t, 100*share, number(t, cells[3*i+j]), 0.06)
 		}
 	}
 	assert.Equal(t, []string{cells[0], cells[4]}, best, "the dog is a dog and the car a car")
 	shot(t, ctx, "serve-compare")
 	require.NoError(t, chromedp.Run(ctx, chromedp.Click("input[value=cosine]"), chromedp.WaitVisible("td.best"), chromedp.Sleep(300*time.Millisecond), texts("td", &cells)))
-	assert.InDelta(t, dot(images[0], words[0]), number(t, cells[0]), 0.0006)
+	assert.InDelta(t, clip.Cosine(images[0], words[0]), number(t, cells[0]), 0.0006)
 	// A text is added, one picture taken away: by the keyboard alone.
 	require.NoError(t, chromedp.Run(ctx, chromedp.Focus("#texts"), chromedp.SendKeys("#texts", kb.End+"\na flag"), chromedp.WaitVisible("thead th:nth-child(5)"),
 		chromedp.Focus("#thumbs li:first-child .away"), chromedp.KeyEvent(kb.Enter), chromedp.WaitNotPresent("tbody tr:nth-child(2)"), texts("thead th", &head)))

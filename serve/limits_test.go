@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -332,8 +333,8 @@ func TestManyClients(t *testing.T) {
 					return
 				}
 				a := parse[embeddingsOf[[]float32]](t, body)
-				assert.InDelta(t, 1, dot(dog, a.Data[0].Embedding), 1e-5)
-				assert.InDelta(t, 1, dot(words, a.Data[1].Embedding), 1e-5)
+				assert.InDelta(t, 1, clip.Cosine(dog, a.Data[0].Embedding), 1e-5)
+				assert.InDelta(t, 1, clip.Cosine(words, a.Data[1].Embedding), 1e-5)
 				assert.Equal(t, "picture_too_large", a.Data[2].Error.Code)
 				assert.Len(t, a.Data[3].Embedding, 128)
 			}

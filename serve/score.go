@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -72,9 +71,9 @@ func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
 			continue
 		}
 		for _, text := range written {
-			a.Images[i].Cosine = append(a.Images[i].Cosine, dot(picture.row, text.row))
+			a.Images[i].Cosine = append(a.Images[i].Cosine, clip.Cosine(picture.row, text.row))
 		}
-		a.Images[i].Prob = softmax(a.Images[i].Cosine, s.scale)
+		a.Images[i].Prob = clip.Shares(a.Images[i].Cosine, s.scale)
 	}
 	if failed == len(images) {
 		return pictures[0].err
@@ -102,27 +101,6 @@ func (s *Server) pairs(model, param string, rawTexts, rawImages json.RawMessage)
 		return nil, nil, badRequest("images", "images is missing; an array of data URIs or base64 is wanted")
 	}
 	return words, images, nil
-}
-
-func dot(a, b []float32) (sum float64) {
-	for i, x := range a {
-		sum += float64(x) * float64(b[i])
-	}
-	return sum
-}
-
-// softmax is the shares of scale * x.
-func softmax(x []float64, scale float64) []float64 {
-	top, sum := slices.Max(x), 0.0
-	out := make([]float64, len(x))
-	for i, v := range x {
-		out[i] = math.Exp(scale * (v - top))
-		sum += out[i]
-	}
-	for i := range out {
-		out[i] /= sum
-	}
-	return out
 }
 
 type classifyRequest struct {
@@ -216,10 +194,10 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) shares(picture []float32, labels []string, classes [][]float32, k int) []labelShare {
 	cosines := make([]float64, len(classes))
 	for i, class := range classes {
-		cosines[i] = dot(picture, class)
+		cosines[i] = clip.Cosine(picture, class)
 	}
 	out := make([]labelShare, len(labels))
-	for i, p := range softmax(cosines, s.scale) {
+	for i, p := range clip.Shares(cosines, s.scale) {
 		out[i] = labelShare{labels[i], p}
 	}
 	slices.SortStableFunc(out, func(a, b labelShare) int { return cmp.Compare(b.Prob, a.Prob) })
@@ -269,14 +247,5 @@ func meanRow(rows []encoded) ([]float32, error) {
 			sum[i] += float64(x)
 		}
 	}
-	norm := 0.0
-	for _, x := range sum {
-		norm += x * x
-	}
-	norm = max(math.Sqrt(norm), 1e-12)
-	out := make([]float32, len(sum))
-	for i, x := range sum {
-		out[i] = float32(x / norm)
-	}
-	return out, nil
+	return clip.Normalized(sum), nil
 }

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
@@ -106,9 +104,8 @@ func (c *classifyCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilInterrupt()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	out, err := c.classify(ctx, io, m, set, labels, templates)
 	if err != nil {
 		return err
@@ -270,7 +267,7 @@ func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, 
 			out.confusion.Add(set.truth[len(out.Images)], guesses[0])
 		}
 		for _, g := range guesses[0][:min(c.Top, len(guesses[0]))] {
-			image.Top = append(image.Top, guess{labels[g.Class], cosines(p.row, z.Weights[g.Class*width:(g.Class+1)*width])[0], float64(g.Probability)})
+			image.Top = append(image.Top, guess{labels[g.Class], clip.Cosine(p.row, z.Weights[g.Class*width:(g.Class+1)*width]), float64(g.Probability)})
 		}
 		out.Images = append(out.Images, image)
 		return nil

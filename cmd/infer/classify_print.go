@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -20,9 +19,7 @@ const (
 func (c *classification) print(w io.Writer, format string) error {
 	switch format {
 	case "json":
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		return e.Encode(c)
+		return printJSON(w, c)
 	case "csv":
 		return c.printCSV(w)
 	}

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
@@ -59,9 +57,8 @@ func (c *embedCmd) Run(io *streams) error {
 			return err
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilInterrupt()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	var files outputs
 	defer files.discard()
 	if len(texts) > 0 {

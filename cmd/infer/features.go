@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tokenizer"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -127,11 +128,7 @@ func textFeatures(ctx context.Context, m *clip.Model, texts []string, batch int,
 		if cut {
 			fmt.Fprintf(errs, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", text, m.ContextLength())
 		}
-		n := len(ids)
-		for n > 1 && ids[n-1] == t.Pad() {
-			n--
-		}
-		all[i] = tokens{i, n, ids}
+		all[i] = tokens{i, tokenizer.Length(ids, t.Pad()), ids}
 	}
 	slices.SortStableFunc(all, func(a, b tokens) int { return cmp.Compare(a.length, b.length) })
 	width := m.Config.EmbedDim

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -41,9 +39,8 @@ func (c *indexCmd) Run(io *streams) error {
 		}
 		c.Out = filepath.Join(c.Paths[0], index.DirName)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilInterrupt()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	if c.CommitEvery < 1 {
 		return usageError(fmt.Sprintf("--commit-every %d: at least 1 is wanted", c.CommitEvery))
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -108,6 +109,13 @@ func (e usageError) Error() string { return string(e) }
 type interrupted string
 
 func (e interrupted) Error() string { return string(e) }
+
+// untilInterrupt ends at Ctrl-C or SIGTERM; a second Ctrl-C ends the process at once.
+func untilInterrupt() (ctx context.Context, stop context.CancelFunc) {
+	ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
 
 // version is what go install or the checkout's commit gave the binary.
 func version() string {

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
+	"slices"
 	"strconv"
 	"text/tabwriter"
+
+	"github.com/goclip/goclip/clip"
 )
 
 type scoreCmd struct {
@@ -72,7 +74,7 @@ func (c *scoreCmd) Run(io *streams) error {
 			fmt.Fprintln(io.err, message(p.err))
 		} else {
 			s.Cosine = cosines(p.row, rows)
-			s.Prob = softmax(s.Cosine, scale)
+			s.Prob = clip.Shares(s.Cosine, scale)
 		}
 		out.Images = append(out.Images, s)
 		return nil
@@ -89,28 +91,10 @@ func (c *scoreCmd) Run(io *streams) error {
 	return nil
 }
 
-func cosines(image, texts []float32) []float64 {
-	out := make([]float64, len(texts)/len(image))
-	for i := range out {
-		for j, x := range image {
-			out[i] += float64(x) * float64(texts[i*len(image)+j])
-		}
-	}
-	return out
-}
-
-func softmax(cosine []float64, scale float64) []float64 {
-	top, sum := math.Inf(-1), 0.0
-	for _, c := range cosine {
-		top = max(top, c)
-	}
-	out := make([]float64, len(cosine))
-	for i, c := range cosine {
-		out[i] = math.Exp(scale * (c - top))
-		sum += out[i]
-	}
-	for i := range out {
-		out[i] /= sum
+// cosines are those of a picture's row with each row of texts.
+func cosines(image, texts []float32) (out []float64) {
+	for text := range slices.Chunk(texts, len(image)) {
+		out = append(out, clip.Cosine(image, text))
 	}
 	return out
 }
@@ -121,9 +105,7 @@ var scoreColumns = []string{"path", "text", "cosine", "prob", "error"}
 func (s *scores) print(w io.Writer, format string) error {
 	switch format {
 	case "json":
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		return e.Encode(s)
+		return printJSON(w, s)
 	case "csv":
 		t := csv.NewWriter(w)
 		_ = t.Write(scoreColumns) // Error, below, has what failed
@@ -155,6 +137,12 @@ func (s *scores) print(w io.Writer, format string) error {
 		fmt.Fprintln(t)
 	}
 	return t.Flush()
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
 }
 
 func number(x float64) string { return strconv.FormatFloat(x, 'g', 8, 64) }

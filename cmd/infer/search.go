@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/index"
@@ -60,9 +58,8 @@ func (c *searchCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilInterrupt()
 	defer stop()
-	context.AfterFunc(ctx, stop)
 	s, err := c.prepare(ctx, io, dir, &filter)
 	if err != nil {
 		return err

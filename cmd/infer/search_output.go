@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -136,12 +135,6 @@ func printPaths(w io.Writer, hits []index.Hit) error {
 		}
 	}
 	return nil
-}
-
-func printJSON(w io.Writer, r result) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	return e.Encode(r)
 }
 
 // printRows prints a line for each picture; a table has an empty line between groups, CSV their numbers.

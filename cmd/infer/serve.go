@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/goclip/goclip/clip"
@@ -114,9 +112,8 @@ func (c *serveCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilInterrupt()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	fmt.Fprintf(io.err, "infer: %s on %s, http://%s\n", m.Name, m.Device(), listener.Addr())
 	if !loopback && o.Token == "" {
 		fmt.Fprintln(io.err, "infer: other machines can ask this server, and it has no --token")
