@@ -9,7 +9,7 @@
 // error: [Open], [Model.Save], [Model.EncodeImages], [Model.EncodeTexts], [Model.Classifier], [Model.Classify].
 //
 // A Model's parameters belong to the garbage collector. As long as no one trains or changes it, it may be used from
-// several goroutines at once. Methods that take a context are meant for that: they run libtorch on one thread that the
-// model keeps, where the callers take turns. The others ([Model.ImageFeatures], [Model.TextFeatures]) run it on the
-// calling thread, for a program that has a loop of its own; libtorch's memory grows with every such thread.
+// several goroutines at once. Methods that take a context are meant for that: callers take turns at the model, each with all of
+// libtorch's threads. The others ([Model.ImageFeatures], [Model.TextFeatures]) run at once, beside each other, and are for a program
+// that has one loop of its own.
 package clip

@@ -66,8 +66,8 @@ func (e *ImageError) Unwrap() error { return e.Err }
 const batchOfImages = 32
 
 // EncodeImages reads, transforms and encodes pictures into L2-normalised rows, (len(images), E). It may be called from
-// any number of goroutines: they decode side by side, and the model takes their batches in turn, on one thread of its
-// own. When ctx ends, its error is returned. When pictures cannot be read the error is an [*ImageError], of the first one.
+// any number of goroutines: they decode side by side, and the model takes their batches in turn.
+// When ctx ends, its error is returned. When pictures cannot be read the error is an [*ImageError], of the first one.
 func (m *Model) EncodeImages(ctx context.Context, images ...ImageSource) ([]float32, error) {
 	transform, err := m.Transform()
 	if err != nil {

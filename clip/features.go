@@ -8,7 +8,7 @@ import (
 )
 
 // ImageFeatures encodes n normalised pictures, (n, 3, H, W) in row-major order, into n L2-normalised rows (n, E).
-// It runs libtorch on the calling thread; [Model.EncodeImages] does not.
+// Callers take no turns; those of [Model.EncodeImages] do.
 func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 	if n == 0 {
 		return nil, nil
@@ -20,7 +20,7 @@ func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 }
 
 // TextFeatures encodes n texts of ContextLength tokens each, (n, L), into n L2-normalised rows (n, E).
-// It runs libtorch on the calling thread; [Model.EncodeTexts] does not.
+// Callers take no turns; those of [Model.EncodeTexts] do.
 func (m *Model) TextFeatures(tokens []int64, n int) ([]float32, error) {
 	if n == 0 {
 		return nil, nil

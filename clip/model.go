@@ -58,7 +58,7 @@ type Model struct {
 
 	fetch *pretrained.Options // of a published tag, by which its tokenizer is found too
 
-	thread    thread
+	turn      chan struct{} // held by the caller that runs the model, inTurn
 	transform atomic.Pointer[builtTransform]
 
 	lora map[*torch.Tensor]*nn.LoRA // of the weights that AddLoRA adapts; nil before
@@ -69,7 +69,8 @@ var MaxLogitScale = math.Log(100)
 
 func allocate(c *Config) *Model {
 	size := c.Vision.ImageSize
-	m := &Model{Text: newTextTower(c), Visual: newImageTower(c), Config: c, Preprocess: preprocess.DefaultConfig(size.Height)}
+	m := &Model{Text: newTextTower(c), Visual: newImageTower(c), Config: c, Preprocess: preprocess.DefaultConfig(size.Height),
+		turn: make(chan struct{}, 1)}
 	m.Preprocess.Size = [2]int{size.Height, size.Width}
 	var shape []int
 	if c.NonscalarLogitScale {

@@ -17,8 +17,8 @@ func (m *Model) PackImages(how torch.Packing) error { return m.pack("picture", m
 // PackTexts is [Model.PackImages] of the text tower.
 func (m *Model) PackTexts(how torch.Packing) error { return m.pack("text", m.Text, how) }
 
-// pack prepares every matrix that has a bias beside it: the products of attention and MLPs, and not embeddings and
-// projections, which are a small part of the work.
+// pack prepares every matrix that has a bias beside it, the products of attention and MLPs, and the one that maps patches, but in
+// 8 bits; not embeddings and projections, which are a small part of the work.
 func (m *Model) pack(name string, tower any, how torch.Packing) error {
 	if d := m.Device(); d != torch.CPU {
 		return fmt.Errorf("clip: the %s tower cannot be packed on %s: that is for the CPU", name, d)
@@ -30,9 +30,31 @@ func (m *Model) pack(name string, tower any, how torch.Packing) error {
 	return torch.NoGrad(func(*torch.Scope) {
 		for key, w := range state {
 			stem, ok := strings.CutSuffix(key, "weight")
-			if bias := state[stem+"bias"]; ok && bias != nil && w.Dim() == 2 && w.DType() == torch.Float32 {
+			bias := state[stem+"bias"]
+			switch {
+			case !ok || w.DType() != torch.Float32:
+			case isPatches(tower, w):
+				if how != torch.PackInt8 {
+					w.Pack(bias, how)
+				}
+			case bias == nil || w.Dim() != 2:
+			case m.Config.QuickGELU && strings.HasSuffix(stem, ".c_fc."):
+				w.PackQuickGelu(bias, how)
+			default:
 				w.Pack(bias, how)
 			}
 		}
 	})
+}
+
+// isPatches tells the weight (W, 3, P, P) that maps patches.
+func isPatches(tower any, w *torch.Tensor) bool {
+	switch t := tower.(type) {
+	case *Vision:
+		return w == t.Conv1.Weight
+	case *TimmViT:
+		return w == t.Patches.Weight
+	default:
+		return false
+	}
 }

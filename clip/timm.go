@@ -118,7 +118,7 @@ func newTimmViT(c *Config) *TimmViT {
 
 // Forward maps normalised pictures (B, 3, R, R) to features (B, E).
 func (v *TimmViT) Forward(pixels *torch.Tensor) *torch.Tensor {
-	x := v.Patches.Forward(pixels).Flatten(2, 3).Transpose(1, 2) // (B, G*G, W)
+	x := patches(pixels, v.Patches.Stride).Linear(v.Patches.Weight, v.Patches.Bias) // (B, G*G, W)
 	first := 0
 	if v.ClassToken != nil {
 		x = torch.Cat(1, x.Borrow(v.ClassToken).Expand(x.Size(0), 1, x.Size(2)), x)

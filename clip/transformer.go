@@ -40,13 +40,13 @@ func attend(qkv *torch.Tensor, heads int, attention func(q, k, v *torch.Tensor) 
 // activation is the non-linearity of an MLP.
 type activation struct {
 	apply func(x *torch.Tensor) *torch.Tensor
-	gelu  bool // the exact GELU, which a packed weight computes in one pass with its product
+	fused func(x, weight, bias *torch.Tensor) *torch.Tensor // behind a product, one pass where the weight is packed; may be nil
 }
 
 // after is the activation of what the layer makes of x.
 func (a activation) after(l *nn.Linear, x *torch.Tensor) *torch.Tensor {
-	if a.gelu && l.LoRA == nil {
-		return x.LinearGelu(l.Weight, l.Bias)
+	if a.fused != nil && l.LoRA == nil {
+		return a.fused(x, l.Weight, l.Bias)
 	}
 	return a.apply(l.Forward(x))
 }
@@ -55,11 +55,11 @@ func (a activation) after(l *nn.Linear, x *torch.Tensor) *torch.Tensor {
 func activationOf(quickGELU bool, o *ActOptions) activation {
 	switch {
 	case quickGELU:
-		return activation{apply: (*torch.Tensor).QuickGelu}
+		return activation{(*torch.Tensor).QuickGelu, (*torch.Tensor).LinearQuickGelu}
 	case o != nil && o.Approximate == "tanh":
 		return activation{apply: (*torch.Tensor).GeluTanh}
 	default:
-		return activation{apply: (*torch.Tensor).Gelu, gelu: true}
+		return activation{(*torch.Tensor).Gelu, (*torch.Tensor).LinearGelu}
 	}
 }
 

@@ -53,8 +53,7 @@ func newVision(c *Config) *Vision {
 
 // Forward maps normalised pictures (B, 3, H, W) to features (B, E).
 func (v *Vision) Forward(pixels *torch.Tensor) *torch.Tensor {
-	x := pixels.Conv2d(v.Conv1.Weight, nil, v.config.PatchSize, 0) // (B, W, G, G)
-	x = x.Flatten(2, 3).Transpose(1, 2)                            // (B, G*G, W)
+	x := patches(pixels, v.config.PatchSize).Linear(v.Conv1.Weight, nil) // (B, G*G, W)
 	class := x.Borrow(v.ClassEmbedding).Expand(x.Size(0), 1, x.Size(2))
 	x = torch.Cat(1, class, x).Add(v.PositionalEmbedding) // (B, 1 + G*G, W)
 	if v.training && v.dropout > 0 {

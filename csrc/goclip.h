@@ -116,6 +116,8 @@ char *gc_recompute(const gc_tensor *y, gc_tensor *const *inputs /* x, then the p
 size_t gc_gone(uint64_t *ids, size_t cap);  // takes ids of nodes that have been freed
 
 // The process.
+void gc_become_worker(void);  // marks the calling thread
+int32_t gc_on_worker(void);    // whether the calling thread is marked
 void gc_set_threads(int32_t n);
 int32_t gc_threads(void);
 char *gc_manual_seed(uint64_t seed);

@@ -14,6 +14,7 @@ using namespace goclip;
 namespace {
 
 std::atomic<bool> cuda_is_open{false};
+thread_local bool is_worker = false;
 
 // beside is the path of a library in the directory that libtorch_cpu.so was loaded from.
 std::string beside(const char *name) {
@@ -36,6 +37,10 @@ extern "C" {
 void gc_set_threads(int32_t n) {
   if (at::get_num_threads() != n) at::set_num_threads(n);
 }
+
+void gc_become_worker(void) { is_worker = true; }
+
+int32_t gc_on_worker(void) { return is_worker; }
 
 int32_t gc_threads(void) { return at::get_num_threads(); }
 

@@ -160,11 +160,9 @@ func (b *batcher) pixels(j *job) error {
 	return nil
 }
 
-// run is the goroutine that runs the model: libtorch's memory grows with each thread that does.
+// run is the goroutine that runs the model, a batch after the other.
 func (b *batcher) run() {
 	defer b.ended.Done()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	slab := make([]float32, b.limits.BatchSize*b.transform.Len())
 	for {
 		select {

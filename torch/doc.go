@@ -2,23 +2,23 @@
 //
 // # Who frees
 //
-// Everything enters by [Do] or [NoGrad]. They pin the goroutine to its thread, open a [Scope], and free at the end what
-// was made in it. A result belongs to the youngest scope among its inputs, so a batch that is made from a scope takes
+// Everything enters by [Do] or [NoGrad]. They hand a function to a thread that is kept for libtorch, open a [Scope], and free at
+// the end what was made in it. A result belongs to the youngest scope among its inputs, so a batch that is made from a scope takes
 // all that is computed from it along. [Tidy] frees a block's temporaries early, as Python would by counting references;
 // [Tensor.Keep] moves a tensor out of its scope. A tensor without a scope (a parameter) is freed by the garbage
 // collector. [LiveTensors] counts handles, for leak tests.
 //
 // # Who may call
 //
-// A Scope and its tensors belong to the goroutine that runs the Do. Tensors without a scope may be read from any
-// goroutine. Goroutines that load data produce Go slices, and only the goroutine inside Do makes tensors of them.
-// libtorch's memory grows with every thread that runs a model: keep a training loop or an inference worker in one
-// goroutine.
+// A Scope and its tensors belong to the function that Do runs. Tensors without a scope may be read from any
+// goroutine. Goroutines that load data produce Go slices, and only the function inside Do makes tensors of them.
+// Calls of Do that come one after the other share a thread, with libtorch's workers and memory, whichever goroutines they
+// come from; calls at the same time have a thread each and get into each other's way, so let them take turns.
 //
 // # Errors
 //
 // Operators panic with [*Error], so that model code reads as mathematics; Do and NoGrad recover it and return it.
-// Every other panic passes through. Outside Do, an operator's panic is the caller's to recover.
+// Every other panic reaches the caller of Do as a [*Panic]. Outside Do, an operator's panic is the caller's to recover.
 //
 // # Modes
 //

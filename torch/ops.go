@@ -15,6 +15,7 @@ var (
 	opLog         = NewOp("aten::log")
 	opSqrt        = NewOp("aten::sqrt")
 	opAbs         = NewOp("aten::abs")
+	opSilu        = NewOp("aten::silu")
 	opSigmoid     = NewOp("aten::sigmoid")
 	opLogSigmoid  = NewOp("aten::log_sigmoid")
 	opRelu        = NewOp("aten::relu")
@@ -107,6 +108,7 @@ func (t *Tensor) Log() *Tensor                 { return opLog.Call(t) }
 func (t *Tensor) Sqrt() *Tensor                { return opSqrt.Call(t) }
 func (t *Tensor) Abs() *Tensor                 { return opAbs.Call(t) }
 func (t *Tensor) Sigmoid() *Tensor             { return opSigmoid.Call(t) }
+func (t *Tensor) Silu() *Tensor                { return opSilu.Call(t) }
 func (t *Tensor) LogSigmoid() *Tensor          { return opLogSigmoid.Call(t) }
 func (t *Tensor) Relu() *Tensor                { return opRelu.Call(t) }
 func (t *Tensor) ClampMin(min float64) *Tensor { return opClampMin.Call(t, min) }
@@ -132,25 +134,49 @@ func (t *Tensor) Gelu() *Tensor { return opGelu.Call(t) }
 // GeluTanh is GELU's tanh approximation (Hendrycks and Gimpel, arXiv 1606.08415).
 func (t *Tensor) GeluTanh() *Tensor { return opGelu.Call(t, "tanh") }
 
-// QuickGelu is x * sigmoid(1.702 x), the activation of OpenAI's models (openai/CLIP clip/model.py).
-func (t *Tensor) QuickGelu() *Tensor { return t.Mul(t.MulScalar(1.702).Sigmoid()) }
+// quickGelu is the factor in [Tensor.QuickGelu].
+const quickGelu = 1.702
+
+// QuickGelu is x * sigmoid(1.702 x), the activation of OpenAI's models (openai/CLIP clip/model.py). It is computed as
+// silu(1.702 x) / 1.702, of which the backward pass needs one tensor and not two.
+func (t *Tensor) QuickGelu() *Tensor { return t.MulScalar(quickGelu).Silu().MulScalar(1 / quickGelu) }
 
 // Products.
 
-// Linear is t @ weight^T + bias: (..., in) -> (..., out), with weight (out, in); bias may be nil.
+// Linear is t @ weight^T + bias: (..., in) -> (..., out), with weight (out, in); bias may be nil. Of a weight (out, ...) all that
+// is behind out is in: a convolution's on windows that are rows already.
 func (t *Tensor) Linear(weight, bias *Tensor) *Tensor {
-	if weight.Packed(t, bias) {
-		return weight.packed.linear(t, false)
+	if weight.packedFor(t, bias, false) {
+		return weight.packed.linear(t)
+	}
+	if weight.Dim() > 2 {
+		weight = t.Borrow(weight).matrix()
 	}
 	return opLinear.Call(t, weight, bias)
 }
 
+// matrix is t with all but its first dimension made one.
+func (t *Tensor) matrix() *Tensor {
+	if t.Dim() == 2 {
+		return t
+	}
+	return t.Flatten(1, t.Dim()-1)
+}
+
 // LinearGelu is Linear and then [Tensor.Gelu], in one pass where the weight is packed ([Tensor.Pack]).
 func (t *Tensor) LinearGelu(weight, bias *Tensor) *Tensor {
-	if weight.Packed(t, bias) {
-		return weight.packed.linear(t, true)
+	if weight.packedFor(t, bias, false) {
+		return weight.packed.linearGelu(t)
 	}
-	return opLinear.Call(t, weight, bias).Gelu()
+	return t.Linear(weight, bias).Gelu()
+}
+
+// LinearQuickGelu is Linear and then [Tensor.QuickGelu], in one pass where the weight is packed ([Tensor.PackQuickGelu]).
+func (t *Tensor) LinearQuickGelu(weight, bias *Tensor) *Tensor {
+	if weight.packedFor(t, bias, true) {
+		return weight.packed.linearQuickGelu(t)
+	}
+	return t.Linear(weight, bias).QuickGelu()
 }
 
 // MatMul is the matrix product, batched over leading dimensions.

@@ -18,6 +18,7 @@ const (
 // packed is a weight that was prepared for products on the CPU.
 type packed struct {
 	how    Packing
+	quick  bool    // for LinearQuickGelu and nothing else
 	bias   *Tensor // the one that Linear is then called with
 	weight *Tensor // oneDNN's, opaque; nil with PackInt8
 	rows   *Tensor // the bias in the weight's type
@@ -25,25 +26,36 @@ type packed struct {
 }
 
 var (
-	opReorder  = NewOp("mkldnn::_reorder_linear_weight")
-	opPointwse = NewOp("mkldnn::_linear_pointwise")
-	opPrepack  = NewOp("quantized::linear_prepack")
-	opDynamic  = NewOp("quantized::linear_dynamic")
-	opQuantise = NewOp("aten::quantize_per_channel")
-	opAmax     = NewOp("aten::amax")
+	opReorder   = NewOp("mkldnn::_reorder_linear_weight")
+	opPointwise = NewOp("mkldnn::_linear_pointwise")
+	opPrepack   = NewOp("quantized::linear_prepack")
+	opDynamic   = NewOp("quantized::linear_dynamic")
+	opQuantise  = NewOp("aten::quantize_per_channel")
+	opAmax      = NewOp("aten::amax")
 )
 
 const qint8 = 12 // c10::ScalarType::QInt8
 
-// Pack prepares the float32 weight t (out, in) on the CPU for many products with this bias, (out) or nil. From then on
-// [Tensor.Linear] with both uses what was prepared wherever no gradient is recorded. It is a copy: who writes into t or bias
-// afterwards calls Pack again. It may fail by a panic as an operator does.
-func (t *Tensor) Pack(bias *Tensor, how Packing) {
+// Pack prepares the float32 weight t (out, in) on the CPU, or (out, ...) as [Tensor.Linear] takes it, for many products with this
+// bias, (out) or nil. From then on Linear with both uses what was prepared wherever no gradient is recorded. It is a copy: who
+// writes into t or bias afterwards calls Pack again. It may fail by a panic as an operator does.
+func (t *Tensor) Pack(bias *Tensor, how Packing) { t.pack(bias, how, false) }
+
+// PackQuickGelu is Pack for [Tensor.LinearQuickGelu], and for nothing else: oneDNN knows x * sigmoid(x), which is QuickGELU of
+// what is 1.702 times as large, so weight and bias are multiplied by that.
+func (t *Tensor) PackQuickGelu(bias *Tensor, how Packing) { t.pack(bias, how, true) }
+
+func (t *Tensor) pack(bias *Tensor, how Packing, quick bool) {
 	t.packed = nil
-	var p packed
+	p := packed{how: how, quick: quick, bias: bias, rows: bias}
 	if err := NoGrad(func(s *Scope) {
-		w := s.Alias(t)
-		p = packed{how: how, bias: bias, rows: bias}
+		w := s.Alias(t).matrix()
+		if quick && how != PackInt8 {
+			w = w.MulScalar(quickGelu)
+			if bias != nil {
+				p.rows = s.Alias(bias).MulScalar(quickGelu).Keep()
+			}
+		}
 		switch how {
 		case PackInt8:
 			scales := opAmax.Call(w.Abs(), []int{1}).ClampMin(1e-12).MulScalar(1. / 127) // (out)
@@ -52,7 +64,7 @@ func (t *Tensor) Pack(bias *Tensor, how Packing) {
 		case PackBFloat16:
 			p.weight = opReorder.Call(w.To(CPU, BFloat16)).Keep()
 			if bias != nil {
-				p.rows = s.Alias(bias).To(CPU, BFloat16).Keep()
+				p.rows = s.Alias(p.rows).To(CPU, BFloat16).Keep()
 			}
 		default:
 			p.weight = opReorder.Call(w).Keep()
@@ -64,29 +76,40 @@ func (t *Tensor) Pack(bias *Tensor, how Packing) {
 }
 
 // Packed tells whether [Tensor.Pack] prepared t and x records no gradient, so that Linear(t, bias) uses it.
-func (t *Tensor) Packed(x, bias *Tensor) bool {
-	return t.packed != nil && t.packed.bias == bias && x.scope.inference()
+func (t *Tensor) Packed(x, bias *Tensor) bool { return t.packedFor(x, bias, false) }
+
+func (t *Tensor) packedFor(x, bias *Tensor, quick bool) bool {
+	return t.packed != nil && t.packed.quick == quick && t.packed.bias == bias && x.scope.inference()
 }
 
-// linear is x @ weight^T + bias, and then GELU if gelu: the activation's values in the weight's type, else float32.
-func (p *packed) linear(x *Tensor, gelu bool) *Tensor {
+// linear is x @ weight^T + bias in float32.
+func (p *packed) linear(x *Tensor) *Tensor {
 	if p.how == PackInt8 {
-		y := opDynamic.Call(x.Contiguous(), p.object, false)
-		if gelu {
-			return y.Gelu()
-		}
-		return y
+		return opDynamic.Call(x.Contiguous(), p.object, false)
 	}
-	attr, algorithm := "none", ""
-	if gelu {
-		attr, algorithm = "gelu", "none"
+	return p.pointwise(x, "none", "").To(CPU, Float32)
+}
+
+// linearGelu is GELU of linear, in the weight's type and so ready for the next product.
+func (p *packed) linearGelu(x *Tensor) *Tensor {
+	if p.how == PackInt8 {
+		return p.linear(x).Gelu()
 	}
+	return p.pointwise(x, "gelu", "none")
+}
+
+// linearQuickGelu is QuickGELU of linear, in the weight's type.
+func (p *packed) linearQuickGelu(x *Tensor) *Tensor {
+	if p.how == PackInt8 {
+		return p.linear(x).QuickGelu()
+	}
+	return p.pointwise(x, "swish", "").MulScalar(1 / quickGelu)
+}
+
+// pointwise is the product with an activation of oneDNN's behind it.
+func (p *packed) pointwise(x *Tensor, activation, algorithm string) *Tensor {
 	if p.how == PackBFloat16 {
 		x = x.To(CPU, BFloat16)
 	}
-	y := opPointwse.Call(x, p.weight, p.rows, attr, []float64{}, algorithm)
-	if gelu {
-		return y // into the next product
-	}
-	return y.To(CPU, Float32)
+	return opPointwise.Call(x, p.weight, p.rows, activation, []float64{}, algorithm)
 }

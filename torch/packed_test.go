@@ -28,14 +28,24 @@ func TestPack(t *testing.T) {
 				weight, bias := Randn(nil, CPU, 96, 64), Randn(nil, CPU, 96)
 				other := Randn(nil, CPU, 96)
 				x := Randn(nil, CPU, 3, 7, 64)
-				require.NoError(t, Do(func(*Scope) { weight.Pack(bias, c.how) }))
+				quick, kernel := weight.Clone(), weight.Clone().View(96, 4, 4, 4)
+				require.NoError(t, Do(func(*Scope) {
+					weight.Pack(bias, c.how)
+					quick.PackQuickGelu(bias, c.how)
+					kernel.Pack(nil, c.how)
+				}))
 				require.NoError(t, NoGrad(func(s *Scope) {
 					in := s.Alias(x)
 					require.True(t, weight.Packed(in, bias))
 					for _, rows := range []*Tensor{in, in.Narrow(1, 2, 1), in.Transpose(0, 1)} {
 						plain := opLinear.Call(rows, weight, bias)
-						close(t, plain, rows.Linear(weight, bias), c.within)
-						close(t, plain.Gelu(), rows.LinearGelu(weight, bias).To(CPU, Float32), c.within)
+						isClose(t, plain, rows.Linear(weight, bias), c.within)
+						isClose(t, plain.Gelu(), rows.LinearGelu(weight, bias).To(CPU, Float32), c.within)
+						isClose(t, plain.QuickGelu(), rows.LinearQuickGelu(quick, bias).To(CPU, Float32), c.within)
+						isClose(t, opLinear.Call(rows, weight), rows.Linear(kernel, nil), c.within)
+						// What is packed for QuickGELU serves nothing else.
+						assert.Equal(t, ToSlice[float32](plain), ToSlice[float32](rows.Linear(quick, bias)))
+						assert.Equal(t, ToSlice[float32](plain.Gelu()), ToSlice[float32](rows.LinearGelu(quick, bias)))
 					}
 					// Another bias than the one that was packed, and a product that records gradients, take the plain weight.
 					assert.Equal(t, ToSlice[float32](opLinear.Call(in, weight, other)), ToSlice[float32](in.Linear(weight, other)))
@@ -45,7 +55,7 @@ func TestPack(t *testing.T) {
 					assert.False(t, weight.Packed(in, bias))
 					assert.Equal(t, ToSlice[float32](opLinear.Call(in, weight, bias)), ToSlice[float32](in.Linear(weight, bias)))
 				}))
-				for _, p := range []*Tensor{bias, other, x, weight} {
+				for _, p := range []*Tensor{bias, other, x, weight, quick, kernel} {
 					p.Free()
 				}
 			}()
@@ -54,7 +64,7 @@ func TestPack(t *testing.T) {
 	}
 }
 
-func close(t *testing.T, want, got *Tensor, within float64) {
+func isClose(t *testing.T, want, got *Tensor, within float64) {
 	t.Helper()
 	require.Equal(t, want.Shape(), got.Shape())
 	a, b := ToSlice[float32](want), ToSlice[float32](got)

@@ -15,7 +15,7 @@ import (
 	"sync/atomic"
 )
 
-// Scope owns tensors and frees them together. It belongs to the goroutine that opened it.
+// Scope owns tensors and frees them together. It belongs to the function that [Do] runs.
 type Scope struct {
 	born    uint64 // a younger scope has a larger number
 	mode    C.uint32_t
@@ -30,21 +30,22 @@ var (
 	threads atomic.Int32
 )
 
-// Do runs f on one OS thread, frees what f made, and returns the libtorch error that f ran into, if any.
+// Do runs f on a thread that is kept for libtorch, waits for it, frees what f made, and returns the libtorch error that f ran
+// into, if any.
 func Do(f func(s *Scope)) error { return run(0, f) }
 
 // NoGrad is [Do] without recording gradients.
 func NoGrad(f func(s *Scope)) error { return run(C.GC_NO_GRAD, f) }
 
 func run(mode C.uint32_t, f func(s *Scope)) (err error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	C.gc_set_threads(C.int32_t(NumThreads()))
-	s := newScope(mode)
-	defer s.close()
-	defer catch(&err)
-	f(s)
-	return nil
+	onWorker(func() {
+		C.gc_set_threads(C.int32_t(NumThreads()))
+		s := newScope(mode)
+		defer s.close()
+		defer catch(&err)
+		f(s)
+	})
+	return err
 }
 
 // SetNumThreads sets how many threads libtorch's kernels use, from the next [Do] on; 0 restores the default.

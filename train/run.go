@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"time"
 
@@ -110,8 +109,6 @@ func (r *run) run(ctx context.Context) (sum Summary, err error) {
 			err = closeErr
 		}
 	}()
-	runtime.LockOSThread() // libtorch keeps a team of threads for each thread that calls it
-	defer runtime.UnlockOSThread()
 	defer r.unlockDirectory()
 	if err := r.open(); err != nil {
 		return sum, err

@@ -31,8 +31,6 @@ func eachPicture(ctx context.Context, m *clip.Model, paths <-chan string, batch 
 	if err != nil {
 		return err
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	type decoded struct {
 		picture
 		pixels []float32
