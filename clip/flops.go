@@ -3,6 +3,8 @@ package clip
 import (
 	"slices"
 	"strings"
+
+	"github.com/goclip/goclip/torch"
 )
 
 // Costs count floating-point operations, a multiplication and an addition being two, of products and convolutions
@@ -44,9 +46,13 @@ func (m *Model) StepCost() StepCost {
 		text: func(tokens int) float64 { return m.Config.textFLOPs(tokens, true) }, textPasses: 1 + weights[1] + activations[1]}
 }
 
-// FLOPs is the cost of a step on n pairs whose texts are computed at a length of so many tokens.
-func (c StepCost) FLOPs(n, tokens int) float64 {
-	return float64(n) * (c.imagePasses*c.image + c.textPasses*c.text(tokens))
+// FLOPs is the cost of a step on pairs whose texts are computed at these lengths, [Model.TextLengths].
+func (c StepCost) FLOPs(lengths []int) float64 {
+	cost := float64(len(lengths)) * c.imagePasses * c.image
+	for _, tokens := range lengths {
+		cost += c.textPasses * c.text(tokens)
+	}
+	return cost
 }
 
 // learning is, of the picture tower and of the text tower, the share of the matrices that learn, and the share of the
@@ -86,11 +92,13 @@ func keptPatches(patches int, dropout float64) int {
 	return max(1, int(float64(patches)*(1-dropout)))
 }
 
-// TextLength is the number of tokens at which the text tower computes a batch, given as rows of ContextLength tokens:
-// what follows the longest text is cut off where that changes nothing (see [Text.Forward]).
-func (m *Model) TextLength(tokens []int64) int {
-	context, longest := m.ContextLength(), 1
+// TextLengths is, of a batch's texts given as rows of ContextLength tokens, the number of tokens at which each is computed, in
+// no order that means anything: what follows its end is cut off where that changes nothing (see [Text.Forward]).
+func (m *Model) TextLengths(tokens []int64) []int {
+	context := m.ContextLength()
+	lengths := slices.Repeat([]int{context}, len(tokens)/context)
 	var end func(row []int64) int
+	groupwise := false
 	switch t := m.Text.(type) {
 	case *Roberta:
 		end = func(row []int64) int {
@@ -103,8 +111,9 @@ func (m *Model) TextLength(tokens []int64) int {
 		}
 	case *Text:
 		if t.config.NoCausalMask || t.ClassEmbedding != nil || t.config.PoolType == "first" || t.config.PoolType == "last" {
-			return context
+			return lengths
 		}
+		groupwise = m.Device() == torch.CPU
 		end = func(row []int64) int { return slices.Index(row, slices.Max(row)) }
 		if t.config.PoolType == "eos" {
 			id := int64(2)
@@ -114,10 +123,19 @@ func (m *Model) TextLength(tokens []int64) int {
 			end = func(row []int64) int { return max(0, slices.Index(row, id)) }
 		}
 	}
-	for row := range slices.Chunk(tokens, context) {
-		longest = max(longest, end(row)+1)
+	for i := range lengths {
+		lengths[i] = end(tokens[i*context:(i+1)*context]) + 1
 	}
-	return longest
+	slices.Sort(lengths)
+	r := ragged{{len(lengths), lengths[len(lengths)-1]}}
+	if groupwise {
+		r = groups(lengths)
+	}
+	lengths = lengths[:0]
+	for _, g := range r {
+		lengths = append(lengths, slices.Repeat([]int{g.tokens}, g.texts)...)
+	}
+	return lengths
 }
 
 // imageFLOPs is a forward of which so many patches reach the blocks. pooled is goclip's own way with the last block.

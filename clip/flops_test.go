@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,15 +61,19 @@ func TestStepCost(t *testing.T) {
 	// and attention; the projection.
 	image := 2.0*4*12*4 + 2*5*4*8 + 2*(4*4+4*4+2*4*16) + 4*5*4 + 2*4*2
 	text := 2.0*3*4*(4*4+2*16) + 4*3*3*4 + 2*3*4*8 + 2*(4*4+4*4+2*4*16) + 4*3*4 + 2*4*2
-	assert.Equal(t, 7*3*(image+text), m.StepCost().FLOPs(7, 3))
+	assert.Equal(t, 7*3*(image+text), m.StepCost().FLOPs([]int{3, 3, 3, 3, 3, 3, 3}))
 	assert.Less(t, image, c.ImageFLOPs())
 	require.NoError(t, m.SetPatchDropout(0.5))
-	assert.Equal(t, 3*(image-2*2*4*8-4*2*4+text), m.StepCost().FLOPs(1, 3))
+	assert.Equal(t, 3*(image-2*2*4*8-4*2*4+text), m.StepCost().FLOPs([]int{3}))
 	require.NoError(t, m.SetPatchDropout(0))
 	require.NoError(t, m.LockText(0, false))
-	assert.Equal(t, 3*image+text, m.StepCost().FLOPs(1, 3))
+	assert.Equal(t, 3*image+text, m.StepCost().FLOPs([]int{3}))
 	require.NoError(t, m.LockImage(0, false))
-	assert.Equal(t, image+text, m.StepCost().FLOPs(1, 3))
-	assert.Equal(t, 3, m.TextLength([]int64{3, 4, 0, 0, 2, 3, 4, 0}))
-	assert.Equal(t, 4, m.TextLength([]int64{3, 4, 0, 0, 2, 3, 3, 4}))
+	assert.Equal(t, image+text, m.StepCost().FLOPs([]int{3}))
+	assert.Equal(t, []int{3, 3}, m.TextLengths([]int64{3, 4, 0, 0, 2, 3, 4, 0}))
+	assert.Equal(t, []int{4, 4}, m.TextLengths([]int64{3, 4, 0, 0, 2, 3, 3, 4}))
+	two := m.StepCost().FLOPs([]int{2})
+	assert.Equal(t, two+m.StepCost().FLOPs([]int{4}), m.StepCost().FLOPs([]int{2, 4}))
+	short, long := slices.Repeat([]int64{3, 4, 0, 0}, 9), []int64{2, 3, 3, 4}
+	assert.Equal(t, append(slices.Repeat([]int{2}, 9), 4), m.TextLengths(slices.Concat(long, short)), "18 tokens of padding are worth a group")
 }

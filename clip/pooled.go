@@ -6,33 +6,43 @@ import "github.com/goclip/goclip/torch"
 // that block needs queries, output projection and MLP for this position alone; keys and values come from all. The
 // result and every gradient are those of the whole block, at a sixth of its cost.
 
-// Pooled is the rows at of what [Transformer.Forward] gives: (B, T, W), (B) int64 -> (B, W). With at nil, position 0.
-func (t *Transformer) Pooled(x, at *torch.Tensor) *torch.Tensor {
+// Pooled is one row of each sequence of what [Transformer.Forward] gives, (B, T, W) -> (B, W): the row at (B) int64, or with at
+// nil the first. For texts of several lengths, (1, N, W) -> (B, W), at counts the rows of all.
+func (t *Transformer) Pooled(x, at *torch.Tensor, r ragged) *torch.Tensor {
 	last := len(t.Blocks) - 1
-	x = (&Transformer{Blocks: t.Blocks[:last], checkpointing: t.checkpointing}).Forward(x, nil)
-	return t.checkpointing.block(t.Blocks[last], t.Blocks[last].pooled, x, at)
+	x = (&Transformer{Blocks: t.Blocks[:last], checkpointing: t.checkpointing}).Forward(x, nil, r)
+	return t.checkpointing.block(t.Blocks[last], func(x, at *torch.Tensor) *torch.Tensor { return t.Blocks[last].pooled(x, at, r) }, x, at)
 }
 
-func (b *Block) pooled(x, at *torch.Tensor) *torch.Tensor {
-	row := pick(x, at).Add(b.Ls1.Forward(b.Attn.pooled(b.Ln1.Forward(x), at))) // (B, 1, W)
+func (b *Block) pooled(x, at *torch.Tensor, r ragged) *torch.Tensor {
+	row := pick(x, at, r).Add(b.Ls1.Forward(b.Attn.pooled(b.Ln1.Forward(x), at, r))) // (B, 1, W)
 	return row.Add(b.Ls2.Forward(b.MLP.Forward(b.Ln2.Forward(row)))).Select(1, 0)
 }
 
-// pooled maps (B, T, W) to (B, 1, W).
-func (a *Attention) pooled(x, at *torch.Tensor) *torch.Tensor {
-	shape := x.Shape()
-	b, t, w := shape[0], shape[1], shape[2]
-	row := pick(x, at)
+// pooled maps (B, T, W), or (1, N, W) for texts of several lengths, to (B, 1, W).
+func (a *Attention) pooled(x, at *torch.Tensor, r ragged) *torch.Tensor {
+	w := x.Size(2)
+	row := pick(x, at, r)
 	q := a.InLoRA.AddParts(a.part(row, 0, w), row, 0, 1)
-	q = q.View(b, 1, a.heads, w/a.heads).Transpose(1, 2)
+	q = q.View(-1, 1, a.heads, w/a.heads).Transpose(1, 2) // (B, heads, 1, W/heads)
 	kv := a.InLoRA.AddParts(a.part(x, w, 2*w), x, 1, 2)
-	kv = kv.View(b, t, 2, a.heads, w/a.heads).Permute(2, 0, 3, 1, 4)
-	var sees *torch.Tensor // (B, 1, 1, T): which positions each query sees, all if nil
-	if a.causal {
-		sees = torch.ArangeLike(x, t).Unsqueeze(0).Le(at.Unsqueeze(1)).View(b, 1, 1, t)
-	}
-	y := torch.MaskedAttention(q, kv.Select(0, 0), kv.Select(0, 1), sees, 0) // (B, heads, 1, W/heads)
-	return a.Out.Forward(y.Reshape(b, 1, w))
+	text, first := 0, 0 // of a group, and its first row
+	y := r.each(kv, func(kv *torch.Tensor) *torch.Tensor {
+		b, t := kv.Size(0), kv.Size(1)
+		parts := kv.View(b, t, 2, a.heads, w/a.heads).Permute(2, 0, 3, 1, 4).Unbind(0)
+		var sees *torch.Tensor // (B, 1, 1, T): which positions each query sees, all if nil
+		if a.causal {
+			rows := torch.ArangeLike(x, t).Unsqueeze(0)
+			if r != nil {
+				rows = torch.ArangeLike(x, first+b*t).Narrow(0, first, b*t).View(b, t)
+			}
+			sees = rows.Le(at.Narrow(0, text, b).Unsqueeze(1)).View(b, 1, 1, t)
+		}
+		y := torch.MaskedAttention(q.Narrow(0, text, b), parts[0], parts[1], sees, 0) // (B, heads, 1, W/heads)
+		text, first = text+b, first+b*t
+		return y.Reshape(b, 1, w)
+	})
+	return a.Out.Forward(y.View(-1, 1, w))
 }
 
 // part is n of the 3W columns of queries, keys and values, from the column first on: (B, T, W) -> (B, T, n). A packed weight
@@ -44,10 +54,14 @@ func (a *Attention) part(x *torch.Tensor, first, n int) *torch.Tensor {
 	return x.Linear(x.Borrow(a.InWeight).Narrow(0, first, n), x.Borrow(a.InBias).Narrow(0, first, n))
 }
 
-// pick is the row at of each sequence, the first with at nil: (B, T, W), (B) -> (B, 1, W).
-func pick(x, at *torch.Tensor) *torch.Tensor {
-	if at == nil {
+// pick is the row of each sequence that [Transformer.Pooled] says: (B, 1, W).
+func pick(x, at *torch.Tensor, r ragged) *torch.Tensor {
+	switch {
+	case at == nil:
 		return x.Narrow(1, 0, 1)
+	case r != nil:
+		return x.Select(0, 0).Index(at).Unsqueeze(1)
+	default:
+		return x.Index(torch.ArangeLike(x, x.Size(0)), at).Unsqueeze(1)
 	}
-	return x.Index(torch.ArangeLike(x, x.Size(0)), at).Unsqueeze(1)
 }

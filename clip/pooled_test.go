@@ -9,16 +9,18 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// TestPooled holds the last block at one position against the whole block: values, and gradients of the input and of
-// every parameter.
+// TestPooled holds the last block at one position against the whole block, and texts of several lengths against padded ones:
+// values, and gradients of the input and of every parameter.
 func TestPooled(t *testing.T) {
 	m := goldenModel(t, goldenConfig(t, "tiny"))
 	for name, c := range map[string]struct {
 		transformer *Transformer
 		at          []int64
+		ragged      ragged
 	}{
-		"class token": {m.Visual.(*Vision).Transformer, nil},
-		"end token":   {m.Text.(*Text).Transformer, []int64{4, 0, 6, 2}},
+		"class token":     {m.Visual.(*Vision).Transformer, nil, nil},
+		"end token":       {m.Text.(*Text).Transformer, []int64{4, 0, 6, 2}, nil},
+		"several lengths": {m.Text.(*Text).Transformer, []int64{2, 0, 6, 5}, ragged{{2, 3}, {2, 7}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const b, n = 4, 7
@@ -36,12 +38,15 @@ func TestPooled(t *testing.T) {
 					}
 					var y *torch.Tensor
 					switch {
+					case pooled && c.ragged != nil:
+						rows := torch.Cat(1, x.Narrow(0, 0, 2).Narrow(1, 0, 3).Reshape(1, 6, w), x.Narrow(0, 2, 2).Reshape(1, 14, w))
+						y = c.transformer.Pooled(rows, torch.FromSlice(s, []int64{2, 3, 6 + 6, 13 + 5}, b), c.ragged)
 					case pooled && c.at == nil:
-						y = c.transformer.Pooled(x, nil)
+						y = c.transformer.Pooled(x, nil, nil)
 					case pooled:
-						y = c.transformer.Pooled(x, at)
+						y = c.transformer.Pooled(x, at, nil)
 					default:
-						y = c.transformer.Forward(x, nil).Index(torch.Arange(s, torch.CPU, b), at)
+						y = c.transformer.Forward(x, nil, nil).Index(torch.Arange(s, torch.CPU, b), at)
 					}
 					values = torch.ToSlice[float32](y.Detach())
 					inputs := []*torch.Tensor{x}

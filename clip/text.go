@@ -47,8 +47,9 @@ func newText(c *Config) *Text {
 
 // Forward maps tokens (B, T) int64, T at most the context length, to features (B, E).
 //
-// What follows the longest text's end token is cut off first where the mask is causal and the feature is read at the
-// end token: later positions then reach neither the output nor a gradient, and a caption is about 12 of 77 tokens.
+// Where the mask is causal and the feature is read at the end token, what follows that token reaches neither the output nor a
+// gradient, and a caption is about 12 of 77 tokens. So it is cut off: on the CPU text by text, elsewhere behind the
+// longest of the batch.
 func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
 	length := tokens.Size(1)
 	var end *torch.Tensor // (B), nil if the feature's place is the same in every text
@@ -56,6 +57,9 @@ func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
 		end = t.end(tokens)
 	}
 	if end != nil && !t.config.NoCausalMask {
+		if tokens.Device() == torch.CPU {
+			return t.project(t.LnFinal.Forward(t.sorted(tokens, end)))
+		}
 		length = int(end.Max().Item()) + 1
 	}
 	x := tokens.Narrow(1, 0, length).Embedding(t.TokenEmbedding.Weight)
@@ -67,13 +71,22 @@ func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
 	x = x.Add(x.Borrow(t.PositionalEmbedding).Narrow(0, 0, length)) // (B, length, W)
 	switch {
 	case end != nil:
-		x = t.Transformer.Pooled(x, end) // (B, W)
+		x = t.Transformer.Pooled(x, end, nil) // (B, W)
 	case t.ClassEmbedding == nil && t.config.PoolType == "first":
-		x = t.Transformer.Forward(x, mask).Select(1, 0)
+		x = t.Transformer.Forward(x, mask, nil).Select(1, 0)
 	default: // the last token, or the class token in its place
-		x = t.Transformer.Forward(x, mask).Select(1, length-1)
+		x = t.Transformer.Forward(x, mask, nil).Select(1, length-1)
 	}
 	return t.project(t.LnFinal.Forward(x))
+}
+
+// sorted is what the blocks make of the texts' end tokens, (B, T), (B) -> (B, W), computed in groups of about the same length.
+func (t *Text) sorted(tokens, end *torch.Tensor) *torch.Tensor {
+	texts := sortTexts(torch.ToSlice[int64](tokens), tokens.Size(1), torch.ToSlice[int64](end))
+	ids, places := torch.FromSliceLike(tokens, texts.ids, 1, len(texts.ids)), torch.FromSliceLike(tokens, texts.places, 1, len(texts.places))
+	x := ids.Embedding(t.TokenEmbedding.Weight).Add(places.Embedding(t.PositionalEmbedding)) // (1, N, W)
+	x = t.Transformer.Pooled(x, torch.FromSliceLike(tokens, texts.ends, len(texts.ends)), texts.ragged)
+	return x.Index(torch.FromSliceLike(tokens, texts.order, len(texts.order)))
 }
 
 // end is the position of each text's end token, the first one if there are several: (B, T) -> (B).

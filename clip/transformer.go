@@ -16,15 +16,17 @@ type Attention struct {
 	causal   bool
 }
 
-// Forward maps (B, T, W) to (B, T, W). A mask, which is added to the products, stands in place of the causal one; it
-// broadcasts to (B, heads, T, T) and may be nil.
-func (a *Attention) Forward(x, mask *torch.Tensor) *torch.Tensor {
+// Forward maps (B, T, W) to (B, T, W), or (1, N, W) to (1, N, W) for texts of several lengths. A mask, which is added to the
+// products, stands in place of the causal one; it broadcasts to (B, heads, T, T) and may be nil.
+func (a *Attention) Forward(x, mask *torch.Tensor, r ragged) *torch.Tensor {
 	qkv := a.InLoRA.Add(x.Linear(a.InWeight, a.InBias), x)
-	return a.Out.Forward(attend(qkv, a.heads, func(q, k, v *torch.Tensor) *torch.Tensor {
-		if mask != nil {
-			return torch.MaskedAttention(q, k, v, mask, 0)
-		}
-		return torch.ScaledDotProductAttention(q, k, v, a.causal)
+	return a.Out.Forward(r.each(qkv, func(qkv *torch.Tensor) *torch.Tensor {
+		return attend(qkv, a.heads, func(q, k, v *torch.Tensor) *torch.Tensor {
+			if mask != nil {
+				return torch.MaskedAttention(q, k, v, mask, 0)
+			}
+			return torch.ScaledDotProductAttention(q, k, v, a.causal)
+		})
 	}))
 }
 
@@ -32,8 +34,8 @@ func (a *Attention) Forward(x, mask *torch.Tensor) *torch.Tensor {
 func attend(qkv *torch.Tensor, heads int, attention func(q, k, v *torch.Tensor) *torch.Tensor) *torch.Tensor {
 	shape := qkv.Shape()
 	b, t, w := shape[0], shape[1], shape[2]/3
-	qkv = qkv.View(b, t, 3, heads, w/heads).Permute(2, 0, 3, 1, 4)
-	y := attention(qkv.Select(0, 0), qkv.Select(0, 1), qkv.Select(0, 2)) // (B, heads, T, W/heads) each
+	parts := qkv.View(b, t, 3, heads, w/heads).Permute(2, 0, 3, 1, 4).Unbind(0)
+	y := attention(parts[0], parts[1], parts[2]) // (B, heads, T, W/heads) each
 	return y.Transpose(1, 2).Reshape(b, t, w)
 }
 
@@ -115,9 +117,9 @@ type Block struct {
 	Ls2  *LayerScale   `torch:"ls_2"`
 }
 
-// Forward maps (B, T, W) to (B, T, W), with the mask of [Attention.Forward].
-func (b *Block) Forward(x, mask *torch.Tensor) *torch.Tensor {
-	x = x.Add(b.Ls1.Forward(b.Attn.Forward(b.Ln1.Forward(x), mask)))
+// Forward maps (B, T, W) to (B, T, W), with the mask and the lengths of [Attention.Forward].
+func (b *Block) Forward(x, mask *torch.Tensor, r ragged) *torch.Tensor {
+	x = x.Add(b.Ls1.Forward(b.Attn.Forward(b.Ln1.Forward(x), mask, r)))
 	return x.Add(b.Ls2.Forward(b.MLP.Forward(b.Ln2.Forward(x))))
 }
 
@@ -127,10 +129,10 @@ type Transformer struct {
 	checkpointing checkpointing
 }
 
-// Forward maps (B, T, W) to (B, T, W), with the mask of [Attention.Forward].
-func (t *Transformer) Forward(x, mask *torch.Tensor) *torch.Tensor {
+// Forward maps (B, T, W) to (B, T, W), with the mask and the lengths of [Attention.Forward].
+func (t *Transformer) Forward(x, mask *torch.Tensor, r ragged) *torch.Tensor {
 	for _, b := range t.Blocks {
-		x = t.checkpointing.block(b, b.Forward, x, mask)
+		x = t.checkpointing.block(b, func(x, mask *torch.Tensor) *torch.Tensor { return b.Forward(x, mask, r) }, x, mask)
 	}
 	return x
 }

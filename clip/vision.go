@@ -63,9 +63,9 @@ func (v *Vision) Forward(pixels *torch.Tensor) *torch.Tensor {
 		x = v.LnPre.Forward(x)
 	}
 	if v.AttnPool == nil && v.config.PoolType != "avg" {
-		x = v.LnPost.Forward(v.Transformer.Pooled(x, nil)) // (B, W), the class token
+		x = v.LnPost.Forward(v.Transformer.Pooled(x, nil, nil)) // (B, W), the class token
 	} else {
-		x = v.pool(v.Transformer.Forward(x, nil))
+		x = v.pool(v.Transformer.Forward(x, nil, nil))
 	}
 	return x.MatMul(v.Proj)
 }

@@ -15,6 +15,8 @@ var (
 	opLog         = NewOp("aten::log")
 	opSqrt        = NewOp("aten::sqrt")
 	opAbs         = NewOp("aten::abs")
+	opSplit       = NewOp("aten::split_with_sizes")
+	opUnbind      = NewOp("aten::unbind.int")
 	opSilu        = NewOp("aten::silu")
 	opSigmoid     = NewOp("aten::sigmoid")
 	opLogSigmoid  = NewOp("aten::log_sigmoid")
@@ -46,7 +48,6 @@ var (
 	opSqueeze     = NewOp("aten::squeeze.dim")
 	opSelect      = NewOp("aten::select.int")
 	opNarrow      = NewOp("aten::narrow")
-	opUnbind      = NewOp("aten::unbind.int")
 	opCat         = NewOp("aten::cat")
 	opStack       = NewOp("aten::stack")
 	opGather      = NewOp("aten::gather")
@@ -246,6 +247,9 @@ func (t *Tensor) IndexSelect(dim int, i *Tensor) *Tensor { return opIndexSelect.
 // Index is t[i0, i1, ...] with int64 tensors that are broadcast together; nil takes a whole dimension.
 func (t *Tensor) Index(indices ...*Tensor) *Tensor { return opIndex.Call(t, OptTensors(indices)) }
 
+// Split cuts t into parts of the given sizes along dim.
+func (t *Tensor) Split(dim int, sizes ...int) []*Tensor { return opSplit.All(nil, t, sizes, dim) }
+
 // Cat joins tensors along dim.
 func Cat(dim int, ts ...*Tensor) *Tensor { return opCat.Call(ts, dim) }
 
@@ -336,6 +340,11 @@ func Arange(s *Scope, d Device, n int) *Tensor { return opArange.In(s, n, Int64,
 
 // ArangeLike is [Arange] in the scope and on the device of t.
 func ArangeLike(t *Tensor, n int) *Tensor { return Arange(t.scope, t.Device(), n) }
+
+// FromSliceLike is [FromSlice] in the scope and on the device of t.
+func FromSliceLike[T Element](t *Tensor, data []T, shape ...int) *Tensor {
+	return FromSlice(t.scope, data, shape...).To(t.Device(), dtypeOf[T]())
+}
 
 // RandLike is uniform noise in [0, 1) in the scope and on the device of t.
 func RandLike(t *Tensor, shape ...int) *Tensor { return Rand(t.scope, t.Device(), shape...) }

@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -55,7 +56,7 @@ func (r *run) plan() (*Plan, error) {
 	if p.Peak, err = measurePeak(r.device, r.precision.computes()); err != nil {
 		return nil, err
 	}
-	p.StepFLOPs = r.model.StepCost().FLOPs(p.Batch, r.model.ContextLength())
+	p.StepFLOPs = r.model.StepCost().FLOPs(slices.Repeat([]int{r.model.ContextLength()}, p.Batch))
 	p.Memory = r.model.Memory(clip.Training{Batch: p.Batch, MicroBatch: p.Micro, BFloat16: r.precision.amp,
 		Checkpointing: r.o.GradCheckpointing})
 	pixels := 3 * float64(c.Vision.ImageSize.Height*c.Vision.ImageSize.Width)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/goclip/goclip/clip"
-	"github.com/goclip/goclip/clip/tokenizer"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -109,43 +107,27 @@ func encodeImages(m *clip.Model, pixels []float32, n int, raw bool) (rows []floa
 	return rows, err
 }
 
-// textFeatures encodes texts in batches of about the same length, because a batch costs as much as its longest text, and
-// warns of those that are cut at the context length. The rows are in the order of the texts.
+// textFeatures encodes texts in batches and warns of those that are cut at the context length.
 func textFeatures(ctx context.Context, m *clip.Model, texts []string, batch int, raw bool, errs io.Writer) ([]float32, error) {
-	t, err := m.Tokenizer()
-	if err != nil {
-		return nil, err
-	}
-	type tokens struct {
-		at, length int // its place among texts; the tokens before the padding
-		ids        []int64
-	}
-	all := make([]tokens, len(texts))
-	for i, text := range texts {
-		ids, cut := t.Tokenize(text, m.ContextLength())
-		if cut {
-			fmt.Fprintf(errs, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", text, m.ContextLength())
-		}
-		all[i] = tokens{i, tokenizer.Length(ids, t.Pad()), ids}
-	}
-	slices.SortStableFunc(all, func(a, b tokens) int { return cmp.Compare(a.length, b.length) })
-	width := m.Config.EmbedDim
-	rows := make([]float32, len(texts)*width)
-	for part := range slices.Chunk(all, batch) {
+	rows := make([]float32, 0, len(texts)*m.Config.EmbedDim)
+	for part := range slices.Chunk(texts, batch) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		ids := make([]int64, 0, len(part)*m.ContextLength())
-		for _, p := range part {
-			ids = append(ids, p.ids...)
+		ids, cut, err := m.Tokenize(part...)
+		if err != nil {
+			return nil, err
+		}
+		for i, text := range part {
+			if cut[i] {
+				fmt.Fprintf(errs, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", text, m.ContextLength())
+			}
 		}
 		out, err := encodeTexts(m, ids, len(part), raw)
 		if err != nil {
 			return nil, err
 		}
-		for i, p := range part {
-			copy(rows[p.at*width:(p.at+1)*width], out[i*width:])
-		}
+		rows = append(rows, out...)
 	}
 	return rows, nil
 }
