@@ -2,7 +2,7 @@
 
     go build -o bin/ ./cmd/... && build/venv/bin/python benchmarks/train.py [--rounds 3] [--steps 8]
 
-Trains two models on data/openmoji-eval-*.tar, in the order of the files, without augmentation, in float32 on two threads.
+Trains three models on data/openmoji-eval-*.tar, in the order of the files, without augmentation, in float32 on two threads.
 The two sides take turns in each round; a figure is the median over all rounds of a step's time, the wait for its data
 included, without the first two of each run. Both losses are printed, step by step: they agree, so both did the same work.
 The loop is that of open_clip_train/train.py (zero_grad, forward, ClipLoss, backward, clip, step, clamp) with its
@@ -10,13 +10,17 @@ optimiser's groups; only its data loader with worker processes is left out, and 
 
 MFU is the share of the machine's speed in a matrix product of 1024 x 1024, which is measured between the runs. "as open_clip
 computes it" counts all 77 tokens of a text and whole blocks, for both sides; "as computed" counts for goclip what it does.
+Memory is the most that a side's process had in RAM, in a run of its own.
 """
 import argparse
 import itertools
 import json
 import math
+import multiprocessing
+import os
 import pathlib
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -36,24 +40,34 @@ sys.path.insert(0, str(ROOT / "benchmarks" / "baseline"))
 import samples  # noqa: E402
 
 DATA = ROOT / "data" / "openmoji-eval-*.tar"
-WORK = (("ViT-S-32-alt", 32), ("emoji-64", 256))
+WORK = (("ViT-B-32", 32), ("ViT-S-32-alt", 32), ("emoji-64", 256))
 LR, WARM, THREADS = 1e-4, 2, 2
 
 
 def goclip(model: pathlib.Path, batch: int, steps: int) -> list[dict]:
-    """The steps, each with the operations that goclip counts."""
+    """The steps, each with the operations that goclip counts and the process's peak memory."""
     with tempfile.TemporaryDirectory() as logs:
-        subprocess.run([ROOT / "bin" / "train", "--model", model, "--train-data", DATA, "--batch-size", str(batch), "--max-steps", str(steps),
+        process = subprocess.Popen([ROOT / "bin" / "train", "--model", model, "--train-data", DATA, "--batch-size", str(batch), "--max-steps", str(steps),
                         "--no-shuffle", "--aug-cfg", "scale=[1,1] ratio=[1,1]", "--force-patch-dropout", "0", "--precision", "fp32", "--device", "cpu",
                         "--lr", str(LR), "--lr-scheduler", "const", "--warmup", "0", "--grad-clip-norm", "1", "--threads", str(THREADS),
-                        "--workers", str(THREADS), "--save-frequency", "0", "--logs", logs, "--name", "run"], check=True, capture_output=True)
+                        "--workers", str(THREADS), "--save-frequency", "0", "--logs", logs, "--name", "run"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status != 0:
+            raise SystemExit(f"bin/train ended with {os.waitstatus_to_exitcode(status)}")
         run = pathlib.Path(logs) / "run"
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         flops = float(re.search(r"([\d.e+-]+) TFLOP in", (run / "out.log").read_text())[1]) * 1e12 / len(rows)
-        return [row | {"flops": flops} for row in rows]
+        return [row | {"flops": flops, "memory": usage.ru_maxrss * 1024} for row in rows]
 
 
 def peer(directory: pathlib.Path, batch: int, steps: int) -> list[dict]:
+    """The same of open_clip, in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(peer_steps, (directory, batch, steps))
+
+
+def peer_steps(directory: pathlib.Path, batch: int, steps: int) -> list[dict]:
+    torch.set_num_threads(THREADS)
     config = json.loads((directory / "open_clip_config.json").read_text())["model_cfg"]
     config["vision_cfg"]["patch_dropout"] = 0.0
     model = open_clip.CLIP(**config)
@@ -80,7 +94,7 @@ def peer(directory: pathlib.Path, batch: int, steps: int) -> list[dict]:
             with torch.no_grad():
                 model.logit_scale.clamp_(0, math.log(100))
             out.append({"step": step + 1, "loss": loss.item(), "step_time": time.perf_counter() - began})
-    return out
+    return [row | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024} for row in out]
 
 
 def peak() -> float:
@@ -107,7 +121,7 @@ def main() -> None:
     flops = json.loads((ROOT / "testdata" / "clip" / "flops.json").read_text())
     print(f"\nTraining in float32 on {THREADS} threads, torch {torch.__version__}\n")
     print("| model, batch | goclip | open_clip | times faster, of each round | goclip's MFU, as open_clip computes it | open_clip's MFU | goclip's MFU, as computed | "
-          "largest difference of the losses |\n|---|---|---|---|---|---|---|---|")
+          "largest difference of the losses | peak memory of goclip | of open_clip | share |\n|---|---|---|---|---|---|---|---|---|---|---|")
     for name, batch in WORK:
         if args.model not in (None, name):
             continue
@@ -125,8 +139,11 @@ def main() -> None:
         ratios = [seconds([b]) / seconds([a]) for a, b in zip(ours, theirs)]
         own = statistics.mean(run[0]["flops"] for run in ours) / seconds(ours) / speed
         apart = max(abs(a["loss"] - b["loss"]) for x, y in zip(ours, theirs) for a, b in zip(x, y))
+        memory = [statistics.median(run[0]["memory"] for run in runs) for runs in (ours, theirs)]
         print(f"| {name}, {batch} | {rates[0]:.1f} samples/s | {rates[1]:.1f} samples/s | {', '.join(f'{r:.2f}' for r in ratios)} | {pair * rates[0] / speed:.0%} | "
-              f"{pair * rates[1] / speed:.0%} | {own:.0%} | {apart:.1e} of {np.mean([r['loss'] for x in theirs for r in x]):.2f} |", flush=True)
+              f"{pair * rates[1] / speed:.0%} | {own:.0%} | {apart:.1e} of {np.mean([r['loss'] for x in theirs for r in x]):.2f} | "
+              f"{memory[0] / 1e9:.2f} GB | {memory[1] / 1e9:.2f} GB | {memory[0] / memory[1]:.2f} |", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

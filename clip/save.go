@@ -31,6 +31,10 @@ func (m *Model) SaveFS(fsys checkpoint.FS, dir string, dtype torch.DType) error 
 		if p.DType() == torch.Int64 {
 			as = torch.Int64 // a count
 		}
+		if !m.Adapted(p) {
+			entries = append(entries, checkpoint.Of(key, p, as))
+			continue
+		}
 		e, err := m.entry(key, p, as)
 		if err != nil {
 			return fmt.Errorf("clip: %s: %w", key, err)

@@ -47,15 +47,7 @@ func (r *run) saveState(disk *summing, dir string) error {
 	if err := checkpoint.MkdirAllFS(disk, dir); err != nil {
 		return err
 	}
-	var entries []checkpoint.Entry
-	for key, t := range r.optimiser.State() {
-		e, err := checkpoint.FromTensor(key, t, torch.Float32)
-		if err != nil {
-			return err
-		}
-		entries = append(entries, e)
-	}
-	if err := checkpoint.WriteFS(disk, filepath.Join(dir, optimiserFile), entries, nil); err != nil {
+	if err := writeTensors(disk, filepath.Join(dir, optimiserFile), r.optimiser.State()); err != nil {
 		return err
 	}
 	r.state.Options, r.state.Threads, r.state.Files = r.o, torch.NumThreads(), disk.files

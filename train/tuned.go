@@ -99,11 +99,7 @@ func (r *run) openTuned(dir string) error {
 func writeTensors(disk checkpoint.FS, path string, tensors iter.Seq2[string, *torch.Tensor]) error {
 	var entries []checkpoint.Entry
 	for key, t := range tensors {
-		e, err := checkpoint.FromTensor(key, t, torch.Float32)
-		if err != nil {
-			return err
-		}
-		entries = append(entries, e)
+		entries = append(entries, checkpoint.Of(key, t, torch.Float32))
 	}
 	return checkpoint.WriteFS(disk, path, entries, nil)
 }

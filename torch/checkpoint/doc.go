@@ -26,6 +26,8 @@
 // file or the new one.
 package checkpoint
 
+import "github.com/goclip/goclip/torch"
+
 // DType is an element type by its name in safetensors, "F32".
 type DType string
 
@@ -65,4 +67,6 @@ type Entry struct {
 	DType DType
 	Shape []int
 	Data  []byte
+
+	tensor *torch.Tensor // where the numbers are, in place of Data, [Of]
 }

@@ -1,7 +1,10 @@
 package checkpoint
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/goclip/goclip/torch"
@@ -73,14 +76,49 @@ func (e Entry) Tensor(s *torch.Scope) *torch.Tensor {
 	return torch.FromBytes(s, e.Data, e.DType.TorchDType(), e.Shape...)
 }
 
-// FromTensor copies t out as an entry of the type dtype.
-func FromTensor(name string, t *torch.Tensor, dtype torch.DType) (Entry, error) {
-	e := Entry{Name: name, Shape: t.Shape()}
+// Of is an entry of the type dtype for [Write], which reads the numbers out of t as it writes them, a piece at a time. Until then t
+// must neither change nor be freed, and Data is empty.
+func Of(name string, t *torch.Tensor, dtype torch.DType) Entry {
+	e := Entry{Name: name, Shape: t.Shape(), tensor: t}
 	for d, have := range dtypes {
 		if have == dtype {
 			e.DType = d
 		}
 	}
-	err := torch.NoGrad(func(s *torch.Scope) { e.Data = torch.ToBytes(s.Alias(t).To(torch.CPU, dtype)) })
+	return e
+}
+
+// FromTensor copies t out as an entry of the type dtype.
+func FromTensor(name string, t *torch.Tensor, dtype torch.DType) (Entry, error) {
+	e := Of(name, t, dtype)
+	var data bytes.Buffer
+	err := e.write(&data)
+	e.Data, e.tensor = data.Bytes(), nil
 	return e, err
+}
+
+// size is how many bytes e takes.
+func (e Entry) size() int {
+	if e.tensor == nil {
+		return len(e.Data)
+	}
+	return e.tensor.Numel() * e.DType.Size()
+}
+
+// write gives w the numbers, of a tensor in pieces.
+func (e Entry) write(w io.Writer) (err error) {
+	if e.tensor == nil {
+		_, err = w.Write(e.Data)
+		return err
+	}
+	failed := torch.NoGrad(func(s *torch.Scope) {
+		flat := s.Alias(e.tensor).Reshape(-1)
+		n, piece := flat.Size(0), copied/e.DType.Size()
+		for at := 0; at < n && err == nil; at += piece {
+			s.NoGrad(func(s *torch.Scope) {
+				_, err = w.Write(torch.ToBytes(s.Alias(flat).Narrow(0, at, min(piece, n-at)).To(torch.CPU, e.DType.TorchDType())))
+			})
+		}
+	})
+	return cmp.Or(failed, err)
 }

@@ -28,7 +28,7 @@ func WriteFS(fsys FS, path string, entries []Entry, metadata map[string]string) 
 			return err
 		}
 		for _, e := range entries {
-			if _, err := w.Write(e.Data); err != nil {
+			if err := e.write(w); err != nil {
 				return err
 			}
 		}
@@ -94,16 +94,16 @@ func encodeHeader(entries []Entry, metadata map[string]string) ([]byte, error) {
 		if _, twice := fields[e.Name]; twice {
 			return nil, fmt.Errorf("tensor %q is given twice", e.Name)
 		}
-		h := headerEntry{DType: e.DType, Shape: make([]int64, len(e.Shape)), Offsets: [2]int64{offset, offset + int64(len(e.Data))}}
+		h := headerEntry{DType: e.DType, Shape: make([]int64, len(e.Shape)), Offsets: [2]int64{offset, offset + int64(e.size())}}
 		elements := int64(e.DType.Size())
 		for i, n := range e.Shape {
 			h.Shape[i] = int64(n)
 			elements *= int64(n)
 		}
-		if elements != int64(len(e.Data)) {
-			return nil, fmt.Errorf("tensor %q: %s of shape %v takes %d bytes, not %d", e.Name, e.DType, e.Shape, elements, len(e.Data))
+		if elements != int64(e.size()) {
+			return nil, fmt.Errorf("tensor %q: %s of shape %v takes %d bytes, not %d", e.Name, e.DType, e.Shape, elements, e.size())
 		}
-		offset += int64(len(e.Data))
+		offset += int64(e.size())
 		fields[e.Name] = h
 	}
 	text, err := json.Marshal(fields)
