@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 
 	"github.com/goclip/goclip/clip"
@@ -77,20 +78,12 @@ func (c *embedCmd) runParts(io *streams, world distributed.World, images, texts 
 		parts: plan.parts, world: world, errs: io.err}
 	ctx, stop := untilInterrupt()
 	defer stop()
-	return r.run(ctx, manifest{id, c.Precision, c.Raw, c.Captions, size, len(plan.parts), plan.inputs()})
+	return r.run(ctx, manifest{Model: id, Precision: c.Precision, Raw: c.Raw, Captions: c.Captions, PartSize: size, Parts: len(plan.parts), Inputs: plan.inputs()})
 }
 
 // run does the parts of this process that do not stand complete.
 func (r *partRun) run(ctx context.Context, m manifest) error {
-	for _, kind := range append(r.kinds(), "errors") {
-		if err := checkpoint.MkdirAllFS(r.fsys, filepath.Join(r.dir, kind)); err != nil {
-			return fmt.Errorf("--out: %w", err)
-		}
-	}
-	if err := r.look(); err != nil {
-		return err
-	}
-	if err := m.claim(r.fsys, r.dir); err != nil {
+	if err := r.claim(m); err != nil {
 		return err
 	}
 	var mine []int
@@ -106,20 +99,26 @@ func (r *partRun) run(ctx context.Context, m manifest) error {
 	if !r.pictures {
 		unit = "texts"
 	}
+	runtime.LockOSThread() // libtorch's memory grows with each thread that runs the model
+	defer runtime.UnlockOSThread()
 	show := newProgress(r.errs, unit, r.expected(mine))
 	defer show.close()
 	for _, number := range mine {
 		in, err := r.parts[number].open()
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			r.unopened++
 			show.line(message(err))
 			continue
 		}
-		r.parts[number].n = in.Len()
-		show.expect(r.expected(mine))
-		if err := r.write(ctx, number, in, show); errors.Is(err, context.Canceled) {
+		if err == nil {
+			r.parts[number].n = in.Len()
+			show.expect(r.expected(mine))
+			err = r.write(ctx, number, in, show)
+		}
+		if err != nil && ctx.Err() != nil {
 			return interrupted(fmt.Sprintf("interrupted; %d of %d parts are complete, and the same command goes on from there", r.skipped+r.written, r.skipped+len(mine)))
-		} else if err != nil {
+		}
+		if err != nil {
 			return err
 		}
 		r.written++
@@ -132,24 +131,48 @@ func (r *partRun) run(ctx context.Context, m manifest) error {
 	return nil
 }
 
+// claim makes the directories, if they are not those of another run.
+func (r *partRun) claim(m manifest) error {
+	if err := checkpoint.MkdirAllFS(r.fsys, r.dir); err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	if err := m.claim(r.fsys, r.dir); err != nil {
+		return err
+	}
+	for _, kind := range append(r.kinds(), "errors") {
+		if err := checkpoint.MkdirAllFS(r.fsys, filepath.Join(r.dir, kind)); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+	}
+	return r.look()
+}
+
 func (r *partRun) summary(show *progress) string {
-	text := fmt.Sprintf("%d %s in %d parts", show.n-show.bad, show.unit, r.written)
+	text := fmt.Sprintf("%d %s in %s", show.n-show.bad, show.unit, numberOf(r.written, "part"))
 	if r.skipped > 0 {
-		text += fmt.Sprintf(", %d parts were complete", r.skipped)
+		text += fmt.Sprintf(", %s complete before", numberOf(r.skipped, "part"))
 	}
 	if show.bad > 0 {
 		text += fmt.Sprintf(", %s (errors/)", show.unread())
 	}
 	if r.unopened > 0 {
-		text += fmt.Sprintf(", %d parts could not be read, and the same command tries them again", r.unopened)
+		text += fmt.Sprintf(", %s could not be read, which the same command tries again", numberOf(r.unopened, "part"))
 	}
 	if r.cut > 0 {
-		text += fmt.Sprintf(", %d texts were cut at the model's %d tokens", r.cut, r.m.ContextLength())
+		text += fmt.Sprintf(", %s cut at the model's %d tokens", numberOf(r.cut, "text"), r.m.ContextLength())
 	}
 	if show.n > 0 {
 		text += fmt.Sprintf("; %.0f %s a second", show.rate(), show.unit)
 	}
 	return text
+}
+
+// numberOf is "1 part" or "2 parts".
+func numberOf(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprint(n, " ", what)
 }
 
 // expected is how many inputs the parts have. What is in a shard is known once it is open: the others are taken to be like
