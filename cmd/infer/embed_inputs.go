@@ -86,7 +86,8 @@ func pictures(in inputs) iter.Seq[source] {
 
 // part is the inputs of one part.
 type part struct {
-	n    int // how many; -1 until it is open
+	name string // of a shard
+	n    int    // how many; -1 until it is open
 	open func() (inputs, error)
 }
 
@@ -95,7 +96,7 @@ type part struct {
 type plan struct {
 	size  int
 	parts []part
-	seen  hash.Hash // of the inputs' names and captions; of a shard the name and size
+	seen  hash.Hash // of the inputs' names and captions; of a shard the name, the size and the keys
 }
 
 func newPlan(size int) *plan { return &plan{size: size, seen: sha256.New()} }
@@ -114,7 +115,7 @@ func (p *plan) add(list inputs) {
 		}
 		if i%p.size == 0 {
 			s := stretch{list, i, min(p.size, list.Len()-i)}
-			p.parts = append(p.parts, part{s.n, func() (inputs, error) { return s, nil }})
+			p.parts = append(p.parts, part{"", s.n, func() (inputs, error) { return s, nil }})
 		}
 	}
 }
@@ -129,16 +130,6 @@ func (p *plan) addData(f *dataFlags, errs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	open := func(name string) (inputs, error) {
-		set, err := data.Open(name, o)
-		if err != nil {
-			return nil, err
-		}
-		if n := set.LeftOut(); n > 0 {
-			fmt.Fprintf(errs, "infer: %s: %d without a picture, or without the caption that --captions wants, are left out\n", name, n)
-		}
-		return set, nil
-	}
 	for _, name := range names {
 		info, err := os.Stat(name)
 		if err != nil {
@@ -149,15 +140,27 @@ func (p *plan) addData(f *dataFlags, errs io.Writer) error {
 			return err
 		}
 		if kind == "webdataset" || kind == "parquet" {
-			p.see(fmt.Sprintf("%s %d", name, info.Size()))
-			p.parts = append(p.parts, part{-1, func() (inputs, error) { return open(name) }})
+			p.see(fmt.Sprintf("%q %d %q", name, info.Size(), []string{o.ImageKey, o.CaptionKey, o.TarImageKeys, o.TarTextKeys, o.JSONTextKey}))
+			p.parts = append(p.parts, part{name, -1, func() (inputs, error) { return data.Open(name, o) }})
 			continue
 		}
-		list, err := open(name)
+		list, err := data.Open(name, o)
 		if err != nil {
 			return err
+		}
+		if text := leftOut(name, list); text != "" {
+			fmt.Fprintln(errs, text)
 		}
 		p.add(list)
 	}
 	return nil
+}
+
+// leftOut says how many samples of a file have not what a row needs; "" if all have.
+func leftOut(name string, in inputs) string {
+	set, ok := in.(*data.Sources)
+	if !ok || set.LeftOut() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("infer: %s: %d without a picture, or without the caption that --captions wants, are left out", name, set.LeftOut())
 }

@@ -23,7 +23,7 @@ type manifest struct {
 	Captions  bool        `json:"captions"`
 	PartSize  int         `json:"part_size"`
 	Parts     int         `json:"parts"`
-	Inputs    string      `json:"inputs"` // SHA-256 of names and captions, and of a shard's name and size
+	Inputs    string      `json:"inputs"` // SHA-256 of names and captions; of a shard's name, size and keys
 }
 
 // readManifest is that of dir; there is none in a new one.

@@ -113,6 +113,9 @@ func (r *partRun) run(ctx context.Context, m manifest) error {
 		if err == nil {
 			r.parts[number].n = in.Len()
 			show.expect(r.expected(mine))
+			if text := leftOut(r.parts[number].name, in); text != "" {
+				show.line(text)
+			}
 			err = r.write(ctx, number, in, show)
 		}
 		if err != nil && ctx.Err() != nil {

@@ -1,12 +1,11 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -248,6 +247,29 @@ func TestEmbedData(t *testing.T) {
 			}
 		}
 		assert.Equal(t, 1914, n)
+		code, _, errs := infer(t, "", "embed", "--model", tiny, "--out", whole, "--data", tars, "--captions", "--text-key", "caption")
+		assert.Equal(t, 1, code)
+		assert.Contains(t, oneLine(t, errs), "its inputs are others")
+	})
+	t.Run("samples without captions", func(t *testing.T) {
+		shards := t.TempDir()
+		var archive bytes.Buffer
+		w := tar.NewWriter(&archive)
+		for _, m := range []struct {
+			name    string
+			content []byte
+		}{{"1.png", readFile(t, paths[0])}, {"1.txt", []byte(captions[0])}, {"2.png", readFile(t, paths[1])}} {
+			require.NoError(t, w.WriteHeader(&tar.Header{Name: m.name, Mode: 0o644, Size: int64(len(m.content)), Typeflag: tar.TypeReg}))
+			_, err := w.Write(m.content)
+			require.NoError(t, err)
+		}
+		require.NoError(t, w.Close())
+		shard := writeFile(t, shards, "a.tar", archive.Bytes())
+		near(t, images[:2], readNpy(t, embed(t, "--data", shard)+"/img_emb/img_emb_0000.npy"))
+		code, _, errs := infer(t, "", "embed", "--model", tiny, "--out", filepath.Join(shards, "out"), "--data", shard, "--captions")
+		require.Zero(t, code)
+		assert.Contains(t, errs, "a.tar: 1 without a picture, or without the caption that --captions wants, are left out")
+		near(t, words[:1], readNpy(t, shards+"/out/text_emb/text_emb_0000.npy"))
 	})
 	t.Run("a shard that ends too early is tried again", func(t *testing.T) {
 		from, shards := filepath.Join("..", "..", "data"), t.TempDir()
@@ -331,52 +353,4 @@ func TestEmbedPartsRefused(t *testing.T) {
 	assert.Equal(t, []string{"img_emb_0001.npy"}, names(t, filepath.Join(out, "img_emb")), "nothing half-written")
 	code, _, told := infer(t, "", args...)
 	assert.Zero(t, code, told)
-}
-
-// TestEmbedPyArrow reads parts with NumPy and pyarrow, where they are.
-func TestEmbedPyArrow(t *testing.T) {
-	python := filepath.Join("..", "..", "build", "venv", "bin", "python")
-	if exec.Command(python, "-c", "import numpy, pyarrow").Run() != nil {
-		t.Skip("build/venv has no Python with pyarrow")
-	}
-	tiny, dir := tinyModel(t), t.TempDir()
-	byCaption := emoji(t, dir, 5)
-	table := "title,filepath\n"
-	for caption, name := range byCaption {
-		table += fmt.Sprintf("%q,%s\n", caption, name)
-	}
-	writeFile(t, dir, "table.csv", []byte(table))
-	out := filepath.Join(dir, "out")
-	code, _, errs := infer(t, "", "embed", "--model", tiny, "--out", out, "--data", filepath.Join(dir, "table.csv"), "--csv-separator", ",", "--captions", "--part-size", "2")
-	require.Zero(t, code, errs)
-	text, err := exec.Command(python, filepath.Join("..", "..", "testdata", "embed", "read_parts.py"), out).Output()
-	require.NoError(t, err)
-	type array struct {
-		DType string      `json:"dtype"`
-		Rows  [][]float32 `json:"rows"`
-	}
-	var got struct {
-		Types    map[string]string `json:"types"`
-		Metadata []struct {
-			Row           int
-			Path          string `json:"image_path"`
-			Caption       string
-			Width, Height int
-		} `json:"metadata"`
-		Images array `json:"img_emb"`
-		Texts  array `json:"text_emb"`
-	}
-	require.NoError(t, json.Unmarshal(text, &got))
-	assert.Equal(t, map[string]string{"row": "int64", "image_path": "string", "caption": "string", "width": "int32", "height": "int32"}, got.Types)
-	assert.Equal(t, []string{"float32", "float32"}, []string{got.Images.DType, got.Texts.DType})
-	var paths, captions []string
-	for i, row := range got.Metadata {
-		assert.Equal(t, i%2, row.Row)
-		assert.Equal(t, byCaption[row.Caption], row.Path)
-		assert.Equal(t, []int{64, 64}, []int{row.Width, row.Height})
-		paths, captions = append(paths, filepath.Join(dir, row.Path)), append(captions, row.Caption)
-	}
-	_, images, words := features(t, tiny, paths, captions)
-	near(t, images, got.Images.Rows)
-	near(t, words, got.Texts.Rows)
 }
