@@ -39,7 +39,7 @@ soak: libtorch ## memory over 2,000 training steps and 20,000 scored pictures: s
 crash: libtorch ## runs stopped after every operation on the disk, and killed 200 times: 20 minutes or more
 	go test ./torch/checkpoint/crashtest
 	go test -run '^TestCrash$$' ./index
-	go test -tags crash -timeout 4h -run 'IndexKilled' -v ./cmd/infer
+	go test -tags crash -timeout 4h -run 'IndexKilled|EmbedKilled' -v ./cmd/infer
 	go test -tags crash -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
 
 memory: libtorch ## what training steps hold and send beside the estimates: half an hour
@@ -106,7 +106,7 @@ build/ViT-B-32: | build
 	bin/infer convert --pretrained random ViT-B-32 build/ViT-B-32
 
 build/venv:
-	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 torchvision==0.26.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 ftfy==6.3.1 openai-clip==1.0.1 regex numpy safetensors pandas==3.1.1 webdataset==1.0.2 braceexpand==0.1.7
+	python3 -m venv build/venv.tmp && build/venv.tmp/bin/pip install -q torch==2.11.0 torchvision==0.26.0 open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 ftfy==6.3.1 openai-clip==1.0.1 regex numpy safetensors pandas==3.1.1 webdataset==1.0.2 braceexpand==0.1.7 pyarrow==26.0.1
 	rm -rf build/venv && mv build/venv.tmp build/venv
 
 build/venv-tokenizers:

@@ -172,18 +172,24 @@ func find(s Sum, known []Sum) string {
 // Same says, in a sentence that a user can act on, why vectors of the model other do not belong into an index of m; nil
 // if they do.
 func (m Model) Same(other Model) error {
-	what := ""
-	switch {
-	case m.EmbedDim != other.EmbedDim:
-		what = fmt.Sprintf("its features have %d numbers, those of %s %d", m.EmbedDim, other.Name, other.EmbedDim)
-	case m.Weights != other.Weights:
-		what = fmt.Sprintf("its weights are %.12s, those of %s %.12s", m.Weights, other.Name, other.Weights)
-	case m.Transform != other.Transform:
-		what = fmt.Sprintf("the config or the preprocessing of %s is another", other.Name)
-	default:
+	what := m.Differs(other)
+	if what == "" {
 		return nil
 	}
 	return fmt.Errorf("%w %s: %s; search with that model, or index anew with infer index --rebuild", errModel, m.Name, what)
+}
+
+// Differs says what tells the model other from m; "" where their vectors may be compared.
+func (m Model) Differs(other Model) string {
+	switch {
+	case m.EmbedDim != other.EmbedDim:
+		return fmt.Sprintf("its features have %d numbers, those of %s %d", m.EmbedDim, other.Name, other.EmbedDim)
+	case m.Weights != other.Weights:
+		return fmt.Sprintf("its weights are %.12s, those of %s %.12s", m.Weights, other.Name, other.Weights)
+	case m.Transform != other.Transform:
+		return fmt.Sprintf("the config or the preprocessing of %s is another", other.Name)
+	}
+	return ""
 }
 
 var errModel = errors.New("the index was made with the model")

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/goclip/goclip/torch"
@@ -29,7 +28,7 @@ func (o *Options) join(ctx context.Context) (*distributed.Group, error) {
 		w.MasterAddr, w.MasterPort = host, port
 	}
 	if w.Size > 1 {
-		name, err := rankDevice(o.Device, device, w)
+		name, err := w.Device(o.Device, device)
 		if err == nil && name != o.Device {
 			if device, err = torch.ParseDevice(name); err != nil {
 				err = fmt.Errorf("each process of a host has its own, the one with LOCAL_RANK %d: %w, or --device cuda:0 where srun shows each process one device", w.LocalRank, err)
@@ -55,20 +54,6 @@ func (o *Options) join(ctx context.Context) (*distributed.Group, error) {
 		return nil, fmt.Errorf("train: %w", err)
 	}
 	return group, nil
-}
-
-// rankDevice names this process's device among those of its host: cuda:LOCAL_RANK, where --device, which has found a CUDA
-// device, names none by its number. One that it names is for a host with one process.
-func rankDevice(name string, found torch.Device, w distributed.World) (string, error) {
-	switch {
-	case found.Type != "cuda":
-		return name, nil
-	case !strings.Contains(name, ":"):
-		return fmt.Sprintf("cuda:%d", w.LocalRank), nil
-	case w.LocalSize > 1:
-		return "", fmt.Errorf("%s is one device, and this host has %d processes, each of which needs its own; cuda gives process N device N", name, w.LocalSize)
-	}
-	return name, nil
 }
 
 // meeting is where --dist-url lets the processes meet; no host leaves it to the environment.

@@ -195,31 +195,3 @@ func denseWithIDs(s *torch.Scope, r *run, m *micro, images, texts, scale *torch.
 	}
 	return cross(logits).Add(cross(logits.T())).MulScalar(0.5)
 }
-
-func TestRankDevice(t *testing.T) {
-	cuda := torch.Device{Type: "cuda"}
-	for _, c := range []struct {
-		name  string
-		found torch.Device
-		world distributed.World
-		want  string
-		err   string
-	}{
-		{"auto", torch.CPU, distributed.World{Size: 2, LocalRank: 1, LocalSize: 2}, "auto", ""},
-		{"cpu", torch.CPU, distributed.World{Size: 2, LocalRank: 1, LocalSize: 2}, "cpu", ""},
-		{"auto", cuda, distributed.World{Size: 2, LocalRank: 1, LocalSize: 2}, "cuda:1", ""},
-		{"cuda", cuda, distributed.World{Size: 16, Rank: 11, LocalRank: 3, LocalSize: 8}, "cuda:3", ""},
-		{"cuda", cuda, distributed.World{Size: 2, Rank: 1, LocalSize: 1}, "cuda:0", ""}, // the second host's only process
-		{"cuda:1", torch.Device{Type: "cuda", Index: 1}, distributed.World{Size: 2, LocalSize: 1}, "cuda:1", ""},
-		{"cuda:1", torch.Device{Type: "cuda", Index: 1}, distributed.World{Size: 2, LocalSize: 2}, "",
-			"cuda:1 is one device, and this host has 2 processes, each of which needs its own; cuda gives process N device N"},
-	} {
-		got, err := rankDevice(c.name, c.found, c.world)
-		if c.err != "" {
-			assert.EqualError(t, err, c.err)
-			continue
-		}
-		require.NoError(t, err)
-		assert.Equal(t, c.want, got, "%s of %+v", c.name, c.world)
-	}
-}

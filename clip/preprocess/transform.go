@@ -78,6 +78,17 @@ func (t *Transform) apply(b *scratch, dst []float32, img *Image, p placement) {
 // Bytes decodes data under DefaultLimits, or those of WithLimits, and applies t. The decoded pixels stay in memory that
 // t keeps and uses again.
 func (t *Transform) Bytes(dst []float32, data []byte) error {
+	_, _, err := t.Sized(dst, data, "")
+	return err
+}
+
+// Sized is Bytes for a picture of a name, which its errors have, and gives the picture's own size in pixels besides.
+func (t *Transform) Sized(dst []float32, data []byte, name string) (width, height int, err error) {
+	width, height, err = t.sized(dst, data)
+	return width, height, named(err, name)
+}
+
+func (t *Transform) sized(dst []float32, data []byte) (width, height int, err error) {
 	b := t.scale.scratch()
 	defer t.scale.pool.Put(b)
 	lim := t.limits()
@@ -85,6 +96,7 @@ func (t *Transform) Bytes(dst []float32, data []byte) error {
 	planned := false
 	lim.part = &b.part
 	b.part.plan = func(w, h int) (scale, from, to int) {
+		width, height = w, h
 		scale, w, h = t.jpegScale(lim, w, h)
 		p, planned = place(&t.cfg, w, h), true
 		_, from, to = t.scale.weightsOf(p.x, p.filter, false)
@@ -98,15 +110,16 @@ func (t *Transform) Bytes(dst []float32, data []byte) error {
 		err = checkCall(dst, t.Len(), img)
 	}
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	if planned {
 		p.x.at = -b.part.left
 	} else {
-		p = place(&t.cfg, img.Width, img.Height)
+		width, height = img.Width, img.Height
+		p = place(&t.cfg, width, height)
 	}
 	t.apply(b, dst, img, p)
-	return nil
+	return width, height, nil
 }
 
 // jpegScale gives the scale that a w x h JPEG is decoded at, and its size at that scale.
@@ -122,16 +135,17 @@ func (t *Transform) jpegScale(lim Limits, w, h int) (scale, sw, sh int) {
 
 // File reads the picture at path and applies t. Errors name the path; a missing file matches fs.ErrNotExist.
 func (t *Transform) File(dst []float32, path string) error {
-	data, err := readFile(path, t.limits())
+	data, err := ReadFile(path, t.limits())
 	if err != nil {
 		return err
 	}
-	return named(t.Bytes(dst, data), path)
+	_, _, err = t.Sized(dst, data, path)
+	return err
 }
 
 // DecodeFile reads and decodes the picture at path. Errors name the path; a missing file matches fs.ErrNotExist.
 func DecodeFile(path string, lim Limits) (*Image, error) {
-	data, err := readFile(path, lim)
+	data, err := ReadFile(path, lim)
 	if err != nil {
 		return nil, err
 	}
@@ -139,8 +153,9 @@ func DecodeFile(path string, lim Limits) (*Image, error) {
 	return img, named(err, path)
 }
 
-// readFile refuses a file beyond the limit before it reads it.
-func readFile(path string, lim Limits) ([]byte, error) {
+// ReadFile reads the file at path; one beyond lim is refused before. Errors name the path; a missing file matches
+// fs.ErrNotExist.
+func ReadFile(path string, lim Limits) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
 		return nil, named(fail(ErrNotPicture, "a directory, not a picture"), path)

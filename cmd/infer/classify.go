@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -189,7 +188,7 @@ func (c *classifyCmd) classes(io *streams) (set pictureSet, labels []string, err
 	return set, labels, err
 }
 
-// walk lists the pictures: a PATH that is no directory stands for itself. What --sort-into put there before is left out.
+// walk lists the pictures. What --sort-into put there before is left out.
 func (c *classifyCmd) walk() (paths []string, err error) {
 	sorted := ""
 	if c.SortInto != "" {
@@ -197,27 +196,10 @@ func (c *classifyCmd) walk() (paths []string, err error) {
 			return nil, fmt.Errorf("--sort-into: %w", err)
 		}
 	}
-	for _, path := range c.Paths {
-		info, err := os.Stat(path)
-		if err != nil || !info.IsDir() {
-			paths = append(paths, path) // one that is not there is told of in its place
-			continue
-		}
-		before := len(paths)
-		err = data.WalkPictures(path, func(picture string) error {
-			if abs, err := filepath.Abs(picture); err != nil || sorted == "" || !strings.HasPrefix(abs, sorted+string(filepath.Separator)) {
-				paths = append(paths, picture)
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		if len(paths) == before {
-			return nil, fmt.Errorf("%s holds no picture: .jpg, .png, .webp, .gif, .bmp and .tif files are read", path)
-		}
-	}
-	return paths, nil
+	return listPictures(c.Paths, func(picture string) bool {
+		abs, err := filepath.Abs(picture)
+		return err != nil || sorted == "" || !strings.HasPrefix(abs, sorted+string(filepath.Separator))
+	})
 }
 
 func (c *classifyCmd) templates() (all []string, err error) {
@@ -248,7 +230,7 @@ func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, 
 		out.confusion = clip.NewConfusion(len(labels))
 	}
 	width := m.Config.EmbedDim
-	err = eachPicture(ctx, m, feed(set.paths), c.BatchSize, false, func(p picture) error {
+	err = eachPicture(ctx, m, fromFiles(set.paths), c.BatchSize, false, func(p picture) error {
 		image := imageClass{Path: p.path}
 		if set.truth != nil {
 			image.Truth = labels[set.truth[len(out.Images)]]

@@ -7,6 +7,8 @@ import (
 	"html/template"
 	"io"
 	"slices"
+
+	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // mostPictures are shown on a page: a browser should still open it.
@@ -73,7 +75,7 @@ func (c *classification) writePage(ctx context.Context, path string, errs io.Wri
 	if p.Beyond = max(len(p.Rows)-mostPictures, 0); p.Beyond > 0 {
 		p.Rows = p.Rows[:mostPictures]
 	}
-	out := newOutput(path)
+	out := newOutput(checkpoint.Disk{}, path)
 	files := outputs{out}
 	defer files.discard()
 	if out.err == nil {

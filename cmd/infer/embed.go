@@ -10,40 +10,48 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/torch/distributed"
 )
 
 type embedCmd struct {
 	modelFlags
-	Images    []string `help:"Pictures." sep:"none" placeholder:"PATH"`
+	Images    []string `help:"Pictures, and directories, which are walked; what starts with a dot is left out." sep:"none" placeholder:"PATH"`
 	ImageList string   `help:"File with a picture's path per line, or - for stdin." placeholder:"FILE"`
 	Texts     string   `help:"File with a text per line, or - for stdin." placeholder:"FILE"`
-	Out       string   `help:"Directory for the files." required:"" placeholder:"DIR"`
-	Raw       bool     `help:"Features as the towers give them, not L2-normalised."`
-	Paths     []string `arg:"" optional:"" help:"More pictures."`
+	dataFlags `group:"Tables and shards"`
+	Out       string `help:"Directory for the files." required:"" placeholder:"DIR"`
+	Raw       bool   `help:"Features as the towers give them, not L2-normalised."`
+	PartSize  int    `help:"Write parts of so many inputs, with Parquet beside them: a run that was stopped goes on behind the last whole part. The default, with --data and with several processes, is ${partSize}; otherwise there are no parts." placeholder:"N" group:"Parts"`
+	Rank      *int   `help:"With --world: this process's number, from 0. It does every WORLD-th part." placeholder:"R" group:"Parts"`
+	World     *int   `help:"How many processes share the parts. Both default to what torchrun or srun says (RANK, WORLD_SIZE)." placeholder:"N" group:"Parts"`
+
+	Paths []string `arg:"" optional:"" name:"path" help:"More pictures and directories."`
+}
+
+// Help is what infer embed --help says beyond the flags.
+func (c *embedCmd) Help() string {
+	return `Examples:
+
+  infer embed --images photos/*.jpg --out features           image_features.npy, images.jsonl
+  infer embed photos --part-size 10000 --out parts           img_emb/, metadata/; the same command goes on where it stopped
+  infer embed --data 'laion/{00000..00099}.tar' --captions --out parts
+  infer embed --data photos.csv --csv-separator , --out parts
+  find / -name '*.jpg' | infer embed --image-list - --part-size 10000 --out parts
+  infer embed --data 'laion/{00000..00099}.tar' --rank 0 --world 4 --out /shared/parts    of four machines the first`
 }
 
 func (c *embedCmd) Run(io *streams) error {
-	images := append(c.Images, c.Paths...)
-	if c.ImageList == "-" && c.Texts == "-" {
-		return usageError("embed: --image-list and --texts cannot both be stdin")
+	world, err := c.check()
+	if err != nil {
+		return err
 	}
-	if c.ImageList != "" {
-		list, err := readLines("--image-list", c.ImageList, io.in)
-		if err != nil {
-			return err
-		}
-		images = append(images, list...)
+	images, texts, err := c.listed(io.in)
+	if err != nil {
+		return err
 	}
-	if len(images) == 0 && c.Texts == "" {
-		return usageError("embed: nothing to embed: give --images, --image-list or --texts")
-	}
-	var texts []string
-	if c.Texts != "" {
-		lines, err := readLines("--texts", c.Texts, io.in)
-		if err != nil {
-			return err
-		}
-		texts = lines
+	if c.parts(world) {
+		return c.runParts(io, world, images, texts)
 	}
 	m, err := c.open(io.err)
 	if err != nil {
@@ -81,16 +89,85 @@ func (c *embedCmd) Run(io *streams) error {
 	return nil
 }
 
+// check finds what is wrong with the command line before anything is read, and this process's place among those that
+// share the work.
+func (c *embedCmd) check() (world distributed.World, err error) {
+	switch {
+	case c.ImageList == "-" && c.Texts == "-":
+		return world, usageError("embed: --image-list and --texts cannot both be stdin")
+	case len(c.Images)+len(c.Paths) == 0 && c.ImageList == "" && c.Texts == "" && c.Data == "":
+		return world, usageError("embed: nothing to embed: give --images, --image-list, --data or --texts")
+	case c.Captions && c.Data == "":
+		return world, usageError("embed: --captions are those of --data")
+	case c.PartSize < 0 || c.PartSize > mostPartSize:
+		return world, usageError(fmt.Sprintf("embed: --part-size %d: 1 to %d are wanted", c.PartSize, mostPartSize))
+	}
+	if world, err = c.place(); err != nil {
+		return world, err
+	}
+	if c.Texts != "" && c.parts(world) && (c.Data != "" || c.ImageList != "" || len(c.Images)+len(c.Paths) > 0) {
+		return world, usageError("embed: parts hold pictures or --texts: each wants a run of its own, with another --out")
+	}
+	return world, nil
+}
+
+// place is this process among those that share the work, by its flags or by its environment, which tells its device, too.
+func (c *embedCmd) place() (world distributed.World, err error) {
+	if c.Rank != nil || c.World != nil {
+		if c.Rank == nil || c.World == nil || *c.World < 1 || *c.Rank < 0 || *c.Rank >= *c.World {
+			return world, usageError("embed: --rank R and --world N go together, R being 0 to N-1")
+		}
+		return distributed.World{Rank: *c.Rank, Size: *c.World, LocalSize: 1}, nil
+	}
+	if world, err = distributed.PlaceFromEnvironment(); err != nil || world.Size == 1 {
+		return world, err
+	}
+	device, err := torch.ParseDevice(c.Device)
+	if err == nil {
+		c.Device, err = world.Device(c.Device, device)
+	}
+	if err != nil {
+		return world, usageError(fmt.Sprintf("--device: %v", err))
+	}
+	if c.Threads == 0 && world.LocalSize > 1 {
+		c.Threads = max(1, torch.NumThreads()/world.LocalSize)
+	}
+	return world, nil
+}
+
+// parts tells whether the files are written in parts. A plain run never has any, however much it embeds.
+func (c *embedCmd) parts(world distributed.World) bool {
+	return c.PartSize > 0 || c.Data != "" || world.Size > 1
+}
+
+// listed are the pictures and texts that the flags name, but for those of --data.
+func (c *embedCmd) listed(in io.Reader) (images, texts []string, err error) {
+	if images, err = listPictures(append(c.Images, c.Paths...), nil); err != nil {
+		return nil, nil, err
+	}
+	if c.ImageList != "" {
+		list, err := readLines("--image-list", c.ImageList, in)
+		if err != nil {
+			return nil, nil, err
+		}
+		images = append(images, list...)
+	}
+	if c.Texts != "" {
+		texts, err = readLines("--texts", c.Texts, in)
+	}
+	return images, texts, err
+}
+
 // manyPictures are worth the copy of the weights that packing them makes.
 const manyPictures = 256
 
 func (c *embedCmd) texts(ctx context.Context, m *clip.Model, texts []string, files *outputs, errs io.Writer) error {
-	rows, err := textFeatures(ctx, m, texts, c.BatchSize, c.Raw, errs)
+	rows, err := textFeatures(ctx, m, texts, c.BatchSize, c.Raw, warnCut(m, errs))
 	if err != nil {
 		return err
 	}
-	npy := newNpy(filepath.Join(c.Out, "text_features.npy"), m.Config.EmbedDim)
-	list := newLines(filepath.Join(c.Out, "texts.jsonl"))
+	npy := newNpy(checkpoint.Disk{}, filepath.Join(c.Out, "text_features.npy"), m.Config.EmbedDim)
+	list := newLines(checkpoint.Disk{}, filepath.Join(c.Out, "texts.jsonl"))
 	*files = append(*files, npy, list)
 	for i, text := range texts {
 		npy.row(rows[i*m.Config.EmbedDim : (i+1)*m.Config.EmbedDim])
@@ -101,15 +178,17 @@ func (c *embedCmd) texts(ctx context.Context, m *clip.Model, texts []string, fil
 
 // images counts the pictures that cannot be read.
 func (c *embedCmd) images(ctx context.Context, m *clip.Model, paths []string, files *outputs, errs io.Writer) (failed int, err error) {
-	npy := newNpy(filepath.Join(c.Out, "image_features.npy"), m.Config.EmbedDim)
-	list, unread := newLines(filepath.Join(c.Out, "images.jsonl")), newLines(filepath.Join(c.Out, "errors.jsonl"))
+	npy := newNpy(checkpoint.Disk{}, filepath.Join(c.Out, "image_features.npy"), m.Config.EmbedDim)
+	list, unread := newLines(checkpoint.Disk{}, filepath.Join(c.Out, "images.jsonl")), newLines(checkpoint.Disk{}, filepath.Join(c.Out, "errors.jsonl"))
 	*files = append(*files, npy, list, unread)
 	row := 0
-	err = eachPicture(ctx, m, feed(paths), c.BatchSize, c.Raw, func(p picture) error {
+	show := newProgress(errs, "pictures", len(paths))
+	defer show.close()
+	err = eachPicture(ctx, m, fromFiles(paths), c.BatchSize, c.Raw, func(p picture) error {
+		show.add(p.err != nil)
 		if p.err != nil {
-			failed++
-			unread.add(map[string]any{"path": p.path, "error": p.err.Error()})
-			fmt.Fprintln(errs, message(p.err))
+			unread.add(unreadable(p.path, p.err))
+			show.line(message(p.err))
 		} else {
 			npy.row(p.row)
 			list.add(map[string]any{"row": row, "path": p.path})
@@ -117,5 +196,10 @@ func (c *embedCmd) images(ctx context.Context, m *clip.Model, paths []string, fi
 		}
 		return errors.Join(npy.failure(), list.failure(), unread.failure())
 	})
-	return failed, err
+	return show.bad, err
+}
+
+// unreadable is a line of errors.jsonl.
+func unreadable(path string, err error) map[string]any {
+	return map[string]any{"path": path, "error": err.Error()}
 }

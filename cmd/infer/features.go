@@ -1,30 +1,37 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
+	"iter"
 	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
 )
 
-// picture is one picture's features, or why there are none.
-type picture struct {
-	path string
-	row  []float32 // (E), L2-normalised unless raw
-	err  error
+// source is a picture that is to be encoded: a name for it, and its file's bytes, which are asked for once, in any goroutine.
+type source struct {
+	path  string
+	bytes func() ([]byte, error)
 }
 
-// eachPicture encodes the pictures that next yields, in order, in batches: goroutines decode ahead, and this one runs
-// the model. Memory holds a few batches, however many pictures there are. It ends early when ctx does.
-func eachPicture(ctx context.Context, m *clip.Model, paths <-chan string, batch int, raw bool, yield func(picture) error) error {
+// fromFiles are the pictures at paths.
+func fromFiles(paths []string) iter.Seq[source] { return pictures(pathList(paths)) }
+
+// picture is one picture's features, or why there are none.
+type picture struct {
+	path          string
+	width, height int       // of the file's picture
+	row           []float32 // (E), L2-normalised unless raw
+	err           error
+}
+
+// eachPicture encodes pictures, in order, in batches: goroutines decode ahead, and this one runs the model. Memory holds
+// a few batches, however many pictures there are. It ends early when ctx does.
+func eachPicture(ctx context.Context, m *clip.Model, sources iter.Seq[source], batch int, raw bool, yield func(picture) error) error {
 	transform, err := m.Transform()
 	if err != nil {
 		return err
@@ -39,7 +46,7 @@ func eachPicture(ctx context.Context, m *clip.Model, paths <-chan string, batch 
 	go func() {
 		defer close(slots)
 		busy := make(chan struct{}, runtime.GOMAXPROCS(0))
-		for path := range paths {
+		for s := range sources {
 			slot := make(chan decoded, 1)
 			select {
 			case slots <- slot:
@@ -49,8 +56,11 @@ func eachPicture(ctx context.Context, m *clip.Model, paths <-chan string, batch 
 			busy <- struct{}{}
 			go func() {
 				defer func() { <-busy }()
-				d := decoded{picture{path: path}, make([]float32, transform.Len())}
-				d.err = transform.File(d.pixels, path)
+				d := decoded{picture{path: s.path}, make([]float32, transform.Len())}
+				var data []byte
+				if data, d.err = s.bytes(); d.err == nil {
+					d.width, d.height, d.err = transform.Sized(d.pixels, data, s.path)
+				}
 				slot <- d
 			}()
 		}
@@ -107,8 +117,8 @@ func encodeImages(m *clip.Model, pixels []float32, n int, raw bool) (rows []floa
 	return rows, err
 }
 
-// textFeatures encodes texts in batches and warns of those that are cut at the context length.
-func textFeatures(ctx context.Context, m *clip.Model, texts []string, batch int, raw bool, errs io.Writer) ([]float32, error) {
+// textFeatures encodes texts in batches. tooLong is told of those that are cut at the context length.
+func textFeatures(ctx context.Context, m *clip.Model, texts []string, batch int, raw bool, tooLong func(text string)) ([]float32, error) {
 	rows := make([]float32, 0, len(texts)*m.Config.EmbedDim)
 	for part := range slices.Chunk(texts, batch) {
 		if err := ctx.Err(); err != nil {
@@ -120,7 +130,7 @@ func textFeatures(ctx context.Context, m *clip.Model, texts []string, batch int,
 		}
 		for i, text := range part {
 			if cut[i] {
-				fmt.Fprintf(errs, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", text, m.ContextLength())
+				tooLong(text)
 			}
 		}
 		out, err := encodeTexts(m, ids, len(part), raw)
@@ -132,6 +142,13 @@ func textFeatures(ctx context.Context, m *clip.Model, texts []string, batch int,
 	return rows, nil
 }
 
+// warnCut tells of each text that is cut.
+func warnCut(m *clip.Model, errs io.Writer) func(text string) {
+	return func(text string) {
+		fmt.Fprintf(errs, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", text, m.ContextLength())
+	}
+}
+
 func encodeTexts(m *clip.Model, ids []int64, n int, raw bool) (rows []float32, err error) {
 	if !raw {
 		return m.TextFeatures(ids, n)
@@ -141,56 +158,4 @@ func encodeTexts(m *clip.Model, ids []int64, n int, raw bool) (rows []float32, e
 		rows = torch.ToSlice[float32](m.EncodeText(x).To(torch.CPU, torch.Float32))
 	})
 	return rows, err
-}
-
-// readLines reads a list with an entry per line; "-" is stdin. Empty lines are left out, an empty list is an error.
-func readLines(flag, name string, in io.Reader) ([]string, error) {
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", flag, err)
-		}
-		defer f.Close()
-		in = f
-	}
-	var lines []string
-	scanner := newScanner(in)
-	for scanner.Scan() {
-		if line := strings.TrimSuffix(scanner.Text(), "\r"); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	if err := scanner.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, scanError(name, err))
-	}
-	if len(lines) == 0 {
-		return nil, fmt.Errorf("%s: %s holds no line", flag, name)
-	}
-	return lines, nil
-}
-
-const longestLine = 1 << 20
-
-func newScanner(in io.Reader) *bufio.Scanner {
-	scanner := bufio.NewScanner(in)
-	scanner.Buffer(nil, longestLine)
-	return scanner
-}
-
-// scanError says a scanner's error in words.
-func scanError(name string, err error) error {
-	if errors.Is(err, bufio.ErrTooLong) {
-		return fmt.Errorf("%s: a line is longer than %d bytes", name, longestLine)
-	}
-	return err
-}
-
-// feed is a channel of the strings.
-func feed(list []string) <-chan string {
-	c := make(chan string, len(list))
-	for _, s := range list {
-		c <- s
-	}
-	close(c)
-	return c
 }

@@ -9,9 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
-
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/index"
 )
@@ -193,11 +190,11 @@ func (u *update) run(ctx context.Context, m *clip.Model, id index.Model) (d done
 			return d, err
 		}
 	}
-	show := newProgress(u.errs, len(paths))
+	show := newProgress(u.errs, "pictures", len(paths))
 	last := time.Now()
 	if len(paths) > 0 {
-		err = eachPicture(ctx, m, feed(paths), u.batch, false, func(p picture) error {
-			show.add()
+		err = eachPicture(ctx, m, fromFiles(paths), u.batch, false, func(p picture) error {
+			show.add(p.err != nil)
 			var err error
 			if p.err != nil {
 				d.unreadable++
@@ -230,45 +227,4 @@ func (u *update) run(ctx context.Context, m *clip.Model, id index.Model) (d done
 		return d, err
 	}
 	return d, w.Compact(ctx, false)
-}
-
-// progress is a bar on a terminal, and elsewhere a line every ten seconds.
-type progress struct {
-	errs     io.Writer
-	bar      *progressbar.ProgressBar
-	n, total int
-	last     time.Time
-}
-
-func newProgress(errs io.Writer, total int) *progress {
-	p := &progress{errs: errs, total: total, last: time.Now()}
-	if f, ok := errs.(*os.File); ok && total > 0 && term.IsTerminal(int(f.Fd())) {
-		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(errs), progressbar.OptionSetWidth(30),
-			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())
-	}
-	return p
-}
-
-func (p *progress) add() {
-	p.n++
-	if p.bar != nil {
-		_ = p.bar.Add(1)
-	} else if time.Since(p.last) > 10*time.Second {
-		p.last = time.Now()
-		fmt.Fprintf(p.errs, "infer: %d of %d pictures\n", p.n, p.total)
-	}
-}
-
-// line prints a message above the bar.
-func (p *progress) line(text string) {
-	if p.bar != nil {
-		_ = p.bar.Clear()
-	}
-	fmt.Fprintln(p.errs, text)
-}
-
-func (p *progress) close() {
-	if p.bar != nil {
-		_ = p.bar.Finish()
-	}
 }

@@ -29,7 +29,7 @@ type commands struct {
 
 	Score       scoreCmd       `cmd:"" help:"Similarity of every picture with every text."`
 	Classify    classifyCmd    `cmd:"" help:"Which of some classes each picture shows; sorts folders, measures accuracy."`
-	Embed       embedCmd       `cmd:"" help:"Features of pictures and texts, to .npy files."`
+	Embed       embedCmd       `cmd:"" help:"Features of pictures and texts, to .npy files; of many in parts, with Parquet."`
 	Index       indexCmd       `cmd:"" help:"Makes pictures searchable: an index of features, kept up to date."`
 	Search      searchCmd      `cmd:"" help:"Finds pictures by words or by a picture."`
 	Serve       serveCmd       `cmd:"" help:"HTTP API and web page: embeddings, scores, classes."`
@@ -66,7 +66,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	var c commands
 	exit := -1
 	parser, err := kong.New(&c, kong.Name("infer"), kong.Description(description), kong.Writers(out, errs),
-		kong.Exit(func(code int) { exit = code }), kong.Vars{"version": version(), "excluded": strings.Join(index.Excluded, ", ")},
+		kong.Exit(func(code int) { exit = code }), kong.Vars{"version": version(), "excluded": strings.Join(index.Excluded, ", "), "partSize": fmt.Sprint(defaultPartSize)},
 		kong.WithHyphenPrefixedParameters(true)) // --batch-size -1 then meets its own sentence
 	if err != nil {
 		fmt.Fprintln(errs, "infer:", err)

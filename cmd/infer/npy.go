@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // npy writes a float32 array (N, D) in NumPy's format (numpy.lib.format, version 1.0) row by row, since N is known only
@@ -16,8 +18,8 @@ type npy struct {
 
 const npyHeader = 128
 
-func newNpy(path string, width int) *npy {
-	n := &npy{output: newOutput(path), width: width}
+func newNpy(fsys checkpoint.FS, path string, width int) *npy {
+	n := &npy{output: newOutput(fsys, path), width: width}
 	n.write(n.header())
 	return n
 }

@@ -8,27 +8,45 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// output is a file that appears under its name only when it is whole: finish writes it, rename gives it the name.
+// output is a file that appears under its name only when it is whole: finish writes it to the disk, rename gives it the name.
 type output struct {
 	path string
-	f    *os.File
+	fsys checkpoint.FS
+	f    checkpoint.Output // nil where there is none, or no more
 	w    *bufio.Writer
 	err  error
 }
 
-func newOutput(path string) *output {
-	o := &output{path: path}
+func newOutput(fsys checkpoint.FS, path string) *output {
+	o := &output{path: path, fsys: fsys}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		o.err = errors.New("it is a directory")
 		return o
 	}
-	o.f, o.err = os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
+	o.f, o.err = fsys.CreateTemp(filepath.Dir(path), temporary(filepath.Base(path)))
 	if o.err == nil {
 		o.w = bufio.NewWriterSize(o.f, 1<<16)
 	}
 	return o
+}
+
+// temporary is the pattern of a file's name before it is whole.
+func temporary(name string) string { return "." + name + ".*.tmp" }
+
+// nameOfTemporary is the name that a file of a temporary name was to have.
+func nameOfTemporary(name string) (string, bool) {
+	inner, ok := strings.CutPrefix(name, ".")
+	rest, is := strings.CutSuffix(inner, ".tmp")
+	at := strings.LastIndexByte(rest, '.')
+	if !ok || !is || at < 0 {
+		return "", false
+	}
+	return rest[:at], true
 }
 
 func (o *output) write(p []byte) {
@@ -55,7 +73,7 @@ func (o *output) finish() error {
 		o.err = o.w.Flush()
 	}
 	if o.err == nil {
-		o.err = o.f.Chmod(0o644)
+		o.err = o.f.Sync()
 	}
 	if o.err == nil {
 		o.err = o.f.Close()
@@ -64,39 +82,46 @@ func (o *output) finish() error {
 }
 
 func (o *output) rename() error {
-	o.err = os.Rename(o.f.Name(), o.path)
+	o.err = o.fsys.Rename(o.f.Name(), o.path)
 	if o.err == nil {
 		o.f = nil
 	}
 	return o.failure()
 }
 
+// sync makes the name safe.
+func (o *output) sync() error {
+	o.err = o.fsys.SyncDir(filepath.Dir(o.path))
+	return o.failure()
+}
+
 func (o *output) discard() {
 	if o.f != nil {
-		o.f.Close()
-		os.Remove(o.f.Name())
+		_ = o.f.Close()
+		_ = o.fsys.RemoveAll(o.f.Name())
+		o.f = nil
 	}
 }
 
 type finisher interface {
 	finish() error
 	rename() error
+	sync() error
 	discard()
+	failure() error
 }
 
 // outputs are the files of one command.
 type outputs []finisher
 
-// commit finishes every file before it gives the first its name, so that a full disk leaves the former ones.
+// commit finishes every file before it gives the first its name, so that a full disk leaves the former ones. When it
+// returns, a loss of power leaves the new ones.
 func (files outputs) commit() error {
-	for _, f := range files {
-		if err := f.finish(); err != nil {
-			return err
-		}
-	}
-	for _, f := range files {
-		if err := f.rename(); err != nil {
-			return err
+	for _, step := range []func(finisher) error{finisher.finish, finisher.rename, finisher.sync} {
+		for _, f := range files {
+			if err := step(f); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -112,7 +137,7 @@ func (files *outputs) discard() {
 // lines is a .jsonl file.
 type lines struct{ *output }
 
-func newLines(path string) lines { return lines{newOutput(path)} }
+func newLines(fsys checkpoint.FS, path string) lines { return lines{newOutput(fsys, path)} }
 
 func (l lines) add(v any) {
 	text, err := json.Marshal(v)

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 type reportCmd struct {
@@ -64,7 +66,7 @@ func (c *reportCmd) Run(io *streams) error {
 	p.Steps, p.First, p.Last = len(losses), losses[0], losses[len(losses)-1]
 	p.Curve = curve(losses)
 	failed := p.drawPictures(io.err)
-	out := newOutput(c.Out)
+	out := newOutput(checkpoint.Disk{}, c.Out)
 	files := outputs{out}
 	defer files.discard()
 	if out.err == nil {

@@ -60,13 +60,13 @@ func (c *scoreCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	rows, err := textFeatures(context.Background(), m, texts, c.BatchSize, false, io.err)
+	rows, err := textFeatures(context.Background(), m, texts, c.BatchSize, false, warnCut(m, io.err))
 	if err != nil {
 		return err
 	}
 	out := scores{Model: m.Name, LogitScale: scale, Texts: texts}
 	failed := false
-	err = eachPicture(context.Background(), m, feed(images), c.BatchSize, false, func(p picture) error {
+	err = eachPicture(context.Background(), m, fromFiles(images), c.BatchSize, false, func(p picture) error {
 		s := imageScore{Path: p.path}
 		if p.err != nil {
 			failed = true

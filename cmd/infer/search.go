@@ -266,5 +266,5 @@ func (s *searcher) term(ctx context.Context, c *searchCmd, t index.Term, io *str
 	if t.Image != "" {
 		return s.model.EncodeImages(ctx, clip.FromFile(t.Image))
 	}
-	return textFeatures(ctx, s.model, []string{t.Text}, 1, false, io.err)
+	return textFeatures(ctx, s.model, []string{t.Text}, 1, false, warnCut(s.model, io.err))
 }

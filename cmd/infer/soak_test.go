@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"testing"
@@ -17,14 +18,36 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// TestSoak scores 20,000 pictures in one run of the command, some of them unreadable, and looks at what it holds.
-func TestSoak(t *testing.T) {
-	before := torch.LiveTensors()
-	args := []string{"score", "--model", tinyModel(t), "--text", "a face", "--text", "a cup", "--format", "json", "--threads", "1"}
+// soaked are pictures of several formats, one in five missing, 20,000 in all.
+func soaked() (paths []string) {
 	pictures := []string{"face.png", "cup_444.jpg", "palette.png", "lossless.webp", "none.png"}
 	for i := range 20_000 {
-		args = append(args, testPicture(pictures[i%len(pictures)]))
+		paths = append(paths, testPicture(pictures[i%len(pictures)]))
 	}
+	return paths
+}
+
+// TestSoak scores 20,000 pictures in one run of the command, some of them unreadable, and looks at what it holds.
+func TestSoak(t *testing.T) {
+	args := []string{"score", "--model", tinyModel(t), "--text", "a face", "--text", "a cup", "--format", "json", "--threads", "1"}
+	soak(t, append(args, soaked()...)...)
+}
+
+// TestSoakEmbed does the same with parts.
+func TestSoakEmbed(t *testing.T) {
+	table := "title,filepath\n"
+	for i, path := range soaked() {
+		table += fmt.Sprintf("picture %d,%s\n", i, path)
+	}
+	dir := t.TempDir()
+	soak(t, "embed", "--model", tinyModel(t), "--data", writeFile(t, dir, "table.csv", []byte(table)), "--csv-separator", ",", "--captions", "--part-size", "500",
+		"--threads", "1", "--out", filepath.Join(dir, "out"))
+}
+
+// soak runs the command, which has one picture in five that cannot be read, and compares what it holds early and late.
+func soak(t *testing.T, args ...string) {
+	t.Helper()
+	before := torch.LiveTensors()
 	done := make(chan int)
 	go func() {
 		code, _, _ := infer(t, "", args...)

@@ -30,9 +30,10 @@ type FS interface {
 	SyncDir(dir string) error
 }
 
-// Output is a file of an [FS] that is open for writing.
+// Output is a file of an [FS] that is open for writing. WriteAt is for files that CreateTemp made.
 type Output interface {
 	io.WriteCloser
+	io.WriterAt
 	Name() string
 	Truncate(size int64) error
 	Sync() error

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/goclip/goclip/torch"
 )
 
 // World says which process of how many this one is, and where they meet.
@@ -28,9 +30,12 @@ type World struct {
 // MASTER_PORT; https://docs.pytorch.org/docs/stable/elastic/run.html) or, where these are not set, of Slurm's srun
 // (SLURM_PROCID, SLURM_NTASKS, SLURM_LOCALID; the master is MASTER_ADDR or the first host of SLURM_JOB_NODELIST, the port
 // MASTER_PORT or one made of SLURM_JOB_ID). It is a world of one if neither is there. An error names the variable.
-func FromEnvironment() (World, error) { return fromEnvironment(os.Getenv) }
+func FromEnvironment() (World, error) { return fromEnvironment(os.Getenv, true) }
 
-func fromEnvironment(getenv func(string) string) (World, error) {
+// PlaceFromEnvironment is [FromEnvironment] for processes that share work and never meet: no master is asked for.
+func PlaceFromEnvironment() (World, error) { return fromEnvironment(os.Getenv, false) }
+
+func fromEnvironment(getenv func(string) string, meet bool) (World, error) {
 	e := environment{getenv: getenv}
 	var w World
 	switch {
@@ -43,18 +48,13 @@ func fromEnvironment(getenv func(string) string) (World, error) {
 		if getenv("TORCHELASTIC_RESTART_COUNT") != "" {
 			w.Restart = e.number("TORCHELASTIC_RESTART_COUNT")
 		}
-		if w.Size > 1 {
+		if w.Size > 1 && meet {
 			w.MasterAddr, w.MasterPort = e.text("MASTER_ADDR"), e.number("MASTER_PORT")
 		}
 	case getenv("SLURM_PROCID") != "" && getenv("SLURM_NTASKS") != "" && getenv("SLURM_NTASKS") != "1":
 		w = World{Rank: e.number("SLURM_PROCID"), Size: e.number("SLURM_NTASKS"), LocalRank: e.number("SLURM_LOCALID"), LocalSize: 1}
-		if w.MasterAddr = getenv("MASTER_ADDR"); w.MasterAddr == "" {
-			w.MasterAddr = e.firstHost()
-		}
-		if getenv("MASTER_PORT") != "" {
-			w.MasterPort = e.number("MASTER_PORT")
-		} else {
-			w.MasterPort = 15000 + e.number("SLURM_JOB_ID")%10000
+		if meet {
+			e.slurmMaster(&w)
 		}
 	default:
 		return World{Size: 1, LocalSize: 1}, nil
@@ -66,11 +66,37 @@ func fromEnvironment(getenv func(string) string) (World, error) {
 	if len(e.faults) > 0 {
 		return World{}, errors.New(strings.Join(e.faults, "; "))
 	}
-	return w, w.check()
+	return w, w.check(meet)
+}
+
+// slurmMaster is where the processes of a Slurm job meet.
+func (e *environment) slurmMaster(w *World) {
+	if w.MasterAddr = e.getenv("MASTER_ADDR"); w.MasterAddr == "" {
+		w.MasterAddr = e.firstHost()
+	}
+	if e.getenv("MASTER_PORT") != "" {
+		w.MasterPort = e.number("MASTER_PORT")
+	} else {
+		w.MasterPort = 15000 + e.number("SLURM_JOB_ID")%10000
+	}
+}
+
+// Device names this process's device among those of its host: cuda:LOCAL_RANK, where name, which has found a CUDA device,
+// names none by its number. One that it names is for a host with one process.
+func (w World) Device(name string, found torch.Device) (string, error) {
+	switch {
+	case found.Type != "cuda":
+		return name, nil
+	case !strings.Contains(name, ":"):
+		return fmt.Sprintf("cuda:%d", w.LocalRank), nil
+	case w.LocalSize > 1:
+		return "", fmt.Errorf("%s is one device, and this host has %d processes, each of which needs its own; cuda gives process N device N", name, w.LocalSize)
+	}
+	return name, nil
 }
 
 // check refuses numbers that make no world.
-func (w World) check() error {
+func (w World) check(meet bool) error {
 	switch {
 	case w.Size < 1:
 		return fmt.Errorf("a world of %d processes (WORLD_SIZE, SLURM_NTASKS) is none: at least 1 is wanted", w.Size)
@@ -80,7 +106,7 @@ func (w World) check() error {
 		return fmt.Errorf("the local rank %d (LOCAL_RANK, SLURM_LOCALID) is negative", w.LocalRank)
 	case w.LocalSize < 1 || w.LocalSize > w.Size:
 		return fmt.Errorf("LOCAL_WORLD_SIZE is %d: 1 to WORLD_SIZE, which is %d, are wanted", w.LocalSize, w.Size)
-	case w.Size > 1 && (w.MasterPort < 1 || w.MasterPort > 65535):
+	case w.Size > 1 && meet && (w.MasterPort < 1 || w.MasterPort > 65535):
 		return fmt.Errorf("the port %d (MASTER_PORT) is none: 1 to 65535 are wanted", w.MasterPort)
 	}
 	return nil

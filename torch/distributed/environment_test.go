@@ -1,10 +1,13 @@
 package distributed
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/torch"
 )
 
 func TestFromEnvironment(t *testing.T) {
@@ -44,12 +47,17 @@ func TestFromEnvironment(t *testing.T) {
 		{name: "odd nodes", base: slurm, set: map[string]string{"SLURM_JOB_NODELIST": "node[1"}, err: `SLURM_JOB_NODELIST is "node[1", which is no list of hosts`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w, err := fromEnvironment(func(name string) string {
+			getenv := func(name string) string {
 				if value, ok := c.set[name]; ok {
 					return value
 				}
 				return c.base[name]
-			})
+			}
+			w, err := fromEnvironment(getenv, true)
+			if strings.Contains(c.err, "MASTER") {
+				_, err := fromEnvironment(getenv, false)
+				require.NoError(t, err, "where none is needed")
+			}
 			if c.err != "" {
 				require.ErrorContains(t, err, c.err)
 				return
@@ -57,5 +65,33 @@ func TestFromEnvironment(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, c.want, w)
 		})
+	}
+}
+
+func TestDevice(t *testing.T) {
+	cuda := torch.Device{Type: "cuda"}
+	for _, c := range []struct {
+		name  string
+		found torch.Device
+		world World
+		want  string
+		err   string
+	}{
+		{"auto", torch.CPU, World{Size: 2, LocalRank: 1, LocalSize: 2}, "auto", ""},
+		{"cpu", torch.CPU, World{Size: 2, LocalRank: 1, LocalSize: 2}, "cpu", ""},
+		{"auto", cuda, World{Size: 2, LocalRank: 1, LocalSize: 2}, "cuda:1", ""},
+		{"cuda", cuda, World{Size: 16, Rank: 11, LocalRank: 3, LocalSize: 8}, "cuda:3", ""},
+		{"cuda", cuda, World{Size: 2, Rank: 1, LocalSize: 1}, "cuda:0", ""}, // the second host's only process
+		{"cuda:1", torch.Device{Type: "cuda", Index: 1}, World{Size: 2, LocalSize: 1}, "cuda:1", ""},
+		{"cuda:1", torch.Device{Type: "cuda", Index: 1}, World{Size: 2, LocalSize: 2}, "",
+			"cuda:1 is one device, and this host has 2 processes, each of which needs its own; cuda gives process N device N"},
+	} {
+		got, err := c.world.Device(c.name, c.found)
+		if c.err != "" {
+			assert.EqualError(t, err, c.err)
+			continue
+		}
+		require.NoError(t, err)
+		assert.Equal(t, c.want, got, "%s of %+v", c.name, c.world)
 	}
 }

@@ -77,7 +77,7 @@ func Init(ctx context.Context, w World, o Options) (*Group, error) {
 	if w.Size == 1 {
 		w.LocalSize = max(w.LocalSize, 1)
 	}
-	if err := w.check(); err != nil {
+	if err := w.check(true); err != nil {
 		return nil, fmt.Errorf("distributed: %w", err)
 	}
 	if o.Timeout == 0 {

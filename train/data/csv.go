@@ -47,7 +47,7 @@ func readCSV(in io.Reader, t *table, o OpenOptions) error {
 	column := func(flag, key string) (int, error) {
 		i := slices.Index(header, key)
 		if i < 0 {
-			return 0, fmt.Errorf("it has no column %q, only %q; %s names another, --csv-separator another separator than %q", key, header, flag, separator)
+			return i, fmt.Errorf("it has no column %q, only %q; %s names another, --csv-separator another separator than %q", key, header, flag, separator)
 		}
 		return i, nil
 	}
@@ -56,7 +56,7 @@ func readCSV(in io.Reader, t *table, o OpenOptions) error {
 		return err
 	}
 	caption, err := column("--csv-caption-key", o.CaptionKey)
-	if err != nil {
+	if err != nil && !o.mayLackCaptions() {
 		return err
 	}
 	rows := 0
@@ -68,7 +68,11 @@ func readCSV(in io.Reader, t *table, o OpenOptions) error {
 		if err != nil {
 			return err
 		}
-		t.add(line[image], line[caption])
+		if caption < 0 {
+			t.add(line[image])
+		} else {
+			t.add(line[image], line[caption])
+		}
 	}
 	if rows == 0 {
 		return errors.New("it has a header and no rows")

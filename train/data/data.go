@@ -19,7 +19,7 @@ import (
 type Dataset interface {
 	Len() int
 	Key(i int) string            // names a sample in messages: a path, or SHARD:KEY
-	Captions(i int) []string     // at least one; not to be changed
+	Captions(i int) []string     // at least one, unless Uncaptioned; not to be changed
 	Image(i int) ([]byte, error) // a picture file's bytes
 
 	// IDs are those of sample i's picture and of its caption c: equal for the same picture, and for the same words. In a
@@ -42,12 +42,24 @@ type OpenOptions struct {
 	CaptionEach  bool // every caption is a sample of its own, as open_clip has it, instead of a picture with several captions one
 	CaptionLines bool // each line of a .txt is a caption, instead of the whole text one
 
+	// Uncaptioned takes a picture without a caption as a sample as well, and a table that has no column of captions where
+	// CaptionKey is open_clip's default.
+	Uncaptioned bool
+
 	// Classes gives the captions of each class of a folder of folders; nil takes the folder's name.
 	Classes func(folders []string) ([][]string, error)
 
 	Samples int    // of synthetic data
 	Size    [2]int // height and width of synthetic pictures
 	Cache   string // the directory for what has to be unpacked
+}
+
+// wanted is what a row must have to be a sample.
+func (o *OpenOptions) wanted() string {
+	if o.Uncaptioned {
+		return "picture"
+	}
+	return "picture and a caption"
 }
 
 // Kinds are the values of --dataset-type.
@@ -73,7 +85,7 @@ func Open(spec string, o OpenOptions) (*Sources, error) {
 		before := all.Len()
 		kind := o.Kind
 		if kind == "" || kind == "auto" {
-			if kind, err = kindOf(files[0]); err != nil {
+			if kind, err = KindOf(files[0]); err != nil {
 				return nil, err
 			}
 		}
@@ -114,8 +126,8 @@ func openFile(name, kind string, o OpenOptions) (Dataset, error) {
 	}
 }
 
-// kindOf tells a source's kind by its name, or by what a directory holds.
-func kindOf(name string) (string, error) {
+// KindOf tells a source's kind, one of Kinds, by its name, or by what a directory holds.
+func KindOf(name string) (string, error) {
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
 		if hasPairs(name) {
 			return "pairs", nil

@@ -7,6 +7,18 @@ import (
 	"strings"
 )
 
+// Files are the files and directories that spec names, in order, as Open takes it.
+func Files(spec string) (files []string, err error) {
+	for _, part := range strings.Split(spec, "::") {
+		some, err := expand(part)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, some...)
+	}
+	return files, nil
+}
+
 // expand turns "a-{00..02}.tar" or "b/*.tar" into the files it means, in order. A file of exactly that name is itself.
 func expand(part string) ([]string, error) {
 	if part == "" {

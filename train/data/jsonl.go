@@ -29,6 +29,9 @@ func candidates(key string, known []string) []string {
 	return []string{key}
 }
 
+// mayLackCaptions tells whether a table without captions will do: where they are not asked for by their key.
+func (o *OpenOptions) mayLackCaptions() bool { return o.Uncaptioned && o.CaptionKey == captionKeys[0] }
+
 // readJSONL reads a table of an object a line. A caption is a text, a number, or a list of them.
 func readJSONL(in io.Reader, t *table, o OpenOptions) error {
 	lines := bufio.NewScanner(in)
@@ -55,10 +58,12 @@ func readJSONL(in io.Reader, t *table, o OpenOptions) error {
 		if err := json.Unmarshal(raw, &image); err != nil {
 			return fmt.Errorf("line %d: the picture is %s; a path is wanted", number, brief(raw))
 		}
-		if raw, err = field(row, "--csv-caption-key", o.CaptionKey, captionKeys); err != nil {
-			return fmt.Errorf("line %d: %w", number, err)
+		var captions []string
+		if raw, err = field(row, "--csv-caption-key", o.CaptionKey, captionKeys); err == nil {
+			captions, err = captionsOf(raw)
+		} else if o.mayLackCaptions() {
+			err = nil
 		}
-		captions, err := captionsOf(raw)
 		if err != nil {
 			return fmt.Errorf("line %d: %w", number, err)
 		}

@@ -35,7 +35,7 @@ func openPairs(dir string, o OpenOptions) (Dataset, error) {
 	err := WalkPictures(dir, func(picture string) error {
 		f, err := os.Open(captionFile(picture))
 		if errors.Is(err, os.ErrNotExist) {
-			t.leftOut++
+			t.add(picture)
 			return nil
 		}
 		if err != nil {

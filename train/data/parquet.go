@@ -48,27 +48,11 @@ func openParquet(name string, o OpenOptions) (set Dataset, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("it is no Parquet file: %w", err)
 	}
-	caption, err := columns(p, "--csv-caption-key", o.CaptionKey, captionKeys)
+	captions, err := readCaptions(p, o)
 	if err != nil {
 		return nil, err
 	}
 	image, err := columns(p, "--csv-img-key", o.ImageKey, imageKeys)
-	if err != nil {
-		return nil, err
-	}
-	if len(caption) != 1 || !isBytes(caption[0]) {
-		return nil, fmt.Errorf("the column %q is of %s; a text is wanted, or a list of texts", caption[0].Path[0], caption[0].Node)
-	}
-	var captions [][]string // of each row; grown by what is there, not by what the file says of itself
-	err = readColumn(p, caption[0], func(row int, v parquet.Value) error {
-		if row == len(captions) {
-			captions = append(captions, nil)
-		}
-		if !v.IsNull() {
-			captions[row] = append(captions[row], string(v.ByteArray()))
-		}
-		return nil
-	})
 	if err != nil {
 		return nil, err
 	}
@@ -88,14 +72,15 @@ func openParquet(name string, o OpenOptions) (set Dataset, err error) {
 	case pathOf != nil:
 		t := newTable(name, o)
 		err := readColumn(p, *pathOf, func(row int, v parquet.Value) error {
-			if row >= len(captions) {
+			texts, ok := captions.of(row)
+			if !ok {
 				return errors.New("it is damaged: there are more pictures than captions")
 			}
-			t.add(string(v.ByteArray()), captions[row]...)
+			t.add(string(v.ByteArray()), texts...)
 			return nil
 		})
 		if err == nil && len(t.images) == 0 {
-			err = errors.New("no row has a picture and a caption")
+			err = errors.New("no row has a " + o.wanted())
 		}
 		t.at = nil
 		return t, err
@@ -103,8 +88,49 @@ func openParquet(name string, o OpenOptions) (set Dataset, err error) {
 	return nil, fmt.Errorf("the column %q is of %s; a picture's path or bytes are wanted, one a row", image[0].Path[0], image[0].Node)
 }
 
+// rowCaptions are the captions of each row of a Parquet file, grown by what is there, not by what the file says of itself.
+type rowCaptions struct {
+	rows [][]string
+	none bool // there is no such column, and none is needed
+}
+
+// of is false for a row that has no place in the column.
+func (c *rowCaptions) of(row int) ([]string, bool) {
+	if c.none {
+		return nil, true
+	}
+	if row >= len(c.rows) {
+		return nil, false
+	}
+	return c.rows[row], true
+}
+
+func readCaptions(p *parquet.File, o OpenOptions) (c rowCaptions, err error) {
+	caption, err := columns(p, "--csv-caption-key", o.CaptionKey, captionKeys)
+	if err != nil {
+		c.none = o.mayLackCaptions()
+		if c.none {
+			err = nil
+		}
+		return c, err
+	}
+	if len(caption) != 1 || !isBytes(caption[0]) {
+		return c, fmt.Errorf("the column %q is of %s; a text is wanted, or a list of texts", caption[0].Path[0], caption[0].Node)
+	}
+	err = readColumn(p, caption[0], func(row int, v parquet.Value) error {
+		if row == len(c.rows) {
+			c.rows = append(c.rows, nil)
+		}
+		if !v.IsNull() {
+			c.rows[row] = append(c.rows[row], string(v.ByteArray()))
+		}
+		return nil
+	})
+	return c, err
+}
+
 // unpackParquet writes each row's bytes to the cache, as a tar whose members are the rows.
-func unpackParquet(f *os.File, p *parquet.File, leaf parquet.LeafColumn, captions [][]string, o OpenOptions) (Dataset, error) {
+func unpackParquet(f *os.File, p *parquet.File, leaf parquet.LeafColumn, captions rowCaptions, o OpenOptions) (Dataset, error) {
 	unpacking := cache{dir: o.Cache}
 	column := strings.Join(leaf.Path, ".")
 	pictures, err := unpacking.unpack(f, "parquet "+column, func(out io.Writer) error {
@@ -129,13 +155,14 @@ func unpackParquet(f *os.File, p *parquet.File, leaf parquet.LeafColumn, caption
 	r := &parquetRows{name: f.Name(), pictures: shard{pictures.Name(), pictures}}
 	row := 0
 	err = walkTar(pictures, info.Size(), func(h *tar.Header, at int64, _ io.Reader) error {
-		if row >= len(captions) {
+		texts, ok := captions.of(row)
+		if !ok {
 			return errors.New("there are more pictures than rows")
 		}
-		switch texts := captions[row]; {
-		case h.Size == 0 || len(texts) == 0:
+		switch {
+		case h.Size == 0 || len(texts) == 0 && !o.Uncaptioned:
 			r.leftOut++
-		case o.CaptionEach:
+		case o.CaptionEach && len(texts) > 0:
 			for _, c := range texts {
 				r.add(row, at, h.Size, []string{c})
 			}
@@ -146,7 +173,7 @@ func unpackParquet(f *os.File, p *parquet.File, leaf parquet.LeafColumn, caption
 		return nil
 	})
 	if err == nil && len(r.rows) == 0 {
-		err = fmt.Errorf("no row has a picture in %q and a caption", column)
+		err = fmt.Errorf("no row has a %s, with %q", o.wanted(), column)
 	}
 	return r, err
 }

@@ -89,6 +89,8 @@ func TestShards(t *testing.T) {
 		{"json", data.OpenOptions{JSONTextKey: "caption"}, []sample{{"s:a/1", "one", []string{"x", "2", "z"}}, {"s:a/2", "jpg", []string{"y"}}}, 4},
 		{"each", data.OpenOptions{JSONTextKey: "caption", CaptionEach: true}, []sample{{"s:a/1", "one", []string{"x"}}, {"s:a/1", "one", []string{"2"}},
 			{"s:a/1", "one", []string{"z"}}, {"s:a/2", "jpg", []string{"y"}}}, 4},
+		{"without captions", data.OpenOptions{Uncaptioned: true}, []sample{{"s:a/1", "one", []string{"first\nline\n\n"}}, {"s:a/2", "jpg", []string{"second"}},
+			{"s:a/3", "alone", nil}, {"s:a/5", "five", nil}, {"s:b", "same", []string{"twice"}}, {"s:b", "key", []string{"again"}}}, 1},
 	} {
 		for ending, content := range map[string][]byte{"tar": archive, "tar.gz": gzipped(t, archive), "tar.zst": zstandard(t, archive), "tar.zst, in two frames": append(zstandard(t, archive[:900]), zstandard(t, archive[900:])...)} {
 			t.Run(c.name+" "+ending, func(t *testing.T) {

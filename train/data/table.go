@@ -16,8 +16,8 @@ type table struct {
 	captions [][]string
 	leftOut  int
 
-	each bool
-	at   map[string]int // where each path stands in images, while the table is read
+	each, bare bool           // CaptionEach, Uncaptioned
+	at         map[string]int // where each path stands in images, while the table is read
 }
 
 // openTable reads a table's file. A picture's path is taken as open_clip takes it, from the working directory, and if
@@ -34,21 +34,21 @@ func openTable(name string, o OpenOptions, read func(in io.Reader, t *table, o O
 	}
 	t.at = nil
 	if len(t.images) == 0 {
-		return nil, fmt.Errorf("data: %s: no row has a picture and a caption", name)
+		return nil, fmt.Errorf("data: %s: no row has a %s", name, o.wanted())
 	}
 	return t, nil
 }
 
 func newTable(name string, o OpenOptions) *table {
-	return &table{name: name, dir: filepath.Dir(name), each: o.CaptionEach, at: map[string]int{}}
+	return &table{name: name, dir: filepath.Dir(name), each: o.CaptionEach, bare: o.Uncaptioned, at: map[string]int{}}
 }
 
 // add takes a row. Rows of the same path are one picture with several captions, unless every caption is to be a sample.
 func (t *table) add(image string, captions ...string) {
 	switch at, known := t.at[image]; {
-	case image == "" || len(captions) == 0:
+	case image == "" || len(captions) == 0 && !t.bare:
 		t.leftOut++
-	case t.each:
+	case t.each && len(captions) > 0:
 		for _, c := range captions {
 			t.images, t.captions = append(t.images, image), append(t.captions, []string{c})
 		}

@@ -20,10 +20,13 @@ func TestTables(t *testing.T) {
 		"a.tsv":   []byte("\ufefftitle\tfilepath\na \"dog\"\tp/1.png\ncar\tp/2.png\npuppy\tp/1.png\n"),
 		"a.csv":   []byte("title,filepath\n\"a, dog\",p/1.png\n"),
 		"a.jsonl": []byte("\ufeff{\"image\": \"p/1.png\", \"caption\": \"dog\"}\n\n {\"caption\": [\"car\", 5], \"image\": \"p/2.png\", \"more\": {}}\n{\"image\":\"p/1.png\",\"caption\":null}\n{\"image\":\"p/1.png\",\"caption\":\"puppy\"}"),
+		"c.csv":   []byte("filepath,size\np/1.png,3\np/2.png,4\n"),
 		"b.jsonl": []byte(`{"path": "p/1.png", "filepath": "p/2.png", "title": 3.50}`),
 	})
-	comma, each := columns, columns
-	comma.Separator, each.CaptionEach = ",", true
+	comma, each, bare := columns, columns, columns
+	comma.Separator, each.CaptionEach, bare.Uncaptioned = ",", true, true
+	none := columns
+	none.Separator, none.Uncaptioned = ",", true
 	for _, c := range []struct {
 		name    string
 		o       data.OpenOptions
@@ -35,6 +38,8 @@ func TestTables(t *testing.T) {
 		{"a.csv", comma, []sample{{"p/1.png", "1", []string{"a, dog"}}}, 0},
 		{"a.jsonl", columns, []sample{{"p/1.png", "1", []string{"dog", "puppy"}}, {"p/2.png", "2", []string{"car", "5"}}}, 1},
 		{"a.jsonl", each, []sample{{"p/1.png", "1", []string{"dog"}}, {"p/2.png", "2", []string{"car"}}, {"p/2.png", "2", []string{"5"}}, {"p/1.png", "1", []string{"puppy"}}}, 1},
+		{"a.jsonl", bare, []sample{{"p/1.png", "1", []string{"dog", "puppy"}}, {"p/2.png", "2", []string{"car", "5"}}}, 0},
+		{"c.csv", none, []sample{{"p/1.png", "1", nil}, {"p/2.png", "2", nil}}, 0},
 		{"b.jsonl", columns, []sample{{"p/2.png", "2", []string{"3.50"}}}, 0},
 	} {
 		set, err := data.Open(filepath.Join(dir, c.name), c.o)
@@ -127,6 +132,14 @@ func TestParquetOfPyArrow(t *testing.T) {
 	assert.Equal(t, []string{"four"}, set.Captions(2))
 	assert.Equal(t, uint8(40), level(t, set, 2))
 
+	o.Uncaptioned = true
+	set, err = data.Open(filepath.Join(from, "bytes.parquet"), o)
+	require.NoError(t, err)
+	assert.Equal(t, 6, set.Len())
+	assert.Equal(t, 1, set.LeftOut())
+	assert.Empty(t, set.Captions(2))
+	o.Uncaptioned = false
+
 	o.ImageKey = "filepath"
 	set, err = data.Open(filepath.Join(from, "paths.parquet"), o)
 	require.NoError(t, err)
@@ -145,6 +158,10 @@ func TestParquetOfPyArrow(t *testing.T) {
 		_, err := data.Open(filepath.Join(from, "hub.parquet"), wrong)
 		assert.ErrorContains(t, err, flag)
 	}
+	o.CaptionKey, o.Uncaptioned = "words", true
+	_, err = data.Open(filepath.Join(from, "hub.parquet"), o)
+	assert.ErrorContains(t, err, `it has no column "words"`, "it was asked for by its name")
+	o.CaptionKey, o.Uncaptioned = columns.CaptionKey, false
 	whole, err := os.ReadFile(filepath.Join(from, "hub.parquet"))
 	require.NoError(t, err)
 	for _, at := range []int{10, 60, 200, len(whole) / 2} { // pages that say something else, and fewer of them

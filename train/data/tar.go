@@ -47,6 +47,7 @@ type members struct {
 	images, texts []string // extensions, the one to prefer first
 	jsonKey       string
 	lines, each   bool
+	bare          bool // without a caption it is a sample, too
 }
 
 func membersOf(o OpenOptions) members {
@@ -56,7 +57,7 @@ func membersOf(o OpenOptions) members {
 		}
 		return strings.Split(strings.ToLower(keys), ";")
 	}
-	return members{list(o.TarImageKeys, pictures), list(o.TarTextKeys, []string{"txt"}), o.JSONTextKey, o.CaptionLines, o.CaptionEach}
+	return members{list(o.TarImageKeys, pictures), list(o.TarTextKeys, []string{"txt"}), o.JSONTextKey, o.CaptionLines, o.CaptionEach, o.Uncaptioned}
 }
 
 // openTars indexes webdataset shards, several at a time. The members of a sample stand together and share the name up to
@@ -98,7 +99,11 @@ func openTars(files []string, o OpenOptions) (Dataset, error) {
 		if m.jsonKey != "" {
 			caption = fmt.Sprintf(".json with %q", m.jsonKey)
 		}
-		return nil, fmt.Errorf("data: %s holds no sample: a picture (.%s) and a %s of the same name are wanted", strings.Join(files, ", "), strings.Join(m.images, ", ."), caption)
+		wanted := " and a " + caption + " of the same name are"
+		if m.bare {
+			wanted = " is"
+		}
+		return nil, fmt.Errorf("data: %s holds no sample: a picture (.%s)%s wanted", strings.Join(files, ", "), strings.Join(m.images, ", ."), wanted)
 	}
 	return t, nil
 }
@@ -134,11 +139,11 @@ func (m *members) index(r io.ReaderAt, size int64) (samples []tarSample, leftOut
 	best := len(m.images)     // place in m.images of its picture
 	flush := func() {
 		switch {
-		case best == len(m.images) || len(now.captions) == 0:
+		case best == len(m.images) || len(now.captions) == 0 && !m.bare:
 			if len(seen) > 0 {
 				leftOut++
 			}
-		case m.each:
+		case m.each && len(now.captions) > 0:
 			for _, c := range now.captions {
 				one := now
 				one.captions = []string{c}

@@ -114,7 +114,12 @@ func (d *model) play(o operation) {
 		n.safeNames, n.pending = maps.Clone(n.names), nil
 	case Write:
 		n := d.find(o.path)
-		n.data, n.variants = append(slices.Clip(n.data), o.data...), nil
+		if at := int(o.size); o.at {
+			n.data = slices.Concat(n.data[:at], o.data, n.data[min(at+len(o.data), len(n.data)):])
+		} else {
+			n.data = append(slices.Clip(n.data), o.data...)
+		}
+		n.variants = nil
 	case Truncate:
 		n := d.find(o.path)
 		n.data, n.variants = slices.Clip(n.data[:o.size]), nil

@@ -59,6 +59,30 @@ func TestWriteFile(t *testing.T) {
 	assert.Positive(t, latter)
 }
 
+// TestWriteAt stops the writing of a file whose beginning is known at its end.
+func TestWriteAt(t *testing.T) {
+	for synced, name := range map[bool]string{true: "synced", false: "not synced"} {
+		_, latter, others, _ := crashes(t, func(fsys *crashtest.FS, path string) error {
+			f, err := fsys.CreateTemp(filepath.Dir(path), "*.tmp")
+			require.NoError(t, err)
+			_, err = f.Write(append(make([]byte, 10), latter20k[10:]...))
+			require.NoError(t, err)
+			if !synced {
+				require.NoError(t, f.Sync())
+			}
+			_, err = f.WriteAt(latter20k[:10], 0)
+			require.NoError(t, err)
+			if synced {
+				require.NoError(t, f.Sync())
+			}
+			require.NoError(t, fsys.Rename(f.Name(), path))
+			return fsys.SyncDir(filepath.Dir(path))
+		})
+		assert.Positive(t, latter, name)
+		assert.Equal(t, synced, others == 0, name)
+	}
+}
+
 // TestFaultsAreSeen has writers that forget a sync, or write in place: the states must show it.
 func TestFaultsAreSeen(t *testing.T) {
 	for name, change := range map[string]func(fsys *crashtest.FS, path string) error{

@@ -52,7 +52,8 @@ type operation struct {
 	kind     Kind
 	path, to string
 	data     []byte
-	size     int64
+	size     int64 // of a file after Truncate; where a WriteAt began
+	at       bool  // a write at size, not at the end
 }
 
 // New makes a disk of a directory, with what is in it.
@@ -165,15 +166,25 @@ type file struct {
 func (f *file) Name() string { return f.out.Name() }
 
 func (f *file) Write(p []byte) (n int, err error) {
-	write := func(p []byte) func() error {
-		return func() (err error) {
-			n, err = f.out.Write(p)
-			return err
+	return f.write(operation{kind: Write, path: f.Name(), data: p}, f.out.Write)
+}
+
+func (f *file) WriteAt(p []byte, at int64) (n int, err error) {
+	return f.write(operation{kind: Write, path: f.Name(), data: p, size: at, at: true}, func(p []byte) (int, error) { return f.out.WriteAt(p, at) })
+}
+
+// write is one operation; half of one that fails is written.
+func (f *file) write(o operation, write func(p []byte) (int, error)) (n int, err error) {
+	o.data = slices.Clone(o.data)
+	err = f.fs.do(o, func() (err error) {
+		n, err = write(o.data)
+		return err
+	})
+	if half := o.data[:len(o.data)/2]; err != nil && n == 0 {
+		if wrote, failed := write(half); failed == nil {
+			n, o.data = wrote, half
+			f.fs.journal = append(f.fs.journal, o)
 		}
-	}
-	err = f.fs.do(operation{kind: Write, path: f.Name(), data: slices.Clone(p)}, write(p))
-	if half := p[:len(p)/2]; err != nil && n == 0 && write(half)() == nil {
-		f.fs.journal = append(f.fs.journal, operation{kind: Write, path: f.Name(), data: slices.Clone(half)})
 	}
 	return n, err
 }

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+
+	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/train/data"
+)
+
+// dataFlags name data as train does.
+type dataFlags struct {
+	Data          string `help:"CSV, TSV, JSON Lines and Parquet tables of paths, and webdataset shards (.tar, .tar.gz, .tar.zst), as train takes them: ranges a-{00000..00012}.tar, globs, sources joined by ::." placeholder:"SPEC"`
+	Captions      bool   `help:"Embed the captions as well; what has none is left out. A picture with several has a row for each."`
+	CSVImgKey     string `name:"csv-img-key" help:"Column, or JSON key, of picture paths; in Parquet also of the pictures themselves." default:"filepath"`
+	CSVCaptionKey string `name:"csv-caption-key" help:"Column, or JSON key, of captions." default:"title"`
+	CSVSeparator  string `name:"csv-separator" help:"CSV separator." default:"\\t"`
+	ImageKey      string `help:"Extensions of a shard's pictures, as jpg;png, the one to prefer first; the default is all that are read."`
+	TextKey       string `help:"Extensions of a shard's captions." default:"txt"`
+	JSONTextKey   string `name:"json-text-key" help:"Key of the captions, a text or a list of texts, in a shard's .json members, in place of --text-key."`
+}
+
+func (f *dataFlags) options() data.OpenOptions {
+	o := data.OpenOptions{ImageKey: f.CSVImgKey, CaptionKey: f.CSVCaptionKey, Separator: f.CSVSeparator,
+		TarImageKeys: f.ImageKey, TarTextKeys: f.TextKey, JSONTextKey: f.JSONTextKey, CaptionEach: f.Captions, Uncaptioned: !f.Captions}
+	if dir := pretrained.CacheDir(); dir != "" {
+		o.Cache = filepath.Join(dir, "unpacked")
+	}
+	return o
+}
+
+// inputs are what a part is made of. A data.Dataset is one; its captions may be none.
+type inputs interface {
+	Len() int
+	Key(i int) string
+	Captions(i int) []string
+	Image(i int) ([]byte, error)
+}
+
+// pathList is pictures by their paths.
+type pathList []string
+
+func (l pathList) Len() int                { return len(l) }
+func (l pathList) Key(i int) string        { return l[i] }
+func (l pathList) Captions(i int) []string { return nil }
+func (l pathList) Image(i int) ([]byte, error) {
+	return preprocess.ReadFile(l[i], preprocess.DefaultLimits)
+}
+
+// textList is texts, which are no picture's.
+type textList []string
+
+func (l textList) Len() int                  { return len(l) }
+func (l textList) Key(i int) string          { return "" }
+func (l textList) Captions(i int) []string   { return l[i : i+1] }
+func (l textList) Image(int) ([]byte, error) { return nil, fmt.Errorf("a text is no picture") }
+
+// stretch is n inputs of a list, from one on.
+type stretch struct {
+	inputs
+	from, n int
+}
+
+func (s stretch) Len() int                    { return s.n }
+func (s stretch) Key(i int) string            { return s.inputs.Key(s.from + i) }
+func (s stretch) Captions(i int) []string     { return s.inputs.Captions(s.from + i) }
+func (s stretch) Image(i int) ([]byte, error) { return s.inputs.Image(s.from + i) }
+
+// pictures are the inputs' as eachPicture takes them.
+func pictures(in inputs) iter.Seq[source] {
+	return func(yield func(source) bool) {
+		for i := range in.Len() {
+			if !yield(source{in.Key(i), func() ([]byte, error) { return in.Image(i) }}) {
+				return
+			}
+		}
+	}
+}
+
+// part is the inputs of one part.
+type part struct {
+	name string // of a shard
+	n    int    // how many; -1 until it is open
+	open func() (inputs, error)
+}
+
+// plan is what a run embeds, in parts that do not depend on how many processes there are. A shard is a part of its own, so
+// that a process opens the shards of its own parts alone; lists and tables are cut.
+type plan struct {
+	size  int
+	parts []part
+	seen  hash.Hash // of the inputs' names and captions; of a shard the name, the size and the keys
+}
+
+func newPlan(size int) *plan { return &plan{size: size, seen: sha256.New()} }
+
+// inputs is a hash that tells other inputs from these.
+func (p *plan) inputs() string { return hex.EncodeToString(p.seen.Sum(nil)) }
+
+func (p *plan) see(text string) { fmt.Fprintf(p.seen, "%d:%s", len(text), text) }
+
+// add cuts a list into parts.
+func (p *plan) add(list inputs) {
+	for i := range list.Len() {
+		p.see(list.Key(i))
+		for _, caption := range list.Captions(i) {
+			p.see(caption)
+		}
+		if i%p.size == 0 {
+			s := stretch{list, i, min(p.size, list.Len()-i)}
+			p.parts = append(p.parts, part{"", s.n, func() (inputs, error) { return s, nil }})
+		}
+	}
+}
+
+// addData adds what --data names. Tables are read at once, shards when their part's turn comes.
+func (p *plan) addData(f *dataFlags, errs io.Writer) error {
+	o := f.options()
+	if err := data.CheckSeparator(f.CSVSeparator); err != nil {
+		return usageError(err.Error())
+	}
+	names, err := data.Files(f.Data)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		info, err := os.Stat(name)
+		if err != nil {
+			return fmt.Errorf("--data: %w", err)
+		}
+		kind, err := data.KindOf(name)
+		if err != nil {
+			return err
+		}
+		if kind == "webdataset" || kind == "parquet" {
+			p.see(fmt.Sprintf("%q %d %q", name, info.Size(), []string{o.ImageKey, o.CaptionKey, o.TarImageKeys, o.TarTextKeys, o.JSONTextKey}))
+			p.parts = append(p.parts, part{name, -1, func() (inputs, error) { return data.Open(name, o) }})
+			continue
+		}
+		list, err := data.Open(name, o)
+		if err != nil {
+			return err
+		}
+		if text := leftOut(name, list); text != "" {
+			fmt.Fprintln(errs, text)
+		}
+		p.add(list)
+	}
+	return nil
+}
+
+// leftOut says how many samples of a file have not what a row needs; "" if all have.
+func leftOut(name string, in inputs) string {
+	set, ok := in.(*data.Sources)
+	if !ok || set.LeftOut() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("infer: %s: %d without a picture, or without the caption that --captions wants, are left out", name, set.LeftOut())
+}

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/torch/distributed"
+)
+
+const (
+	defaultPartSize = 10_000
+	mostPartSize    = 1 << 24
+
+	// captionsAtOnce are encoded together: enough to sort by length, few enough for any part's memory.
+	captionsAtOnce = 4096
+)
+
+// partKinds are the directories of parts, which are the beginnings of their files' names too, and the files' endings.
+// Names and layout are clip-retrieval's (clip_inference/writer.py), but for errors.
+var partKinds = map[string]string{"img_emb": ".npy", "text_emb": ".npy", "metadata": ".parquet", "errors": ".jsonl"}
+
+// partRun writes the parts of one process.
+type partRun struct {
+	dir              string
+	fsys             checkpoint.FS
+	m                *clip.Model
+	batch            int
+	raw              bool
+	pictures, texts  bool // what is embedded
+	parts            []part
+	world            distributed.World
+	errs             io.Writer
+	there            map[string]bool     // the names of files in the directories of parts as the run began
+	begun            map[string][]string // the temporary files that a stopped run left, by the name they were to have
+	written, skipped int                 // parts
+	unopened         int                 // parts whose shard could not be read
+	bad              bool                // a part has pictures that could not be read
+	cut              int                 // captions longer than the context
+}
+
+func (c *embedCmd) runParts(io *streams, world distributed.World, images, texts []string) error {
+	size := c.PartSize
+	if size == 0 {
+		size = defaultPartSize
+	}
+	plan := newPlan(size)
+	plan.add(pathList(images))
+	plan.add(textList(texts))
+	if c.Data != "" {
+		if err := plan.addData(&c.dataFlags, io.err); err != nil {
+			return err
+		}
+	}
+	former, _, err := readManifest(c.Out)
+	if err != nil {
+		return err
+	}
+	m, id, err := c.identify(io.err, former.Model.Files)
+	if err != nil {
+		return err
+	}
+	if c.Precision == "fp32" && m.Device() == torch.CPU { // always: a part's bytes must not depend on which run makes it
+		if err := m.PackImages(torch.PackFloat32); err != nil {
+			return err
+		}
+	}
+	r := &partRun{dir: c.Out, fsys: checkpoint.Disk{}, m: m, batch: c.BatchSize, raw: c.Raw, pictures: len(texts) == 0, texts: len(texts) > 0 || c.Captions,
+		parts: plan.parts, world: world, errs: io.err}
+	ctx, stop := untilInterrupt()
+	defer stop()
+	return r.run(ctx, manifest{Model: id, Precision: c.Precision, Raw: c.Raw, Captions: c.Captions, PartSize: size, Parts: len(plan.parts), Inputs: plan.inputs()})
+}
+
+// run does the parts of this process that do not stand complete.
+func (r *partRun) run(ctx context.Context, m manifest) error {
+	if err := r.claim(m); err != nil {
+		return err
+	}
+	var mine []int
+	for number := r.world.Rank; number < len(r.parts); number += r.world.Size {
+		if r.complete(number) {
+			r.skipped++
+			r.bad = r.bad || r.there[r.name("errors", number)]
+		} else {
+			mine = append(mine, number)
+		}
+	}
+	unit := "pictures"
+	if !r.pictures {
+		unit = "texts"
+	}
+	show := newProgress(r.errs, unit, r.expected(mine))
+	defer show.close()
+	for _, number := range mine {
+		in, err := r.parts[number].open()
+		if err != nil && ctx.Err() == nil {
+			r.unopened++
+			show.line(message(err))
+			continue
+		}
+		if err == nil {
+			r.parts[number].n = in.Len()
+			show.expect(r.expected(mine))
+			if text := leftOut(r.parts[number].name, in); text != "" {
+				show.line(text)
+			}
+			err = r.write(ctx, number, in, show)
+		}
+		if err != nil && ctx.Err() != nil {
+			return interrupted(fmt.Sprintf("interrupted; %d of %d parts are complete, and the same command goes on from there", r.skipped+r.written, r.skipped+len(mine)))
+		}
+		if err != nil {
+			return err
+		}
+		r.written++
+	}
+	show.close()
+	fmt.Fprintf(r.errs, "infer: %s: %s\n", r.dir, r.summary(show))
+	if r.bad || r.unopened > 0 {
+		return errReported
+	}
+	return nil
+}
+
+// claim makes the directories, if they are not those of another run.
+func (r *partRun) claim(m manifest) error {
+	if err := checkpoint.MkdirAllFS(r.fsys, r.dir); err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	if err := m.claim(r.fsys, r.dir); err != nil {
+		return err
+	}
+	for _, kind := range append(r.kinds(), "errors") {
+		if err := checkpoint.MkdirAllFS(r.fsys, filepath.Join(r.dir, kind)); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+	}
+	return r.look()
+}
+
+func (r *partRun) summary(show *progress) string {
+	text := fmt.Sprintf("%d %s in %s", show.n-show.bad, show.unit, numberOf(r.written, "part"))
+	if r.skipped > 0 {
+		text += fmt.Sprintf(", %s complete before", numberOf(r.skipped, "part"))
+	}
+	if show.bad > 0 {
+		text += fmt.Sprintf(", %s (errors/)", show.unread())
+	}
+	if r.unopened > 0 {
+		text += fmt.Sprintf(", %s could not be read, which the same command tries again", numberOf(r.unopened, "part"))
+	}
+	if r.cut > 0 {
+		text += fmt.Sprintf(", %s cut at the model's %d tokens", numberOf(r.cut, "text"), r.m.ContextLength())
+	}
+	if show.n > 0 {
+		text += fmt.Sprintf("; %.0f %s a second", show.rate(), show.unit)
+	}
+	return text
+}
+
+// numberOf is "1 part" or "2 parts".
+func numberOf(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprint(n, " ", what)
+}
+
+// expected is how many inputs the parts have. What is in a shard is known once it is open: the others are taken to be like
+// those that are.
+func (r *partRun) expected(parts []int) int {
+	known, open := 0, 0
+	for _, number := range parts {
+		if n := r.parts[number].n; n >= 0 {
+			known += n
+			open++
+		}
+	}
+	if open > 0 {
+		known += (len(parts) - open) * known / open
+	}
+	return max(known, 1)
+}
+
+// kinds are those of a part's files, but for errors. The last one stands when the part is complete.
+func (r *partRun) kinds() (kinds []string) {
+	if r.pictures {
+		kinds = append(kinds, "img_emb")
+	}
+	if r.texts {
+		kinds = append(kinds, "text_emb")
+	}
+	return append(kinds, "metadata")
+}
+
+// name is that of a part's file. Numbers have the same width, since readers go by the order of the names.
+func (r *partRun) name(kind string, number int) string {
+	width := max(4, len(fmt.Sprint(len(r.parts)-1)))
+	return fmt.Sprintf("%s_%0*d%s", kind, width, number, partKinds[kind])
+}
+
+func (r *partRun) path(kind string, number int) string {
+	return filepath.Join(r.dir, kind, r.name(kind, number))
+}
+
+// look notes which files there are, and removes a manifest that was not finished, if no other process may be at it.
+func (r *partRun) look() error {
+	r.there, r.begun = map[string]bool{}, map[string][]string{}
+	for _, kind := range append(slices.Collect(maps.Keys(partKinds)), "") {
+		dir := filepath.Join(r.dir, kind)
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("--out: %w", err)
+		}
+		for _, e := range entries {
+			r.there[e.Name()] = true
+			if name, ok := nameOfTemporary(e.Name()); ok {
+				r.begun[name] = append(r.begun[name], filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+	if r.world.Size > 1 {
+		return nil
+	}
+	for _, path := range r.begun[manifestFile] {
+		if err := r.fsys.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *partRun) complete(number int) bool {
+	return !slices.ContainsFunc(r.kinds(), func(kind string) bool { return !r.there[r.name(kind, number)] })
+}
+
+// clear removes what a stopped run has left of a part.
+func (r *partRun) clear(number int) error {
+	for kind := range partKinds {
+		name, dir := r.name(kind, number), filepath.Join(r.dir, kind)
+		left := r.begun[name]
+		if r.there[name] {
+			left = append(left, filepath.Join(dir, name))
+		}
+		for _, path := range left {
+			if err := r.fsys.RemoveAll(path); err != nil {
+				return err
+			}
+		}
+		if len(left) > 0 {
+			if err := r.fsys.SyncDir(dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,5 +1,0 @@
-//go:build crash
-
-package main
-
-const indexKills = 200

@@ -1,0 +1,8 @@
+//go:build crash
+
+package main
+
+const (
+	indexKills = 200
+	embedKills = 200
+)
