@@ -1,10 +1,10 @@
-"""Pictures and captions to features on the CPU, beside open_clip and onnxruntime: same weights, same inputs, by turns.
+"""Pictures and captions to features on the CPU, beside open_clip, transformers and onnxruntime: same weights, same inputs, by turns.
 
   go test -c -o build/clip.test ./clip && python benchmarks/encode.py build/clip.test build/ViT-B-32
 
-The pictures are random numbers of their size, ready for the tower; the captions are ordinary ones (12 tokens on average, open_clip
-and onnxruntime read 77). Each side has two threads. In a round each encodes once for each repetition; a figure is the median of all,
-the ratio is the median of the rounds' ratios with their spread. The least cosine with open_clip's features is printed beside each.
+The pictures are random numbers of their size, ready for the tower; the captions are ordinary ones (11 tokens on average; the peers
+read 77). Each side has two threads. In a round every side encodes several times; a figure is the median over the rounds of its
+median, a ratio the median of the rounds' ratios with their spread. The least cosine with open_clip's features is printed beside each.
 """
 
 import argparse
@@ -21,7 +21,10 @@ import numpy as np
 import onnxruntime
 import open_clip
 import torch
+import transformers
 from safetensors.torch import load_file
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 CAPTIONS = ("a dog runs over the wet sand", "two people on a bench in the park", "a red car in front of an old house, seen from the street",
             "the kitchen of a small restaurant", "a cat", "an aerial photograph of a river in winter", "children play football after school",
@@ -73,12 +76,16 @@ def main() -> None:
     model.load_state_dict(load_file(args.model / "open_clip_model.safetensors"))
     pixels = torch.randn(32, 3, 224, 224)
     tokens = open_clip.get_tokenizer("ViT-B-32")([CAPTIONS[i % len(CAPTIONS)] for i in range(32)])
-    print(f"open_clip {open_clip.__version__}, PyTorch {torch.__version__}, onnxruntime {onnxruntime.__version__}, {args.threads} threads\n")
-    print("| work | goclip | open_clip | times faster | onnxruntime | times faster | least cosine |\n|---|---|---|---|---|---|---|")
+    print(f"open_clip {open_clip.__version__}, transformers {transformers.__version__}, PyTorch {torch.__version__}, onnxruntime {onnxruntime.__version__}, {args.threads} threads\n")
+    print("| work | goclip | open_clip | times faster | transformers | times faster | onnxruntime | times faster | least cosine |\n|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         work = pathlib.Path(folder)
         pixels.numpy().tofile(work / "pixels")
         tokens.numpy().tofile(work / "tokens")
+        subprocess.run([ROOT / "bin/infer", "convert", "--to", "hf", args.model, work / "hf"], check=True, capture_output=True)
+        hf = transformers.CLIPModel.from_pretrained(work / "hf", attn_implementation="sdpa").eval()
+        features = lambda out: getattr(out, "pooler_output", out)  # noqa: E731
+        hugging = {"pictures": lambda x: features(hf.get_image_features(pixel_values=x)), "texts": lambda x: features(hf.get_text_features(input_ids=x))}
 
         def ours(case: str, times: int) -> float:
             out = subprocess.run([args.binary.resolve(), "-test.run", "^$", "-test.bench", "^BenchmarkEncode$/" + "/".join(f"^{part}$" for part in case.split("/")),
@@ -86,25 +93,25 @@ def main() -> None:
                                  env=os.environ | {"GOCLIP_BENCH_MODEL": str(args.model.resolve()), "GOCLIP_BENCH_INPUTS": folder}).stdout
             return float(re.search(r"([\d.]+) ns/op", out)[1]) * 1e-9
 
-        towers = {"pictures": (model.encode_image, pixels), "texts": (model.encode_text, tokens)}
-        for what, (encode, inputs) in towers.items():
+        for what, encode, inputs in ("pictures", model.encode_image, pixels), ("texts", model.encode_text, tokens):
             onnx = exported(model, encode, inputs[:2], work / f"{what}.onnx", args.threads)
-            for n, times in (1, 10), (8, 4), (32, 2):
+            for n, times in (1, 20), (8, 6), (32, 3):
+                precisions = [p for p in ("plain", "fp32", "bf16", "int8") if args.only in f"{n} {what}, {p}"]
+                if not precisions:
+                    continue
                 x = inputs[:n].clone()
-                for precision in "plain", "fp32", "bf16", "int8":
-                    name = f"{n} {what}, {precision}"
-                    if args.only not in name:
-                        continue
-                    want, _ = torch.nn.functional.normalize(encode(x)), onnx(x)  # and both are warm
-                    rounds = []
-                    for _ in range(args.rounds):
-                        rounds.append((ours(f"{precision}/{what}/{n}", times), statistics.median(timed(lambda: encode(x), times)), statistics.median(timed(lambda: onnx(x), times))))
+                want = torch.nn.functional.normalize(encode(x))
+                peers = (encode, hugging[what], onnx)
+                for peer in peers:  # they agree, and are warm
+                    assert (torch.nn.functional.normalize(peer(x)) * want).sum(1).min() > 0.99999
+                rounds = [([ours(f"{p}/{what}/{n}", times) for p in precisions], [statistics.median(timed(lambda: peer(x), times)) for peer in peers]) for _ in range(args.rounds)]  # noqa: B023
+                for i, precision in enumerate(precisions):
                     got = torch.from_numpy(np.fromfile(work / f"{precision}-{what}-{n}", dtype=np.float32)).view(n, -1)
-                    cosine = (want.double() * got.double()).sum(1).min().item()
-                    mine, theirs, onnxs = (statistics.median(column) for column in zip(*rounds))
-                    ratio = lambda i: sorted(r[i] / r[0] for r in rounds)  # noqa: B023, E731
-                    say = lambda r: f"{statistics.median(r):.2f} ({r[0]:.2f} to {r[-1]:.2f})"  # noqa: E731
-                    print(f"| {name} | {mine * 1e3:.1f} ms | {theirs * 1e3:.1f} ms | {say(ratio(1))} | {onnxs * 1e3:.1f} ms | {say(ratio(2))} | {cosine:.6f} |", flush=True)
+                    row = f"| {n} {what}, {precision} | {statistics.median(r[0][i] for r in rounds) * 1e3:.1f} ms |"
+                    for j in range(len(peers)):
+                        ratios = sorted(r[1][j] / r[0][i] for r in rounds)
+                        row += f" {statistics.median(r[1][j] for r in rounds) * 1e3:.1f} ms | {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
+                    print(f"{row} {(want.double() * got.double()).sum(1).min().item():.6f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import (
 
 // BenchmarkEncode encodes the pictures and texts of benchmarks/encode.py with the model directory GOCLIP_BENCH_MODEL and
 // writes what it made of them beside them, for the comparison with the peers' features: GOCLIP_BENCH_INPUTS/pixels, the float32 numbers
-// of N pictures, and tokens, the int64 ids of as many texts. A case encodes the first ones.
+// of N pictures, and tokens, the int64 ids of as many texts. A case encodes the first ones, and all again if it wants more.
 func BenchmarkEncode(b *testing.B) {
 	dir, inputs := os.Getenv("GOCLIP_BENCH_MODEL"), os.Getenv("GOCLIP_BENCH_INPUTS")
 	if dir == "" || inputs == "" {
@@ -31,7 +31,7 @@ func BenchmarkEncode(b *testing.B) {
 		how  torch.Packing // 0: the weights as they are
 	}{{"plain", 0}, {"fp32", torch.PackFloat32}, {"bf16", torch.PackBFloat16}, {"int8", torch.PackInt8}} {
 		for _, what := range []string{"pictures", "texts"} {
-			for _, n := range []int{1, 8, 32} {
+			for _, n := range []int{1, 2, 4, 8, 16, 32, 64, 128, 256} {
 				b.Run(fmt.Sprintf("%s/%s/%d", precision.name, what, n), func(b *testing.B) {
 					m, err := Open(dir, OpenOptions{})
 					require.NoError(b, err)
@@ -42,11 +42,11 @@ func BenchmarkEncode(b *testing.B) {
 					size := m.Config.Vision.ImageSize
 					pixels := make([]float32, n*3*size.Height*size.Width)
 					for i, data := 0, read("pixels"); i < len(pixels); i++ {
-						pixels[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+						pixels[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i%len(data):]))
 					}
 					tokens := make([]int64, n*m.ContextLength())
 					for i, data := 0, read("tokens"); i < len(tokens); i++ {
-						tokens[i] = int64(binary.LittleEndian.Uint64(data[8*i:]))
+						tokens[i] = int64(binary.LittleEndian.Uint64(data[8*i%len(data):]))
 					}
 					encode := func() (rows []float32, err error) { return m.ImageFeatures(pixels, n) }
 					if what == "texts" {
