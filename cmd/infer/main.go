@@ -39,6 +39,7 @@ type commands struct {
 	Probe       probeCmd       `cmd:"" help:"Accuracy of logistic regression on a model's frozen features."`
 	Interpolate interpolateCmd `cmd:"" help:"Weights between a model and its fine-tuning (WiSE-FT)."`
 	Models      modelsCmd      `cmd:"" help:"The built-in configs and the published tags of their weights."`
+	Doctor      doctorCmd      `cmd:"" help:"What this machine has, what goclip uses of it, and how to mend what is wrong."`
 	Report      reportCmd      `cmd:"" help:"A page with pictures, probabilities and the loss of a run."`
 }
 
@@ -188,6 +189,9 @@ func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
 		return nil, err
 	}
 	torch.SetNumThreads(f.Threads)
+	if note := torch.FellBack(f.Device, o.Device); note != "" {
+		fmt.Fprintln(errs, "infer:", note)
+	}
 	m, err := f.read(o)
 	if err != nil || f.Precision == "fp32" {
 		return m, err
@@ -202,7 +206,11 @@ func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
 func (f *modelFlags) read(o clip.OpenOptions) (*clip.Model, error) {
 	if f.Model == models.Default && f.Pretrained == "" && f.loadFlags == (loadFlags{}) {
 		if _, err := os.Stat(f.Model); err != nil {
-			return clip.OpenFS(models.FS(), models.Default)
+			m, err := clip.OpenFS(models.FS(), models.Default)
+			if err != nil {
+				return nil, err
+			}
+			return m, m.To(o.Device)
 		}
 	}
 	return clip.Open(f.Model, o)
