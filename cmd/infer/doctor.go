@@ -13,7 +13,7 @@ import (
 )
 
 type doctorCmd struct {
-	Device string `help:"auto, cpu, cuda or cuda:N, as for the other commands." default:"auto"`
+	Device string `help:"auto, cpu, cuda or cuda:N, as for the other commands." default:"auto" complete:"auto,cpu,cuda"`
 	Format string `help:"text or json." default:"text" enum:"text,json"`
 }
 

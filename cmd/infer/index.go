@@ -28,6 +28,12 @@ type indexCmd struct {
 	Paths       []string `arg:"" optional:"" name:"path" help:"Pictures, and directories that are walked; the default is the working directory."`
 }
 
+func (*indexCmd) Help() string {
+	return `  infer index photos                                  photos/.goclip, which infer search finds by itself
+  infer index --model ViT-B-32 --pretrained laion2b_s34b_b79k --out INDEX photos archive
+  infer index --verify --out INDEX`
+}
+
 func (c *indexCmd) Run(io *streams) error {
 	if len(c.Paths) == 0 {
 		c.Paths = []string{"."}

@@ -40,6 +40,8 @@ type commands struct {
 	Interpolate interpolateCmd `cmd:"" help:"Weights between a model and its fine-tuning (WiSE-FT)."`
 	Models      modelsCmd      `cmd:"" help:"The built-in configs and the published tags of their weights."`
 	Doctor      doctorCmd      `cmd:"" help:"What this machine has, what goclip uses of it, and how to mend what is wrong."`
+	Completion  completionCmd  `cmd:"" help:"Completion of the command line for bash, zsh or fish."`
+	Man         manCmd         `cmd:"" hidden:"" help:"The man page."`
 	Report      reportCmd      `cmd:"" help:"A page with pictures, probabilities and the loss of a run."`
 }
 
@@ -50,7 +52,8 @@ const description = `CLIP on the command line.
   infer embed --images photos/*.jpg --out features
   infer search "a red car" photos
   infer serve --addr 127.0.0.1:8080
-  infer inspect logs/photos/checkpoints/latest`
+  infer inspect logs/photos/checkpoints/latest
+  infer doctor`
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
@@ -81,7 +84,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		fmt.Fprintf(errs, "%s; infer --help lists commands and flags\n", message(err))
 		return 2
 	}
-	switch err := ctx.Run(&streams{in, out, errs}); {
+	switch err := ctx.Run(&streams{in, out, errs}, parser.Model); {
 	case err == nil, errors.Is(err, syscall.EPIPE): // the reader of a pipe has seen enough
 		return 0
 	case errors.Is(err, errReported):
@@ -137,10 +140,10 @@ func message(err error) string {
 
 // modelFlags are the flags of every command that runs a model.
 type modelFlags struct {
-	Model      string `help:"Model directory (open_clip's or Hugging Face's), file of weights or built-in config; the default is the shipped model." default:"emoji-64"`
-	Pretrained string `help:"Weights of a built-in config: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin), a model directory or random."`
+	Model      string `help:"Model directory (open_clip's or Hugging Face's), file of weights or built-in config; the default is the shipped model." default:"emoji-64" complete:"models"`
+	Pretrained string `help:"Weights of a built-in config: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin), a model directory or random." complete:"tags"`
 	loadFlags  `group:"Loading"`
-	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto"`
+	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
 	Precision  string `help:"fp32; on the CPU also bf16, fast where it has AMX or bfloat16 instructions, and int8." default:"fp32" enum:"fp32,bf16,int8"`
 	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
 	Seed       uint64 `help:"Of random weights."`

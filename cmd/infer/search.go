@@ -16,7 +16,7 @@ import (
 
 type searchCmd struct {
 	Index        string   `help:"Directory of an index; without, .goclip in DIR or above it, which is brought up to date first." placeholder:"DIR"`
-	Text         []string `help:"Words to search for, as they stand." sep:"none"`
+	Text         []string `help:"Words to search for, as they stand." sep:"none" complete:"none"`
 	Image        []string `help:"Picture to search for." sep:"none" placeholder:"PATH"`
 	Top          int      `short:"t" help:"Pictures to show." default:"10"`
 	FilepathOnly bool     `short:"f" help:"Print paths and nothing else, for pipes."`
@@ -29,9 +29,9 @@ type searchCmd struct {
 	Duplicates bool    `help:"Show groups of pictures that are nearly the same, in place of a search."`
 	Threshold  float64 `help:"Cosine from which on --duplicates takes pictures as the same." default:"0.98"`
 
-	Model      string `help:"Of a new index; the default is the shipped model. Of an index that is there it must be the index's own, which is the default."`
-	Pretrained string `help:"Weights of a built-in config, as for infer index."`
-	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto"`
+	Model      string `help:"Of a new index; the default is the shipped model. Of an index that is there it must be the index's own, which is the default." complete:"models"`
+	Pretrained string `help:"Weights of a built-in config, as for infer index." complete:"tags"`
+	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
 	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
 	BatchSize  int    `help:"Pictures of a batch while indexing." default:"32"`
 
