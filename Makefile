@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build build-cuda demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean
+.PHONY: help deps libtorch build build-cuda demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -21,6 +21,15 @@ build: libtorch ## bin/train and bin/infer
 
 build-cuda: deps ## the same with NCCL, for one process a GPU; needs CUDA's libraries and headers, and has never run on a GPU
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go build -tags cuda -o bin/ ./cmd/...
+
+man: build ## man/infer.1 and man/train.1
+	scripts/man.sh bin man
+
+release: libtorch ## dist/goclip-VERSION-linux-ARCH.tar.gz: programs with their libraries, to be unpacked anywhere
+	scripts/release.sh $(VERSION)
+
+release-test: release ## the archive run in a root directory with glibc and libstdc++ alone
+	scripts/release_test.sh "$$(ls -t dist/goclip-*.tar.gz | head -1)"
 
 demo: build ## fine-tune the shipped model on emoji and score two pictures: one or two minutes
 	scripts/demo.sh
@@ -126,4 +135,4 @@ model: build data ## train the shipped model anew, as its card says: an hour
 	bin/infer convert --to open_clip --dtype float16 build/logs/emoji-64-second/checkpoints/latest build/models/emoji-64
 
 clean: ## what was built; libtorch and the data stay
-	rm -rf bin logs
+	rm -rf bin dist logs man

@@ -15,12 +15,14 @@ import (
 type doctorCmd struct {
 	Device string `help:"auto, cpu, cuda or cuda:N, as for the other commands." default:"auto" complete:"auto,cpu,cuda"`
 	Format string `help:"text or json." default:"text" enum:"text,json"`
+	Server string `help:"Only ask the infer serve that listens there whether it is well, as a container's health check does." placeholder:"HOST:PORT" complete:"none"`
 }
 
 func (*doctorCmd) Help() string {
 	return `  infer doctor                    what this machine has, what goclip uses of it, and how to mend what is wrong
   infer doctor --device cuda      whether a GPU can be used
-  infer doctor --format json      the same for programs; the exit status is 1 if something is wrong`
+  infer doctor --format json      the same for programs; the exit status is 1 if something is wrong
+  infer doctor --server 127.0.0.1:8080`
 }
 
 // diagnosis is the JSON that doctor prints.
@@ -65,6 +67,9 @@ func (d *diagnosis) warn(format string, args ...any) {
 }
 
 func (c *doctorCmd) Run(io *streams) error {
+	if c.Server != "" {
+		return checkServer(io.out, c.Server)
+	}
 	d := &diagnosis{Goclip: version(), Go: runtime.Version(), Troubles: []trouble{}}
 	machine := os.DirFS("/")
 	d.checkLibtorch(torch.LibraryBuild())

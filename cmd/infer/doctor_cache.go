@@ -36,7 +36,7 @@ const (
 func (d *diagnosis) checkCache(dir string) {
 	d.Cache.Dir = dir
 	if dir == "" {
-		d.wrong("there is no place for a cache: set GOCLIP_CACHE to a directory, or HOME")
+		d.warn("there is no place for a cache, so that no model can be fetched: set GOCLIP_CACHE to a directory, or HOME")
 		return
 	}
 	var files []cacheFile

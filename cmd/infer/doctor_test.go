@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -240,4 +242,23 @@ func TestDoctorLibraries(t *testing.T) {
 	assert.Equal(t, []library{{Path: "/opt/a dir/libjpeg.so.9.5.0"}, {Path: "/opt/a/libgomp.so.1"}, {Path: "/opt/b/libiomp5.so"}}, d.Libraries)
 	assert.Contains(t, troubles(*d), "two OpenMP runtimes are loaded (/opt/a/libgomp.so.1, /opt/b/libiomp5.so)")
 	assert.Contains(t, troubles(*d), "libjpeg.so.9.5.0 is not libjpeg-turbo")
+}
+
+// TestDoctorServer asks a real server, one that is none, and an address where nothing listens.
+func TestDoctorServer(t *testing.T) {
+	s := begin(t, "--token", "open sesame")
+	code, out, errs := infer(t, "", "doctor", "--server", strings.TrimPrefix(s.at, "http://"))
+	assert.Zero(t, code, errs)
+	assert.Equal(t, "ok: emoji-64 on cpu\n", out)
+	s.end(t)
+	code, _, errs = infer(t, "", "doctor", "--server", strings.TrimPrefix(s.at, "http://"))
+	assert.Equal(t, 1, code)
+	assert.Contains(t, oneLine(t, errs), "no infer serve answers")
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	code, _, errs = infer(t, "", "doctor", "--server", strings.TrimPrefix(other.URL, "http://"))
+	assert.Equal(t, 1, code)
+	assert.Contains(t, oneLine(t, errs), "(404 Not Found) is no infer serve")
+	code, _, _ = infer(t, "", "doctor", "--server", "not an address")
+	assert.Equal(t, 2, code)
 }

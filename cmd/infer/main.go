@@ -121,8 +121,14 @@ func untilInterrupt() (ctx context.Context, stop context.CancelFunc) {
 	return ctx, stop
 }
 
-// version is what go install or the checkout's commit gave the binary.
+// release is the version that scripts/release.sh gives at link time.
+var release string
+
+// version is what a release, go install or the checkout's commit gave the binary.
 func version() string {
+	if release != "" {
+		return "goclip " + release
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return "goclip " + info.Main.Version
 	}
