@@ -4,11 +4,10 @@ FROM golang:1.26-bookworm AS build
 ARG VERSION=container
 ARG GOCLIP_WHEELS=
 WORKDIR /src
-# libtorch, and the packages that its installer wants, change less often than the source.
-COPY Makefile ./
+# libtorch, the packages that its installer wants, and the modules change less often than the source.
+COPY Makefile go.mod go.sum ./
 COPY scripts/ scripts/
 RUN apt-get update && make libtorch && rm -rf /root/.cache/goclip /var/lib/apt/lists/*
-COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 RUN make release VERSION="$VERSION" && mkdir /goclip && tar -xzf dist/goclip-*.tar.gz --strip-components=1 -C /goclip

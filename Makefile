@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build build-cuda demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test
+.PHONY: help deps libtorch build build-cuda demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-faiss
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -21,6 +21,13 @@ build: libtorch ## bin/train and bin/infer
 
 build-cuda: deps ## the same with NCCL, for one process a GPU; needs CUDA's libraries and headers, and has never run on a GPU
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go build -tags cuda -o bin/ ./cmd/...
+
+build-faiss: libtorch ## the same with FAISS for infer's --engine faiss; wants Debian's libfaiss-dev
+	@test -e /usr/include/faiss/IndexIVF.h || { echo "libfaiss-dev is missing: apt-get install libfaiss-dev" >&2; exit 1; }
+	go build -tags faiss -o bin/ ./cmd/...
+
+test-faiss: libtorch ## the tests of --engine faiss: half a minute
+	go test -tags faiss ./index/...
 
 man: build ## man/infer.1 and man/train.1
 	scripts/man.sh bin man

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/goclip/goclip/index/faiss"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -131,7 +132,8 @@ type mapping struct {
 	all  *torch.Tensor
 	n    int
 	dim  int
-	refs int // guarded by the Index's mu
+	near *faiss.Index // FAISS's; nil for the exact search
+	refs int          // guarded by the Index's mu
 }
 
 func mapVectors(path string, rows, dim int) (*mapping, error) {
@@ -160,6 +162,9 @@ func mapVectors(path string, rows, dim int) (*mapping, error) {
 }
 
 func (m *mapping) free() {
+	if m.near != nil {
+		m.near.Close()
+	}
 	for _, t := range []*torch.Tensor{m.rows, m.all} {
 		if t != nil {
 			t.Free()

@@ -18,8 +18,9 @@ import (
 
 type indexCmd struct {
 	modelFlags
-	Out         string   `help:"Directory of the index; without, .goclip in the one PATH that is given." placeholder:"DIR"`
-	ExcludeDir  []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
+	Out        string   `help:"Directory of the index; without, .goclip in the one PATH that is given." placeholder:"DIR"`
+	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
+	engineFlag
 	Rebuild     bool     `help:"Throw away what the index holds, damaged or of another model, and index all anew."`
 	KeepMissing bool     `help:"Keep pictures in the index whose files are gone."`
 	Verify      bool     `help:"Compare every vector of the index with its checksum, and index nothing."`
@@ -47,6 +48,9 @@ func (c *indexCmd) Run(io *streams) error {
 	}
 	ctx, stop := untilInterrupt()
 	defer stop()
+	if err := c.engineFlag.check(); err != nil {
+		return err
+	}
 	if c.CommitEvery < 1 {
 		return usageError(fmt.Sprintf("--commit-every %d: at least 1 is wanted", c.CommitEvery))
 	}
@@ -62,7 +66,7 @@ func (c *indexCmd) Run(io *streams) error {
 			return err
 		}
 	}
-	u := update{dir: c.Out, paths: c.Paths, exclude: c.ExcludeDir, keep: c.KeepMissing, batch: c.BatchSize, commit: c.CommitEvery, errs: io.err}
+	u := update{dir: c.Out, paths: c.Paths, exclude: c.ExcludeDir, keep: c.KeepMissing, batch: c.BatchSize, commit: c.CommitEvery, errs: io.err, engine: c.Engine}
 	if c.Verbose {
 		u.lines = io.out
 	}
@@ -118,6 +122,7 @@ type update struct {
 	errs    io.Writer
 	lines   io.Writer // told of each picture that is safe; nil for silence
 	quiet   bool      // no word if nothing is new
+	engine  index.Engine
 
 	lazily func() (*clip.Model, error) // opens the model where run gets none, if a picture is new
 }
@@ -235,7 +240,14 @@ func (u *update) run(ctx context.Context, m *clip.Model, id index.Model) (d done
 	if err := commit(); err != nil {
 		return d, err
 	}
-	return d, w.Compact(ctx, false)
+	if err := w.Compact(ctx, false); err != nil || u.engine != index.FAISS {
+		return d, err
+	}
+	changed, err := w.UpdateNear(ctx)
+	if changed {
+		fmt.Fprintf(u.errs, "infer: %s: FAISS's lists are up to date\n", u.dir)
+	}
+	return d, err
 }
 
 // progress is a bar on a terminal, and elsewhere a line every ten seconds.

@@ -20,9 +20,10 @@ type searchCmd struct {
 	Image        []string `help:"Picture to search for." sep:"none" placeholder:"PATH"`
 	Top          int      `short:"t" help:"Pictures to show." default:"10"`
 	FilepathOnly bool     `short:"f" help:"Print paths and nothing else, for pipes."`
-	NoIndexing   bool     `short:"n" help:"Search the index as it is."`
-	ExcludeDir   []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
-	Format       string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
+	engineFlag
+	NoIndexing bool     `short:"n" help:"Search the index as it is."`
+	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
+	Format     string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
 
 	filterFlags `group:"Only pictures"`
 
@@ -49,6 +50,9 @@ func (*searchCmd) Help() string {
 func (c *searchCmd) Run(io *streams) error {
 	filter, err := c.filter()
 	if err != nil {
+		return err
+	}
+	if err := c.engineFlag.check(); err != nil {
 		return err
 	}
 	if c.Top < 1 || c.Top > mostTop {
@@ -163,7 +167,7 @@ func (c *searchCmd) prepare(ctx context.Context, io *streams, dir string, filter
 			return nil, err
 		}
 	}
-	ix, err := index.Open(at)
+	ix, err := index.OpenWith(at, c.Engine)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +198,7 @@ func (c *searchCmd) refresh(ctx context.Context, io *streams, s *searcher, at, r
 		}
 		id = s.known
 	}
-	u := update{dir: at, paths: []string{root}, exclude: c.ExcludeDir, batch: c.BatchSize, commit: defaultCommit, errs: io.err, quiet: true}
+	u := update{dir: at, paths: []string{root}, exclude: c.ExcludeDir, batch: c.BatchSize, commit: defaultCommit, errs: io.err, quiet: true, engine: c.Engine}
 	u.lazily = func() (*clip.Model, error) {
 		err := s.open(c, io, id)
 		return s.model, err
