@@ -162,8 +162,8 @@ func (ix *Index) mapping(st state) (*mapping, error) {
 		return m, nil
 	}
 	m, err := mapVectors(path, st.rows, st.model.EmbedDim)
-	if err == nil && ix.engine == FAISS {
-		if m.near, err = openNear(ix.dir, st); err != nil {
+	if err == nil {
+		if m.near, err = openNear(ix.dir, ix.engine, st); err != nil {
 			m.free()
 			err = fmt.Errorf("%s: %w", ix.dir, err)
 		}

@@ -2,207 +2,103 @@ package index
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
-	"math"
-	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/goclip/goclip/index/faiss"
 	"github.com/goclip/goclip/torch"
 )
 
-// Engine is what finds the nearest vectors.
+// Engine is what finds the nearest vectors: [Exact], [FAISS], or the address of a PostgreSQL with pgvector,
+// postgres://USER@HOST/DATABASE.
+//
+// An engine other than Exact holds a copy of the first rows of vectors-N.f32, which stays the truth. It finds candidates;
+// they are compared exactly, rows beyond the copy too, and dead ones are hidden. A crash can therefore leave a copy behind
+// the vectors and never wrong, and a copy that is lost is made anew.
 type Engine string
 
-// Exact compares every vector with the query. FAISS looks into the lists nearest to the query ([faiss]), compares what it
-// finds there exactly, and so misses a few; it is for millions of vectors and compiled in by a build tag.
-//
-// FAISS's file near-N.faiss only ever repeats the first rows of vectors-N.f32, which stays the truth: rows beyond them are
-// searched exactly, dead ones are hidden, and a file that is lost or damaged is made anew.
+// Exact compares every vector with the query. FAISS looks into the lists nearest to it, in process and compiled in by a
+// build tag ([faiss]).
 const (
 	Exact Engine = "exact"
 	FAISS Engine = "faiss"
 )
 
-// Check refuses an engine that this program does not have.
+// Check refuses an engine that is none, or that this program does not have.
 func (e Engine) Check() error {
-	if e == FAISS && !faiss.Built {
+	switch {
+	case e == Exact, e.postgres():
+		return nil
+	case e != FAISS:
+		return fmt.Errorf("the engine %q is none of exact, faiss, postgres://HOST/DATABASE", string(e))
+	case !faiss.Built:
 		return faiss.ErrNotBuilt
 	}
 	return nil
 }
 
-const (
-	nearRecall     = 0.99 // of the ten nearest, on queries like the pictures
-	nearQueries    = 64   // with which that is found out
-	nearCandidates = 4    // times as many as are wanted are compared exactly
-	nearLeast      = 1000 // rows from which on lists are of use, and that may wait until they are added
-)
-
-func nearPath(dir string, file int) string {
-	return filepath.Join(dir, fmt.Sprintf("near-%d.faiss", file))
+func (e Engine) postgres() bool {
+	return strings.HasPrefix(string(e), "postgres://") || strings.HasPrefix(string(e), "postgresql://")
 }
 
-// UpdateNear makes FAISS's file, or adds to it the rows that have come meanwhile if they are many, and tells whether it did.
-// The index must be committed.
-func (w *Writer) UpdateNear(ctx context.Context) (changed bool, err error) {
-	if !faiss.Built {
-		return false, faiss.ErrNotBuilt
+const (
+	nearCandidates = 4    // times as many as are wanted are compared exactly
+	nearLeast      = 1000 // rows from which on a copy is of use, and that may wait until they are added to it
+)
+
+// near is an engine's copy of the first rows of a file of vectors.
+type near interface {
+	Rows() int
+	// Search finds k rows near to each of the queries (Q, dim), (Q, k), the nearest first; -1 stands for none. permitted
+	// has a bit for each row that is wanted, nil for all; an engine may find others as well.
+	Search(ctx context.Context, queries []float32, k int, permitted []byte) ([]int64, error)
+	Close()
+}
+
+// UpdateEngine makes the engine's copy of the vectors, or adds to it the rows that have come meanwhile if they are many, and
+// tells whether it did. What was not committed is not in it.
+func (w *Writer) UpdateEngine(ctx context.Context, e Engine) (changed bool, err error) {
+	if err := e.Check(); err != nil || e == Exact || w.state.rows < nearLeast {
+		return false, err
 	}
-	rows, dim := w.state.rows, w.state.model.EmbedDim
-	path := nearPath(w.dir, w.state.file)
-	if rows < nearLeast {
-		return false, nil
-	}
-	m, err := mapVectors(vectorsPath(w.dir, w.state.file), rows, dim)
+	m, err := mapVectors(vectorsPath(w.dir, w.state.file), w.state.rows, w.state.model.EmbedDim)
 	if err != nil {
 		return false, err
 	}
 	defer m.free()
-	x, err := faiss.Open(path, false)
-	if err == nil && (x.Rows() > rows || rows > 2*x.Rows()) { // of another index, or with too few lists by now
-		x.Close()
-		x, err = nil, fs.ErrNotExist
+	if e == FAISS {
+		return w.updateFAISS(ctx, m)
 	}
-	if err == nil && rows-x.Rows() < max(nearLeast, rows/20) {
-		x.Close()
-		return false, nil
-	}
-	fresh := err != nil
-	if fresh {
-		if x, err = m.train(); err != nil {
-			return false, err
-		}
-	}
-	defer x.Close()
-	for from := x.Rows(); from < rows; from += blockRows {
-		if err := ctx.Err(); err != nil {
-			return false, err
-		}
-		part, err := m.slice(from, min(blockRows, rows-from))
-		if err != nil {
-			return false, err
-		}
-		if err := x.Add(part); err != nil {
-			return false, err
-		}
-	}
-	if fresh {
-		dead, err := slots(ctx, w.db, w.dir, rows, "SELECT slot FROM dead ORDER BY slot")
-		if err != nil {
-			return false, err
-		}
-		if err := m.calibrate(ctx, x, dead); err != nil {
-			return false, err
-		}
-	}
-	return true, w.saveNear(x, path)
+	return w.updatePostgres(ctx, e, m)
 }
 
-// saveNear writes the file under another name first.
-func (w *Writer) saveNear(x *faiss.Index, path string) error {
-	part := filepath.Join(w.dir, ".near.tmp")
-	err := x.Save(part)
-	if err == nil {
-		var f *os.File
-		if f, err = os.Open(part); err == nil {
-			err = errors.Join(f.Sync(), f.Close())
-		}
+// OpenWith is Open for searching with an engine. It fails where the index has many pictures and the engine no copy of them.
+func OpenWith(dir string, e Engine) (*Index, error) {
+	if err := e.Check(); err != nil {
+		return nil, err
 	}
-	if err == nil {
-		err = w.fsys.Rename(part, path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("%s was not written: %w", path, err), os.RemoveAll(part))
-	}
-	return w.fsys.SyncDir(w.dir)
+	return open(dir, e)
 }
 
-// train learns the lists from rows all over the file.
-func (m *mapping) train() (*faiss.Index, error) {
-	lists := 1 << max(0, int(math.Round(math.Log2(4*math.Sqrt(float64(m.n)))))) // 4,096 for a million
-	lists = min(lists, m.n/32)
-	wanted := min(m.n, 64*lists)
-	sample := make([]float32, 0, wanted*m.dim)
-	for i := range wanted {
-		row, _, err := m.row(int(int64(i) * int64(m.n) / int64(wanted)))
-		if err != nil {
-			return nil, err
-		}
-		sample = append(sample, row...)
-	}
-	return faiss.Train(sample, m.dim, lists)
-}
-
-// calibrate finds how many lists must be looked into. The queries are pictures of the index with noise that leaves a cosine of
-// 0.6: harder than pictures, easier than texts of a model whose texts lie elsewhere.
-func (m *mapping) calibrate(ctx context.Context, x *faiss.Index, dead []int64) error {
-	const k = 10
-	rng := rand.New(rand.NewPCG(1, 2))
-	var queries []float32
-	for range nearQueries {
-		row, _, err := m.row(rng.IntN(m.n))
-		if err != nil {
-			return err
-		}
-		queries = append(queries, noisy(rng, row, 0.6)...)
-	}
-	truth, err := m.search(ctx, queries, k, nil, dead, 0)
-	if err != nil {
-		return err
-	}
-	for probes := 1; ; probes = probes*5/4 + 1 {
-		x.SetProbes(min(probes, x.Lists()))
-		found, err := m.searchNear(ctx, x, queries, k, nil, dead)
-		if err != nil {
-			return err
-		}
-		if recall(found, truth) >= nearRecall || probes >= x.Lists() {
-			return nil
-		}
+// openNear opens the engine's copy of a state's vectors; nil for the exact search, and where there are too few.
+func openNear(dir string, e Engine, st state) (near, error) {
+	switch {
+	case e == Exact || st.rows < nearLeast:
+		return nil, nil
+	case e == FAISS:
+		return openFAISS(dir, st)
+	default:
+		return openPostgres(dir, e, st)
 	}
 }
 
-// noisy is a vector of length 1 whose cosine with an L2-normalised row is about the given one.
-func noisy(rng *rand.Rand, row []float32, cosine float64) []float32 {
-	out := make([]float32, len(row))
-	scale := math.Sqrt(1-cosine*cosine) / math.Sqrt(float64(len(row)))
-	norm := 0.0
-	for i, x := range row {
-		y := cosine*float64(x) + scale*rng.NormFloat64()
-		out[i] = float32(y)
-		norm += y * y
-	}
-	for i := range out {
-		out[i] /= float32(math.Sqrt(norm))
-	}
-	return out
-}
-
-// recall is the share of the truth that was found.
-func recall(got, truth [][]found) float64 {
-	hit, all := 0, 0
-	for q := range truth {
-		for _, t := range truth[q] {
-			all++
-			if slices.ContainsFunc(got[q], func(f found) bool { return f.slot == t.slot }) {
-				hit++
-			}
-		}
-	}
-	return float64(hit) / float64(max(1, all))
-}
-
-// searchNear is search by FAISS: its candidates are compared exactly, and so are the rows that it does not have yet.
-func (m *mapping) searchNear(ctx context.Context, x *faiss.Index, queries []float32, k int, allowed, dead []int64) ([][]found, error) {
+// searchNear is search by an engine: its candidates are compared exactly, and so are the rows that it does not have yet.
+func (m *mapping) searchNear(ctx context.Context, x near, queries []float32, k int, allowed, dead []int64) ([][]found, error) {
 	rows := x.Rows()
 	wanted := min(rows, max(nearCandidates*k, 64))
-	candidates, err := x.Search(queries, wanted, permitted(rows, allowed, dead))
+	mask := permitted(rows, allowed, dead)
+	candidates, err := x.Search(ctx, queries, wanted, mask)
 	if err != nil {
 		return nil, err
 	}
@@ -212,14 +108,15 @@ func (m *mapping) searchNear(ctx context.Context, x *faiss.Index, queries []floa
 			return nil, err
 		}
 	}
+	few := false
 	err = torch.NoGrad(func(s *torch.Scope) {
 		for q := range best {
-			list := candidates[q*wanted : (q+1)*wanted]
-			if i := slices.Index(list, -1); i >= 0 {
-				list = list[:i]
-			}
-			if len(list) == 0 {
-				continue
+			list := slices.DeleteFunc(candidates[q*wanted:(q+1)*wanted], func(row int64) bool {
+				return row < 0 || row >= int64(rows) || mask != nil && mask[row/8]>>(row%8)&1 == 0
+			})
+			if len(list) < k {
+				few = true // as with a filter that the engine does not know
+				return
 			}
 			chosen := s.Alias(m.rows).IndexSelect(0, torch.FromSlice(s, list, len(list)))
 			scores := torch.ToSlice[float32](chosen.MatMul(torch.FromSlice(s, queries[q*m.dim:(q+1)*m.dim], m.dim)))
@@ -229,6 +126,9 @@ func (m *mapping) searchNear(ctx context.Context, x *faiss.Index, queries []floa
 			best[q] = top(best[q], k)
 		}
 	})
+	if few && err == nil {
+		return m.search(ctx, queries, k, allowed, dead, 0)
+	}
 	return best, err
 }
 
@@ -251,48 +151,4 @@ func permitted(rows int, allowed, dead []int64) []byte {
 		bits[slot/8] &^= 1 << (slot % 8)
 	}
 	return bits
-}
-
-// slice copies n rows out.
-func (m *mapping) slice(from, n int) ([]float32, error) {
-	out := make([]float32, n*m.dim)
-	f, err := os.Open(m.path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data := make([]byte, 4*len(out))
-	if _, err := f.ReadAt(data, sizeOf(from, m.dim)); err != nil {
-		return nil, fmt.Errorf("%s cannot be read: %w", m.path, err)
-	}
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-	}
-	return out, nil
-}
-
-// OpenWith is Open for searching with an engine. With FAISS it fails where the index has many pictures and no file of
-// FAISS's yet.
-func OpenWith(dir string, e Engine) (*Index, error) {
-	if err := e.Check(); err != nil {
-		return nil, err
-	}
-	return open(dir, e)
-}
-
-// openNear opens FAISS's file of a mapping, whose rows it may repeat; nil if there are too few.
-func openNear(dir string, st state) (*faiss.Index, error) {
-	if st.rows < nearLeast {
-		return nil, nil
-	}
-	path := nearPath(dir, st.file)
-	x, err := faiss.Open(path, true)
-	if err == nil && x.Rows() > st.rows {
-		x.Close()
-		err = fmt.Errorf("%s has more rows than the index", path)
-	}
-	if err != nil { // not wrapped: that a file is missing means something else here
-		return nil, fmt.Errorf("there is no file of FAISS's that is whole (%v): infer index --engine faiss makes it", err)
-	}
-	return x, nil
 }

@@ -74,7 +74,7 @@ func BenchmarkNear(b *testing.B) {
 			w, err := OpenWriter(at, Model{Name: "none", EmbedDim: largeDim, Weights: "random", Transform: "none"})
 			require.NoError(b, err)
 			began := time.Now()
-			if changed, err := w.UpdateNear(ctx); changed {
+			if changed, err := w.UpdateEngine(ctx, FAISS); changed {
 				b.Logf("the lists took %.0f s", time.Since(began).Seconds())
 			} else {
 				require.NoError(b, err)
@@ -110,7 +110,7 @@ func BenchmarkNear(b *testing.B) {
 						}
 					}
 					slices.Sort(times)
-					x := near.mapped.near
+					x := near.mapped.near.(lists)
 					b.ReportMetric(float64(hit)/(10*queries), "recall@10")
 					b.ReportMetric(float64(times[queries/2].Microseconds())/1000, "median-ms")
 					b.ReportMetric(float64(times[queries*99/100].Microseconds())/1000, "p99-ms")

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/goclip/goclip/index/faiss"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -132,8 +131,8 @@ type mapping struct {
 	all  *torch.Tensor
 	n    int
 	dim  int
-	near *faiss.Index // FAISS's; nil for the exact search
-	refs int          // guarded by the Index's mu
+	near near // the engine's copy; nil for the exact search
+	refs int  // guarded by the Index's mu
 }
 
 func mapVectors(path string, rows, dim int) (*mapping, error) {

@@ -134,7 +134,7 @@ func (w *Writer) create(m Model) error {
 }
 
 // removeStale removes the files that the database does not name: a former one's, or what a crash left; of an index that was
-// just made, FAISS's of an earlier one, too.
+// just made, what an engine kept of an earlier one, too.
 func (w *Writer) removeStale(made bool) error {
 	entries, err := os.ReadDir(w.dir)
 	if err != nil {
@@ -143,7 +143,7 @@ func (w *Writer) removeStale(made bool) error {
 	for _, e := range entries {
 		ours := slices.ContainsFunc([]string{"vectors-", ".vectors-", "near-", ".near."}, func(p string) bool { return strings.HasPrefix(e.Name(), p) })
 		path := filepath.Join(w.dir, e.Name())
-		if ours && path != vectorsPath(w.dir, w.state.file) && (made || path != nearPath(w.dir, w.state.file)) {
+		if ours && path != vectorsPath(w.dir, w.state.file) && path != nearPath(w.dir, w.state.file) || made && (e.Name() == tableName || path == nearPath(w.dir, w.state.file)) {
 			if err := w.fsys.RemoveAll(path); err != nil {
 				return err
 			}

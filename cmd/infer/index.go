@@ -240,12 +240,12 @@ func (u *update) run(ctx context.Context, m *clip.Model, id index.Model) (d done
 	if err := commit(); err != nil {
 		return d, err
 	}
-	if err := w.Compact(ctx, false); err != nil || u.engine != index.FAISS {
+	if err := w.Compact(ctx, false); err != nil {
 		return d, err
 	}
-	changed, err := w.UpdateNear(ctx)
+	changed, err := w.UpdateEngine(ctx, u.engine)
 	if changed {
-		fmt.Fprintf(u.errs, "infer: %s: FAISS's lists are up to date\n", u.dir)
+		fmt.Fprintf(u.errs, "infer: %s: the engine has every vector\n", u.dir)
 	}
 	return d, err
 }
