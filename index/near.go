@@ -43,7 +43,8 @@ func (e Engine) postgres() bool {
 }
 
 const (
-	nearCandidates = 4    // times as many as are wanted are compared exactly
+	nearCandidates = 40   // times as many as are wanted are compared exactly
+	mostCandidates = 4000 // but no more, unless more are wanted
 	nearLeast      = 1000 // rows from which on a copy is of use, and that may wait until they are added to it
 )
 
@@ -96,7 +97,7 @@ func openNear(dir string, e Engine, st state) (near, error) {
 // searchNear is search by an engine: its candidates are compared exactly, and so are the rows that it does not have yet.
 func (m *mapping) searchNear(ctx context.Context, x near, queries []float32, k int, allowed, dead []int64) ([][]found, error) {
 	rows := x.Rows()
-	wanted := min(rows, max(nearCandidates*k, 64))
+	wanted := min(rows, max(k, min(nearCandidates*k, mostCandidates)))
 	mask := permitted(rows, allowed, dead)
 	candidates, err := x.Search(ctx, queries, wanted, mask)
 	if err != nil {

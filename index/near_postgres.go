@@ -197,7 +197,7 @@ func (p *postgres) add(ctx context.Context, m *mapping, fresh bool) error {
 func (p *postgres) Search(ctx context.Context, queries []float32, k int, permitted []byte) ([]int64, error) {
 	out := make([]int64, 0, k)
 	err := pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL hnsw.ef_search = %d", min(efSearch, max(200, 2*k)))); err != nil {
+		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL hnsw.ef_search = %d", min(efSearch, max(100, k)))); err != nil {
 			return err
 		}
 		for query := range slices.Chunk(queries, p.dim) {

@@ -1,4 +1,5 @@
-// Package faiss searches vectors approximately with FAISS, in process: inverted lists of 8-bit codes (IVF, scalar quantiser).
+// Package faiss searches vectors approximately with FAISS, in process: inverted lists of product codes (IVF, PQ; Jegou et al. 2011), a
+// byte for eight numbers.
 // It is compiled with the build tag faiss alone, and then wants Debian's libfaiss-dev; without the tag [Built] is false and
 // nothing can be opened.
 //

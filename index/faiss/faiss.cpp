@@ -1,10 +1,12 @@
 //go:build faiss
 
-// faiss.cpp: an IndexIVFScalarQuantizer behind faiss.h. Vectors are L2-normalised, so that the inner product is the cosine.
+// faiss.cpp: an IndexIVFPQ behind faiss.h. Vectors are L2-normalised, so that the inner product is the cosine. Product codes
+// because Debian builds FAISS for any x86_64, where tables of 256 numbers are the only fast way; a byte stands for
+// eight dimensions, which is coarse, and the caller compares what is found exactly.
 #include "faiss.h"
 
 #include <faiss/IndexFlat.h>
-#include <faiss/IndexScalarQuantizer.h>
+#include <faiss/IndexIVFPQ.h>
 #include <faiss/impl/IDSelector.h>
 #include <faiss/index_io.h>
 #include <faiss/invlists/OnDiskInvertedLists.h>
@@ -15,7 +17,7 @@
 #include <vector>
 
 struct gf_index {
-  faiss::IndexIVFScalarQuantizer *ivf;
+  faiss::IndexIVFPQ *ivf;
 };
 
 namespace {
@@ -39,15 +41,17 @@ extern "C" {
 char *gf_train(const float *rows, size_t n, int32_t dim, int32_t lists, gf_index **out) {
   return guard([&] {
     auto quantizer = std::make_unique<faiss::IndexFlatIP>(dim);
-    auto ivf = std::make_unique<faiss::IndexIVFScalarQuantizer>(quantizer.get(), dim, lists,
-                                                                faiss::ScalarQuantizer::QT_8bit,
-                                                                faiss::METRIC_INNER_PRODUCT, /*encode_residual=*/false);
+    int wide = 8;
+    while (dim % wide != 0) wide /= 2;
+    auto ivf = std::make_unique<faiss::IndexIVFPQ>(quantizer.get(), dim, lists, dim / wide, 8, faiss::METRIC_INNER_PRODUCT);
     quantizer.release();
     ivf->own_fields = true;
     ivf->cp.spherical = true;  // centroids of one length, as the vectors are
     ivf->cp.niter = 10;
     ivf->cp.max_points_per_centroid = 64;
     ivf->cp.min_points_per_centroid = 1;  // no warning on stderr
+    ivf->pq.cp.min_points_per_centroid = 1;
+    ivf->parallel_mode = 1;  // a single query takes all threads
     ivf->train(static_cast<faiss::Index::idx_t>(n), rows);
     *out = new gf_index{ivf.release()};
   });
@@ -56,8 +60,9 @@ char *gf_train(const float *rows, size_t n, int32_t dim, int32_t lists, gf_index
 char *gf_open(const char *path, int map, gf_index **out) {
   return guard([&] {
     std::unique_ptr<faiss::Index> read(faiss::read_index(path, map ? faiss::IO_FLAG_MMAP : 0));
-    auto *ivf = dynamic_cast<faiss::IndexIVFScalarQuantizer *>(read.get());
+    auto *ivf = dynamic_cast<faiss::IndexIVFPQ *>(read.get());
     if (ivf == nullptr) throw std::runtime_error("it is an index of another kind");
+    ivf->parallel_mode = 1;
     if (auto *lists = dynamic_cast<faiss::OnDiskInvertedLists *>(ivf->invlists)) {
       lists->prefetch_nthread = 0;  // 32 threads for each search, for disks alone
     }
