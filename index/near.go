@@ -43,7 +43,7 @@ func (e Engine) postgres() bool {
 }
 
 const (
-	nearCandidates = 40   // times as many as are wanted are compared exactly
+	nearCandidates = 100  // times as many as are wanted are compared exactly
 	mostCandidates = 4000 // but no more, unless more are wanted
 	nearLeast      = 1000 // rows from which on a copy is of use, and that may wait until they are added to it
 )

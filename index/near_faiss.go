@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,7 +15,7 @@ import (
 )
 
 const (
-	nearRecall  = 0.99 // of the ten nearest, on queries like the pictures
+	nearRecall  = 0.99 // of what all lists would find of the ten nearest, on queries like the pictures
 	nearQueries = 64   // with which that is found out
 )
 
@@ -36,7 +35,7 @@ func (l lists) Search(_ context.Context, query []float32, k int, permitted []byt
 func (w *Writer) updateFAISS(ctx context.Context, m *mapping) (changed bool, err error) {
 	rows, path := m.n, nearPath(w.dir, w.state.file)
 	x, err := faiss.Open(path, false)
-	if err == nil && (x.Rows() > rows || rows > 2*x.Rows()) { // of another index, or with too few lists by now
+	if err == nil && (x.Rows() > rows || x.Dim() != m.dim || rows > 2*x.Rows()) { // of another index, or with too few lists by now
 		x.Close()
 		x, err = nil, fs.ErrNotExist
 	}
@@ -98,9 +97,9 @@ func (w *Writer) saveNear(x *faiss.Index, path string) error {
 func openFAISS(dir string, st state) (near, error) {
 	path := nearPath(dir, st.file)
 	x, err := faiss.Open(path, true)
-	if err == nil && x.Rows() > st.rows {
+	if err == nil && (x.Rows() > st.rows || x.Dim() != st.model.EmbedDim) {
 		x.Close()
-		err = fmt.Errorf("%s has more rows than the index", path)
+		err = fmt.Errorf("%s belongs to another index", path)
 	}
 	if err != nil { // not wrapped: that a file is missing means something else here
 		return nil, fmt.Errorf("there is no file of FAISS's that is whole (%v): infer index --engine faiss makes it", err)
@@ -112,7 +111,7 @@ func openFAISS(dir string, st state) (near, error) {
 func (m *mapping) train() (*faiss.Index, error) {
 	lists := 1 << max(0, int(math.Round(math.Log2(4*math.Sqrt(float64(m.n)))))) // 4,096 for a million
 	lists = min(lists, m.n/32)
-	wanted := min(m.n, 64*lists)
+	wanted := min(m.n, 32*lists)
 	sample := make([]float32, 0, wanted*m.dim)
 	for i := range wanted {
 		row, _, err := m.row(int(int64(i) * int64(m.n) / int64(wanted)))
@@ -125,7 +124,7 @@ func (m *mapping) train() (*faiss.Index, error) {
 }
 
 // calibrate finds how many lists must be looked into. The queries are pictures of the index with noise that leaves a cosine of
-// 0.6: harder than pictures, easier than texts of a model whose texts lie elsewhere.
+// 0.8: harder than pictures, easier than texts of a model whose texts lie elsewhere.
 func (m *mapping) calibrate(ctx context.Context, x *faiss.Index, dead []int64) error {
 	const k = 10
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -135,22 +134,25 @@ func (m *mapping) calibrate(ctx context.Context, x *faiss.Index, dead []int64) e
 		if err != nil {
 			return err
 		}
-		queries = append(queries, noisy(rng, row, 0.6)...)
+		queries = append(queries, noisy(rng, row, 0.8)...)
 	}
 	truth, err := m.search(ctx, queries, k, nil, dead, 0)
 	if err != nil {
 		return err
 	}
-	for probes := 1; ; probes = probes*5/4 + 1 {
-		x.SetProbes(min(probes, x.Lists()))
+	reached := func(probes int) (float64, error) {
+		x.SetProbes(probes)
 		found, err := m.searchNear(ctx, lists{x}, queries, k, nil, dead)
-		if err != nil {
-			return err
-		}
-		if recall(found, truth) >= nearRecall || probes >= x.Lists() {
-			return nil
+		return recall(found, truth), err
+	}
+	most, err := reached(x.Lists()) // the codes are coarse, and may hide some
+	for probes := 1; err == nil; probes = min(probes*5/4+1, x.Lists()) {
+		got := 0.0
+		if got, err = reached(probes); got >= nearRecall*most {
+			break
 		}
 	}
+	return err
 }
 
 // noisy is a vector of length 1 whose cosine with an L2-normalised row is about the given one.
@@ -181,22 +183,4 @@ func recall(got, truth [][]found) float64 {
 		}
 	}
 	return float64(hit) / float64(max(1, all))
-}
-
-// slice copies n rows out.
-func (m *mapping) slice(from, n int) ([]float32, error) {
-	out := make([]float32, n*m.dim)
-	f, err := os.Open(m.path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data := make([]byte, 4*len(out))
-	if _, err := f.ReadAt(data, sizeOf(from, m.dim)); err != nil {
-		return nil, fmt.Errorf("%s cannot be read: %w", m.path, err)
-	}
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-	}
-	return out, nil
 }

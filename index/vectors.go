@@ -179,3 +179,21 @@ func (m *mapping) row(slot int) (row []float32, data []byte, err error) {
 	})
 	return row, data, err
 }
+
+// slice copies n rows out by reading the file, without mapping its pages.
+func (m *mapping) slice(from, n int) ([]float32, error) {
+	out := make([]float32, n*m.dim)
+	f, err := os.Open(m.path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data := make([]byte, 4*len(out))
+	if _, err := f.ReadAt(data, sizeOf(from, m.dim)); err != nil {
+		return nil, fmt.Errorf("%s cannot be read: %w", m.path, err)
+	}
+	for i := range out {
+		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	}
+	return out, nil
+}

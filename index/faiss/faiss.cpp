@@ -2,7 +2,7 @@
 
 // faiss.cpp: an IndexIVFPQ behind faiss.h. Vectors are L2-normalised, so that the inner product is the cosine. Product codes
 // because Debian builds FAISS for any x86_64, where tables of 256 numbers are the only fast way; a byte stands for
-// eight dimensions, which is coarse, and the caller compares what is found exactly.
+// four dimensions, which is coarse, and the caller compares what is found exactly.
 #include "faiss.h"
 
 #include <faiss/IndexFlat.h>
@@ -41,16 +41,18 @@ extern "C" {
 char *gf_train(const float *rows, size_t n, int32_t dim, int32_t lists, gf_index **out) {
   return guard([&] {
     auto quantizer = std::make_unique<faiss::IndexFlatIP>(dim);
-    int wide = 8;
+    int wide = 4;
     while (dim % wide != 0) wide /= 2;
     auto ivf = std::make_unique<faiss::IndexIVFPQ>(quantizer.get(), dim, lists, dim / wide, 8, faiss::METRIC_INNER_PRODUCT);
     quantizer.release();
     ivf->own_fields = true;
     ivf->cp.spherical = true;  // centroids of one length, as the vectors are
-    ivf->cp.niter = 10;
-    ivf->cp.max_points_per_centroid = 64;
+    ivf->cp.niter = 8;
+    ivf->cp.max_points_per_centroid = 32;
     ivf->cp.min_points_per_centroid = 1;  // no warning on stderr
     ivf->pq.cp.min_points_per_centroid = 1;
+    ivf->pq.cp.max_points_per_centroid = 64;
+    ivf->pq.cp.niter = 10;
     ivf->parallel_mode = 1;  // a single query takes all threads
     ivf->train(static_cast<faiss::Index::idx_t>(n), rows);
     *out = new gf_index{ivf.release()};

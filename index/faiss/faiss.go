@@ -51,7 +51,10 @@ func Open(path string, mapped bool) (*Index, error) {
 // Rows is how many rows were added.
 func (x *Index) Rows() int { return int(C.gf_rows(x.c)) }
 
-// Lists is how many lists there are, and Probes how many of them a search looks into.
+// Dim is the length of a row.
+func (x *Index) Dim() int { return x.dim }
+
+// Lists is how many lists there are.
 func (x *Index) Lists() int { return int(C.gf_lists(x.c)) }
 
 // Probes is how many lists a search looks into.

@@ -17,6 +17,9 @@ func Open(string, bool) (*Index, error) { return nil, ErrNotBuilt }
 // Rows is 0.
 func (*Index) Rows() int { return 0 }
 
+// Dim is 0.
+func (*Index) Dim() int { return 0 }
+
 // Lists is 0.
 func (*Index) Lists() int { return 0 }
 
