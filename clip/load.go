@@ -140,8 +140,8 @@ func (m *Model) put(f *checkpoint.File, path string, found map[string]weight, pr
 	return nil
 }
 
-// to moves the model to a device.
-func (m *Model) to(d torch.Device) error {
+// To moves the model to a device, before its weights are packed and before anybody encodes with it.
+func (m *Model) To(d torch.Device) error {
 	if d == (torch.Device{}) || d == torch.CPU {
 		return nil
 	}

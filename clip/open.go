@@ -77,7 +77,7 @@ func Open(name string, o OpenOptions) (*Model, error) {
 		return nil, err
 	}
 	m.Name = name
-	return m, m.to(o.Device)
+	return m, m.To(o.Device)
 }
 
 func open(name string, o OpenOptions) (*Model, error) {
@@ -268,7 +268,7 @@ func readHuggingFace(dir fs.FS, data []byte) (d description, err error) {
 	return d, err
 }
 
-// OpenFS reads the model directory dir of a file system, such as an embedded one, onto the CPU.
+// OpenFS reads the model directory dir of a file system, such as an embedded one, onto the CPU; [Model.To] moves it on.
 func OpenFS(fsys fs.FS, dir string) (*Model, error) {
 	sub, err := fs.Sub(fsys, dir)
 	if err != nil {

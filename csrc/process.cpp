@@ -1,9 +1,11 @@
 // process.cpp: threads, random generators, CUDA opened at run time.
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <dlfcn.h>
 #include <torch/csrc/api/include/torch/version.h>
+#include <unistd.h>
 
 #include <mutex>
 
@@ -86,6 +88,12 @@ char *gc_open_cuda(int32_t *devices) {
   });
 }
 
+int gc_knows_cuda(void) { return access(beside("libtorch_cuda.so").c_str(), F_OK) == 0; }
+
 const char *gc_version(void) { return TORCH_VERSION; }
+
+char *gc_config(char **text) {
+  return guard([&] { *text = strdup(at::show_config().c_str()); });
+}
 
 }  // extern "C"

@@ -24,13 +24,32 @@ const (
 	largeRows = 1_000_000
 )
 
-// large makes an index of random vectors in the directory GOCLIP_BENCH_INDEX, where it stays, or in one of its own.
+// largeBlock is how many rows of a large index are made at a time.
+const largeBlock = 10_000
+
+// large makes an index of random vectors in the directory GOCLIP_BENCH_INDEX, where it stays, or in one of its own. The rows
+// of a block come again, each time multiplied by another number.
 func large(b *testing.B) string {
+	rng := rand.New(rand.NewPCG(1, 2))
+	rows := make([]float32, largeBlock*largeDim)
+	for i := range rows {
+		rows[i] = float32(rng.NormFloat64()) / float32(math.Sqrt(largeDim))
+	}
+	return largeOf(b, "", func(block []float32) {
+		scale := 0.5 + rng.Float32()/2
+		for i, x := range rows {
+			block[i] = scale * x
+		}
+	})
+}
+
+// largeOf makes an index of largeRows vectors, which fill makes block by block, in a directory of that name.
+func largeOf(b testing.TB, name string, fill func(block []float32)) string {
 	dir := os.Getenv("GOCLIP_BENCH_INDEX")
 	if dir == "" {
 		dir = b.TempDir()
 	}
-	at := filepath.Join(dir, DirName)
+	at := filepath.Join(dir, name, DirName)
 	m := Model{Name: "none", EmbedDim: largeDim, Weights: "random", Transform: "none"}
 	w, err := OpenWriter(at, m)
 	require.NoError(b, err)
@@ -38,21 +57,16 @@ func large(b *testing.B) string {
 	if w.state.rows == largeRows {
 		return at
 	}
-	const block = 10_000 // random rows that come again, each time multiplied by another number
-	rng := rand.New(rand.NewPCG(1, 2))
-	rows := make([]float32, block*largeDim)
-	for i := range rows {
-		rows[i] = float32(rng.NormFloat64()) / float32(math.Sqrt(largeDim))
-	}
+	rows := make([]float32, largeBlock*largeDim)
 	sums := make([]uint32, 0, largeRows)
 	data := make([]byte, 0, 4*len(rows))
 	path := vectorsPath(at, 1)
 	require.NoError(b, createVectors(checkpoint.Disk{}, path, largeDim, func(out io.Writer) error {
-		for range largeRows / block {
+		for range largeRows / largeBlock {
 			data = data[:0]
-			scale := 0.5 + rng.Float32()/2
+			fill(rows)
 			for _, x := range rows {
-				data = binary.LittleEndian.AppendUint32(data, math.Float32bits(scale*x))
+				data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
 			}
 			for row := range slices.Chunk(data, 4*largeDim) {
 				sums = append(sums, checksum(row))

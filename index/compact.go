@@ -75,7 +75,7 @@ func (w *Writer) compact(ctx context.Context, live []int64) error {
 	if w.out, err = openAppender(w.fsys, to, w.state.rows, w.state.model.EmbedDim); err != nil {
 		return err
 	}
-	return w.removeStale()
+	return w.removeStale(false)
 }
 
 // copyRows copies the rows of ascending slots.
@@ -120,7 +120,7 @@ func Destroy(dir string) error {
 	}
 	defer lock.Close()
 	var paths []string
-	for _, pattern := range []string{databaseName + "*", "vectors-*.f32", ".vectors-*.tmp"} { // the database first: what is left without it is no index
+	for _, pattern := range []string{databaseName + "*", "vectors-*.f32", ".vectors-*.tmp", "near-*.faiss", ".near.tmp", tableName} { // the database first: what is left without it is no index
 		found, err := filepath.Glob(filepath.Join(escapeGlob(dir), pattern))
 		if err != nil {
 			return err

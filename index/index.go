@@ -21,6 +21,7 @@ type Index struct {
 	dir, root string // root: what paths are relative to, "" for absolute ones
 	db        *sql.DB
 	turn      chan struct{} // held by the search that uses libtorch's threads
+	engine    Engine
 
 	mu      sync.Mutex
 	mapped  *mapping // of the last search; nil before
@@ -77,13 +78,15 @@ func rootOf(dir string) string {
 	return ""
 }
 
-// Open opens an index for searching.
-func Open(dir string) (*Index, error) {
+// Open opens an index for searching, exactly.
+func Open(dir string) (*Index, error) { return open(dir, Exact) }
+
+func open(dir string, e Engine) (*Index, error) {
 	db, err := openDatabase(dir, false)
 	if err != nil {
 		return nil, err
 	}
-	ix := &Index{dir: dir, root: rootOf(dir), db: db, turn: make(chan struct{}, 1)}
+	ix := &Index{dir: dir, root: rootOf(dir), db: db, turn: make(chan struct{}, 1), engine: e}
 	err = ix.read(context.Background(), func(*sql.Tx, state, *mapping) error { return nil })
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -159,6 +162,12 @@ func (ix *Index) mapping(st state) (*mapping, error) {
 		return m, nil
 	}
 	m, err := mapVectors(path, st.rows, st.model.EmbedDim)
+	if err == nil {
+		if m.near, err = openNear(ix.dir, ix.engine, st); err != nil {
+			m.free()
+			err = fmt.Errorf("%s: %w", ix.dir, err)
+		}
+	}
 	if err != nil || ix.closed {
 		return m, err
 	}

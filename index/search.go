@@ -27,8 +27,8 @@ type found struct {
 	score float32
 }
 
-// Search finds for each query the k pictures of the highest cosine among those that pass the filter, exactly; equal
-// scores in the order of indexing. queries are L2-normalised rows (Q, EmbedDim). Fewer than k are found where there are
+// Search finds for each query the k pictures of the highest cosine among those that pass the filter, exactly
+// unless the index was opened with another engine; equal scores in the order of indexing. queries are L2-normalised rows (Q, EmbedDim). Fewer than k are found where there are
 // no more. Searches take turns, each with all of libtorch's threads; one that waits or runs ends with ctx.
 func (ix *Index) Search(ctx context.Context, queries []float32, k int, f Filter) (hits [][]Hit, err error) {
 	err = ix.read(ctx, func(tx *sql.Tx, st state, m *mapping) error {
@@ -50,7 +50,7 @@ func (ix *Index) Search(ctx context.Context, queries []float32, k int, f Filter)
 		var best [][]found
 		err = ix.inTurn(ctx, func() error {
 			for part := range slices.Chunk(queries, queriesAtOnce*st.model.EmbedDim) {
-				b, err := m.search(ctx, part, min(k, st.rows), allowed, dead)
+				b, err := m.find(ctx, part, min(k, st.rows), allowed, dead)
 				if err != nil {
 					return err
 				}
@@ -96,10 +96,18 @@ func (ix *Index) inTurn(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// search is the exact search for queries (Q, dim): for each the k best, the best first.
-func (m *mapping) search(ctx context.Context, queries []float32, k int, allowed, dead []int64) ([][]found, error) {
+// find is the search by the engine. What a filter leaves of the rows is compared exactly if it is little.
+func (m *mapping) find(ctx context.Context, queries []float32, k int, allowed, dead []int64) ([][]found, error) {
+	if m.near == nil || allowed != nil && len(allowed) < m.n/10 {
+		return m.search(ctx, queries, k, allowed, dead, 0)
+	}
+	return m.searchNear(ctx, m.near, queries, k, allowed, dead)
+}
+
+// search is the exact search for queries (Q, dim) in the rows from first on: for each the k best, the best first.
+func (m *mapping) search(ctx context.Context, queries []float32, k int, allowed, dead []int64, first int) ([][]found, error) {
 	best := make([][]found, len(queries)/m.dim)
-	for from := 0; from < m.n; from += blockRows {
+	for from := first; from < m.n; from += blockRows {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -131,7 +131,8 @@ type mapping struct {
 	all  *torch.Tensor
 	n    int
 	dim  int
-	refs int // guarded by the Index's mu
+	near near // the engine's copy; nil for the exact search
+	refs int  // guarded by the Index's mu
 }
 
 func mapVectors(path string, rows, dim int) (*mapping, error) {
@@ -160,6 +161,9 @@ func mapVectors(path string, rows, dim int) (*mapping, error) {
 }
 
 func (m *mapping) free() {
+	if m.near != nil {
+		m.near.Close()
+	}
 	for _, t := range []*torch.Tensor{m.rows, m.all} {
 		if t != nil {
 			t.Free()
@@ -174,4 +178,22 @@ func (m *mapping) row(slot int) (row []float32, data []byte, err error) {
 		row, data = torch.ToSlice[float32](x), torch.ToBytes(x)
 	})
 	return row, data, err
+}
+
+// slice copies n rows out by reading the file, without mapping its pages.
+func (m *mapping) slice(from, n int) ([]float32, error) {
+	out := make([]float32, n*m.dim)
+	f, err := os.Open(m.path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data := make([]byte, 4*len(out))
+	if _, err := f.ReadAt(data, sizeOf(from, m.dim)); err != nil {
+		return nil, fmt.Errorf("%s cannot be read: %w", m.path, err)
+	}
+	for i := range out {
+		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	}
+	return out, nil
 }

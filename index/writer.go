@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -70,7 +71,8 @@ func (w *Writer) open(m Model) (err error) {
 	}
 	ctx := context.Background()
 	w.state, err = readState(ctx, w.db, w.dir)
-	if errors.Is(err, errEmpty) {
+	made := errors.Is(err, errEmpty)
+	if made {
 		err = w.create(m)
 	}
 	if err != nil {
@@ -79,7 +81,7 @@ func (w *Writer) open(m Model) (err error) {
 	if err := w.state.model.Same(m); err != nil {
 		return fmt.Errorf("%s: %w", w.dir, err)
 	}
-	if err := w.removeStale(); err != nil {
+	if err := w.removeStale(made); err != nil {
 		return err
 	}
 	if w.out, err = openAppender(w.fsys, vectorsPath(w.dir, w.state.file), w.state.rows, m.EmbedDim); errors.Is(err, fs.ErrNotExist) {
@@ -131,15 +133,17 @@ func (w *Writer) create(m Model) error {
 	return w.fsys.SyncDir(w.dir)
 }
 
-// removeStale removes the files of vectors that the database does not name: a former one, or one that a crash left.
-func (w *Writer) removeStale() error {
+// removeStale removes the files that the database does not name: a former one's, or what a crash left; of an index that was
+// just made, what an engine kept of an earlier one, too.
+func (w *Writer) removeStale(made bool) error {
 	entries, err := os.ReadDir(w.dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		ours := strings.HasPrefix(e.Name(), "vectors-") || strings.HasPrefix(e.Name(), ".vectors-")
-		if path := filepath.Join(w.dir, e.Name()); ours && path != vectorsPath(w.dir, w.state.file) {
+		ours := slices.ContainsFunc([]string{"vectors-", ".vectors-", "near-", ".near."}, func(p string) bool { return strings.HasPrefix(e.Name(), p) })
+		path := filepath.Join(w.dir, e.Name())
+		if ours && path != vectorsPath(w.dir, w.state.file) && path != nearPath(w.dir, w.state.file) || made && (e.Name() == tableName || path == nearPath(w.dir, w.state.file)) {
 			if err := w.fsys.RemoveAll(path); err != nil {
 				return err
 			}

@@ -72,6 +72,33 @@ var openCUDA = sync.OnceValues(func() (int, error) {
 	return int(n), nil
 })
 
+// CUDA tells whether this libtorch knows CUDA, which is to say that libtorch_cuda.so lies beside libtorch_cpu.so, and how
+// many devices it can use; err says why the library cannot be loaded.
+func CUDA() (known bool, devices int, err error) {
+	if known = C.gc_knows_cuda() != 0; !known {
+		return false, 0, nil
+	}
+	devices, err = openCUDA()
+	return true, devices, err
+}
+
+// FellBack is a sentence for who let "auto" choose and got the CPU from a libtorch that knows CUDA, so that nobody runs on
+// the CPU without knowing; "" in every other case.
+func FellBack(name string, chosen Device) string {
+	if name != "auto" || chosen.Type == "cuda" {
+		return ""
+	}
+	known, _, err := CUDA()
+	switch {
+	case !known:
+		return ""
+	case err != nil:
+		return fmt.Sprintf("running on the CPU: %v; infer doctor says more, --device cpu chooses it", err)
+	default:
+		return "running on the CPU: libtorch knows CUDA and finds no device; infer doctor says why, --device cpu chooses it"
+	}
+}
+
 // String is PyTorch's name of the device, "cuda:0".
 func (d Device) String() string {
 	if d.Type == "cuda" {

@@ -2,13 +2,11 @@ package train
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // Plan is what --dry-run tells of a run.
@@ -69,26 +67,8 @@ func (r *run) plan() (*Plan, error) {
 	case r.o.SaveFrequency > 0:
 		p.Checkpoints += (epochs + r.o.SaveFrequency - 1) / r.o.SaveFrequency
 	}
-	p.Free = freeBytes(r.o.Logs)
+	p.Free = float64(checkpoint.FreeBytes(r.o.Logs))
 	return p, nil
-}
-
-// freeBytes is the room on the disk of a directory, or of the first of those above it that exists.
-func freeBytes(dir string) float64 {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return 0
-	}
-	for {
-		var s unix.Statfs_t
-		if unix.Statfs(dir, &s) == nil {
-			return float64(s.Bavail) * float64(s.Bsize)
-		}
-		if dir == filepath.Dir(dir) {
-			return 0
-		}
-		dir = filepath.Dir(dir)
-	}
 }
 
 // String is the plan in lines for people.

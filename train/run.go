@@ -157,6 +157,9 @@ func (r *run) open() (err error) {
 	if r.device, err = torch.ParseDevice(r.o.Device); err != nil {
 		return optionsError{fmt.Errorf("train: --device: %w", err)}
 	}
+	if note := torch.FellBack(r.o.Device, r.device); note != "" {
+		r.notes = append(r.notes, note)
+	}
 	torch.SetNumThreads(r.o.Threads)
 	if err := r.agree(); err != nil {
 		return err

@@ -16,10 +16,10 @@ import (
 
 type classifyCmd struct {
 	modelFlags
-	Label          []string `help:"The name of a class; repeat it." sep:"none" group:"Classes"`
+	Label          []string `help:"The name of a class; repeat it." sep:"none" complete:"none" group:"Classes"`
 	Labels         string   `help:"File with a class's name per line, or - for stdin." placeholder:"FILE" group:"Classes"`
 	LabelsFromDirs bool     `help:"The folders in PATH are the classes and hold their pictures: accuracy and confusion matrix are told." group:"Classes"`
-	Template       []string `help:"Prompt with {} for the class's name, openai_imagenet_80, openai_imagenet_7, or a file with a template per line; repeat it, a class's features are the mean. The default is openai_imagenet_80." sep:"none" group:"Classes"`
+	Template       []string `help:"Prompt with {} for the class's name, openai_imagenet_80, openai_imagenet_7, or a file with a template per line; repeat it, a class's features are the mean. The default is openai_imagenet_80." sep:"none" complete:"templates" group:"Classes"`
 	NoCache        bool     `help:"Neither read nor keep the prompts' features in goclip's cache." group:"Classes"`
 
 	Top    int    `help:"Classes to tell of each picture, the most probable first." default:"3"`

@@ -15,14 +15,21 @@ import (
 
 type indexCmd struct {
 	modelFlags
-	Out         string   `help:"Directory of the index; without, .goclip in the one PATH that is given." placeholder:"DIR"`
-	ExcludeDir  []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
+	Out        string   `help:"Directory of the index; without, .goclip in the one PATH that is given." placeholder:"DIR"`
+	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
+	engineFlag
 	Rebuild     bool     `help:"Throw away what the index holds, damaged or of another model, and index all anew."`
 	KeepMissing bool     `help:"Keep pictures in the index whose files are gone."`
 	Verify      bool     `help:"Compare every vector of the index with its checksum, and index nothing."`
 	CommitEvery int      `help:"Pictures after which what was indexed is made safe; two seconds are enough, too." default:"512"`
 	Verbose     bool     `help:"A line on stdout for each picture that is safe in the index: + PATH, or - PATH for one that was removed."`
 	Paths       []string `arg:"" optional:"" name:"path" help:"Pictures, and directories that are walked; the default is the working directory."`
+}
+
+func (*indexCmd) Help() string {
+	return `  infer index photos                                  photos/.goclip, which infer search finds by itself
+  infer index --model ViT-B-32 --pretrained laion2b_s34b_b79k --out INDEX photos archive
+  infer index --verify --out INDEX`
 }
 
 func (c *indexCmd) Run(io *streams) error {
@@ -38,6 +45,9 @@ func (c *indexCmd) Run(io *streams) error {
 	}
 	ctx, stop := untilInterrupt()
 	defer stop()
+	if err := c.engineFlag.check(); err != nil {
+		return err
+	}
 	if c.CommitEvery < 1 {
 		return usageError(fmt.Sprintf("--commit-every %d: at least 1 is wanted", c.CommitEvery))
 	}
@@ -53,7 +63,7 @@ func (c *indexCmd) Run(io *streams) error {
 			return err
 		}
 	}
-	u := update{dir: c.Out, paths: c.Paths, exclude: c.ExcludeDir, keep: c.KeepMissing, batch: c.BatchSize, commit: c.CommitEvery, errs: io.err}
+	u := update{dir: c.Out, paths: c.Paths, exclude: c.ExcludeDir, keep: c.KeepMissing, batch: c.BatchSize, commit: c.CommitEvery, errs: io.err, engine: c.Engine}
 	if c.Verbose {
 		u.lines = io.out
 	}
@@ -109,6 +119,7 @@ type update struct {
 	errs    io.Writer
 	lines   io.Writer // told of each picture that is safe; nil for silence
 	quiet   bool      // no word if nothing is new
+	engine  index.Engine
 
 	lazily func() (*clip.Model, error) // opens the model where run gets none, if a picture is new
 }
@@ -226,5 +237,12 @@ func (u *update) run(ctx context.Context, m *clip.Model, id index.Model) (d done
 	if err := commit(); err != nil {
 		return d, err
 	}
-	return d, w.Compact(ctx, false)
+	if err := w.Compact(ctx, false); err != nil {
+		return d, err
+	}
+	changed, err := w.UpdateEngine(ctx, u.engine)
+	if changed {
+		fmt.Fprintf(u.errs, "infer: %s: the engine has every vector\n", u.dir)
+	}
+	return d, err
 }

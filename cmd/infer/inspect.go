@@ -19,8 +19,8 @@ import (
 
 type inspectCmd struct {
 	Format     string `help:"text or json." default:"text" enum:"text,json"`
-	Model      string `arg:"" optional:"" help:"Model directory, file of weights or built-in config; the default is the shipped model." default:"emoji-64"`
-	Pretrained string `help:"Weights of a built-in config: a published tag, a file or a model directory."`
+	Model      string `arg:"" optional:"" help:"Model directory, file of weights or built-in config; the default is the shipped model." default:"emoji-64" complete:"models"`
+	Pretrained string `help:"Weights of a built-in config: a published tag, a file or a model directory." complete:"tags"`
 }
 
 // inspection is the JSON that inspect prints.
@@ -39,6 +39,12 @@ type weightFile struct {
 	Path   string `json:"path"`
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`
+}
+
+func (*inspectCmd) Help() string {
+	return `  infer inspect
+  infer inspect logs/photos/checkpoints/latest
+  infer inspect --format json ViT-L-14.pt`
 }
 
 func (c *inspectCmd) Run(io *streams) error {

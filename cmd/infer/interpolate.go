@@ -9,10 +9,15 @@ import (
 
 type interpolateCmd struct {
 	Alpha      float64 `help:"Share of TUNED's weights in [0, 1]; the rest is START's." default:"0.5"`
-	Pretrained string  `help:"Weights of START where that is a built-in config: a published tag, a file or a model directory."`
-	Start      string  `arg:"" help:"The model that a fine-tuning began with: directory, file of weights, or a built-in config with --pretrained."`
+	Pretrained string  `help:"Weights of START where that is a built-in config: a published tag, a file or a model directory." complete:"tags"`
+	Start      string  `arg:"" help:"The model that a fine-tuning began with: directory, file of weights, or a built-in config with --pretrained." complete:"models"`
 	Tuned      string  `arg:"" help:"The fine-tuned model: directory or file of weights."`
-	Out        string  `arg:"" help:"The directory to write, in open_clip's layout. It must not be there yet."`
+	Out        string  `arg:"" help:"The directory to write, in open_clip's layout. It must not be there yet." complete:"dirs"`
+}
+
+func (*interpolateCmd) Help() string {
+	return `  infer interpolate --alpha 0.3 models/emoji-64 logs/photos/checkpoints/latest between
+  infer interpolate --pretrained openai ViT-B-32 logs/photos/checkpoints/latest between`
 }
 
 // Run writes (1 - alpha) * START + alpha * TUNED (WiSE-FT; Wortsman et al., arXiv 2109.01903).

@@ -39,6 +39,9 @@ type commands struct {
 	Probe       probeCmd       `cmd:"" help:"Accuracy of logistic regression on a model's frozen features."`
 	Interpolate interpolateCmd `cmd:"" help:"Weights between a model and its fine-tuning (WiSE-FT)."`
 	Models      modelsCmd      `cmd:"" help:"The built-in configs and the published tags of their weights."`
+	Doctor      doctorCmd      `cmd:"" help:"What this machine has, what goclip uses of it, and how to mend what is wrong."`
+	Completion  completionCmd  `cmd:"" help:"Completion of the command line for bash, zsh or fish."`
+	Man         manCmd         `cmd:"" hidden:"" help:"The man page."`
 	Report      reportCmd      `cmd:"" help:"A page with pictures, probabilities and the loss of a run."`
 }
 
@@ -49,7 +52,8 @@ const description = `CLIP on the command line.
   infer embed --images photos/*.jpg --out features
   infer search "a red car" photos
   infer serve --addr 127.0.0.1:8080
-  infer inspect logs/photos/checkpoints/latest`
+  infer inspect logs/photos/checkpoints/latest
+  infer doctor`
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
@@ -80,7 +84,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		fmt.Fprintf(errs, "%s; infer --help lists commands and flags\n", message(err))
 		return 2
 	}
-	switch err := ctx.Run(&streams{in, out, errs}); {
+	switch err := ctx.Run(&streams{in, out, errs}, parser.Model); {
 	case err == nil, errors.Is(err, syscall.EPIPE): // the reader of a pipe has seen enough
 		return 0
 	case errors.Is(err, errReported):
@@ -117,8 +121,14 @@ func untilInterrupt() (ctx context.Context, stop context.CancelFunc) {
 	return ctx, stop
 }
 
-// version is what go install or the checkout's commit gave the binary.
+// release is the version that scripts/release.sh gives at link time.
+var release string
+
+// version is what a release, go install or the checkout's commit gave the binary.
 func version() string {
+	if release != "" {
+		return "goclip " + release
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return "goclip " + info.Main.Version
 	}
@@ -136,10 +146,10 @@ func message(err error) string {
 
 // modelFlags are the flags of every command that runs a model.
 type modelFlags struct {
-	Model      string `help:"Model directory (open_clip's or Hugging Face's), file of weights or built-in config; the default is the shipped model." default:"emoji-64"`
-	Pretrained string `help:"Weights of a built-in config: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin), a model directory or random."`
+	Model      string `help:"Model directory (open_clip's or Hugging Face's), file of weights or built-in config; the default is the shipped model." default:"emoji-64" complete:"models"`
+	Pretrained string `help:"Weights of a built-in config: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin), a model directory or random." complete:"tags"`
 	loadFlags  `group:"Loading"`
-	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto"`
+	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
 	Precision  string `help:"fp32; on the CPU also bf16, fast where it has AMX or bfloat16 instructions, and int8." default:"fp32" enum:"fp32,bf16,int8"`
 	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
 	Seed       uint64 `help:"Of random weights."`
@@ -188,6 +198,9 @@ func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
 		return nil, err
 	}
 	torch.SetNumThreads(f.Threads)
+	if note := torch.FellBack(f.Device, o.Device); note != "" {
+		fmt.Fprintln(errs, "infer:", note)
+	}
 	m, err := f.read(o)
 	if err != nil || f.Precision == "fp32" {
 		return m, err
@@ -202,7 +215,11 @@ func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
 func (f *modelFlags) read(o clip.OpenOptions) (*clip.Model, error) {
 	if f.Model == models.Default && f.Pretrained == "" && f.loadFlags == (loadFlags{}) {
 		if _, err := os.Stat(f.Model); err != nil {
-			return clip.OpenFS(models.FS(), models.Default)
+			m, err := clip.OpenFS(models.FS(), models.Default)
+			if err != nil {
+				return nil, err
+			}
+			return m, m.To(o.Device)
 		}
 	}
 	return clip.Open(f.Model, o)

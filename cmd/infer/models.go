@@ -12,6 +12,12 @@ import (
 
 type modelsCmd struct{}
 
+func (*modelsCmd) Help() string {
+	return `  infer models
+  infer models | grep SigLIP
+  infer score --model ViT-B-32 --pretrained openai --text "a dog" dog.png      a config and one of its tags`
+}
+
 func (c *modelsCmd) Run(io *streams) error {
 	tags := map[string][]string{}
 	for _, m := range pretrained.Tags() {

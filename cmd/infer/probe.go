@@ -23,8 +23,13 @@ type probeCmd struct {
 	Epochs   int     `help:"Passes over the training features." default:"10"`
 	WD       float64 `help:"Weight decay; -1 tries 10^-6 to 10^2 on a fifth of the training pictures, held out, and takes the best." default:"-1"`
 	Format   string  `help:"table or json." default:"table" enum:"table,json"`
-	Training string  `arg:"" help:"Labelled pictures to train on: a directory with a folder for each class."`
-	Test     string  `arg:"" help:"Pictures of the same classes to test on."`
+	Training string  `arg:"" help:"Labelled pictures to train on: a directory with a folder for each class." complete:"dirs"`
+	Test     string  `arg:"" help:"Pictures of the same classes to test on." complete:"dirs"`
+}
+
+func (*probeCmd) Help() string {
+	return `  infer probe --model ViT-B-32 --pretrained openai flowers/train flowers/test
+  infer probe --wd 1e-4 --format json flowers/train flowers/test`
 }
 
 // Run trains logistic regression on the frozen picture tower's features: CLIP_benchmark's linear probe.

@@ -47,6 +47,11 @@ type pageRow struct {
 	Prob    []float64 // of each of the page's texts, or none for a picture that score could not read
 }
 
+func (*reportCmd) Help() string {
+	return `  infer score --format csv --texts captions.txt photos/*.jpg > scores.csv
+  infer report --run logs/photos --scores scores.csv --out report.html`
+}
+
 func (c *reportCmd) Run(io *streams) error {
 	p := page{Run: filepath.Base(filepath.Clean(c.Logs))}
 	if err := p.readScores(c.Scores); err != nil {

@@ -16,7 +16,7 @@ import (
 type scoreCmd struct {
 	modelFlags
 	Image  []string `help:"Pictures." sep:"none" placeholder:"PATH"`
-	Text   []string `help:"Texts." sep:"none"`
+	Text   []string `help:"Texts." sep:"none" complete:"none"`
 	Texts  string   `help:"File with a text per line, or - for stdin." placeholder:"FILE"`
 	Format string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
 	Paths  []string `arg:"" optional:"" help:"More pictures."`
@@ -35,6 +35,12 @@ type imageScore struct {
 	Cosine []float64 `json:"cosine,omitempty"`
 	Prob   []float64 `json:"prob,omitempty"` // softmax over the texts of logit_scale * cosine
 	Error  string    `json:"error,omitempty"`
+}
+
+func (*scoreCmd) Help() string {
+	return `  infer score --image dog.png --image car.png --text "A cute dog" --text "A fast car"
+  infer score --texts labels.txt --format csv photos/*.jpg
+  infer score --model ViT-B-32 --pretrained openai --text "a diagram" figure.png`
 }
 
 func (c *scoreCmd) Run(io *streams) error {

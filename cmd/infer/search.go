@@ -16,22 +16,23 @@ import (
 
 type searchCmd struct {
 	Index        string   `help:"Directory of an index; without, .goclip in DIR or above it, which is brought up to date first." placeholder:"DIR"`
-	Text         []string `help:"Words to search for, as they stand." sep:"none"`
+	Text         []string `help:"Words to search for, as they stand." sep:"none" complete:"none"`
 	Image        []string `help:"Picture to search for." sep:"none" placeholder:"PATH"`
 	Top          int      `short:"t" help:"Pictures to show." default:"10"`
 	FilepathOnly bool     `short:"f" help:"Print paths and nothing else, for pipes."`
-	NoIndexing   bool     `short:"n" help:"Search the index as it is."`
-	ExcludeDir   []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
-	Format       string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
+	engineFlag
+	NoIndexing bool     `short:"n" help:"Search the index as it is."`
+	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
+	Format     string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
 
 	filterFlags `group:"Only pictures"`
 
 	Duplicates bool    `help:"Show groups of pictures that are nearly the same, in place of a search."`
 	Threshold  float64 `help:"Cosine from which on --duplicates takes pictures as the same." default:"0.98"`
 
-	Model      string `help:"Of a new index; the default is the shipped model. Of an index that is there it must be the index's own, which is the default."`
-	Pretrained string `help:"Weights of a built-in config, as for infer index."`
-	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto"`
+	Model      string `help:"Of a new index; the default is the shipped model. Of an index that is there it must be the index's own, which is the default." complete:"models"`
+	Pretrained string `help:"Weights of a built-in config, as for infer index." complete:"tags"`
+	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
 	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
 	BatchSize  int    `help:"Pictures of a batch while indexing." default:"32"`
 
@@ -49,6 +50,9 @@ func (*searchCmd) Help() string {
 func (c *searchCmd) Run(io *streams) error {
 	filter, err := c.filter()
 	if err != nil {
+		return err
+	}
+	if err := c.engineFlag.check(); err != nil {
 		return err
 	}
 	if c.Top < 1 || c.Top > mostTop {
@@ -163,7 +167,7 @@ func (c *searchCmd) prepare(ctx context.Context, io *streams, dir string, filter
 			return nil, err
 		}
 	}
-	ix, err := index.Open(at)
+	ix, err := index.OpenWith(at, c.Engine)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +198,7 @@ func (c *searchCmd) refresh(ctx context.Context, io *streams, s *searcher, at, r
 		}
 		id = s.known
 	}
-	u := update{dir: at, paths: []string{root}, exclude: c.ExcludeDir, batch: c.BatchSize, commit: defaultCommit, errs: io.err, quiet: true}
+	u := update{dir: at, paths: []string{root}, exclude: c.ExcludeDir, batch: c.BatchSize, commit: defaultCommit, errs: io.err, quiet: true, engine: c.Engine}
 	u.lazily = func() (*clip.Model, error) {
 		err := s.open(c, io, id)
 		return s.model, err

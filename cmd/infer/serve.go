@@ -16,11 +16,12 @@ import (
 
 type serveCmd struct {
 	modelFlags
-	Addr  string `help:"Address to listen on, HOST:PORT. Without a host it is loopback; another machine is served only if one says 0.0.0.0:8080 or the like." default:"127.0.0.1:8080"`
+	Addr  string `help:"Address to listen on, HOST:PORT. Without a host it is loopback; another machine is served only if one says 0.0.0.0:8080 or the like." default:"127.0.0.1:8080" complete:"none"`
 	Index string `help:"Index whose pictures /v1/search and the page find, as infer index writes it; of the same model." placeholder:"DIR"`
+	engineFlag
 	serveLimits
 
-	Token      string   `help:"Bearer token that requests must have, but for the page and the probes of health; GOCLIP_TOKEN in the environment is one too, which a list of processes does not show."`
+	Token      string   `help:"Bearer token that requests must have, but for the page and the probes of health; GOCLIP_TOKEN in the environment is one too, which a list of processes does not show." complete:"none"`
 	Host       []string `help:"Further names in the Host header that are answered on loopback; localhost and addresses always are." sep:"none" placeholder:"NAME"`
 	Alias      []string `help:"Further names that requests may call the model by; '*' is every name." sep:"none" placeholder:"NAME"`
 	AllowFetch bool     `help:"Pictures may be given by http and https addresses, on the public internet alone."`
@@ -72,8 +73,17 @@ func (l *serveLimits) check() error {
 	return nil
 }
 
+func (*serveCmd) Help() string {
+	return `  infer serve                                         http://127.0.0.1:8080: the page and the API
+  infer serve --model logs/photos/checkpoints/latest --index photos/.goclip
+  GOCLIP_TOKEN=secret infer serve --addr 0.0.0.0:8080 --host photos.example`
+}
+
 func (c *serveCmd) Run(io *streams) error {
-	if err := c.check(); err != nil {
+	if err := c.serveLimits.check(); err != nil {
+		return err
+	}
+	if err := c.engineFlag.check(); err != nil {
 		return err
 	}
 	host, port, err := net.SplitHostPort(c.Addr)
@@ -129,7 +139,7 @@ func (c *serveCmd) openIndexed(errs io.Writer) (m *clip.Model, s shelf, err erro
 		m, err = c.open(errs)
 		return m, s, err
 	}
-	if s.Index, err = index.Open(c.Index); err != nil {
+	if s.Index, err = index.OpenWith(c.Index, c.Engine); err != nil {
 		return nil, s, err
 	}
 	info, err := s.Info(context.Background())

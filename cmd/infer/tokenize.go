@@ -13,6 +13,11 @@ type tokenizeCmd struct {
 	modelFlags
 }
 
+func (*tokenizeCmd) Help() string {
+	return `  echo "a photo of a dog" | infer tokenize
+  infer tokenize --model ViT-B-16-SigLIP --pretrained webli < captions.txt`
+}
+
 func (c *tokenizeCmd) Run(io *streams) error {
 	if c.Device == "auto" {
 		c.Device = "cpu" // opening CUDA takes seconds, and ids are made without it

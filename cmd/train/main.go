@@ -31,6 +31,11 @@ A fine-tuning of a directory's model on a table with the columns filepath and ti
 
   train --model DIR --train-data photos.csv --csv-separator , --epochs 5 --name photos
 
+The same from published weights, first without a step, to see what it takes; and a model of one's own from shards:
+
+  train --model ViT-B-32 --pretrained openai --train-data photos.csv --csv-separator , --dry-run
+  train --model ViT-S-32 --train-data 'shards/{00000..00099}.tar' --batch-size 256 --nproc-per-node 2 --name own
+
 The run writes LOGS/NAME/: checkpoints/latest is a model directory for infer, metrics.jsonl has a line per step.
 Ctrl-C finishes the step and writes checkpoints/latest; the same command line with --resume latest continues.`
 
@@ -39,7 +44,9 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 type commandLine struct {
 	train.Options
 	launchFlags
-	Version kong.VersionFlag `help:"Say which goclip this is."`
+	Version    kong.VersionFlag `help:"Say which goclip this is."`
+	Completion string           `help:"Print the completion of the command line for bash, zsh or fish." placeholder:"SHELL" enum:",bash,zsh,fish" default:""`
+	Man        bool             `help:"Print the man page." hidden:""`
 }
 
 func run(args []string, out io.Writer, errs *os.File) int {
@@ -63,6 +70,9 @@ func run(args []string, out io.Writer, errs *os.File) int {
 	if err != nil {
 		fmt.Fprintf(errs, "train: %s; train --help lists the flags\n", oneLine(err))
 		return 2
+	}
+	if c.Completion != "" || c.Man {
+		return c.describe(out, parser.Model)
 	}
 	if c.launchFlags.wanted() {
 		return c.launchAll(args, out, errs)
@@ -102,8 +112,14 @@ func given(parsed *kong.Context) func(flag string) bool {
 	}
 }
 
-// version is what go install or the checkout's commit gave the binary.
+// release is the version that scripts/release.sh gives at link time.
+var release string
+
+// version is what a release, go install or the checkout's commit gave the binary.
 func version() string {
+	if release != "" {
+		return "goclip " + release
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return "goclip " + info.Main.Version
 	}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/torch"
+)
+
+type doctorCmd struct {
+	Device string `help:"auto, cpu, cuda or cuda:N, as for the other commands." default:"auto" complete:"auto,cpu,cuda"`
+	Format string `help:"text or json." default:"text" enum:"text,json"`
+	Server string `help:"Only ask the infer serve that listens there whether it is well, as a container's health check does." placeholder:"HOST:PORT" complete:"none"`
+}
+
+func (*doctorCmd) Help() string {
+	return `  infer doctor                    what this machine has, what goclip uses of it, and how to mend what is wrong
+  infer doctor --device cuda      whether a GPU can be used
+  infer doctor --format json      the same for programs; the exit status is 1 if something is wrong
+  infer doctor --server 127.0.0.1:8080`
+}
+
+// diagnosis is the JSON that doctor prints.
+type diagnosis struct {
+	Goclip    string    `json:"goclip"`
+	Go        string    `json:"go"`
+	Libtorch  libtorch  `json:"libtorch"`
+	Libraries []library `json:"libraries"` // that the process has loaded
+	CPU       processor `json:"cpu"`
+	Memory    memory    `json:"memory"`
+	CUDA      cuda      `json:"cuda"`
+	Device    string    `json:"device,omitempty"` // that --device stands for here; "" if it is refused
+	Why       string    `json:"why"`              // the device
+	Cache     cache     `json:"cache"`
+	SelfCheck selfCheck `json:"self_check"`
+	Troubles  []trouble `json:"troubles"`
+}
+
+// trouble is something that is not as it should be, and in the same sentence how to mend it. With a warning goclip works,
+// and less well than it could.
+type trouble struct {
+	Warning bool   `json:"warning"`
+	Text    string `json:"text"`
+}
+
+// libtorch is what the library that was loaded says of itself.
+type libtorch struct {
+	Version       string `json:"version"`
+	Built         string `json:"built_against"` // the version of the headers
+	CPUCapability string `json:"cpu_capability"`
+	OneDNN        string `json:"onednn,omitempty"`
+	MKL           string `json:"mkl,omitempty"`
+	Threads       int    `json:"threads"`
+}
+
+func (d *diagnosis) wrong(format string, args ...any) {
+	d.Troubles = append(d.Troubles, trouble{false, fmt.Sprintf(format, args...)})
+}
+
+func (d *diagnosis) warn(format string, args ...any) {
+	d.Troubles = append(d.Troubles, trouble{true, fmt.Sprintf(format, args...)})
+}
+
+func (c *doctorCmd) Run(io *streams) error {
+	if c.Server != "" {
+		return checkServer(io.out, c.Server)
+	}
+	d := &diagnosis{Goclip: version(), Go: runtime.Version(), Troubles: []trouble{}}
+	machine := os.DirFS("/")
+	d.checkLibtorch(torch.LibraryBuild())
+	d.checkProcessor(machine)
+	d.checkMemory(machine)
+	device := d.checkDevice(machine, c.Device)
+	d.checkCache(pretrained.CacheDir())
+	if d.Device != "" {
+		d.checkNumbers(device)
+	}
+	d.checkLibraries(machine) // last: CUDA's are loaded when they are first used
+	if err := d.print(io.out, c.Format); err != nil {
+		return err
+	}
+	for _, t := range d.Troubles {
+		if !t.Warning {
+			return errReported
+		}
+	}
+	return nil
+}
+
+func (d *diagnosis) checkLibtorch(b torch.Build) {
+	d.Libtorch = libtorch{b.Version, b.Headers, b.CPUCapability, b.OneDNN, b.MKL, torch.NumThreads()}
+	if b.Version != b.Headers {
+		d.wrong("libtorch %s is loaded and goclip was built against %s: unset LD_LIBRARY_PATH, or install that version with scripts/install_libtorch.sh", b.Version, b.Headers)
+	}
+	if b.CPUCapability == "DEFAULT" {
+		d.warn("libtorch uses no AVX2, which makes it several times slower: unset ATEN_CPU_CAPABILITY, or take a processor that has it")
+	}
+}
+
+func (d *diagnosis) print(w io.Writer, format string) error {
+	if format == "json" {
+		return printJSON(w, d)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("goclip", "%s, %s", strings.TrimPrefix(d.Goclip, "goclip "), d.Go)
+	line("libtorch", "%s, %s kernels, oneDNN %s, MKL %s, %d threads", d.Libtorch.Version, d.Libtorch.CPUCapability, orNone(d.Libtorch.OneDNN), orNone(d.Libtorch.MKL), d.Libtorch.Threads)
+	for i, l := range d.Libraries {
+		name := ""
+		if i == 0 {
+			name = "loaded"
+		}
+		line(name, "%s", strings.TrimSpace(l.Path+" "+l.Version))
+	}
+	line("processor", "%s: %d of %d CPUs%s; %s", d.CPU.Name, d.CPU.Usable, d.CPU.Count, quotaText(d.CPU.Quota), strings.Join(d.CPU.Features, " "))
+	line("memory", "%s, %s available%s", bytesText(d.Memory.Total), bytesText(d.Memory.Available), limitText(d.Memory.Limit))
+	line("CUDA", "%s", d.CUDA)
+	line("device", "%s: %s", orNone(d.Device), d.Why)
+	line("cache", "%s: %d files, %s; %s free", orNone(d.Cache.Dir), d.Cache.Files, bytesText(d.Cache.Bytes), bytesText(d.Cache.Free))
+	for _, f := range d.Cache.Largest {
+		line("", "%s  %s", bytesText(f.Bytes), f.Path)
+	}
+	line("self-check", "%s", d.SelfCheck)
+	if len(d.Troubles) == 0 {
+		line("troubles", "none")
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, x := range d.Troubles {
+		kind := "WRONG"
+		if x.Warning {
+			kind = "warning"
+		}
+		if _, err := fmt.Fprintf(w, "%s: %s\n", kind, x.Text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "none"
+	}
+	return text
+}
+
+// bytesText is a number of bytes for people, "1.2 GB".
+func bytesText(n int64) string {
+	switch {
+	case n >= 1e9:
+		return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+	case n >= 1e6:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	case n >= 1e3:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	default:
+		return fmt.Sprintf("%d bytes", n)
+	}
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"image/color"
+	"math"
+	"time"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/models"
+	"github.com/goclip/goclip/torch"
+)
+
+// selfCheck is the shipped model on a drawn picture and two texts, beside what open_clip makes of the same.
+type selfCheck struct {
+	Cosines    []float64 `json:"cosines,omitempty"`
+	Difference float64   `json:"difference"` // the largest
+	Millis     float64   `json:"milliseconds"`
+	Error      string    `json:"error,omitempty"`
+}
+
+func (s selfCheck) String() string {
+	switch {
+	case s.Error != "":
+		return s.Error
+	case s.Cosines == nil:
+		return "not run"
+	default:
+		return fmt.Sprintf("the shipped model's cosines differ by %.1g from open_clip's; %.0f ms with reading it", s.Difference, s.Millis)
+	}
+}
+
+// The texts of the self-check and their cosines with checkPicture by open_clip 3.3.0 (testdata/clip/make_selfcheck.py).
+var (
+	checkTexts   = []string{"a rainbow", "a racing car"}
+	checkCosines = []float64{0.20003739, -0.17796578}
+)
+
+// checkTolerance is far beyond rounding, TF32's too, and far below what any fault makes.
+const checkTolerance = 2e-3
+
+// checkPicture is 64 pixels square, as the model takes it: red to the right, green downwards, blue along the diagonal.
+func checkPicture() image.Image {
+	img := image.NewRGBA(image.Rect(0, 0, 64, 64))
+	for y := range 64 {
+		for x := range 64 {
+			img.SetRGBA(x, y, color.RGBA{uint8(4 * x), uint8(4 * y), uint8(2 * (x + y)), 255})
+		}
+	}
+	return img
+}
+
+// checkNumbers computes on the device, so that libraries that load and yet do not work are found.
+func (d *diagnosis) checkNumbers(device torch.Device) {
+	began := time.Now()
+	cosines, err := shippedCosines(device)
+	s := selfCheck{Cosines: cosines, Millis: float64(time.Since(began).Microseconds()) / 1000}
+	for i, c := range cosines {
+		s.Difference = max(s.Difference, math.Abs(c-checkCosines[i]))
+	}
+	if err != nil {
+		s.Error = message(err)
+		d.wrong("the shipped model cannot be run on %s (%v): install libtorch anew, or choose another --device", device, err)
+	} else if !(s.Difference < checkTolerance) {
+		d.wrong("the shipped model computes %.4f on %s where %.4f is right: the processor, the memory or libtorch is at fault; try --device cpu, then install libtorch anew", cosines, device, checkCosines)
+	}
+	d.SelfCheck = s
+}
+
+func shippedCosines(device torch.Device) ([]float64, error) {
+	m, err := clip.OpenFS(models.FS(), models.Default)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.To(device); err != nil {
+		return nil, err
+	}
+	ctx := context.Background()
+	picture, err := m.EncodeImages(ctx, clip.FromImage(checkPicture()))
+	if err != nil {
+		return nil, err
+	}
+	texts, err := m.EncodeTexts(ctx, checkTexts...)
+	if err != nil {
+		return nil, err
+	}
+	return cosines(picture, texts), nil
+}

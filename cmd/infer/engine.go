@@ -1,0 +1,15 @@
+package main
+
+import "github.com/goclip/goclip/index"
+
+// engineFlag chooses what finds the nearest vectors of an index.
+type engineFlag struct {
+	Engine index.Engine `help:"exact; or, approximate and for millions of pictures, faiss, in what make build-faiss builds, or a PostgreSQL with pgvector, postgres://USER@HOST/DATABASE, whose password is in PGPASSWORD or ~/.pgpass. infer index gives the engine its vectors, search and serve then ask it." default:"exact" placeholder:"ENGINE" complete:"exact,faiss,postgres://"`
+}
+
+func (f engineFlag) check() error {
+	if err := f.Engine.Check(); err != nil {
+		return usageError("--engine: " + err.Error())
+	}
+	return nil
+}

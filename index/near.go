@@ -1,0 +1,155 @@
+package index
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goclip/goclip/index/faiss"
+	"github.com/goclip/goclip/torch"
+)
+
+// Engine is what finds the nearest vectors: [Exact], [FAISS], or the address of a PostgreSQL with pgvector,
+// postgres://USER@HOST/DATABASE.
+//
+// An engine other than Exact holds a copy of the first rows of vectors-N.f32, which stays the truth. It finds candidates;
+// they are compared exactly, rows beyond the copy too, and dead ones are hidden. A crash can therefore leave a copy behind
+// the vectors and never wrong, and a copy that is lost is made anew.
+type Engine string
+
+// Exact compares every vector with the query. FAISS looks into the lists nearest to it, in process and compiled in by a
+// build tag ([faiss]).
+const (
+	Exact Engine = "exact"
+	FAISS Engine = "faiss"
+)
+
+// Check refuses an engine that is none, or that this program does not have.
+func (e Engine) Check() error {
+	switch {
+	case e == Exact, e.postgres():
+		return nil
+	case e != FAISS:
+		return fmt.Errorf("the engine %q is none of exact, faiss, postgres://HOST/DATABASE", string(e))
+	case !faiss.Built:
+		return faiss.ErrNotBuilt
+	}
+	return nil
+}
+
+func (e Engine) postgres() bool {
+	return strings.HasPrefix(string(e), "postgres://") || strings.HasPrefix(string(e), "postgresql://")
+}
+
+const (
+	nearCandidates = 100  // times as many as are wanted are compared exactly
+	mostCandidates = 4000 // but no more, unless more are wanted
+	nearLeast      = 1000 // rows from which on a copy is of use, and that may wait until they are added to it
+)
+
+// near is an engine's copy of the first rows of a file of vectors.
+type near interface {
+	Rows() int
+	// Search finds k rows near to each of the queries (Q, dim), (Q, k), the nearest first; -1 stands for none. permitted
+	// has a bit for each row that is wanted, nil for all; an engine may find others as well.
+	Search(ctx context.Context, queries []float32, k int, permitted []byte) ([]int64, error)
+	Close()
+}
+
+// UpdateEngine makes the engine's copy of the vectors, or adds to it the rows that have come meanwhile if they are many, and
+// tells whether it did. What was not committed is not in it.
+func (w *Writer) UpdateEngine(ctx context.Context, e Engine) (changed bool, err error) {
+	if err := e.Check(); err != nil || e == Exact || w.state.rows < nearLeast {
+		return false, err
+	}
+	m, err := mapVectors(vectorsPath(w.dir, w.state.file), w.state.rows, w.state.model.EmbedDim)
+	if err != nil {
+		return false, err
+	}
+	defer m.free()
+	if e == FAISS {
+		return w.updateFAISS(ctx, m)
+	}
+	return w.updatePostgres(ctx, e, m)
+}
+
+// OpenWith is Open for searching with an engine. It fails where the index has many pictures and the engine no copy of them.
+func OpenWith(dir string, e Engine) (*Index, error) {
+	if err := e.Check(); err != nil {
+		return nil, err
+	}
+	return open(dir, e)
+}
+
+// openNear opens the engine's copy of a state's vectors; nil for the exact search, and where there are too few.
+func openNear(dir string, e Engine, st state) (near, error) {
+	switch {
+	case e == Exact || st.rows < nearLeast:
+		return nil, nil
+	case e == FAISS:
+		return openFAISS(dir, st)
+	default:
+		return openPostgres(dir, e, st)
+	}
+}
+
+// searchNear is search by an engine: its candidates are compared exactly, and so are the rows that it does not have yet.
+func (m *mapping) searchNear(ctx context.Context, x near, queries []float32, k int, allowed, dead []int64) ([][]found, error) {
+	rows := x.Rows()
+	wanted := min(rows, max(k, min(nearCandidates*k, mostCandidates)))
+	mask := permitted(rows, allowed, dead)
+	candidates, err := x.Search(ctx, queries, wanted, mask)
+	if err != nil {
+		return nil, err
+	}
+	best := make([][]found, len(queries)/m.dim)
+	if rows < m.n {
+		if best, err = m.search(ctx, queries, k, allowed, dead, rows); err != nil {
+			return nil, err
+		}
+	}
+	few := false
+	err = torch.NoGrad(func(s *torch.Scope) {
+		for q := range best {
+			list := slices.DeleteFunc(candidates[q*wanted:(q+1)*wanted], func(row int64) bool {
+				return row < 0 || row >= int64(rows) || mask != nil && mask[row/8]>>(row%8)&1 == 0
+			})
+			if len(list) < k {
+				few = true // as with a filter that the engine does not know
+				return
+			}
+			chosen := s.Alias(m.rows).IndexSelect(0, torch.FromSlice(s, list, len(list)))
+			scores := torch.ToSlice[float32](chosen.MatMul(torch.FromSlice(s, queries[q*m.dim:(q+1)*m.dim], m.dim)))
+			for i, slot := range list {
+				best[q] = append(best[q], found{slot, scores[i]})
+			}
+			best[q] = top(best[q], k)
+		}
+	})
+	if few && err == nil {
+		return m.search(ctx, queries, k, allowed, dead, 0)
+	}
+	return best, err
+}
+
+// permitted has a bit for each of the rows that may be found; nil if all may.
+func permitted(rows int, allowed, dead []int64) []byte {
+	if allowed == nil && len(dead) == 0 {
+		return nil
+	}
+	bits := make([]byte, (rows+7)/8)
+	if allowed != nil {
+		for _, slot := range between(allowed, 0, rows) {
+			bits[slot/8] |= 1 << (slot % 8)
+		}
+		return bits
+	}
+	for i := range bits {
+		bits[i] = 0xff
+	}
+	for _, slot := range between(dead, 0, rows) {
+		bits[slot/8] &^= 1 << (slot % 8)
+	}
+	return bits
+}
