@@ -16,7 +16,7 @@ import (
 // TestManual holds the completions and the man page against what the parser takes: every command, flag, value and argument
 // is in them, and every command has examples.
 func TestManual(t *testing.T) {
-	parser, err := kong.New(&commands{}, kong.Name("infer"), kong.Vars{"version": "", "excluded": ""})
+	parser, err := kong.New(&commands{}, kong.Name("infer"), kong.Vars{"version": "", "excluded": "", "partSize": ""})
 	require.NoError(t, err)
 	code, page, errs := infer(t, "", "man")
 	require.Zero(t, code, errs)

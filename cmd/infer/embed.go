@@ -20,7 +20,7 @@ type embedCmd struct {
 	ImageList string   `help:"File with a picture's path per line, or - for stdin." placeholder:"FILE"`
 	Texts     string   `help:"File with a text per line, or - for stdin." placeholder:"FILE"`
 	dataFlags `group:"Tables and shards"`
-	Out       string `help:"Directory for the files." required:"" placeholder:"DIR"`
+	Out       string `help:"Directory for the files." required:"" placeholder:"DIR" complete:"dirs"`
 	Raw       bool   `help:"Features as the towers give them, not L2-normalised."`
 	PartSize  int    `help:"Write parts of so many inputs, with Parquet beside them: a run that was stopped goes on behind the last whole part. The default, with --data and with several processes, is ${partSize}; otherwise there are no parts." placeholder:"N" group:"Parts"`
 	Rank      *int   `help:"With --world: this process's number, from 0. It does every WORLD-th part." placeholder:"R" group:"Parts"`
