@@ -72,7 +72,7 @@ page: libtorch ## the page of infer serve in headless Chromium (apt-get install 
 load: libtorch ## infer serve under 64 clients and ten times its capacity, beside infer embed: four minutes
 	go test -tags load -timeout 30m -run '^TestLoad$$' -v ./cmd/infer
 
-bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run; what opening 605 MB costs; the loss in tiles
+bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run, as tables and a plot: operators, pictures, the loss, training, encoding, whole commands; half an hour
 	@for how in shared copied shared copied shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 1x | grep ^Benchmark; done
 	@for how in kept recomputed; do go test ./clip -run '^$$' -bench "Step/$$how" -benchtime 1x | grep ^Benchmark; done
 	GOCLIP_BENCH_INDEX=$(CURDIR)/build/index go test ./index -run '^$$' -bench Search -benchtime 20x | grep ^Benchmark
@@ -82,8 +82,11 @@ bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in 
 	build/venv/bin/python benchmarks/loss.py build/clip.test
 	build/venv/bin/python benchmarks/preprocess.py --rounds 3 --seconds 0.1
 	build/venv/bin/python benchmarks/train.py
-	build/venv/bin/python -c 'import onnxruntime, onnx' 2>/dev/null || build/venv/bin/python -m pip install -q onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2
+	build/venv/bin/python -c 'import onnxruntime, onnx, matplotlib' 2>/dev/null || build/venv/bin/python -m pip install -q onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2 matplotlib==3.11.2
+	build/venv/bin/python benchmarks/start.py build/ViT-B-32
 	build/venv/bin/python benchmarks/encode.py build/clip.test build/ViT-B-32
+	build/venv/bin/python benchmarks/folder.py build/ViT-B-32
+	build/venv/bin/python benchmarks/curves.py build/clip.test build/ViT-B-32 docs/cost.svg
 
 finetune: build build/venv ## the shipped model fine-tuned on twenty new pictures: what it gains, what it forgets; ten minutes
 	build/venv/bin/python benchmarks/finetune.py

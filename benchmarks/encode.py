@@ -53,6 +53,14 @@ def exported(model: torch.nn.Module, encode, example: torch.Tensor, path: pathli
     return lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
 
 
+def goclip(binary: pathlib.Path, model: pathlib.Path, folder: str, case: str, times: int, threads: int) -> float:
+    """The mean seconds of a case of BenchmarkEncode, "bf16/pictures/8", in a process of its own."""
+    out = subprocess.run([binary.resolve(), "-test.run", "^$", "-test.bench", "^BenchmarkEncode$/" + "/".join(f"^{part}$" for part in case.split("/")),
+                          "-test.benchtime", f"{times}x", "-test.cpu", str(threads)], check=True, capture_output=True, text=True,
+                         env=os.environ | {"GOCLIP_BENCH_MODEL": str(model.resolve()), "GOCLIP_BENCH_INPUTS": folder}).stdout
+    return float(re.search(r"([\d.]+) ns/op", out)[1]) * 1e-9
+
+
 def timed(f, times: int) -> list[float]:
     out = []
     for _ in range(times):
@@ -87,12 +95,6 @@ def main() -> None:
         features = lambda out: getattr(out, "pooler_output", out)  # noqa: E731
         hugging = {"pictures": lambda x: features(hf.get_image_features(pixel_values=x)), "texts": lambda x: features(hf.get_text_features(input_ids=x))}
 
-        def ours(case: str, times: int) -> float:
-            out = subprocess.run([args.binary.resolve(), "-test.run", "^$", "-test.bench", "^BenchmarkEncode$/" + "/".join(f"^{part}$" for part in case.split("/")),
-                                  "-test.benchtime", f"{times}x", "-test.cpu", str(args.threads)], check=True, capture_output=True, text=True,
-                                 env=os.environ | {"GOCLIP_BENCH_MODEL": str(args.model.resolve()), "GOCLIP_BENCH_INPUTS": folder}).stdout
-            return float(re.search(r"([\d.]+) ns/op", out)[1]) * 1e-9
-
         for what, encode, inputs in ("pictures", model.encode_image, pixels), ("texts", model.encode_text, tokens):
             onnx = exported(model, encode, inputs[:2], work / f"{what}.onnx", args.threads)
             for n, times in (1, 20), (8, 6), (32, 3):
@@ -104,7 +106,7 @@ def main() -> None:
                 peers = (encode, hugging[what], onnx)
                 for peer in peers:  # they agree, and are warm
                     assert (torch.nn.functional.normalize(peer(x)) * want).sum(1).min() > 0.99999
-                rounds = [([ours(f"{p}/{what}/{n}", times) for p in precisions], [statistics.median(timed(lambda: peer(x), times)) for peer in peers]) for _ in range(args.rounds)]  # noqa: B023
+                rounds = [([goclip(args.binary, args.model, folder, f"{p}/{what}/{n}", times, args.threads) for p in precisions], [statistics.median(timed(lambda: peer(x), times)) for peer in peers]) for _ in range(args.rounds)]  # noqa: B023
                 for i, precision in enumerate(precisions):
                     got = torch.from_numpy(np.fromfile(work / f"{precision}-{what}-{n}", dtype=np.float32)).view(n, -1)
                     row = f"| {n} {what}, {precision} | {statistics.median(r[0][i] for r in rounds) * 1e3:.1f} ms |"

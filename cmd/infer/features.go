@@ -29,48 +29,68 @@ type picture struct {
 	err           error
 }
 
-// eachPicture encodes pictures, in order, in batches: goroutines decode ahead, and this one runs the model. Memory holds
-// a few batches, however many pictures there are. It ends early when ctx does.
+// eachPicture encodes pictures, in order, in batches: goroutines decode ahead, straight into the batch, and this one runs the
+// model. Memory holds four batches, however many pictures there are. It ends early when ctx does.
 func eachPicture(ctx context.Context, m *clip.Model, sources iter.Seq[source], batch int, raw bool, yield func(picture) error) error {
 	transform, err := m.Transform()
 	if err != nil {
 		return err
 	}
-	type decoded struct {
-		picture
-		pixels []float32
+	length := transform.Len()
+	// One batch is in the model's hands, two wait in slots, and with them a fourth begins.
+	var batches [4][]float32 // of (batch, 3, H, W)
+	room := func(i int) []float32 {
+		b := &batches[i/batch%len(batches)]
+		if *b == nil {
+			*b = make([]float32, batch*length)
+		}
+		return (*b)[i%batch*length:][:length]
 	}
 	stop := make(chan struct{})
 	defer close(stop)
-	slots := make(chan chan decoded, 2*batch)
+	slots := make(chan chan picture, 2*batch)
 	go func() {
 		defer close(slots)
 		busy := make(chan struct{}, runtime.GOMAXPROCS(0))
+		i := 0
 		for s := range sources {
-			slot := make(chan decoded, 1)
+			slot := make(chan picture, 1)
 			select {
 			case slots <- slot:
 			case <-stop:
 				return
 			}
+			pixels := room(i)
+			i++
 			busy <- struct{}{}
 			go func() {
 				defer func() { <-busy }()
-				d := decoded{picture{path: s.path}, make([]float32, transform.Len())}
+				d := picture{path: s.path}
 				var data []byte
 				if data, d.err = s.bytes(); d.err == nil {
-					d.width, d.height, d.err = transform.Sized(d.pixels, data, s.path)
+					d.width, d.height, d.err = transform.Sized(pixels, data, s.path)
 				}
 				slot <- d
 			}()
 		}
 	}()
-	var waiting []decoded
-	var pixels []float32
+	var waiting []picture
+	flushed := 0
 	flush := func() error {
+		pixels, n := batches[flushed%len(batches)], 0
+		flushed++
+		for i, d := range waiting {
+			if d.err != nil {
+				continue
+			}
+			if n < i { // there is a gap where a picture could not be read
+				copy(pixels[n*length:][:length], pixels[i*length:])
+			}
+			n++
+		}
 		var rows []float32
-		if n := len(pixels) / transform.Len(); n > 0 {
-			if rows, err = encodeImages(m, pixels, n, raw); err != nil {
+		if n > 0 {
+			if rows, err = encodeImages(m, pixels[:n*length], n, raw); err != nil {
 				return err
 			}
 		}
@@ -79,11 +99,11 @@ func eachPicture(ctx context.Context, m *clip.Model, sources iter.Seq[source], b
 			if d.err == nil {
 				d.row, rows = rows[:width:width], rows[width:]
 			}
-			if err := yield(d.picture); err != nil {
+			if err := yield(d); err != nil {
 				return err
 			}
 		}
-		waiting, pixels = waiting[:0], pixels[:0]
+		waiting = waiting[:0]
 		return nil
 	}
 	for slot := range slots {
@@ -91,10 +111,6 @@ func eachPicture(ctx context.Context, m *clip.Model, sources iter.Seq[source], b
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if d.err == nil {
-			pixels = append(pixels, d.pixels...)
-		}
-		d.pixels = nil
 		waiting = append(waiting, d)
 		if len(waiting) == batch {
 			if err := flush(); err != nil {
