@@ -2,7 +2,7 @@
 
   go test -c -o build/clip.test ./clip && python benchmarks/encode.py build/clip.test build/ViT-B-32
 
-The pictures are random numbers of their size, ready for the tower; the captions are ordinary ones (11 tokens on average; the peers
+The pictures are random numbers of their size, ready for the tower; the captions are ordinary ones (9 tokens on average; the peers
 read 77). Each side has two threads. In a round every side encodes several times; a figure is the median over the rounds of its
 median, a ratio the median of the rounds' ratios with their spread. The least cosine with open_clip's features is printed beside each.
 """
