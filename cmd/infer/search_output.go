@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -99,20 +100,20 @@ func found(hits []index.Hit) []foundJSON {
 	return list
 }
 
-func (c *searchCmd) print(w io.Writer, model string, terms []index.Term, hits []index.Hit) error {
+func (c *searchCmd) print(io *streams, model string, terms []index.Term, hits []index.Hit) error {
 	if c.FilepathOnly {
-		return printPaths(w, hits)
+		return printPaths(io.out, hits)
 	}
 	if c.Format == "json" {
-		return printJSON(w, result{Model: model, Query: terms, Results: found(hits)})
+		return printJSON(io.out, result{Model: model, Query: terms, Results: found(hits)})
 	}
-	return c.printRows(w, [][]index.Hit{hits})
+	return c.printGroups(io, [][]index.Hit{hits})
 }
 
-func (c *searchCmd) printDuplicates(w io.Writer, groups [][]index.Hit) error {
+func (c *searchCmd) printDuplicates(io *streams, groups [][]index.Hit) error {
 	if c.FilepathOnly { // what could be removed: all but the first of each group
 		for _, g := range groups {
-			if err := printPaths(w, g[1:]); err != nil {
+			if err := printPaths(io.out, g[1:]); err != nil {
 				return err
 			}
 		}
@@ -123,9 +124,21 @@ func (c *searchCmd) printDuplicates(w io.Writer, groups [][]index.Hit) error {
 		for _, g := range groups {
 			r.Groups = append(r.Groups, found(g))
 		}
-		return printJSON(w, r)
+		return printJSON(io.out, r)
 	}
-	return c.printRows(w, groups)
+	return c.printGroups(io, groups)
+}
+
+// printGroups prints rows, with the pictures if they are wanted and the terminal shows such.
+func (c *searchCmd) printGroups(io *streams, groups [][]index.Hit) error {
+	if c.Preview {
+		draw, err := terminalDrawing(io.out, os.Getenv)
+		if err == nil {
+			return printPreviews(io.out, io.err, draw, groups)
+		}
+		fmt.Fprintln(io.err, message(err))
+	}
+	return c.printRows(io.out, groups)
 }
 
 func printPaths(w io.Writer, hits []index.Hit) error {
