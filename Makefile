@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build build-cuda demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-engines
+.PHONY: help deps libtorch build build-cuda demo page-demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-engines
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -41,6 +41,9 @@ release-test: release ## the archive run in a root directory with glibc and libs
 demo: build ## fine-tune the shipped model on emoji and score two pictures: one or two minutes
 	scripts/demo.sh
 
+page-demo: build ## the held-out pictures classified and searched by words, in the terminal and then on the page: open the address it prints
+	scripts/page_demo.sh
+
 test: libtorch ## every test, and the pure Go parts under the race detector too
 	go vet ./...
 	go test -timeout 20m ./...
@@ -67,7 +70,7 @@ fuzz: libtorch ## each fuzz target for 30 seconds
 	  echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 20x $$p || exit 1; done; done
 
 page: libtorch ## the page of infer serve in headless Chromium (apt-get install chromium): half a minute
-	go test -tags browser -run Page -v ./serve
+	go test -tags browser -run Page -v ./serve ./cmd/infer
 
 load: libtorch ## infer serve under 64 clients and ten times its capacity, beside infer embed: four minutes
 	go test -tags load -timeout 30m -run '^TestLoad$$' -v ./cmd/infer

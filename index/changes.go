@@ -13,6 +13,7 @@ type Changes struct {
 	Changed  int      // of New, those that were in the index
 	Gone     []string // in the index and not on the disk, to be removed
 	Same     int
+	Undated  []File  // of the same, those whose EXIF data were never looked at: the index was of version 1
 	Problems []error // directories and files that could not be looked at; what is below them is not Gone
 }
 
@@ -20,6 +21,7 @@ type Changes struct {
 type known struct {
 	size, modified int64
 	unreadable     bool
+	undated        bool
 	seen           bool
 }
 
@@ -54,6 +56,9 @@ func (w *Writer) Changes(ctx context.Context, paths, exclude []string) (c Change
 			if !k.unreadable {
 				c.Same++
 			}
+			if k.undated {
+				c.Undated = append(c.Undated, f)
+			}
 			continue
 		} else if !k.unreadable {
 			c.Changed++
@@ -77,15 +82,15 @@ func (w *Writer) known(ctx context.Context, path string, all map[string]*known) 
 		return err
 	}
 	below, args := within(at)
-	for i, table := range []string{"pictures", "unreadable"} {
-		rows, err := w.db.QueryContext(ctx, fmt.Sprintf("SELECT path, size, modified FROM %s WHERE path = ? OR %s", table, below), append([]any{at}, args...)...)
+	for i, table := range []string{"date IS NULL FROM pictures", "FALSE FROM unreadable"} {
+		rows, err := w.db.QueryContext(ctx, fmt.Sprintf("SELECT path, size, modified, %s WHERE path = ? OR %s", table, below), append([]any{at}, args...)...)
 		if err != nil {
 			return broken(w.dir, err)
 		}
 		for rows.Next() {
 			var path string
 			k := &known{unreadable: i == 1}
-			if err := rows.Scan(&path, &k.size, &k.modified); err != nil {
+			if err := rows.Scan(&path, &k.size, &k.modified, &k.undated); err != nil {
 				rows.Close()
 				return broken(w.dir, err)
 			}

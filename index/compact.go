@@ -22,9 +22,10 @@ CREATE TABLE packed (
 	path     TEXT NOT NULL UNIQUE,
 	size     INTEGER NOT NULL,
 	modified INTEGER NOT NULL,
-	crc      INTEGER NOT NULL
+	crc      INTEGER NOT NULL,
+	date     INTEGER
 );
-INSERT INTO packed SELECT row_number() OVER (ORDER BY slot) - 1, path, size, modified, crc FROM pictures ORDER BY slot;
+INSERT INTO packed SELECT row_number() OVER (ORDER BY slot) - 1, path, size, modified, crc, date FROM pictures ORDER BY slot;
 DROP TABLE pictures;
 ALTER TABLE packed RENAME TO pictures;
 DELETE FROM dead;

@@ -18,8 +18,12 @@ import (
 // databaseName is the file without which a directory is no index.
 const databaseName = "pictures.db"
 
-// format is in SQLite's user_version.
-const format = 1
+// format is in SQLite's user_version. Version 1 had no dates: it is read, with the files' times in their place, and the next
+// writer makes it one of version 2.
+const (
+	format = 2
+	oldest = 1
+)
 
 const schema = `
 CREATE TABLE state (
@@ -34,7 +38,8 @@ CREATE TABLE pictures (
 	path     TEXT NOT NULL UNIQUE,
 	size     INTEGER NOT NULL,    -- bytes
 	modified INTEGER NOT NULL,    -- nanoseconds since 1970
-	crc      INTEGER NOT NULL     -- CRC-32C of the vector
+	crc      INTEGER NOT NULL,    -- CRC-32C of the vector
+	date     INTEGER              -- when it was taken, or else modified; NULL where that was not looked at
 );
 CREATE TABLE dead (slot INTEGER PRIMARY KEY);
 CREATE TABLE unreadable (
@@ -43,7 +48,13 @@ CREATE TABLE unreadable (
 	modified INTEGER NOT NULL,
 	reason   TEXT NOT NULL
 ) WITHOUT ROWID;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
+`
+
+// addDates makes version 2 of version 1.
+const addDates = `
+ALTER TABLE pictures ADD COLUMN date INTEGER;
+PRAGMA user_version = 2;
 `
 
 // openDatabase opens the file, or makes it if make is set. A commit returns when it is on the disk.
@@ -112,21 +123,29 @@ type querier interface {
 type state struct {
 	generation, file, rows int
 	model                  Model
+	version                int
+}
+
+// date is what SQL asks for a picture's date.
+func (st state) date() string {
+	if st.version < 2 {
+		return "modified"
+	}
+	return "coalesce(date, modified)"
 }
 
 // errEmpty is for a database in which nothing was committed yet.
 var errEmpty = fmt.Errorf("nothing was ever indexed in it: infer index does: %w", fs.ErrNotExist)
 
 func readState(ctx context.Context, q querier, dir string) (st state, err error) {
-	var version int
-	if err := q.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+	if err := q.QueryRowContext(ctx, "PRAGMA user_version").Scan(&st.version); err != nil {
 		return st, broken(dir, err)
 	}
-	if version == 0 {
+	if st.version == 0 {
 		return st, fmt.Errorf("%s: %w", dir, errEmpty)
 	}
-	if version != format {
-		return st, fmt.Errorf("%s is an index of version %d and this goclip reads %d: make it anew with infer index --rebuild", dir, version, format)
+	if st.version < oldest || st.version > format {
+		return st, fmt.Errorf("%s is an index of version %d and this goclip reads %d to %d: make it anew with infer index --rebuild", dir, st.version, oldest, format)
 	}
 	var model string
 	err = q.QueryRowContext(ctx, "SELECT generation, file, rows, model FROM state").Scan(&st.generation, &st.file, &st.rows, &model)

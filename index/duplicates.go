@@ -26,7 +26,7 @@ func (ix *Index) Duplicates(ctx context.Context, least float64, f Filter) (group
 	}
 	err = ix.read(ctx, func(tx *sql.Tx, st state, m *mapping) error {
 		groups = nil
-		live, err := f.slots(ctx, tx, ix.dir, ix.root, st.rows)
+		live, err := f.slots(ctx, tx, ix.dir, ix.root, st)
 		if live == nil && err == nil {
 			live, err = slots(ctx, tx, ix.dir, st.rows, "SELECT slot FROM pictures ORDER BY slot")
 		}
@@ -42,7 +42,7 @@ func (ix *Index) Duplicates(ctx context.Context, least float64, f Filter) (group
 			for i, slot := range members {
 				list[i].slot = slot
 			}
-			hits, err := ix.hits(ctx, tx, m, list)
+			hits, err := ix.hits(ctx, tx, st, m, list)
 			if err != nil {
 				return err
 			}

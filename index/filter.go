@@ -9,12 +9,12 @@ import (
 // Filter narrows a search. The zero value lets every picture pass.
 type Filter struct {
 	Folder           string    // pictures in it or below it
-	Since, Until     time.Time // of the files' last change: from Since on, before Until
+	Since, Until     time.Time // when the pictures were taken, by EXIF, or else of the files' last change: from Since on, before Until
 	MinSize, MaxSize int64     // bytes of the file; 0 for no bound
 }
 
 // slots are the vectors of the pictures that pass, nil for all that are not dead.
-func (f Filter) slots(ctx context.Context, q querier, dir, root string, rows int) ([]int64, error) {
+func (f Filter) slots(ctx context.Context, q querier, dir, root string, st state) ([]int64, error) {
 	if f == (Filter{}) {
 		return nil, nil
 	}
@@ -32,10 +32,10 @@ func (f Filter) slots(ctx context.Context, q querier, dir, root string, rows int
 		add(condition, values...)
 	}
 	if !f.Since.IsZero() {
-		add("modified >= ?", f.Since.UnixNano())
+		add(st.date()+" >= ?", f.Since.UnixNano())
 	}
 	if !f.Until.IsZero() {
-		add("modified < ?", f.Until.UnixNano())
+		add(st.date()+" < ?", f.Until.UnixNano())
 	}
 	if f.MinSize > 0 {
 		add("size >= ?", f.MinSize)
@@ -43,5 +43,5 @@ func (f Filter) slots(ctx context.Context, q querier, dir, root string, rows int
 	if f.MaxSize > 0 {
 		add("size <= ?", f.MaxSize)
 	}
-	return slots(ctx, q, dir, rows, "SELECT slot FROM pictures WHERE "+strings.Join(where, " AND ")+" ORDER BY slot", args...)
+	return slots(ctx, q, dir, st.rows, "SELECT slot FROM pictures WHERE "+strings.Join(where, " AND ")+" ORDER BY slot", args...)
 }

@@ -34,6 +34,7 @@ type Picture struct {
 	Path    string // as it can be opened: relative to the working directory if the index was opened so
 	Size    int64  // bytes
 	ModTime time.Time
+	Date    time.Time // when it was taken, by its EXIF data, or else ModTime
 }
 
 // Hit is a picture that a search has found.

@@ -42,7 +42,7 @@ func vector(n int) []float32 {
 }
 
 func pictureFile(dir string, n int) File {
-	return File{filepath.Join(dir, fmt.Sprintf("%d.png", n)), int64(1000 + n), time.Unix(int64(1_000_000+n), 5)}
+	return File{Path: filepath.Join(dir, fmt.Sprintf("%d.png", n)), Size: int64(1000 + n), ModTime: time.Unix(int64(1_000_000+n), 5)}
 }
 
 // filled is an index in dir/.goclip of the pictures [0, n).
@@ -114,7 +114,7 @@ func TestSearch(t *testing.T) {
 	assert.Equal(t, best(dir, vector(17), 7, upTo(n)), paths(hits[0]))
 	assert.Equal(t, best(dir, vector(n+5), 7, upTo(n)), paths(hits[1]))
 	assert.InDelta(t, 1, hits[0][0].Score, 1e-6)
-	assert.Equal(t, Picture{pictureFile(dir, 17).Path, 1017, time.Unix(1_000_017, 5)}, hits[0][0].Picture)
+	assert.Equal(t, Picture{pictureFile(dir, 17).Path, 1017, time.Unix(1_000_017, 5), time.Unix(1_000_017, 5)}, hits[0][0].Picture)
 
 	one, err := ix.Search(ctx, vector(n+5), 7, Filter{}) // a product with a vector
 	require.NoError(t, err)
@@ -285,7 +285,7 @@ func TestFind(t *testing.T) {
 	hits, err := opened(t, found).Search(ctx, vector(1), 1, Filter{})
 	require.NoError(t, err)
 	assert.Equal(t, "../../1.png", hits[0][0].Path)
-	row, ok, err := opened(t, found).Vector(ctx, File{"../../1.png", 1001, time.Unix(1_000_001, 5)})
+	row, ok, err := opened(t, found).Vector(ctx, File{Path: "../../1.png", Size: 1001, ModTime: time.Unix(1_000_001, 5)})
 	require.NoError(t, err)
 	assert.True(t, ok)
 	assert.Equal(t, vector(1), row)

@@ -39,7 +39,7 @@ func (ix *Index) Search(ctx context.Context, queries []float32, k int, f Filter)
 		if k < 1 {
 			return fmt.Errorf("a search for %d pictures: at least 1 is wanted", k)
 		}
-		allowed, err := f.slots(ctx, tx, ix.dir, ix.root, st.rows)
+		allowed, err := f.slots(ctx, tx, ix.dir, ix.root, st)
 		if err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (ix *Index) Search(ctx context.Context, queries []float32, k int, f Filter)
 			return err
 		}
 		for _, list := range best {
-			h, err := ix.hits(ctx, tx, m, list)
+			h, err := ix.hits(ctx, tx, st, m, list)
 			if err != nil {
 				return err
 			}
@@ -189,17 +189,17 @@ func offsets(list []int64, from int) []int64 {
 }
 
 // hits are the pictures of vectors, whose checksums are compared.
-func (ix *Index) hits(ctx context.Context, tx *sql.Tx, m *mapping, list []found) ([]Hit, error) {
+func (ix *Index) hits(ctx context.Context, tx *sql.Tx, st state, m *mapping, list []found) ([]Hit, error) {
 	out := make([]Hit, 0, len(list))
-	statement, err := tx.PrepareContext(ctx, "SELECT path, size, modified, crc FROM pictures WHERE slot = ?")
+	statement, err := tx.PrepareContext(ctx, "SELECT path, size, modified, crc, "+st.date()+" FROM pictures WHERE slot = ?")
 	if err != nil {
 		return nil, broken(ix.dir, err)
 	}
 	defer statement.Close()
 	for _, f := range list {
 		var path string
-		var size, modified, crc int64
-		if err := statement.QueryRowContext(ctx, f.slot).Scan(&path, &size, &modified, &crc); err != nil {
+		var size, modified, crc, date int64
+		if err := statement.QueryRowContext(ctx, f.slot).Scan(&path, &size, &modified, &crc, &date); err != nil {
 			return nil, broken(ix.dir, err)
 		}
 		_, data, err := m.row(int(f.slot))
@@ -209,7 +209,7 @@ func (ix *Index) hits(ctx context.Context, tx *sql.Tx, m *mapping, list []found)
 		if int64(checksum(data)) != crc {
 			return nil, damaged(m.path, "the vector of %s has changed", path)
 		}
-		out = append(out, Hit{Picture{outside(ix.root, path), size, time.Unix(0, modified)}, float64(f.score)})
+		out = append(out, Hit{Picture{outside(ix.root, path), size, time.Unix(0, modified), time.Unix(0, date)}, float64(f.score)})
 	}
 	return out, nil
 }
@@ -266,7 +266,7 @@ func (ix *Index) Verify(ctx context.Context) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if _, err := ix.hits(ctx, tx, m, part); err != nil {
+			if _, err := ix.hits(ctx, tx, st, m, part); err != nil {
 				return err
 			}
 		}

@@ -17,6 +17,15 @@ type File struct {
 	Path    string
 	Size    int64
 	ModTime time.Time
+	Taken   time.Time // as [Taken] has it, for a Writer; zero where it was not asked, or the file does not tell
+}
+
+// date is the one that filters go by.
+func (f File) date() int64 {
+	if f.Taken.IsZero() {
+		return f.ModTime.UnixNano()
+	}
+	return f.Taken.UnixNano()
 }
 
 // Excluded are the directories that a walk leaves out unless told otherwise, besides hidden ones: thumbnails of
@@ -35,7 +44,7 @@ func Stat(path string) (f File, err error) {
 	if !info.Mode().IsRegular() {
 		return f, fmt.Errorf("%s is not a file", path)
 	}
-	return File{path, info.Size(), info.ModTime()}, nil
+	return File{Path: path, Size: info.Size(), ModTime: info.ModTime()}, nil
 }
 
 // Walk yields the pictures of paths. A directory is walked: hidden files and directories, those that exclude names, and

@@ -37,6 +37,7 @@ type change struct {
 	path   string // as the database has it
 	file   File
 	added  bool
+	dated  bool // only its date is set
 	crc    uint32
 	reason string // why the file could not be read; "" if it was added or removed
 }
@@ -81,6 +82,12 @@ func (w *Writer) open(m Model) (err error) {
 	if err := w.state.model.Same(m); err != nil {
 		return fmt.Errorf("%s: %w", w.dir, err)
 	}
+	if w.state.version < format {
+		if err := w.transaction(func(tx *sql.Tx) error { _, err := tx.Exec(addDates); return err }); err != nil {
+			return err
+		}
+		w.state.version = format
+	}
 	if err := w.removeStale(made); err != nil {
 		return err
 	}
@@ -116,7 +123,7 @@ func lockDir(dir string) (*os.File, error) {
 
 // create makes the first file of vectors and then the database that names it.
 func (w *Writer) create(m Model) error {
-	w.state = state{generation: 1, file: 1, model: m}
+	w.state = state{generation: 1, file: 1, model: m, version: format}
 	if err := createVectors(w.fsys, vectorsPath(w.dir, 1), m.EmbedDim, nil); err != nil {
 		return err
 	}
@@ -198,6 +205,15 @@ func (w *Writer) Unreadable(f File, reason error) error {
 	return err
 }
 
+// Date notes when a picture of the index was taken: of Changes' Undated.
+func (w *Writer) Date(f File) error {
+	path, err := inside(w.root, f.Path)
+	if err == nil {
+		w.changes = append(w.changes, change{path: path, file: f, dated: true})
+	}
+	return err
+}
+
 // Remove takes a path out of the index with the next Commit.
 func (w *Writer) Remove(path string) error {
 	path, err := inside(w.root, path)
@@ -232,6 +248,12 @@ func (w *Writer) commit() error {
 	rows := w.state.rows
 	err := w.transaction(func(tx *sql.Tx) error {
 		for _, c := range w.changes {
+			if c.dated {
+				if _, err := tx.Exec("UPDATE pictures SET date = ? WHERE path = ?", c.file.date(), c.path); err != nil {
+					return err
+				}
+				continue
+			}
 			for _, query := range []string{"INSERT INTO dead SELECT slot FROM pictures WHERE path = ?", "DELETE FROM pictures WHERE path = ?", "DELETE FROM unreadable WHERE path = ?"} {
 				if _, err := tx.Exec(query, c.path); err != nil {
 					return err
@@ -240,7 +262,8 @@ func (w *Writer) commit() error {
 			var err error
 			switch {
 			case c.added:
-				_, err = tx.Exec("INSERT INTO pictures (slot, path, size, modified, crc) VALUES (?, ?, ?, ?, ?)", rows, c.path, c.file.Size, c.file.ModTime.UnixNano(), c.crc)
+				_, err = tx.Exec("INSERT INTO pictures (slot, path, size, modified, crc, date) VALUES (?, ?, ?, ?, ?, ?)",
+					rows, c.path, c.file.Size, c.file.ModTime.UnixNano(), c.crc, c.file.date())
 				rows++
 			case c.reason != "":
 				_, err = tx.Exec("INSERT INTO unreadable (path, size, modified, reason) VALUES (?, ?, ?, ?)", c.path, c.file.Size, c.file.ModTime.UnixNano(), c.reason)

@@ -301,6 +301,29 @@ func TestOllama(t *testing.T) {
 	assert.Contains(t, string(body), "truncate is false")
 }
 
+func TestOllamaOld(t *testing.T) {
+	_, at := start(t, Options{})
+	code, _, body := post(t, at+"/api/embeddings", object{"model": "emoji-64:latest", "prompt": "a dog", "keep_alive": "5m", "options": object{"num_ctx": 77}})
+	require.Equal(t, 200, code, "%s", body)
+	near(t, knownTexts(t, "a dog")[0], parse[ollamaOldAnswer](t, body).Embedding)
+	code, _, body = post(t, at+"/api/embeddings", object{"model": "emoji-64"})
+	assert.Equal(t, 200, code)
+	assert.JSONEq(t, `{"embedding":[]}`, string(body), "no prompt asks whether the model is there")
+	for name, c := range map[string]struct {
+		body object
+		code int
+		says string
+	}{
+		"another model": {object{"model": "llava", "prompt": "a"}, 404, `{"error":"the model \"llava\" is not served here`},
+		"a long prompt": {object{"prompt": strings.Repeat("x", 20_000)}, 413, "20000 bytes is more than 10000"},
+		"no text":       {object{"prompt": []string{"a"}}, 400, "prompt is a JSON array"},
+	} {
+		code, _, body := post(t, at+"/api/embeddings", c.body)
+		assert.Equal(t, c.code, code, name)
+		assert.Contains(t, string(body), c.says, name)
+	}
+}
+
 // shelf is an index of two rows.
 type shelf [2][]float32
 

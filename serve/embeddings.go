@@ -12,6 +12,7 @@ import (
 type embeddingsRequest struct {
 	Model          string          `json:"model"`
 	Input          json.RawMessage `json:"input"`
+	Messages       json.RawMessage `json:"messages"` // vLLM's, in place of input
 	EncodingFormat string          `json:"encoding_format"`
 	Dimensions     *int            `json:"dimensions"`
 }
@@ -56,7 +57,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	if width := s.model.Config.EmbedDim; q.Dimensions != nil && *q.Dimensions != width {
 		return badRequest("dimensions", fmt.Sprintf("dimensions can only be %d: this model's features are not made to be cut", width))
 	}
-	inputs, err := embeddingInputs(q.Input, s.limits, s.model.ContextLength())
+	inputs, err := s.embeddingsOf(&q)
 	if err != nil {
 		return err
 	}
@@ -86,6 +87,19 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	a.Usage.TotalTokens = a.Usage.PromptTokens
 	writeJSON(w, http.StatusOK, a)
 	return nil
+}
+
+// embeddingsOf are a request's inputs: those of input, or the one of messages.
+func (s *Server) embeddingsOf(q *embeddingsRequest) ([]input, error) {
+	given := func(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
+	if !given(q.Messages) {
+		return embeddingInputs(q.Input, s.limits, s.model.ContextLength())
+	}
+	if given(q.Input) {
+		return nil, badRequest("messages", "input and messages are given; a request has one of them")
+	}
+	in, err := conversationInput(q.Messages, s.limits.Inputs)
+	return []input{in}, err
 }
 
 // itemError is an input's error inside the answer to its request.

@@ -54,6 +54,12 @@ func FuzzEmbeddings(f *testing.F) {
 		`{"input":[49406,320,49407]}`, `{"input":[[49406,320,49407],[]]}`, `{"input":"data:image/png;base64,`+small(f)+`"}`, `{"input":"data:image/svg+xml,%3Csvg/%3E"}`, `{"input":[[[[1]]]],"model":"x"}`)
 }
 
+func FuzzMessages(f *testing.F) {
+	fuzzed(f, "/v1/embeddings", "application/json", `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,`+small(f)+`"}},{"type":"text","text":""}]}]}`,
+		`{"messages":[{"content":"a dog"},{"content":["b",{"type":"text","text":"c"}]}],"encoding_format":"base64"}`, `{"messages":[{"content":{"type":"image_url","image_url":"http://127.0.0.1/"}}]}`,
+		`{"messages":[{}],"input":null}`, `{"messages":[[{"content":null}]]}`)
+}
+
 func FuzzScore(f *testing.F) {
 	fuzzed(f, "/v1/score", "application/json", `{"texts":["a","b"],"images":["`+small(f)+`",{"image":"AAAA"}]}`, `{"texts":"a","images":"http://127.0.0.1/"}`, `{"texts":[null],"images":[{}]}`)
 }
@@ -82,6 +88,10 @@ func FuzzVectorize(f *testing.F) {
 
 func FuzzEmbed(f *testing.F) {
 	fuzzed(f, "/api/embed", "application/json", `{"model":"emoji-64:latest","input":["a","b"],"images":["`+small(f)+`"],"truncate":false,"dimensions":128}`, `{"input":"a"}`, `{"images":[{}]}`)
+}
+
+func FuzzOldEmbeddings(f *testing.F) {
+	fuzzed(f, "/api/embeddings", "application/json", `{"model":"emoji-64","prompt":"a dog","options":{"num_ctx":1}}`, `{"prompt":""}`, `{"prompt":[1]}`)
 }
 
 // FuzzPicture asks for a found picture by an address that no search gave.

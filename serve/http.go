@@ -50,6 +50,7 @@ func (s *Server) table() []route {
 		get("/.well-known/live", s.weaviateLive),
 		get("/.well-known/ready", s.weaviateReady),
 		work("/api/embed", asPlain, s.ollamaEmbed),
+		work("/api/embeddings", asPlain, s.ollamaEmbeddings),
 		get("/healthz", s.health),
 		metrics,
 		get("/openapi.yaml", asset("openapi.yaml", "application/yaml")),

@@ -185,7 +185,7 @@ func TestSlowClients(t *testing.T) {
 func TestQueueFull(t *testing.T) {
 	s, at := start(t, Options{Limits: Limits{Queue: 8, Inputs: 8, BatchSize: 2}})
 	require.Nil(t, s.admission.enter(8)) // as eight inputs that are not done yet
-	for _, path := range []string{"/v1/embeddings", "/v1/score", "/vectorize", "/api/embed", "/predict"} {
+	for _, path := range []string{"/v1/embeddings", "/v1/score", "/vectorize", "/api/embed", "/api/embeddings", "/predict"} {
 		code, header, body := post(t, at+path, object{"input": "a"})
 		assert.Equal(t, http.StatusTooManyRequests, code)
 		assert.Equal(t, "1", header.Get("Retry-After"))
@@ -208,7 +208,7 @@ func TestQueueFull(t *testing.T) {
 		return inputs == 0 && held == 0
 	}, 10*time.Second, time.Millisecond)
 	_, _, page := get(t, at+"/metrics")
-	assert.Contains(t, string(page), `goclip_serve_rejected_total{reason="queue_full"} 6`)
+	assert.Contains(t, string(page), `goclip_serve_rejected_total{reason="queue_full"} 7`)
 }
 
 // A slow model lets in what it will come to, and one request always.

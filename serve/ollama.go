@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Ollama's /api/embed, with the pictures that its users ask for (ollama/ollama issue 5304) and that oclip has.
+// Ollama's /api/embed and the older /api/embeddings, with the pictures that its users ask for (ollama/ollama issue 5304) and that oclip has.
 
 type ollamaRequest struct {
 	Model      string          `json:"model"`
@@ -64,5 +64,41 @@ func (s *Server) ollamaEmbed(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	writeJSON(w, http.StatusOK, ollamaAnswer{Model: s.name, Embeddings: rows, Total: time.Since(start).Nanoseconds(), Tokens: tokens})
+	return nil
+}
+
+// ollamaOldRequest and its answer are of one text; Ollama keeps them for clients from before /api/embed.
+type ollamaOldRequest struct {
+	Model  string `json:"model"`
+	Prompt string `json:"prompt"`
+}
+
+type ollamaOldAnswer struct {
+	Embedding []float32 `json:"embedding"` // L2-normalised, which Ollama's own are not here
+}
+
+// ollamaEmbeddings answers POST /api/embeddings. Without a prompt clients ask whether the model is loaded.
+func (s *Server) ollamaEmbeddings(w http.ResponseWriter, r *http.Request) error {
+	var held bodies
+	defer held.release()
+	var q ollamaOldRequest
+	if err := s.readJSON(w, r, &held, &q); err != nil {
+		return err
+	}
+	if err := s.checkModel("model", q.Model); err != nil {
+		return err
+	}
+	a := ollamaOldAnswer{Embedding: []float32{}}
+	if q.Prompt != "" {
+		rows, err := s.encode(r.Context(), []input{textInput(q.Prompt)})
+		if err != nil {
+			return err
+		}
+		if rows[0].err != nil {
+			return rows[0].err
+		}
+		a.Embedding = rows[0].row
+	}
+	writeJSON(w, http.StatusOK, a)
 	return nil
 }

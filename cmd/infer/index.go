@@ -189,6 +189,16 @@ func (u *update) run(ctx context.Context, m *clip.Model, id index.Model) (d done
 		waiting = waiting[:0]
 		return nil
 	}
+	for _, f := range changes.Undated {
+		f.Taken = index.Taken(f.Path)
+		err := w.Date(f)
+		if err == nil && w.Pending() >= u.commit {
+			err = commit()
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return d, err
+		}
+	}
 	files, paths := map[string]index.File{}, make([]string, len(changes.New))
 	for i, f := range changes.New {
 		files[f.Path], paths[i] = f, f.Path
@@ -212,7 +222,9 @@ func (u *update) run(ctx context.Context, m *clip.Model, id index.Model) (d done
 				show.line(message(p.err))
 				err = w.Unreadable(files[p.path], p.err)
 			} else {
-				err = w.Add(files[p.path], p.row)
+				f := files[p.path]
+				f.Taken = index.Taken(p.path)
+				err = w.Add(f, p.row)
 				d.added++
 				waiting = append(waiting, "+ "+p.path)
 			}

@@ -20,6 +20,7 @@ type searchCmd struct {
 	Image        []string `help:"Picture to search for." sep:"none" placeholder:"PATH"`
 	Top          int      `short:"t" help:"Pictures to show." default:"10"`
 	FilepathOnly bool     `short:"f" help:"Print paths and nothing else, for pipes."`
+	Preview      bool     `short:"p" help:"Show the pictures, too, in a terminal that can: kitty, Ghostty, Konsole, iTerm2, WezTerm."`
 	engineFlag
 	NoIndexing bool     `short:"n" help:"Search the index as it is."`
 	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
@@ -43,6 +44,7 @@ func (*searchCmd) Help() string {
 	return `  infer search "a red car"                          in the working directory, which is indexed first
   infer search horse + stripes photos               what is like both, in photos
   infer search "2:golden retriever" + ./pool.jpg - fruit
+  infer search -p -t 3 sunset                        with the pictures in the terminal
   infer search -f -t 3 sunset | xargs -d '\n' cp -t /tmp
   infer search --index INDEX --image dog.png --top 5 --since 2024-06-01`
 }
@@ -57,6 +59,9 @@ func (c *searchCmd) Run(io *streams) error {
 	}
 	if c.Top < 1 || c.Top > mostTop {
 		return usageError(fmt.Sprintf("--top %d: 1 to %d are wanted", c.Top, mostTop))
+	}
+	if c.Preview && (c.FilepathOnly || c.Format != "table") {
+		return usageError("search: --preview goes with the table, not with --filepath-only or --format " + c.Format)
 	}
 	terms, dir, err := c.terms()
 	if err != nil {
@@ -74,7 +79,7 @@ func (c *searchCmd) Run(io *streams) error {
 		if err != nil {
 			return err
 		}
-		return c.printDuplicates(io.out, groups)
+		return c.printDuplicates(io, groups)
 	}
 	query, err := s.vector(ctx, c, terms, io)
 	if err != nil {
@@ -84,7 +89,7 @@ func (c *searchCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	return c.print(io.out, s.name, terms, hits[0])
+	return c.print(io, s.name, terms, hits[0])
 }
 
 // mostTop bounds --top: beyond it a number is a slip.

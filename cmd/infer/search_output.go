@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -15,8 +16,8 @@ import (
 // filterFlags narrow a search.
 type filterFlags struct {
 	Folder  string `help:"In this directory or below it." placeholder:"DIR"`
-	Since   string `help:"Changed on this day or later: 2024-06-01, or 2024-06-01T15:04:05+02:00, or a number of days ago: 30d." placeholder:"DATE"`
-	Until   string `help:"Changed before this day, likewise." placeholder:"DATE"`
+	Since   string `help:"Taken, by the picture's EXIF data, or else changed on this day or later: 2024-06-01, or 2024-06-01T15:04:05+02:00, or a number of days ago: 30d." placeholder:"DATE"`
+	Until   string `help:"Taken or changed before this day, likewise." placeholder:"DATE"`
 	MinSize string `help:"Files of at least so many bytes: 500, 200kB, 3MB." placeholder:"SIZE"`
 	MaxSize string `help:"Files of at most so many bytes." placeholder:"SIZE"`
 }
@@ -89,30 +90,31 @@ type foundJSON struct {
 	Score    float64   `json:"score"` // cosine with the query, or with the group's first picture
 	Size     int64     `json:"size"`
 	Modified time.Time `json:"modified"`
+	Date     time.Time `json:"date"` // when it was taken, by its EXIF data, or else Modified
 }
 
 func found(hits []index.Hit) []foundJSON {
 	list := make([]foundJSON, len(hits))
 	for i, h := range hits {
-		list[i] = foundJSON{h.Path, h.Score, h.Size, h.ModTime.UTC()}
+		list[i] = foundJSON{h.Path, h.Score, h.Size, h.ModTime.UTC(), h.Date.UTC()}
 	}
 	return list
 }
 
-func (c *searchCmd) print(w io.Writer, model string, terms []index.Term, hits []index.Hit) error {
+func (c *searchCmd) print(io *streams, model string, terms []index.Term, hits []index.Hit) error {
 	if c.FilepathOnly {
-		return printPaths(w, hits)
+		return printPaths(io.out, hits)
 	}
 	if c.Format == "json" {
-		return printJSON(w, result{Model: model, Query: terms, Results: found(hits)})
+		return printJSON(io.out, result{Model: model, Query: terms, Results: found(hits)})
 	}
-	return c.printRows(w, [][]index.Hit{hits})
+	return c.printGroups(io, [][]index.Hit{hits})
 }
 
-func (c *searchCmd) printDuplicates(w io.Writer, groups [][]index.Hit) error {
+func (c *searchCmd) printDuplicates(io *streams, groups [][]index.Hit) error {
 	if c.FilepathOnly { // what could be removed: all but the first of each group
 		for _, g := range groups {
-			if err := printPaths(w, g[1:]); err != nil {
+			if err := printPaths(io.out, g[1:]); err != nil {
 				return err
 			}
 		}
@@ -123,9 +125,21 @@ func (c *searchCmd) printDuplicates(w io.Writer, groups [][]index.Hit) error {
 		for _, g := range groups {
 			r.Groups = append(r.Groups, found(g))
 		}
-		return printJSON(w, r)
+		return printJSON(io.out, r)
 	}
-	return c.printRows(w, groups)
+	return c.printGroups(io, groups)
+}
+
+// printGroups prints rows, with the pictures if they are wanted and the terminal shows such.
+func (c *searchCmd) printGroups(io *streams, groups [][]index.Hit) error {
+	if c.Preview {
+		draw, err := terminalDrawing(io.out, os.Getenv)
+		if err == nil {
+			return printPreviews(io.out, io.err, draw, groups)
+		}
+		fmt.Fprintln(io.err, message(err))
+	}
+	return c.printRows(io.out, groups)
 }
 
 func printPaths(w io.Writer, hits []index.Hit) error {
@@ -141,14 +155,14 @@ func printPaths(w io.Writer, hits []index.Hit) error {
 func (c *searchCmd) printRows(w io.Writer, groups [][]index.Hit) error {
 	if c.Format == "csv" {
 		t := csv.NewWriter(w)
-		header := []string{"score", "path", "size", "modified"}
+		header := []string{"score", "path", "size", "modified", "date"}
 		if c.Duplicates {
 			header = append([]string{"group"}, header...)
 		}
 		_ = t.Write(header) // Error, below, has what failed
 		for i, hits := range groups {
 			for _, h := range hits {
-				row := []string{number(h.Score), h.Path, strconv.FormatInt(h.Size, 10), h.ModTime.UTC().Format(time.RFC3339)}
+				row := []string{number(h.Score), h.Path, strconv.FormatInt(h.Size, 10), h.ModTime.UTC().Format(time.RFC3339), h.Date.UTC().Format(time.RFC3339)}
 				if c.Duplicates {
 					row = append([]string{strconv.Itoa(i)}, row...)
 				}

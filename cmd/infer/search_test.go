@@ -98,7 +98,7 @@ func TestSearchFolder(t *testing.T) {
 	assert.Equal(t, 0, code)
 	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
 	require.NoError(t, err)
-	assert.Equal(t, []string{"score", "path", "size", "modified"}, rows[0])
+	assert.Equal(t, []string{"score", "path", "size", "modified", "date"}, rows[0])
 	assert.ElementsMatch(t, []string{dog, twin}, []string{rows[1][1], rows[2][1]})
 	code, out, _ = infer(t, "", "search", "-n", "--duplicates", "-f", "--threshold", "0.9999", dir)
 	assert.Equal(t, 0, code)
@@ -218,4 +218,28 @@ func TestSearchCommandLine(t *testing.T) {
 		})
 	}
 	assert.Equal(t, []string{"file"}, names(t, dir))
+}
+
+// TestSearchDates goes by when a picture was taken, by its EXIF data, and by the file's time without.
+func TestSearchDates(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"offset.jpg", "none.jpg"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), readFile(t, filepath.Join("..", "..", "testdata", "exif", name)), 0o644))
+	}
+	for _, c := range []struct{ args, want string }{
+		{"--since 2019-07-13 --until 2019-07-16", "offset.jpg"},
+		{"--since 2024-01-01", "none.jpg"},
+		{"--until 2019-07-13", ""},
+	} {
+		code, out, errs := infer(t, "", append([]string{"search", "-f", "red", dir}, strings.Fields(c.args)...)...)
+		require.Equal(t, 0, code, errs)
+		if c.want == "" {
+			assert.Empty(t, out)
+		} else {
+			assert.Equal(t, filepath.Join(dir, c.want)+"\n", out)
+		}
+	}
+	code, out, errs := infer(t, "", "search", "--format", "json", "--until", "2019-07-16", "red", dir)
+	require.Equal(t, 0, code, errs)
+	assert.Contains(t, out, `"date":"2019-07-14T14:20:30Z"`)
 }

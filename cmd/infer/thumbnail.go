@@ -17,21 +17,41 @@ const thumbnailSide = 256
 // thumbnail is a picture within 256 x 256 pixels as a PNG, or as a JPEG where it was shrunk and nothing shows through,
 // with its media type. preprocess decodes it, under its limits: imaging's own TIFF reader can panic (CVE-2023-36308).
 func thumbnail(path string) (data []byte, kind string, err error) {
-	img, err := preprocess.DecodeFile(path, preprocess.DefaultLimits)
+	small, shrunk, err := shrink(path)
 	if err != nil {
 		return nil, "", err
 	}
-	large := max(img.Width, img.Height) > thumbnailSide
-	small := imaging.Fit(nrgba(img), thumbnailSide, thumbnailSide, imaging.Box)
 	format, kind := imaging.PNG, "image/png"
-	if large && small.Opaque() {
+	if shrunk && small.Opaque() {
 		format, kind = imaging.JPEG, "image/jpeg"
 	}
+	data, err = encodeSmall(path, small, format)
+	return data, kind, err
+}
+
+// thumbnailPNG is a picture likewise, and always a PNG, which is what terminals read.
+func thumbnailPNG(path string) ([]byte, error) {
+	small, _, err := shrink(path)
+	if err != nil {
+		return nil, err
+	}
+	return encodeSmall(path, small, imaging.PNG)
+}
+
+func shrink(path string) (small *image.NRGBA, shrunk bool, err error) {
+	img, err := preprocess.DecodeFile(path, preprocess.DefaultLimits)
+	if err != nil {
+		return nil, false, err
+	}
+	return imaging.Fit(nrgba(img), thumbnailSide, thumbnailSide, imaging.Box), max(img.Width, img.Height) > thumbnailSide, nil
+}
+
+func encodeSmall(path string, small *image.NRGBA, format imaging.Format) ([]byte, error) {
 	var b bytes.Buffer
 	if err := imaging.Encode(&b, small, format, imaging.JPEGQuality(85), imaging.PNGCompressionLevel(png.BestCompression)); err != nil {
-		return nil, "", fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return b.Bytes(), kind, nil
+	return b.Bytes(), nil
 }
 
 // nrgba converts a decoded picture; what its file lets show through does so here too.

@@ -1,0 +1,103 @@
+package serve
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// vLLM's form of /v1/embeddings: a conversation in place of an input, which gives one row. Of a CLIP model vLLM takes
+// one picture, or texts, and refuses both together (vllm/model_executor/models/clip.py), since no tower reads both; it
+// joins texts by its default template (chat_templates/template_basic.jinja).
+
+type conversation struct {
+	parts    []string // the texts of the message that is being read
+	messages []string // of those before, the parts of each joined
+	picture  *input
+}
+
+// conversationInput reads messages, which have at most so many parts.
+func conversationInput(data []byte, most int) (input, error) {
+	var c conversation
+	n := 0
+	err := elements("messages", data, most, func(raw json.RawMessage) error {
+		var m struct {
+			Content json.RawMessage `json:"content"`
+		}
+		if raw[0] != '{' || json.Unmarshal(raw, &m) != nil {
+			return badRequest("messages", `a message is an object {"role": "user", "content": ...}`)
+		}
+		c.parts = nil
+		err := elements("content", m.Content, most, func(raw json.RawMessage) error {
+			if n++; n > most {
+				return tooMany("messages", most)
+			}
+			return c.part(raw)
+		})
+		if len(c.parts) > 0 {
+			c.messages = append(c.messages, strings.Join(c.parts, "\n"))
+		}
+		return err
+	})
+	text := strings.Join(c.messages, "")
+	switch {
+	case err != nil:
+		return input{}, err
+	case n == 0:
+		return input{}, badRequest("messages", "messages are without content; a text, or one picture, is wanted")
+	case c.picture == nil:
+		return textInput(text), nil
+	case strings.TrimSpace(text) != "":
+		return input{}, badRequest("messages", "messages have a text beside a picture; a row is of one of them, and two requests, or input, give both rows")
+	}
+	return *c.picture, nil
+}
+
+// part reads an element of a message's content.
+func (c *conversation) part(raw json.RawMessage) error {
+	if raw[0] == '"' {
+		var s string
+		err := json.Unmarshal(raw, &s)
+		c.parts = append(c.parts, s)
+		return err
+	}
+	var p struct {
+		Type  string          `json:"type"`
+		Text  *string         `json:"text"`
+		Image json.RawMessage `json:"image_url"`
+	}
+	if raw[0] != '{' || json.Unmarshal(raw, &p) != nil {
+		return badRequest("content", `content is a text, or has parts {"type": "text", "text": ...} and {"type": "image_url", "image_url": {"url": ...}}`)
+	}
+	switch {
+	case p.Type == "text" && p.Text != nil:
+		c.parts = append(c.parts, *p.Text)
+	case p.Type == "image_url":
+		url, ok := imageURL(p.Image)
+		if !ok {
+			return badRequest("image_url", `image_url is {"url": ...}, a data URI`)
+		}
+		if c.picture != nil {
+			return badRequest("messages", "messages have more than one picture; a row is of one, and input takes an array of them")
+		}
+		in := pictureInput(url)
+		c.picture = &in
+	default:
+		return badRequest("content", fmt.Sprintf("a part of the type %.20q is not read; text and image_url are", p.Type))
+	}
+	return nil
+}
+
+// imageURL reads OpenAI's {"url": ...}, or the address alone, which vLLM takes too.
+func imageURL(raw json.RawMessage) (url string, ok bool) {
+	if len(raw) > 0 && raw[0] == '"' {
+		return url, json.Unmarshal(raw, &url) == nil
+	}
+	var o struct {
+		URL *string `json:"url"`
+	}
+	if json.Unmarshal(raw, &o) != nil || o.URL == nil {
+		return "", false
+	}
+	return *o.URL, true
+}
