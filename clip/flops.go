@@ -127,15 +127,14 @@ func (m *Model) TextLengths(tokens []int64) []int {
 		lengths[i] = end(tokens[i*context:(i+1)*context]) + 1
 	}
 	slices.Sort(lengths)
-	r := ragged{{len(lengths), lengths[len(lengths)-1]}}
-	if groupwise {
-		r = groups(lengths)
+	if !groupwise {
+		return slices.Repeat(lengths[len(lengths)-1:], len(lengths))
 	}
-	lengths = lengths[:0]
-	for _, g := range r {
-		lengths = append(lengths, slices.Repeat([]int{g.tokens}, g.texts)...)
+	padded := make([]int, 0, len(lengths))
+	for _, g := range groups(lengths) {
+		padded = append(padded, slices.Repeat([]int{g.tokens}, g.texts)...)
 	}
-	return lengths
+	return padded
 }
 
 // imageFLOPs is a forward of which so many patches reach the blocks. pooled is goclip's own way with the last block.

@@ -151,17 +151,9 @@ func (t *Tensor) Linear(weight, bias *Tensor) *Tensor {
 		return weight.packed.linear(t)
 	}
 	if weight.Dim() > 2 {
-		weight = t.Borrow(weight).matrix()
+		weight = t.Borrow(weight).Flatten(1, -1)
 	}
 	return opLinear.Call(t, weight, bias)
-}
-
-// matrix is t with all but its first dimension made one.
-func (t *Tensor) matrix() *Tensor {
-	if t.Dim() == 2 {
-		return t
-	}
-	return t.Flatten(1, t.Dim()-1)
 }
 
 // LinearGelu is Linear and then [Tensor.Gelu], in one pass where the weight is packed ([Tensor.Pack]).

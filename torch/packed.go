@@ -49,7 +49,7 @@ func (t *Tensor) pack(bias *Tensor, how Packing, quick bool) {
 	t.packed = nil
 	p := packed{how: how, quick: quick, bias: bias, rows: bias}
 	if err := NoGrad(func(s *Scope) {
-		w := s.Alias(t).matrix()
+		w := s.Alias(t).Flatten(1, -1)
 		if quick && how != PackInt8 {
 			w = w.MulScalar(quickGelu)
 			if bias != nil {

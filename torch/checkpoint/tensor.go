@@ -91,8 +91,8 @@ func Of(name string, t *torch.Tensor, dtype torch.DType) Entry {
 // FromTensor copies t out as an entry of the type dtype.
 func FromTensor(name string, t *torch.Tensor, dtype torch.DType) (Entry, error) {
 	e := Of(name, t, dtype)
-	var data bytes.Buffer
-	err := e.write(&data)
+	data := bytes.NewBuffer(make([]byte, 0, e.size()))
+	err := e.write(data)
 	e.Data, e.tensor = data.Bytes(), nil
 	return e, err
 }
