@@ -157,29 +157,6 @@ func (r *run) equalise() error {
 	})
 }
 
-// common is what the processes find out about a step together.
-type common struct {
-	loss float64 // the sum of their shares
-	n    int     // pictures of all
-	stop bool    // one was told to stop: all do after this step
-	save bool    // rank 0 wants to write a checkpoint after it
-}
-
-// share sums what each process knows of a step.
-func (r *run) share(own common) (common, error) {
-	if r.group.Size() == 1 {
-		return own, nil
-	}
-	number := map[bool]float64{true: 1}
-	err := torch.NoGrad(func(s *torch.Scope) {
-		all := torch.FromSlice(s, []float64{own.loss, float64(own.n), number[own.stop], number[own.save]}, 4).To(r.device, torch.Float64)
-		r.group.AllReduce(all)
-		sums := torch.ToSlice[float64](all)
-		own = common{sums[0], int(sums[1]), sums[2] > 0, sums[3] > 0}
-	})
-	return own, err
-}
-
 // restoreGenerator takes up this process's of them. Where a run goes on in another number of processes they have no meaning;
 // each then begins anew from the seed and the step.
 func (r *run) restoreGenerator() error {

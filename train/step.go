@@ -3,7 +3,6 @@ package train
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -69,65 +68,38 @@ func parameterGroups(m *clip.Model, decay float64) []optim.Group {
 
 // trainStep is one optimiser step on micro-batches that began when the first was asked for; wait of it went by without
 // data. It returns what all processes know of the step, of which this one was told to stop or not.
+//
+// The device decides by itself whether the step counts and how far its gradients are scaled down; the host waits for it once, to read
+// what came out.
 func (r *run) trainStep(micros []*micro, began time.Time, wait time.Duration, told bool) (s *Step, all common, err error) {
 	s = &Step{Step: r.state.Step + 1, Epoch: r.state.Epoch, LR: r.schedule(r.state.Step)}
 	r.optimiser.SetLR(s.LR)
 	defer r.optimiser.ZeroGrad()
-	err = torch.Do(func(scope *torch.Scope) {
-		r.precision.enter(scope, r.device)
-		s.Loss = r.gradients(scope, micros).Item()
-	})
+	own := common{stop: told, save: r.betweenDue()}
+	for _, m := range micros {
+		own.n += m.n
+	}
+	out, err := r.compute(micros, own)
 	if err != nil {
 		return nil, all, fmt.Errorf("train: step %d: %w", s.Step, err)
 	}
-	all = common{loss: s.Loss, stop: told, save: r.betweenDue()}
-	for _, m := range micros {
-		all.n += m.n
-	}
-	if all, err = r.share(all); err != nil {
-		return nil, all, err
-	}
-	s.Loss = all.loss
-	if _, err := r.reducer.Finish(); err != nil {
-		return nil, all, err
-	}
-	if err := r.unscale(); err != nil {
-		return nil, all, err
-	}
-	if s.GradNorm, err = optim.ClipGradNorm(r.optimiser.Parameters(), r.o.GradClipNorm); err != nil {
-		return nil, all, err
-	}
+	all = out.common
+	s.Loss, s.GradNorm, s.LogitScale = out.loss, out.norm, out.logitScale
 	good := finite(s.Loss) && finite(s.GradNorm)
 	if r.state.Scaler != nil {
 		r.state.Scaler.update(good)
 	}
-	if !good {
-		if err := r.skip(s, micros); err != nil {
-			return nil, all, err
-		}
-	} else if err := r.optimiser.Step(); err != nil {
-		return nil, all, err
-	} else {
+	if good {
 		r.state.SkippedInARow = 0
+	} else if err := r.skip(s, micros); err != nil {
+		return nil, all, err
 	}
-	err = torch.NoGrad(func(scope *torch.Scope) {
-		scale := scope.Alias(r.model.LogitScale).ClampInPlace(0, clip.MaxLogitScale)
-		s.LogitScale = math.Exp(scale.Item())
-	})
 	r.state.Samples += all.n
 	s.Samples, s.Skipped = r.state.Samples, r.state.Skipped
 	s.DataTime = wait.Seconds()
 	s.StepTime = time.Since(began).Seconds()
 	s.SamplesPerSecond = float64(all.n) / s.StepTime
 	return s, all, err
-}
-
-// unscale divides the gradients by the scaler's factor.
-func (r *run) unscale() error {
-	if r.state.Scaler == nil {
-		return nil
-	}
-	return optim.ScaleGrads(r.optimiser.Parameters(), 1/r.state.Scaler.Factor)
 }
 
 // skip leaves out a step whose loss or gradient is not finite, as --non-finite and float16's scaler want it, or says why the

@@ -1,12 +1,13 @@
 // Package optim holds the AdamW optimiser and gradient clipping.
 //
-// Steps run inside their own torch.NoGrad and return an error. An optimiser belongs to one goroutine.
+// What returns an error runs in a torch.NoGrad of its own; what takes a scope panics with *torch.Error, as operators do, and never
+// waits for the device. An optimiser belongs to one goroutine.
 package optim
 
 import (
-	"fmt"
 	"iter"
 	"math"
+	"slices"
 
 	"github.com/goclip/goclip/torch"
 )
@@ -43,15 +44,17 @@ type group struct {
 	steps            []*torch.Tensor // float32 scalars, as torch.optim keeps them
 }
 
-var opFusedAdamW = torch.NewOp("aten::_fused_adamw_")
+var (
+	opFusedAdamW   = torch.NewOp("aten::_fused_adamw_")
+	opFusedAdamWLR = torch.NewOp("aten::_fused_adamw_.tensor_lr")
+	opForeachAdd   = torch.NewOp("aten::_foreach_add_.Scalar")
+	opForeachSub   = torch.NewOp("aten::_foreach_sub_.List")
+)
 
 // NewAdamW starts with moments of zero.
 func NewAdamW(groups []Group, o AdamWOptions) *AdamW {
 	a := &AdamW{options: o}
-	for _, g := range groups {
-		if len(g.Params) == 0 {
-			continue
-		}
+	for _, g := range oneType(groups) {
 		state := &group{Group: g}
 		for _, p := range g.Params {
 			state.tensors = append(state.tensors, p.T)
@@ -64,23 +67,51 @@ func NewAdamW(groups []Group, o AdamWOptions) *AdamW {
 	return a
 }
 
+// oneType cuts each group into groups of one type: the fused operator reads all tensors of a list as the first one's type.
+func oneType(groups []Group) (cut []Group) {
+	for _, g := range groups {
+		at := map[torch.DType]int{}
+		for _, p := range g.Params {
+			i, seen := at[p.T.DType()]
+			if !seen {
+				i = len(cut)
+				at[p.T.DType()] = i
+				cut = append(cut, Group{WeightDecay: g.WeightDecay, LRScale: g.LRScale})
+			}
+			cut[i].Params = append(cut[i].Params, p)
+		}
+	}
+	return cut
+}
+
 // SetLR sets the learning rate of the steps that follow.
 func (a *AdamW) SetLR(lr float64) { a.options.LR = lr }
 
 // Step updates every parameter that has a gradient.
 func (a *AdamW) Step() error {
-	return torch.NoGrad(func(s *torch.Scope) {
-		for _, g := range a.groups {
-			o := a.options
-			if g.LRScale != 0 {
-				o.LR *= g.LRScale
-			}
-			g.step(s, o, a.plain)
-		}
-	})
+	return torch.NoGrad(func(s *torch.Scope) { a.StepIn(s, Decided{}) })
 }
 
-func (g *group) step(s *torch.Scope, o AdamWOptions, plain bool) {
+// Decided is what the device itself finds out about a step, so that nobody waits for it (torch/optim/adamw.py's names). Each is a
+// float32 scalar on the parameters' device, or nil.
+type Decided struct {
+	LR        *torch.Tensor // takes the place of [AdamW.SetLR]'s
+	GradScale *torch.Tensor // the gradients are divided by it, in place
+	FoundInf  *torch.Tensor // at 1 the step changes nothing, at 0 it is a step
+}
+
+// StepIn is [AdamW.Step] in the scope s, which records no gradients.
+func (a *AdamW) StepIn(s *torch.Scope, d Decided) {
+	for _, g := range a.groups {
+		o := a.options
+		if g.LRScale != 0 {
+			o.LR *= g.LRScale
+		}
+		g.step(s, o, d, a.plain)
+	}
+}
+
+func (g *group) step(s *torch.Scope, o AdamWOptions, d Decided, plain bool) {
 	var params, grads, m, v, steps []*torch.Tensor
 	for i, grad := range torch.Grads(s, g.tensors) {
 		if grad == nil {
@@ -88,19 +119,30 @@ func (g *group) step(s *torch.Scope, o AdamWOptions, plain bool) {
 		}
 		params, grads = append(params, s.Alias(g.tensors[i])), append(grads, grad)
 		m, v = append(m, s.Alias(g.expAvg[i])), append(v, s.Alias(g.expAvgSq[i]))
-		steps = append(steps, s.Alias(g.steps[i]).CopyFrom(s.Alias(g.steps[i]).AddScalar(1)))
+		steps = append(steps, s.Alias(g.steps[i]))
 	}
 	if len(params) == 0 {
 		return
 	}
+	opForeachAdd.Run(s, steps, 1)
 	if plain {
 		for i, p := range params {
 			plainStep(p, grads[i], m[i], v[i], steps[i].Item(), o, g.WeightDecay)
 		}
 		return
 	}
-	opFusedAdamW.Run(s, params, grads, m, v, []*torch.Tensor{}, steps, o.LR, o.Beta1, o.Beta2, g.WeightDecay, o.Eps,
-		false /* amsgrad */, false /* maximize */)
+	op, lr := opFusedAdamW, any(o.LR)
+	if d.LR != nil {
+		op, lr = opFusedAdamWLR, d.LR
+		if g.LRScale != 0 {
+			lr = d.LR.MulScalar(g.LRScale)
+		}
+	}
+	op.Run(s, params, grads, m, v, []*torch.Tensor{}, steps, lr, o.Beta1, o.Beta2, g.WeightDecay, o.Eps,
+		false /* amsgrad */, false /* maximize */, d.GradScale, d.FoundInf)
+	if d.FoundInf != nil {
+		opForeachSub.Run(s, steps, slices.Repeat([]*torch.Tensor{d.FoundInf}, len(steps)))
+	}
 }
 
 // plainStep is the update as torch/optim/adamw.py's single-tensor path writes it.
@@ -142,52 +184,3 @@ func (a *AdamW) State() iter.Seq2[string, *torch.Tensor] {
 		}
 	}
 }
-
-// ClipGradNorm scales the gradients of ts down so that their common Euclidean norm is at most max, as
-// torch.nn.utils.clip_grad_norm_ does, and returns the norm before. A max of 0 or less clips nothing.
-func ClipGradNorm(ts []*torch.Tensor, max float64) (norm float64, err error) {
-	err = torch.NoGrad(func(s *torch.Scope) {
-		var grads []*torch.Tensor
-		for _, g := range torch.Grads(s, ts) {
-			if g != nil {
-				grads = append(grads, g)
-			}
-		}
-		if len(grads) == 0 {
-			return
-		}
-		norms := opForeachNorm.All(s, grads, 2.0)
-		norm = torch.Stack(0, norms...).Reshape(-1, 1).Norm(0).Item()
-		if scale := max / (norm + 1e-6); max > 0 && scale < 1 {
-			opForeachMul.Run(s, grads, scale)
-		}
-	})
-	if err != nil {
-		err = fmt.Errorf("optim: clip gradients: %w", err)
-	}
-	return norm, err
-}
-
-// ScaleGrads multiplies the gradients of ts by a factor.
-func ScaleGrads(ts []*torch.Tensor, factor float64) error {
-	err := torch.NoGrad(func(s *torch.Scope) {
-		var grads []*torch.Tensor
-		for _, g := range torch.Grads(s, ts) {
-			if g != nil {
-				grads = append(grads, g)
-			}
-		}
-		if len(grads) > 0 {
-			opForeachMul.Run(s, grads, factor)
-		}
-	})
-	if err != nil {
-		err = fmt.Errorf("optim: scale gradients: %w", err)
-	}
-	return err
-}
-
-var (
-	opForeachNorm = torch.NewOp("aten::_foreach_norm.Scalar")
-	opForeachMul  = torch.NewOp("aten::_foreach_mul_.Scalar")
-)
