@@ -26,13 +26,13 @@ func (m *Model) TextFeatures(tokens []int64, n int) ([]float32, error) {
 		return nil, nil
 	}
 	return m.features(func(s *torch.Scope) *torch.Tensor {
-		return m.EncodeText(torch.FromSlice(s, tokens, n, m.ContextLength()).To(m.Device(), torch.Int64))
+		return m.EncodeText(torch.FromSlice(s, tokens, n, m.ContextLength()))
 	})
 }
 
 func (m *Model) features(encode func(s *torch.Scope) *torch.Tensor) (rows []float32, err error) {
 	err = torch.NoGrad(func(s *torch.Scope) {
-		rows = torch.ToSlice[float32](encode(s).Normalize(1).To(torch.CPU, torch.Float32))
+		rows = torch.ToSlice[float32](encode(s).To(m.Device(), torch.Float32).Normalize(1).To(torch.CPU, torch.Float32))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)

@@ -92,43 +92,39 @@ func keptPatches(patches int, dropout float64) int {
 	return max(1, int(float64(patches)*(1-dropout)))
 }
 
-// TextLengths is, of a batch's texts given as rows of ContextLength tokens, the number of tokens at which each is computed, in
-// no order that means anything: what follows its end is cut off where that changes nothing (see [Text.Forward]).
-func (m *Model) TextLengths(tokens []int64) []int {
+// TextLengths is, of a batch's texts given as rows of ContextLength tokens, the number of tokens at which each is computed with
+// products of the given type, in no order that means anything: what follows its end is cut off where that changes nothing (see
+// [Text.Forward]).
+func (m *Model) TextLengths(tokens []int64, products torch.DType) []int {
 	context := m.ContextLength()
 	lengths := slices.Repeat([]int{context}, len(tokens)/context)
-	var end func(row []int64) int
-	groupwise := false
+	var ends []int64
 	switch t := m.Text.(type) {
 	case *Roberta:
-		end = func(row []int64) int {
-			for i := len(row) - 1; i >= 0; i-- {
-				if row[i] != int64(t.config.PadID) {
-					return i
-				}
+		for text := range slices.Chunk(tokens, context) {
+			end := len(text) - 1
+			for end > 0 && text[end] == int64(t.config.PadID) {
+				end--
 			}
-			return 0
+			ends = append(ends, int64(end))
 		}
 	case *Text:
-		if t.config.NoCausalMask || t.ClassEmbedding != nil || t.config.PoolType == "first" || t.config.PoolType == "last" {
+		if !t.cuts() {
 			return lengths
 		}
-		groupwise = m.Device() == torch.CPU
-		end = func(row []int64) int { return slices.Index(row, slices.Max(row)) }
-		if t.config.PoolType == "eos" {
-			id := int64(2)
-			if t.config.EOSID != nil {
-				id = int64(*t.config.EOSID)
-			}
-			end = func(row []int64) int { return max(0, slices.Index(row, id)) }
-		}
+		ends = t.config.ends(tokens, context)
 	}
 	for i := range lengths {
-		lengths[i] = end(tokens[i*context:(i+1)*context]) + 1
+		lengths[i] = int(ends[i]) + 1
 	}
 	slices.Sort(lengths)
-	if !groupwise {
+	switch t := m.Text.(type) {
+	case *Roberta:
 		return slices.Repeat(lengths[len(lengths)-1:], len(lengths))
+	case *Text:
+		if t.packs(products) {
+			return lengths
+		}
 	}
 	padded := make([]int, 0, len(lengths))
 	for _, g := range groups(lengths) {

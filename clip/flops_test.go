@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/torch"
 )
 
 // TestFLOPs holds the costs against what PyTorch counts of open_clip's modules (testdata/clip/make_flops.py), to the
@@ -70,10 +72,10 @@ func TestStepCost(t *testing.T) {
 	assert.Equal(t, 3*image+text, m.StepCost().FLOPs([]int{3}))
 	require.NoError(t, m.LockImage(0, false))
 	assert.Equal(t, image+text, m.StepCost().FLOPs([]int{3}))
-	assert.Equal(t, []int{3, 3}, m.TextLengths([]int64{3, 4, 0, 0, 2, 3, 4, 0}))
-	assert.Equal(t, []int{4, 4}, m.TextLengths([]int64{3, 4, 0, 0, 2, 3, 3, 4}))
+	assert.Equal(t, []int{3, 3}, m.TextLengths([]int64{3, 4, 0, 0, 2, 3, 4, 0}, torch.Float32))
+	assert.Equal(t, []int{4, 4}, m.TextLengths([]int64{3, 4, 0, 0, 2, 3, 3, 4}, torch.Float32))
 	two := m.StepCost().FLOPs([]int{2})
 	assert.Equal(t, two+m.StepCost().FLOPs([]int{4}), m.StepCost().FLOPs([]int{2, 4}))
 	short, long := slices.Repeat([]int64{3, 4, 0, 0}, 9), []int64{2, 3, 3, 4}
-	assert.Equal(t, append(slices.Repeat([]int{2}, 9), 4), m.TextLengths(slices.Concat(long, short)), "18 tokens of padding are worth a group")
+	assert.Equal(t, append(slices.Repeat([]int{2}, 9), 4), m.TextLengths(slices.Concat(long, short), torch.Float32), "18 tokens of padding are worth a group")
 }

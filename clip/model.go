@@ -140,7 +140,8 @@ func (m *Model) SetTraining(on bool) {
 // EncodeImage maps normalised pictures (B, 3, H, W) to features (B, E), not normalised.
 func (m *Model) EncodeImage(pixels *torch.Tensor) *torch.Tensor { return m.Visual.Forward(pixels) }
 
-// EncodeText maps tokens (B, T) int64 to features (B, E), not normalised.
+// EncodeText maps tokens (B, T) int64 to features (B, E), not normalised. The tokens may be on the host whatever the model's device:
+// that spares the towers that cut texts at their end a wait for the device.
 func (m *Model) EncodeText(tokens *torch.Tensor) *torch.Tensor { return m.Text.Forward(tokens) }
 
 // ContextLength is the number of tokens of a text, the start and end tokens included.

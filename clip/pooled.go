@@ -8,25 +8,31 @@ import "github.com/goclip/goclip/torch"
 
 // Pooled is one row of each sequence of what [Transformer.Forward] gives, (B, T, W) -> (B, W): the row at (B) int64, or with at
 // nil the first. For texts of several lengths, (1, N, W) -> (B, W), at counts the rows of all.
-func (t *Transformer) Pooled(x, at *torch.Tensor, r ragged) *torch.Tensor {
+func (t *Transformer) Pooled(x, at *torch.Tensor, r *textRows) *torch.Tensor {
 	last := len(t.Blocks) - 1
 	x = (&Transformer{Blocks: t.Blocks[:last], checkpointing: t.checkpointing}).Forward(x, nil, r)
 	return t.checkpointing.block(t.Blocks[last], func(x, at *torch.Tensor) *torch.Tensor { return t.Blocks[last].pooled(x, at, r) }, x, at)
 }
 
-func (b *Block) pooled(x, at *torch.Tensor, r ragged) *torch.Tensor {
+func (b *Block) pooled(x, at *torch.Tensor, r *textRows) *torch.Tensor {
 	row := pick(x, at, r).Add(b.Ls1.Forward(b.Attn.pooled(b.Ln1.Forward(x), at, r))) // (B, 1, W)
 	return row.Add(b.Ls2.Forward(b.MLP.Forward(b.Ln2.Forward(row)))).Select(1, 0)
 }
 
 // pooled maps (B, T, W), or (1, N, W) for texts of several lengths, to (B, 1, W).
-func (a *Attention) pooled(x, at *torch.Tensor, r ragged) *torch.Tensor {
+func (a *Attention) pooled(x, at *torch.Tensor, r *textRows) *torch.Tensor {
 	w := x.Size(2)
 	row := pick(x, at, r)
 	q := a.InLoRA.AddParts(a.part(row, 0, w), row, 0, 1)
-	q = q.View(-1, 1, a.heads, w/a.heads).Transpose(1, 2) // (B, heads, 1, W/heads)
 	kv := a.InLoRA.AddParts(a.part(x, w, 2*w), x, 1, 2)
-	text, first := 0, 0 // of a group, and its first row
+	if r.isPacked() { // the query is the text's last token: it sees all of them
+		parts := kv.View(-1, 2, a.heads, w/a.heads).Unbind(1)
+		queries := torch.Sequences{Starts: torch.ArangeLike(x, row.Size(0)+1).To(x.Device(), torch.Int32), Longest: 1}
+		y := torch.VarlenAttention(q.View(-1, a.heads, w/a.heads), parts[0], parts[1], queries, *r.packed, false)
+		return a.Out.Forward(y.Reshape(-1, 1, w))
+	}
+	q = q.View(-1, 1, a.heads, w/a.heads).Transpose(1, 2) // (B, heads, 1, W/heads)
+	text, first := 0, 0                                   // of a group, and its first row
 	y := r.each(kv, func(kv *torch.Tensor) *torch.Tensor {
 		b, t := kv.Size(0), kv.Size(1)
 		parts := kv.View(b, t, 2, a.heads, w/a.heads).Permute(2, 0, 3, 1, 4).Unbind(0)
@@ -55,7 +61,7 @@ func (a *Attention) part(x *torch.Tensor, first, n int) *torch.Tensor {
 }
 
 // pick is the row of each sequence that [Transformer.Pooled] says: (B, 1, W).
-func pick(x, at *torch.Tensor, r ragged) *torch.Tensor {
+func pick(x, at *torch.Tensor, r *textRows) *torch.Tensor {
 	switch {
 	case at == nil:
 		return x.Narrow(1, 0, 1)

@@ -16,11 +16,11 @@ func TestPooled(t *testing.T) {
 	for name, c := range map[string]struct {
 		transformer *Transformer
 		at          []int64
-		ragged      ragged
+		rows        *textRows
 	}{
 		"class token":     {m.Visual.(*Vision).Transformer, nil, nil},
 		"end token":       {m.Text.(*Text).Transformer, []int64{4, 0, 6, 2}, nil},
-		"several lengths": {m.Text.(*Text).Transformer, []int64{2, 0, 6, 5}, ragged{{2, 3}, {2, 7}}},
+		"several lengths": {m.Text.(*Text).Transformer, []int64{2, 0, 6, 5}, &textRows{groups: ragged{{2, 3}, {2, 7}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const b, n = 4, 7
@@ -38,9 +38,9 @@ func TestPooled(t *testing.T) {
 					}
 					var y *torch.Tensor
 					switch {
-					case pooled && c.ragged != nil:
+					case pooled && c.rows != nil:
 						rows := torch.Cat(1, x.Narrow(0, 0, 2).Narrow(1, 0, 3).Reshape(1, 6, w), x.Narrow(0, 2, 2).Reshape(1, 14, w))
-						y = c.transformer.Pooled(rows, torch.FromSlice(s, []int64{2, 3, 6 + 6, 13 + 5}, b), c.ragged)
+						y = c.transformer.Pooled(rows, torch.FromSlice(s, []int64{2, 3, 6 + 6, 13 + 5}, b), c.rows)
 					case pooled && c.at == nil:
 						y = c.transformer.Pooled(x, nil, nil)
 					case pooled:

@@ -7,10 +7,7 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// ragged says how the rows of a batch (1, N, W) are tokens of texts: in groups of about the same length, one behind the other,
-// each padded to its longest. Only attention needs to know, because nothing else mixes rows, so the N tokens of all groups
-// are one matrix everywhere else, and a long text costs itself and not the whole batch. nil stands for texts of one
-// length, (B, T, W).
+// ragged is texts in groups of about the same length, one behind the other, each padded to its longest.
 type ragged []alike
 
 // alike is so many texts of so many tokens each.
@@ -47,11 +44,8 @@ func groups(sorted []int) ragged {
 }
 
 // each maps the groups of x (1, N, W), as (texts, tokens, W), and joins what f makes of them, (texts, t, V), along their
-// rows: (1, M, V). With r nil it is f(x).
+// rows: (1, M, V).
 func (r ragged) each(x *torch.Tensor, f func(x *torch.Tensor) *torch.Tensor) *torch.Tensor {
-	if r == nil {
-		return f(x)
-	}
 	sizes := make([]int, len(r))
 	for i, g := range r {
 		sizes[i] = g.texts * g.tokens
@@ -64,17 +58,8 @@ func (r ragged) each(x *torch.Tensor, f func(x *torch.Tensor) *torch.Tensor) *to
 	return torch.Cat(1, parts...)
 }
 
-// raggedTexts is a batch of texts, sorted by length.
-type raggedTexts struct {
-	ragged
-	ids    []int64 // (N), the tokens
-	places []int64 // (N), the position of each in its text
-	ends   []int64 // (B), the row of each text's end token
-	order  []int64 // (B), where each of the batch's texts stands among the sorted ones
-}
-
-// sortTexts arranges rows of so many tokens, of which what follows the end token, at the given position, changes nothing.
-func sortTexts(tokens []int64, length int, ends []int64) *raggedTexts {
+// sortTexts arranges texts in groups, see arrangeTexts.
+func sortTexts(tokens []int64, length int, ends []int64) *Texts {
 	sorted := make([]int, len(ends))
 	for i := range sorted {
 		sorted[i] = i
@@ -84,9 +69,9 @@ func sortTexts(tokens []int64, length int, ends []int64) *raggedTexts {
 	for i, text := range sorted {
 		lengths[i] = int(ends[text]) + 1
 	}
-	t := &raggedTexts{ragged: groups(lengths), order: make([]int64, len(ends))}
+	t := &Texts{n: len(ends), groups: groups(lengths), order: make([]int64, len(ends))}
 	i := 0
-	for _, g := range t.ragged {
+	for _, g := range t.groups {
 		for range g.texts {
 			text := sorted[i]
 			t.order[text] = int64(i)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/torch"
 )
 
 // TestGroups holds the groups against the best of all ways to cut a few lengths.
@@ -44,21 +46,9 @@ func TestGroups(t *testing.T) {
 // TestTextsDoNotMix encodes texts of several lengths together and one by one. That the features and gradients are
 // open_clip's is TestParity.
 func TestTextsDoNotMix(t *testing.T) {
-	c, err := ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":8,"patch_size":4,"layers":1,"width":32,"head_width":16},
-		"text_cfg":{"context_length":48,"vocab_size":100,"width":32,"heads":2,"layers":3}}`))
-	require.NoError(t, err)
-	m, err := New(c, 3)
-	require.NoError(t, err)
+	m, tokens := textModel(t, 1, 40, 2, 41, 2, 47, 20)
 	const n, length = 7, 48
-	tokens := make([]int64, n*length)
-	for i, end := range []int{1, 40, 2, 41, 2, 47, 20} {
-		row := tokens[i*length:]
-		for j := range end {
-			row[j] = int64(7*i+11*j)%98 + 1
-		}
-		row[end] = 99
-	}
-	require.Len(t, slices.Compact(m.TextLengths(tokens)), 3, "groups")
+	require.Len(t, slices.Compact(m.TextLengths(tokens, torch.Float32)), 3, "groups")
 	together, err := m.TextFeatures(tokens, n)
 	require.NoError(t, err)
 	for i := range n {

@@ -2,6 +2,7 @@ package clip
 
 import (
 	"math"
+	"slices"
 
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/nn"
@@ -45,24 +46,21 @@ func newText(c *Config) *Text {
 	return x
 }
 
-// Forward maps tokens (B, T) int64, T at most the context length, to features (B, E).
+// Forward maps tokens (B, T) int64, T at most the context length, to features (B, E). Tokens on the host are best, wherever the
+// weights are.
 //
 // Where the mask is causal and the feature is read at the end token, what follows that token reaches neither the output nor a
-// gradient, and a caption is about 12 of 77 tokens. So it is cut off: on the CPU text by text, elsewhere behind the
-// longest of the batch.
+// gradient, and a caption is about 12 of 77 tokens. So it is cut off, text by text: see [Texts].
 func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
+	like := tokens.Borrow(t.TokenEmbedding.Weight)
+	if t.cuts() {
+		length := tokens.Size(1)
+		ids := torch.ToSlice[int64](tokens.To(torch.CPU, torch.Int64))
+		return t.encode(arrangeTexts(ids, length, t.config.ends(ids, length), t.packs(like.ProductType()), 0), like)
+	}
+	tokens = tokens.To(like.Device(), torch.Int64)
 	length := tokens.Size(1)
-	var end *torch.Tensor // (B), nil if the feature's place is the same in every text
-	if t.ClassEmbedding == nil {
-		end = t.end(tokens)
-	}
-	if end != nil && !t.config.NoCausalMask {
-		if tokens.Device() == torch.CPU {
-			return t.project(t.LnFinal.Forward(t.sorted(tokens, end)))
-		}
-		length = int(end.Max().Item()) + 1
-	}
-	x := tokens.Narrow(1, 0, length).Embedding(t.TokenEmbedding.Weight)
+	x := tokens.Embedding(t.TokenEmbedding.Weight)
 	var mask *torch.Tensor
 	if t.ClassEmbedding != nil {
 		x = torch.Cat(1, x, x.Borrow(t.ClassEmbedding).Expand(x.Size(0), 1, x.Size(2)))
@@ -70,39 +68,70 @@ func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
 	}
 	x = x.Add(x.Borrow(t.PositionalEmbedding).Narrow(0, 0, length)) // (B, length, W)
 	switch {
-	case end != nil:
-		x = t.Transformer.Pooled(x, end, nil) // (B, W)
-	case t.ClassEmbedding == nil && t.config.PoolType == "first":
-		x = t.Transformer.Forward(x, mask, nil).Select(1, 0)
-	default: // the last token, or the class token in its place
+	case t.ClassEmbedding != nil || t.config.PoolType == "last": // the class token stands behind the others
 		x = t.Transformer.Forward(x, mask, nil).Select(1, length-1)
+	case t.config.PoolType == "first":
+		x = t.Transformer.Forward(x, mask, nil).Select(1, 0)
+	default:
+		x = t.Transformer.Pooled(x, t.end(tokens), nil) // (B, W)
 	}
 	return t.project(t.LnFinal.Forward(x))
 }
 
-// sorted is what the blocks make of the texts' end tokens, (B, T), (B) -> (B, W), computed in groups of about the same length.
-func (t *Text) sorted(tokens, end *torch.Tensor) *torch.Tensor {
-	texts := sortTexts(torch.ToSlice[int64](tokens), tokens.Size(1), torch.ToSlice[int64](end))
-	ids, places := torch.FromSliceLike(tokens, texts.ids, 1, len(texts.ids)), torch.FromSliceLike(tokens, texts.places, 1, len(texts.places))
+// encode maps arranged texts to features (n, E), in the scope of like and on its device.
+func (t *Text) encode(texts *Texts, like *torch.Tensor) *torch.Tensor {
+	ids, places, ends, order, r := texts.tensors(like)
 	x := ids.Embedding(t.TokenEmbedding.Weight).Add(places.Embedding(t.PositionalEmbedding)) // (1, N, W)
-	x = t.Transformer.Pooled(x, torch.FromSliceLike(tokens, texts.ends, len(texts.ends)), texts.ragged)
-	return x.Index(torch.FromSliceLike(tokens, texts.order, len(texts.order)))
+	x = t.Transformer.Pooled(x, ends, r)
+	if r.isPacked() {
+		x = x.Narrow(0, 0, texts.n)
+	} else {
+		x = x.Index(order)
+	}
+	return t.project(t.LnFinal.Forward(x))
 }
 
-// end is the position of each text's end token, the first one if there are several: (B, T) -> (B).
-func (t *Text) end(tokens *torch.Tensor) *torch.Tensor {
-	switch t.config.PoolType {
-	case "first", "last":
-		return nil
-	case "eos":
-		id := 2 // open_clip's default
-		if t.config.EOSID != nil {
-			id = *t.config.EOSID
+// cuts tells whether what follows a text's end token changes nothing.
+func (t *Text) cuts() bool {
+	return !t.config.NoCausalMask && t.ClassEmbedding == nil && t.config.PoolType != "first" && t.config.PoolType != "last"
+}
+
+// packs tells whether texts need no padding, with products of the given type: flash attention wants a GPU, half precision, and heads
+// whose width is a multiple of 8.
+func (t *Text) packs(products torch.DType) bool {
+	return t.TokenEmbedding.Weight.Device().Type == "cuda" && (products == torch.BFloat16 || products == torch.Float16) &&
+		t.config.Width/t.config.Heads%8 == 0
+}
+
+// ends is the position of each text's end token, the first one if there are several, of rows of so many tokens.
+func (c *TextConfig) ends(tokens []int64, length int) []int64 {
+	ends := make([]int64, 0, len(tokens)/length)
+	for text := range slices.Chunk(tokens, length) {
+		end := 0
+		if c.PoolType == "eos" {
+			end = max(0, slices.Index(text, int64(c.eos())))
+		} else {
+			end = slices.Index(text, slices.Max(text)) // the end-of-text token has the highest id
 		}
-		return tokens.EqScalar(id).To(tokens.Device(), torch.Int64).Argmax(1)
-	default:
-		return tokens.Argmax(1) // the end-of-text token has the highest id
+		ends = append(ends, int64(end))
 	}
+	return ends
+}
+
+// eos is the id of the end token, with PoolType eos.
+func (c *TextConfig) eos() int {
+	if c.EOSID != nil {
+		return *c.EOSID
+	}
+	return 2 // open_clip's default
+}
+
+// end is [TextConfig.ends] by operators: (B, T) -> (B).
+func (t *Text) end(tokens *torch.Tensor) *torch.Tensor {
+	if t.config.PoolType == "eos" {
+		return tokens.EqScalar(t.config.eos()).To(tokens.Device(), torch.Int64).Argmax(1)
+	}
+	return tokens.Argmax(1)
 }
 
 // classMask is what is added to the products when a class token stands at the end: minus infinity for the future, if

@@ -18,8 +18,12 @@ type Attention struct {
 
 // Forward maps (B, T, W) to (B, T, W), or (1, N, W) to (1, N, W) for texts of several lengths. A mask, which is added to the
 // products, stands in place of the causal one; it broadcasts to (B, heads, T, T) and may be nil.
-func (a *Attention) Forward(x, mask *torch.Tensor, r ragged) *torch.Tensor {
+func (a *Attention) Forward(x, mask *torch.Tensor, r *textRows) *torch.Tensor {
 	qkv := a.InLoRA.Add(x.Linear(a.InWeight, a.InBias), x)
+	if r.isPacked() {
+		parts := qkv.View(-1, 3, a.heads, x.Size(2)/a.heads).Unbind(1) // (N, heads, W/heads) each
+		return a.Out.Forward(torch.VarlenAttention(parts[0], parts[1], parts[2], *r.packed, *r.packed, a.causal).Reshape(x.Shape()...))
+	}
 	return a.Out.Forward(r.each(qkv, func(qkv *torch.Tensor) *torch.Tensor {
 		return attend(qkv, a.heads, func(q, k, v *torch.Tensor) *torch.Tensor {
 			if mask != nil {
@@ -118,7 +122,7 @@ type Block struct {
 }
 
 // Forward maps (B, T, W) to (B, T, W), with the mask and the lengths of [Attention.Forward].
-func (b *Block) Forward(x, mask *torch.Tensor, r ragged) *torch.Tensor {
+func (b *Block) Forward(x, mask *torch.Tensor, r *textRows) *torch.Tensor {
 	x = x.Add(b.Ls1.Forward(b.Attn.Forward(b.Ln1.Forward(x), mask, r)))
 	return x.Add(b.Ls2.Forward(b.MLP.Forward(b.Ln2.Forward(x))))
 }
@@ -130,7 +134,7 @@ type Transformer struct {
 }
 
 // Forward maps (B, T, W) to (B, T, W), with the mask and the lengths of [Attention.Forward].
-func (t *Transformer) Forward(x, mask *torch.Tensor, r ragged) *torch.Tensor {
+func (t *Transformer) Forward(x, mask *torch.Tensor, r *textRows) *torch.Tensor {
 	for _, b := range t.Blocks {
 		x = t.checkpointing.block(b, func(x, mask *torch.Tensor) *torch.Tensor { return b.Forward(x, mask, r) }, x, mask)
 	}

@@ -81,6 +81,11 @@ func (s *Scope) Autocast(device Device, dtype DType) {
 	s.casts = true
 }
 
+// castsTo is the type that [Scope.Autocast] named, if it was called.
+func (s *Scope) castsTo() (dtype DType, on bool) {
+	return DType(s.mode >> 8 & 0xff), s.mode&C.GC_AUTOCAST != 0
+}
+
 // Alias is t in the scope s: the result of an operator on it belongs to s and follows the mode of s. The alias does
 // not own the tensor, so t must outlive it.
 func (s *Scope) Alias(t *Tensor) *Tensor {

@@ -85,7 +85,7 @@ func (r *run) measureStep(s *Step, micros []*micro) {
 	cost, u := 0.0, &r.watch.utilisation
 	for _, m := range micros {
 		tokens := torch.ToSlice[int64](m.tokens)
-		cost += u.cost.FLOPs(r.model.TextLengths(tokens))
+		cost += u.cost.FLOPs(r.model.TextLengths(tokens, r.precision.computes()))
 		captions = append(captions, tokens...)
 	}
 	if cost > u.peak*s.StepTime { // then other programs slowed the measurement down

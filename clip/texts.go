@@ -1,0 +1,126 @@
+package clip
+
+import (
+	"slices"
+
+	"github.com/goclip/goclip/torch"
+)
+
+// Texts is a batch of texts in the order in which a causal text tower reads their tokens: each up to its end token, behind which
+// nothing reaches the feature, and one behind the other. [Model.ArrangeTexts] makes it on the host, of numbers alone, so that
+// nothing waits for the device.
+type Texts struct {
+	n      int     // texts; what follows them is room
+	ids    []int64 // (N), the tokens
+	places []int64 // (N), the position of each in its text
+	ends   []int64 // the row of each text's end token
+	order  []int64 // (n), where each of the batch's texts stands among the sorted ones; of groups
+	starts []int64 // where each text begins, and the last ends; without groups
+
+	groups  ragged // of about one length, each padded to its longest; nil: texts without any padding
+	longest int
+
+	numbers *torch.Tensor // all of the above on the device, see Numbers; nil before
+}
+
+// textRows says how the rows of a batch (1, N, W) are tokens of texts; nil stands for texts of one length, (B, T, W). Only attention
+// needs to know, because nothing else mixes rows, so all tokens are one matrix everywhere else, and a long text costs itself
+// and not the whole batch.
+type textRows struct {
+	groups ragged           // texts of about one length, padded; or
+	packed *torch.Sequences // texts of any length without padding
+}
+
+// each maps groups as [ragged.each] does; nil is texts of one length.
+func (r *textRows) each(x *torch.Tensor, f func(x *torch.Tensor) *torch.Tensor) *torch.Tensor {
+	if r == nil {
+		return f(x)
+	}
+	return r.groups.each(x, f)
+}
+
+func (r *textRows) isPacked() bool { return r != nil && r.packed != nil }
+
+// arrangeTexts takes rows of so many tokens, of which what follows the end token, at the given position, changes nothing. Packed texts
+// are for [torch.VarlenAttention], others in groups.
+func arrangeTexts(tokens []int64, length int, ends []int64, packed bool, room int) *Texts {
+	if !packed {
+		return sortTexts(tokens, length, ends)
+	}
+	t := &Texts{n: len(ends), starts: []int64{0}}
+	for i, end := range ends {
+		t.add(tokens[i*length : i*length+int(end)+1])
+	}
+	if room > 0 {
+		t.fill(room, length)
+	}
+	return t
+}
+
+// add puts a text behind the others.
+func (t *Texts) add(tokens []int64) {
+	t.ids = append(t.ids, tokens...)
+	for place := range tokens {
+		t.places = append(t.places, int64(place))
+	}
+	t.ends = append(t.ends, int64(len(t.ids)-1))
+	t.starts = append(t.starts, int64(len(t.ids)))
+	t.longest = max(t.longest, len(tokens))
+}
+
+// fill adds texts that nobody reads, for a number of tokens that is a multiple of room. How many texts it adds, each of 1 to length
+// tokens, depends on room and length alone, so that batches of as many texts and tokens have one shape in all they do.
+func (t *Texts) fill(room, length int) {
+	more := max(1, (room-1+length-2)/max(1, length-1)) // so many can have more to more+room-1 tokens
+	free := more + (room-(len(t.ids)+more)%room)%room
+	for i := range more {
+		t.add(make([]int64, (free+i)/more))
+	}
+	t.longest = length
+}
+
+// Rows is how many tokens the tower computes, padding and room included.
+func (t *Texts) Rows() int { return len(t.ids) }
+
+// Numbers are to be brought to the model's device, as int64, for [Texts.On].
+func (t *Texts) Numbers() []int64 { return slices.Concat(t.ids, t.places, t.ends, t.order, t.starts) }
+
+// On is the texts with their numbers on the device. Of texts arranged with room, On may be given those of others with as many texts and rows.
+func (t *Texts) On(numbers *torch.Tensor) *Texts {
+	placed := *t
+	placed.numbers = numbers
+	return &placed
+}
+
+// tensors cuts the numbers up, in the scope of like.
+func (t *Texts) tensors(like *torch.Tensor) (ids, places, ends, order *torch.Tensor, r *textRows) {
+	numbers := t.numbers
+	if numbers == nil {
+		all := t.Numbers()
+		numbers = torch.FromSliceLike(like, all, len(all))
+	}
+	parts := like.Borrow(numbers).Split(0, len(t.ids), len(t.places), len(t.ends), len(t.order), len(t.starts))
+	r = &textRows{groups: t.groups}
+	if t.groups == nil {
+		r.packed = &torch.Sequences{Starts: parts[4].To(parts[4].Device(), torch.Int32), Longest: t.longest}
+	}
+	return parts[0].Unsqueeze(0), parts[1].Unsqueeze(0), parts[2], parts[3], r
+}
+
+// ArrangeTexts prepares texts of ContextLength tokens each, on the host, for [Model.EncodeArranged] with products of the given
+// type. It is nil for a text tower that is not causal or not read at the end token: that wants [Model.EncodeText]. With room, which is for
+// CUDA and half precision alone, tokens that nobody reads make the number of rows a multiple of it.
+func (m *Model) ArrangeTexts(tokens []int64, products torch.DType, room int) *Texts {
+	t, ok := m.Text.(*Text)
+	if !ok || !t.cuts() {
+		return nil
+	}
+	length := m.ContextLength()
+	return arrangeTexts(tokens, length, t.config.ends(tokens, length), t.packs(products), room)
+}
+
+// EncodeArranged maps texts to features (n, E), not normalised, in the scope s.
+func (m *Model) EncodeArranged(s *torch.Scope, t *Texts) *torch.Tensor {
+	tower := m.Text.(*Text) // who else could have arranged them
+	return tower.encode(t, s.Alias(tower.TokenEmbedding.Weight))
+}
