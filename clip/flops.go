@@ -93,7 +93,8 @@ func keptPatches(patches int, dropout float64) int {
 }
 
 // TextLengths is, of a batch's texts given as rows of ContextLength tokens, the number of tokens at which each is computed, in
-// no order that means anything: what follows its end is cut off where that changes nothing (see [Text.Forward]).
+// no order that means anything: what follows its end is cut off where that changes nothing (see [Text.Forward] and
+// [Roberta.Forward]).
 func (m *Model) TextLengths(tokens []int64) []int {
 	context := m.ContextLength()
 	lengths := slices.Repeat([]int{context}, len(tokens)/context)
@@ -101,14 +102,8 @@ func (m *Model) TextLengths(tokens []int64) []int {
 	groupwise := false
 	switch t := m.Text.(type) {
 	case *Roberta:
-		end = func(row []int64) int {
-			for i := len(row) - 1; i >= 0; i-- {
-				if row[i] != int64(t.config.PadID) {
-					return i
-				}
-			}
-			return 0
-		}
+		groupwise = m.Device() == torch.CPU
+		end = t.config.end
 	case *Text:
 		if t.config.NoCausalMask || t.ClassEmbedding != nil || t.config.PoolType == "first" || t.config.PoolType == "last" {
 			return lengths
