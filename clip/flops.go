@@ -94,20 +94,14 @@ func keptPatches(patches int, dropout float64) int {
 
 // TextLengths is, of a batch's texts given as rows of ContextLength tokens, the number of tokens at which each is computed with
 // products of the given type, in no order that means anything: what follows its end is cut off where that changes nothing (see
-// [Text.Forward]).
+// [Text.Forward] and [Roberta.Forward]).
 func (m *Model) TextLengths(tokens []int64, products torch.DType) []int {
 	context := m.ContextLength()
 	lengths := slices.Repeat([]int{context}, len(tokens)/context)
 	var ends []int64
 	switch t := m.Text.(type) {
 	case *Roberta:
-		for text := range slices.Chunk(tokens, context) {
-			end := len(text) - 1
-			for end > 0 && text[end] == int64(t.config.PadID) {
-				end--
-			}
-			ends = append(ends, int64(end))
-		}
+		ends = t.config.ends(tokens, context)
 	case *Text:
 		if !t.cuts() {
 			return lengths
@@ -118,13 +112,8 @@ func (m *Model) TextLengths(tokens []int64, products torch.DType) []int {
 		lengths[i] = int(ends[i]) + 1
 	}
 	slices.Sort(lengths)
-	switch t := m.Text.(type) {
-	case *Roberta:
-		return slices.Repeat(lengths[len(lengths)-1:], len(lengths))
-	case *Text:
-		if t.packs(products) {
-			return lengths
-		}
+	if t, ok := m.Text.(*Text); ok && t.packs(products) {
+		return lengths
 	}
 	padded := make([]int, 0, len(lengths))
 	for _, g := range groups(lengths) {

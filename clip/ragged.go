@@ -46,16 +46,36 @@ func groups(sorted []int) ragged {
 // each maps the groups of x (1, N, W), as (texts, tokens, W), and joins what f makes of them, (texts, t, V), along their
 // rows: (1, M, V).
 func (r ragged) each(x *torch.Tensor, f func(x *torch.Tensor) *torch.Tensor) *torch.Tensor {
+	parts := r.split(x)
+	for i, part := range parts {
+		parts[i] = f(part)
+	}
+	return join(parts)
+}
+
+// split cuts x (1, N, W) into its groups, (texts, tokens, W) each.
+func (r ragged) split(x *torch.Tensor) []*torch.Tensor {
 	sizes := make([]int, len(r))
 	for i, g := range r {
 		sizes[i] = g.texts * g.tokens
 	}
 	parts := x.Split(1, sizes...)
 	for i, part := range parts {
-		y := f(part.View(r[i].texts, r[i].tokens, x.Size(2)))
-		parts[i] = y.Reshape(1, -1, y.Size(2))
+		parts[i] = part.View(r[i].texts, r[i].tokens, x.Size(2))
 	}
-	return torch.Cat(1, parts...)
+	return parts
+}
+
+// join puts the rows of groups (texts, t, V) behind each other: (1, M, V).
+func join(parts []*torch.Tensor) *torch.Tensor {
+	rows := make([]*torch.Tensor, len(parts))
+	for i, part := range parts {
+		rows[i] = part.Reshape(1, -1, part.Size(2))
+	}
+	if len(rows) == 1 {
+		return rows[0]
+	}
+	return torch.Cat(1, rows...)
 }
 
 // sortTexts arranges texts in groups, see arrangeTexts.

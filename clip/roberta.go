@@ -115,47 +115,90 @@ func newRoberta(c *Config) *Roberta {
 	return r
 }
 
-// Forward maps tokens (B, T) int64, padded to the right, to features (B, E).
+// Forward maps tokens (B, T) int64, padded to the right, to features (B, E). Tokens on the host are best, wherever the weights are.
 //
-// What is padding in every text is cut off first: padding is masked as a key and left out by every pooler, so it
-// reaches neither the output nor a gradient.
+// Padding is masked as a key and left out by every pooler, so what follows a text's last token reaches neither the output
+// nor a gradient, and is cut off, as in [Text.Forward], in groups of texts of about one length.
 func (r *Roberta) Forward(tokens *torch.Tensor) *torch.Tensor {
-	real := tokens.NeScalar(r.config.PadID).To(tokens.Device(), torch.Int64) // (B, T), 1 or 0
-	used := real.SumDim(0).NeScalar(0).To(tokens.Device(), torch.Int64)      // (T)
-	place := torch.ArangeLike(tokens, tokens.Size(1)+1).Narrow(0, 1, tokens.Size(1))
-	length := max(1, int(used.Mul(place).Max().Item()))
-	tokens, real = tokens.Narrow(1, 0, length), real.Narrow(1, 0, length)
-	x := torch.Tidy(func(tokens *torch.Tensor) *torch.Tensor { return r.embed(tokens, real) }, tokens)
-	b := real.Size(0)
-	mask := real.NeScalar(0).View(b, 1, 1, length).Expand(b, 1, length, length) // (B, 1, query, key)
+	texts := r.sort(torch.ToSlice[int64](tokens.To(torch.CPU, torch.Int64)), tokens.Size(1))
+	ids, places, _, order, _ := texts.tensors(tokens.Borrow(r.Words.Weight))
+	real := ids.NeScalar(r.config.PadID).Unsqueeze(2) // (1, N, 1)
+	x := torch.Tidy(func(ids *torch.Tensor) *torch.Tensor { return r.embed(ids, places) }, ids)
 	for _, l := range r.Layers {
-		x = r.checkpointing.block(l, func(x, mask *torch.Tensor) *torch.Tensor { return r.layer(l, x, mask) }, x, mask)
+		x = r.checkpointing.block(l, func(x, real *torch.Tensor) *torch.Tensor { return r.layer(l, x, real, texts) }, x, real)
 	}
-	return r.project(r.pool(x, real))
+	return r.project(r.pool(x, real, texts.groups).Index(order))
 }
 
-// embed adds up what a token is, where it stands and the only type of text: (B, T) -> (B, T, W). Positions count the
-// real tokens from PadID + 1 on; padding has the position PadID.
-func (r *Roberta) embed(tokens, real *torch.Tensor) *torch.Tensor {
-	at := real.Cumsum(1).Mul(real)
-	positions := tokens.Borrow(r.Positions.Weight).Narrow(0, r.config.PadID, r.config.Positions-r.config.PadID)
-	x := tokens.Embedding(r.Words.Weight).Add(tokens.Borrow(r.TokenTypes.Weight).Narrow(0, 0, 1))
-	return r.drop(r.Ln.Forward(x.Add(at.Embedding(positions))))
+// robertaTexts is a batch of texts, sorted by length. Their places count the real tokens of a text from PadID + 1 on; padding
+// has the place PadID.
+type robertaTexts struct {
+	*Texts
+	padded []bool // whether a group has any padding; if not, attention needs no mask, and has faster kernels without one
 }
 
-// layer maps (B, T, W) to (B, T, W).
-func (r *Roberta) layer(l *RobertaLayer, x, mask *torch.Tensor) *torch.Tensor {
-	shape := x.Shape()
-	b, t, w := shape[0], shape[1], shape[2]
-	heads := func(x *torch.Tensor) *torch.Tensor { // (B, heads, T, W/heads)
-		return x.View(b, t, r.config.Heads, w/r.config.Heads).Transpose(1, 2)
+// sort arranges rows of so many tokens in groups.
+func (r *Roberta) sort(tokens []int64, length int) robertaTexts {
+	t, pad := robertaTexts{Texts: sortTexts(tokens, length, r.config.ends(tokens, length))}, int64(r.config.PadID)
+	first := 0 // row of a text
+	for _, g := range t.groups {
+		padded := false
+		for range g.texts {
+			at := pad
+			for i := first; i < first+g.tokens; i++ {
+				t.places[i] = pad
+				if t.ids[i] != pad {
+					at++
+					t.places[i] = at
+				}
+				padded = padded || t.ids[i] == pad
+			}
+			first += g.tokens
+		}
+		t.padded = append(t.padded, padded)
 	}
+	return t
+}
+
+// ends is where each text's last token stands, of rows of so many tokens; 0 if all is padding.
+func (c *RobertaConfig) ends(tokens []int64, length int) []int64 {
+	ends := make([]int64, 0, len(tokens)/length)
+	for text := range slices.Chunk(tokens, length) {
+		end := length - 1
+		for end > 0 && text[end] == int64(c.PadID) {
+			end--
+		}
+		ends = append(ends, int64(end))
+	}
+	return ends
+}
+
+// embed adds up what a token is, where it stands and the only type of text: (1, N) -> (1, N, W).
+func (r *Roberta) embed(ids, places *torch.Tensor) *torch.Tensor {
+	x := ids.Embedding(r.Words.Weight).Add(ids.Borrow(r.TokenTypes.Weight).Narrow(0, 0, 1))
+	return r.drop(r.Ln.Forward(x.Add(places.Embedding(r.Positions.Weight))))
+}
+
+// layer maps (1, N, W) to (1, N, W). real, (1, N, 1), is false where a token is padding.
+func (r *Roberta) layer(l *RobertaLayer, x, real *torch.Tensor, texts robertaTexts) *torch.Tensor {
 	dropout := 0.0
 	if r.training {
 		dropout = r.config.AttentionDropout
 	}
-	y := torch.MaskedAttention(heads(l.Query.Forward(x)), heads(l.Key.Forward(x)), heads(l.Value.Forward(x)), mask, dropout)
-	y = r.drop(l.AttentionOut.Forward(y.Transpose(1, 2).Reshape(b, t, w)))
+	q, k, v := texts.groups.split(l.Query.Forward(x)), texts.groups.split(l.Key.Forward(x)), texts.groups.split(l.Value.Forward(x))
+	parts := texts.groups.split(real)
+	for i, g := range texts.groups {
+		heads := func(x *torch.Tensor) *torch.Tensor { // (texts, heads, tokens, W/heads)
+			return x.View(g.texts, g.tokens, r.config.Heads, -1).Transpose(1, 2)
+		}
+		var mask *torch.Tensor // (texts, 1, query, key)
+		if texts.padded[i] {
+			mask = parts[i].View(g.texts, 1, 1, g.tokens).Expand(g.texts, 1, g.tokens, g.tokens)
+		}
+		y := torch.MaskedAttention(heads(q[i]), heads(k[i]), heads(v[i]), mask, dropout)
+		parts[i] = y.Transpose(1, 2).Reshape(g.texts, g.tokens, -1)
+	}
+	y := r.drop(l.AttentionOut.Forward(join(parts)))
 	x = l.AttentionLn.Forward(y.Add(x))
 	y = r.drop(l.Output.Forward(l.Intermediate.Forward(x).Gelu()))
 	return l.OutputLn.Forward(y.Add(x))
@@ -168,19 +211,26 @@ func (r *Roberta) drop(x *torch.Tensor) *torch.Tensor {
 	return x
 }
 
-// pool makes one row of a text's: (B, T, W) -> (B, W).
-func (r *Roberta) pool(x, real *torch.Tensor) *torch.Tensor {
-	switch r.pooler {
-	case "mean_pooler":
-		real = real.To(x.Device(), x.DType()).Unsqueeze(2) // (B, T, 1)
-		return x.Mul(real).SumDim(1).Div(real.SumDim(1))
-	case "max_pooler": // open_clip 3.3.0's own cannot run: it takes the mask for the padding, and as numbers
-		return x.MaskedFill(real.EqScalar(0).Unsqueeze(2), math.Inf(-1)).MaxDim(1)
-	case "cls_pooler":
-		return r.Pooler.Forward(x.Select(1, 0)).Tanh()
-	default: // cls_last_hidden_state_pooler
-		return x.Select(1, 0)
+// pool makes one row of each text's: (1, N, W), (1, N, 1) -> (B, W), in the order of the groups.
+func (r *Roberta) pool(x, real *torch.Tensor, groups ragged) *torch.Tensor {
+	parts, reals := groups.split(x), groups.split(real)
+	for i, x := range parts { // (texts, tokens, W) -> (texts, 1, W)
+		switch r.pooler {
+		case "mean_pooler":
+			real := reals[i].To(x.Device(), x.DType())
+			x = x.Mul(real).SumDim(1).Div(real.SumDim(1)).Unsqueeze(1)
+		case "max_pooler": // open_clip 3.3.0's own cannot run: it takes the mask for the padding, and as numbers
+			x = x.MaskedFill(reals[i].EqScalar(0), math.Inf(-1)).MaxDim(1).Unsqueeze(1)
+		default: // the first token's
+			x = x.Narrow(1, 0, 1)
+		}
+		parts[i] = x
 	}
+	x = join(parts).Select(0, 0)
+	if r.Pooler != nil { // cls_pooler
+		x = r.Pooler.Forward(x).Tanh()
+	}
+	return x
 }
 
 // project maps (B, W) to (B, E).

@@ -170,7 +170,7 @@ func encodeTexts(m *clip.Model, ids []int64, n int, raw bool) (rows []float32, e
 		return m.TextFeatures(ids, n)
 	}
 	err = torch.NoGrad(func(s *torch.Scope) {
-		x := torch.FromSlice(s, ids, n, m.ContextLength()).To(m.Device(), torch.Int64)
+		x := torch.FromSlice(s, ids, n, m.ContextLength())
 		rows = torch.ToSlice[float32](m.EncodeText(x).To(torch.CPU, torch.Float32))
 	})
 	return rows, err
