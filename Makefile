@@ -19,7 +19,7 @@ libtorch: deps ## libtorch 2.11.0 into third_party/libtorch; a second run does n
 build: libtorch ## bin/train and bin/infer
 	go build -o bin/ ./cmd/...
 
-build-cuda: deps ## the same with NCCL, for one process a GPU; needs CUDA's libraries and headers, and has never run on a GPU
+build-cuda: deps ## the same with NCCL, for one process a GPU, and CUDA graphs; needs CUDA's libraries and headers, and has never run on a GPU
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go build -tags cuda -o bin/ ./cmd/...
 
 build-faiss: libtorch ## the same with FAISS for infer's --engine faiss; wants Debian's libfaiss-dev
@@ -98,7 +98,7 @@ lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is on
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./...
 	go run $(STATICCHECK) ./...
-	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror csrc/*.cpp csrc/*.h csrc/nccl/*.cpp clip/preprocess/*.c clip/preprocess/*.h; else echo "clang-format is not installed: C++ was not checked"; fi
+	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror csrc/*.cpp csrc/*.h csrc/cuda/*.cpp clip/preprocess/*.c clip/preprocess/*.h; else echo "clang-format is not installed: C++ was not checked"; fi
 
 parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with the Python libraries and compare them with Go
 	build/venv/bin/python testdata/clip/make_goldens.py

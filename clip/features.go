@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -14,9 +15,9 @@ func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 		return nil, nil
 	}
 	size := m.Config.Vision.ImageSize
-	return m.features(func(s *torch.Scope) *torch.Tensor {
-		return m.EncodeImage(torch.FromSlice(s, pixels, n, 3, size.Height, size.Width).To(m.Device(), m.dtype()))
-	})
+	return m.features(graphShape{pictures: n}, nil, func(s *torch.Scope) *torch.Tensor {
+		return torch.FromSlice(s, pixels, n, 3, size.Height, size.Width).To(m.Device(), m.dtype())
+	}, func(_ *Texts, pixels *torch.Tensor) *torch.Tensor { return m.EncodeImage(pixels) })
 }
 
 // TextFeatures encodes n texts of ContextLength tokens each, (n, L), into n L2-normalised rows (n, E).
@@ -25,16 +26,32 @@ func (m *Model) TextFeatures(tokens []int64, n int) ([]float32, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	return m.features(func(s *torch.Scope) *torch.Tensor {
-		return m.EncodeText(torch.FromSlice(s, tokens, n, m.ContextLength()))
-	})
+	if m.graphs != nil {
+		if texts := m.ArrangeTexts(tokens, m.dtype(), max(16, 4*n)); texts != nil && texts.Packed() {
+			numbers := texts.Numbers()
+			return m.features(graphShape{texts: n, tokens: texts.Rows()}, texts, func(s *torch.Scope) *torch.Tensor {
+				return torch.FromSlice(s, numbers, len(numbers)).To(m.Device(), torch.Int64)
+			}, m.EncodeArranged)
+		}
+	}
+	return m.features(graphShape{}, nil, func(s *torch.Scope) *torch.Tensor {
+		return torch.FromSlice(s, tokens, n, m.ContextLength())
+	}, func(_ *Texts, tokens *torch.Tensor) *torch.Tensor { return m.EncodeText(tokens) })
 }
 
-func (m *Model) features(encode func(s *torch.Scope) *torch.Tensor) (rows []float32, err error) {
-	err = torch.NoGrad(func(s *torch.Scope) {
-		rows = torch.ToSlice[float32](encode(s).To(m.Device(), torch.Float32).Normalize(1).To(torch.CPU, torch.Float32))
+// features is the normalised rows of what encode makes of a tower's input, by a graph unless the shape is zero.
+func (m *Model) features(at graphShape, texts *Texts, input func(s *torch.Scope) *torch.Tensor, encode func(texts *Texts, x *torch.Tensor) *torch.Tensor) (rows []float32, err error) {
+	normalised := func(texts *Texts, x *torch.Tensor) *torch.Tensor {
+		return encode(texts, x).To(m.Device(), torch.Float32).Normalize(1)
+	}
+	failed := torch.NoGrad(func(s *torch.Scope) {
+		if m.graphs != nil && at != (graphShape{}) {
+			rows, err = m.graphs.rows(at, texts, input(s), normalised)
+			return
+		}
+		rows = torch.ToSlice[float32](normalised(texts, input(s)))
 	})
-	if err != nil {
+	if err = errors.Join(err, failed); err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
 	return rows, nil

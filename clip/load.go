@@ -151,3 +151,23 @@ func (m *Model) To(d torch.Device) error {
 		}
 	})
 }
+
+// Cast converts the weights to a type, float32 or on a GPU bfloat16 or float16, for half the memory and several times the speed; pictures
+// and all that the towers compute have it too, but for sums. The temperature and the bias stay float32: bfloat16 knows no number between
+// 4.59 and 4.625, which are 98.9 and 102 as factors. So do batch normalisations, beside their statistics.
+func (m *Model) Cast(dtype torch.DType) error {
+	statistics := map[string]bool{}
+	for key := range m.State() {
+		if stem, ok := strings.CutSuffix(key, "running_mean"); ok {
+			statistics[stem] = true
+		}
+	}
+	return torch.NoGrad(func(s *torch.Scope) {
+		for key, p := range m.Parameters() {
+			stem := key[:strings.LastIndexByte(key, '.')+1]
+			if key != "logit_scale" && key != "logit_bias" && !statistics[stem] {
+				p.Set(s.Alias(p).To(p.Device(), dtype))
+			}
+		}
+	})
+}

@@ -61,6 +61,8 @@ type Model struct {
 	turn      chan struct{} // held by the caller that runs the model, inTurn
 	transform atomic.Pointer[builtTransform]
 
+	graphs *graphs // nil without UseGraphs
+
 	lora map[*torch.Tensor]*nn.LoRA // of the weights that AddLoRA adapts; nil before
 }
 

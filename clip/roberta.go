@@ -121,7 +121,7 @@ func newRoberta(c *Config) *Roberta {
 // nor a gradient, and is cut off, as in [Text.Forward], in groups of texts of about one length.
 func (r *Roberta) Forward(tokens *torch.Tensor) *torch.Tensor {
 	texts := r.sort(torch.ToSlice[int64](tokens.To(torch.CPU, torch.Int64)), tokens.Size(1))
-	ids, places, _, order, _ := texts.tensors(tokens.Borrow(r.Words.Weight))
+	ids, places, _, order, _ := texts.cut(texts.numbersLike(tokens.Borrow(r.Words.Weight)))
 	real := ids.NeScalar(r.config.PadID).Unsqueeze(2) // (1, N, 1)
 	x := torch.Tidy(func(ids *torch.Tensor) *torch.Tensor { return r.embed(ids, places) }, ids)
 	for _, l := range r.Layers {

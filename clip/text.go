@@ -56,7 +56,8 @@ func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
 	if t.cuts() {
 		length := tokens.Size(1)
 		ids := torch.ToSlice[int64](tokens.To(torch.CPU, torch.Int64))
-		return t.encode(arrangeTexts(ids, length, t.config.ends(ids, length), t.packs(like.ProductType()), 0), like)
+		texts := arrangeTexts(ids, length, t.config.ends(ids, length), t.packs(like.ProductType()), 0)
+		return t.encode(texts, texts.numbersLike(like))
 	}
 	tokens = tokens.To(like.Device(), torch.Int64)
 	length := tokens.Size(1)
@@ -78,9 +79,9 @@ func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
 	return t.project(t.LnFinal.Forward(x))
 }
 
-// encode maps arranged texts to features (n, E), in the scope of like and on its device.
-func (t *Text) encode(texts *Texts, like *torch.Tensor) *torch.Tensor {
-	ids, places, ends, order, r := texts.tensors(like)
+// encode is [Model.EncodeArranged].
+func (t *Text) encode(texts *Texts, numbers *torch.Tensor) *torch.Tensor {
+	ids, places, ends, order, r := texts.cut(numbers)
 	x := ids.Embedding(t.TokenEmbedding.Weight).Add(places.Embedding(t.PositionalEmbedding)) // (1, N, W)
 	x = t.Transformer.Pooled(x, ends, r)
 	if r.isPacked() {

@@ -19,8 +19,6 @@ type Texts struct {
 
 	groups  ragged // of about one length, each padded to its longest; nil: texts without any padding
 	longest int
-
-	numbers *torch.Tensor // all of the above on the device, see Numbers; nil before
 }
 
 // textRows says how the rows of a batch (1, N, W) are tokens of texts; nil stands for texts of one length, (B, T, W). Only attention
@@ -82,29 +80,27 @@ func (t *Texts) fill(room, length int) {
 // Rows is how many tokens the tower computes, padding and room included.
 func (t *Texts) Rows() int { return len(t.ids) }
 
-// Numbers are to be brought to the model's device, as int64, for [Texts.On].
+// Packed tells whether there is no padding.
+func (t *Texts) Packed() bool { return t.groups == nil }
+
+// Numbers are what [Model.EncodeArranged] wants on the model's device. Those of texts arranged with room may stand for those of others
+// with as many texts and rows.
 func (t *Texts) Numbers() []int64 { return slices.Concat(t.ids, t.places, t.ends, t.order, t.starts) }
 
-// On is the texts with their numbers on the device. Of texts arranged with room, On may be given those of others with as many texts and rows.
-func (t *Texts) On(numbers *torch.Tensor) *Texts {
-	placed := *t
-	placed.numbers = numbers
-	return &placed
-}
-
-// tensors cuts the numbers up, in the scope of like.
-func (t *Texts) tensors(like *torch.Tensor) (ids, places, ends, order *torch.Tensor, r *textRows) {
-	numbers := t.numbers
-	if numbers == nil {
-		all := t.Numbers()
-		numbers = torch.FromSliceLike(like, all, len(all))
-	}
-	parts := like.Borrow(numbers).Split(0, len(t.ids), len(t.places), len(t.ends), len(t.order), len(t.starts))
+// cut takes the numbers apart: ids and places (1, N), ends, order.
+func (t *Texts) cut(numbers *torch.Tensor) (ids, places, ends, order *torch.Tensor, r *textRows) {
+	parts := numbers.Split(0, len(t.ids), len(t.places), len(t.ends), len(t.order), len(t.starts))
 	r = &textRows{groups: t.groups}
 	if t.groups == nil {
-		r.packed = &torch.Sequences{Starts: parts[4].To(parts[4].Device(), torch.Int32), Longest: t.longest}
+		r.packed = &torch.Sequences{Starts: parts[4].To(numbers.Device(), torch.Int32), Longest: t.longest}
 	}
 	return parts[0].Unsqueeze(0), parts[1].Unsqueeze(0), parts[2], parts[3], r
+}
+
+// numbersLike brings the numbers to the scope and the device of a weight.
+func (t *Texts) numbersLike(weight *torch.Tensor) *torch.Tensor {
+	numbers := t.Numbers()
+	return torch.FromSliceLike(weight, numbers, len(numbers))
 }
 
 // ArrangeTexts prepares texts of ContextLength tokens each, on the host, for [Model.EncodeArranged] with products of the given
@@ -119,8 +115,7 @@ func (m *Model) ArrangeTexts(tokens []int64, products torch.DType, room int) *Te
 	return arrangeTexts(tokens, length, t.config.ends(tokens, length), t.packs(products), room)
 }
 
-// EncodeArranged maps texts to features (n, E), not normalised, in the scope s.
-func (m *Model) EncodeArranged(s *torch.Scope, t *Texts) *torch.Tensor {
-	tower := m.Text.(*Text) // who else could have arranged them
-	return tower.encode(t, s.Alias(tower.TokenEmbedding.Weight))
+// EncodeArranged maps texts to features (n, E), not normalised. numbers are t's, int64 on the model's device.
+func (m *Model) EncodeArranged(t *Texts, numbers *torch.Tensor) *torch.Tensor {
+	return m.Text.(*Text).encode(t, numbers) // who else could have arranged them
 }

@@ -37,7 +37,8 @@ func TestPackedTexts(t *testing.T) {
 	encode := func(texts *Texts) (rows []float32, gradients map[string][]float32) {
 		before := torch.LiveTensors()
 		require.NoError(t, torch.Do(func(s *torch.Scope) {
-			y := m.EncodeArranged(s, texts)
+			numbers := texts.Numbers()
+			y := m.EncodeArranged(texts, torch.FromSlice(s, numbers, len(numbers)))
 			rows = torch.ToSlice[float32](y.Detach())
 			y.Pow(2).Sum().Backward()
 			gradients = map[string][]float32{}
@@ -62,13 +63,26 @@ func TestPackedTexts(t *testing.T) {
 			for key, g := range gradients {
 				assert.LessOrEqual(t, worst(wantGradients[key], g, largest(wantGradients[key])), tolerance, key)
 			}
-			numbers := texts.Numbers()
-			placed := torch.FromSlice(nil, numbers, len(numbers))
-			defer placed.Free()
-			again, _ := encode(texts.On(placed))
-			assert.Equal(t, rows, again)
 		})
 	}
+}
+
+// TestNumbersOfOthers computes one batch by the arrangement of another of the same shape, as a captured step does.
+func TestNumbersOfOthers(t *testing.T) {
+	m, tokens := textModel(t, 1, 40, 2)
+	_, others := textModel(t, 20, 7, 11)
+	config := m.Text.(*Text).config
+	a := arrangeTexts(tokens, 48, config.ends(tokens, 48), true, 64)
+	b := arrangeTexts(others, 48, config.ends(others, 48), true, 64)
+	require.Equal(t, a.Rows(), b.Rows())
+	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
+		encode := func(texts, numbers *Texts) []float32 {
+			n := numbers.Numbers()
+			return torch.ToSlice[float32](m.EncodeArranged(texts, torch.FromSlice(s, n, len(n))))
+		}
+		assert.Equal(t, encode(b, b), encode(a, b))
+		assert.NotEqual(t, encode(a, a), encode(a, b))
+	}))
 }
 
 // TestRoom has batches of as many texts and about as many tokens come out in one shape, so that one may take another's place.

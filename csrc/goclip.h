@@ -76,6 +76,19 @@ void *gc_to_pointer(const gc_tensor *t);                               // a new 
 char *gc_from_pointer(const void *tensor, gc_tensor **out /* new */);  // shares an at::Tensor*
 void gc_free_pointer(void *tensor);
 
+// A CUDA device beside its work.
+typedef struct gc_event gc_event;  // a c10::Event
+typedef struct gc_graph gc_graph;  // captured work
+char *gc_upload(const void *data, size_t bytes, int32_t dtype, const int64_t *shape, int32_t dims, int32_t index,
+                gc_tensor **out /* new; not to be read before gc_arrive */, gc_event **arrived);
+char *gc_arrive(gc_event *arrived, const gc_tensor *t);  // what the device is given to do from now on waits for t
+void gc_free_event(gc_event *event);
+int gc_can_capture(void);
+char *gc_capture_begin(int32_t index, gc_graph **graph);
+char *gc_capture_end(gc_graph *graph);  // on the thread of gc_capture_begin
+char *gc_replay(gc_graph *graph);
+void gc_free_graph(gc_graph *graph);
+
 // Autograd.
 char *gc_backward(const gc_tensor *t, const gc_tensor *gradient /* or NULL */, int retain_graph);
 char *gc_grad(gc_tensor *const *outputs, gc_tensor *const *gradients /* or NULL */, size_t nout,

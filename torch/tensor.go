@@ -23,6 +23,7 @@ import "C"
 import (
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"unsafe"
 
 	_ "github.com/goclip/goclip/csrc" // the C++ behind the header
@@ -87,9 +88,16 @@ func CopyInto[T Element](dst []T, t *Tensor) {
 	if len(dst) == 0 {
 		return
 	}
+	hostReads.Add(1)
 	check("to_slice", C.gc_to_host(t.c, unsafe.Pointer(&dst[0]), C.size_t(len(dst)*t.DType().Size())), t)
 	runtime.KeepAlive(t)
 }
+
+var hostReads atomic.Int64
+
+// HostReads counts how often the process has read numbers out of tensors: [Tensor.Item], [ToSlice] and their like. Those of a tensor on a
+// GPU wait until it has done all that it was given.
+func HostReads() int64 { return hostReads.Load() }
 
 // Shape is the size of each dimension.
 func (t *Tensor) Shape() []int {
@@ -149,6 +157,7 @@ func (t *Tensor) Device() Device {
 // Item is the only element of t as a number.
 func (t *Tensor) Item() float64 {
 	var v C.double
+	hostReads.Add(1)
 	check("item", C.gc_item(t.handle("item"), &v), t)
 	runtime.KeepAlive(t)
 	return float64(v)
@@ -220,6 +229,7 @@ func FromBytes(s *Scope, data []byte, dtype DType, shape ...int) *Tensor {
 func ToBytes(t *Tensor) []byte {
 	dst := make([]byte, t.Numel()*t.DType().Size())
 	if len(dst) > 0 {
+		hostReads.Add(1)
 		check("to_bytes", C.gc_to_host(t.c, unsafe.Pointer(&dst[0]), C.size_t(len(dst))), t)
 	}
 	runtime.KeepAlive(t)

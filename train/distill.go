@@ -46,9 +46,9 @@ func (r *run) teach(s *torch.Scope, p *clip.Pairs, micros []*micro) {
 	var images, texts []*torch.Tensor
 	for _, m := range micros {
 		s.NoGrad(func(s *torch.Scope) {
-			pixels, tokens := r.onDevice(s, m)
+			pixels, _ := r.onDevice(s, m)
 			images = append(images, torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return r.teacher.EncodeImage(x).Normalize(1) }, pixels).Keep())
-			texts = append(texts, torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return r.teacher.EncodeText(x).Normalize(1) }, tokens).Keep())
+			texts = append(texts, torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return r.teacher.EncodeText(x).Normalize(1) }, s.Alias(m.tokens)).Keep())
 		})
 	}
 	p.Teacher = &clip.Teacher{Images: cat(s, images), Texts: cat(s, texts), Scale: s.Alias(r.teacher.LogitScale).Exp().Detach().Reshape()}

@@ -1,85 +1,46 @@
 package train
 
 import (
-	"slices"
-
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/train/data"
 )
 
-// micro is a micro-batch: one of the --accum-freq that make a step.
-type micro struct {
-	n              int
-	pixels, tokens *torch.Tensor // (n, 3, H, W) float32 and (n, L) int64, on the host
-	rng            []byte        // the device's generator before the towers ran for the first time
-
-	imageIDs, textIDs []int64 // (n)
-}
-
-// micro takes a batch out of the loader's memory, which the next batch overwrites.
-func (r *run) micro(b *data.Batch) *micro {
-	size := r.model.Config.Vision.ImageSize
-	return &micro{
-		n:      b.N,
-		pixels: torch.FromSlice(nil, b.Pixels, b.N, 3, size.Height, size.Width),
-		tokens: torch.FromSlice(nil, b.Tokens, b.N, r.model.ContextLength()),
-
-		imageIDs: slices.Clone(b.ImageIDs), textIDs: slices.Clone(b.TextIDs),
-	}
-}
-
-func (m *micro) free() {
-	m.pixels.Free()
-	m.tokens.Free()
-}
-
-// onDevice is the micro-batch where the towers run, in the scope s.
-func (r *run) onDevice(s *torch.Scope, m *micro) (pixels, tokens *torch.Tensor) {
-	return s.Alias(m.pixels).To(r.device, r.precision.weights), s.Alias(m.tokens).To(r.device, torch.Int64)
-}
-
-// encodeImage maps pictures (n, 3, H, W) to normalised features (n, E).
-func (r *run) encodeImage(pixels *torch.Tensor) *torch.Tensor {
-	return r.model.EncodeImage(pixels).Normalize(1)
-}
-
-// encodeText maps tokens (n, L) to normalised features (n, E).
-func (r *run) encodeText(tokens *torch.Tensor) *torch.Tensor {
-	return r.model.EncodeText(tokens).Normalize(1)
-}
-
 // gradients adds to every parameter the gradient of the loss of all the micro-batches as one batch, times the scaler's
-// factor, and returns the loss.
-func (r *run) gradients(s *torch.Scope, micros []*micro) (loss *torch.Tensor) {
+// factor, and returns the loss and what [run.accuracy] says, both ().
+func (r *run) gradients(s *torch.Scope, micros []*micro) (loss, accuracy *torch.Tensor) {
 	if len(micros) > 1 {
 		return r.cachedGradients(s, micros)
 	}
-	pixels, tokens := r.onDevice(s, micros[0])
-	images, texts := torch.Tidy(r.encodeImage, pixels), torch.Tidy(r.encodeText, tokens)
-	g := r.loss(s, images, texts, micros)
+	pixels, texts := r.onDevice(s, micros[0])
+	return r.directGradients(s, micros[0], pixels, texts)
+}
+
+// directGradients is the gradients of one micro-batch, whose pictures and texts are on the device.
+func (r *run) directGradients(s *torch.Scope, m *micro, pixels, texts *torch.Tensor) (loss, accuracy *torch.Tensor) {
+	images, captions := torch.Tidy(r.encodeImage, pixels), torch.Tidy(r.encodeText(m), texts)
+	g, accuracy := r.loss(s, images, captions, []*micro{m})
 	r.lastBackward()
 	backward(images, g.Images)
-	backward(texts, g.Texts)
+	backward(captions, g.Texts)
 	r.temperature(s, g)
-	return g.Loss
+	return g.Loss, accuracy
 }
 
 // cachedGradients is the gradient cache (Gao et al., arXiv 2101.06983): all micro-batches are embedded without gradients,
 // the loss gives the gradient of every feature, and each micro-batch runs once more, with the noise of its first time, to
 // bring that to the weights. By the chain rule the sum is the whole batch's gradient, the temperature's too, which
 // open_clip's --accum-freq counts once for each micro-batch.
-func (r *run) cachedGradients(s *torch.Scope, micros []*micro) (loss *torch.Tensor) {
+func (r *run) cachedGradients(s *torch.Scope, micros []*micro) (loss, accuracy *torch.Tensor) {
 	var images, texts []*torch.Tensor
 	for _, m := range micros {
 		m.rng = torch.RNGState(r.device)
 		s.NoGrad(func(s *torch.Scope) {
-			pixels, tokens := r.onDevice(s, m)
+			pixels, captions := r.onDevice(s, m)
 			images = append(images, torch.Tidy(r.encodeImage, pixels).Keep())
-			texts = append(texts, torch.Tidy(r.encodeText, tokens).Keep())
+			texts = append(texts, torch.Tidy(r.encodeText(m), captions).Keep())
 		})
 	}
-	g := r.loss(s, cat(s, images), cat(s, texts), micros)
+	g, accuracy := r.loss(s, cat(s, images), cat(s, texts), micros)
 	first := 0
 	for i, m := range micros {
 		if i == len(micros)-1 {
@@ -88,7 +49,7 @@ func (r *run) cachedGradients(s *torch.Scope, micros []*micro) (loss *torch.Tens
 		if err := torch.SetRNGState(r.device, m.rng); err != nil {
 			panic(err)
 		}
-		pixels, tokens := r.onDevice(s, m)
+		pixels, captions := r.onDevice(s, m)
 		replay := func(encode func(*torch.Tensor) *torch.Tensor, gradient, x *torch.Tensor) {
 			torch.Tidy(func(x *torch.Tensor) *torch.Tensor {
 				backward(encode(x), gradient.Narrow(0, first, m.n))
@@ -96,19 +57,19 @@ func (r *run) cachedGradients(s *torch.Scope, micros []*micro) (loss *torch.Tens
 			}, x)
 		}
 		replay(r.encodeImage, g.Images, pixels)
-		replay(r.encodeText, g.Texts, tokens)
+		replay(r.encodeText(m), g.Texts, captions)
 		pixels.Free()
-		tokens.Free()
+		captions.Free()
 		first += m.n
 	}
 	r.temperature(s, g)
-	return g.Loss
+	return g.Loss, accuracy
 }
 
 // loss is this process's share of the loss of all processes' normalised features (n, E), with the gradients of its own, times
-// the scaler's factor.
-func (r *run) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*micro) clip.LossGradient {
-	r.lookAt(images, texts)
+// the scaler's factor, and the accuracy.
+func (r *run) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*micro) (g clip.LossGradient, accuracy *torch.Tensor) {
+	accuracy = torch.Tidy(func(texts *torch.Tensor) *torch.Tensor { return r.accuracy(images.Detach(), texts) }, texts.Detach())
 	p := clip.Pairs{Images: images.Detach(), Texts: texts.Detach(), Scale: images.Borrow(r.model.LogitScale).Detach().Exp().Reshape()}
 	if r.matchIDs {
 		p.ImageIDs, p.TextIDs = ids(images, micros)
@@ -118,7 +79,6 @@ func (r *run) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*micro)
 	if r.group.Size() > 1 {
 		others = r.group
 	}
-	var g clip.LossGradient
 	if bias := r.model.LogitBias; bias != nil {
 		p.Bias = images.Borrow(bias).Detach().Reshape()
 		g = clip.TiledSigmoid(p, others, 0)
@@ -127,7 +87,7 @@ func (r *run) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*micro)
 		g = clip.TiledContrastive(p, others, 0)
 	}
 	g.Images, g.Texts, g.Scale = r.scaled(g.Images), r.scaled(g.Texts), r.scaled(g.Scale)
-	return g
+	return g, accuracy
 }
 
 // ids are the numbers of the micro-batches' pictures and captions, by which equal ones are known.

@@ -32,9 +32,9 @@ func (r *run) notFinite(micros []*micro) string {
 		var at *torch.NonFinite
 		at, err = torch.FirstNonFinite(func(s *torch.Scope) {
 			r.precision.enter(s, r.device)
-			pixels, tokens := r.onDevice(s, m)
+			pixels, texts := r.onDevice(s, m)
 			r.encodeImage(pixels)
-			r.encodeText(tokens)
+			r.encodeText(m)(texts)
 		})
 		if at == nil {
 			continue

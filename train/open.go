@@ -86,6 +86,9 @@ func (r *run) open() (err error) {
 	if err := r.tune(); err != nil {
 		return err
 	}
+	if err := r.checkGraphs(); err != nil {
+		return err
+	}
 	if err := r.openData(); err != nil {
 		return err
 	}

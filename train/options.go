@@ -68,6 +68,7 @@ type Options struct {
 	SkipScheduler  bool    `name:"skip-scheduler" help:"Keep --lr all the time, without warm-up."`
 
 	GradCheckpointing bool    `name:"grad-checkpointing" help:"Keep only the input of each block and compute the block again in the backward pass: less memory, for one more forward in each step. Transformers only."`
+	CUDAGraphs        bool    `name:"cuda-graphs" help:"Capture a step once for each shape of a batch and replay it: for small batches on a GPU, whose kernels are shorter than it takes to start them. Wants a build with CUDA graphs (make build-cuda), one process, and a precision of bfloat16."`
 	TokenLR           float64 `name:"token-embedding-lr" help:"Learning rate of the token embeddings; 0 is --lr, and -1, the default when trained weights are fine-tuned without --lr, is 0.04 over the steps of the run, or --lr where that is more."`
 	ImageLayerDecay   float64 `name:"image-layer-decay" default:"1" help:"Learning rate of the picture tower's groups, those of --lock-image-unlocked-groups: each has that of the next higher one times this. 1 leaves all the same."`
 	TextLayerDecay    float64 `name:"text-layer-decay" default:"1" help:"The same of the text tower and --lock-text-unlocked-layers."`

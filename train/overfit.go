@@ -71,9 +71,12 @@ func (r *run) overfit(ctx context.Context) (sum Summary, err error) {
 			if err != nil {
 				return sum, err
 			}
-			m := r.micro(b)
+			m, err := r.micro(b)
+			if err != nil {
+				return sum, err
+			}
 			least += leastLoss(b)
-			s, _, err := r.trainStep([]*micro{m}, time.Now(), b.Wait, false)
+			s, _, err := r.trainStep([]*micro{m}, time.Now(), m.wait, false)
 			m.free()
 			if err != nil {
 				return sum, err

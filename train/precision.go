@@ -41,19 +41,12 @@ func (p precision) enter(s *torch.Scope, device torch.Device) {
 	}
 }
 
-// convert gives the model the precision's weights. The temperature and the bias stay float32: bfloat16 knows no number
-// between 4.59 and 4.625, which are 98.9 and 102 as factors.
+// convert gives the model the precision's weights.
 func (p precision) convert(m *clip.Model) error {
 	if p.weights == torch.Float32 {
 		return nil
 	}
-	return torch.NoGrad(func(s *torch.Scope) {
-		for key, t := range m.Parameters() {
-			if key != "logit_scale" && key != "logit_bias" {
-				t.Set(s.Alias(t).To(t.Device(), p.weights))
-			}
-		}
-	})
+	return m.Cast(p.weights)
 }
 
 // scaler is the factor on the loss that keeps float16's gradients above its smallest number: halved when one overflows, and

@@ -44,7 +44,11 @@ func (task rankTask) micros(r *run) (micros []*micro) {
 		last := min(first+task.Size, (r.group.Rank()+1)*own)
 		p := part(r, b, first, last)
 		p.ImageIDs, p.TextIDs = b.ImageIDs[first:last], b.TextIDs[first:last]
-		micros = append(micros, r.micro(p))
+		m, err := r.micro(p)
+		if err != nil {
+			panic(err)
+		}
+		micros = append(micros, m)
 	}
 	return micros
 }
@@ -78,7 +82,8 @@ func TestRankWorker(t *testing.T) {
 			takeGradients(t, r.model)
 			loss := 0.0
 			require.NoError(t, torch.Do(func(s *torch.Scope) {
-				all := r.gradients(s, micros).To(r.device, torch.Float64).Clone()
+				own, _ := r.gradients(s, micros)
+				all := own.To(r.device, torch.Float64).Clone()
 				group.AllReduce(all)
 				loss = all.Item()
 			}))
@@ -156,8 +161,8 @@ func dense(t *testing.T, task rankTask) map[string][]float32 {
 		all := task
 		all.Size = rankPairs
 		m := all.micros(r)[0]
-		pixels, tokens := r.onDevice(s, m)
-		images, texts, scale := r.encodeImage(pixels), r.encodeText(tokens), s.Alias(r.model.LogitScale).Exp()
+		pixels, captions := r.onDevice(s, m)
+		images, texts, scale := r.encodeImage(pixels), r.encodeText(m)(captions), s.Alias(r.model.LogitScale).Exp()
 		var l *torch.Tensor
 		switch {
 		case task.IDs:

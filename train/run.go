@@ -80,6 +80,7 @@ type run struct {
 	sitting   *os.File  // LOGS/NAME, locked
 	saved     time.Time // latest
 	watch     watch
+	graphs    map[shape]*capturedStep
 }
 
 // Run trains. When ctx ends it finishes the step, writes checkpoints/latest and returns [ErrInterrupted].
@@ -221,11 +222,11 @@ func (r *run) epoch(ctx context.Context) error {
 	// A signal stops all processes after the same step, so data is read on until they have heard of it.
 	reading, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	for b, err := range r.loader.Epoch(reading, r.state.Epoch, r.state.Batch) {
+	for m, err := range r.micros(reading) {
 		if err != nil {
 			return err
 		}
-		micros, wait = append(micros, r.micro(b)), wait+b.Wait
+		micros, wait = append(micros, m), wait+m.wait
 		if len(micros) < r.o.AccumFreq {
 			continue
 		}

@@ -66,7 +66,7 @@ func (r *run) saveState(disk *summing, dir string) error {
 var changeable = strings.Fields(`resume logs name device threads workers dist-url dist-backend val-data imagenet-val
 	zeroshot-frequency zeroshot-templates val-frequency save-frequency save-most-recent save-every-n-steps
 	save-every-minutes delete-previous-checkpoint log-every-n-steps report-to metrics-addr dry-run
-	overfit pretrained pretrained-image-path pretrained-text-path`)
+	overfit cuda-graphs pretrained pretrained-image-path pretrained-text-path`)
 
 // readState loads train_state/state.json and refuses options that would not continue the same run.
 func (r *run) readState(dir string) error {

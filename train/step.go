@@ -7,9 +7,7 @@ import (
 	"time"
 
 	"github.com/goclip/goclip/clip"
-	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/optim"
-	"github.com/goclip/goclip/train/data"
 )
 
 // Step is a line of metrics.jsonl.
@@ -28,7 +26,7 @@ type Step struct {
 
 	MFU               float64 `json:"mfu"`                // share of the device's measured speed, see utilisation
 	DuplicateCaptions float64 `json:"duplicate_captions"` // share of the batch's captions that stand in it before
-	Accuracy          float64 `json:"accuracy,omitempty"` // share of the batch's first 256 pictures whose text is nearest in the batch; of steps with a line in the log
+	Accuracy          float64 `json:"accuracy"`           // share of the batch's first 256 pictures whose text is nearest in the batch
 }
 
 // MarshalJSON writes null for a number that JSON has none for: the loss of a step that was skipped.
@@ -81,10 +79,10 @@ func (r *run) trainStep(micros []*micro, began time.Time, wait time.Duration, to
 	}
 	out, err := r.compute(micros, own)
 	if err != nil {
-		return nil, all, fmt.Errorf("train: step %d: %w", s.Step, err)
+		return nil, all, err
 	}
 	all = out.common
-	s.Loss, s.GradNorm, s.LogitScale = out.loss, out.norm, out.logitScale
+	s.Loss, s.GradNorm, s.LogitScale, s.Accuracy = out.loss, out.norm, out.logitScale, out.accuracy
 	good := finite(s.Loss) && finite(s.GradNorm)
 	if r.state.Scaler != nil {
 		r.state.Scaler.update(good)
@@ -121,12 +119,4 @@ func (r *run) skip(s *Step, micros []*micro) error {
 		return nil
 	}
 	return fmt.Errorf("train: step %d: %s: %s; lower --lr, or set --grad-clip-norm 1", s.Step, what, why)
-}
-
-// tensors moves a batch to the device: (N, 3, H, W) and (N, L).
-func (r *run) tensors(s *torch.Scope, b *data.Batch) (pixels, tokens *torch.Tensor) {
-	size := r.model.Config.Vision.ImageSize
-	pixels = torch.FromSlice(s, b.Pixels, b.N, 3, size.Height, size.Width).To(r.device, r.precision.weights)
-	tokens = torch.FromSlice(s, b.Tokens, b.N, r.model.ContextLength()).To(r.device, torch.Int64)
-	return pixels, tokens
 }

@@ -17,7 +17,6 @@ type watch struct {
 	guessing    guessing
 	board       *tensorboard.Writer // nil without --report-to tensorboard
 	metrics     *exporter           // nil without --metrics-addr
-	accuracy    float64             // of the step that is being done, if it has a line in the log
 }
 
 // openWatch begins to be looked at. Nothing before it has been written, but a port in use was refused by then.
@@ -64,18 +63,11 @@ func (r *run) closeWatch() (err error) {
 // accuracyPictures is how many of a batch's pictures look for their text.
 const accuracyPictures = 256
 
-// lookAt finds out, for a step that has a line in the log, how many of a batch's pictures find their text by the
-// normalised features (n, E).
-func (r *run) lookAt(images, texts *torch.Tensor) {
-	r.watch.accuracy = 0
-	if !r.logs(Step{Step: r.state.Step + 1}) {
-		return
-	}
+// accuracy is how many of a batch's first pictures find their text by the normalised features (n, E), ().
+func (r *run) accuracy(images, texts *torch.Tensor) *torch.Tensor {
 	n := min(images.Size(0), accuracyPictures)
-	r.watch.accuracy = torch.Tidy(func(texts *torch.Tensor) *torch.Tensor {
-		nearest := images.Detach().Narrow(0, 0, n).MatMul(texts.T()).Argmax(1)
-		return nearest.Eq(torch.ArangeLike(texts, n)).To(torch.CPU, torch.Float32).Mean()
-	}, texts.Detach()).Item()
+	nearest := images.Narrow(0, 0, n).MatMul(texts.T()).Argmax(1)
+	return nearest.Eq(torch.ArangeLike(texts, n)).To(r.device, torch.Float32).Mean()
 }
 
 // measureStep completes a step's figures from what it was done on.
@@ -96,7 +88,7 @@ func (r *run) measureStep(s *Step, micros []*micro) {
 		u.peak = max(again, cost/s.StepTime)
 	}
 	s.MFU = u.share(cost, s.StepTime)
-	s.DuplicateCaptions, s.Accuracy = duplicates(captions, length), r.watch.accuracy
+	s.DuplicateCaptions = duplicates(captions, length)
 }
 
 // watchStep tells of a step to who looks on, and warns once of a loss that stays at guessing.

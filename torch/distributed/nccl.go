@@ -5,7 +5,6 @@ package distributed
 import (
 	"fmt"
 
-	_ "github.com/goclip/goclip/csrc/nccl" // the C++ behind csrc/group.h
 	"github.com/goclip/goclip/torch"
 )
 

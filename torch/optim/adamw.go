@@ -87,6 +87,9 @@ func oneType(groups []Group) (cut []Group) {
 // SetLR sets the learning rate of the steps that follow.
 func (a *AdamW) SetLR(lr float64) { a.options.LR = lr }
 
+// LR is what [AdamW.SetLR] set.
+func (a *AdamW) LR() float64 { return a.options.LR }
+
 // Step updates every parameter that has a gradient.
 func (a *AdamW) Step() error {
 	return torch.NoGrad(func(s *torch.Scope) { a.StepIn(s, Decided{}) })

@@ -1,10 +1,11 @@
 //go:build cuda
 
-// Package nccl adds NCCL to csrc's process groups. Package torch/distributed imports it under the build tag cuda.
+// Package cuda adds to csrc what needs libtorch_cuda's own symbols: NCCL to its process groups, and CUDA graphs. Package torch
+// imports it under the build tag cuda.
 //
-// It links libtorch_cuda, and compiles with the headers of libtorch, CUDA 13 and NCCL 2.28; scripts/build_cuda.sh finds
-// them. It has compiled and started, but never run on a GPU.
-package nccl
+// It compiles with the headers of libtorch, CUDA 13 and NCCL 2.28; scripts/build_cuda.sh finds them. It has compiled and started,
+// but never run on a GPU.
+package cuda
 
 // #cgo CXXFLAGS: -std=c++17 -O2 -Wall -Wno-deprecated-declarations -DUSE_C10D_NCCL -I${SRCDIR}/..
 // #cgo CXXFLAGS: -isystem ${SRCDIR}/../../third_party/libtorch/include -isystem /usr/local/libtorch/include
@@ -13,7 +14,7 @@ package nccl
 // #cgo LDFLAGS: -L${SRCDIR}/../../third_party/libtorch/lib -L/usr/local/libtorch/lib
 // #cgo LDFLAGS: -Wl,-rpath,${SRCDIR}/../../third_party/libtorch/lib -Wl,-rpath,/usr/local/libtorch/lib
 // #cgo LDFLAGS: -Wl,-rpath-link,${SRCDIR}/../../third_party/libtorch/lib -Wl,-rpath-link,/usr/local/libtorch/lib
-// #cgo LDFLAGS: -ltorch_cuda -ltorch_cpu -lc10
+// #cgo LDFLAGS: -ltorch_cuda -lc10_cuda -ltorch_cpu -lc10 -l:libcudart.so.13
 import "C"
 
 import _ "github.com/goclip/goclip/csrc" // whose header this compiles with

@@ -1,0 +1,91 @@
+package train
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/torch"
+)
+
+const plainViT = `{"image_size":32,"layers":2,"width":64,"head_width":32,"patch_size":8}`
+
+// TestCapturedSteps holds steps that are captured and replayed on a GPU against the same steps kernel by kernel.
+func TestCapturedSteps(t *testing.T) {
+	device, err := torch.ParseDevice("cuda")
+	if err != nil {
+		t.Skipf("needs a GPU: %v", err)
+	}
+	if !torch.CanCapture() {
+		t.Skip("needs the build tag cuda")
+	}
+	const n, steps = 8, 12
+	run := func(captured bool) (losses []float64, weights []float32) {
+		r := smallRun(t, `{"embed_dim":16,"vision_cfg":`+plainViT+`,"text_cfg":`+smallText+`}`)
+		require.NoError(t, r.model.To(device))
+		r.device, r.precision, r.o.CUDAGraphs, r.o.AccumFreq, r.o.GradClipNorm = device, precisions["amp_bf16"], captured, 1, 1
+		require.NoError(t, r.checkGraphs())
+		r.optimise()
+		b := randomBatch(r, 3*n)
+		for i := range steps {
+			r.optimiser.SetLR(1e-3 / float64(i+1))
+			m, err := r.micro(part(r, b, i%3*n, (i%3+1)*n))
+			require.NoError(t, err)
+			out, err := r.compute([]*micro{m}, common{n: n})
+			require.NoError(t, err)
+			r.optimiser.ZeroGrad()
+			m.free()
+			losses = append(losses, out.loss)
+		}
+		if captured {
+			assert.NotEmpty(t, r.graphs)
+			assert.Less(t, len(r.graphs), 3)
+		}
+		return losses, torch.ToSlice[float32](r.model.Visual.(*clip.Vision).Proj.To(torch.CPU, torch.Float32))
+	}
+	plain, plainWeights := run(false)
+	captured, weights := run(true)
+	assert.InDeltaSlice(t, plain, captured, 2e-2)
+	assert.InDeltaSlice(t, plainWeights, weights, 1e-2)
+	assert.Less(t, captured[steps-1], captured[0])
+}
+
+// TestCheckGraphs says why a step cannot be captured.
+func TestCheckGraphs(t *testing.T) {
+	gpu := torch.Device{Type: "cuda"}
+	for _, c := range []struct {
+		change func(r *run)
+		want   string
+	}{
+		{func(r *run) { r.o.CUDAGraphs = false }, ""},
+		{func(r *run) {}, "train: --cuda-graphs: the device is cpu"},
+		{func(r *run) { r.device = gpu }, "train: --cuda-graphs: this program is built without CUDA graphs: make build-cuda builds it with them"},
+	} {
+		r := smallRun(t, `{"embed_dim":16,"vision_cfg":`+plainViT+`,"text_cfg":`+smallText+`}`)
+		r.o.CUDAGraphs, r.o.AccumFreq = true, 1
+		c.change(r)
+		err := r.checkGraphs()
+		switch {
+		case c.want == "":
+			assert.NoError(t, err)
+		case r.device == gpu && torch.CanCapture():
+			assert.ErrorContains(t, err, "captions must be packed for it", "its weights are on the CPU")
+		default:
+			assert.EqualError(t, err, c.want)
+		}
+		if err != nil {
+			assert.ErrorIs(t, err, ErrOptions)
+		}
+	}
+}
+
+// TestRoomForGraphs leaves captions as they are where no step is captured.
+func TestRoomForGraphs(t *testing.T) {
+	r := &run{}
+	assert.Zero(t, r.room(256))
+	r.o.CUDAGraphs = true
+	assert.Equal(t, 64, r.room(8))
+	assert.Equal(t, 256, r.room(256))
+}
