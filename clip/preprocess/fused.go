@@ -8,6 +8,9 @@ import (
 // maxQuads is how many quads of taps the fused passes take: windows of up to 13 source positions wherever they begin.
 const maxQuads = 4
 
+// maxLaid bounds the positions of an axis whose weights are laid out in quads, and with them the memory of the cache.
+const maxLaid = 1024
+
 // quads are the weights of an axis as goclip_resample_normalise takes them: four taps in a word, as the signed bytes h,
 // m and l of 65536 h + 256 m + l. They are made at first use.
 type quads struct {
@@ -26,8 +29,11 @@ func digits(k int32) (h, m, l int8, ok bool) {
 	return int8(k), m, l, k == int32(int8(k))
 }
 
-// narrow tells whether no sum of pixels by these weights leaves 32 bits.
+// narrow tells whether there are few positions, and no sum of pixels by their weights leaves 32 bits.
 func (w *weights) narrow() bool {
+	if len(w.first) > maxLaid {
+		return false
+	}
 	for i, n := range w.n {
 		sum := int64(0)
 		for _, k := range w.fixed[i*w.stride:][:n] {
@@ -149,8 +155,8 @@ func (s *scaler) normalised(b *scratch, dst, norm []float32, m *Image, p placeme
 	return true
 }
 
-// vectorNorm gives the numbers of a normalisation on the vector unit: 1/255, mean and 1/std of each channel, inverses
-// in a high and a low part. It is nil where that would not give every value of table to the bit.
+// vectorNorm gives the numbers of a normalisation on the vector unit: 1/255, the means, and 1/std of each channel, the
+// inverses in a high and a low part. It is nil where that would not give every value of table to the bit.
 func vectorNorm(mean, std [3]float32, table *normTable) []float32 {
 	if unit < unitVNNI {
 		return nil

@@ -43,7 +43,8 @@ INLINE void weigh(__m512i *s, const int count, __m512i v[][QUAD], const __m512i 
  * and so on.
  */
 INLINE __m512i clip(__m512i a, __m512i b, __m512i c, __m512i d) {
-  __m512i ab = _mm512_srai_epi16(_mm512_packs_epi32(a, b), REST), cd = _mm512_srai_epi16(_mm512_packs_epi32(c, d), REST);
+  __m512i ab = _mm512_srai_epi16(_mm512_packs_epi32(a, b), REST);
+  __m512i cd = _mm512_srai_epi16(_mm512_packs_epi32(c, d), REST);
   return _mm512_packus_epi16(ab, cd);
 }
 
