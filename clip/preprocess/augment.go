@@ -22,6 +22,7 @@ type TrainTransform struct {
 	aug    AugConfig
 	jitter jitterRange
 	table  normTable
+	norm   []float32 // table for the vector unit, or nil
 	scale  scaler
 }
 
@@ -55,6 +56,7 @@ func NewTrainTransform(cfg Config, aug AugConfig) (*TrainTransform, error) {
 		}
 	}
 	t := &TrainTransform{cfg: cfg, aug: aug, table: newNormTable(cfg.Mean, cfg.Std)}
+	t.norm = vectorNorm(cfg.Mean, cfg.Std, &t.table)
 	if aug.ColorJitterProb > 0 {
 		j, err := newJitterRange(aug.ColorJitter)
 		if err != nil {
@@ -80,7 +82,9 @@ func (t *TrainTransform) Apply(dst []float32, img *Image, rng *rand.Rand) error 
 	v := t.draw(img.Width, img.Height, rng)
 	b := t.scale.scratch()
 	defer t.scale.pool.Put(b)
-	t.table.write(dst, t.Len()/3, 0, t.render(b, img, v))
+	if p := t.place(v.crop); v.jitter != nil || v.grey || !t.scale.normalised(b, dst, t.norm, img, p) {
+		t.table.write(dst, t.Len()/3, 0, t.render(b, img, v))
+	}
 	return nil
 }
 
@@ -108,12 +112,10 @@ func (t *TrainTransform) render(b *scratch, img *Image, v view) []uint8 {
 	if t.cfg.Order == OrderHuggingFace {
 		img = b.inRGB(img)
 	}
-	outH, outW := t.cfg.Size[0], t.cfg.Size[1]
-	rgb := grow(&b.rgb, 3*outH*outW)
-	x := span{at: v.crop.x, in: v.crop.w, out: outW, count: outW}
-	y := span{at: v.crop.y, in: v.crop.h, out: outH, count: outH}
-	t.scale.resize(b, img, x, y, bicubic, func(i int, row []uint8) {
-		rowToRGB(rgb[3*i*outW:][:3*outW], row, img.Mode, img.Palette)
+	p := t.place(v.crop)
+	rgb := grow(&b.rgb, 3*p.resH*p.resW)
+	t.scale.resize(b, img, p.x, p.y, p.filter, func(i int, row []uint8) {
+		rowToRGB(rgb[3*i*p.resW:][:3*p.resW], row, img.Mode, img.Palette)
 	})
 	if v.jitter != nil {
 		v.jitter.apply(rgb)
@@ -122,6 +124,13 @@ func (t *TrainTransform) render(b *scratch, img *Image, v view) []uint8 {
 		toGrey(rgb)
 	}
 	return rgb
+}
+
+// place lays a crop over the whole result.
+func (t *TrainTransform) place(c crop) placement {
+	h, w := t.cfg.Size[0], t.cfg.Size[1]
+	return placement{x: span{at: c.x, in: c.w, out: w, count: w}, y: span{at: c.y, in: c.h, out: h, count: h},
+		filter: bicubic, resW: w, resH: h}
 }
 
 // crop is a rectangle of source pixels.

@@ -38,12 +38,14 @@ type part struct {
 	left int // the first column that was decoded
 }
 
-// image is newImage in the caller's memory, where there is some. Its pixels are what was there before.
+// image is newImage in the caller's memory, where there is some. Its pixels are what was there before. They begin at an
+// odd address: rows at a multiple of 32 bytes are written by libjpeg-turbo past the caches, and reading them back waits
+// for the memory.
 func (l Limits) image(mode Mode, w, h int) *Image {
 	if l.part == nil {
-		return newImage(mode, w, h)
+		return &Image{Width: w, Height: h, Mode: mode, Pix: make([]uint8, w*h*mode.Bytes()+1)[1:]}
 	}
-	return &Image{Width: w, Height: h, Mode: mode, Pix: grow(&l.part.pix, w*h*mode.Bytes())}
+	return &Image{Width: w, Height: h, Mode: mode, Pix: grow(&l.part.pix, w*h*mode.Bytes()+1)[1:]}
 }
 
 // DefaultLimits are 128 million pixels, 512 MiB of file, JPEG in full.

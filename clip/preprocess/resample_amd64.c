@@ -77,9 +77,13 @@ TARGET static inline __m128i avx512_block_clip(__m512i s) {
 
 int goclip_vector_unit(void) {
   __builtin_cpu_init();
-  return __builtin_cpu_supports("avx512f") ? GOCLIP_AVX512
-         : __builtin_cpu_supports("avx2")  ? GOCLIP_AVX2
-                                           : GOCLIP_NO_VECTORS;
+  if (!__builtin_cpu_supports("avx512f")) {
+    return __builtin_cpu_supports("avx2") ? GOCLIP_AVX2 : GOCLIP_NO_VECTORS;
+  }
+  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                 __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")
+             ? GOCLIP_VNNI
+             : GOCLIP_AVX512;
 }
 
 void goclip_across(int unit, uint8_t *dst, size_t dst_stride, const uint8_t *src, size_t src_stride, int rows, int cols,
@@ -87,11 +91,11 @@ void goclip_across(int unit, uint8_t *dst, size_t dst_stride, const uint8_t *src
                    uint8_t *scratch) {
   pass a = {dst, scratch, src, first, k, dst_stride, src_stride, rows, cols, left, stride, taps, count};
   memset(scratch + LANES * (size_t)cols, 0, LANES * (size_t)taps);
-  (unit == GOCLIP_AVX512 ? avx512_across : avx2_across)(&a, n);
+  (unit >= GOCLIP_AVX512 ? avx512_across : avx2_across)(&a, n);
 }
 
 void goclip_down(int unit, uint8_t *dst, size_t dst_stride, const uint8_t *src, size_t src_stride, size_t length,
                  const int32_t *first, const int32_t *n, int top, const int32_t *k, int stride, int count) {
   pass a = {dst, NULL, src, first, k, dst_stride, src_stride, 0, 0, top, stride, 0, count};
-  (unit == GOCLIP_AVX512 ? avx512_down : avx2_down)(&a, n, length);
+  (unit >= GOCLIP_AVX512 ? avx512_down : avx2_down)(&a, n, length);
 }

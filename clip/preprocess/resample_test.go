@@ -62,6 +62,7 @@ func BenchmarkResize(b *testing.B) {
 		for i := range img.Pix {
 			img.Pix[i] = uint8(i * i >> 5)
 		}
+		unit = best
 		t, err := NewTransform(DefaultConfig(224))
 		require.NoError(b, err)
 		dst := make([]float32, t.Len())

@@ -13,6 +13,7 @@ import (
 type Transform struct {
 	cfg   Config
 	table normTable
+	norm  []float32 // table for the vector unit, or nil
 	scale *scaler
 	lim   Limits
 }
@@ -23,7 +24,9 @@ func NewTransform(cfg Config) (*Transform, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Transform{cfg: cfg, table: newNormTable(cfg.Mean, cfg.Std), scale: new(scaler)}, nil
+	t := &Transform{cfg: cfg, table: newNormTable(cfg.Mean, cfg.Std), scale: new(scaler)}
+	t.norm = vectorNorm(cfg.Mean, cfg.Std, &t.table)
+	return t, nil
 }
 
 // Config is what t was made from, defaults filled in.
@@ -63,6 +66,9 @@ func (t *Transform) apply(b *scratch, dst []float32, img *Image, p placement) {
 	}
 	if p.needsPadding {
 		fillPadding(dst, &t.table, img, p.fill)
+	}
+	if t.scale.normalised(b, dst, t.norm, img, p) {
+		return
 	}
 	t.scale.resize(b, img, p.x, p.y, p.filter, func(y int, row []uint8) {
 		rgb := grow(&b.rgb, 3*p.x.count)

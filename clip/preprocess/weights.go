@@ -46,6 +46,8 @@ type weights struct {
 	stride   int
 	fixed    []int32   // for 8-bit channels, scaled by 1 << precision
 	exact    []float64 // for 16-bit channels
+
+	across, down quads // fixed for the fused passes
 }
 
 // last is one past the highest source position in use.
