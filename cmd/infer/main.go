@@ -202,7 +202,7 @@ func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
 		fmt.Fprintln(errs, "infer:", note)
 	}
 	m, err := f.read(o)
-	if err != nil || f.Precision == "fp32" {
+	if err != nil || f.Precision == "fp32" || f.Precision == "" { // the second of commands without the flag
 		return m, err
 	}
 	if m.Device() != torch.CPU {

@@ -99,6 +99,7 @@ func (l *Loader) fill(ctx context.Context, t task, at func(place int) int, epoch
 
 // sample makes the sample at a place of the order, or the next readable one after it.
 func (l *Loader) sample(dst []float32, at func(place int) int, place int, rng *rand.Rand) (slot, error) {
+	var last error
 	for try := range l.order.places {
 		i := at((place + try) % l.order.places)
 		img, err := l.decoded(i)
@@ -110,11 +111,12 @@ func (l *Loader) sample(dst []float32, at func(place int) int, place int, rng *r
 		if err := l.note(l.set.Key(i), err); err != nil {
 			return slot{sample: -1}, err
 		}
+		last = fmt.Errorf("%s: %w", l.set.Key(i), err)
 		if l.o.SkipBad {
 			return slot{sample: -1}, nil
 		}
 	}
-	return slot{sample: -1}, fmt.Errorf("data: none of the %d samples can be read", l.order.places)
+	return slot{sample: -1}, fmt.Errorf("data: none of the %d samples can be read, the last one: %w", l.order.places, last)
 }
 
 // captioned draws a sample's caption, after the augmentation, which is then the same with one caption and with five.
