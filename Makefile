@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build build-cuda demo page-demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-engines
+.PHONY: help deps libtorch build build-cuda test-cuda bench-cuda demo page-demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-engines
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -31,6 +31,14 @@ test-engines: libtorch build/postgres ## --engine faiss and a real PostgreSQL wi
 
 man: build ## man/infer.1 and man/train.1
 	scripts/man.sh bin man
+
+test-cuda: deps ## on a machine with a GPU: what runs there against the CPU, graphs, uploads, NCCL; needs what build-cuda needs
+	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go test -tags cuda -count 1 -v -run 'GPU|Captur|Graphs|Upload|Varlen|NCCL' ./torch ./torch/distributed ./clip ./train
+
+bench-cuda: deps build/venv ## on a machine with a GPU: speed beside open_clip's, eager and compiled, as ratios and shares of the card's peak
+	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go test -tags cuda -c -o build/clip.cuda.test ./clip
+	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go test -tags cuda -c -o build/train.cuda.test ./train
+	build/venv/bin/python benchmarks/gpu.py build/clip.cuda.test build/train.cuda.test
 
 release: libtorch ## dist/goclip-VERSION-linux-ARCH.tar.gz: programs with their libraries, to be unpacked anywhere
 	scripts/release.sh $(VERSION)

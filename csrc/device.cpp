@@ -35,12 +35,12 @@ char *gc_upload(const void *data, size_t bytes, int32_t dtype, const int64_t *sh
                 gc_tensor **out, gc_event **arrived) {
   return guard([&] {
     const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
+    const c10::Stream stream = copying(device);
+    const c10::StreamGuard on(stream);
     const auto options = at::TensorOptions(static_cast<at::ScalarType>(dtype)).pinned_memory(true);
     at::Tensor host = at::empty(at::IntArrayRef(shape, dims), options);
     TORCH_CHECK(host.nbytes() == bytes, "the shape ", host.sizes(), " takes ", host.nbytes(), " bytes, not ", bytes);
     if (bytes != 0) std::memcpy(host.mutable_data_ptr(), data, bytes);
-    const c10::Stream stream = copying(device);
-    const c10::StreamGuard on(stream);
     at::Tensor t = host.to(device, /*non_blocking=*/true);  // host's allocator keeps the memory until the copy is done
     auto event = std::make_unique<c10::Event>(c10::kCUDA);
     event->record(stream);

@@ -333,9 +333,10 @@ func Arange(s *Scope, d Device, n int) *Tensor { return opArange.In(s, n, Int64,
 // ArangeLike is [Arange] in the scope and on the device of t.
 func ArangeLike(t *Tensor, n int) *Tensor { return Arange(t.scope, t.Device(), n) }
 
-// FromSliceLike is [FromSlice] in the scope and on the device of t.
+// FromSliceLike is [FromSlice] in the scope and on the device of t. It does not wait for what a GPU is doing: CUDA takes the numbers into
+// memory of its own at once.
 func FromSliceLike[T Element](t *Tensor, data []T, shape ...int) *Tensor {
-	return FromSlice(t.scope, data, shape...).To(t.Device(), dtypeOf[T]())
+	return opTo.Call(FromSlice(t.scope, data, shape...), dtypeOf[T](), nil, t.Device(), nil, true)
 }
 
 // RandLike is uniform noise in [0, 1) in the scope and on the device of t.

@@ -9,8 +9,9 @@ import (
 // micros are the epoch's batches from the one that the state stands at on. For a GPU the next one is on its way there while a step
 // is done.
 func (r *run) micros(ctx context.Context) iter.Seq2[*micro, error] {
+	batches := r.loader.Epoch(ctx, r.state.Epoch, r.state.Batch)
 	made := func(yield func(*micro, error) bool) {
-		for b, err := range r.loader.Epoch(ctx, r.state.Epoch, r.state.Batch) {
+		for b, err := range batches {
 			var m *micro
 			if err == nil {
 				m, err = r.micro(b)

@@ -96,7 +96,7 @@ func ids(like *torch.Tensor, micros []*micro) (images, texts *torch.Tensor) {
 	for _, m := range micros {
 		i, t = append(i, m.imageIDs...), append(t, m.textIDs...)
 	}
-	return torch.ArangeLike(like, len(i)).CopyFrom(torch.FromSlice(nil, i, len(i))), torch.ArangeLike(like, len(t)).CopyFrom(torch.FromSlice(nil, t, len(t)))
+	return torch.FromSliceLike(like, i, len(i)), torch.FromSliceLike(like, t, len(t))
 }
 
 // temperature brings the gradients of the logits' factor and bias to their parameters.

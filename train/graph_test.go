@@ -52,6 +52,35 @@ func TestCapturedSteps(t *testing.T) {
 	assert.Less(t, captured[steps-1], captured[0])
 }
 
+// TestStepsOnGPU holds steps on a GPU, in float32, against the CPU's.
+func TestStepsOnGPU(t *testing.T) {
+	device, err := torch.ParseDevice("cuda")
+	if err != nil {
+		t.Skipf("needs a GPU: %v", err)
+	}
+	for name, text := range map[string]string{"clip": smallText, "roberta": smallRoberta} {
+		run := func(d torch.Device) (losses []float64) {
+			r := smallRun(t, `{"embed_dim":16,"vision_cfg":`+plainViT+`,"text_cfg":`+text+`}`)
+			r.model.SetTraining(false) // dropout's noise is another on each device
+			require.NoError(t, r.model.To(d))
+			r.device, r.o.GradClipNorm = d, 1
+			r.optimise()
+			b := randomBatch(r, 24)
+			for i := range 6 {
+				m, err := r.micro(part(r, b, i%3*8, (i%3+1)*8))
+				require.NoError(t, err)
+				out, err := r.compute([]*micro{m}, common{n: 8})
+				require.NoError(t, err)
+				r.optimiser.ZeroGrad()
+				m.free()
+				losses = append(losses, out.loss)
+			}
+			return losses
+		}
+		assert.InDeltaSlice(t, run(torch.CPU), run(device), 1e-3, name)
+	}
+}
+
 // TestCheckGraphs says why a step cannot be captured.
 func TestCheckGraphs(t *testing.T) {
 	gpu := torch.Device{Type: "cuda"}

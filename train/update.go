@@ -15,10 +15,10 @@ type common struct {
 	save bool // rank 0 wants to write a checkpoint after it
 }
 
-// tensor is (3) float64, to be added up over the processes.
-func (c common) tensor(s *torch.Scope, device torch.Device) *torch.Tensor {
+// tensor is (3) float64 in the scope and on the device of like, to be added up over the processes.
+func (c common) tensor(like *torch.Tensor) *torch.Tensor {
 	number := map[bool]float64{true: 1}
-	return torch.FromSlice(s, []float64{float64(c.n), number[c.stop], number[c.save]}, 3).To(device, torch.Float64)
+	return torch.FromSliceLike(like, []float64{float64(c.n), number[c.stop], number[c.save]}, 3)
 }
 
 // outcome is what came out of a step.
@@ -48,7 +48,7 @@ func (r *run) compute(micros []*micro, own common) (out outcome, err error) {
 	}
 	err = r.onceOnDevice(func(s *torch.Scope) (loss, accuracy *torch.Tensor) { return r.gradients(s, micros) },
 		func(s *torch.Scope, loss, accuracy *torch.Tensor) {
-			out = readOutcome(r.update(s, loss, accuracy, own.tensor(s, r.device), nil))
+			out = readOutcome(r.update(s, loss, accuracy, own.tensor(loss), nil))
 		})
 	return out, err
 }
