@@ -71,7 +71,7 @@ func (r *Reducer) Finish() (Reduction, error) {
 	var buckets, early C.int32_t
 	if err := message(C.gc_reducer_finish(r.c, &buckets, &early)); err != nil {
 		if failure := r.group.Err(); failure != nil {
-			err = failure
+			return Reduction{}, failure // whose rank and reason say more than which sum heard of it
 		}
 		return Reduction{}, fmt.Errorf("distributed: the sum of the gradients: %w", err)
 	}
