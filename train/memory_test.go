@@ -115,7 +115,9 @@ func (m measured) run(t *testing.T) {
 	for range 2 {
 		var micros []*micro
 		for range m.Batch / m.Micro {
-			micros = append(micros, r.micro(m.batch(r)))
+			made, err := r.micro(m.batch(r))
+			require.NoError(t, err)
+			micros = append(micros, made)
 		}
 		_, _, err := r.trainStep(micros, time.Now(), 0, false)
 		require.NoError(t, err)
