@@ -15,9 +15,11 @@ func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 		return nil, nil
 	}
 	size := m.Config.Vision.ImageSize
-	return m.features(graphShape{pictures: n}, nil, func(s *torch.Scope) *torch.Tensor {
-		return torch.FromSlice(s, pixels, n, 3, size.Height, size.Width).To(m.Device(), m.dtype())
-	}, func(_ *Texts, pixels *torch.Tensor) *torch.Tensor { return m.EncodeImage(pixels) })
+	return m.features(graphShape{pictures: n}, nil, func() (*torch.Upload, error) {
+		return torch.NewUpload(pixels, m.Device(), n, 3, size.Height, size.Width)
+	}, func(_ *Texts, pixels *torch.Tensor) *torch.Tensor {
+		return m.EncodeImage(pixels.To(m.Device(), m.dtype()))
+	})
 }
 
 // TextFeatures encodes n texts of ContextLength tokens each, (n, L), into n L2-normalised rows (n, E).
@@ -29,27 +31,33 @@ func (m *Model) TextFeatures(tokens []int64, n int) ([]float32, error) {
 	if m.graphs != nil {
 		if texts := m.ArrangeTexts(tokens, m.dtype(), max(16, 4*n)); texts != nil && texts.Packed() {
 			numbers := texts.Numbers()
-			return m.features(graphShape{texts: n, tokens: texts.Rows()}, texts, func(s *torch.Scope) *torch.Tensor {
-				return torch.FromSlice(s, numbers, len(numbers)).To(m.Device(), torch.Int64)
+			return m.features(graphShape{texts: n, tokens: texts.Rows()}, texts, func() (*torch.Upload, error) {
+				return torch.NewUpload(numbers, m.Device(), len(numbers))
 			}, m.EncodeArranged)
 		}
 	}
-	return m.features(graphShape{}, nil, func(s *torch.Scope) *torch.Tensor {
-		return torch.FromSlice(s, tokens, n, m.ContextLength())
+	return m.features(graphShape{}, nil, func() (*torch.Upload, error) {
+		return torch.NewUpload(tokens, torch.CPU, n, m.ContextLength())
 	}, func(_ *Texts, tokens *torch.Tensor) *torch.Tensor { return m.EncodeText(tokens) })
 }
 
 // features is the normalised rows of what encode makes of a tower's input, by a graph unless the shape is zero.
-func (m *Model) features(at graphShape, texts *Texts, input func(s *torch.Scope) *torch.Tensor, encode func(texts *Texts, x *torch.Tensor) *torch.Tensor) (rows []float32, err error) {
+func (m *Model) features(at graphShape, texts *Texts, upload func() (*torch.Upload, error), encode func(texts *Texts, x *torch.Tensor) *torch.Tensor) (rows []float32, err error) {
+	input, err := upload()
+	if err != nil {
+		return nil, fmt.Errorf("clip: %w", err)
+	}
+	defer input.Free()
 	normalised := func(texts *Texts, x *torch.Tensor) *torch.Tensor {
 		return encode(texts, x).To(m.Device(), torch.Float32).Normalize(1)
 	}
 	failed := torch.NoGrad(func(s *torch.Scope) {
+		x := s.Alias(input.Tensor())
 		if m.graphs != nil && at != (graphShape{}) {
-			rows, err = m.graphs.rows(at, texts, input(s), normalised)
+			rows, err = m.graphs.rows(at, texts, x, normalised)
 			return
 		}
-		rows = torch.ToSlice[float32](normalised(texts, input(s)))
+		rows = torch.ToSlice[float32](normalised(texts, x))
 	})
 	if err = errors.Join(err, failed); err != nil {
 		return nil, fmt.Errorf("clip: %w", err)

@@ -1,5 +1,6 @@
 // distributed.cpp: c10d's store and process groups, and the collectives as operators of the dispatcher, so that mode,
 // autograd, ownership and errors are those of every other operator.
+#include <signal.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/library.h>
@@ -24,6 +25,22 @@ constexpr milliseconds grace{5000};
 
 // So often a wait asks the device whether a collective is done: nothing else tells of it.
 constexpr std::chrono::microseconds poll_interval{50};
+
+// While it lives, threads that are started take over that SIGPIPE is blocked: one of them that writes to a rank that died
+// then gets EPIPE, and the error says so. Go's runtime would end the process, without a word, for a thread that it did not start.
+class NoSigpipe {
+ public:
+  NoSigpipe() {
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, &before_);
+  }
+  ~NoSigpipe() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+};
 
 std::mutex groups_mutex;
 std::unordered_map<int64_t, std::shared_ptr<Group>> groups;
@@ -141,6 +158,7 @@ char *gc_store_open(const char *host, int32_t port, int serve, int64_t timeout_m
     options.isServer = serve != 0;
     options.waitWorkers = false;
     options.timeout = milliseconds(timeout_ms);
+    const NoSigpipe quiet;
     auto s = c10::make_intrusive<c10d::TCPStore>(host, options);
     *bound = s->getPort();
     *store = reinterpret_cast<gc_store *>(static_cast<c10d::Store *>(s.release()));
@@ -179,6 +197,7 @@ char *gc_group_open(gc_store *store, const char *backend, const char *prefix, in
     // over.
     const auto open = nccl ? &nccl_backend : &gloo_backend;
     const milliseconds timeout(timeout_ms);
+    const NoSigpipe quiet;
     auto group = std::make_shared<Group>(open(keys, rank, size, address, timeout + grace), timeout, nccl);
     const std::lock_guard<std::mutex> lock(groups_mutex);
     *number = ++last_group;

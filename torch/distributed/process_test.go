@@ -126,7 +126,7 @@ func (r *rank) well(t *testing.T) {
 func (r *rank) fails(t *testing.T, want string) {
 	t.Helper()
 	assert.Error(t, r.Wait())
-	assert.Equal(t, 1, r.ProcessState.ExitCode(), "%s", &r.out)
+	assert.Equal(t, 1, r.ProcessState.ExitCode(), "%s: %s", r.ProcessState, &r.out)
 	lines := strings.Split(strings.TrimSpace(r.out.String()), "\n")
 	assert.Len(t, lines, 1, "%s", &r.out)
 	assert.Contains(t, lines[len(lines)-1], want)
