@@ -6,6 +6,7 @@ Prints the tables and draws them. Both sides take turns at each point; a figure 
 """
 
 import argparse
+import math
 import os
 import pathlib
 import statistics
@@ -36,8 +37,9 @@ def median(f, rounds: int) -> float:
 
 def table(title: str, head: list[str], rows: list[list]) -> None:
     print(f"\n{title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    cell = lambda x: str(x) if not isinstance(x, float) else "" if math.isnan(x) else f"{x:,.1f}"  # noqa: E731
     for row in rows:
-        print("| " + " | ".join(f"{x:,.1f}" if isinstance(x, float) else str(x) for x in row) + " |", flush=True)
+        print("| " + " | ".join(cell(x) for x in row) + " |", flush=True)
 
 
 def draw(ax, title: str, head: list[str], rows: list[list], xlabel: str, ylabel: str, log: bool = True) -> None:
