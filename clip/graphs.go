@@ -20,7 +20,6 @@ type graphShape struct{ pictures, texts, tokens int }
 
 type towerGraph struct {
 	graph *torch.Graph // nil until the second batch: the first prepares what libraries need
-	texts *Texts       // of texts
 	x, y  *torch.Tensor
 }
 
@@ -63,10 +62,10 @@ func (g *graphs) rows(at graphShape, texts *Texts, x *torch.Tensor, encode func(
 }
 
 func (t *towerGraph) capture(texts *Texts, x *torch.Tensor, encode func(texts *Texts, x *torch.Tensor) *torch.Tensor) (err error) {
-	t.texts, t.x = texts, x.Clone().Keep()
+	t.x = x.Clone().Keep()
 	t.y = torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return encode(texts, x) }, x).Keep()
 	t.graph, err = torch.Capture(t.x.Device(), func() error {
-		return torch.NoGrad(func(s *torch.Scope) { s.Alias(t.y).CopyFrom(encode(t.texts, s.Alias(t.x))) })
+		return torch.NoGrad(func(s *torch.Scope) { s.Alias(t.y).CopyFrom(encode(texts, s.Alias(t.x))) })
 	})
 	return err
 }

@@ -152,7 +152,7 @@ func (m *Model) To(d torch.Device) error {
 	})
 }
 
-// Cast converts the weights to a type, float32 or on a GPU bfloat16 or float16, for half the memory and several times the speed; pictures
+// Cast converts the weights to a type, float32 or on a GPU bfloat16 or float16, for half the memory; pictures
 // and all that the towers compute have it too, but for sums. The temperature and the bias stay float32: bfloat16 knows no number between
 // 4.59 and 4.625, which are 98.9 and 102 as factors. So do batch normalisations, beside their statistics.
 func (m *Model) Cast(dtype torch.DType) error {

@@ -61,7 +61,6 @@ var (
 	opMeanDim     = NewOp("aten::mean.dim")
 	opMax         = NewOp("aten::max")
 	opMaxDim      = NewOp("aten::max.dim")
-	opCumsum      = NewOp("aten::cumsum")
 	opEq          = NewOp("aten::eq.Tensor")
 	opLe          = NewOp("aten::le.Tensor")
 	opEqScalar    = NewOp("aten::eq.Scalar")
@@ -257,7 +256,6 @@ func (t *Tensor) MeanDim(dim int) *Tensor { return opMeanDim.Call(t, []int{dim})
 func (t *Tensor) Max() *Tensor            { return opMax.Call(t) }
 func (t *Tensor) All() *Tensor            { return opAll.Call(t) }
 func (t *Tensor) Argmax(dim int) *Tensor  { return opArgmax.Call(t, dim) }
-func (t *Tensor) Cumsum(dim int) *Tensor  { return opCumsum.Call(t, dim) }
 
 // MaxDim returns the largest values along dim; the gradient goes to the first of equals.
 func (t *Tensor) MaxDim(dim int) *Tensor { return opMaxDim.Call(t, dim) }

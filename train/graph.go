@@ -3,7 +3,6 @@ package train
 import (
 	"fmt"
 
-	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -15,10 +14,9 @@ type shape struct{ pictures, rows int }
 
 // capturedStep is a step and the tensors that it works on.
 type capturedStep struct {
-	graph   *torch.Graph // nil until the second batch of its shape: the first prepares what libraries need
-	texts   *clip.Texts
+	graph   *torch.Graph  // nil until the second batch of its shape: the first prepares what libraries need
 	pixels  *torch.Tensor // (n, 3, H, W)
-	numbers *torch.Tensor // of texts
+	numbers *torch.Tensor // of the texts
 	lr      *torch.Tensor // () float32
 	outcome *torch.Tensor // (7) float64
 }
@@ -99,23 +97,21 @@ func (r *run) captured(micros []*micro) (*capturedStep, error) {
 
 // capture captures the step of batches of m's shape.
 func (r *run) capture(step *capturedStep, m *micro) (err error) {
-	var own *torch.Tensor
 	if err := torch.NoGrad(func(s *torch.Scope) {
 		pixels, numbers := r.onDevice(s, m)
-		step.pixels, step.numbers, step.texts = pixels.Clone().Keep(), numbers.Clone().Keep(), m.texts
+		step.pixels, step.numbers = pixels.Clone().Keep(), numbers.Clone().Keep()
 		step.lr = torch.Zeros(nil, r.device, torch.Float32)
 		step.outcome = torch.Zeros(nil, r.device, torch.Float64, outcomes)
-		own = torch.Zeros(nil, r.device, torch.Float64, 3)
 	}); err != nil {
 		return err
 	}
-	defer r.optimiser.ZeroGrad()
 	step.graph, err = torch.Capture(r.device, func() error {
 		defer r.optimiser.ZeroGrad() // into the graph's memory
 		return r.onceOnDevice(func(s *torch.Scope) (loss, accuracy *torch.Tensor) {
-			return r.directGradients(s, &micro{n: m.n, texts: step.texts}, s.Alias(step.pixels), s.Alias(step.numbers))
+			return r.directGradients(s, m, s.Alias(step.pixels), s.Alias(step.numbers))
 		}, func(s *torch.Scope, loss, accuracy *torch.Tensor) {
-			s.Alias(step.outcome).CopyFrom(r.update(s, loss, accuracy, s.Alias(own), s.Alias(step.lr)))
+			own := torch.Zeros(s, r.device, torch.Float64, 3) // replay knows it
+			s.Alias(step.outcome).CopyFrom(r.update(s, loss, accuracy, own, s.Alias(step.lr)))
 		})
 	})
 	return err
