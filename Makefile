@@ -64,7 +64,7 @@ soak: libtorch ## memory over 2,000 training steps and 20,000 scored pictures: s
 	go test -tags soak -timeout 60m -run Soak -v ./cmd/...
 
 crash: libtorch ## runs stopped after every operation on the disk, and killed 200 times: 20 minutes or more
-	go test ./torch/checkpoint/crashtest
+	go test ./internal/disk/crashtest
 	go test -run '^TestCrash$$' ./index
 	go test -tags crash -timeout 4h -run 'IndexKilled|EmbedKilled' -v ./cmd/infer
 	go test -tags crash -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/goclip/goclip/clip/tokenizer"
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -46,12 +47,12 @@ func (m *Model) SaveHuggingFace(dir string, dtype torch.DType) error {
 	if err := checkpoint.Write(filepath.Join(dir, hfWeightsFile), entries, map[string]string{"format": "pt"}); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
-	if err := m.saveTokenizer(checkpoint.Disk{}, dir); err != nil {
+	if err := m.saveTokenizer(disk.Machine{}, dir); err != nil {
 		return err
 	}
 	files[hfPreprocessFile] = append(pictures, '\n')
 	for name, data := range files {
-		if err := writeFile(checkpoint.Disk{}, dir, name, data); err != nil {
+		if err := writeFile(disk.Machine{}, dir, name, data); err != nil {
 			return err
 		}
 	}
@@ -59,7 +60,7 @@ func (m *Model) SaveHuggingFace(dir string, dtype torch.DType) error {
 	if err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
-	return writeFile(checkpoint.Disk{}, dir, hfConfigFile, append(text, '\n'))
+	return writeFile(disk.Machine{}, dir, hfConfigFile, append(text, '\n'))
 }
 
 // huggingFaceEntries parts the weights into transformers' tensors.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -14,12 +15,12 @@ import (
 // Save writes the model as a directory in open_clip's layout, its numbers as dtype (torch.Float32, or torch.Float16 to
 // ship). Each file appears whole or not at all, the config last.
 func (m *Model) Save(dir string, dtype torch.DType) error {
-	return m.SaveFS(checkpoint.Disk{}, dir, dtype)
+	return m.SaveFS(disk.Machine{}, dir, dtype)
 }
 
 // SaveFS is [Model.Save] to a file layer.
-func (m *Model) SaveFS(fsys checkpoint.FS, dir string, dtype torch.DType) error {
-	if err := checkpoint.MkdirAllFS(fsys, dir); err != nil {
+func (m *Model) SaveFS(fsys disk.FS, dir string, dtype torch.DType) error {
+	if err := disk.MkdirAll(fsys, dir); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	var entries []checkpoint.Entry
@@ -59,8 +60,8 @@ func (m *Model) SaveFS(fsys checkpoint.FS, dir string, dtype torch.DType) error 
 }
 
 // writeFile writes one file of a model directory, whole or not at all.
-func writeFile(fsys checkpoint.FS, dir, name string, data []byte) error {
-	err := checkpoint.WriteFileFS(fsys, filepath.Join(dir, name), func(w io.Writer) error {
+func writeFile(fsys disk.FS, dir, name string, data []byte) error {
+	err := disk.WriteFile(fsys, filepath.Join(dir, name), func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})

@@ -13,7 +13,7 @@ import (
 
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/clip/tokenizer"
-	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/internal/disk"
 )
 
 // Tokenizer is the model's tokenizer: CLIP's own or, where the config names another, the one whose files stand beside
@@ -157,7 +157,7 @@ func (m *Model) fetchTokenizer(repo string) error {
 
 // saveTokenizer writes the tokenizer's files as they were when the model was opened: their directory may be gone, a
 // checkpoint of which a run went on and which it then replaced.
-func (m *Model) saveTokenizer(fsys checkpoint.FS, dir string) error {
+func (m *Model) saveTokenizer(fsys disk.FS, dir string) error {
 	for _, name := range slices.Sorted(maps.Keys(m.tokenizerFiles)) {
 		if err := writeFile(fsys, dir, name, m.tokenizerFiles[name]); err != nil {
 			return err

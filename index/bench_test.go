@@ -12,10 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // largeDim and largeRows are the vectors of BenchmarkSearch: 2 GB, random, not of one length.
@@ -61,7 +60,7 @@ func largeOf(b testing.TB, name string, fill func(block []float32)) string {
 	sums := make([]uint32, 0, largeRows)
 	data := make([]byte, 0, 4*len(rows))
 	path := vectorsPath(at, 1)
-	require.NoError(b, createVectors(checkpoint.Disk{}, path, largeDim, func(out io.Writer) error {
+	require.NoError(b, createVectors(disk.Machine{}, path, largeDim, func(out io.Writer) error {
 		for range largeRows / largeBlock {
 			data = data[:0]
 			fill(rows)

@@ -10,7 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/internal/disk"
 )
 
 // wasteful is from how many dead rows on, if they are also more than the live ones, Compact has something to do.
@@ -46,7 +46,7 @@ func (w *Writer) Compact(ctx context.Context, always bool) error {
 		return nil
 	}
 	if w.err = w.compact(ctx, live); w.err != nil {
-		w.err = fmt.Errorf("the index %s was not compacted: %w", w.dir, checkpoint.Plain(w.err))
+		w.err = fmt.Errorf("the index %s was not compacted: %w", w.dir, disk.Plain(w.err))
 	}
 	return w.err
 }

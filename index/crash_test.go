@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/goclip/goclip/torch/checkpoint/crashtest"
+	"github.com/goclip/goclip/internal/disk/crashtest"
 )
 
 // moment is the database after a commit, which SQLite has synced, and what the index then holds.

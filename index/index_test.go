@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 const dim = 24
@@ -332,7 +332,7 @@ func TestFullDisk(t *testing.T) {
 	assert.ErrorContains(t, w.Commit(), "the index "+at+" was not written")
 	assert.Error(t, w.Commit(), "it can only be closed")
 	_ = w.Close()
-	out, err := checkpoint.Disk{}.Append(vectorsPath(at, 1))
+	out, err := disk.Machine{}.Append(vectorsPath(at, 1))
 	require.NoError(t, err)
 	_, err = out.Write([]byte("torn"))
 	require.NoError(t, err)

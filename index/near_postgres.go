@@ -13,13 +13,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/pgvector/pgvector-go"
 	pgxvector "github.com/pgvector/pgvector-go/pgx"
-
-	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // tableName is the file that holds the name under which PostgreSQL knows the index, which is drawn: two indexes at one
@@ -107,7 +106,7 @@ func (w *Writer) updatePostgres(ctx context.Context, e Engine, m *mapping) (chan
 	if errors.Is(err, fs.ErrNotExist) {
 		id := make([]byte, 8)
 		rand.Read(id) // never fails
-		err = checkpoint.WriteFileFS(w.fsys, filepath.Join(w.dir, tableName), func(out io.Writer) error {
+		err = disk.WriteFile(w.fsys, filepath.Join(w.dir, tableName), func(out io.Writer) error {
 			_, err := io.WriteString(out, hex.EncodeToString(id))
 			return err
 		})

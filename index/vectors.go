@@ -11,8 +11,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // The header of a file of vectors: what it is, and how long a row is. Rows begin at a multiple of 64 bytes.
@@ -37,8 +37,8 @@ func header(dim int) []byte {
 func sizeOf(rows, dim int) int64 { return headerSize + int64(rows)*int64(dim)*4 }
 
 // createVectors makes a file whose name and header are safe when it returns; write adds rows to it.
-func createVectors(fsys checkpoint.FS, path string, dim int, write func(io.Writer) error) error {
-	return checkpoint.WriteFileFS(fsys, path, func(w io.Writer) error {
+func createVectors(fsys disk.FS, path string, dim int, write func(io.Writer) error) error {
+	return disk.WriteFile(fsys, path, func(w io.Writer) error {
 		if _, err := w.Write(header(dim)); err != nil || write == nil {
 			return err
 		}
@@ -77,12 +77,12 @@ func damaged(path, format string, args ...any) error {
 
 // appender writes rows at the end of a file of vectors.
 type appender struct {
-	out  checkpoint.Output
+	out  disk.Output
 	data []byte // not yet written
 }
 
 // openAppender cuts off what is beyond the rows that the database knows.
-func openAppender(fsys checkpoint.FS, path string, rows, dim int) (*appender, error) {
+func openAppender(fsys disk.FS, path string, rows, dim int) (*appender, error) {
 	if err := checkVectors(path, rows, dim); err != nil {
 		return nil, err
 	}

@@ -12,16 +12,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goclip/goclip/internal/disk"
 	"golang.org/x/sys/unix"
-
-	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // Writer adds pictures to an index and removes them. There is one for an index at a time, of all processes; searches go
 // on meanwhile. It is for one goroutine.
 type Writer struct {
 	dir, root string
-	fsys      checkpoint.FS
+	fsys      disk.FS
 	lock      *os.File
 	db        *sql.DB
 	state     state
@@ -47,13 +46,13 @@ var ErrLocked = errors.New("it is being written by another process")
 
 // OpenWriter opens an index to write, for pictures of the model m, and makes it where there is none. It fails where the
 // index has another model, and with ErrLocked.
-func OpenWriter(dir string, m Model) (*Writer, error) { return openWriter(checkpoint.Disk{}, dir, m) }
+func OpenWriter(dir string, m Model) (*Writer, error) { return openWriter(disk.Machine{}, dir, m) }
 
-func openWriter(fsys checkpoint.FS, dir string, m Model) (*Writer, error) {
+func openWriter(fsys disk.FS, dir string, m Model) (*Writer, error) {
 	if m.EmbedDim < 1 || m.EmbedDim > mostDim {
 		return nil, fmt.Errorf("features of %d numbers: 1 to %d are wanted", m.EmbedDim, mostDim)
 	}
-	if err := checkpoint.MkdirAllFS(fsys, dir); err != nil {
+	if err := disk.MkdirAll(fsys, dir); err != nil {
 		return nil, err
 	}
 	w := &Writer{dir: dir, root: rootOf(dir), fsys: fsys}
@@ -234,7 +233,7 @@ func (w *Writer) Commit() error {
 	}
 	w.err = w.commit()
 	if w.err != nil {
-		w.err = fmt.Errorf("the index %s was not written: %w", w.dir, checkpoint.Plain(w.err))
+		w.err = fmt.Errorf("the index %s was not written: %w", w.dir, disk.Plain(w.err))
 	}
 	return w.err
 }

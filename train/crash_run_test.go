@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/disk/crashtest"
 	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/torch/checkpoint/crashtest"
 	"github.com/goclip/goclip/torch/optim"
 )
 
@@ -54,12 +54,12 @@ func tinyRun(t *testing.T, logs string) Options {
 // on trains on a disk.
 func (o Options) on(t *testing.T, logs string, watch func(n int, kind crashtest.Kind, path string) error) (*crashtest.FS, error) {
 	t.Helper()
-	disk, err := crashtest.New(logs)
+	fsys, err := crashtest.New(logs)
 	require.NoError(t, err)
-	disk.Fail = watch
+	fsys.Fail = watch
 	o.Logs = logs
-	_, err = (&run{o: o, log: io.Discard, disk: disk}).run(t.Context())
-	return disk, err
+	_, err = (&run{o: o, log: io.Discard, disk: fsys}).run(t.Context())
+	return fsys, err
 }
 
 // left is what a run comes to: its tensors, its losses, its evaluations.
@@ -86,8 +86,8 @@ func TestCrashOfARun(t *testing.T) {
 	newest := filepath.Join(logs, "run", "checkpoints", latest)
 	var safe []int // by operation, the step that is safe when it is done
 	var now int
-	var disk *crashtest.FS
-	disk, err := o.on(t, logs, func(n int, kind crashtest.Kind, path string) error {
+	var fsys *crashtest.FS
+	fsys, err := o.on(t, logs, func(n int, kind crashtest.Kind, path string) error {
 		for len(safe) < n {
 			safe = append(safe, now)
 		}
@@ -99,21 +99,21 @@ func TestCrashOfARun(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, err)
-	require.Equal(t, disk.Operations(), disk.Journal())
+	require.Equal(t, fsys.Operations(), fsys.Journal())
 	want := left(t, logs)
 	require.Equal(t, 6, metricsLines(t, filepath.Join(logs, "run")))
 
 	files := map[int]map[string]fileSum{} // of the checkpoint of each step
 	state, store := inMemory(t), inMemory(t)
 	states, looked, finished := 0, 0, 0
-	for n, s := range disk.Crashes() {
+	for n, s := range fsys.Crashes() {
 		states++
 		if states%runLookEvery != 0 {
 			continue
 		}
 		looked++
 		require.NoError(t, s.Write(state, store))
-		at := fmt.Sprintf("after operation %d of %d:\n%s", n, disk.Journal(), s)
+		at := fmt.Sprintf("after operation %d of %d:\n%s", n, fsys.Journal(), s)
 		dir := filepath.Join(state, "run")
 		r := &run{o: Options{Resume: latest}, dir: dir}
 		found, err := r.findResume()
@@ -147,7 +147,7 @@ func TestCrashOfARun(t *testing.T) {
 			require.True(t, want == left(t, state), "another end: %s", at)
 		}
 	}
-	t.Logf("%d operations, %d states of the disk, %d looked into, %d run on to their end", disk.Journal(), states, looked, finished)
+	t.Logf("%d operations, %d states of the disk, %d looked into, %d run on to their end", fsys.Journal(), states, looked, finished)
 	assert.Positive(t, finished)
 }
 
@@ -163,9 +163,9 @@ func TestDamage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			logs := t.TempDir()
-			disk, err := crashtest.New(logs)
+			fsys, err := crashtest.New(logs)
 			require.NoError(t, err)
-			r := smallest(t, disk, logs)
+			r := smallest(t, fsys, logs)
 			require.NoError(t, r.openDirectory(""))
 			require.NoError(t, r.saves(t, func(string) {})) // epoch_2 and latest, of step 4
 			require.NoError(t, r.next(t))
@@ -174,7 +174,7 @@ func TestDamage(t *testing.T) {
 			checkpoints := filepath.Join(logs, "run", "checkpoints")
 			require.NoError(t, damage(filepath.Join(checkpoints, latest)))
 
-			r, err = resumed(t, disk, logs)
+			r, err = resumed(t, fsys, logs)
 			require.NoError(t, err)
 			assert.Equal(t, 4, r.state.Step)
 			require.Len(t, r.notes, 1)
@@ -185,9 +185,9 @@ func TestDamage(t *testing.T) {
 
 			require.NoError(t, damage(filepath.Join(checkpoints, latest)))
 			require.NoError(t, damage(filepath.Join(checkpoints, "epoch_2")))
-			_, err = resumed(t, disk, logs)
+			_, err = resumed(t, fsys, logs)
 			assert.ErrorContains(t, err, "train: --resume latest: "+checkpoints+" holds no whole checkpoint: ")
-			one := smallest(t, disk, logs)
+			one := smallest(t, fsys, logs)
 			one.o.Resume = filepath.Join(checkpoints, "epoch_2")
 			_, err = one.findResume()
 			assert.ErrorContains(t, err, "train: --resume "+one.o.Resume+": ")
@@ -208,9 +208,9 @@ func flip(path string) error {
 // TestEarlierCheckpoint resumes from one of a goclip that kept no sums.
 func TestEarlierCheckpoint(t *testing.T) {
 	logs := t.TempDir()
-	disk, err := crashtest.New(logs)
+	fsys, err := crashtest.New(logs)
 	require.NoError(t, err)
-	r := smallest(t, disk, logs)
+	r := smallest(t, fsys, logs)
 	require.NoError(t, r.openDirectory(""))
 	require.NoError(t, r.next(t))
 	require.NoError(t, r.save(latest))
@@ -219,7 +219,7 @@ func TestEarlierCheckpoint(t *testing.T) {
 	s := must(openState(path))
 	s.Files = nil
 	require.NoError(t, os.WriteFile(path, must(seal(s)), 0o644))
-	r, err = resumed(t, disk, logs)
+	r, err = resumed(t, fsys, logs)
 	require.NoError(t, err)
 	assert.Equal(t, 1, r.state.Step)
 	assert.Empty(t, r.notes)
@@ -230,9 +230,9 @@ func TestEarlierCheckpoint(t *testing.T) {
 // all lines of its steps, and in the end the epoch's.
 func TestEarlierEpoch(t *testing.T) {
 	logs := inMemory(t)
-	disk, err := crashtest.New(logs)
+	fsys, err := crashtest.New(logs)
 	require.NoError(t, err)
-	r := smallest(t, disk, logs)
+	r := smallest(t, fsys, logs)
 	require.NoError(t, r.openDirectory(""))
 	require.NoError(t, r.saves(t, func(string) {}))
 	kept := map[int]string{4: contents(t, filepath.Join(r.dir, "checkpoints", "epoch_2"))}
@@ -241,9 +241,9 @@ func TestEarlierEpoch(t *testing.T) {
 	kept[5] = contents(t, filepath.Join(r.dir, "checkpoints", latest))
 	r.shut()
 
-	disk, err = crashtest.New(logs)
+	fsys, err = crashtest.New(logs)
 	require.NoError(t, err)
-	back := smallest(t, disk, logs)
+	back := smallest(t, fsys, logs)
 	back.o.Resume = filepath.Join(logs, "run", "checkpoints", "epoch_2")
 	from, err := back.findResume()
 	require.NoError(t, err)
@@ -257,11 +257,11 @@ func TestEarlierEpoch(t *testing.T) {
 	back.shut()
 
 	state, store := inMemory(t), inMemory(t)
-	for n, s := range disk.Crashes() {
+	for n, s := range fsys.Crashes() {
 		require.NoError(t, s.Write(state, store))
 		check(t, state, &history{kept: kept}, 4, func() string { return fmt.Sprintf("after operation %d:\n%s", n, s) })
 	}
-	r, err = resumed(t, disk, logs)
+	r, err = resumed(t, fsys, logs)
 	require.NoError(t, err)
 	assert.Equal(t, 4, r.state.Step)
 	r.shut()

@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/disk"
+	"github.com/goclip/goclip/internal/disk/crashtest"
 	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/torch/checkpoint"
-	"github.com/goclip/goclip/torch/checkpoint/crashtest"
 	"github.com/goclip/goclip/torch/optim"
 )
 
@@ -32,7 +32,7 @@ func inMemory(t *testing.T) string {
 }
 
 // smallest is a run of a model with 1,000 numbers, up to where its loop would begin: for saving, not for training.
-func smallest(t *testing.T, disk checkpoint.FS, logs string) *run {
+func smallest(t *testing.T, fsys disk.FS, logs string) *run {
 	t.Helper()
 	c, err := clip.ParseConfig([]byte(`{"embed_dim":2,"vision_cfg":{"image_size":4,"layers":1,"width":4,"head_width":4,"patch_size":4},
 		"text_cfg":{"context_length":4,"vocab_size":8,"width":4,"heads":1,"layers":1}}`))
@@ -40,7 +40,7 @@ func smallest(t *testing.T, disk checkpoint.FS, logs string) *run {
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)
 	r := alone(t, m)
-	r.o, r.log, r.disk, r.dir = Options{Logs: logs, Name: "run", SaveFrequency: 1, DeletePrev: true}, io.Discard, disk, filepath.Join(logs, "run")
+	r.o, r.log, r.disk, r.dir = Options{Logs: logs, Name: "run", SaveFrequency: 1, DeletePrev: true}, io.Discard, fsys, filepath.Join(logs, "run")
 	r.optimiser = optim.NewAdamW(parameterGroups(r.model, 0.2), optim.AdamWOptions{LR: 1e-3, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6})
 	return r
 }
@@ -58,9 +58,9 @@ func (r *run) next(t *testing.T) error {
 }
 
 // resumed is a run that has been opened by --resume latest.
-func resumed(t *testing.T, disk checkpoint.FS, logs string) (*run, error) {
+func resumed(t *testing.T, fsys disk.FS, logs string) (*run, error) {
 	t.Helper()
-	r := smallest(t, disk, logs)
+	r := smallest(t, fsys, logs)
 	r.o.Resume = latest
 	from, err := r.findResume()
 	if err != nil {
@@ -192,7 +192,7 @@ func TestCrashWhileSaving(t *testing.T) {
 // check finds the checkpoint of a crashed disk and compares it with what was saved. safe is the step that must not be lost.
 func check(t *testing.T, logs string, h *history, safe int, at func() string) (name string) {
 	t.Helper()
-	r := &run{o: Options{Resume: latest}, dir: filepath.Join(logs, "run"), disk: checkpoint.Disk{}}
+	r := &run{o: Options{Resume: latest}, dir: filepath.Join(logs, "run"), disk: disk.Machine{}}
 	dir, err := r.findResume()
 	require.NoError(t, err, at())
 	for epoch := range 3 { // what has such a name is whole
@@ -211,9 +211,9 @@ func check(t *testing.T, logs string, h *history, safe int, at func() string) (n
 	require.NoError(t, err)
 	require.Contains(t, []int{safe, safe + 1}, s.Step, at())
 	require.True(t, contents(t, dir) == h.kept[s.Step], "other numbers: %s", at())
-	disk, err := crashtest.New(logs)
+	fsys, err := crashtest.New(logs)
 	require.NoError(t, err)
-	lines, err := openRecords(disk, r.dir, r.o, s.Step)
+	lines, err := openRecords(fsys, r.dir, r.o, s.Step)
 	require.NoError(t, err)
 	require.NoError(t, lines.close())
 	require.Equal(t, s.Step, metricsLines(t, r.dir), at())
@@ -228,9 +228,9 @@ func exists(path string) bool {
 // crashAgain resumes from a crashed disk, does a step more and saves, and checks all that a stop in that can leave.
 func crashAgain(t *testing.T, logs string, h *history, at func() string) (states int) {
 	t.Helper()
-	disk, err := crashtest.New(logs)
+	fsys, err := crashtest.New(logs)
 	require.NoError(t, err)
-	r, err := resumed(t, disk, logs)
+	r, err := resumed(t, fsys, logs)
 	require.NoError(t, err, at())
 	defer r.shut()
 	was := r.state.Step
@@ -244,14 +244,14 @@ func crashAgain(t *testing.T, logs string, h *history, at func() string) (states
 	again, store := inMemory(t), inMemory(t)
 	next := &history{kept: map[int]string{was: h.kept[was], was + 1: contents(t, filepath.Join(r.dir, "checkpoints", latest))}}
 	every := 0
-	for n, s := range disk.Crashes() {
+	for n, s := range fsys.Crashes() {
 		if every++; every%crashedTwiceEvery != 0 {
 			continue
 		}
 		states++
 		require.NoError(t, s.Write(again, store))
 		safe := was
-		if n == disk.Journal() {
+		if n == fsys.Journal() {
 			safe++
 		}
 		check(t, again, next, safe, func() string { return fmt.Sprintf("%s\nand then after operation %d:\n%s", at(), n, s) })
@@ -286,10 +286,10 @@ func TestEveryOperationFails(t *testing.T) {
 			points, states := 0, 0
 			for at := 0; ; at += failEach {
 				logs := inMemory(t)
-				disk, err := crashtest.New(logs)
+				fsys, err := crashtest.New(logs)
 				require.NoError(t, err)
 				var failed, path string
-				disk.Fail = func(n int, kind crashtest.Kind, at2 string) error {
+				fsys.Fail = func(n int, kind crashtest.Kind, at2 string) error {
 					frees := kind == crashtest.Remove && errors.Is(c.err, syscall.ENOSPC) // which a full disk lets do
 					if n < at || frees || c.once && failed != "" {
 						return nil
@@ -300,7 +300,7 @@ func TestEveryOperationFails(t *testing.T) {
 					return c.err
 				}
 				safe := 0
-				r := smallest(t, disk, logs)
+				r := smallest(t, fsys, logs)
 				if err = r.openDirectory(""); err == nil {
 					err = r.saves(t, func(name string) {
 						if name == latest {
@@ -321,7 +321,7 @@ func TestEveryOperationFails(t *testing.T) {
 				r.shut()
 				again, store := inMemory(t), inMemory(t)
 				every := -1
-				for s := range disk.Crash() {
+				for s := range fsys.Crash() {
 					if every++; every%failedEvery != 0 {
 						continue
 					}

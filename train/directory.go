@@ -7,16 +7,15 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/goclip/goclip/internal/disk"
 	"golang.org/x/sys/unix"
-
-	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // openDirectory makes LOGS/NAME what the run goes on from: the checkpoint resumed is the latest, and the records end with
 // it. Nothing has been written before.
 func (r *run) openDirectory(resumed string) (err error) {
-	if err := checkpoint.MkdirAllFS(r.disk, filepath.Join(r.dir, "checkpoints")); err != nil {
-		return fmt.Errorf("train: %w", checkpoint.Plain(err))
+	if err := disk.MkdirAll(r.disk, filepath.Join(r.dir, "checkpoints")); err != nil {
+		return fmt.Errorf("train: %w", disk.Plain(err))
 	}
 	if err := r.lockDirectory(); err != nil { // which was not there
 		return err

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/goclip/goclip/clip"
-	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/internal/disk"
 )
 
 // Plan is what --dry-run tells of a run.
@@ -67,7 +67,7 @@ func (r *run) plan() (*Plan, error) {
 	case r.o.SaveFrequency > 0:
 		p.Checkpoints += (epochs + r.o.SaveFrequency - 1) / r.o.SaveFrequency
 	}
-	p.Free = float64(checkpoint.FreeBytes(r.o.Logs))
+	p.Free = float64(disk.FreeBytes(r.o.Logs))
 	return p, nil
 }
 

@@ -5,22 +5,21 @@ import (
 	"image/color"
 	"io"
 
+	"github.com/goclip/goclip/internal/disk"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
-
-	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // PlotLoss draws a run's losses as a PNG: each step faintly, a running mean over them, and the loss of guessing, ln of
 // the batch size, as a dashed line.
 func PlotLoss(path string, steps []int, losses []float64, chance float64) error {
-	return plotLoss(checkpoint.Disk{}, path, steps, losses, chance)
+	return plotLoss(disk.Machine{}, path, steps, losses, chance)
 }
 
-func plotLoss(disk checkpoint.FS, path string, steps []int, losses []float64, chance float64) error {
+func plotLoss(fsys disk.FS, path string, steps []int, losses []float64, chance float64) error {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = "loss", "step", "contrastive loss"
 	points, mean := make(plotter.XYs, len(steps)), make(plotter.XYs, len(steps))
@@ -51,7 +50,7 @@ func plotLoss(disk checkpoint.FS, path string, steps []int, losses []float64, ch
 	p.Y.Min = 0
 	canvas := vgimg.NewWith(vgimg.UseWH(16*vg.Centimeter, 10*vg.Centimeter), vgimg.UseDPI(120))
 	p.Draw(draw.New(canvas))
-	return checkpoint.WriteFileFS(disk, path, func(w io.Writer) error {
+	return disk.WriteFile(fsys, path, func(w io.Writer) error {
 		_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(w)
 		return err
 	})

@@ -11,16 +11,16 @@ import (
 	"path/filepath"
 	"reflect"
 
-	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/internal/disk"
 )
 
 // records are the files that a run writes beside its checkpoints.
 type records struct {
 	dir     string
-	disk    checkpoint.FS
-	out     checkpoint.Output // out.log
-	metrics checkpoint.Output // metrics.jsonl
-	results checkpoint.Output // results.jsonl
+	disk    disk.FS
+	out     disk.Output // out.log
+	metrics disk.Output // metrics.jsonl
+	results disk.Output // results.jsonl
 	steps   []int
 	losses  []float64
 	last    Step
@@ -31,30 +31,30 @@ type records struct {
 
 // openRecords opens LOGS/NAME's files and, in a resumed run, drops what metrics.jsonl and results.jsonl say about steps
 // after the checkpoint. out.log tells of every sitting and loses only what a crash has torn.
-func openRecords(disk checkpoint.FS, dir string, o Options, step int) (r *records, err error) {
-	r = &records{dir: dir, disk: disk, evaluated: -1}
+func openRecords(fsys disk.FS, dir string, o Options, step int) (r *records, err error) {
+	r = &records{dir: dir, disk: fsys, evaluated: -1}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("train: %w", checkpoint.Plain(err)), r.close())
+			err = errors.Join(fmt.Errorf("train: %w", disk.Plain(err)), r.close())
 		}
 	}()
-	err = checkpoint.WriteFileFS(disk, filepath.Join(dir, "params.txt"), func(w io.Writer) error {
+	err = disk.WriteFile(fsys, filepath.Join(dir, "params.txt"), func(w io.Writer) error {
 		_, err := w.Write(params(o))
 		return err
 	})
 	if err != nil {
 		return r, err
 	}
-	if r.out, err = disk.Append(filepath.Join(dir, "out.log")); err != nil {
+	if r.out, err = fsys.Append(filepath.Join(dir, "out.log")); err != nil {
 		return r, err
 	}
-	if r.metrics, err = disk.Append(filepath.Join(dir, "metrics.jsonl")); err != nil {
+	if r.metrics, err = fsys.Append(filepath.Join(dir, "metrics.jsonl")); err != nil {
 		return r, err
 	}
-	if r.results, err = disk.Append(filepath.Join(dir, "results.jsonl")); err != nil {
+	if r.results, err = fsys.Append(filepath.Join(dir, "results.jsonl")); err != nil {
 		return r, err
 	}
-	if err := disk.SyncDir(dir); err != nil { // a checkpoint must not outlive the names of its lines
+	if err := fsys.SyncDir(dir); err != nil { // a checkpoint must not outlive the names of its lines
 		return r, err
 	}
 	if err := truncateAt(r.out, func(line []byte) bool { return bytes.IndexByte(line, 0) >= 0 }); err != nil {
@@ -92,7 +92,7 @@ func after(step int, keep func(line []byte)) func(line []byte) bool {
 }
 
 // truncateAt cuts f before the first line that is one too many, or that has no end.
-func truncateAt(f checkpoint.Output, tooMany func(line []byte) bool) error {
+func truncateAt(f disk.Output, tooMany func(line []byte) bool) error {
 	file, err := os.Open(f.Name())
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func truncateAt(f checkpoint.Output, tooMany func(line []byte) bool) error {
 
 // sync makes safe what has been written.
 func (r *records) sync() error {
-	for _, f := range []checkpoint.Output{r.out, r.metrics, r.results} {
+	for _, f := range []disk.Output{r.out, r.metrics, r.results} {
 		if err := f.Sync(); err != nil {
 			return err
 		}
@@ -163,13 +163,13 @@ func (r *records) result(metrics map[string]float64) error {
 	return line(r.results, metrics)
 }
 
-func line(f checkpoint.Output, v any) error {
+func line(f disk.Output, v any) error {
 	text, err := json.Marshal(v)
 	if err == nil {
 		_, err = f.Write(append(text, '\n'))
 	}
 	if err != nil {
-		return fmt.Errorf("train: %s cannot be written: %w", f.Name(), checkpoint.Plain(err))
+		return fmt.Errorf("train: %s cannot be written: %w", f.Name(), disk.Plain(err))
 	}
 	return nil
 }
@@ -186,7 +186,7 @@ func (r *records) close() error {
 		return nil
 	}
 	var errs []error
-	for _, f := range []checkpoint.Output{r.out, r.metrics, r.results} {
+	for _, f := range []disk.Output{r.out, r.metrics, r.results} {
 		if f != nil {
 			errs = append(errs, f.Close())
 		}

@@ -11,8 +11,8 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/torch/checkpoint"
 	"github.com/goclip/goclip/torch/distributed"
 	"github.com/goclip/goclip/torch/optim"
 	"github.com/goclip/goclip/train/data"
@@ -76,7 +76,7 @@ type run struct {
 	waiting   waiting
 	matchIDs  bool // the loss knows equal pictures and captions
 	bad       badSamples
-	disk      checkpoint.FS
+	disk      disk.FS
 	sitting   *os.File  // LOGS/NAME, locked
 	saved     time.Time // latest
 	watch     watch
@@ -85,7 +85,7 @@ type run struct {
 
 // Run trains. When ctx ends it finishes the step, writes checkpoints/latest and returns [ErrInterrupted].
 func Run(ctx context.Context, o Options, report Reporter) (Summary, error) {
-	r := &run{o: o, report: report, log: io.Discard, disk: checkpoint.Disk{}}
+	r := &run{o: o, report: report, log: io.Discard, disk: disk.Machine{}}
 	return r.run(ctx)
 }
 

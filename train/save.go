@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // save writes checkpoints/NAME: into a directory of a temporary name, which then takes the place of the former one. A
@@ -18,7 +18,7 @@ func (r *run) save(name string) (err error) {
 	fresh := hidden(dir, "tmp")
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("train: the checkpoint %s was not written: %w", dir, checkpoint.Plain(err))
+			err = fmt.Errorf("train: the checkpoint %s was not written: %w", dir, disk.Plain(err))
 		}
 	}()
 	if err := r.restoreWeights(); err != nil {
@@ -46,17 +46,17 @@ func (r *run) save(name string) (err error) {
 
 // write makes the directory of a checkpoint, state.json last, which is why it has the others' sums.
 func (r *run) write(dir string) error {
-	disk := newSumming(r.disk, dir)
-	if err := disk.Mkdir(dir); err != nil { // and not its parents: if they have vanished, the disk may be another one
+	fsys := newSumming(r.disk, dir)
+	if err := fsys.Mkdir(dir); err != nil { // and not its parents: if they have vanished, the disk may be another one
 		return err
 	}
-	if err := r.model.SaveFS(disk, dir, torch.Float32); err != nil {
+	if err := r.model.SaveFS(fsys, dir, torch.Float32); err != nil {
 		return err
 	}
-	if err := r.saveTuned(disk, dir); err != nil {
+	if err := r.saveTuned(fsys, dir); err != nil {
 		return err
 	}
-	return r.saveState(disk, filepath.Join(dir, stateDir))
+	return r.saveState(fsys, filepath.Join(dir, stateDir))
 }
 
 // place gives the checkpoint fresh, which is safe, the name dir, and removes the one that had it. The former one goes
@@ -114,7 +114,7 @@ func (r *run) discard(name string) error {
 		err = r.remove(former)
 	}
 	if err != nil {
-		return fmt.Errorf("train: the checkpoint %s was not removed: %w", dir, checkpoint.Plain(err))
+		return fmt.Errorf("train: the checkpoint %s was not removed: %w", dir, disk.Plain(err))
 	}
 	return nil
 }

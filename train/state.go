@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -43,19 +44,19 @@ const (
 )
 
 // saveState writes the optimiser's tensors and, with the sums of all that went through disk, state.json.
-func (r *run) saveState(disk *summing, dir string) error {
-	if err := checkpoint.MkdirAllFS(disk, dir); err != nil {
+func (r *run) saveState(fsys *summing, dir string) error {
+	if err := disk.MkdirAll(fsys, dir); err != nil {
 		return err
 	}
-	if err := writeTensors(disk, filepath.Join(dir, optimiserFile), r.optimiser.State()); err != nil {
+	if err := writeTensors(fsys, filepath.Join(dir, optimiserFile), r.optimiser.State()); err != nil {
 		return err
 	}
-	r.state.Options, r.state.Threads, r.state.Files = r.o, torch.NumThreads(), disk.files
+	r.state.Options, r.state.Threads, r.state.Files = r.o, torch.NumThreads(), fsys.files
 	text, err := seal(r.state)
 	if err != nil {
 		return err
 	}
-	return checkpoint.WriteFileFS(r.disk, filepath.Join(dir, stateFile), func(w io.Writer) error {
+	return disk.WriteFile(r.disk, filepath.Join(dir, stateFile), func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
 	})

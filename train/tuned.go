@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 	"github.com/goclip/goclip/torch/optim"
@@ -44,32 +45,32 @@ func (e *ema) state() iter.Seq2[string, *torch.Tensor] {
 }
 
 // saveTuned writes what a checkpoint has because of --lora-rank and --ema-decay into its directory.
-func (r *run) saveTuned(disk checkpoint.FS, dir string) (err error) {
+func (r *run) saveTuned(fsys disk.FS, dir string) (err error) {
 	if r.o.LoRARank == 0 && r.ema == nil {
 		return nil
 	}
-	if err := checkpoint.MkdirAllFS(disk, filepath.Join(dir, stateDir)); err != nil {
+	if err := disk.MkdirAll(fsys, filepath.Join(dir, stateDir)); err != nil {
 		return err
 	}
 	if r.o.LoRARank > 0 {
-		if err := writeTensors(disk, filepath.Join(dir, stateDir, loraFile), r.lowRank()); err != nil {
+		if err := writeTensors(fsys, filepath.Join(dir, stateDir, loraFile), r.lowRank()); err != nil {
 			return err
 		}
 	}
 	if r.ema == nil {
 		return nil
 	}
-	if err := writeTensors(disk, filepath.Join(dir, stateDir, emaFile), r.ema.state()); err != nil {
+	if err := writeTensors(fsys, filepath.Join(dir, stateDir, emaFile), r.ema.state()); err != nil {
 		return err
 	}
 	if err := r.ema.swap(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.ema.swap()) }()
-	if err := checkpoint.MkdirAllFS(disk, filepath.Join(dir, emaDir)); err != nil {
+	if err := disk.MkdirAll(fsys, filepath.Join(dir, emaDir)); err != nil {
 		return err
 	}
-	return r.model.SaveFS(disk, filepath.Join(dir, emaDir), torch.Float32)
+	return r.model.SaveFS(fsys, filepath.Join(dir, emaDir), torch.Float32)
 }
 
 // openTuned makes the average of the weights, and brings it and LoRA's products to where the checkpoint left them; dir is
@@ -96,12 +97,12 @@ func (r *run) openTuned(dir string) error {
 	return readTensors(filepath.Join(dir, stateDir, emaFile), r.ema.state())
 }
 
-func writeTensors(disk checkpoint.FS, path string, tensors iter.Seq2[string, *torch.Tensor]) error {
+func writeTensors(fsys disk.FS, path string, tensors iter.Seq2[string, *torch.Tensor]) error {
 	var entries []checkpoint.Entry
 	for key, t := range tensors {
 		entries = append(entries, checkpoint.Of(key, t, torch.Float32))
 	}
-	return checkpoint.WriteFS(disk, path, entries, nil)
+	return checkpoint.WriteFS(fsys, path, entries, nil)
 }
 
 // readTensors fills tensors from a file that has each of them, in its shape, and nothing else.

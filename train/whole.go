@@ -14,7 +14,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/internal/disk"
 )
 
 // castagnoli is CRC-32C, for which processors have an instruction.
@@ -32,12 +32,12 @@ func sumOf(size int64, h hash.Hash32) fileSum {
 
 // summing is a file layer that notes what is written through it into a directory.
 type summing struct {
-	checkpoint.FS
+	disk.FS
 	dir   string
 	files map[string]fileSum // by path below dir
 }
 
-func newSumming(fsys checkpoint.FS, dir string) *summing {
+func newSumming(fsys disk.FS, dir string) *summing {
 	return &summing{FS: fsys, dir: dir, files: map[string]fileSum{}}
 }
 
@@ -45,7 +45,7 @@ func (s *summing) key(path string) string {
 	return strings.TrimPrefix(filepath.ToSlash(path), filepath.ToSlash(s.dir)+"/")
 }
 
-func (s *summing) CreateTemp(dir, pattern string) (checkpoint.Output, error) {
+func (s *summing) CreateTemp(dir, pattern string) (disk.Output, error) {
 	out, err := s.FS.CreateTemp(dir, pattern)
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (s *summing) Rename(from, to string) error {
 }
 
 type summed struct {
-	checkpoint.Output
+	disk.Output
 	to   *summing
 	sum  hash.Hash32
 	size int64

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // The directories of --wise-ft under checkpoints/: the model before the first step, and between that and the last one.
@@ -95,7 +95,7 @@ func (r *run) saveModel(name string, m *clip.Model) error {
 		err = r.place(fresh, dir)
 	}
 	if err != nil {
-		return fmt.Errorf("train: %s was not written: %w", dir, checkpoint.Plain(errors.Join(err, r.disk.RemoveAll(fresh))))
+		return fmt.Errorf("train: %s was not written: %w", dir, disk.Plain(errors.Join(err, r.disk.RemoveAll(fresh))))
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"io"
 	"slices"
 
-	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/internal/disk"
 )
 
 // mostPictures are shown on a page: a browser should still open it.
@@ -75,7 +75,7 @@ func (c *classification) writePage(ctx context.Context, path string, errs io.Wri
 	if p.Beyond = max(len(p.Rows)-mostPictures, 0); p.Beyond > 0 {
 		p.Rows = p.Rows[:mostPictures]
 	}
-	out := newOutput(checkpoint.Disk{}, path)
+	out := newOutput(disk.Machine{}, path)
 	files := outputs{out}
 	defer files.discard()
 	if out.err == nil {

@@ -9,9 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goclip/goclip/internal/disk"
 	"golang.org/x/sys/unix"
-
-	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // cache is goclip's directory of fetched models and prompts' features.
@@ -56,7 +55,7 @@ func (d *diagnosis) checkCache(dir string) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		d.wrong("the cache cannot be read: %v: set GOCLIP_CACHE to a directory that this user may use", err)
 	}
-	d.Cache.Files, d.Cache.Free = len(files), checkpoint.FreeBytes(dir)
+	d.Cache.Files, d.Cache.Free = len(files), disk.FreeBytes(dir)
 	slices.SortFunc(files, func(a, b cacheFile) int { return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Path, b.Path)) })
 	d.Cache.Largest = files[:min(largestShown, len(files))]
 	if !writable(dir) {

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/torch/checkpoint"
 	"github.com/goclip/goclip/torch/distributed"
 )
 
@@ -166,8 +166,8 @@ func (c *embedCmd) texts(ctx context.Context, m *clip.Model, texts []string, fil
 	if err != nil {
 		return err
 	}
-	npy := newNpy(checkpoint.Disk{}, filepath.Join(c.Out, "text_features.npy"), m.Config.EmbedDim)
-	list := newLines(checkpoint.Disk{}, filepath.Join(c.Out, "texts.jsonl"))
+	npy := newNpy(disk.Machine{}, filepath.Join(c.Out, "text_features.npy"), m.Config.EmbedDim)
+	list := newLines(disk.Machine{}, filepath.Join(c.Out, "texts.jsonl"))
 	*files = append(*files, npy, list)
 	for i, text := range texts {
 		npy.row(rows[i*m.Config.EmbedDim : (i+1)*m.Config.EmbedDim])
@@ -178,8 +178,8 @@ func (c *embedCmd) texts(ctx context.Context, m *clip.Model, texts []string, fil
 
 // images counts the pictures that cannot be read.
 func (c *embedCmd) images(ctx context.Context, m *clip.Model, paths []string, files *outputs, errs io.Writer) (failed int, err error) {
-	npy := newNpy(checkpoint.Disk{}, filepath.Join(c.Out, "image_features.npy"), m.Config.EmbedDim)
-	list, unread := newLines(checkpoint.Disk{}, filepath.Join(c.Out, "images.jsonl")), newLines(checkpoint.Disk{}, filepath.Join(c.Out, "errors.jsonl"))
+	npy := newNpy(disk.Machine{}, filepath.Join(c.Out, "image_features.npy"), m.Config.EmbedDim)
+	list, unread := newLines(disk.Machine{}, filepath.Join(c.Out, "images.jsonl")), newLines(disk.Machine{}, filepath.Join(c.Out, "errors.jsonl"))
 	*files = append(*files, npy, list, unread)
 	row := 0
 	show := newProgress(errs, "pictures", len(paths))

@@ -16,8 +16,8 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/index"
-	"github.com/goclip/goclip/torch/checkpoint"
-	"github.com/goclip/goclip/torch/checkpoint/crashtest"
+	"github.com/goclip/goclip/internal/disk"
+	"github.com/goclip/goclip/internal/disk/crashtest"
 	"github.com/goclip/goclip/torch/distributed"
 )
 
@@ -124,7 +124,7 @@ func TestEmbedCrash(t *testing.T) {
 	pictures, _ := testPictures(t)
 	plan := newPlan(2)
 	plan.add(pathList{pictures + "/a.png", pictures + "/gone.png", pictures + "/d.jpg"})
-	embed := func(fsys checkpoint.FS, dir string) error {
+	embed := func(fsys disk.FS, dir string) error {
 		r := &partRun{dir: dir, fsys: fsys, m: m, batch: 2, pictures: true, parts: plan.parts, world: distributed.World{Size: 1}, errs: new(bytes.Buffer)}
 		return r.run(context.Background(), manifest{Model: id, PartSize: 2, Parts: len(plan.parts), Inputs: plan.inputs()})
 	}
@@ -138,7 +138,7 @@ func TestEmbedCrash(t *testing.T) {
 	for n, s := range fsys.Crashes() {
 		states++
 		require.NoError(t, s.Write(state, store))
-		require.ErrorIs(t, embed(checkpoint.Disk{}, state), errReported, "after %d operations: %s", n, s)
+		require.ErrorIs(t, embed(disk.Machine{}, state), errReported, "after %d operations: %s", n, s)
 		require.Equal(t, want, readTree(t, state), "after %d operations: %s", n, s)
 	}
 	t.Logf("%d states of %d operations", states, fsys.Journal())

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/goclip/goclip/index"
-	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/internal/disk"
 )
 
 // manifestFile says of a directory of parts what they are made of and with what.
@@ -44,10 +44,10 @@ func readManifest(dir string) (m manifest, found bool, err error) {
 
 // claim makes dir the directory of these parts, or finds that it is. Of several processes that begin at once each writes
 // the same.
-func (m manifest) claim(fsys checkpoint.FS, dir string) error {
+func (m manifest) claim(fsys disk.FS, dir string) error {
 	there, found, err := readManifest(dir)
 	if err == nil && !found {
-		err = checkpoint.WriteFileFS(fsys, filepath.Join(dir, manifestFile), func(w io.Writer) error {
+		err = disk.WriteFile(fsys, filepath.Join(dir, manifestFile), func(w io.Writer) error {
 			e := json.NewEncoder(w)
 			e.SetEscapeHTML(false)
 			e.SetIndent("", "  ")

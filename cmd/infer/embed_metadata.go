@@ -3,9 +3,8 @@ package main
 import (
 	"strings"
 
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/parquet-go/parquet-go"
-
-	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // metadata is a row of a part's Parquet file. image_path and caption have clip-retrieval's names (clip_inference/writer.py),
@@ -27,7 +26,7 @@ type metadataFile struct {
 	rows *parquet.GenericWriter[metadata]
 }
 
-func newMetadata(fsys checkpoint.FS, path string) *metadataFile {
+func newMetadata(fsys disk.FS, path string) *metadataFile {
 	f := &metadataFile{output: newOutput(fsys, path)}
 	if f.err == nil {
 		f.rows = parquet.NewGenericWriter[metadata](f.w, parquet.Compression(&parquet.Snappy), parquet.MaxRowsPerRowGroup(metadataRows))

@@ -11,8 +11,8 @@ import (
 	"slices"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/torch/checkpoint"
 	"github.com/goclip/goclip/torch/distributed"
 )
 
@@ -31,7 +31,7 @@ var partKinds = map[string]string{"img_emb": ".npy", "text_emb": ".npy", "metada
 // partRun writes the parts of one process.
 type partRun struct {
 	dir              string
-	fsys             checkpoint.FS
+	fsys             disk.FS
 	m                *clip.Model
 	batch            int
 	raw              bool
@@ -73,7 +73,7 @@ func (c *embedCmd) runParts(io *streams, world distributed.World, images, texts 
 			return err
 		}
 	}
-	r := &partRun{dir: c.Out, fsys: checkpoint.Disk{}, m: m, batch: c.BatchSize, raw: c.Raw, pictures: len(texts) == 0, texts: len(texts) > 0 || c.Captions,
+	r := &partRun{dir: c.Out, fsys: disk.Machine{}, m: m, batch: c.BatchSize, raw: c.Raw, pictures: len(texts) == 0, texts: len(texts) > 0 || c.Captions,
 		parts: plan.parts, world: world, errs: io.err}
 	ctx, stop := untilInterrupt()
 	defer stop()
@@ -133,14 +133,14 @@ func (r *partRun) run(ctx context.Context, m manifest) error {
 
 // claim makes the directories, if they are not those of another run.
 func (r *partRun) claim(m manifest) error {
-	if err := checkpoint.MkdirAllFS(r.fsys, r.dir); err != nil {
+	if err := disk.MkdirAll(r.fsys, r.dir); err != nil {
 		return fmt.Errorf("--out: %w", err)
 	}
 	if err := m.claim(r.fsys, r.dir); err != nil {
 		return err
 	}
 	for _, kind := range append(r.kinds(), "errors") {
-		if err := checkpoint.MkdirAllFS(r.fsys, filepath.Join(r.dir, kind)); err != nil {
+		if err := disk.MkdirAll(r.fsys, filepath.Join(r.dir, kind)); err != nil {
 			return fmt.Errorf("--out: %w", err)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"math"
 	"strings"
 
-	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/internal/disk"
 )
 
 // npy writes a float32 array (N, D) in NumPy's format (numpy.lib.format, version 1.0) row by row, since N is known only
@@ -18,7 +18,7 @@ type npy struct {
 
 const npyHeader = 128
 
-func newNpy(fsys checkpoint.FS, path string, width int) *npy {
+func newNpy(fsys disk.FS, path string, width int) *npy {
 	n := &npy{output: newOutput(fsys, path), width: width}
 	n.write(n.header())
 	return n

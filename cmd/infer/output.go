@@ -10,19 +10,19 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/internal/disk"
 )
 
 // output is a file that appears under its name only when it is whole: finish writes it to the disk, rename gives it the name.
 type output struct {
 	path string
-	fsys checkpoint.FS
-	f    checkpoint.Output // nil where there is none, or no more
+	fsys disk.FS
+	f    disk.Output // nil where there is none, or no more
 	w    *bufio.Writer
 	err  error
 }
 
-func newOutput(fsys checkpoint.FS, path string) *output {
+func newOutput(fsys disk.FS, path string) *output {
 	o := &output{path: path, fsys: fsys}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		o.err = errors.New("it is a directory")
@@ -137,7 +137,7 @@ func (files *outputs) discard() {
 // lines is a .jsonl file.
 type lines struct{ *output }
 
-func newLines(fsys checkpoint.FS, path string) lines { return lines{newOutput(fsys, path)} }
+func newLines(fsys disk.FS, path string) lines { return lines{newOutput(fsys, path)} }
 
 func (l lines) add(v any) {
 	text, err := json.Marshal(v)

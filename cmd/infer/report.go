@@ -15,7 +15,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/internal/disk"
 )
 
 type reportCmd struct {
@@ -71,7 +71,7 @@ func (c *reportCmd) Run(io *streams) error {
 	p.Steps, p.First, p.Last = len(losses), losses[0], losses[len(losses)-1]
 	p.Curve = curve(losses)
 	failed := p.drawPictures(io.err)
-	out := newOutput(checkpoint.Disk{}, c.Out)
+	out := newOutput(disk.Machine{}, c.Out)
 	files := outputs{out}
 	defer files.discard()
 	if out.err == nil {

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/internal/disk"
 )
 
 // sort puts the pictures into the directories of their classes and notes where. It tells of what it could not put there
@@ -30,7 +30,7 @@ func (c *classifyCmd) sort(ctx context.Context, io *streams, out *classification
 		}
 		if image.Sorted, err = s.place(image.Path, filepath.Join(c.SortInto, folders[image.Top[0].Label])); err != nil {
 			failed, image.Sorted = true, ""
-			fmt.Fprintf(io.err, "infer: --sort-into: %s: %v\n", image.Path, checkpoint.Plain(err))
+			fmt.Fprintf(io.err, "infer: --sort-into: %s: %v\n", image.Path, disk.Plain(err))
 		}
 	}
 	verb := "linked into"

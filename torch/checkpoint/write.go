@@ -1,29 +1,26 @@
 package checkpoint
 
 import (
-	"bufio"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
-	"strings"
-	"syscall"
+
+	"github.com/goclip/goclip/internal/disk"
 )
 
 // Write makes a safetensors file of the entries, in their order. The file appears whole or not at all.
 func Write(path string, entries []Entry, metadata map[string]string) error {
-	return WriteFS(Disk{}, path, entries, metadata)
+	return WriteFS(disk.Machine{}, path, entries, metadata)
 }
 
 // WriteFS is [Write] to a file layer.
-func WriteFS(fsys FS, path string, entries []Entry, metadata map[string]string) error {
+func WriteFS(fsys disk.FS, path string, entries []Entry, metadata map[string]string) error {
 	header, err := encodeHeader(entries, metadata)
 	if err != nil {
 		return fmt.Errorf("checkpoint: %s: %w", path, err)
 	}
-	return WriteFileFS(fsys, path, func(w io.Writer) error {
+	return disk.WriteFile(fsys, path, func(w io.Writer) error {
 		if _, err := w.Write(header); err != nil {
 			return err
 		}
@@ -34,54 +31,6 @@ func WriteFS(fsys FS, path string, entries []Entry, metadata map[string]string) 
 		}
 		return nil
 	})
-}
-
-// WriteFile writes a file of any kind atomically: to a temporary name beside it, to the disk, and then renamed. On
-// failure nothing is left behind and a former file stays as it was.
-func WriteFile(path string, write func(io.Writer) error) error {
-	return WriteFileFS(Disk{}, path, write)
-}
-
-// WriteFileFS is [WriteFile] to a file layer.
-func WriteFileFS(fsys FS, path string, write func(io.Writer) error) (err error) {
-	dir := filepath.Dir(path)
-	f, err := fsys.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return fmt.Errorf("checkpoint: %s was not written: %w", path, Plain(err))
-	}
-	defer func() {
-		if err != nil {
-			_ = fsys.RemoveAll(f.Name())
-			err = fmt.Errorf("checkpoint: %s was not written: %w", path, Plain(err))
-		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<20)
-	err = write(w)
-	if err == nil {
-		err = w.Flush()
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = fsys.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	return fsys.SyncDir(dir)
-}
-
-// Plain says a full disk in words, once.
-func Plain(err error) error {
-	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EDQUOT)
-	if full && !strings.Contains(err.Error(), "the disk is full") {
-		return fmt.Errorf("the disk is full: %w", err)
-	}
-	return err
 }
 
 func encodeHeader(entries []Entry, metadata map[string]string) ([]byte, error) {

@@ -1,5 +1,5 @@
 // Package crashtest is a disk for tests that fails where it is told to, and that tells what it could hold after a loss of
-// power: a [checkpoint.FS] over a directory that keeps a journal of all that was done.
+// power: a [disk.FS] over a directory that keeps a journal of all that was done.
 //
 // A test runs what it tests once, on an [FS], and then walks over [FS.Crashes]: for each operation of the journal, every
 // state of the disk that a stop right after it can leave. Of names that are not yet synced any may be there or not; of
@@ -14,10 +14,10 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/internal/disk"
 )
 
-// FS does on the machine's disk, below a directory, what a [checkpoint.FS] does, without waiting for the disk, and keeps a
+// FS does on the machine's disk, below a directory, what a [disk.FS] does, without waiting for the disk, and keeps a
 // journal. It is for one goroutine.
 type FS struct {
 	// Fail is asked before each operation, the n-th from 0, whether it fails and with what. A write that fails writes half.
@@ -26,7 +26,7 @@ type FS struct {
 	NoExchange bool
 
 	root    string
-	disk    checkpoint.Disk
+	disk    disk.Machine
 	n       int
 	journal []operation
 	before  *node // what the directory held when the journal began, all of it safe
@@ -91,8 +91,8 @@ func (f *FS) Mkdir(dir string) error {
 	return f.do(operation{kind: Mkdir, path: dir}, func() error { return f.disk.Mkdir(dir) })
 }
 
-func (f *FS) CreateTemp(dir, pattern string) (checkpoint.Output, error) {
-	var out checkpoint.Output
+func (f *FS) CreateTemp(dir, pattern string) (disk.Output, error) {
+	var out disk.Output
 	err := f.do(operation{kind: Create, path: filepath.Join(dir, pattern)}, func() (err error) {
 		out, err = f.disk.CreateTemp(dir, pattern)
 		return err
@@ -104,7 +104,7 @@ func (f *FS) CreateTemp(dir, pattern string) (checkpoint.Output, error) {
 	return &file{f, out}, nil
 }
 
-func (f *FS) Append(path string) (out checkpoint.Output, err error) {
+func (f *FS) Append(path string) (out disk.Output, err error) {
 	if _, err := os.Stat(path); err == nil { // opening changes nothing
 		out, err = f.disk.Append(path)
 		return &file{f, out}, err
@@ -160,7 +160,7 @@ func (f *FS) SyncDir(dir string) error {
 
 type file struct {
 	fs  *FS
-	out checkpoint.Output
+	out disk.Output
 }
 
 func (f *file) Name() string { return f.out.Name() }

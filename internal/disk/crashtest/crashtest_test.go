@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/goclip/goclip/torch/checkpoint"
-	"github.com/goclip/goclip/torch/checkpoint/crashtest"
+	"github.com/goclip/goclip/internal/disk"
+	"github.com/goclip/goclip/internal/disk/crashtest"
 )
 
 // crashes counts the states after a change of the file a, by what a then holds.
@@ -51,7 +51,7 @@ func writeLatter(w io.Writer) error {
 // TestWriteFile stops a WriteFile at every operation.
 func TestWriteFile(t *testing.T) {
 	former, latter, others, states := crashes(t, func(fsys *crashtest.FS, path string) error {
-		return checkpoint.WriteFileFS(fsys, path, writeLatter)
+		return disk.WriteFile(fsys, path, writeLatter)
 	})
 	t.Logf("%d states: %d with the former, %d with the latter", states, former, latter)
 	assert.Zero(t, others)
@@ -102,7 +102,7 @@ func TestFaultsAreSeen(t *testing.T) {
 		},
 		"removed first": func(fsys *crashtest.FS, path string) error {
 			require.NoError(t, fsys.RemoveAll(path))
-			return checkpoint.WriteFileFS(fsys, path, writeLatter)
+			return disk.WriteFile(fsys, path, writeLatter)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -141,7 +141,7 @@ func TestFailures(t *testing.T) {
 			}
 			return nil
 		}
-		err = checkpoint.WriteFileFS(fsys, path, writeLatter)
+		err = disk.WriteFile(fsys, path, writeLatter)
 		if last == "" {
 			require.NoError(t, err)
 			assert.Equal(t, 5, at, "create, write, sync, rename, syncdir")

@@ -1,4 +1,6 @@
-package checkpoint
+// Package disk is the file layer under everything that goclip writes: files that appear whole or not
+// at all, and directories whose names survive a crash. Package crashtest has one that fails on purpose.
+package disk
 
 import (
 	"errors"
@@ -10,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FS is the file layer under all that is written: [Disk], or in tests one that fails and loses power (package crashtest).
+// FS is the file layer under all that is written: [Machine], or in tests one that fails and loses power (package crashtest).
 // What it promises is what POSIX does: a file's content is safe after its Sync, a name after the SyncDir of its directory,
 // and before that a crash may keep, lose or tear either, in any combination.
 type FS interface {
@@ -39,12 +41,12 @@ type Output interface {
 	Sync() error
 }
 
-// Disk is the FS of the machine.
-type Disk struct{}
+// Machine is the FS of the machine.
+type Machine struct{}
 
-func (Disk) Mkdir(dir string) error { return os.Mkdir(dir, 0o755) }
+func (Machine) Mkdir(dir string) error { return os.Mkdir(dir, 0o755) }
 
-func (Disk) CreateTemp(dir, pattern string) (Output, error) {
+func (Machine) CreateTemp(dir, pattern string) (Output, error) {
 	f, err := os.CreateTemp(dir, pattern)
 	if err != nil {
 		return nil, err
@@ -55,7 +57,7 @@ func (Disk) CreateTemp(dir, pattern string) (Output, error) {
 	return f, nil
 }
 
-func (Disk) Append(path string) (Output, error) {
+func (Machine) Append(path string) (Output, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, err // a nil *os.File in an Output would not be nil
@@ -63,9 +65,9 @@ func (Disk) Append(path string) (Output, error) {
 	return f, nil
 }
 
-func (Disk) Rename(from, to string) error { return os.Rename(from, to) }
+func (Machine) Rename(from, to string) error { return os.Rename(from, to) }
 
-func (Disk) Exchange(a, b string) error {
+func (Machine) Exchange(a, b string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 	if err == unix.EINVAL { // ENOSYS and ENOTSUP are ErrUnsupported already; file systems that lack it say EINVAL too
 		err = errors.ErrUnsupported
@@ -76,10 +78,10 @@ func (Disk) Exchange(a, b string) error {
 	return nil
 }
 
-func (Disk) RemoveAll(path string) error { return os.RemoveAll(path) }
+func (Machine) RemoveAll(path string) error { return os.RemoveAll(path) }
 
 // SyncDir passes over file systems that know no such thing: there is nothing better to do than go on.
-func (Disk) SyncDir(dir string) error {
+func (Machine) SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if errors.Is(err, os.ErrPermission) { // it may be written but not read
 		return nil
@@ -94,8 +96,8 @@ func (Disk) SyncDir(dir string) error {
 	return nil
 }
 
-// MkdirAllFS makes a directory and the parents it lacks, each safe from a crash when it returns.
-func MkdirAllFS(fsys FS, dir string) error {
+// MkdirAll makes a directory and the parents it lacks, each safe from a crash when it returns.
+func MkdirAll(fsys FS, dir string) error {
 	info, err := os.Stat(dir)
 	if err == nil && info.IsDir() {
 		return nil
@@ -104,7 +106,7 @@ func MkdirAllFS(fsys FS, dir string) error {
 		return fmt.Errorf("%s is a file, not a directory", dir)
 	}
 	if parent := filepath.Dir(dir); parent != dir {
-		if err := MkdirAllFS(fsys, parent); err != nil {
+		if err := MkdirAll(fsys, parent); err != nil {
 			return err
 		}
 	}
