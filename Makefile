@@ -90,7 +90,8 @@ bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in 
 	go test -c -o build/torch.test ./torch
 	go test -c -o build/clip.test ./clip
 	build/venv/bin/python benchmarks/op_call.py build/torch.test
-	build/venv/bin/python benchmarks/loss.py build/clip.test
+	go test -c -o build/loss.test ./clip/loss
+	build/venv/bin/python benchmarks/loss.py build/loss.test
 	build/venv/bin/python benchmarks/preprocess.py --rounds 3 --seconds 0.1
 	build/venv/bin/python benchmarks/train.py
 	build/venv/bin/python -c 'import onnxruntime, onnx, matplotlib' 2>/dev/null || build/venv/bin/python -m pip install -q onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2 matplotlib==3.11.2
@@ -120,7 +121,7 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	build/venv/bin/python testdata/retrieval/make_goldens.py
 	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
 	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
-	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|FixUps|FLOPs' ./clip ./clip/tokenizer ./clip/preprocess
+	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|FixUps|FLOPs' ./clip ./clip/loss ./clip/tower ./internal/estimate ./clip/tokenizer ./clip/preprocess
 	$(MAKE) parity-full
 
 parity-full: build build/venv build/ViT-B-32 ## only its larger half: full-size models by their own libraries, compared with Go

@@ -25,7 +25,7 @@ import (
 )
 
 func main() {
-	config, err := clip.LookupConfig("emoji-64")
+	config, err := tower.LookupConfig("emoji-64")
 	if err == nil {
 		var model *clip.Model
 		if model, err = clip.New(config, 1); err == nil {

@@ -1,6 +1,6 @@
 """The contrastive loss and its gradients in tiles beside autograd on the whole matrix of logits, both goclip's: time and memory.
 
-  go test -c -o build/clip.test ./clip && python benchmarks/loss.py build/clip.test
+  go test -c -o build/loss.test ./clip/loss && python benchmarks/loss.py build/loss.test
 
 Each figure is of a process of its own. With one thread the time is the processor's, which other work on the machine hardly changes.
 """
@@ -13,7 +13,7 @@ import pair
 
 
 def run(binary: str, how: str, pairs: int, threads: int, times: int) -> dict[str, float]:
-    """The figures of BenchmarkLoss (clip/loss_bench_test.go) by their units."""
+    """The figures of BenchmarkLoss (clip/loss/bench_test.go) by their units."""
     out = subprocess.run([binary, "-test.run", "^$", "-test.bench", f"^BenchmarkLoss$/^{how}$/^{pairs}$", "-test.benchtime", f"{times}x",
                           "-test.cpu", str(threads)], check=True, capture_output=True, text=True).stdout
     found = re.search(r"^BenchmarkLoss/.*$", out, re.MULTILINE)

@@ -2,11 +2,13 @@ package clip
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
@@ -31,10 +33,10 @@ func describeShapes(path string, o OpenOptions) (d description, err error) {
 	}
 	shapes := shapesOf(tensors(f))
 	own := shapes.sizes()
-	var fits []*Config
+	var fits []*tower.Config
 	var names []string
-	for _, name := range ConfigNames() {
-		c, err := LookupConfig(name)
+	for _, name := range tower.ConfigNames() {
+		c, err := tower.LookupConfig(name)
 		if err != nil {
 			return d, err
 		}
@@ -46,7 +48,7 @@ func describeShapes(path string, o OpenOptions) (d description, err error) {
 		if err != nil {
 			return d, err
 		}
-		if m.fits(f) && !slices.ContainsFunc(fits, func(other *Config) bool { return reflect.DeepEqual(other, c) }) {
+		if m.fits(f) && !slices.ContainsFunc(fits, func(other *tower.Config) bool { return reflect.DeepEqual(other, c) }) {
 			fits, names = append(fits, c), append(names, name)
 		}
 	}
@@ -88,7 +90,7 @@ type sizes struct {
 	context                      int
 }
 
-func sizesOf(c *Config) sizes {
+func sizesOf(c *tower.Config) sizes {
 	v, t := c.Vision, c.Text
 	rows, columns := v.Grid()
 	s := sizes{embed: c.EmbedDim, width: v.Width, places: rows*columns + 1, vocab: t.VocabSize, textWidth: t.Width, textLayers: t.Layers, context: t.ContextLength}
@@ -101,7 +103,7 @@ func sizesOf(c *Config) sizes {
 	if t.EmbedCls {
 		s.context++
 	}
-	if hf, ok := t.roberta(); ok && t.HFModelName != "" {
+	if hf, ok := t.Roberta(); ok && t.HFModelName != "" {
 		s.context = hf.Positions
 	}
 	return s
@@ -178,8 +180,8 @@ func (s fileShapes) sizes() sizes {
 }
 
 // stages counts a ResNet's blocks, nil for another tower.
-func (s fileShapes) stages() Layers {
-	var l Layers
+func (s fileShapes) stages() tower.Layers {
+	var l tower.Layers
 	for stage := range 4 {
 		l = append(l, s.count(fmt.Sprintf("visual.layer%d", stage+1), "conv1.weight"))
 	}
@@ -190,27 +192,35 @@ func (s fileShapes) stages() Layers {
 }
 
 // config is the architecture of OpenAI's kind that has these shapes.
-func (s fileShapes) config(quick bool) (*Config, error) {
+func (s fileShapes) config(quick bool) (*tower.Config, error) {
 	z := s.sizes()
 	heads := func(width int) int { return max(1, width/64) }
-	c := &Config{EmbedDim: z.embed, QuickGELU: quick,
-		Vision: VisionConfig{Layers: Layers{z.depth}, Width: z.width, PatchSize: s.size(-1, "visual.conv1.weight")},
-		Text:   TextConfig{ContextLength: z.context, VocabSize: z.vocab, Width: z.textWidth, Heads: heads(z.textWidth), Layers: z.textLayers}}
+	c := &tower.Config{EmbedDim: z.embed, QuickGELU: quick,
+		Vision: tower.VisionConfig{Layers: tower.Layers{z.depth}, Width: z.width, PatchSize: s.size(-1, "visual.conv1.weight")},
+		Text:   tower.TextConfig{ContextLength: z.context, VocabSize: z.vocab, Width: z.textWidth, Heads: heads(z.textWidth), Layers: z.textLayers}}
 	side := squareRoot(z.places - 1)
 	if stages := s.stages(); stages != nil {
 		c.Vision.Layers, c.Vision.PatchSize = stages, 0
-		c.Vision.ImageSize = Square(32 * side)
+		c.Vision.ImageSize = tower.Square(32 * side)
 	} else {
-		c.Vision.ImageSize = Square(side * c.Vision.PatchSize)
-		c.Vision.MLPRatio = ratio(s.size(0, "visual.transformer.resblocks.0.mlp.c_fc.weight"), max(1, z.width))
+		c.Vision.ImageSize = tower.Square(side * c.Vision.PatchSize)
+		c.Vision.MLPRatio = tower.MLPRatio(s.size(0, "visual.transformer.resblocks.0.mlp.c_fc.weight"), max(1, z.width))
 	}
-	c.Text.MLPRatio = ratio(s.size(0, "transformer.resblocks.0.mlp.c_fc.weight"), max(1, z.textWidth))
-	c.fillDefaults()
-	if side == 0 || z.vocab == 0 || z.depth == 0 || z.textLayers == 0 || c.validate() != nil {
+	c.Text.MLPRatio = tower.MLPRatio(s.size(0, "transformer.resblocks.0.mlp.c_fc.weight"), max(1, z.textWidth))
+	if side == 0 || z.vocab == 0 || z.depth == 0 || z.textLayers == 0 || c.Complete() != nil {
 		return nil, fmt.Errorf("its shapes are no CLIP's that can be told by them alone: give --model a directory with %s, or a config with --pretrained", ConfigFile)
 	}
 	if z.width%64 != 0 || z.textWidth%64 != 0 {
 		return nil, fmt.Errorf("the widths %d and %d are no multiples of 64, and the weights do not tell the number of heads: give --model a directory with %s", z.width, z.textWidth, ConfigFile)
 	}
 	return c, nil
+}
+
+// squareRoot is the side of a square of n, or 0 if n is no square.
+func squareRoot(n int) int {
+	side := int(math.Round(math.Sqrt(float64(max(n, 0)))))
+	if side*side != n {
+		return 0
+	}
+	return side
 }

@@ -10,13 +10,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // TestDescribe opens files of weights alone by their shapes.
 func TestDescribe(t *testing.T) {
-	c, err := LookupConfig("ViT-S-32-alt")
+	c, err := tower.LookupConfig("ViT-S-32-alt")
 	require.NoError(t, err)
 	m, err := New(c, 1)
 	require.NoError(t, err)
@@ -38,8 +39,8 @@ func TestDescribe(t *testing.T) {
 
 // TestDescribePublished has every built-in config's shapes tell the sizes that the config says.
 func TestDescribePublished(t *testing.T) {
-	for _, name := range ConfigNames() {
-		c, err := LookupConfig(name)
+	for _, name := range tower.ConfigNames() {
+		c, err := tower.LookupConfig(name)
 		require.NoError(t, err)
 		m, err := tryAllocate(c)
 		require.NoError(t, err)
@@ -70,7 +71,7 @@ func TestDescribeTwins(t *testing.T) {
 // safetensorsHeader is the beginning of a file with a built-in config's tensors, and how many bytes of numbers follow.
 func safetensorsHeader(t *testing.T, name string, dtype checkpoint.DType) (header []byte, numbers int) {
 	t.Helper()
-	c, err := LookupConfig(name)
+	c, err := tower.LookupConfig(name)
 	require.NoError(t, err)
 	m, err := tryAllocate(c)
 	require.NoError(t, err)
@@ -88,8 +89,8 @@ func safetensorsHeader(t *testing.T, name string, dtype checkpoint.DType) (heade
 
 // TestDescribeUnpublished has sizes that no config has: OpenAI's rule gives the heads, and the file must tell the GELU.
 func TestDescribeUnpublished(t *testing.T) {
-	c := &Config{EmbedDim: 32, QuickGELU: true, Vision: VisionConfig{ImageSize: Square(64), Layers: Layers{2}, Width: 128, PatchSize: 16, MLPRatio: 2.5},
-		Text: TextConfig{ContextLength: 20, VocabSize: 49408, Width: 64, Heads: 1, Layers: 3}}
+	c := &tower.Config{EmbedDim: 32, QuickGELU: true, Vision: tower.VisionConfig{ImageSize: tower.Square(64), Layers: tower.Layers{2}, Width: 128, PatchSize: 16, MLPRatio: 2.5},
+		Text: tower.TextConfig{ContextLength: 20, VocabSize: 49408, Width: 64, Heads: 1, Layers: 3}}
 	m, err := New(c, 1)
 	require.NoError(t, err)
 	dir := t.TempDir()
@@ -115,7 +116,7 @@ func TestDescribeUnpublished(t *testing.T) {
 
 // TestDescribeGELU refuses to guess between a config and its -quickgelu.
 func TestDescribeGELU(t *testing.T) {
-	c, err := LookupConfig("ViT-S-32-alt")
+	c, err := tower.LookupConfig("ViT-S-32-alt")
 	require.NoError(t, err)
 	m, err := New(c, 1)
 	require.NoError(t, err)

@@ -5,10 +5,12 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -55,7 +57,7 @@ func BenchmarkStep(b *testing.B) {
 		recompute bool
 	}{{"kept", false}, {"recomputed", true}} {
 		b.Run(c.name, func(b *testing.B) {
-			config, err := LookupConfig("ViT-B-32")
+			config, err := tower.LookupConfig("ViT-B-32")
 			require.NoError(b, err)
 			m, err := New(config, 0)
 			require.NoError(b, err)
@@ -85,7 +87,7 @@ func BenchmarkStep(b *testing.B) {
 // and backward as in training. "grouped" is how captions come, "padded" the same with a token behind each caption's padding, at
 // the end of the longest: so all are computed at its length. cpu-ms/op is the processor time.
 func BenchmarkRoberta(b *testing.B) {
-	config, err := LookupConfig("roberta-ViT-B-32")
+	config, err := tower.LookupConfig("roberta-ViT-B-32")
 	require.NoError(b, err)
 	m, err := New(config, 0)
 	require.NoError(b, err)
@@ -135,4 +137,11 @@ func BenchmarkRoberta(b *testing.B) {
 			})
 		}
 	}
+}
+
+// processorTime is what all threads of the process have used, in seconds.
+func processorTime(b *testing.B) float64 {
+	var u syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)*1e-6
 }

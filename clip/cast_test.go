@@ -6,19 +6,20 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 )
 
 // TestCast has towers of every kind compute in half precision: features near those in float32, and normalised in float32.
 func TestCast(t *testing.T) {
-	configs := variants(t)
+	configs := golden.Variants(t)
 	for _, name := range []string{"clipa", "resnet", "siglip", "roberta-mean"} {
 		for dtype, least := range map[torch.DType]float64{torch.BFloat16: 0.995, torch.Float16: 0.9999} {
 			t.Run(name+" "+dtype.String(), func(t *testing.T) {
 				m := goldenModel(t, configs[name])
 				size, length := m.Config.Vision.ImageSize, m.ContextLength()
 				pixels := make([]float32, 2*3*size.Height*size.Width)
-				for i, u := range uniform("pixels", len(pixels)) {
+				for i, u := range golden.Uniform("pixels", len(pixels)) {
 					pixels[i] = float32(u)
 				}
 				tokens := make([]int64, 2*length)
@@ -47,7 +48,7 @@ func TestCast(t *testing.T) {
 }
 
 func TestUseGraphsWithoutGPU(t *testing.T) {
-	m := goldenModel(t, goldenConfig(t, "tiny"))
+	m := goldenModel(t, golden.Config(t, "tiny"))
 	assert.EqualError(t, m.UseGraphs(), "clip: CUDA graphs are for a model on a GPU, and this one is on cpu")
 }
 

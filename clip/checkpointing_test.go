@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -21,7 +23,7 @@ func trainingGradients(t *testing.T, m *Model, bfloat16 bool) (loss, drawn float
 		if bfloat16 {
 			s.Autocast(torch.CPU, torch.BFloat16)
 		}
-		l := m.Loss(goldenPixels(s, "pixels", m.Config), goldenTokens(s, "tokens", m.Config))
+		l := m.Loss(golden.Pixels(s, "pixels", m.Config), golden.Tokens(s, "tokens", m.Config))
 		loss = l.Item()
 		l.Backward()
 		drawn = torch.Rand(s, torch.CPU, 1).Item()
@@ -42,7 +44,7 @@ func trainingGradients(t *testing.T, m *Model, bfloat16 bool) (loss, drawn float
 // TestGradCheckpointing holds loss and gradients against those of a step that keeps everything, for every kind of tower,
 // in float32 and bfloat16, with patch dropout, a RoBERTa's dropout and locks.
 func TestGradCheckpointing(t *testing.T) {
-	for name, c := range variants(t) {
+	for name, c := range golden.Variants(t) {
 		for _, how := range []struct {
 			name     string
 			bfloat16 bool
@@ -88,13 +90,13 @@ func TestGradCheckpointing(t *testing.T) {
 // TestGradCheckpointingRuns counts what is computed twice: the blocks of both towers in training, nothing without
 // gradients or in evaluation. A parameter that is written between the two runs tells, because the backward pass refuses.
 func TestGradCheckpointingRuns(t *testing.T) {
-	m := goldenModel(t, variants(t)["eos"])
+	m := goldenModel(t, golden.Variants(t)["eos"])
 	require.NoError(t, m.SetGradCheckpointing(true))
 	step := func(training bool) error {
 		m.SetTraining(training)
 		return torch.Do(func(s *torch.Scope) {
-			loss := m.Loss(goldenPixels(s, "pixels", m.Config), goldenTokens(s, "tokens", m.Config))
-			s.NoGrad(func(s *torch.Scope) { s.Alias(m.Text.(*Text).Transformer.Blocks[0].MLP.Fc.Bias).MulInPlace(1) })
+			loss := m.Loss(golden.Pixels(s, "pixels", m.Config), golden.Tokens(s, "tokens", m.Config))
+			s.NoGrad(func(s *torch.Scope) { s.Alias(m.Text.(*tower.Text).Transformer.Blocks[0].MLP.Fc.Bias).MulInPlace(1) })
 			loss.Backward()
 		})
 	}
@@ -105,10 +107,10 @@ func TestGradCheckpointingRuns(t *testing.T) {
 }
 
 func TestGradCheckpointingRefusesResNet(t *testing.T) {
-	m := goldenModel(t, variants(t)["resnet"])
+	m := goldenModel(t, golden.Variants(t)["resnet"])
 	m.Name = "RN50"
 	err := m.SetGradCheckpointing(true)
-	require.ErrorContains(t, err, "RN50 has a ResNet for a picture tower")
+	require.ErrorContains(t, err, "RN50 has a ResNet for a tower")
 	assert.True(t, strings.HasPrefix(err.Error(), "clip: "))
 	require.NoError(t, m.SetGradCheckpointing(false))
 }

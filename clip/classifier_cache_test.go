@@ -81,7 +81,7 @@ func TestClassifierCache(t *testing.T) {
 		assert.False(t, cached)
 		assert.NotEqual(t, want.Weights, z.Weights)
 		other = shippedModel(t)
-		other.Config = other.Config.clone()
+		other.Config = other.Config.Clone()
 		other.Config.Text.ContextLength--
 		assert.NotEqual(t, key(t, m, names, templates), key(t, other, names, templates), "a config that cuts sooner")
 	})

@@ -5,22 +5,24 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 // TestConfigRoundTrip holds that a written config reads back the same, built-in or not.
 func TestConfigRoundTrip(t *testing.T) {
-	all := variants(t)
-	for _, name := range ConfigNames() {
-		c, err := LookupConfig(name)
+	all := golden.Variants(t)
+	for _, name := range tower.ConfigNames() {
+		c, err := tower.LookupConfig(name)
 		require.NoError(t, err, name)
 		all[name] = c
 	}
 	for name, c := range all {
 		text, err := json.Marshal(c)
 		require.NoError(t, err, name)
-		again, err := ParseConfig(text)
+		again, err := tower.ParseConfig(text)
 		require.NoError(t, err, name)
 		assert.Equal(t, c, again, name)
 	}
@@ -28,13 +30,13 @@ func TestConfigRoundTrip(t *testing.T) {
 
 func TestConfigSpellings(t *testing.T) {
 	for name, file := range map[string]string{"ViT-B/32": "ViT-B-32", "ViT-L/14@336px": "ViT-L-14-336", "RN50x4": "RN50x4"} {
-		c, err := LookupConfig(name)
+		c, err := tower.LookupConfig(name)
 		require.NoError(t, err, name)
-		want, err := LookupConfig(file)
+		want, err := tower.LookupConfig(file)
 		require.NoError(t, err, file)
 		assert.Equal(t, want, c)
 	}
-	_, err := LookupConfig("ViT-B-33")
+	_, err := tower.LookupConfig("ViT-B-33")
 	assert.ErrorContains(t, err, `no built-in config is called "ViT-B-33"`)
 }
 
@@ -45,17 +47,17 @@ func TestConfigStrings(t *testing.T) {
 		"ViT-B-16-SigLIP":       {"12 layers of width 768, 16-pixel patches of 224 pixels", "12 layers of width 768, 64 tokens of 32000"},
 		"vit_b_32-roberta-base": {"12 layers of width 768, 32-pixel patches of 224 pixels", "12 layers of width 768, 77 tokens of 50265"},
 	} {
-		c, err := LookupConfig(name)
+		c, err := tower.LookupConfig(name)
 		require.NoError(t, err, name)
 		assert.Equal(t, want, [2]string{c.Vision.String(), c.Text.String()}, name)
 	}
-	assert.Equal(t, "24x32", variants(t)["clipa"].Vision.ImageSize.String())
+	assert.Equal(t, "24x32", golden.Variants(t)["clipa"].Vision.ImageSize.String())
 }
 
 // TestBadConfigs changes one field of a good config.
 func TestBadConfigs(t *testing.T) {
 	const vit, resnet, siglip, roberta = "clipa", "resnet", "siglip", "roberta-mean"
-	texts := variantTexts(t)
+	texts := golden.VariantTexts(t)
 	for _, bad := range []struct{ base, old, new, want string }{
 		{vit, `"embed_dim": 24`, `"embed_dim": 0`, "embed_dim is 0"},
 		{vit, `"embed_dim": 24`, `"embed_dim": 24, "multimodal_cfg": {}`, `the field "multimodal_cfg"`},
@@ -99,9 +101,9 @@ func TestBadConfigs(t *testing.T) {
 	} {
 		text := string(texts[bad.base])
 		require.Contains(t, text, bad.old)
-		_, err := ParseConfig([]byte(strings.Replace(text, bad.old, bad.new, 1)))
+		_, err := tower.ParseConfig([]byte(strings.Replace(text, bad.old, bad.new, 1)))
 		assert.ErrorContains(t, err, bad.want, bad.new)
 	}
-	_, err := ParseConfig([]byte(`{"embed_dim": 512, "vision_cfg": {}, "text_cfg": {"hf_model_name": "bert-base"}}`))
+	_, err := tower.ParseConfig([]byte(`{"embed_dim": 512, "vision_cfg": {}, "text_cfg": {"hf_model_name": "bert-base"}}`))
 	assert.ErrorContains(t, err, `"bert-base" is none of roberta-base, roberta-large, xlm-roberta-base, xlm-roberta-large`)
 }

@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/nn"
 )
@@ -13,8 +14,13 @@ func (m *Model) Depths() (image, text map[string]int) {
 	for key, p := range m.Parameters() {
 		keys[p] = key
 	}
-	of := func(groups []group) map[string]int {
+	of := func(t Tower) map[string]int {
 		depths := map[string]int{}
+		g, ok := t.(tower.Grouper)
+		if !ok {
+			return depths
+		}
+		groups := g.Groups()
 		for i, g := range groups {
 			for _, p := range nn.Params([]any(g)) {
 				depths[keys[p]] = len(groups) - 1 - i
@@ -22,5 +28,5 @@ func (m *Model) Depths() (image, text map[string]int) {
 		}
 		return depths
 	}
-	return of(m.Visual.groups()), of(m.Text.groups())
+	return of(m.Visual), of(m.Text)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -27,7 +28,7 @@ func benchmarkDevice(b *testing.B) torch.Device {
 func BenchmarkDevice(b *testing.B) {
 	device := benchmarkDevice(b)
 	open := func(b *testing.B) *Model {
-		c, err := LookupConfig("ViT-B-32")
+		c, err := tower.LookupConfig("ViT-B-32")
 		require.NoError(b, err)
 		m, err := New(c, 0)
 		require.NoError(b, err)

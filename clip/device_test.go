@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -16,12 +17,12 @@ func TestOnGPU(t *testing.T) {
 	if err != nil {
 		t.Skipf("needs a GPU: %v", err)
 	}
-	for name, text := range variants(t) {
+	for name, text := range golden.Variants(t) {
 		t.Run(name, func(t *testing.T) {
 			m := goldenModel(t, text)
 			size, length := m.Config.Vision.ImageSize, m.ContextLength()
 			pixels := make([]float32, 3*3*size.Height*size.Width)
-			for i, u := range uniform("pixels", len(pixels)) {
+			for i, u := range golden.Uniform("pixels", len(pixels)) {
 				pixels[i] = float32(u)
 			}
 			tokens := make([]int64, 3*length)

@@ -2,7 +2,7 @@
 // directories in open_clip's layout.
 //
 // The towers are open_clip's, under its state-dict keys: [Vision] and [Text], CLIP's own; [ResNet]; [TimmViT], which is
-// SigLIP's; [Roberta]. A [Config] says which; [ConfigNames] lists the published ones.
+// SigLIP's; [Roberta]. A [Config] says which; [tower.ConfigNames] lists the published ones.
 //
 // There are two levels. Methods that take and return *torch.Tensor ([Model.EncodeImage], [Model.EncodeText],
 // [Model.Loss]) run inside torch.Do, where they panic with *torch.Error. Everything else takes Go values and returns an

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -17,7 +18,7 @@ func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 	size := m.Config.Vision.ImageSize
 	return m.features(graphShape{pictures: n}, nil, func() (*torch.Upload, error) {
 		return torch.NewUpload(pixels, m.Device(), n, 3, size.Height, size.Width)
-	}, func(_ *Texts, pixels *torch.Tensor) *torch.Tensor {
+	}, func(_ *tower.Texts, pixels *torch.Tensor) *torch.Tensor {
 		return m.EncodeImage(pixels.To(m.Device(), m.dtype()))
 	})
 }
@@ -38,17 +39,17 @@ func (m *Model) TextFeatures(tokens []int64, n int) ([]float32, error) {
 	}
 	return m.features(graphShape{}, nil, func() (*torch.Upload, error) {
 		return torch.NewUpload(tokens, torch.CPU, n, m.ContextLength())
-	}, func(_ *Texts, tokens *torch.Tensor) *torch.Tensor { return m.EncodeText(tokens) })
+	}, func(_ *tower.Texts, tokens *torch.Tensor) *torch.Tensor { return m.EncodeText(tokens) })
 }
 
 // features is the normalised rows of what encode makes of a tower's input, by a graph unless the shape is zero.
-func (m *Model) features(at graphShape, texts *Texts, upload func() (*torch.Upload, error), encode func(texts *Texts, x *torch.Tensor) *torch.Tensor) (rows []float32, err error) {
+func (m *Model) features(at graphShape, texts *tower.Texts, upload func() (*torch.Upload, error), encode func(texts *tower.Texts, x *torch.Tensor) *torch.Tensor) (rows []float32, err error) {
 	input, err := upload()
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
 	defer input.Free()
-	normalised := func(texts *Texts, x *torch.Tensor) *torch.Tensor {
+	normalised := func(texts *tower.Texts, x *torch.Tensor) *torch.Tensor {
 		return encode(texts, x).To(m.Device(), torch.Float32).Normalize(1)
 	}
 	failed := torch.NoGrad(func(s *torch.Scope) {
@@ -97,4 +98,20 @@ func (m *Model) dtype() torch.DType {
 		}
 	}
 	return torch.Float32
+}
+
+// ArrangeTexts prepares texts of ContextLength tokens each, on the host, for [Model.EncodeArranged] with
+// products of the given type. It is nil where the text tower is no [tower.Arranger] or cannot: that wants
+// [Model.EncodeText]. With room, which is for CUDA and half precision alone, tokens that nobody reads make
+// the number of rows a multiple of it.
+func (m *Model) ArrangeTexts(tokens []int64, products torch.DType, room int) *tower.Texts {
+	if t, ok := m.Text.(tower.Arranger); ok {
+		return t.Arrange(tokens, m.ContextLength(), products, room)
+	}
+	return nil
+}
+
+// EncodeArranged maps texts to features (n, E), not normalised. numbers are t's, int64 on the model's device.
+func (m *Model) EncodeArranged(t *tower.Texts, numbers *torch.Tensor) *torch.Tensor {
+	return m.Text.(tower.Arranger).ForwardArranged(t, numbers) // who else could have arranged them
 }

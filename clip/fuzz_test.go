@@ -5,13 +5,14 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/stretchr/testify/require"
 )
 
 // FuzzConfigs gives any bytes to both readers of a model's config: what they accept has sizes that a model can have.
 func FuzzConfigs(f *testing.F) {
 	for _, name := range []string{"ViT-B-32", "RN50", "ViT-B-16-SigLIP", "roberta-ViT-B-32", "ViT-L-14-CLIPA"} {
-		text, err := configs.ReadFile("configs/" + name + ".json")
+		text, err := os.ReadFile(filepath.Join("tower", "configs", name+".json"))
 		require.NoError(f, err)
 		f.Add(text)
 	}
@@ -21,7 +22,7 @@ func FuzzConfigs(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		for _, read := range []func([]byte) (*Config, error){ParseConfig, parseHuggingFace} {
+		for _, read := range []func([]byte) (*tower.Config, error){tower.ParseConfig, tower.ParseHuggingFace} {
 			c, err := read(text)
 			if err != nil {
 				require.NotEmpty(t, err.Error())
@@ -33,7 +34,7 @@ func FuzzConfigs(f *testing.F) {
 			}
 			require.Positive(t, rows*columns)
 			require.Positive(t, c.Vision.Width*c.Text.Width*c.EmbedDim*c.Text.ContextLength)
-			if _, err := c.huggingFace(); err != nil {
+			if _, err := c.HuggingFace("float32"); err != nil {
 				require.NotEmpty(t, err.Error())
 			}
 			_ = sizesOf(c)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -41,7 +42,7 @@ func (m *Model) UseGraphs() error {
 }
 
 // rows is encode(x), replayed where it can be. texts are those of x, nil for pictures.
-func (g *graphs) rows(at graphShape, texts *Texts, x *torch.Tensor, encode func(texts *Texts, x *torch.Tensor) *torch.Tensor) ([]float32, error) {
+func (g *graphs) rows(at graphShape, texts *tower.Texts, x *torch.Tensor, encode func(texts *tower.Texts, x *torch.Tensor) *torch.Tensor) ([]float32, error) {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
 	t, known := g.towers[at]
@@ -61,7 +62,7 @@ func (g *graphs) rows(at graphShape, texts *Texts, x *torch.Tensor, encode func(
 	return torch.ToSlice[float32](t.y), nil
 }
 
-func (t *towerGraph) capture(texts *Texts, x *torch.Tensor, encode func(texts *Texts, x *torch.Tensor) *torch.Tensor) (err error) {
+func (t *towerGraph) capture(texts *tower.Texts, x *torch.Tensor, encode func(texts *tower.Texts, x *torch.Tensor) *torch.Tensor) (err error) {
 	t.x = x.Clone().Keep()
 	t.y = torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return encode(texts, x) }, x).Keep()
 	t.graph, err = torch.Capture(t.x.Device(), func() error {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/tokenizer"
+	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -49,7 +51,7 @@ func TestSaveHuggingFace(t *testing.T) {
 
 // TestSaveHuggingFaceTokenizer has the files give CLIP's ids.
 func TestSaveHuggingFaceTokenizer(t *testing.T) {
-	c, err := LookupConfig("emoji-64")
+	c, err := tower.LookupConfig("emoji-64")
 	require.NoError(t, err)
 	m, err := New(c, 0)
 	require.NoError(t, err)
@@ -69,7 +71,7 @@ func TestSaveHuggingFaceTokenizer(t *testing.T) {
 
 // TestSaveHuggingFaceRefusals names what transformers does not have, and begins nothing.
 func TestSaveHuggingFaceRefusals(t *testing.T) {
-	all := variants(t)
+	all := golden.Variants(t)
 	for name, want := range map[string]string{
 		"resnet":       "a ResNet as its picture tower",
 		"roberta-mean": "the text tower tiny",

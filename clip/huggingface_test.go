@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -32,7 +34,7 @@ func checkHuggingFace(t *testing.T, m *Model, name string) {
 	}
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 		ids, _ := f.Entry(name + "/tokens")
-		images := m.EncodeImage(goldenPixels(s, "pixels", m.Config)).Normalize(1)
+		images := m.EncodeImage(golden.Pixels(s, "pixels", m.Config)).Normalize(1)
 		texts := m.EncodeText(ids.Tensor(s)).Normalize(1)
 		logits := images.MatMul(texts.T()).Mul(m.LogitScale.Exp())
 		if m.LogitBias != nil {
@@ -82,42 +84,42 @@ func TestHuggingFaceToOpenCLIP(t *testing.T) {
 func TestHuggingFaceConfigs(t *testing.T) {
 	for name, c := range map[string]struct {
 		json string
-		want func(t *testing.T, c *Config)
+		want func(t *testing.T, c *tower.Config)
 	}{
-		"defaults are ViT-B-32's": {`{"model_type": "clip"}`, func(t *testing.T, c *Config) {
-			want, err := LookupConfig("ViT-B-32-quickgelu")
+		"defaults are ViT-B-32's": {`{"model_type": "clip"}`, func(t *testing.T, c *tower.Config) {
+			want, err := tower.LookupConfig("ViT-B-32-quickgelu")
 			require.NoError(t, err)
 			assert.Equal(t, *want, *c)
 		}},
 		"the older objects win": {`{"model_type": "clip", "projection_dim": 1024, "text_config": {"hidden_act": "quick_gelu", "eos_token_id": 2},
 			"text_config_dict": {"hidden_act": "gelu", "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24},
 			"vision_config": {}, "vision_config_dict": {"hidden_act": "gelu", "hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 16, "num_hidden_layers": 32, "patch_size": 14}}`,
-			func(t *testing.T, c *Config) {
-				want, err := LookupConfig("ViT-H-14")
+			func(t *testing.T, c *tower.Config) {
+				want, err := tower.LookupConfig("ViT-H-14")
 				require.NoError(t, err)
 				assert.Equal(t, *want, *c)
 			}},
-		"SigLIP's defaults, with the tanh": {`{"model_type": "siglip", "text_config": {}, "vision_config": {}}`, func(t *testing.T, c *Config) {
+		"SigLIP's defaults, with the tanh": {`{"model_type": "siglip", "text_config": {}, "vision_config": {}}`, func(t *testing.T, c *tower.Config) {
 			assert.Equal(t, "vit_base_patch16_siglip_224", c.Vision.TimmModelName)
-			assert.Equal(t, &ActOptions{Approximate: "tanh"}, c.Vision.ActOptions)
-			assert.Equal(t, &ActOptions{Approximate: "tanh"}, c.Text.ActOptions)
+			assert.Equal(t, &tower.ActOptions{Approximate: "tanh"}, c.Vision.ActOptions)
+			assert.Equal(t, &tower.ActOptions{Approximate: "tanh"}, c.Text.ActOptions)
 		}},
 		"a SigLIP 2 whose name has the tanh": {`{"model_type": "siglip", "text_config": {"vocab_size": 256000, "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16},
-			"vision_config": {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16, "patch_size": 16, "image_size": 256}}`, func(t *testing.T, c *Config) {
+			"vision_config": {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16, "patch_size": 16, "image_size": 256}}`, func(t *testing.T, c *tower.Config) {
 			assert.Equal(t, "vit_so400m_patch16_siglip_256", c.Vision.TimmModelName)
 			assert.Nil(t, c.Vision.ActOptions)
 			assert.Equal(t, 4304, int(float64(c.Text.Width)*c.Text.MLPRatio))
 		}},
-		"another end token": {`{"model_type": "clip", "text_config": {"eos_token_id": 7}}`, func(t *testing.T, c *Config) {
+		"another end token": {`{"model_type": "clip", "text_config": {"eos_token_id": 7}}`, func(t *testing.T, c *tower.Config) {
 			assert.Equal(t, "eos", c.Text.PoolType)
 			assert.Equal(t, 7, *c.Text.EOSID)
 		}},
-		"MetaCLIP 2 means its 2": {`{"model_type": "metaclip_2", "text_config": {"eos_token_id": 2}}`, func(t *testing.T, c *Config) {
+		"MetaCLIP 2 means its 2": {`{"model_type": "metaclip_2", "text_config": {"eos_token_id": 2}}`, func(t *testing.T, c *tower.Config) {
 			assert.Equal(t, 2, *c.Text.EOSID)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := parseHuggingFace([]byte(c.json))
+			got, err := tower.ParseHuggingFace([]byte(c.json))
 			require.NoError(t, err)
 			c.want(t, got)
 		})
@@ -144,7 +146,7 @@ func TestHuggingFaceRefusals(t *testing.T) {
 		`{"model_type": "clip", "vision_config": {"image_size": 8, "patch_size": 100}}`: "is larger than image_size",
 		`{"model_type": "clip", "projection_dim": 100000000000}`:                        "embed_dim is 100000000000, which is no size",
 	} {
-		_, err := parseHuggingFace([]byte(config))
+		_, err := tower.ParseHuggingFace([]byte(config))
 		assert.ErrorContains(t, err, want, config)
 	}
 

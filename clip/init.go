@@ -4,16 +4,15 @@ import (
 	"math"
 	"strings"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/torch/nn"
 )
 
-// New makes a model with random weights as the towers' own authors draw them: each tower's initialize names its source.
+// New makes a model with random weights as the towers' own authors draw them: each tower's Initialize names its source.
 // Everything else begins as PyTorch's layers do.
-func New(c *Config, seed uint64) (*Model, error) {
-	c = c.clone()
-	c.fillDefaults()
-	if err := c.validate(); err != nil {
+func New(c *tower.Config, seed uint64) (*Model, error) {
+	c = c.Clone()
+	if err := c.Complete(); err != nil {
 		return nil, err
 	}
 	m, err := tryAllocate(c)
@@ -29,26 +28,26 @@ func New(c *Config, seed uint64) (*Model, error) {
 	return m, err
 }
 
-func (c *Config) clone() *Config {
-	d := *c
-	return &d
-}
-
 func (m *Model) initialize(s *torch.Scope) {
 	for key, p := range m.Parameters() {
 		defaultInit(s, key, p)
 	}
-	m.Visual.initializeBiases(s)
-	m.Text.initializeBiases(s)
-	m.Visual.initialize(s)
-	m.Text.initialize(s)
+	towers := []Tower{m.Visual, m.Text}
+	for _, t := range towers {
+		if t, ok := t.(tower.Initializer); ok {
+			t.InitializeBiases(s)
+		}
+	}
+	for _, t := range towers {
+		if t, ok := t.(tower.Initializer); ok {
+			t.Initialize(s)
+		}
+	}
 	s.Alias(m.LogitScale).Fill(*m.Config.InitLogitScale)
 	if m.LogitBias != nil {
 		s.Alias(m.LogitBias).Fill(*m.Config.InitLogitBias)
 	}
 }
-
-func normal(s *torch.Scope, p *torch.Tensor, std float64) { s.Alias(p).NormalInPlace(0, std) }
 
 // defaultInit is what PyTorch's layers start with: torch.nn.Linear and Conv2d draw their weight from
 // U(+-1/sqrt(fan_in)); MultiheadAttention's in_proj_weight, or the three in its place, are Xavier uniform and its
@@ -67,18 +66,4 @@ func defaultInit(s *torch.Scope, key string, p *torch.Tensor) {
 		bound := 1 / math.Sqrt(float64(fanIn))
 		x.UniformInPlace(-bound, bound)
 	}
-}
-
-// initializeBiases draws the biases that defaultInit leaves to the layers: a key alone does not tell their fan-in.
-func (t *Transformer) initializeBiases(s *torch.Scope) {
-	for _, b := range t.Blocks {
-		initBias(s, b.MLP.Fc)
-		initBias(s, b.MLP.Proj)
-	}
-}
-
-// initBias draws a Linear's bias as PyTorch does.
-func initBias(s *torch.Scope, l *nn.Linear) {
-	bound := 1 / math.Sqrt(float64(l.Weight.Size(1)))
-	s.Alias(l.Bias).UniformInPlace(-bound, bound)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -21,7 +22,7 @@ func TestInitialisation(t *testing.T) {
 	require.NoError(t, err)
 	var want map[string]map[string][2]float64
 	require.NoError(t, json.Unmarshal(data, &want))
-	for name, c := range variants(t) {
+	for name, c := range golden.Variants(t) {
 		m, err := New(c, 1)
 		require.NoError(t, err, name)
 		tensors := 0
@@ -47,7 +48,7 @@ func TestInitialisation(t *testing.T) {
 
 // TestEverythingIsInitialised fills what is allocated with NaN first, but for what the layers' constructors set.
 func TestEverythingIsInitialised(t *testing.T) {
-	for name, c := range variants(t) {
+	for name, c := range golden.Variants(t) {
 		m := allocate(c)
 		shapes := map[string]int{}
 		for key, p := range m.Parameters() {
@@ -71,7 +72,7 @@ func TestEverythingIsInitialised(t *testing.T) {
 }
 
 func TestSeedDecides(t *testing.T) {
-	for name, c := range variants(t) {
+	for name, c := range golden.Variants(t) {
 		a, err := New(c, 7)
 		require.NoError(t, err)
 		b, err := New(c, 7)
@@ -85,11 +86,11 @@ func TestSeedDecides(t *testing.T) {
 
 // TestSaveAndOpen holds that a directory gives back every tensor, the counts and statistics of a ResNet among them.
 func TestSaveAndOpen(t *testing.T) {
-	for name, c := range variants(t) {
+	for name, c := range golden.Variants(t) {
 		m := goldenModel(t, c)
 		if name == "resnet" {
 			m.SetTraining(true)
-			require.NoError(t, torch.NoGrad(func(s *torch.Scope) { m.EncodeImage(goldenPixels(s, "pixels", c)) }))
+			require.NoError(t, torch.NoGrad(func(s *torch.Scope) { m.EncodeImage(golden.Pixels(s, "pixels", c)) }))
 			assert.EqualValues(t, []float32{1}, state(t, m)["visual.bn1.num_batches_tracked"])
 		}
 		dir := t.TempDir()
@@ -108,13 +109,13 @@ func TestSaveAndOpen(t *testing.T) {
 
 // TestTextsNeedTheirTokenizer holds that words never become another tokenizer's ids.
 func TestTextsNeedTheirTokenizer(t *testing.T) {
-	_, err := goldenModel(t, variants(t)["clipa"]).EncodeTexts(t.Context(), "a dog")
+	_, err := goldenModel(t, golden.Variants(t)["clipa"]).EncodeTexts(t.Context(), "a dog")
 	assert.ErrorContains(t, err, "reads the tokens of bert-base-uncased")
 }
 
 // TestDropout holds that training changes what it should and nothing else.
 func TestDropout(t *testing.T) {
-	for name, c := range variants(t) {
+	for name, c := range golden.Variants(t) {
 		if c.Vision.IsResNet() {
 			assert.ErrorContains(t, goldenModel(t, c).SetPatchDropout(0.5), "no patches", name)
 			continue
@@ -122,7 +123,7 @@ func TestDropout(t *testing.T) {
 		m := goldenModel(t, c)
 		require.NoError(t, m.SetPatchDropout(0.5), name)
 		require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
-			pixels, tokens := goldenPixels(s, "pixels", c), goldenTokens(s, "tokens", c)
+			pixels, tokens := golden.Pixels(s, "pixels", c), golden.Tokens(s, "tokens", c)
 			still := [2][]float32{torch.ToSlice[float32](m.EncodeImage(pixels)), torch.ToSlice[float32](m.EncodeText(tokens))}
 			m.SetTraining(true)
 			assert.NotEqual(t, still[0], torch.ToSlice[float32](m.EncodeImage(pixels)), name)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -37,8 +38,8 @@ func (m *Model) Interpolate(start *Model, alpha float64) error {
 	if n < len(theirs) {
 		problems = append(problems, fmt.Sprintf("it has %d weights more", len(theirs)-n))
 	}
-	if len(problems) == 0 && m.Config.computes() != start.Config.computes() {
-		problems = append(problems, "the shapes are the same and the configs differ: "+start.Config.computes()+" and "+m.Config.computes())
+	if len(problems) == 0 && computes(m.Config) != computes(start.Config) {
+		problems = append(problems, "the shapes are the same and the configs differ: "+computes(start.Config)+" and "+computes(m.Config))
 	}
 	if len(problems) > 0 {
 		return fmt.Errorf("clip: %s and %s are different models: %s", start.Name, m.Name, strings.Join(problems, "; "))
@@ -62,8 +63,8 @@ func (m *Model) Interpolate(start *Model, alpha float64) error {
 }
 
 // computes is the config as text without what only training and new weights take from it.
-func (c *Config) computes() string {
-	d := c.clone()
+func computes(c *tower.Config) string {
+	d := c.Clone()
 	d.Vision.PatchDropout, d.InitLogitScale, d.InitLogitBias = 0, nil, nil
 	text, err := json.Marshal(d)
 	if err != nil {

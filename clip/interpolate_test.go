@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestInterpolate(t *testing.T) {
 	for _, name := range []string{"resnet", "siglip", "eos"} {
 		t.Run(name, func(t *testing.T) {
-			c := variants(t)[name]
+			c := golden.Variants(t)[name]
 			start, m := goldenModel(t, c), goldenModel(t, c)
 			require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 				for _, p := range m.State() {
@@ -34,7 +35,7 @@ func TestInterpolate(t *testing.T) {
 			assert.Equal(t, was, values(t, m.State()))
 		})
 	}
-	all := variants(t)
+	all := golden.Variants(t)
 	m, other := goldenModel(t, all["eos"]), goldenModel(t, all["clipa"])
 	m.Name, other.Name = "A", "B"
 	before := values(t, m.State())
@@ -56,7 +57,7 @@ func TestDepths(t *testing.T) {
 		"resnet":      {"visual.attnpool.c_proj.weight": 0, "visual.layer4.0.conv1.weight": 1, "visual.layer1.0.bn1.bias": 4, "visual.bn1.weight": 5, "text_projection": 0},
 		"siglip-tanh": {"visual.trunk.attn_pool.latent": 0, "visual.trunk.norm.weight": 1, "visual.trunk.blocks.1.norm1.weight": 1, "visual.trunk.blocks.0.norm1.weight": 2, "visual.trunk.pos_embed": 3},
 	} {
-		image, text := goldenModel(t, variants(t)[name]).Depths()
+		image, text := goldenModel(t, golden.Variants(t)[name]).Depths()
 		for key, depth := range want {
 			have, ok := image[key]
 			if !ok {

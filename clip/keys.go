@@ -1,9 +1,11 @@
 package clip
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -41,7 +43,7 @@ func (m *Model) withTextPrefix(all map[string]checkpoint.Entry) map[string]check
 	for name, e := range all {
 		key := name
 		switch {
-		case m.Config.flat():
+		case m.Config.Flat():
 			key = strings.TrimPrefix(key, "text.")
 		case m.Config.Text.HFModelName == "" && isTextKey(key):
 			key = "text." + key
@@ -67,7 +69,7 @@ func (m *Model) fitPositions(key string, w weight, p *torch.Tensor) (weight, str
 	if len(from) != 2 || len(to) != 2 || from[1] != to[1] || from[0] == to[0] {
 		return w, ""
 	}
-	text, ofText := m.Text.(*Text)
+	text, ofText := m.Text.(*tower.Text)
 	switch {
 	case key == "visual.positional_embedding": // a ResNet's and timm's have other keys, and open_clip leaves them alone
 		side := squareRoot(from[0] - 1)
@@ -75,11 +77,17 @@ func (m *Model) fitPositions(key string, w weight, p *torch.Tensor) (weight, str
 			return w, ""
 		}
 		rows, columns := m.Config.Vision.Grid()
-		w.resize = func(t *torch.Tensor) *torch.Tensor { return ResizeImagePositions(t, 1, side, side, rows, columns) }
+		w.resize = func(t *torch.Tensor) *torch.Tensor {
+			return tower.ResizeImagePositions(t, 1, side, side, rows, columns)
+		}
 		return w, positionsNote("patches", from[0]-1, to[0]-1)
 	case ofText && text.ClassEmbedding == nil && strings.TrimPrefix(key, "text.") == "positional_embedding":
-		w.resize = func(t *torch.Tensor) *torch.Tensor { return ResizeTextPositions(t, to[0]) }
+		w.resize = func(t *torch.Tensor) *torch.Tensor { return tower.ResizeTextPositions(t, to[0]) }
 		return w, positionsNote("tokens", from[0], to[0])
 	}
 	return w, ""
+}
+
+func positionsNote(of string, from, to int) string {
+	return fmt.Sprintf("the position embeddings of %d %s were resampled to %d", from, of, to)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -19,7 +20,7 @@ func TestLayouts(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(dir, "tiny.json"))
 	require.NoError(t, err)
 	for _, custom := range []bool{false, true} {
-		c, err := ParseConfig(text)
+		c, err := tower.ParseConfig(text)
 		require.NoError(t, err)
 		want := goldenModel(t, c)
 		for name, within := range map[string]float64{"epoch_1.pt": 0, "state_dict.pt": 0, "custom.pt": 0, "openai.pt": 1e-3} {

@@ -6,12 +6,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // tryAllocate is allocate for a config from a file, which may ask for more than there is.
-func tryAllocate(c *Config) (m *Model, err error) {
+func tryAllocate(c *tower.Config) (m *Model, err error) {
 	if torch.NoGrad(func(*torch.Scope) { m = allocate(c) }) != nil { // the allocator's refusal: nothing else can fail
 		return nil, fmt.Errorf("clip: config: a picture tower of width %d with %d layers and a text tower of width %d with %d do not fit into memory",
 			c.Vision.Width, c.Vision.Depth(), c.Text.Width, c.Text.Layers)
@@ -32,11 +33,11 @@ func (m *Model) load(name string, o OpenOptions, d description) error {
 	} else if err := m.loadFile(name, o, d.weights); err != nil {
 		return err
 	}
-	for _, tower := range []struct{ path, prefix string }{{o.ImageTower, "visual."}, {o.TextTower, "text."}} {
-		if tower.path == "" {
+	for _, t := range []struct{ path, prefix string }{{o.ImageTower, "visual."}, {o.TextTower, "text."}} {
+		if t.path == "" {
 			continue
 		}
-		if err := m.loadTower(tower.path, tower.prefix, o); err != nil {
+		if err := m.loadTower(t.path, t.prefix, o); err != nil {
 			return err
 		}
 	}

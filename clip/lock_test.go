@@ -11,7 +11,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/nn"
 	"github.com/goclip/goclip/torch/optim"
 )
 
@@ -45,7 +48,7 @@ func learning(m *Model, image bool) (keys []string) {
 // TestLock holds what learns, for every kind of tower and count of groups, against open_clip 3.3.0.
 func TestLock(t *testing.T) {
 	goldens := openLockGoldens(t)
-	for name, c := range variants(t) {
+	for name, c := range golden.Variants(t) {
 		t.Run(name, func(t *testing.T) {
 			g := goldens[name]
 			require.NotEmpty(t, g.Image, "testdata/clip/make_locks.py makes them")
@@ -82,7 +85,7 @@ func TestLock(t *testing.T) {
 
 // TestLockResNetGroups is what goclip adds: open_clip 3.3.0 unlocks no group of a ResNet.
 func TestLockResNetGroups(t *testing.T) {
-	m := allocate(variants(t)["resnet"])
+	m := allocate(golden.Variants(t)["resnet"])
 	var known []string
 	for count, stage := range []string{"", "visual.attnpool.", "visual.layer4.", "visual.layer3.", "visual.layer2.", "visual.layer1.", "visual.", "none"} {
 		require.NoError(t, m.LockImage(count, true))
@@ -96,26 +99,26 @@ func TestLockResNetGroups(t *testing.T) {
 			}
 		}
 		known = now
-		for _, bn := range m.Visual.(*ResNet).norms() {
+		for _, bn := range norms(m.Visual.(*tower.ResNet)) {
 			assert.Equal(t, !bn.Weight.RequiresGrad(), bn.Frozen, "%d groups", count)
 		}
 	}
 	require.NoError(t, m.LockImage(0, false))
-	for _, bn := range m.Visual.(*ResNet).norms() {
+	for _, bn := range norms(m.Visual.(*tower.ResNet)) {
 		assert.False(t, bn.Frozen)
 	}
 }
 
 // TestFrozenStatistics holds a step with frozen statistics against open_clip's, and the statistics against themselves.
 func TestFrozenStatistics(t *testing.T) {
-	c := variants(t)["resnet"]
+	c := golden.Variants(t)["resnet"]
 	for _, frozen := range []bool{true, false} {
 		m := goldenModel(t, c)
 		require.NoError(t, m.LockImage(0, frozen))
 		m.SetTraining(true)
 		before := values(t, m.State())
 		require.NoError(t, torch.Do(func(s *torch.Scope) {
-			loss := m.Loss(goldenPixels(s, "pixels", c), goldenTokens(s, "tokens", c))
+			loss := m.Loss(golden.Pixels(s, "pixels", c), golden.Tokens(s, "tokens", c))
 			if frozen {
 				assert.InEpsilon(t, openLockGoldens(t)["resnet"].FrozenLoss, loss.Item(), tolerance)
 			}
@@ -144,7 +147,7 @@ func values(t *testing.T, tensors func(func(string, *torch.Tensor) bool)) map[st
 func gradients(t *testing.T, m *Model) map[string][]float32 {
 	t.Helper()
 	require.NoError(t, torch.Do(func(s *torch.Scope) {
-		m.Loss(goldenPixels(s, "pixels", m.Config), goldenTokens(s, "tokens", m.Config)).Backward()
+		m.Loss(golden.Pixels(s, "pixels", m.Config), golden.Tokens(s, "tokens", m.Config)).Backward()
 	}))
 	out := map[string][]float32{}
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
@@ -178,7 +181,7 @@ var locks = map[string]func(m *Model) error{
 // TestLockedGradients finds, for what still learns, the gradients of the model without a lock, and no others. They are
 // not all bit-equal: libtorch takes another kernel for the attention of one query where no gradient is wanted.
 func TestLockedGradients(t *testing.T) {
-	for name, c := range variants(t) {
+	for name, c := range golden.Variants(t) {
 		want := gradients(t, goldenModel(t, c))
 		for which, lock := range locks {
 			t.Run(name+"/"+which, func(t *testing.T) {
@@ -205,22 +208,22 @@ func TestLockedGradients(t *testing.T) {
 
 // TestLockedCostsNothing finds no graph behind a locked tower, and one that begins where learning does.
 func TestLockedCostsNothing(t *testing.T) {
-	for name, c := range variants(t) {
+	for name, c := range golden.Variants(t) {
 		m := goldenModel(t, c)
 		m.SetTraining(true)
 		require.NoError(t, m.LockImage(0, true))
 		require.NoError(t, m.LockText(0, true))
 		require.NoError(t, torch.Do(func(s *torch.Scope) {
 			always := func(image bool) bool { return len(learning(m, image)) > 0 } // a projection beside the tower
-			assert.Equal(t, always(true), m.EncodeImage(goldenPixels(s, "pixels", c)).RequiresGrad(), name)
-			assert.Equal(t, always(false), m.EncodeText(goldenTokens(s, "tokens", c)).RequiresGrad(), name)
+			assert.Equal(t, always(true), m.EncodeImage(golden.Pixels(s, "pixels", c)).RequiresGrad(), name)
+			assert.Equal(t, always(false), m.EncodeText(golden.Tokens(s, "tokens", c)).RequiresGrad(), name)
 		}))
 	}
 }
 
 // TestLockedTraining takes some steps with each lock: what is locked stays as it was, bit for bit, and the rest moves.
 func TestLockedTraining(t *testing.T) {
-	for name, c := range variants(t) {
+	for name, c := range golden.Variants(t) {
 		for which, lock := range locks {
 			t.Run(name+"/"+which, func(t *testing.T) {
 				m := goldenModel(t, c)
@@ -250,7 +253,7 @@ func fit(t *testing.T, m *Model, steps int) {
 	defer m.SetTraining(false)
 	for range steps {
 		require.NoError(t, torch.Do(func(s *torch.Scope) {
-			m.Loss(goldenPixels(s, "pixels", m.Config), goldenTokens(s, "tokens", m.Config)).Backward()
+			m.Loss(golden.Pixels(s, "pixels", m.Config), golden.Tokens(s, "tokens", m.Config)).Backward()
 		}))
 		_, err := optim.ClipGradNorm(o.Parameters(), 1)
 		require.NoError(t, err)
@@ -262,11 +265,11 @@ func fit(t *testing.T, m *Model, steps int) {
 
 // TestLockedDropout finds a locked RoBERTa's dropout on in training, as open_clip leaves it.
 func TestLockedDropout(t *testing.T) {
-	c := variants(t)["dual-encoder"]
+	c := golden.Variants(t)["dual-encoder"]
 	m := goldenModel(t, c)
 	require.NoError(t, m.LockText(0, true))
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
-		tokens := goldenTokens(s, "tokens", c)
+		tokens := golden.Tokens(s, "tokens", c)
 		twice := func() (a, b []float32) {
 			return torch.ToSlice[float32](m.EncodeText(tokens)), torch.ToSlice[float32](m.EncodeText(tokens))
 		}
@@ -276,4 +279,16 @@ func TestLockedDropout(t *testing.T) {
 		a, b = twice()
 		assert.NotEqual(t, a, b)
 	}))
+}
+
+// norms are a ResNet's batch normalisations.
+func norms(r *tower.ResNet) []*nn.BatchNorm2d {
+	all := []*nn.BatchNorm2d{r.Bn1, r.Bn2, r.Bn3}
+	for _, b := range slices.Concat(r.Layer1, r.Layer2, r.Layer3, r.Layer4) {
+		all = append(all, b.Bn1, b.Bn2, b.Bn3)
+		if b.Downsample != nil {
+			all = append(all, b.Downsample.Bn)
+		}
+	}
+	return all
 }

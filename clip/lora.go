@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 	"github.com/goclip/goclip/torch/nn"
@@ -22,7 +23,8 @@ type LoRAOptions struct {
 // AddLoRA freezes the towers that o names and gives each matrix of their blocks, those of attention and of the MLP, a
 // product of low rank to learn: queries, keys and values have one each. [Model.Parameters] has it from then on, under the
 // weight's key with lora_A and lora_B in place of weight; [Model.Save] and [Model.SaveHuggingFace] write the weights with
-// the products added, so that what they write is a plain model. A [ResNet] is refused: it has no such blocks.
+// the products added, so that what they write is a plain model. A tower that is no [tower.Adapter],
+// such as a ResNet, is refused.
 //
 // It comes after the weights were read, and before an optimiser is made.
 func (m *Model) AddLoRA(o LoRAOptions) error {
@@ -36,27 +38,34 @@ func (m *Model) AddLoRA(o LoRAOptions) error {
 	case !o.Image && !o.Text:
 		return errors.New("clip: LoRA wants a tower to adapt")
 	}
-	var all []adapted
-	if o.Image {
-		of, ok := m.Visual.(interface{ adapted() []adapted })
-		if !ok {
-			return fmt.Errorf("clip: %s has a ResNet for a picture tower, which LoRA is not made for: only transformers have the matrices it adapts", m.Name)
+	var all []tower.Adapted
+	for _, t := range []struct {
+		tower Tower
+		adapt bool
+	}{{m.Visual, o.Image}, {m.Text, o.Text}} {
+		if !t.adapt {
+			continue
 		}
-		group{m.Visual}.learn(false)
-		all = of.adapted()
+		of, ok := t.tower.(tower.Adapter)
+		if !ok {
+			return fmt.Errorf("clip: %s has a %s for a tower, which LoRA is not made for: only transformers have the matrices it adapts", m.Name, towerName(t.tower))
+		}
+		all = append(all, of.Adapted()...)
+	}
+	if o.Image {
+		tower.Group{m.Visual}.Learn(false)
 	}
 	if o.Text {
-		group{m.Text}.learn(false)
-		all = append(all, m.Text.(interface{ adapted() []adapted }).adapted()...)
+		tower.Group{m.Text}.Learn(false)
 	}
 	m.lora = map[*torch.Tensor]*nn.LoRA{}
 	err := torch.NoGrad(func(s *torch.Scope) {
 		state := torch.RNGState(torch.CPU)
 		torch.ManualSeed(o.Seed)
 		for _, a := range all {
-			l := nn.NewLoRA(a.weight, o.Rank, a.parts, o.Alpha)
+			l := nn.NewLoRA(a.Weight, o.Rank, a.Parts, o.Alpha)
 			l.Initialize(s)
-			*a.lora, m.lora[a.weight] = l, l
+			*a.LoRA, m.lora[a.Weight] = l, l
 		}
 		_ = torch.SetRNGState(torch.CPU, state) // libtorch's own bytes: it takes them back
 	})
@@ -64,41 +73,6 @@ func (m *Model) AddLoRA(o LoRAOptions) error {
 		return fmt.Errorf("clip: LoRA: %w", err)
 	}
 	return nil
-}
-
-// adapted is a weight that LoRA adapts.
-type adapted struct {
-	weight *torch.Tensor
-	lora   **nn.LoRA
-	parts  int // of equal height that are adapted each by itself
-}
-
-func adaptLinear(l *nn.Linear, parts int) adapted { return adapted{l.Weight, &l.LoRA, parts} }
-
-func (t *Transformer) adapted() (all []adapted) {
-	for _, b := range t.Blocks {
-		all = append(all, adapted{b.Attn.InWeight, &b.Attn.InLoRA, 3}, adaptLinear(b.Attn.Out, 1), adaptLinear(b.MLP.Fc, 1), adaptLinear(b.MLP.Proj, 1))
-	}
-	return all
-}
-
-func (v *Vision) adapted() []adapted { return v.Transformer.adapted() }
-func (t *Text) adapted() []adapted   { return t.Transformer.adapted() }
-
-func (v *TimmViT) adapted() (all []adapted) {
-	for _, b := range v.Blocks {
-		all = append(all, adaptLinear(b.QKV, 3), adaptLinear(b.Out, 1), adaptLinear(b.MLP.Fc1, 1), adaptLinear(b.MLP.Fc2, 1))
-	}
-	return all
-}
-
-func (r *Roberta) adapted() (all []adapted) {
-	for _, layer := range r.Layers {
-		for _, l := range []*nn.Linear{layer.Query, layer.Key, layer.Value, layer.AttentionOut, layer.Intermediate, layer.Output} {
-			all = append(all, adaptLinear(l, 1))
-		}
-	}
-	return all
 }
 
 // IsLoRA tells the keys of low-rank products among those of [Model.State]. What such a product is added to is a weight of

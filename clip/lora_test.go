@@ -8,19 +8,21 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/nn"
 )
 
 // loraModel is a golden model with low-rank products that the formula gives, as testdata/clip/make_lora.py has them.
-func loraModel(t *testing.T, c *Config) *Model {
+func loraModel(t *testing.T, c *tower.Config) *Model {
 	t.Helper()
 	m := goldenModel(t, c)
 	require.NoError(t, m.AddLoRA(LoRAOptions{Rank: 2, Alpha: 3, Image: true, Text: true}))
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 		for key, p := range m.Parameters() {
 			if IsLoRA(key) {
-				s.Alias(p).CopyFrom(torch.FromSlice(s, goldenWeight(key, p.Shape()), p.Shape()...))
+				s.Alias(p).CopyFrom(torch.FromSlice(s, golden.Weight(key, p.Shape()), p.Shape()...))
 			}
 		}
 	}))
@@ -30,10 +32,10 @@ func loraModel(t *testing.T, c *Config) *Model {
 // TestLoRA holds loss and gradients against those of open_clip's models whose weights PyTorch adds the products to: with
 // and without gradient checkpointing.
 func TestLoRA(t *testing.T) {
-	g := openGoldens(t, "lora")
+	g := golden.Open(t, "lora")
 	for _, name := range []string{"eos", "clipa", "siglip-tanh", "roberta-mean"} {
 		t.Run(name, func(t *testing.T) {
-			m := loraModel(t, variants(t)[name])
+			m := loraModel(t, golden.Variants(t)[name])
 			for key, p := range m.Parameters() {
 				assert.Equal(t, IsLoRA(key) || strings.HasPrefix(key, "logit_"), p.RequiresGrad(), key)
 			}
@@ -51,11 +53,11 @@ func TestLoRA(t *testing.T) {
 
 // TestLoRAStart changes nothing at first: B is zero. The same seed draws the same A, whatever is drawn besides.
 func TestLoRAStart(t *testing.T) {
-	c := variants(t)["eos"]
+	c := golden.Variants(t)["eos"]
 	features := func(m *Model) (out []float32) {
 		require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
-			out = torch.ToSlice[float32](m.EncodeText(goldenTokens(s, "tokens", c)))
-			out = append(out, torch.ToSlice[float32](m.EncodeImage(goldenPixels(s, "pixels", c)))...)
+			out = torch.ToSlice[float32](m.EncodeText(golden.Tokens(s, "tokens", c)))
+			out = append(out, torch.ToSlice[float32](m.EncodeImage(golden.Pixels(s, "pixels", c)))...)
 		}))
 		return out
 	}
@@ -77,7 +79,7 @@ func TestLoRAStart(t *testing.T) {
 func TestLoRAMerged(t *testing.T) {
 	for _, name := range []string{"eos", "siglip-tanh", "roberta-mean"} {
 		t.Run(name, func(t *testing.T) {
-			c := variants(t)[name]
+			c := golden.Variants(t)[name]
 			m := loraModel(t, c)
 			before := values(t, m.State())
 			dir := filepath.Join(t.TempDir(), "m")
@@ -94,7 +96,7 @@ func TestLoRAMerged(t *testing.T) {
 			}
 			assert.Len(t, m.lora, changed)
 			require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
-				pixels, tokens := goldenPixels(s, "pixels", c), goldenTokens(s, "tokens", c)
+				pixels, tokens := golden.Pixels(s, "pixels", c), golden.Tokens(s, "tokens", c)
 				for _, pair := range [][2]*torch.Tensor{
 					{m.EncodeImage(pixels), plain.EncodeImage(pixels)}, {m.EncodeText(tokens), plain.EncodeText(tokens)}} {
 					want, have := torch.ToSlice[float32](pair[0]), torch.ToSlice[float32](pair[1])
@@ -114,10 +116,10 @@ func TestLoRAMerged(t *testing.T) {
 }
 
 func TestLoRARefusals(t *testing.T) {
-	m := goldenModel(t, variants(t)["resnet"])
+	m := goldenModel(t, golden.Variants(t)["resnet"])
 	m.Name = "RN50"
 	both := LoRAOptions{Rank: 1, Alpha: 1, Image: true, Text: true}
-	require.ErrorContains(t, m.AddLoRA(both), "RN50 has a ResNet for a picture tower")
+	require.ErrorContains(t, m.AddLoRA(both), "RN50 has a ResNet for a tower")
 	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Alpha: 1, Text: true}), "a rank of 0")
 	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Rank: 1, Text: true}), "an alpha of 0")
 	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Rank: 1, Alpha: 1}), "a tower to adapt")

@@ -8,48 +8,29 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/goclip/goclip/clip/loss"
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/clip/tokenizer"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// ImageTower maps normalised pictures (B, 3, H, W) to features (B, E): a [Vision], a [ResNet] or a [TimmViT].
-type ImageTower interface {
-	Forward(pixels *torch.Tensor) *torch.Tensor
-	SetTraining(on bool)
-
-	initializeBiases(s *torch.Scope)
-	initialize(s *torch.Scope)
-	setPatchDropout(share float64) bool // false for a tower without patches
-	groups() []group                    // from the bottom to the top
-	lock(unlockedGroups int, freezeBNStats bool)
-	setGradCheckpointing(on bool)
-}
-
-// TextTower maps tokens (B, T) int64 to features (B, E): a [Text] or a [Roberta].
-type TextTower interface {
-	Forward(tokens *torch.Tensor) *torch.Tensor
-	SetTraining(on bool)
-
-	initializeBiases(s *torch.Scope)
-	initialize(s *torch.Scope)
-	groups() []group // from the bottom to the top
-	lock(unlockedLayers int, freezeLayerNorm bool)
-	setGradCheckpointing(on bool)
-}
+// Tower maps normalised pixels (B, 3, H, W), or tokens (B, T) int64, to features (B, E). Package tower has
+// CLIP's own, and the small interfaces by which a tower offers more than Forward.
+type Tower = tower.Tower
 
 // Model is a CLIP: two towers and a temperature.
 type Model struct {
-	Text       TextTower     `torch:"text"`
+	Text       Tower         `torch:"text"`
 	LogitScale *torch.Tensor `torch:"logit_scale"` // () or (1), the logarithm of the inverse temperature
 	LogitBias  *torch.Tensor `torch:"logit_bias"`  // of the same shape; nil without init_logit_bias
-	Visual     ImageTower    `torch:"visual"`
+	Visual     Tower         `torch:"visual"`
 
 	Name       string            `torch:"-"` // what Open was asked for
 	Weights    string            `torch:"-"` // the file that they were read from; "" for random ones
-	Config     *Config           `torch:"-"`
+	Config     *tower.Config     `torch:"-"`
 	Preprocess preprocess.Config `torch:"-"`
 
 	tokenizing     sync.Mutex        // held while a published tag's tokenizer is looked for
@@ -69,9 +50,9 @@ type Model struct {
 // MaxLogitScale is ln 100: training keeps LogitScale in [0, ln 100] (paper, section 2.5).
 var MaxLogitScale = math.Log(100)
 
-func allocate(c *Config) *Model {
+func allocate(c *tower.Config) *Model {
 	size := c.Vision.ImageSize
-	m := &Model{Text: newTextTower(c), Visual: newImageTower(c), Config: c, Preprocess: preprocess.DefaultConfig(size.Height),
+	m := &Model{Text: tower.TextOf(c), Visual: tower.Image(c), Config: c, Preprocess: preprocess.DefaultConfig(size.Height),
 		turn: make(chan struct{}, 1)}
 	m.Preprocess.Size = [2]int{size.Height, size.Width}
 	var shape []int
@@ -85,24 +66,6 @@ func allocate(c *Config) *Model {
 	return m
 }
 
-func newImageTower(c *Config) ImageTower {
-	switch {
-	case c.Vision.TimmModelName != "":
-		return newTimmViT(c)
-	case c.Vision.IsResNet():
-		return newResNet(c)
-	default:
-		return newVision(c)
-	}
-}
-
-func newTextTower(c *Config) TextTower {
-	if c.Text.HFModelName != "" {
-		return newRoberta(c)
-	}
-	return newText(c)
-}
-
 // Parameters yields every parameter with its state-dict key, which is open_clip's and, where OpenAI has the model,
 // OpenAI's.
 func (m *Model) Parameters() iter.Seq2[string, *torch.Tensor] { return m.keys(nn.Params(m)) }
@@ -112,7 +75,7 @@ func (m *Model) State() iter.Seq2[string, *torch.Tensor] { return m.keys(nn.Stat
 
 // keys takes the text tower's prefix away where OpenAI's layout has none.
 func (m *Model) keys(tensors iter.Seq2[string, *torch.Tensor]) iter.Seq2[string, *torch.Tensor] {
-	if !m.Config.flat() {
+	if !m.Config.Flat() {
 		return tensors
 	}
 	return func(yield func(string, *torch.Tensor) bool) {
@@ -133,10 +96,26 @@ func (m *Model) NumParameters() int {
 	return n
 }
 
-// SetTraining switches what differs in training: patch dropout, batch statistics, a RoBERTa's dropout. It begins off.
+// SetTraining switches what differs in training: patch dropout, batch statistics, a RoBERTa's dropout. It
+// begins off.
 func (m *Model) SetTraining(on bool) {
-	m.Visual.SetTraining(on)
-	m.Text.SetTraining(on)
+	for _, t := range []Tower{m.Visual, m.Text} {
+		if t, ok := t.(tower.Mode); ok {
+			t.SetTraining(on)
+		}
+	}
+}
+
+// Loss is the training loss of B images (B, 3, H, W) and their B texts (B, T): [loss.Sigmoid] for a config
+// with init_logit_bias, which is SigLIP's, else [loss.Contrastive].
+func (m *Model) Loss(pixels, tokens *torch.Tensor) *torch.Tensor {
+	images := m.EncodeImage(pixels).Normalize(1) // (B, E)
+	texts := m.EncodeText(tokens).Normalize(1)
+	scale := images.Borrow(m.LogitScale).Exp()
+	if m.LogitBias != nil {
+		return loss.Sigmoid(images, texts, scale, m.LogitBias)
+	}
+	return loss.Contrastive(images, texts, scale)
 }
 
 // EncodeImage maps normalised pictures (B, 3, H, W) to features (B, E), not normalised.
@@ -168,10 +147,20 @@ type builtTransform struct {
 	transform *preprocess.Transform
 }
 
-// SetPatchDropout replaces the config's share of patches that training leaves out, in [0, 1).
-func (m *Model) SetPatchDropout(share float64) error {
-	if !m.Visual.setPatchDropout(share) && share > 0 {
-		return fmt.Errorf("clip: %s is a ResNet: it has no patches to leave out", m.Name)
+// SetPatchDropout replaces the config's fraction of patches that training leaves out, in [0, 1).
+func (m *Model) SetPatchDropout(fraction float64) error {
+	t, ok := m.Visual.(tower.PatchDropper)
+	if !ok && fraction > 0 {
+		return fmt.Errorf("clip: %s has a %s for an image tower, which has no patches to leave out", m.Name, towerName(m.Visual))
+	}
+	if ok {
+		t.SetPatchDropout(fraction)
 	}
 	return nil
+}
+
+// towerName is a tower's type for a message: "ResNet".
+func towerName(t Tower) string {
+	name := fmt.Sprintf("%T", t)
+	return name[strings.LastIndexByte(name, '.')+1:]
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -94,7 +95,7 @@ func open(name string, o OpenOptions) (*Model, error) {
 
 // description is what is known of a model before its weights are read.
 type description struct {
-	config     *Config
+	config     *tower.Config
 	preprocess *preprocess.Config // nil: OpenAI's
 	dir        string             // with the tokenizer's files, or ""
 	weights    string             // its own file; "" for a built-in config
@@ -124,10 +125,10 @@ func describe(name string, o OpenOptions) (d description, err error) {
 		return d, err
 	case err == nil:
 		return describeFile(name, o)
-	case !isConfig(name):
+	case !tower.IsConfig(name):
 		return d, fmt.Errorf("clip: %q is neither a model directory, nor a file of weights, nor a built-in config such as ViT-B-32; infer models lists them", name)
 	}
-	if d.config, err = LookupConfig(name); err != nil {
+	if d.config, err = tower.LookupConfig(name); err != nil {
 		return d, err
 	}
 	if o.Pretrained != "" && o.Pretrained != "random" && isTag(o.Pretrained) {
@@ -170,10 +171,10 @@ func (d description) open(name string, o OpenOptions) (*Model, error) {
 }
 
 // configure is the config, changed as o says.
-func (d description) configure(o OpenOptions) (*Config, error) {
-	c := d.config.clone()
+func (d description) configure(o OpenOptions) (*tower.Config, error) {
+	c := d.config.Clone()
 	if o.ImageSize != 0 {
-		c.Vision.ImageSize = Square(o.ImageSize)
+		c.Vision.ImageSize = tower.Square(o.ImageSize)
 	}
 	if o.ContextLength != 0 {
 		c.Text.ContextLength = o.ContextLength
@@ -183,7 +184,7 @@ func (d description) configure(o OpenOptions) (*Config, error) {
 		scale, bias := math.Log(10), -10.0
 		c.InitLogitScale, c.InitLogitBias = &scale, &bias
 	}
-	return c, c.validate()
+	return c, c.Complete()
 }
 
 // allocate makes the model without weights.
@@ -244,7 +245,7 @@ func readOpenCLIP(_ fs.FS, data []byte) (d description, err error) {
 	if len(j.Model) == 0 {
 		return d, errors.New("clip: it has no model_cfg")
 	}
-	if d.config, err = ParseConfig(j.Model); err != nil {
+	if d.config, err = tower.ParseConfig(j.Model); err != nil {
 		return d, err
 	}
 	if len(j.Preprocess) > 0 && string(j.Preprocess) != "null" {
@@ -258,7 +259,7 @@ func readOpenCLIP(_ fs.FS, data []byte) (d description, err error) {
 }
 
 func readHuggingFace(dir fs.FS, data []byte) (d description, err error) {
-	if d.config, err = parseHuggingFace(data); err != nil {
+	if d.config, err = tower.ParseHuggingFace(data); err != nil {
 		return d, err
 	}
 	p, ok, err := readHuggingFacePreprocess(dir)

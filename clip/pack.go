@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/nn"
 )
@@ -19,13 +20,17 @@ func (m *Model) PackTexts(how torch.Packing) error { return m.pack("text", m.Tex
 
 // pack prepares every matrix that has a bias beside it, the products of attention and MLPs, and the one that maps patches, but in
 // 8 bits; not embeddings and projections, which are a small part of the work.
-func (m *Model) pack(name string, tower any, how torch.Packing) error {
+func (m *Model) pack(name string, t Tower, how torch.Packing) error {
 	if d := m.Device(); d != torch.CPU {
 		return fmt.Errorf("clip: the %s tower cannot be packed on %s: that is for the CPU", name, d)
 	}
 	state := map[string]*torch.Tensor{}
-	for key, p := range nn.State(tower) {
+	for key, p := range nn.State(t) {
 		state[key] = p
+	}
+	var patches *torch.Tensor
+	if t, ok := t.(tower.Patcher); ok {
+		patches = t.PatchWeight()
 	}
 	return torch.NoGrad(func(*torch.Scope) {
 		for key, w := range state {
@@ -33,7 +38,7 @@ func (m *Model) pack(name string, tower any, how torch.Packing) error {
 			bias := state[stem+"bias"]
 			switch {
 			case !ok || w.DType() != torch.Float32:
-			case isPatches(tower, w):
+			case w == patches:
 				if how != torch.PackInt8 {
 					w.Pack(bias, how)
 				}
@@ -45,16 +50,4 @@ func (m *Model) pack(name string, tower any, how torch.Packing) error {
 			}
 		}
 	})
-}
-
-// isPatches tells the weight (W, 3, P, P) that maps patches.
-func isPatches(tower any, w *torch.Tensor) bool {
-	switch t := tower.(type) {
-	case *Vision:
-		return w == t.Conv1.Weight
-	case *TimmViT:
-		return w == t.Patches.Weight
-	default:
-		return false
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -28,7 +29,7 @@ func TestPackedTowers(t *testing.T) {
 	copy(tokens, []int64{62, 5, 9, 63})
 	copy(tokens[16:], []int64{62, 7, 8, 9, 10, 63})
 	for name, config := range configs {
-		c, err := ParseConfig([]byte(config))
+		c, err := tower.ParseConfig([]byte(config))
 		require.NoError(t, err)
 		for how, cosine := range map[torch.Packing]float64{torch.PackFloat32: 1 - 1e-6, torch.PackBFloat16: 0.9999, torch.PackInt8: 0.999} {
 			m, err := New(c, 0)

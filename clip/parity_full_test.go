@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -62,7 +63,7 @@ func TestParityFull(t *testing.T) {
 		full = encode(t, cut(t, m, share), f)
 		for _, part := range []string{"image", "text"} {
 			key := part + "/" + strconv.FormatFloat(share, 'g', -1, 64)
-			differences[key] = difference(t, g.floats(key), full[part])
+			differences[key] = difference(t, g.Floats(key), full[part])
 			assert.LessOrEqual(t, differences[key], featureTolerance, "%s: features with this share of the blocks", key)
 		}
 	}
@@ -72,7 +73,7 @@ func TestParityFull(t *testing.T) {
 	} else {
 		row.Cuts = differences
 	}
-	row.Logits = difference(t, g.floats("logits"), full["logits"])
+	row.Logits = difference(t, g.Floats("logits"), full["logits"])
 	assert.LessOrEqual(t, row.Logits, logitTolerance, "logits")
 	data, err := json.Marshal(row)
 	require.NoError(t, err)
@@ -121,7 +122,7 @@ func cut(t *testing.T, m *Model, share float64) *Model {
 	t.Helper()
 	c := &Model{Text: m.Text, LogitScale: m.LogitScale, LogitBias: m.LogitBias, Visual: m.Visual, Config: m.Config, Preprocess: m.Preprocess, Name: m.Name}
 	switch v := m.Visual.(type) {
-	case *Vision:
+	case *tower.ViT:
 		tower := *v
 		tower.Transformer = &Transformer{Blocks: firstOf(v.Transformer.Blocks, share)}
 		c.Visual = &tower

@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/optim"
 )
@@ -42,17 +44,17 @@ func largest(xs []float32) float64 {
 func TestParity(t *testing.T) {
 	for _, name := range []string{"tiny", "tiny-quickgelu", "emoji-64", "ViT-S-32-alt"} {
 		t.Run(name, func(t *testing.T) {
-			c, g := goldenConfig(t, name), openGoldens(t, name)
+			c, g := golden.Config(t, name), golden.Open(t, name)
 			m := goldenModel(t, c)
 			before := torch.LiveTensors()
 			require.NoError(t, torch.Do(func(s *torch.Scope) {
-				pixels, tokens := goldenPixels(s, "pixels", c), goldenTokens(s, "tokens", c)
+				pixels, tokens := golden.Pixels(s, "pixels", c), golden.Tokens(s, "tokens", c)
 				for part, got := range map[string]*torch.Tensor{"image_features": m.EncodeImage(pixels), "text_features": m.EncodeText(tokens)} {
-					want := g.floats(part)
+					want := g.Floats(part)
 					assert.LessOrEqual(t, worst(want, torch.ToSlice[float32](got.Detach()), largest(want)), tolerance, part)
 				}
 				loss := m.Loss(pixels, tokens)
-				assert.InEpsilon(t, g.floats("loss")[0], loss.Item(), tolerance)
+				assert.InEpsilon(t, g.Floats("loss")[0], loss.Item(), tolerance)
 				loss.Backward()
 			}))
 			assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
@@ -61,12 +63,12 @@ func TestParity(t *testing.T) {
 	}
 }
 
-func checkGradients(t *testing.T, m *Model, g goldens) {
+func checkGradients(t *testing.T, m *Model, g golden.File) {
 	overall, of := 0.0, ""
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 		for key, p := range m.Parameters() {
 			got := torch.ToSlice[float32](torch.Grads(s, []*torch.Tensor{p})[0])
-			want, top := g.floats("grad."+key), float64(g.floats("max." + key)[0])
+			want, top := g.Floats("grad."+key), float64(g.Floats("max." + key)[0])
 			stride := max(1, len(got)/64)
 			if len(want) == len(got) {
 				stride = 1
@@ -82,7 +84,7 @@ func checkGradients(t *testing.T, m *Model, g goldens) {
 			for _, x := range got {
 				norm += float64(x) * float64(x)
 			}
-			assert.InEpsilon(t, g.floats("norm." + key)[0], math.Sqrt(norm), tolerance, key)
+			assert.InEpsilon(t, g.Floats("norm." + key)[0], math.Sqrt(norm), tolerance, key)
 			if d > overall {
 				overall, of = d, key
 			}
@@ -103,9 +105,9 @@ func TestParameterCounts(t *testing.T) {
 	published := map[string]int{"ViT-B-32": 151_277_313, "ViT-B-16": 149_620_737, "ViT-L-14": 427_616_513,
 		"RN50": 102_007_137, "RN101": 119_688_033, "RN50x4": 178_300_601, "RN50x16": 290_979_217, "RN50x64": 623_258_305,
 		"roberta-ViT-B-32": 212_723_457}
-	assert.Len(t, want, len(ConfigNames()))
-	for _, name := range ConfigNames() {
-		c, err := LookupConfig(name)
+	assert.Len(t, want, len(tower.ConfigNames()))
+	for _, name := range tower.ConfigNames() {
+		c, err := tower.LookupConfig(name)
 		require.NoError(t, err, name)
 		m := allocate(c) // libtorch reserves the memory, and hardly any of it is touched
 		assert.Equal(t, want[name].Parameters, m.NumParameters(), name)
@@ -134,7 +136,7 @@ func TestHundredSteps(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(data, &want))
 	require.Len(t, want.Loss, 100)
-	c := goldenConfig(t, "tiny")
+	c := golden.Config(t, "tiny")
 	m := goldenModel(t, c)
 	plain, decayed := optim.Group{}, optim.Group{WeightDecay: 0.2}
 	for key, p := range m.Parameters() {
@@ -150,7 +152,7 @@ func TestHundredSteps(t *testing.T) {
 		o.SetLR(want.LR[step])
 		suffix := fmt.Sprint("/", step)
 		require.NoError(t, torch.Do(func(s *torch.Scope) {
-			got := m.Loss(goldenPixels(s, "pixels"+suffix, c), goldenTokens(s, "tokens"+suffix, c))
+			got := m.Loss(golden.Pixels(s, "pixels"+suffix, c), golden.Tokens(s, "tokens"+suffix, c))
 			require.InEpsilon(t, loss, got.Item(), 1e-4, "step %d", step)
 			got.Backward()
 		}))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/clip/tower"
 )
 
 // isTag tells whether --pretrained is meant as a published tag: it is no file and not written as one.
@@ -19,7 +20,7 @@ func isTag(pretrained string) bool {
 
 // describeTag describes the built-in config name with the weights of a published tag. The tag says which GELU they were
 // trained with and how pictures are prepared; both follow it, because neither can be seen in the weights.
-func describeTag(name string, c *Config, tag string) (d description, err error) {
+func describeTag(name string, c *tower.Config, tag string) (d description, err error) {
 	e, err := pretrained.Lookup(name, tag)
 	if err != nil {
 		return d, fmt.Errorf("clip: %q is no file, and %w", tag, err)
@@ -39,8 +40,8 @@ func findPublished(name string, o OpenOptions) (path string, err error) {
 }
 
 // describePublished is the config with what the tag says.
-func describePublished(c *Config, e pretrained.Entry) (d description, err error) {
-	d.config = c.clone()
+func describePublished(c *tower.Config, e pretrained.Entry) (d description, err error) {
+	d.config = c.Clone()
 	d.config.QuickGELU = e.QuickGELU
 	size := c.Vision.ImageSize
 	p := preprocess.DefaultConfig(size.Height)

@@ -21,6 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -75,7 +77,7 @@ func TestOpenPublished(t *testing.T) {
 	require.NoError(t, err)
 	assert.GreaterOrEqual(t, asked, 2)
 	assert.Equal(t, filepath.Join(cache, name, tag, WeightsFile), m.Weights)
-	last := torch.ToSlice[float32](m.Visual.(*Vision).Proj.Detach())
+	last := torch.ToSlice[float32](m.Visual.(*tower.ViT).Proj.Detach())
 	at := bytes.Index(file, []byte(`"visual.proj":`))
 	var entry struct {
 		Offsets [2]int `json:"data_offsets"`
@@ -121,7 +123,7 @@ func TestFetchTokenizer(t *testing.T) {
 	}))
 	defer hub.Close()
 	t.Setenv("HF_ENDPOINT", hub.URL)
-	c := variants(t)["roberta-mean"].clone()
+	c := golden.Variants(t)["roberta-mean"].Clone()
 	hf := *c.Text.HFModelConfig
 	hf.VocabSize = 50265
 	c.Text.HFModelConfig, c.Text.VocabSize = &hf, hf.VocabSize

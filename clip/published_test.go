@@ -10,11 +10,12 @@ import (
 
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/clip/tower"
 )
 
 // TestPublishedTagDecides has the GELU and the pictures' normalisation follow the tag.
 func TestPublishedTagDecides(t *testing.T) {
-	c, err := LookupConfig("ViT-S-32-alt")
+	c, err := tower.LookupConfig("ViT-S-32-alt")
 	require.NoError(t, err)
 	for _, c2 := range []struct {
 		model, tag string

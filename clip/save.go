@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
@@ -50,7 +51,7 @@ func (m *Model) SaveFS(fsys disk.FS, dir string, dtype torch.DType) error {
 		return fmt.Errorf("clip: %w", err)
 	}
 	text, err := json.MarshalIndent(struct {
-		Model      *Config            `json:"model_cfg"`
+		Model      *tower.Config      `json:"model_cfg"`
 		Preprocess *preprocess.Config `json:"preprocess_cfg"`
 	}{m.Config, &m.Preprocess}, "", "  ")
 	if err != nil {

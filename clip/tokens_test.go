@@ -10,12 +10,13 @@ import (
 
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/clip/tokenizer"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 )
 
 // TestTokenizerStripped has a model of CLIPA's kind: BERT's vocabulary, and 0 in the place of [SEP].
 func TestTokenizerStripped(t *testing.T) {
-	c, err := ParseConfig([]byte(`{"embed_dim":8,"vision_cfg":{"image_size":32,"layers":1,"width":32,"head_width":32,"patch_size":16},
+	c, err := tower.ParseConfig([]byte(`{"embed_dim":8,"vision_cfg":{"image_size":32,"layers":1,"width":32,"head_width":32,"patch_size":16},
 		"text_cfg":{"context_length":8,"vocab_size":2000,"width":8,"heads":1,"layers":1,"hf_tokenizer_name":"bert-base-uncased",
 		"tokenizer_kwargs":{"strip_sep_token":true},"pool_type":"last","no_causal_mask":true}}`))
 	require.NoError(t, err)
@@ -47,7 +48,7 @@ func TestTokenizerStripped(t *testing.T) {
 // TestTokenizerOfAnotherVocabulary has a model whose config names RoBERTa's tokenizer: without its files there are no
 // ids at all, with them they are its own, and a saved directory has them too.
 func TestTokenizerOfAnotherVocabulary(t *testing.T) {
-	c, err := ParseConfig([]byte(`{"embed_dim":8,"vision_cfg":{"image_size":32,"layers":1,"width":32,"head_width":32,"patch_size":16},
+	c, err := tower.ParseConfig([]byte(`{"embed_dim":8,"vision_cfg":{"image_size":32,"layers":1,"width":32,"head_width":32,"patch_size":16},
 		"text_cfg":{"context_length":16,"vocab_size":50265,"width":8,"heads":1,"layers":1,"hf_tokenizer_name":"roberta-base"}}`))
 	require.NoError(t, err)
 	m, err := New(c, 1)
@@ -85,7 +86,7 @@ func TestTokenizerOfAnotherVocabulary(t *testing.T) {
 
 // TestOpenTokenizer holds the tokenizer of every kind of name against the one of the whole model, without its weights.
 func TestOpenTokenizer(t *testing.T) {
-	c, err := ParseConfig([]byte(`{"embed_dim":8,"vision_cfg":{"image_size":32,"layers":1,"width":64,"head_width":32,"patch_size":16},
+	c, err := tower.ParseConfig([]byte(`{"embed_dim":8,"vision_cfg":{"image_size":32,"layers":1,"width":64,"head_width":32,"patch_size":16},
 		"text_cfg":{"context_length":16,"vocab_size":50265,"width":64,"heads":1,"layers":1,"hf_tokenizer_name":"roberta-base"}}`))
 	require.NoError(t, err)
 	m, err := New(c, 1)
@@ -140,7 +141,7 @@ func TestOpenTokenizer(t *testing.T) {
 		"context_length":              {"ViT-B-32", OpenOptions{ContextLength: -1}},
 		"one of them is wanted":       {"tokens.go", OpenOptions{Pretrained: "random"}},
 		"tokens.go":                   {"tokens.go", OpenOptions{}},
-		"neither open_clip_config.js": {"configs", OpenOptions{}},
+		"neither open_clip_config.js": {"loss", OpenOptions{}},
 	} {
 		_, _, err := OpenTokenizer(try.name, try.o)
 		assert.ErrorContains(t, err, says)

@@ -11,22 +11,23 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 )
 
 // TestZeroShotParity holds classifiers, probabilities and best classes against open_clip 3.3.0's
 // build_zero_shot_classifier.
 func TestZeroShotParity(t *testing.T) {
-	c := goldenConfig(t, "tiny")
+	c := golden.Config(t, "tiny")
 	c.Text.VocabSize = 49408
-	m, g := goldenModel(t, c), openGoldens(t, "zeroshot")
+	m, g := goldenModel(t, c), golden.Open(t, "zeroshot")
 	var names []string
 	for i := 0; i < len(ImageNetClasses()); i += 50 {
 		names = append(names, ImageNetClasses()[i].Name)
 	}
 	var images []float32
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
-		images = torch.ToSlice[float32](m.EncodeImage(goldenPixels(s, "pixels", c)).Normalize(1))
+		images = torch.ToSlice[float32](m.EncodeImage(golden.Pixels(s, "pixels", c)).Normalize(1))
 	}))
 	for _, set := range []string{ImageNet80, ImageNet7} {
 		t.Run(set, func(t *testing.T) {
@@ -35,7 +36,7 @@ func TestZeroShotParity(t *testing.T) {
 			before := torch.LiveTensors()
 			z, err := m.Classifier(context.Background(), names, templates)
 			require.NoError(t, err)
-			want := g.floats(set + ".weights")
+			want := g.Floats(set + ".weights")
 			require.Len(t, z.Weights, len(want))
 			d := worst(want, z.Weights, 1)
 			t.Logf("the largest difference of a weight is %.1e", d)
@@ -43,7 +44,7 @@ func TestZeroShotParity(t *testing.T) {
 
 			prob, err := z.Probabilities(images)
 			require.NoError(t, err)
-			want = g.floats(set + ".prob")
+			want = g.Floats(set + ".prob")
 			require.Len(t, prob, len(want))
 			assert.LessOrEqual(t, worst(want, prob, 1), tolerance)
 
@@ -57,7 +58,7 @@ func TestZeroShotParity(t *testing.T) {
 					assert.Equal(t, prob[i*len(names)+guess.Class], guess.Probability)
 				}
 			}
-			assert.Equal(t, g.ints(set+".top5"), classes)
+			assert.Equal(t, g.Ints(set+".top5"), classes)
 			assert.LessOrEqual(t, torch.LiveTensors(), before)
 		})
 	}
@@ -66,7 +67,7 @@ func TestZeroShotParity(t *testing.T) {
 // TestClassifierBatches finds the same rows whichever window and batch a prompt falls into: each class alone, and all
 // of them in two windows.
 func TestClassifierBatches(t *testing.T) {
-	c := goldenConfig(t, "tiny")
+	c := golden.Config(t, "tiny")
 	c.Text.VocabSize = 49408
 	m := goldenModel(t, c)
 	templates, err := Templates(ImageNet80)
@@ -86,7 +87,7 @@ func TestClassifierBatches(t *testing.T) {
 }
 
 func TestClassifierRefusals(t *testing.T) {
-	m := goldenModel(t, goldenConfig(t, "tiny"))
+	m := goldenModel(t, golden.Config(t, "tiny"))
 	for want, c := range map[string]struct{ names, templates []string }{
 		"needs the name of a class":          {nil, []string{"a {}"}},
 		"needs a template":                   {[]string{"dog"}, nil},

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/internal/disk/crashtest"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/optim"
@@ -24,7 +25,7 @@ import (
 func tinyRun(t *testing.T, logs string) Options {
 	t.Helper()
 	dir := t.TempDir()
-	c, err := clip.ParseConfig([]byte(`{"embed_dim":4,"vision_cfg":{"image_size":16,"layers":1,"width":8,"head_width":8,"patch_size":8,"patch_dropout":0.25},
+	c, err := tower.ParseConfig([]byte(`{"embed_dim":4,"vision_cfg":{"image_size":16,"layers":1,"width":8,"head_width":8,"patch_size":8,"patch_dropout":0.25},
 		"text_cfg":{"context_length":8,"vocab_size":49408,"width":2,"heads":1,"layers":1}}`))
 	require.NoError(t, err)
 	m, err := clip.New(c, 1)

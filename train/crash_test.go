@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/internal/disk/crashtest"
 	"github.com/goclip/goclip/torch"
@@ -34,7 +35,7 @@ func inMemory(t *testing.T) string {
 // smallest is a run of a model with 1,000 numbers, up to where its loop would begin: for saving, not for training.
 func smallest(t *testing.T, fsys disk.FS, logs string) *run {
 	t.Helper()
-	c, err := clip.ParseConfig([]byte(`{"embed_dim":2,"vision_cfg":{"image_size":4,"layers":1,"width":4,"head_width":4,"patch_size":4},
+	c, err := tower.ParseConfig([]byte(`{"embed_dim":2,"vision_cfg":{"image_size":4,"layers":1,"width":4,"head_width":4,"patch_size":4},
 		"text_cfg":{"context_length":4,"vocab_size":8,"width":4,"heads":1,"layers":1}}`))
 	require.NoError(t, err)
 	m, err := clip.New(c, 1)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/distributed"
 	"github.com/goclip/goclip/train/data"
@@ -31,7 +32,7 @@ func BenchmarkDeviceStep(b *testing.B) {
 				continue
 			}
 			b.Run(captions+"/"+how, func(b *testing.B) {
-				c, err := clip.LookupConfig("ViT-B-32")
+				c, err := tower.LookupConfig("ViT-B-32")
 				require.NoError(b, err)
 				m, err := clip.New(c, 0)
 				require.NoError(b, err)

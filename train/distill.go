@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/loss"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -39,7 +40,7 @@ func (r *run) openTeacher() error {
 }
 
 // teach gives the loss the teacher's features of the micro-batches.
-func (r *run) teach(s *torch.Scope, p *clip.Pairs, micros []*micro) {
+func (r *run) teach(s *torch.Scope, p *loss.Pairs, micros []*micro) {
 	if r.teacher == nil {
 		return
 	}
@@ -51,5 +52,5 @@ func (r *run) teach(s *torch.Scope, p *clip.Pairs, micros []*micro) {
 			texts = append(texts, torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return r.teacher.EncodeText(x).Normalize(1) }, s.Alias(m.tokens)).Keep())
 		})
 	}
-	p.Teacher = &clip.Teacher{Images: cat(s, images), Texts: cat(s, texts), Scale: s.Alias(r.teacher.LogitScale).Exp().Detach().Reshape()}
+	p.Teacher = &loss.Teacher{Images: cat(s, images), Texts: cat(s, texts), Scale: s.Alias(r.teacher.LogitScale).Exp().Detach().Reshape()}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/optim"
 )
@@ -38,7 +39,7 @@ func TestEMA(t *testing.T) {
 // TestDecayByLayer gives each parameter of a tiny model the power of the decay that its depth wants, in groups of one
 // weight decay, the largest rate first.
 func TestDecayByLayer(t *testing.T) {
-	c, err := clip.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":2,"width":32,"head_width":32,"patch_size":8},
+	c, err := tower.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":2,"width":32,"head_width":32,"patch_size":8},
 		"text_cfg":{"context_length":16,"vocab_size":64,"width":16,"heads":2,"layers":2}}`))
 	require.NoError(t, err)
 	m, err := clip.New(c, 0)

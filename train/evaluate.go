@@ -7,7 +7,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/loss"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -68,7 +68,7 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 			pixels := torch.FromSlice(s, b.Pixels, b.N, 3, size.Height, size.Width).To(r.device, r.precision.weights)
 			tokens := torch.FromSlice(s, b.Tokens, b.N, r.model.ContextLength())
 			i, t := r.encodeImage(pixels).To(r.device, torch.Float32), r.model.EncodeText(tokens).Normalize(1).To(r.device, torch.Float32)
-			total += clip.ContrastiveLoss(i, t, s.Alias(r.model.LogitScale).Exp()).Item() * float64(b.N)
+			total += loss.Contrastive(i, t, s.Alias(r.model.LogitScale).Exp()).Item() * float64(b.N)
 			images = append(images, torch.ToSlice[float32](i)...)
 			texts = append(texts, torch.ToSlice[float32](t)...)
 		})

@@ -1,7 +1,7 @@
 package train
 
 import (
-	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/loss"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -68,23 +68,23 @@ func (r *run) cachedGradients(s *torch.Scope, micros []*micro) (loss, accuracy *
 
 // loss is this process's share of the loss of all processes' normalised features (n, E), with the gradients of its own, times
 // the scaler's factor, and the accuracy.
-func (r *run) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*micro) (g clip.LossGradient, accuracy *torch.Tensor) {
+func (r *run) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*micro) (g loss.Gradient, accuracy *torch.Tensor) {
 	accuracy = torch.Tidy(func(texts *torch.Tensor) *torch.Tensor { return r.accuracy(images.Detach(), texts) }, texts.Detach())
-	p := clip.Pairs{Images: images.Detach(), Texts: texts.Detach(), Scale: images.Borrow(r.model.LogitScale).Detach().Exp().Reshape()}
+	p := loss.Pairs{Images: images.Detach(), Texts: texts.Detach(), Scale: images.Borrow(r.model.LogitScale).Detach().Exp().Reshape()}
 	if r.matchIDs {
 		p.ImageIDs, p.TextIDs = ids(images, micros)
 	}
 	r.teach(s, &p, micros)
-	var others clip.Gatherer
+	var others loss.Gatherer
 	if r.group.Size() > 1 {
 		others = r.group
 	}
 	if bias := r.model.LogitBias; bias != nil {
 		p.Bias = images.Borrow(bias).Detach().Reshape()
-		g = clip.TiledSigmoid(p, others, 0)
+		g = loss.TiledSigmoid(p, others, 0)
 		g.Bias = r.scaled(g.Bias)
 	} else {
-		g = clip.TiledContrastive(p, others, 0)
+		g = loss.TiledContrastive(p, others, 0)
 	}
 	g.Images, g.Texts, g.Scale = r.scaled(g.Images), r.scaled(g.Texts), r.scaled(g.Scale)
 	return g, accuracy
@@ -100,7 +100,7 @@ func ids(like *torch.Tensor, micros []*micro) (images, texts *torch.Tensor) {
 }
 
 // temperature brings the gradients of the logits' factor and bias to their parameters.
-func (r *run) temperature(s *torch.Scope, g clip.LossGradient) {
+func (r *run) temperature(s *torch.Scope, g loss.Gradient) {
 	scale := s.Alias(r.model.LogitScale).Exp()
 	backward(scale, g.Scale.Reshape(scale.Shape()...))
 	if bias := r.model.LogitBias; bias != nil {

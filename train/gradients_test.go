@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/loss"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/distributed"
 	"github.com/goclip/goclip/torch/optim"
@@ -26,7 +28,7 @@ const (
 // smallRun is a run with a model and nothing around it.
 func smallRun(t *testing.T, config string) *run {
 	t.Helper()
-	c, err := clip.ParseConfig([]byte(config))
+	c, err := tower.ParseConfig([]byte(config))
 	require.NoError(t, err)
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)
@@ -134,14 +136,14 @@ func TestGradientCache(t *testing.T) {
 						pixels, captions := r.onDevice(s, m)
 						images, texts = append(images, r.encodeImage(pixels)), append(texts, r.encodeText(m)(captions))
 					}
-					scale, loss := s.Alias(r.model.LogitScale).Exp(), (*torch.Tensor)(nil)
+					scale, l := s.Alias(r.model.LogitScale).Exp(), (*torch.Tensor)(nil)
 					if r.model.LogitBias != nil {
-						loss = clip.SigmoidLoss(torch.Cat(0, images...), torch.Cat(0, texts...), scale, s.Alias(r.model.LogitBias))
+						l = loss.Sigmoid(torch.Cat(0, images...), torch.Cat(0, texts...), scale, s.Alias(r.model.LogitBias))
 					} else {
-						loss = clip.ContrastiveLoss(torch.Cat(0, images...), torch.Cat(0, texts...), scale)
+						l = loss.Contrastive(torch.Cat(0, images...), torch.Cat(0, texts...), scale)
 					}
-					loss.Backward()
-					wantLoss = loss.Item()
+					l.Backward()
+					wantLoss = l.Item()
 				}))
 				want := takeGradients(t, r.model)
 				require.Contains(t, want, "logit_scale")

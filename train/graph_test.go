@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -43,7 +43,7 @@ func TestCapturedSteps(t *testing.T) {
 			assert.NotEmpty(t, r.graphs)
 			assert.Less(t, len(r.graphs), 3)
 		}
-		return losses, torch.ToSlice[float32](r.model.Visual.(*clip.Vision).Proj.To(torch.CPU, torch.Float32))
+		return losses, torch.ToSlice[float32](r.model.Visual.(*tower.ViT).Proj.To(torch.CPU, torch.Float32))
 	}
 	plain, plainWeights := run(false)
 	captured, weights := run(true)

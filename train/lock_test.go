@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 	"github.com/goclip/goclip/train"
@@ -34,7 +35,7 @@ func tensors(t *testing.T, parts ...string) map[string][]byte {
 // lockModel writes a random model: a small picture tower beside a text tower.
 func lockModel(t *testing.T, vision, text string) string {
 	t.Helper()
-	c, err := clip.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":` + vision + `,"text_cfg":` + text + `}`))
+	c, err := tower.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":` + vision + `,"text_cfg":` + text + `}`))
 	require.NoError(t, err)
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)

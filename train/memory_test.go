@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/estimate"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/optim"
 	"github.com/goclip/goclip/train/data"
@@ -98,7 +100,7 @@ func (m measured) run(t *testing.T) {
 		torch.Randn(s, torch.CPU, 64, 64).MatMul(torch.Randn(s, torch.CPU, 64, 64)).Sum().Item()
 	}))
 	base := status(t, "VmRSS")
-	c, err := clip.LookupConfig(m.Model)
+	c, err := tower.LookupConfig(m.Model)
 	require.NoError(t, err)
 	model, err := clip.New(c, 1)
 	require.NoError(t, err)
@@ -125,7 +127,7 @@ func (m measured) run(t *testing.T) {
 			m.free()
 		}
 	}
-	estimate := model.Memory(clip.Training{Batch: m.Batch, MicroBatch: m.Micro, Tokens: m.Tokens, BFloat16: m.Precision != "fp32",
+	estimate := estimate.MemoryOf(model, estimate.Training{Batch: m.Batch, MicroBatch: m.Micro, Tokens: m.Tokens, BFloat16: m.Precision != "fp32",
 		Checkpointing: m.How == "checkpointing"})
 	fmt.Printf("MEMORY %.0f %.0f\n%+v\n", estimate.Peak(), status(t, "VmHWM")-base, estimate)
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train/data"
 )
@@ -18,7 +18,7 @@ type micro struct {
 	tokens *torch.Tensor // (n, L) int64, on the host
 	rng    []byte        // the device's generator before the towers ran for the first time
 
-	texts   *clip.Texts   // the tokens as the text tower reads them; nil where it wants them as they are
+	texts   *tower.Texts  // the tokens as the text tower reads them; nil where it wants them as they are
 	numbers *torch.Upload // of texts
 
 	imageIDs, textIDs []int64 // (n)

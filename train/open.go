@@ -11,6 +11,8 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/estimate"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/distributed"
 	"github.com/goclip/goclip/torch/optim"
@@ -51,7 +53,7 @@ func (r *run) open() (err error) {
 			return err
 		}
 		source, from = resumed, clip.OpenOptions{Device: r.device, Copy: true} // which is what the other options made of the model
-	} else if _, err := clip.LookupConfig(source); err == nil && from.Pretrained == "" {
+	} else if _, err := tower.LookupConfig(source); err == nil && from.Pretrained == "" {
 		from.Pretrained = "random"
 	}
 	if r.model, err = clip.Open(source, from); err != nil {
@@ -134,7 +136,7 @@ func (r *run) begin() (err error) {
 	}
 	if !r.first() {
 		r.records = &records{dir: r.dir, evaluated: -1}
-		r.watch.utilisation.cost = r.model.StepCost()
+		r.watch.utilisation.cost = estimate.StepCostOf(r.model)
 		return nil
 	}
 	if err := r.openDirectory(r.resumed); err != nil {

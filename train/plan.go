@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/internal/disk"
+	"github.com/goclip/goclip/internal/estimate"
 )
 
 // Plan is what --dry-run tells of a run.
@@ -22,13 +22,13 @@ type Plan struct {
 	Schedule            string
 	LR, TokenLR         float64 // at their peak; the second is the token embeddings'
 	Device, Products    string
-	Guessing            float64     // loss
-	StepFLOPs, Peak     float64     // of a step with texts of the whole length, and of the device in a second
-	Memory              clip.Memory // of a step with texts of the whole length
-	Loader              float64     // bytes of the batches that are made ahead, and of the decoded pictures that are kept, at most
-	Checkpoint          float64     // bytes of one
-	Checkpoints         int         // how many there are in the end, and while one is replaced
-	Free                float64     // bytes on the disk of --logs; 0 where that is not known
+	Guessing            float64         // loss
+	StepFLOPs, Peak     float64         // of a step with texts of the whole length, and of the device in a second
+	Memory              estimate.Memory // of a step with texts of the whole length
+	Loader              float64         // bytes of the batches that are made ahead, and of the decoded pictures that are kept, at most
+	Checkpoint          float64         // bytes of one
+	Checkpoints         int             // how many there are in the end, and while one is replaced
+	Free                float64         // bytes on the disk of --logs; 0 where that is not known
 	Dir                 string
 }
 
@@ -54,8 +54,8 @@ func (r *run) plan() (*Plan, error) {
 	if p.Peak, err = measurePeak(r.device, r.precision.computes()); err != nil {
 		return nil, err
 	}
-	p.StepFLOPs = r.model.StepCost().FLOPs(slices.Repeat([]int{r.model.ContextLength()}, p.Batch))
-	p.Memory = r.model.Memory(clip.Training{Batch: p.Batch, MicroBatch: p.Micro, BFloat16: r.precision.amp,
+	p.StepFLOPs = estimate.StepCostOf(r.model).FLOPs(slices.Repeat([]int{r.model.ContextLength()}, p.Batch))
+	p.Memory = estimate.MemoryOf(r.model, estimate.Training{Batch: p.Batch, MicroBatch: p.Micro, BFloat16: r.precision.amp,
 		Checkpointing: r.o.GradCheckpointing})
 	pixels := 3 * float64(c.Vision.ImageSize.Height*c.Vision.ImageSize.Width)
 	p.Loader = 4*pixels*float64(r.o.BatchSize*(r.o.Workers+1)) + min(cacheSize, pixels*float64(p.Pictures))

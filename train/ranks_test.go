@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/loss"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/distributed"
 )
@@ -156,7 +156,7 @@ func TestGradientsOfProcesses(t *testing.T) {
 // dense are the gradients of the whole batch through one graph and the N x N matrix, with "loss" the loss.
 func dense(t *testing.T, task rankTask) map[string][]float32 {
 	r := smallRun(t, task.Config)
-	loss := 0.0
+	total := 0.0
 	require.NoError(t, torch.Do(func(s *torch.Scope) {
 		all := task
 		all.Size = rankPairs
@@ -168,16 +168,16 @@ func dense(t *testing.T, task rankTask) map[string][]float32 {
 		case task.IDs:
 			l = denseWithIDs(s, r, m, images, texts, scale)
 		case r.model.LogitBias != nil:
-			l = clip.SigmoidLoss(images, texts, scale, s.Alias(r.model.LogitBias))
+			l = loss.Sigmoid(images, texts, scale, s.Alias(r.model.LogitBias))
 		default:
-			l = clip.ContrastiveLoss(images, texts, scale)
+			l = loss.Contrastive(images, texts, scale)
 		}
 		l.Backward()
-		loss = l.Item()
+		total = l.Item()
 	}))
 	out := takeGradients(t, r.model)
 	assert.NotEmpty(t, out)
-	out["loss"] = []float32{float32(loss)}
+	out["loss"] = []float32{float32(total)}
 	return out
 }
 

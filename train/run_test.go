@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train"
 )
@@ -56,7 +57,7 @@ func shard(t *testing.T, n int) string {
 // tinyModel writes a small random model with the whole vocabulary and patch dropout.
 func tinyModel(t *testing.T) string {
 	t.Helper()
-	c, err := clip.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":2,"width":64,"head_width":32,"patch_size":8,"patch_dropout":0.25},
+	c, err := tower.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":2,"width":64,"head_width":32,"patch_size":8,"patch_dropout":0.25},
 		"text_cfg":{"context_length":16,"vocab_size":49408,"width":32,"heads":2,"layers":2}}`))
 	require.NoError(t, err)
 	m, err := clip.New(c, 1)
@@ -158,7 +159,7 @@ func TestForcedSizes(t *testing.T) {
 	assert.Contains(t, string(log), "the position embeddings of 16 patches were resampled to 25")
 	m, err := clip.Open(filepath.Join(whole, "checkpoints", "latest"), clip.OpenOptions{})
 	require.NoError(t, err)
-	assert.Equal(t, clip.Square(40), m.Config.Vision.ImageSize)
+	assert.Equal(t, tower.Square(40), m.Config.Vision.ImageSize)
 	assert.Equal(t, [2]int{40, 40}, m.Preprocess.Size)
 	assert.Equal(t, 12, m.ContextLength())
 

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch/optim"
 )
 
@@ -42,7 +43,7 @@ func TestScaleTokens(t *testing.T) {
 		"text.transformer.embeddings.word_embeddings.weight": `{"context_length":16,"hf_model_name":"roberta-base","hf_tokenizer_name":"roberta-base","hf_pooler_type":"mean_pooler","hf_proj_type":"mlp",
 			"hf_model_config":{"vocab_size":64,"hidden_size":32,"num_hidden_layers":2,"num_attention_heads":2,"intermediate_size":48,"max_position_embeddings":20}}`,
 	} {
-		c, err := clip.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":2,"width":32,"head_width":32,"patch_size":8},"text_cfg":` + text + `}`))
+		c, err := tower.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":2,"width":32,"head_width":32,"patch_size":8},"text_cfg":` + text + `}`))
 		require.NoError(t, err)
 		m, err := clip.New(c, 0)
 		require.NoError(t, err)

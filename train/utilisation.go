@@ -3,15 +3,15 @@ package train
 import (
 	"time"
 
-	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/estimate"
 	"github.com/goclip/goclip/torch"
 )
 
 // utilisation tells which share of the machine's floating-point speed a step makes use of (model FLOPs utilisation,
-// PaLM, Chowdhery et al., arXiv 2204.02311, appendix B): what [clip.StepCost] counts of it, by the time that it took
+// PaLM, Chowdhery et al., arXiv 2204.02311, appendix B): what [estimate.StepCost] counts of it, by the time that it took
 // with all its waits, by the speed of a large matrix product on the same device in the same precision.
 type utilisation struct {
-	cost clip.StepCost
+	cost estimate.StepCost
 	peak float64 // operations in a second; 0 until measured
 
 	done, seconds float64 // of this sitting's steps

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/goclip/goclip/internal/estimate"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train/tensorboard"
 )
@@ -24,7 +25,7 @@ func (r *run) openWatch() (err error) {
 	if r.watch.metrics != nil {
 		r.logf("metrics at http://%s/metrics", r.watch.metrics.addr)
 	}
-	r.watch.utilisation.cost = r.model.StepCost()
+	r.watch.utilisation.cost = estimate.StepCostOf(r.model)
 	if r.watch.utilisation.peak, err = measurePeak(r.device, r.precision.computes()); err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func (r *run) measureStep(s *Step, micros []*micro) {
 	cost, u := 0.0, &r.watch.utilisation
 	for _, m := range micros {
 		tokens := torch.ToSlice[int64](m.tokens)
-		cost += u.cost.FLOPs(r.model.TextLengths(tokens, r.precision.computes()))
+		cost += u.cost.FLOPs(estimate.Lengths(r.model, tokens, r.precision.computes()))
 		captions = append(captions, tokens...)
 	}
 	if cost > u.peak*s.StepTime { // then other programs slowed the measurement down

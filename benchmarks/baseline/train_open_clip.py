@@ -5,7 +5,7 @@ flags carry open_clip's names. Only feeding differs: the shards fit in memory, s
 batch is augmented by threads. open_clip's data loader with worker processes would cost time and teach nothing here.
 
   pip install open_clip_torch==3.3.0 torch==2.11.0
-  python train_open_clip.py --model ../../clip/configs/emoji-64.json --train-data '../../build/emoji/train-*.tar' \
+  python train_open_clip.py --model ../../clip/tower/configs/emoji-64.json --train-data '../../build/emoji/train-*.tar' \
       --val-data '../../data/openmoji-eval-*.tar' --demo ../../data/demo --logs ../../build/logs/baseline
 """
 

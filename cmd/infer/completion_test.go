@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/models"
 )
 
@@ -25,7 +25,7 @@ func TestManual(t *testing.T) {
 		code, scripts[shell], errs = infer(t, "", "completion", shell)
 		require.Zero(t, code, errs)
 		tells(t, scripts[shell], " "+models.Default+" ")
-		for _, name := range append(clip.ConfigNames(), "laion2b_s34b_b79k") {
+		for _, name := range append(tower.ConfigNames(), "laion2b_s34b_b79k") {
 			tells(t, scripts[shell], name)
 		}
 		if _, err := exec.LookPath(shell); err == nil {

@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/models"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -26,7 +27,7 @@ type inspectCmd struct {
 // inspection is the JSON that inspect prints.
 type inspection struct {
 	Model      string         `json:"model"`
-	Config     *clip.Config   `json:"config"`
+	Config     *tower.Config  `json:"config"`
 	Parameters map[string]int `json:"parameters"`       // visual, text, logit_scale, logit_bias, total
 	Layout     string         `json:"layout,omitempty"` // of the weights' file: safetensors, TorchScript, ...
 	DType      string         `json:"dtype,omitempty"`  // that most of the numbers have

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -75,7 +76,7 @@ const tinyConfig = `{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":2,"wi
 // tinyModel writes a small random model.
 func tinyModel(t testing.TB) string {
 	t.Helper()
-	c, err := clip.ParseConfig([]byte(tinyConfig))
+	c, err := tower.ParseConfig([]byte(tinyConfig))
 	require.NoError(t, err)
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)
@@ -202,7 +203,7 @@ func TestModels(t *testing.T) {
 			assert.Contains(t, fields, "laion2b_s34b_b79k")
 		}
 	}
-	assert.Equal(t, clip.ConfigNames(), listed)
+	assert.Equal(t, tower.ConfigNames(), listed)
 }
 
 // TestFullOutput writes to a device that is always full, in a process of its own.

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/models"
 )
 
@@ -24,7 +24,7 @@ func (c *modelsCmd) Run(io *streams) error {
 		tags[m.Model] = m.Tags
 	}
 	t := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
-	for _, name := range clip.ConfigNames() {
+	for _, name := range tower.ConfigNames() {
 		note := strings.Join(tags[name], " ")
 		if name == models.Default {
 			note = "shipped with its weights, the default"

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train"
 )
@@ -96,7 +97,7 @@ func shard(t testing.TB, n int) string {
 // tinyModel writes a small random model with patch dropout.
 func tinyModel(t testing.TB) string {
 	t.Helper()
-	c, err := clip.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":1,"width":32,"head_width":32,"patch_size":8,"patch_dropout":0.25},
+	c, err := tower.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":1,"width":32,"head_width":32,"patch_size":8,"patch_dropout":0.25},
 		"text_cfg":{"context_length":16,"vocab_size":49408,"width":8,"heads":2,"layers":1}}`))
 	require.NoError(t, err)
 	m, err := clip.New(c, 1)

@@ -13,12 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/estimate"
 )
 
 // TestTraffic counts the bytes on the loopback device of a step of 2 and 4 processes: the difference between a long run and a
 // short one, over their difference in steps. Nothing else may use the device meanwhile.
 func TestTraffic(t *testing.T) {
-	c, err := clip.LookupConfig("emoji-64")
+	c, err := tower.LookupConfig("emoji-64")
 	require.NoError(t, err)
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)
@@ -36,7 +38,7 @@ func TestTraffic(t *testing.T) {
 			}
 			const short, long = 3, 9
 			measured := (received(long) - received(short)) / (long - short)
-			estimate := float64(world) * clip.TrafficOf(world, batch, c.EmbedDim, m.NumParameters()).Total()
+			estimate := float64(world) * estimate.TrafficOf(world, batch, c.EmbedDim, m.NumParameters()).Total()
 			fmt.Printf("| %d | %d | %.1f | %.1f | %.3f |\n", world, batch, estimate/1e6, measured/1e6, measured/estimate)
 			assert.InDelta(t, 1, measured/estimate, 0.05)
 		}

@@ -1,4 +1,4 @@
-"""Counts with PyTorch what a forward of open_clip's models costs, for clip/flops_test.go: no weights, no numbers are computed.
+"""Counts with PyTorch what a forward of open_clip's models costs, for internal/estimate/flops_test.go: no weights, no numbers are computed.
 
   python testdata/clip/make_flops.py
 """

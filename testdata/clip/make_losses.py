@@ -1,4 +1,4 @@
-"""Writes what open_clip's losses give on a few features, for clip/loss_golden_test.go.
+"""Writes what open_clip's losses give on a few features, for clip/loss/golden_test.go.
 
   pip install torch==2.11.0 open_clip_torch==3.3.0 safetensors numpy
   python testdata/clip/make_losses.py

@@ -4,8 +4,8 @@ import (
 	"runtime/debug"
 	"slices"
 
-	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/clip/tower"
 )
 
 // CLIPWords are the names that the flags of both commands take.
@@ -16,7 +16,7 @@ func CLIPWords() Words {
 	}
 	slices.Sort(tags)
 	return Words{
-		"models":    clip.ConfigNames(),
+		"models":    tower.ConfigNames(),
 		"tags":      slices.Compact(tags),
 		"templates": {"openai_imagenet_7", "openai_imagenet_80"},
 	}

@@ -1,0 +1,66 @@
+package tower
+
+import (
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/nn"
+)
+
+// AttentionalPool asks a picture's tokens learned questions: one row for each query (CoCa, Yu et al., arXiv 2205.01917,
+// section 3.2; open_clip transformer.py AttentionalPooler).
+type AttentionalPool struct {
+	Query *torch.Tensor   `torch:"query"` // (Q, E)
+	Attn  *CrossAttention `torch:"attn"`
+	LnQ   *nn.LayerNorm   `torch:"ln_q"`
+	LnK   *nn.LayerNorm   `torch:"ln_k"`
+}
+
+func newAttentionalPool(v VisionConfig, embed int) *AttentionalPool {
+	return &AttentionalPool{Query: nn.Parameter(v.AttnPoolerQueries, embed), Attn: newCrossAttention(embed, v.Width, v.AttnPoolerHeads),
+		LnQ: nn.NewLayerNorm(embed), LnK: nn.NewLayerNorm(v.Width)}
+}
+
+// Forward maps (B, T, W) to (B, Q, E).
+func (p *AttentionalPool) Forward(x *torch.Tensor) *torch.Tensor {
+	return p.Attn.Forward(p.LnQ.Forward(x.Borrow(p.Query)), p.LnK.Forward(x))
+}
+
+// CrossAttention lets queries of width E attend to a context of width W. Its keys are torch.nn.MultiheadAttention's,
+// which packs the three matrices only where the widths agree.
+type CrossAttention struct {
+	InWeight *torch.Tensor `torch:"in_proj_weight"` // (3E, E) if W is E; else nil, and the next three are there
+	QWeight  *torch.Tensor `torch:"q_proj_weight"`  // (E, E)
+	KWeight  *torch.Tensor `torch:"k_proj_weight"`  // (E, W)
+	VWeight  *torch.Tensor `torch:"v_proj_weight"`  // (E, W)
+	InBias   *torch.Tensor `torch:"in_proj_bias"`   // (3E)
+	Out      *nn.Linear    `torch:"out_proj"`
+	heads    int
+}
+
+func newCrossAttention(embed, width, heads int) *CrossAttention {
+	a := &CrossAttention{InBias: nn.Parameter(3 * embed), Out: linear(embed, embed), heads: heads}
+	if embed == width {
+		a.InWeight = nn.Parameter(3*embed, embed)
+	} else {
+		a.QWeight, a.KWeight, a.VWeight = nn.Parameter(embed, embed), nn.Parameter(embed, width), nn.Parameter(embed, width)
+	}
+	return a
+}
+
+// Forward maps the same queries (Q, E) for every context (B, T, W) to (B, Q, E).
+func (a *CrossAttention) Forward(queries, context *torch.Tensor) *torch.Tensor {
+	n, e := queries.Size(0), queries.Size(1)
+	b, t := context.Size(0), context.Size(1)
+	project := func(x *torch.Tensor, i int, own *torch.Tensor) *torch.Tensor {
+		if own == nil {
+			own = x.Borrow(a.InWeight).Narrow(0, i*e, e)
+		}
+		return x.Linear(own, x.Borrow(a.InBias).Narrow(0, i*e, e))
+	}
+	heads := func(x *torch.Tensor, rows, tokens int) *torch.Tensor { // (rows, heads, tokens, E/heads)
+		return x.View(rows, tokens, a.heads, e/a.heads).Transpose(1, 2)
+	}
+	q := heads(project(queries, 0, a.QWeight), 1, n).Expand(b, a.heads, n, e/a.heads)
+	k, v := heads(project(context, 1, a.KWeight), b, t), heads(project(context, 2, a.VWeight), b, t)
+	y := torch.ScaledDotProductAttention(q, k, v, false)
+	return a.Out.Forward(y.Transpose(1, 2).Reshape(b, n, e))
+}

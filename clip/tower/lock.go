@@ -1,0 +1,84 @@
+package tower
+
+import "github.com/goclip/goclip/torch/nn"
+
+// layers are the groups of a transformer: what embeds, each block, and with the last one what follows it.
+func layers[B any](embedding Group, blocks []B, after ...any) []Group {
+	groups := []Group{embedding}
+	for _, b := range blocks {
+		groups = append(groups, Group{b})
+	}
+	last := len(groups) - 1
+	groups[last] = append(groups[last], after...)
+	return groups
+}
+
+func (v *ViT) Groups() []Group {
+	stem := Group{v.Conv1, v.ClassEmbedding, v.PositionalEmbedding, v.LnPre}
+	return append(layers(stem, v.Transformer.Blocks, v.LnPost), Group{v.Proj})
+}
+
+func (v *ViT) Lock(unlocked int, _ bool) {
+	Group{v.AttnPool}.Learn(false)
+	LockAllBut(unlocked, v.Groups())
+}
+
+func (v *TimmViT) Groups() []Group {
+	groups := layers(Group{v.Patches, v.ClassToken, v.Positions}, v.Blocks, v.Norm)
+	if v.AttnPool != nil {
+		groups = append(groups, Group{v.AttnPool})
+	}
+	return groups
+}
+
+func (v *TimmViT) Lock(unlocked int, _ bool) { LockAllBut(unlocked, v.Groups()) }
+
+func (r *ResNet) Groups() []Group {
+	stem := Group{r.Conv1, r.Bn1, r.Conv2, r.Bn2, r.Conv3, r.Bn3}
+	return []Group{stem, {r.Layer1}, {r.Layer2}, {r.Layer3}, {r.Layer4}, {r.AttnPool}}
+}
+
+func (r *ResNet) Lock(unlocked int, freezeBNStats bool) {
+	LockAllBut(unlocked, r.Groups())
+	for _, bn := range r.norms() {
+		bn.Frozen = freezeBNStats && !bn.Weight.RequiresGrad()
+	}
+}
+
+func (r *ResNet) norms() []*nn.BatchNorm2d {
+	all := []*nn.BatchNorm2d{r.Bn1, r.Bn2, r.Bn3}
+	for _, stage := range [][]*Bottleneck{r.Layer1, r.Layer2, r.Layer3, r.Layer4} {
+		for _, b := range stage {
+			all = append(all, b.Bn1, b.Bn2, b.Bn3)
+			if b.Downsample != nil {
+				all = append(all, b.Downsample.Bn)
+			}
+		}
+	}
+	return all
+}
+
+func (t *Text) Groups() []Group {
+	groups := layers(Group{t.TokenEmbedding, t.PositionalEmbedding, t.ClassEmbedding}, t.Transformer.Blocks, t.LnFinal)
+	if t.Projection != nil || t.ProjectionBias != nil {
+		groups = append(groups, Group{t.Projection, t.ProjectionBias})
+	}
+	return groups
+}
+
+func (t *Text) Lock(unlocked int, _ bool) { LockAllBut(unlocked, t.Groups()) }
+
+func (r *Roberta) Groups() []Group {
+	return layers(Group{r.Words, r.Positions, r.TokenTypes, r.Ln}, r.Layers, r.Pooler)
+}
+
+func (r *Roberta) Lock(unlocked int, freezeLayerNorm bool) {
+	LockAllBut(unlocked, r.Groups())
+	if freezeLayerNorm {
+		return
+	}
+	Group{r.Ln}.Learn(true)
+	for _, l := range r.Layers {
+		Group{l.AttentionLn, l.OutputLn}.Learn(true)
+	}
+}

@@ -1,0 +1,29 @@
+package tower
+
+import "github.com/goclip/goclip/torch/nn"
+
+func (t *Transformer) Adapted() (all []Adapted) {
+	for _, b := range t.Blocks {
+		all = append(all, Adapted{b.Attn.InWeight, &b.Attn.InLoRA, 3}, adaptLinear(b.Attn.Out, 1), adaptLinear(b.MLP.Fc, 1), adaptLinear(b.MLP.Proj, 1))
+	}
+	return all
+}
+
+func (v *ViT) Adapted() []Adapted  { return v.Transformer.Adapted() }
+func (t *Text) Adapted() []Adapted { return t.Transformer.Adapted() }
+
+func (v *TimmViT) Adapted() (all []Adapted) {
+	for _, b := range v.Blocks {
+		all = append(all, adaptLinear(b.QKV, 3), adaptLinear(b.Out, 1), adaptLinear(b.MLP.Fc1, 1), adaptLinear(b.MLP.Fc2, 1))
+	}
+	return all
+}
+
+func (r *Roberta) Adapted() (all []Adapted) {
+	for _, layer := range r.Layers {
+		for _, l := range []*nn.Linear{layer.Query, layer.Key, layer.Value, layer.AttentionOut, layer.Intermediate, layer.Output} {
+			all = append(all, adaptLinear(l, 1))
+		}
+	}
+	return all
+}

@@ -1,0 +1,166 @@
+package tower
+
+import (
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/nn"
+)
+
+// Attention is multi-head self-attention with one packed product for queries, keys and values. Its keys are
+// torch.nn.MultiheadAttention's.
+type Attention struct {
+	InWeight *torch.Tensor `torch:"in_proj_weight"` // (3W, W)
+	InBias   *torch.Tensor `torch:"in_proj_bias"`   // (3W)
+	InLoRA   *nn.LoRA      `torch:"in_proj"`        // nil but in low-rank adaptation
+	Out      *nn.Linear    `torch:"out_proj"`
+	heads    int
+	causal   bool
+}
+
+// Forward maps (B, T, W) to (B, T, W), or (1, N, W) to (1, N, W) for texts of several lengths. A mask, which is added to the
+// products, stands in place of the causal one; it broadcasts to (B, heads, T, T) and may be nil.
+func (a *Attention) Forward(x, mask *torch.Tensor, r *Ragged) *torch.Tensor {
+	qkv := a.InLoRA.Add(x.Linear(a.InWeight, a.InBias), x)
+	if r.isPacked() {
+		parts := qkv.View(-1, 3, a.heads, x.Size(2)/a.heads).Unbind(1) // (N, heads, W/heads) each
+		return a.Out.Forward(torch.VarlenAttention(parts[0], parts[1], parts[2], *r.packed, *r.packed, a.causal).Reshape(x.Shape()...))
+	}
+	return a.Out.Forward(r.each(qkv, func(qkv *torch.Tensor) *torch.Tensor {
+		return attend(qkv, a.heads, func(q, k, v *torch.Tensor) *torch.Tensor {
+			if mask != nil {
+				return torch.MaskedAttention(q, k, v, mask, 0)
+			}
+			return torch.ScaledDotProductAttention(q, k, v, a.causal)
+		})
+	}))
+}
+
+// attend cuts packed queries, keys and values (B, T, 3W) into heads and joins what attention makes of them: (B, T, W).
+func attend(qkv *torch.Tensor, heads int, attention func(q, k, v *torch.Tensor) *torch.Tensor) *torch.Tensor {
+	shape := qkv.Shape()
+	b, t, w := shape[0], shape[1], shape[2]/3
+	parts := qkv.View(b, t, 3, heads, w/heads).Permute(2, 0, 3, 1, 4).Unbind(0)
+	y := attention(parts[0], parts[1], parts[2]) // (B, heads, T, W/heads) each
+	return y.Transpose(1, 2).Reshape(b, t, w)
+}
+
+// activation is the non-linearity of an MLP.
+type activation struct {
+	apply func(x *torch.Tensor) *torch.Tensor
+	fused func(x, weight, bias *torch.Tensor) *torch.Tensor // behind a product, one pass where the weight is packed; may be nil
+}
+
+// after is the activation of what the layer makes of x.
+func (a activation) after(l *nn.Linear, x *torch.Tensor) *torch.Tensor {
+	if a.fused != nil && l.LoRA == nil {
+		return a.fused(x, l.Weight, l.Bias)
+	}
+	return a.apply(l.Forward(x))
+}
+
+// activationOf is the config's GELU: OpenAI's QuickGELU, the exact one or its tanh approximation.
+func activationOf(quickGELU bool, o *ActOptions) activation {
+	switch {
+	case quickGELU:
+		return activation{(*torch.Tensor).QuickGelu, (*torch.Tensor).LinearQuickGelu}
+	case o != nil && o.Approximate == "tanh":
+		return activation{apply: (*torch.Tensor).GeluTanh}
+	default:
+		return activation{(*torch.Tensor).Gelu, (*torch.Tensor).LinearGelu}
+	}
+}
+
+// newLayerNorm has the config's epsilon.
+func newLayerNorm(width int, o *NormOptions) *nn.LayerNorm {
+	ln := nn.NewLayerNorm(width)
+	if o != nil {
+		ln.Eps = o.Eps
+	}
+	return ln
+}
+
+// MLP is the two-layer perceptron of a block.
+type MLP struct {
+	Fc   *nn.Linear `torch:"c_fc"`
+	Proj *nn.Linear `torch:"c_proj"`
+	act  activation
+}
+
+// Forward maps (B, T, W) to (B, T, W).
+func (m *MLP) Forward(x *torch.Tensor) *torch.Tensor { return m.Proj.Forward(m.act.after(m.Fc, x)) }
+
+// LayerScale multiplies each channel of a branch by a learned number (Touvron et al., arXiv 2103.17239). A nil one
+// changes nothing.
+type LayerScale struct {
+	Gamma *torch.Tensor `torch:"gamma"` // (W)
+}
+
+func newLayerScale(width int, init *float64) *LayerScale {
+	if init == nil {
+		return nil
+	}
+	l := &LayerScale{Gamma: nn.Parameter(width)}
+	l.Gamma.Detach().Fill(*init)
+	return l
+}
+
+// Forward keeps the shape (..., W).
+func (l *LayerScale) Forward(x *torch.Tensor) *torch.Tensor {
+	if l == nil {
+		return x
+	}
+	return x.Mul(l.Gamma)
+}
+
+// Block is a pre-norm residual block.
+type Block struct {
+	Ln1  *nn.LayerNorm `torch:"ln_1"`
+	Attn *Attention    `torch:"attn"`
+	Ls1  *LayerScale   `torch:"ls_1"` // nil without ls_init_value
+	Ln2  *nn.LayerNorm `torch:"ln_2"`
+	MLP  *MLP          `torch:"mlp"`
+	Ls2  *LayerScale   `torch:"ls_2"`
+}
+
+// Forward maps (B, T, W) to (B, T, W), with the mask and the lengths of [Attention.Forward].
+func (b *Block) Forward(x, mask *torch.Tensor, r *Ragged) *torch.Tensor {
+	x = x.Add(b.Ls1.Forward(b.Attn.Forward(b.Ln1.Forward(x), mask, r)))
+	return x.Add(b.Ls2.Forward(b.MLP.Forward(b.Ln2.Forward(x))))
+}
+
+// Transformer is the stack of blocks that both towers share.
+type Transformer struct {
+	Blocks        []*Block `torch:"resblocks"`
+	checkpointing checkpointing
+}
+
+// Forward maps (B, T, W) to (B, T, W), with the mask and the lengths of [Attention.Forward].
+func (t *Transformer) Forward(x, mask *torch.Tensor, r *Ragged) *torch.Tensor {
+	for _, b := range t.Blocks {
+		x = t.checkpointing.block(b, func(x, mask *torch.Tensor) *torch.Tensor { return b.Forward(x, mask, r) }, x, mask)
+	}
+	return x
+}
+
+type transformerConfig struct {
+	width, heads, layers, mlp int
+	causal                    bool
+	act                       activation
+	norm                      *NormOptions
+	layerScale                *float64
+}
+
+func newTransformer(c transformerConfig) *Transformer {
+	t := &Transformer{}
+	for range c.layers {
+		t.Blocks = append(t.Blocks, &Block{
+			Ln1: newLayerNorm(c.width, c.norm),
+			Attn: &Attention{InWeight: nn.Parameter(3*c.width, c.width), InBias: nn.Parameter(3 * c.width),
+				Out: linear(c.width, c.width), heads: c.heads, causal: c.causal},
+			Ls1: newLayerScale(c.width, c.layerScale),
+			Ln2: newLayerNorm(c.width, c.norm),
+			MLP: &MLP{Fc: linear(c.width, c.mlp), Proj: linear(c.mlp, c.width), act: c.act},
+			Ls2: newLayerScale(c.width, c.layerScale),
+		})
+	}
+	return t
+}
