@@ -43,7 +43,7 @@ func FromReader(r io.Reader) ImageSource {
 // Go's own decoder has others, a little.
 func FromImage(img image.Image) ImageSource {
 	return func(dst []float32, t *preprocess.Transform) error {
-		converted, err := preprocess.FromImage(img)
+		converted, err := preprocess.Convert(img)
 		if err != nil {
 			return err
 		}

@@ -51,7 +51,7 @@ func (r *run) due(every int) bool {
 // losses, so it depends on --batch-size.
 func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 	var images, texts []float32
-	var samples []int
+	var captions [][]string // of each picture that was read
 	total, n := 0.0, 0
 	for b, err := range r.val.Epoch(ctx, 0, 0) {
 		if ctx.Err() != nil {
@@ -75,7 +75,7 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 		if err != nil {
 			return fmt.Errorf("train: evaluation: %w", err)
 		}
-		n, samples = n+b.N, append(samples, b.Samples...)
+		n, captions = n+b.N, append(captions, b.Texts...)
 	}
 	if ctx.Err() != nil {
 		return ErrInterrupted
@@ -83,7 +83,7 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 	if n == 0 {
 		return errors.New("train: --val-data: none of its pictures can be read")
 	}
-	texts, of, err := r.allCaptions(ctx, samples, texts)
+	texts, of, err := r.allCaptions(ctx, captions, texts)
 	if ctx.Err() != nil {
 		return r.interrupted()
 	}
@@ -105,19 +105,15 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 
 // allCaptions gives every caption of the pictures that were read, and whose each is, where a picture has several; else
 // texts as they are, and nil. The loss is that of the first captions.
-func (r *run) allCaptions(ctx context.Context, samples []int, texts []float32) ([]float32, []int, error) {
-	set, ok := r.valSet.(interface{ Captions(i int) []string })
-	if !ok {
-		return texts, nil, nil
-	}
+func (r *run) allCaptions(ctx context.Context, of [][]string, texts []float32) ([]float32, []int, error) {
 	var captions []string
-	var of []int
-	for i, sample := range samples {
-		for _, c := range set.Captions(sample) {
-			captions, of = append(captions, c), append(of, i)
+	var owners []int
+	for i, own := range of {
+		for _, c := range own {
+			captions, owners = append(captions, c), append(owners, i)
 		}
 	}
-	if len(captions) == len(samples) {
+	if len(captions) == len(of) {
 		return texts, nil, nil
 	}
 	texts = texts[:0]
@@ -135,5 +131,5 @@ func (r *run) allCaptions(ctx context.Context, samples []int, texts []float32) (
 		}
 		texts = append(texts, rows...)
 	}
-	return texts, of, nil
+	return texts, owners, nil
 }

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ import (
 )
 
 // open reads all that the run needs before it writes anything.
-func (r *run) open() (err error) {
+func (r *run) open(ctx context.Context) (err error) {
 	if r.device, err = torch.ParseDevice(r.o.Device); err != nil {
 		return optionsError{fmt.Errorf("train: --device: %w", err)}
 	}
@@ -91,7 +92,7 @@ func (r *run) open() (err error) {
 	if err := r.checkGraphs(); err != nil {
 		return err
 	}
-	if err := r.openData(); err != nil {
+	if err := r.openData(ctx); err != nil {
 		return err
 	}
 	if r.total = r.loader.Batches() / r.o.AccumFreq * r.o.Epochs; r.total == 0 {
@@ -158,13 +159,13 @@ func (r *run) begin() (err error) {
 // cacheSize bounds the decoded pictures that are kept for later epochs, in bytes.
 const cacheSize = 1 << 30
 
-func (r *run) openData() error {
+func (r *run) openData(ctx context.Context) error {
 	tokenizer, err := r.model.Tokenizer()
 	if err != nil {
 		return err
 	}
 	size := r.model.Preprocess.Size
-	o := data.Options{
+	o := data.LoaderOptions{
 		BatchSize: r.o.BatchSize, Workers: r.o.Workers, Seed: r.o.Seed, Pixels: 3 * size[0] * size[1], CacheSize: cacheSize,
 		Limits: preprocess.Limits{MaxPixels: r.o.MaxImagePixels},
 		Tokenize: func(text string) []int64 {
@@ -172,7 +173,7 @@ func (r *run) openData() error {
 			return ids
 		},
 	}
-	set, err := r.openTrainData()
+	set, err := r.openTrainData(ctx)
 	if err != nil {
 		return err
 	}
@@ -187,8 +188,14 @@ func (r *run) openData() error {
 		if r.loader, err = r.overfitLoader(set, o); err != nil {
 			return err
 		}
-	} else if r.loader, err = data.NewLoader(set, r.o.sampling(o, set)); err != nil {
-		return fmt.Errorf("--train-data: %w", err)
+	} else {
+		sampled, err := r.o.sampling(o, set)
+		if err == nil {
+			r.loader, err = data.NewLoader(set, &sampled)
+		}
+		if err != nil {
+			return fmt.Errorf("--train-data: %w", inFlags(err))
+		}
 	}
 	o.Rank, o.World = 0, 0 // rank 0 evaluates
 	plain, err := r.model.Transform()
@@ -198,16 +205,17 @@ func (r *run) openData() error {
 	o.Shuffle, o.DropLast, o.SkipBad = false, false, true // a picture in another's place would be judged twice
 	o.Transform = func(dst []float32, img *preprocess.Image, _ *rand.Rand) error { return plain.Apply(dst, img) }
 	if r.o.ValData != "" {
-		if set, err = data.Open(r.o.ValData, r.reading(false)); err != nil {
-			return fmt.Errorf("--val-data: %w", err)
+		reading := r.reading(false)
+		set, err := data.Open(ctx, r.o.ValData, &reading)
+		if err == nil {
+			r.val, err = data.NewLoader(set, &o)
 		}
-		r.valSet = set
-		if r.val, err = data.NewLoader(set, o); err != nil {
-			return fmt.Errorf("--val-data: %w", err)
+		if err != nil {
+			return fmt.Errorf("--val-data: %w", inFlags(err))
 		}
 	}
 	if r.o.ImageNetVal != "" {
-		r.zeroshot, err = openZeroshot(r.o, o)
+		r.zeroshot, err = openZeroshot(ctx, r.o, o)
 	}
 	return err
 }

@@ -36,7 +36,7 @@ type firstSamples struct {
 func (f firstSamples) Len() int { return f.n }
 
 // overfitLoader makes batches of the pairs that --overfit takes, without augmentation and in their order.
-func (r *run) overfitLoader(set data.Dataset, o data.Options) (*data.Loader, error) {
+func (r *run) overfitLoader(set data.Dataset, o data.LoaderOptions) (*data.Loader, error) {
 	if set.Len() < r.o.Overfit {
 		return nil, fmt.Errorf("train: --overfit %d: the data has %d pairs", r.o.Overfit, set.Len())
 	}
@@ -46,7 +46,7 @@ func (r *run) overfitLoader(set data.Dataset, o data.Options) (*data.Loader, err
 	}
 	o.Shuffle = false
 	o.Transform = func(dst []float32, img *preprocess.Image, _ *rand.Rand) error { return plain.Apply(dst, img) }
-	return data.NewLoader(firstSamples{set, r.o.Overfit}, o)
+	return data.NewLoader(firstSamples{set, r.o.Overfit}, &o)
 }
 
 // overfit trains until the mean loss of a pass over the pairs is known to be learned by heart: a tenth of the way from

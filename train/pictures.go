@@ -1,6 +1,8 @@
 package train
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -99,8 +101,8 @@ func (o *Options) overridePreprocess(c *preprocess.Config) error {
 }
 
 // reading says how --train-data and --val-data are read. An evaluation keeps all captions of a picture together.
-func (r *run) reading(training bool) data.OpenOptions {
-	o := data.OpenOptions{Kind: r.o.DatasetType, ImageKey: r.o.CSVImgKey, CaptionKey: r.o.CSVCaptionKey, Separator: r.o.CSVSeparator,
+func (r *run) reading(training bool) data.Options {
+	o := data.Options{Kind: r.o.DatasetType, ImageKey: r.o.CSVImgKey, CaptionKey: r.o.CSVCaptionKey, Separator: r.o.CSVSeparator,
 		TarImageKeys: r.o.ImageKey, TarTextKeys: r.o.TextKey, JSONTextKey: r.o.JSONTextKey,
 		CaptionEach: training && r.o.Captions == "each", CaptionLines: r.o.CaptionLines, Classes: r.classCaptions,
 		Samples: r.o.TrainNumSamples, Size: r.model.Preprocess.Size}
@@ -134,12 +136,18 @@ func (r *run) classCaptions(folders []string) ([][]string, error) {
 }
 
 // openTrainData opens --train-data and, in a resumed run, refuses other data than it began with.
-func (r *run) openTrainData() (*data.Sources, error) {
-	set, err := data.Open(r.o.TrainData, r.reading(true))
+func (r *run) openTrainData(ctx context.Context) (*data.Sources, error) {
+	o := r.reading(true)
+	opened, err := data.Open(ctx, r.o.TrainData, &o)
+	if err != nil {
+		return nil, fmt.Errorf("--train-data: %w", inFlags(err))
+	}
+	set := opened.(*data.Sources)
+	fingerprint, err := data.Fingerprint(ctx, set)
 	if err != nil {
 		return nil, fmt.Errorf("--train-data: %w", err)
 	}
-	print := strconv.FormatUint(data.Fingerprint(set), 16)
+	print := strconv.FormatUint(fingerprint, 16)
 	if r.state.Data != "" && r.state.Data != print {
 		return nil, fmt.Errorf("train: --resume: the pictures or captions of --train-data are not those that the run began with; a resumed run continues it exactly")
 	}
@@ -158,12 +166,29 @@ func (r *run) openTrainData() (*data.Sources, error) {
 }
 
 // sampling adds to o how an epoch is drawn from the training data.
-func (o *Options) sampling(loading data.Options, set *data.Sources) data.Options {
+func (o *Options) sampling(loading data.LoaderOptions, set *data.Sources) (data.LoaderOptions, error) {
 	loading.DrawCaption = true
 	loading.Resampled, loading.Parts = o.DatasetResampled, set.Parts()
 	loading.UpsamplingFactors, _ = o.upsampling() // which check has checked
+	if f := loading.UpsamplingFactors; f != nil && len(f) != len(loading.Parts) {
+		return loading, fmt.Errorf("data: --train-data-upsampling-factors has %d numbers and --train-data %d sources", len(f), len(loading.Parts))
+	}
 	if o.DatasetType != "synthetic" {
 		loading.NumSamples = o.TrainNumSamples
 	}
-	return loading
+	return loading, nil
+}
+
+// inFlags is an error of the data that names the flag which mends it.
+func inFlags(err error) error {
+	var option *data.OptionError
+	flag, known := "", false
+	if errors.As(err, &option) {
+		flag, known = map[string]string{"Kind": "--dataset-type", "ImageKey": "--csv-img-key", "CaptionKey": "--csv-caption-key",
+			"BatchSize": "--batch-size", "Cache": "GOCLIP_CACHE"}[option.Option]
+	}
+	if !known {
+		return err
+	}
+	return &data.OptionError{Option: flag, Err: option.Err, Remedy: option.Remedy}
 }

@@ -62,7 +62,6 @@ type run struct {
 	schedule  Schedule
 	loader    *data.Loader
 	val       *data.Loader
-	valSet    data.Dataset // of val
 	zeroshot  *zeroshot
 	total     int // optimiser steps of the run
 	warmup    int // of them
@@ -108,7 +107,10 @@ func (r *run) run(ctx context.Context) (sum Summary, err error) {
 		}
 	}()
 	defer r.unlockDirectory()
-	if err := r.open(); err != nil {
+	if err := r.open(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = ErrInterrupted
+		}
 		return sum, err
 	}
 	defer r.reducer.Close()

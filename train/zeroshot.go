@@ -21,20 +21,20 @@ type zeroshot struct {
 	templates []string
 }
 
-func openZeroshot(o Options, loading data.Options) (*zeroshot, error) {
+func openZeroshot(ctx context.Context, o Options, loading data.LoaderOptions) (*zeroshot, error) {
 	z := &zeroshot{}
 	var err error
 	if z.templates, err = clip.Templates(o.ZeroshotTemplates); err != nil {
 		return nil, fmt.Errorf("--zeroshot-templates: %w", err)
 	}
-	if z.set, err = data.OpenFolders(o.ImageNetVal); err != nil {
+	if z.set, err = data.OpenFolders(ctx, o.ImageNetVal); err != nil {
 		return nil, fmt.Errorf("--imagenet-val: %w", err)
 	}
 	if z.names, err = ClassNames(z.set.Classes()); err != nil {
 		return nil, fmt.Errorf("--imagenet-val: %s: %w", o.ImageNetVal, err)
 	}
 	loading.Tokenize, loading.CacheSize = nil, 0 // pictures are seen too seldom to keep
-	if z.loader, err = data.NewLoader(z.set, loading); err != nil {
+	if z.loader, err = data.NewLoader(z.set, &loading); err != nil {
 		return nil, fmt.Errorf("--imagenet-val: %w", err)
 	}
 	return z, nil

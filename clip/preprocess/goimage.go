@@ -5,10 +5,10 @@ import (
 	"image/draw"
 )
 
-// FromImage converts a picture of Go's own kind: grey to ModeL, one through which something shows to ModeRGBA, any
+// Convert converts a picture of Go's own kind: grey to ModeL, one through which something shows to ModeRGBA, any
 // other to ModeRGB, 16 bits cut to 8. It shares no memory with img. A JPEG that image/jpeg has decoded has pixels a
 // little different from those of [Decode], which are Pillow's.
-func FromImage(img image.Image) (*Image, error) {
+func Convert(img image.Image) (*Image, error) {
 	if img == nil {
 		return nil, fail(ErrEmpty, "no picture was given")
 	}

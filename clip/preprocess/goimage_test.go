@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFromImage holds pictures that Go decoded against the same files decoded here.
-func TestFromImage(t *testing.T) {
+// TestConvert holds pictures that Go decoded against the same files decoded here.
+func TestConvert(t *testing.T) {
 	for name, mode := range map[string]Mode{"rgb_63x64.png": ModeRGB, "rgba_64x90.png": ModeRGBA, "grey.png": ModeL, "palette4.png": ModeRGB} {
 		data, err := os.ReadFile(filepath.Join("..", "..", "testdata", "preprocess", "pictures", name))
 		require.NoError(t, err)
@@ -23,7 +23,7 @@ func TestFromImage(t *testing.T) {
 		require.NoError(t, err)
 		want, err := Decode(data, DefaultLimits)
 		require.NoError(t, err)
-		got, err := FromImage(img)
+		got, err := Convert(img)
 		require.NoError(t, err)
 		assert.Equal(t, mode, got.Mode, name)
 		assert.Equal(t, want.RGB(), got.RGB(), name)
@@ -38,7 +38,7 @@ func TestFromImage(t *testing.T) {
 	require.NoError(t, jpeg.Encode(&b, photo, nil))
 	img, err := jpeg.Decode(&b)
 	require.NoError(t, err)
-	got, err := FromImage(img) // YCbCr
+	got, err := Convert(img) // YCbCr
 	require.NoError(t, err)
 	r, g, bl, _ := img.At(7, 5).RGBA()
 	assert.Equal(t, []uint8{uint8(r >> 8), uint8(g >> 8), uint8(bl >> 8)}, got.Pix[3*(5*32+7):][:3])
@@ -49,7 +49,7 @@ func TestFromImage(t *testing.T) {
 			SubImage(image.Rectangle) image.Image
 		}{photo, image.NewGray(photo.Rect), image.NewGray16(photo.Rect), image.NewRGBA(photo.Rect)} {
 			part := whole.SubImage(image.Rect(3, 2, 10, 7))
-			got, err := FromImage(part)
+			got, err := Convert(part)
 			require.NoError(t, err)
 			assert.Equal(t, [2]int{7, 5}, [2]int{got.Width, got.Height})
 			require.NoError(t, got.check())
@@ -59,7 +59,7 @@ func TestFromImage(t *testing.T) {
 		}
 	})
 	for _, none := range []image.Image{nil, image.NewGray(image.Rect(0, 0, 0, 5)), image.NewUniform(color.Black)} {
-		_, err := FromImage(none)
+		_, err := Convert(none)
 		assert.Error(t, err)
 	}
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -27,8 +29,8 @@ type dataFlags struct {
 	JSONTextKey   string `name:"json-text-key" help:"Key of the captions, a text or a list of texts, in a shard's .json members, in place of --text-key."`
 }
 
-func (f *dataFlags) options() data.OpenOptions {
-	o := data.OpenOptions{ImageKey: f.CSVImgKey, CaptionKey: f.CSVCaptionKey, Separator: f.CSVSeparator,
+func (f *dataFlags) options() data.Options {
+	o := data.Options{ImageKey: f.CSVImgKey, CaptionKey: f.CSVCaptionKey, Separator: f.CSVSeparator,
 		TarImageKeys: f.ImageKey, TarTextKeys: f.TextKey, JSONTextKey: f.JSONTextKey, CaptionEach: f.Captions, Uncaptioned: !f.Captions}
 	if dir := pretrained.CacheDir(); dir != "" {
 		o.Cache = filepath.Join(dir, "unpacked")
@@ -36,12 +38,49 @@ func (f *dataFlags) options() data.OpenOptions {
 	return o
 }
 
-// inputs are what a part is made of. A data.Dataset is one; its captions may be none.
+// inputs are what a part is made of.
 type inputs interface {
 	Len() int
 	Key(i int) string
 	Captions(i int) []string
 	Image(i int) ([]byte, error)
+}
+
+// listed is data as inputs; its captions may be none.
+type listed struct{ *data.Sources }
+
+func (l listed) Image(i int) ([]byte, error) {
+	ctx := context.TODO()
+	s, err := l.Sample(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	return s.Image.Bytes(ctx, preprocess.DefaultLimits)
+}
+
+// openListed opens a table or a shard.
+func openListed(name string, o data.Options) (listed, error) {
+	set, err := data.Open(context.TODO(), name, &o)
+	if err != nil {
+		return listed{}, inFlags(err)
+	}
+	return listed{set.(*data.Sources)}, nil
+}
+
+// inFlags is an error of the data that names the flag which mends it.
+func inFlags(err error) error {
+	var option *data.OptionError
+	if !errors.As(err, &option) {
+		return err
+	}
+	flag, known := map[string]string{"ImageKey": "--csv-img-key", "CaptionKey": "--csv-caption-key", "Cache": "GOCLIP_CACHE"}[option.Option]
+	switch {
+	case known:
+		return &data.OptionError{Option: flag, Err: option.Err, Remedy: option.Remedy}
+	case option.Option == "Kind": // which no flag gives
+		return option.Err
+	}
+	return err
 }
 
 // pathList is pictures by their paths.
@@ -123,8 +162,8 @@ func (p *plan) add(list inputs) {
 // addData adds what --data names. Tables are read at once, shards when their part's turn comes.
 func (p *plan) addData(f *dataFlags, errs io.Writer) error {
 	o := f.options()
-	if err := data.CheckSeparator(f.CSVSeparator); err != nil {
-		return usageError(err.Error())
+	if data.CheckSeparator(f.CSVSeparator) != nil {
+		return usageError(fmt.Sprintf("--csv-separator %q is not one character, or cannot part columns", f.CSVSeparator))
 	}
 	names, err := data.Files(f.Data)
 	if err != nil {
@@ -137,14 +176,14 @@ func (p *plan) addData(f *dataFlags, errs io.Writer) error {
 		}
 		kind, err := data.KindOf(name)
 		if err != nil {
-			return err
+			return inFlags(err)
 		}
 		if kind == "webdataset" || kind == "parquet" {
 			p.see(fmt.Sprintf("%q %d %q", name, info.Size(), []string{o.ImageKey, o.CaptionKey, o.TarImageKeys, o.TarTextKeys, o.JSONTextKey}))
-			p.parts = append(p.parts, part{name, -1, func() (inputs, error) { return data.Open(name, o) }})
+			p.parts = append(p.parts, part{name, -1, func() (inputs, error) { return openListed(name, o) }})
 			continue
 		}
-		list, err := data.Open(name, o)
+		list, err := openListed(name, o)
 		if err != nil {
 			return err
 		}
@@ -158,7 +197,7 @@ func (p *plan) addData(f *dataFlags, errs io.Writer) error {
 
 // leftOut says how many samples of a file have not what a row needs; "" if all have.
 func leftOut(name string, in inputs) string {
-	set, ok := in.(*data.Sources)
+	set, ok := in.(listed)
 	if !ok || set.LeftOut() == 0 {
 		return ""
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,7 @@ func listPictures(paths []string, take func(path string) bool) (pictures []strin
 			continue
 		}
 		before := len(pictures)
-		err = data.WalkPictures(path, func(picture string) error {
+		err = data.WalkImages(context.TODO(), path, func(picture string) error {
 			if take == nil || take(picture) {
 				pictures = append(pictures, picture)
 			}

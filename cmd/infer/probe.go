@@ -37,10 +37,12 @@ func (c *probeCmd) Run(io *streams) error {
 	if c.LR <= 0 || c.Epochs < 1 || c.WD < 0 && c.WD != -1 {
 		return usageError(fmt.Sprintf("probe: --lr %g --epochs %d --wd %g: positive numbers are wanted, or -1 for --wd", c.LR, c.Epochs, c.WD))
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	var sets [2]*data.Folders
 	for i, dir := range []string{c.Training, c.Test} {
 		var err error
-		if sets[i], err = data.OpenFolders(dir); err != nil {
+		if sets[i], err = data.OpenFolders(ctx, dir); err != nil {
 			return err
 		}
 	}
@@ -51,8 +53,6 @@ func (c *probeCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	var rows [2]train.Labelled
 	bad := 0
 	for i, set := range sets {
@@ -84,7 +84,7 @@ func (c *probeCmd) features(ctx context.Context, io *streams, m *clip.Model, set
 	if err != nil {
 		return 0, err
 	}
-	loader, err := data.NewLoader(set, data.Options{BatchSize: c.BatchSize, Workers: runtime.GOMAXPROCS(0), SkipBad: true, Pixels: transform.Len(),
+	loader, err := data.NewLoader(set, &data.LoaderOptions{BatchSize: c.BatchSize, Workers: runtime.GOMAXPROCS(0), SkipBad: true, Pixels: transform.Len(),
 		Transform: func(dst []float32, img *preprocess.Image, _ *rand.Rand) error { return transform.Apply(dst, img) }})
 	if err != nil {
 		return 0, err

@@ -26,9 +26,9 @@ func BenchmarkEpoch(b *testing.B) {
 	require.NoError(b, err)
 	for _, workers := range []int{1, 2} {
 		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
-			set, err := data.Open(path, data.OpenOptions{})
+			set, err := open(b, path, data.Options{})
 			require.NoError(b, err)
-			loader, err := data.NewLoader(set, data.Options{BatchSize: 256, Workers: workers, Shuffle: true, DropLast: true, Pixels: 3 * 224 * 224, Transform: transform.Apply})
+			loader, err := data.NewLoader(set, &data.LoaderOptions{BatchSize: 256, Workers: workers, Shuffle: true, DropLast: true, Pixels: 3 * 224 * 224, Transform: transform.Apply})
 			require.NoError(b, err)
 			b.ReportAllocs()
 			first, pictures, processor := time.Duration(0), 0, processorTime(b)
@@ -71,7 +71,7 @@ func photos(b *testing.B, photo []byte, n int) string {
 func BenchmarkOpen(b *testing.B) {
 	path, processor := photos(b, make([]byte, 100_000), 2000), processorTime(b)
 	for b.Loop() {
-		set, err := data.Open(path, data.OpenOptions{})
+		set, err := open(b, path, data.Options{})
 		require.NoError(b, err)
 		require.Equal(b, 2000, set.Len())
 	}

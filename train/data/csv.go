@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// CheckSeparator tells whether a --csv-separator is one character that can part columns; `\t` is a tab.
+// CheckSeparator tells whether an Options.Separator is one character that can part columns; `\t` is a tab.
 func CheckSeparator(s string) error {
 	_, err := separatorOf(s)
 	return err
@@ -19,16 +19,16 @@ func CheckSeparator(s string) error {
 func separatorOf(s string) (rune, error) {
 	separator, size := utf8.DecodeRuneInString(strings.ReplaceAll(s, `\t`, "\t"))
 	if size == 0 || strings.ReplaceAll(s, `\t`, "\t")[size:] != "" {
-		return 0, fmt.Errorf("--csv-separator %q is not one character", s)
+		return 0, fmt.Errorf("Separator %q is not one character", s)
 	}
 	if strings.ContainsRune("\"\r\n\ufffd", separator) || separator == 0 { // encoding/csv has no such separator
-		return 0, fmt.Errorf("--csv-separator %q cannot part columns", s)
+		return 0, fmt.Errorf("Separator %q cannot part columns", s)
 	}
 	return separator, nil
 }
 
 // readCSV reads a table with a header line.
-func readCSV(in io.Reader, t *table, o OpenOptions) error {
+func readCSV(in io.Reader, t *table, o Options) error {
 	separator, err := separatorOf(o.Separator)
 	if err != nil {
 		return err
@@ -44,18 +44,18 @@ func readCSV(in io.Reader, t *table, o OpenOptions) error {
 		return err
 	}
 	header[0] = strings.TrimPrefix(header[0], "\ufeff")
-	column := func(flag, key string) (int, error) {
+	column := func(option, key string) (int, error) {
 		i := slices.Index(header, key)
 		if i < 0 {
-			return i, fmt.Errorf("it has no column %q, only %q; %s names another, --csv-separator another separator than %q", key, header, flag, separator)
+			return i, &OptionError{option, fmt.Errorf("it has no column %q, only %q", key, header), "%s names another"}
 		}
 		return i, nil
 	}
-	image, err := column("--csv-img-key", o.ImageKey)
+	image, err := column("ImageKey", o.ImageKey)
 	if err != nil {
 		return err
 	}
-	caption, err := column("--csv-caption-key", o.CaptionKey)
+	caption, err := column("CaptionKey", o.CaptionKey)
 	if err != nil && !o.mayLackCaptions() {
 		return err
 	}

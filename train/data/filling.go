@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 )
 
-// filling is a batch that workers fill, each sample in its slot, so that no picture is copied after it was made.
+// filling is a batch that workers fill, each sample in its slot, so that no image is copied after it was made.
 type filling struct {
 	Batch
 	first int // place in the epoch of the first slot
@@ -24,9 +25,11 @@ type filling struct {
 
 // slot is what became of a place.
 type slot struct {
-	sample  int // -1: left out
-	caption int
-	tokens  []int64
+	sample      int // -1: left out
+	texts       []string
+	caption     int
+	tokens      []int64
+	image, text int64 // IDs
 }
 
 // task is a slot to fill.
@@ -45,7 +48,7 @@ func (f *filling) begin(index, first, n, pixels int) {
 	f.Pixels = f.Pixels[:n*pixels]
 	f.left.Store(int64(n))
 	if n == 0 {
-		f.finish(nil, pixels)
+		f.finish(pixels)
 	}
 }
 
@@ -59,8 +62,9 @@ func (f *filling) fail(slot int, err error) {
 }
 
 // finish gathers what the slots have. Where one was left out, those after it move up.
-func (f *filling) finish(set Dataset, pixels int) {
-	f.N, f.Samples, f.Captions, f.Tokens, f.ImageIDs, f.TextIDs = 0, f.Samples[:0], f.Captions[:0], f.Tokens[:0], f.ImageIDs[:0], f.TextIDs[:0]
+func (f *filling) finish(pixels int) {
+	f.N, f.Samples, f.Texts, f.Captions = 0, f.Samples[:0], f.Texts[:0], f.Captions[:0]
+	f.Tokens, f.ImageIDs, f.TextIDs = f.Tokens[:0], f.ImageIDs[:0], f.TextIDs[:0]
 	for i, s := range f.slots {
 		if s.sample < 0 {
 			continue
@@ -68,9 +72,8 @@ func (f *filling) finish(set Dataset, pixels int) {
 		if i != f.N {
 			copy(f.Pixels[f.N*pixels:(f.N+1)*pixels], f.Pixels[i*pixels:(i+1)*pixels])
 		}
-		image, text := set.IDs(s.sample, s.caption)
-		f.Samples, f.Captions, f.Tokens = append(f.Samples, s.sample), append(f.Captions, s.caption), append(f.Tokens, s.tokens...)
-		f.ImageIDs, f.TextIDs = append(f.ImageIDs, image), append(f.TextIDs, text)
+		f.Samples, f.Texts, f.Captions = append(f.Samples, s.sample), append(f.Texts, s.texts), append(f.Captions, s.caption)
+		f.Tokens, f.ImageIDs, f.TextIDs = append(f.Tokens, s.tokens...), append(f.ImageIDs, s.image), append(f.TextIDs, s.text)
 		f.N++
 	}
 	f.Pixels = f.Pixels[:f.N*pixels]
@@ -84,7 +87,7 @@ func (l *Loader) fill(ctx context.Context, t task, at func(place int) int, epoch
 		place := f.first + t.slot
 		rng := rand.New(rand.NewPCG(l.o.Seed, uint64(epoch)<<32|uint64(place)))
 		var err error
-		if f.slots[t.slot], err = l.sample(f.Pixels[t.slot*n:(t.slot+1)*n], at, place, rng); err != nil {
+		if f.slots[t.slot], err = l.sample(ctx, f.Pixels[t.slot*n:(t.slot+1)*n], at, place, rng); err != nil {
 			f.fail(t.slot, err)
 		}
 	}
@@ -93,25 +96,29 @@ func (l *Loader) fill(ctx context.Context, t task, at func(place int) int, epoch
 			close(f.done)
 			return
 		}
-		f.finish(l.set, n)
+		f.finish(n)
 	}
 }
 
 // sample makes the sample at a place of the order, or the next readable one after it.
-func (l *Loader) sample(dst []float32, at func(place int) int, place int, rng *rand.Rand) (slot, error) {
+func (l *Loader) sample(ctx context.Context, dst []float32, at func(place int) int, place int, rng *rand.Rand) (slot, error) {
 	var last error
 	for try := range l.order.places {
 		i := at((place + try) % l.order.places)
-		img, err := l.decoded(i)
+		s, err := l.decoded(ctx, i)
 		if err == nil {
-			if err = l.o.Transform(dst, img, rng); err == nil {
-				return l.captioned(i, rng), nil
+			if err = l.o.Transform(dst, s.img, rng); err == nil {
+				return l.captioned(i, s.Sample, rng), nil
 			}
 		}
-		if err := l.note(l.set.Key(i), err); err != nil {
+		if ctx.Err() != nil { // the sample is not to blame
+			return slot{sample: -1}, ctx.Err()
+		}
+		key := l.key(i, s.Sample)
+		if err := l.note(key, err); err != nil {
 			return slot{sample: -1}, err
 		}
-		last = fmt.Errorf("%s: %w", l.set.Key(i), err)
+		last = fmt.Errorf("%s: %w", key, err)
 		if l.o.SkipBad {
 			return slot{sample: -1}, nil
 		}
@@ -120,14 +127,25 @@ func (l *Loader) sample(dst []float32, at func(place int) int, place int, rng *r
 }
 
 // captioned draws a sample's caption, after the augmentation, which is then the same with one caption and with five.
-func (l *Loader) captioned(i int, rng *rand.Rand) slot {
-	s := slot{sample: i}
-	captions := l.set.Captions(i)
-	if l.o.DrawCaption && len(captions) > 1 {
-		s.caption = rng.IntN(len(captions))
+func (l *Loader) captioned(i int, s Sample, rng *rand.Rand) slot {
+	out := slot{sample: i, texts: s.Texts}
+	if l.o.DrawCaption && len(s.Texts) > 1 {
+		out.caption = rng.IntN(len(s.Texts))
+	}
+	text := ""
+	if len(s.Texts) > 0 {
+		text = s.Texts[out.caption]
 	}
 	if l.o.Tokenize != nil {
-		s.tokens = l.o.Tokenize(captions[s.caption])
+		out.tokens = l.o.Tokenize(text)
 	}
-	return s
+	out.image, out.text = id(s.ID), id(text)
+	switch {
+	case s.Class != "":
+		out.image = id("class", s.Class)
+		out.text = out.image
+	case s.ID == "":
+		out.image = id("sample", strconv.Itoa(i))
+	}
+	return out
 }

@@ -1,11 +1,14 @@
 package data
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/goclip/goclip/clip/preprocess"
 )
 
 // Folders is a set of labelled pictures: a folder for each class, as ImageNet's validation pictures are unpacked and
@@ -20,10 +23,13 @@ type Folders struct {
 }
 
 // openClasses takes a folder of folders as data to train on: a class's captions are those of each of its pictures.
-func openClasses(dir string, o OpenOptions) (Dataset, error) {
-	f, err := OpenFolders(dir)
-	if err != nil || o.Classes == nil {
-		return f, err
+func openClasses(ctx context.Context, dir string, o Options) (Index, error) {
+	f, err := OpenFolders(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	if o.Classes == nil {
+		return f, nil
 	}
 	if f.captions, err = o.Classes(f.classes); err != nil {
 		return nil, fmt.Errorf("data: %s: %w", dir, err)
@@ -33,7 +39,7 @@ func openClasses(dir string, o OpenOptions) (Dataset, error) {
 
 // OpenFolders lists the pictures of the folders in dir, and of the folders in those. Classes and pictures are in
 // alphabetical order; what has not a picture's extension or starts with a dot is left out.
-func OpenFolders(dir string) (*Folders, error) {
+func OpenFolders(ctx context.Context, dir string) (*Folders, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
@@ -50,7 +56,7 @@ func OpenFolders(dir string) (*Folders, error) {
 		if !info.IsDir() {
 			continue
 		}
-		if err := f.add(e.Name()); err != nil {
+		if err := f.add(ctx, e.Name()); err != nil {
 			return nil, err
 		}
 	}
@@ -63,10 +69,10 @@ func OpenFolders(dir string) (*Folders, error) {
 	return f, nil
 }
 
-func (f *Folders) add(class string) error {
+func (f *Folders) add(ctx context.Context, class string) error {
 	label, before := len(f.classes), len(f.files)
 	root := filepath.Join(f.dir, class)
-	err := WalkPictures(root, func(path string) error {
+	err := WalkImages(ctx, root, func(path string) error {
 		name, err := filepath.Rel(f.dir, path)
 		f.files, f.labels = append(f.files, name), append(f.labels, label)
 		return err
@@ -99,10 +105,9 @@ func (f *Folders) Key(i int) string { return filepath.Join(f.dir, f.files[i]) }
 // Captions are the class's: the name of the sample's folder, unless it was opened with others.
 func (f *Folders) Captions(i int) []string { return f.captions[f.labels[i]] }
 
-// IDs are the class's: two pictures of a class are no negatives of each other's captions.
-func (f *Folders) IDs(i, _ int) (image, text int64) {
-	class := id("class", f.captions[f.labels[i]][0])
-	return class, class
+// Sample i. Two images of a class are no negatives of each other's captions.
+func (f *Folders) Sample(_ context.Context, i int) (Sample, error) {
+	key, captions := f.Key(i), f.Captions(i)
+	image := preprocess.FromFunc("", func(context.Context) ([]byte, error) { return readPicture(f.dir, key) })
+	return Sample{Image: image, Texts: captions, ID: key, Class: captions[0]}, nil
 }
-
-func (f *Folders) Image(i int) ([]byte, error) { return readPicture(f.dir, f.Key(i)) }

@@ -52,7 +52,7 @@ func TestOpenFolders(t *testing.T) {
 		"Ant/1/x.png": {6}, "Ant/.thumbnails/x.png": {7}, ".ipynb_checkpoints/": nil, "readme.md": {0},
 	})
 	require.NoError(t, os.Symlink(elsewhere, filepath.Join(dir, "linked")))
-	f, err := data.OpenFolders(dir)
+	f, err := data.OpenFolders(t.Context(), dir)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"Ant", "linked", "tiger cat"}, f.Classes())
 	type sample struct {
@@ -62,7 +62,7 @@ func TestOpenFolders(t *testing.T) {
 	}
 	var got []sample
 	for i := range f.Len() {
-		b, err := f.Image(i)
+		b, err := fileOf(t, f, i)
 		require.NoError(t, err)
 		key, err := filepath.Rel(dir, f.Key(i))
 		require.NoError(t, err)
@@ -80,7 +80,7 @@ func TestOpenFoldersRefusals(t *testing.T) {
 		"no such file or directory":                                filepath.Join(t.TempDir(), "none"),
 		"not a directory":                                          filepath.Join(tree(t, map[string][]byte{"a.png": {1}}), "a.png"),
 	} {
-		_, err := data.OpenFolders(dir)
+		_, err := data.OpenFolders(t.Context(), dir)
 		assert.ErrorContains(t, err, want)
 	}
 }
@@ -94,9 +94,9 @@ func TestSkipBad(t *testing.T) {
 	for _, bad := range []string{"a/04.png", "a/06.png", "a/08.png", "b/01.png"} {
 		files[bad] = files[bad][:20]
 	}
-	set, err := data.OpenFolders(tree(t, files)) // a: 00 02 04 06 08 10, b: 01 03 05 07 09
+	set, err := data.OpenFolders(t.Context(), tree(t, files)) // a: 00 02 04 06 08 10, b: 01 03 05 07 09
 	require.NoError(t, err)
-	loader, err := data.NewLoader(set, data.Options{BatchSize: 3, Workers: 2, SkipBad: true, Pixels: 1,
+	loader, err := data.NewLoader(set, &data.LoaderOptions{BatchSize: 3, Workers: 2, SkipBad: true, Pixels: 1,
 		Transform: func(dst []float32, img *preprocess.Image, _ *rand.Rand) error {
 			dst[0] = float32(img.Pix[0])
 			return nil
@@ -117,7 +117,7 @@ func TestSkipBad(t *testing.T) {
 	}
 	assert.Len(t, loader.Bad(), 4)
 
-	loader, err = data.NewLoader(set, data.Options{BatchSize: 3, Workers: 2, SkipBad: true, Pixels: 1,
+	loader, err = data.NewLoader(set, &data.LoaderOptions{BatchSize: 3, Workers: 2, SkipBad: true, Pixels: 1,
 		Transform: func([]float32, *preprocess.Image, *rand.Rand) error { return assert.AnError }})
 	require.NoError(t, err)
 	for b, err := range loader.Epoch(context.Background(), 0, 0) {

@@ -14,13 +14,13 @@ import (
 
 // openBytes writes a source and opens it. What opens must give its samples, each with a caption, without a panic; what
 // does not must say which file it was, in one line.
-func openBytes(t *testing.T, name string, content []byte, o data.OpenOptions) {
+func openBytes(t *testing.T, name string, content []byte, o data.Options) {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, name)
 	require.NoError(t, os.WriteFile(path, content, 0o644))
 	o.Cache = filepath.Join(dir, "cache")
-	set, err := data.Open(path, o)
+	set, err := open(t, path, o)
 	if err != nil {
 		if !strings.HasPrefix(err.Error(), "data: ") || !strings.Contains(err.Error(), name) {
 			t.Fatalf("an error that names no file: %v", err)
@@ -35,8 +35,8 @@ func openBytes(t *testing.T, name string, content []byte, o data.OpenOptions) {
 		if len(captions) == 0 {
 			t.Fatalf("sample %d has no caption", i)
 		}
-		set.IDs(i, len(captions)-1)
-		_, _ = set.Image(i)
+		_, _ = ids(t, set, i, len(captions)-1)
+		_, _ = fileOf(t, set, i)
 		_ = set.Key(i)
 	}
 }
@@ -48,7 +48,7 @@ func FuzzShards(f *testing.F) {
 		f.Add(content, true)
 	}
 	f.Fuzz(func(t *testing.T, content []byte, other bool) {
-		o := data.OpenOptions{}
+		o := data.Options{}
 		if other {
 			o.JSONTextKey, o.CaptionEach, o.CaptionLines = "c", true, true
 		}
@@ -93,6 +93,6 @@ func FuzzSpec(f *testing.F) {
 		if strings.ContainsAny(spec, "/*?[") {
 			t.Skip("it may name what is on this machine")
 		}
-		_, _ = data.Open(spec, columns)
+		_, _ = open(t, spec, columns)
 	})
 }

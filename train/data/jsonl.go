@@ -14,26 +14,8 @@ import (
 // longestLine bounds a line of JSON Lines, in bytes.
 const longestLine = 16 << 20
 
-// Keys that are tried where --csv-img-key and --csv-caption-key are open_clip's defaults, filepath and title, and a file
-// has no such key: Hugging Face's data sets and img2dataset write these.
-var (
-	imageKeys   = []string{"filepath", "image", "file_name", "image_path", "path"}
-	captionKeys = []string{"title", "caption", "captions", "text"}
-)
-
-// candidates are the keys to look for when key is wanted.
-func candidates(key string, known []string) []string {
-	if key == known[0] {
-		return known
-	}
-	return []string{key}
-}
-
-// mayLackCaptions tells whether a table without captions will do: where they are not asked for by their key.
-func (o *OpenOptions) mayLackCaptions() bool { return o.Uncaptioned && o.CaptionKey == captionKeys[0] }
-
 // readJSONL reads a table of an object a line. A caption is a text, a number, or a list of them.
-func readJSONL(in io.Reader, t *table, o OpenOptions) error {
+func readJSONL(in io.Reader, t *table, o Options) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(make([]byte, 0, 64<<10), longestLine)
 	number := 0
@@ -50,22 +32,22 @@ func readJSONL(in io.Reader, t *table, o OpenOptions) error {
 		if err := json.Unmarshal(text, &row); err != nil || row == nil {
 			return fmt.Errorf("line %d is no JSON object such as {\"image\": \"a.jpg\", \"caption\": \"a dog\"}", number)
 		}
-		raw, err := field(row, "--csv-img-key", o.ImageKey, imageKeys)
+		raw, err := field(row, "ImageKey", o.ImageKey, imageKeys)
 		if err != nil {
-			return fmt.Errorf("line %d: %w", number, err)
+			return within(fmt.Sprintf("line %d", number), err)
 		}
 		var image string
 		if err := json.Unmarshal(raw, &image); err != nil {
 			return fmt.Errorf("line %d: the picture is %s; a path is wanted", number, brief(raw))
 		}
 		var captions []string
-		if raw, err = field(row, "--csv-caption-key", o.CaptionKey, captionKeys); err == nil {
+		if raw, err = field(row, "CaptionKey", o.CaptionKey, captionKeys); err == nil {
 			captions, err = captionsOf(raw)
 		} else if o.mayLackCaptions() {
 			err = nil
 		}
 		if err != nil {
-			return fmt.Errorf("line %d: %w", number, err)
+			return within(fmt.Sprintf("line %d", number), err)
 		}
 		t.add(image, captions...)
 	}
@@ -79,13 +61,13 @@ func readJSONL(in io.Reader, t *table, o OpenOptions) error {
 }
 
 // field is the value under key, or under the first of the known ones where key is the default.
-func field(row map[string]json.RawMessage, flag, key string, known []string) (json.RawMessage, error) {
+func field(row map[string]json.RawMessage, option, key string, known []string) (json.RawMessage, error) {
 	for _, key := range candidates(key, known) {
 		if value, ok := row[key]; ok {
 			return value, nil
 		}
 	}
-	return nil, fmt.Errorf("it has no key %q, only %q; %s names another", key, slices.Sorted(maps.Keys(row)), flag)
+	return nil, &OptionError{option, fmt.Errorf("it has no key %q, only %q", key, slices.Sorted(maps.Keys(row))), "%s names another"}
 }
 
 // captionsOf reads a caption, or a list of them. null and empty lists are none. Numbers are taken as open_clip takes them,

@@ -12,39 +12,40 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// Options of a [Loader].
-type Options struct {
-	BatchSize   int // pictures of a batch of this process
+// LoaderOptions say what batches a [Loader] makes.
+type LoaderOptions struct {
+	BatchSize   int // images of a batch of this process
 	Rank, World int // this process among those that share the data; World 0 is 1
-	Workers     int // decoding goroutines, at least 1
+	Workers     int // decoding goroutines; 0 is 1
 	Seed        uint64
 	Shuffle     bool // a new permutation each epoch
 	DropLast    bool // leave out the last batch when it is short
 	SkipBad     bool // leave out an unreadable sample instead of taking the next one in its place
-	DrawCaption bool // of a picture's captions draw one by the seed, instead of taking the first
+	DrawCaption bool // of an image's captions draw one by the seed, instead of taking the first
 
 	NumSamples        int       // of an epoch, of all processes; 0: as many as there are
 	Resampled         bool      // draw with replacement
-	Parts             []int     // samples of each source: Sources.Parts
+	Parts             []int     // samples of each source; nil: Sources.Parts, or one source
 	UpsamplingFactors []float64 // of each source, when Resampled; nil: 1
 
-	Pixels    int // floats of a picture, 3*R*R
+	Pixels    int // floats of an image, 3*R*R
 	Limits    preprocess.Limits
 	Transform func(dst []float32, img *preprocess.Image, rng *rand.Rand) error
 	Tokenize  func(text string) []int64 // nil where captions are not wanted
-	CacheSize int64                     // bytes of decoded pictures to keep for later epochs
+	CacheSize int64                     // bytes of decoded images to keep for later epochs
 }
 
-// Batch is BatchSize samples, the last of an epoch perhaps fewer, and with Options.SkipBad any of them, down to none.
+// Batch is BatchSize samples, the last of an epoch perhaps fewer, and with LoaderOptions.SkipBad any of them, down to none.
 type Batch struct {
 	Index    int // in the epoch
 	N        int
-	Samples  []int     // (N), places in the Dataset
-	Captions []int     // (N), which of each sample's captions Tokens has
-	Pixels   []float32 // (N, 3, R, R)
-	Tokens   []int64   // (N, L)
-	ImageIDs []int64   // (N), Dataset.IDs: equal for the same picture
-	TextIDs  []int64   // (N), equal for the same caption
+	Samples  []int      // (N), places in the Dataset
+	Texts    [][]string // (N), all captions of each sample
+	Captions []int      // (N), which of each sample's captions Tokens has
+	Pixels   []float32  // (N, 3, R, R)
+	Tokens   []int64    // (N, L)
+	ImageIDs []int64    // (N), equal for samples of one ID, or of one Class
+	TextIDs  []int64    // (N), equal for the same caption, or for samples of one Class
 	Wait     time.Duration
 }
 
@@ -62,31 +63,43 @@ type Bad struct {
 // what one with a batch World times as large sees.
 type Loader struct {
 	set     Dataset
-	o       Options
+	o       LoaderOptions
 	order   order
 	mu      sync.Mutex
-	cache   map[int]*preprocess.Image
-	cached  int64
+	cache   map[int]cached
+	held    int64 // bytes of the cache's images
 	bad     []Bad
 	badSeen map[string]bool
 }
 
 // NewLoader checks that the data makes at least one batch.
-func NewLoader(set Dataset, o Options) (*Loader, error) {
-	o.Workers, o.World = max(o.Workers, 1), max(o.World, 1)
-	if o.Rank < 0 || o.Rank >= o.World {
-		return nil, fmt.Errorf("data: rank %d is none of %d", o.Rank, o.World)
+func NewLoader(set Dataset, options *LoaderOptions) (*Loader, error) {
+	var o LoaderOptions
+	if options != nil {
+		o = *options
 	}
-	if set.Len() == 0 {
+	o.Workers, o.World = max(o.Workers, 1), max(o.World, 1)
+	switch {
+	case o.Rank < 0 || o.Rank >= o.World:
+		return nil, fmt.Errorf("data: rank %d is none of %d", o.Rank, o.World)
+	case o.BatchSize < 1:
+		return nil, fmt.Errorf("data: BatchSize %d: must be at least 1", o.BatchSize)
+	case o.Transform == nil:
+		return nil, errors.New("data: Transform is nil: it must make an image's pixels")
+	case set.Len() == 0:
 		return nil, errors.New("data: there are no samples")
 	}
-	l := &Loader{set: set, o: o, cache: map[int]*preprocess.Image{}, badSeen: map[string]bool{}}
+	if joined, ok := set.(interface{ Parts() []int }); ok && o.Parts == nil {
+		o.Parts = joined.Parts()
+	}
+	l := &Loader{set: set, o: o, cache: map[int]cached{}, badSeen: map[string]bool{}}
 	var err error
 	if l.order, err = newOrder(set.Len(), o); err != nil {
 		return nil, err
 	}
 	if l.Batches() == 0 {
-		return nil, fmt.Errorf("data: %d samples make no batch of %d; give a smaller --batch-size", l.order.places, o.BatchSize*o.World)
+		err := fmt.Errorf("data: %d samples make no batch of %d", l.order.places, o.BatchSize*o.World)
+		return nil, &OptionError{"BatchSize", err, "give a smaller %s"}
 	}
 	return l, nil
 }
@@ -211,26 +224,47 @@ func (l *Loader) note(key string, err error) error {
 	return nil
 }
 
-// decoded is a sample's picture, from the cache when it is there.
-func (l *Loader) decoded(i int) (*preprocess.Image, error) {
+// cached is a sample whose image has been decoded.
+type cached struct {
+	Sample
+	img *preprocess.Image
+}
+
+// decoded is sample i, from the cache when it is there.
+func (l *Loader) decoded(ctx context.Context, i int) (cached, error) {
 	l.mu.Lock()
-	img := l.cache[i]
+	s := l.cache[i]
 	l.mu.Unlock()
-	if img != nil {
-		return img, nil
+	if s.img != nil {
+		return s, nil
 	}
-	b, err := l.set.Image(i)
-	if err != nil {
-		return nil, err
+	var err error
+	if s.Sample, err = l.set.Sample(ctx, i); err != nil {
+		return s, err
 	}
-	if img, err = preprocess.Decode(b, l.o.Limits); err != nil {
-		return nil, err
+	if len(s.Texts) == 0 && l.o.Tokenize != nil {
+		return s, errors.New("data: it has no caption")
 	}
+	if s.img, err = s.Image.Decode(ctx, l.o.Limits); err != nil {
+		return s, err
+	}
+	s.Image = preprocess.Source{} // a file's bytes need not be kept
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if size := int64(len(img.Pix)); l.cache[i] == nil && l.cached+size <= l.o.CacheSize {
-		l.cache[i] = img
-		l.cached += size
+	if size := int64(len(s.img.Pix)); l.cache[i].img == nil && l.held+size <= l.o.CacheSize {
+		l.cache[i] = s
+		l.held += size
 	}
-	return img, nil
+	return s, nil
+}
+
+// key names sample i in messages.
+func (l *Loader) key(i int, s Sample) string {
+	if named, ok := l.set.(interface{ Key(i int) string }); ok {
+		return named.Key(i)
+	}
+	if s.ID != "" {
+		return s.ID
+	}
+	return fmt.Sprintf("sample %d", i)
 }

@@ -37,20 +37,16 @@ func newNumbers(t testing.TB, n, captions int, bad ...int) *numbers {
 	return s
 }
 
-func (s *numbers) Len() int         { return len(s.pictures) }
-func (s *numbers) Key(i int) string { return fmt.Sprint("number ", i) }
-func (s *numbers) Captions(i int) (out []string) {
-	for c := range s.captions {
-		out = append(out, fmt.Sprintf("%d in words %d", i, c))
-	}
-	return out
-}
-func (s *numbers) IDs(i, c int) (image, text int64) { return int64(i), int64(100*i + c) }
-func (s *numbers) Image(i int) ([]byte, error) {
+func (s *numbers) Len() int { return len(s.pictures) }
+func (s *numbers) Sample(_ context.Context, i int) (data.Sample, error) {
 	if s.bad[i] {
-		return nil, errors.New("bad")
+		return data.Sample{ID: fmt.Sprint("number ", i)}, errors.New("bad")
 	}
-	return s.pictures[i], nil
+	out := data.Sample{Image: preprocess.FromBytes(s.pictures[i]), ID: fmt.Sprint("number ", i)}
+	for c := range s.captions {
+		out.Texts = append(out.Texts, fmt.Sprintf("%d in words %d", i, c))
+	}
+	return out, nil
 }
 
 // jittered is a picture's grey and a random number.
@@ -59,22 +55,22 @@ func jittered(dst []float32, img *preprocess.Image, rng *rand.Rand) error {
 	return nil
 }
 
-func reading(batch, workers int) data.Options {
-	return data.Options{BatchSize: batch, Workers: workers, Seed: 7, Shuffle: true, DropLast: true, DrawCaption: true, Pixels: 2, Transform: jittered,
+func reading(batch, workers int) data.LoaderOptions {
+	return data.LoaderOptions{BatchSize: batch, Workers: workers, Seed: 7, Shuffle: true, DropLast: true, DrawCaption: true, Pixels: 2, Transform: jittered,
 		Tokenize: func(text string) []int64 { return []int64{int64(len(text)), int64(text[len(text)-1])} }}
 }
 
 // read is an epoch's batches, copied.
-func read(t testing.TB, set data.Dataset, o data.Options, epoch, from int) (out []data.Batch) {
+func read(t testing.TB, set data.Dataset, o data.LoaderOptions, epoch, from int) (out []data.Batch) {
 	t.Helper()
-	loader, err := data.NewLoader(set, o)
+	loader, err := data.NewLoader(set, &o)
 	require.NoError(t, err)
 	for b, err := range loader.Epoch(context.Background(), epoch, from) {
 		require.NoError(t, err)
 		c := *b
 		c.Wait = 0
 		c.Samples, c.Captions, c.Pixels, c.Tokens = slices.Clone(b.Samples), slices.Clone(b.Captions), slices.Clone(b.Pixels), slices.Clone(b.Tokens)
-		c.ImageIDs, c.TextIDs = slices.Clone(b.ImageIDs), slices.Clone(b.TextIDs)
+		c.ImageIDs, c.TextIDs, c.Texts = slices.Clone(b.ImageIDs), slices.Clone(b.TextIDs), slices.Clone(b.Texts)
 		out = append(out, c)
 	}
 	return out
@@ -83,14 +79,14 @@ func read(t testing.TB, set data.Dataset, o data.Options, epoch, from int) (out 
 // TestSameBatches gives the same batches with any number of workers, from the middle of an epoch, and divided among
 // processes, with bad samples among them.
 func TestSameBatches(t *testing.T) {
-	for name, change := range map[string]func(o *data.Options){
-		"a permutation": func(*data.Options) {},
-		"resampled":     func(o *data.Options) { o.Resampled, o.NumSamples = true, 130 },
-		"shorter":       func(o *data.Options) { o.NumSamples = 49 },
-		"longer":        func(o *data.Options) { o.NumSamples = 250 },
-		"in order":      func(o *data.Options) { o.Shuffle = false },
-		"left out":      func(o *data.Options) { o.SkipBad, o.DropLast = true, false },
-		"cached":        func(o *data.Options) { o.CacheSize = 1 << 20 },
+	for name, change := range map[string]func(o *data.LoaderOptions){
+		"a permutation": func(*data.LoaderOptions) {},
+		"resampled":     func(o *data.LoaderOptions) { o.Resampled, o.NumSamples = true, 130 },
+		"shorter":       func(o *data.LoaderOptions) { o.NumSamples = 49 },
+		"longer":        func(o *data.LoaderOptions) { o.NumSamples = 250 },
+		"in order":      func(o *data.LoaderOptions) { o.Shuffle = false },
+		"left out":      func(o *data.LoaderOptions) { o.SkipBad, o.DropLast = true, false },
+		"cached":        func(o *data.LoaderOptions) { o.CacheSize = 1 << 20 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := newNumbers(t, 101, 3, 4, 5, 40)
@@ -98,13 +94,24 @@ func TestSameBatches(t *testing.T) {
 			change(&o)
 			want := read(t, set, o, 3, 0)
 			require.Greater(t, len(want), 3)
+			images, texts, known := map[int64]int{}, map[int64]string{}, map[any]int64{} // by their IDs, and the IDs
 			for _, b := range want {
 				for i, s := range b.Samples {
 					require.Equal(t, float32(s), b.Pixels[2*i])
-					require.Equal(t, []int64{int64(s), int64(100*s + b.Captions[i])}, []int64{b.ImageIDs[i], b.TextIDs[i]})
+					text := b.Texts[i][b.Captions[i]]
+					require.Equal(t, fmt.Sprintf("%d in words %d", s, b.Captions[i]), text)
+					images[b.ImageIDs[i]], texts[b.TextIDs[i]] = s, text
+					known[s], known[text] = b.ImageIDs[i], b.TextIDs[i]
 					require.Equal(t, int64('0'+b.Captions[i]), b.Tokens[2*i+1])
 				}
 			}
+			for id, s := range images {
+				require.Equal(t, id, known[s])
+			}
+			for id, text := range texts {
+				require.Equal(t, id, known[text])
+			}
+			require.Len(t, known, len(images)+len(texts), "an ID for each picture and each caption")
 			for _, workers := range []int{2, 7, 40} {
 				o.Workers = workers
 				assert.Equal(t, want, read(t, set, o, 3, 0))
@@ -137,7 +144,7 @@ func TestSameBatches(t *testing.T) {
 // TestEpochs reads each picture as often as any other, whatever the length of an epoch.
 func TestEpochs(t *testing.T) {
 	set := newNumbers(t, 30, 1)
-	count := func(o data.Options, epochs int) (times []int) {
+	count := func(o data.LoaderOptions, epochs int) (times []int) {
 		times = make([]int, 30)
 		for epoch := range epochs {
 			for _, b := range read(t, set, o, epoch, 0) {
@@ -182,17 +189,17 @@ func TestUpsampling(t *testing.T) {
 	}
 	assert.InDelta(t, 200, times[29], 60)
 
-	for want, change := range map[string]func(o *data.Options){
-		"--train-data-upsampling-factors has 2 numbers and --train-data 3 sources": func(o *data.Options) { o.UpsamplingFactors = []float64{1, 2} },
-		"leave no picture to draw":                                  func(o *data.Options) { o.UpsamplingFactors = []float64{0, 0, 0} },
-		"--train-data-upsampling-factors wants --dataset-resampled": func(o *data.Options) { o.UpsamplingFactors, o.Resampled = []float64{1, 2, 3}, false },
-		"6000 samples make no batch of 7000":                        func(o *data.Options) { o.BatchSize = 7000 },
-		"6000 samples make no batch of 6300":                        func(o *data.Options) { o.BatchSize, o.World = 2100, 3 },
-		"rank 3 is none of 3":                                       func(o *data.Options) { o.Rank, o.World = 3, 3 },
+	for want, change := range map[string]func(o *data.LoaderOptions){
+		"2 UpsamplingFactors for 3 sources":  func(o *data.LoaderOptions) { o.UpsamplingFactors = []float64{1, 2} },
+		"leave no sample to draw":            func(o *data.LoaderOptions) { o.UpsamplingFactors = []float64{0, 0, 0} },
+		"UpsamplingFactors need Resampled":   func(o *data.LoaderOptions) { o.UpsamplingFactors, o.Resampled = []float64{1, 2, 3}, false },
+		"6000 samples make no batch of 7000": func(o *data.LoaderOptions) { o.BatchSize = 7000 },
+		"6000 samples make no batch of 6300": func(o *data.LoaderOptions) { o.BatchSize, o.World = 2100, 3 },
+		"rank 3 is none of 3":                func(o *data.LoaderOptions) { o.Rank, o.World = 3, 3 },
 	} {
 		wrong := o
 		change(&wrong)
-		_, err := data.NewLoader(set, wrong)
+		_, err := data.NewLoader(set, &wrong)
 		assert.ErrorContains(t, err, want)
 	}
 }
@@ -221,12 +228,12 @@ func TestStopped(t *testing.T) {
 	set := newNumbers(t, 101, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 	o := reading(4, 3)
 	o.Shuffle = false
-	loader, err := data.NewLoader(set, o)
+	loader, err := data.NewLoader(set, &o)
 	require.NoError(t, err)
 	for _, err := range loader.Epoch(context.Background(), 0, 0) {
 		assert.ErrorContains(t, err, "more than 10 samples cannot be read, the last one: number ")
 	}
-	loader, err = data.NewLoader(newNumbers(t, 101, 1), o)
+	loader, err = data.NewLoader(newNumbers(t, 101, 1), &o)
 	require.NoError(t, err)
 	for b := range loader.Epoch(context.Background(), 0, 0) {
 		if b.Index == 3 {
@@ -253,7 +260,7 @@ func TestTooLarge(t *testing.T) {
 	set := newNumbers(t, 20, 1)
 	o := reading(4, 2)
 	o.Limits.MaxPixels = 15
-	loader, err := data.NewLoader(set, o)
+	loader, err := data.NewLoader(set, &o)
 	require.NoError(t, err)
 	for _, err := range loader.Epoch(context.Background(), 0, 0) {
 		require.ErrorIs(t, err, preprocess.ErrTooLarge)

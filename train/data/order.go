@@ -1,6 +1,7 @@
 package data
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sort"
@@ -20,14 +21,14 @@ type order struct {
 	upTo      []float64 // weights of the sources up to each, the last being the sum
 }
 
-func newOrder(n int, o Options) (order, error) {
+func newOrder(n int, o LoaderOptions) (order, error) {
 	r := order{n: n, places: n, seed: o.Seed, shuffle: o.Shuffle, resampled: o.Resampled, parts: o.Parts}
 	if o.NumSamples > 0 {
 		r.places = o.NumSamples
 	}
 	if !o.Resampled {
 		if len(o.UpsamplingFactors) > 0 {
-			return r, fmt.Errorf("data: --train-data-upsampling-factors wants --dataset-resampled")
+			return r, errors.New("data: UpsamplingFactors need Resampled")
 		}
 		return r, nil
 	}
@@ -35,7 +36,7 @@ func newOrder(n int, o Options) (order, error) {
 		r.parts = []int{n}
 	}
 	if f := o.UpsamplingFactors; len(f) > 0 && len(f) != len(r.parts) {
-		return r, fmt.Errorf("data: --train-data-upsampling-factors has %d numbers and --train-data %d sources", len(f), len(r.parts))
+		return r, fmt.Errorf("data: %d UpsamplingFactors for %d sources; there must be one for each", len(f), len(r.parts))
 	}
 	sum := 0.0
 	for i, samples := range r.parts {
@@ -47,7 +48,7 @@ func newOrder(n int, o Options) (order, error) {
 		r.upTo = append(r.upTo, sum)
 	}
 	if !(sum > 0) {
-		return r, fmt.Errorf("data: --train-data-upsampling-factors %v leave no picture to draw", o.UpsamplingFactors)
+		return r, fmt.Errorf("data: UpsamplingFactors %v leave no sample to draw", o.UpsamplingFactors)
 	}
 	return r, nil
 }

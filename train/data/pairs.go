@@ -1,6 +1,7 @@
 package data
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +16,7 @@ var errFound = errors.New("found")
 // that a large folder of classes is not walked to its end.
 func hasPairs(dir string) bool {
 	looked := 0
-	err := WalkPictures(dir, func(picture string) error {
+	err := WalkImages(context.TODO(), dir, func(picture string) error {
 		if _, err := os.Stat(captionFile(picture)); err == nil {
 			return errFound
 		}
@@ -29,10 +30,10 @@ func hasPairs(dir string) bool {
 
 // openPairs reads a folder of pictures with a .txt of the same name beside each, in folders of any depth. What starts
 // with a dot is left out.
-func openPairs(dir string, o OpenOptions) (Dataset, error) {
+func openPairs(ctx context.Context, dir string, o Options) (Index, error) {
 	t := newTable(dir, o)
 	t.dir = dir
-	err := WalkPictures(dir, func(picture string) error {
+	err := WalkImages(ctx, dir, func(picture string) error {
 		f, err := os.Open(captionFile(picture))
 		if errors.Is(err, os.ErrNotExist) {
 			t.add(picture)
@@ -67,11 +68,14 @@ func captionFile(picture string) string {
 	return strings.TrimSuffix(picture, filepath.Ext(picture)) + ".txt"
 }
 
-// WalkPictures visits the pictures under dir, told by their extensions, in the order of their names. Files and folders
+// WalkImages visits the image files under dir, told by their extensions, in the order of their names. Files and folders
 // that start with a dot are left out.
-func WalkPictures(dir string, visit func(path string) error) error {
+func WalkImages(ctx context.Context, dir string, visit func(path string) error) error {
 	root := filepath.Clean(dir)
 	return filepath.WalkDir(root+string(filepath.Separator), func(path string, d fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package data
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/deprecated"
 	"github.com/parquet-go/parquet-go/format"
+
+	"github.com/goclip/goclip/clip/preprocess"
 )
 
 // parquetRows are the rows of a Parquet file that holds its pictures: as bytes, or as Hugging Face's data sets have them, a
@@ -26,7 +29,7 @@ type parquetRows struct {
 }
 
 // openParquet reads columns of captions, texts or lists of texts, and of pictures: paths (a column of texts), or bytes.
-func openParquet(name string, o OpenOptions) (set Dataset, err error) {
+func openParquet(ctx context.Context, name string, o Options) (set Index, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
@@ -37,7 +40,7 @@ func openParquet(name string, o OpenOptions) (set Dataset, err error) {
 			set, err = nil, fmt.Errorf("it is damaged: %v", fault)
 		}
 		if err != nil && !strings.HasPrefix(err.Error(), "data: ") {
-			err = fmt.Errorf("data: %s: %w", name, err)
+			err = within("data: "+name, err)
 		}
 	}()
 	info, err := f.Stat()
@@ -52,7 +55,7 @@ func openParquet(name string, o OpenOptions) (set Dataset, err error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := columns(p, "--csv-img-key", o.ImageKey, imageKeys)
+	image, err := columns(p, "ImageKey", o.ImageKey, imageKeys)
 	if err != nil {
 		return nil, err
 	}
@@ -105,8 +108,8 @@ func (c *rowCaptions) of(row int) ([]string, bool) {
 	return c.rows[row], true
 }
 
-func readCaptions(p *parquet.File, o OpenOptions) (c rowCaptions, err error) {
-	caption, err := columns(p, "--csv-caption-key", o.CaptionKey, captionKeys)
+func readCaptions(p *parquet.File, o Options) (c rowCaptions, err error) {
+	caption, err := columns(p, "CaptionKey", o.CaptionKey, captionKeys)
 	if err != nil {
 		c.none = o.mayLackCaptions()
 		if c.none {
@@ -130,7 +133,7 @@ func readCaptions(p *parquet.File, o OpenOptions) (c rowCaptions, err error) {
 }
 
 // unpackParquet writes each row's bytes to the cache, as a tar whose members are the rows.
-func unpackParquet(f *os.File, p *parquet.File, leaf parquet.LeafColumn, captions rowCaptions, o OpenOptions) (Dataset, error) {
+func unpackParquet(f *os.File, p *parquet.File, leaf parquet.LeafColumn, captions rowCaptions, o Options) (Index, error) {
 	unpacking := cache{dir: o.Cache}
 	column := strings.Join(leaf.Path, ".")
 	pictures, err := unpacking.unpack(f, "parquet "+column, func(out io.Writer) error {
@@ -183,7 +186,7 @@ func (r *parquetRows) add(row int, at, size int64, captions []string) {
 }
 
 // columns are the leaves under the first of the columns that are tried for key.
-func columns(p *parquet.File, flag, key string, known []string) (leaves []parquet.LeafColumn, err error) {
+func columns(p *parquet.File, option, key string, known []string) (leaves []parquet.LeafColumn, err error) {
 	var names []string
 	for _, f := range p.Root().Columns() {
 		names = append(names, f.Name())
@@ -202,7 +205,7 @@ func columns(p *parquet.File, flag, key string, known []string) (leaves []parque
 			return leaves, nil
 		}
 	}
-	return nil, fmt.Errorf("it has no column %q, only %q; %s names another", key, names, flag)
+	return nil, &OptionError{option, fmt.Errorf("it has no column %q, only %q", key, names), "%s names another"}
 }
 
 func isBytes(leaf parquet.LeafColumn) bool { return leaf.Node.Type().Kind() == parquet.ByteArray }
@@ -271,12 +274,14 @@ func (r *parquetRows) Key(i int) string { return fmt.Sprintf("%s:row %d", r.name
 
 func (r *parquetRows) Captions(i int) []string { return r.captions[i] }
 
-func (r *parquetRows) IDs(i, c int) (image, text int64) { return id(r.Key(i)), id(r.captions[i][c]) }
-
-func (r *parquetRows) Image(i int) ([]byte, error) {
-	b, err := r.pictures.read(r.at[i], r.size[i])
-	if err != nil {
-		return nil, fmt.Errorf("data: %s: %w", r.Key(i), err)
-	}
-	return b, nil
+func (r *parquetRows) Sample(_ context.Context, i int) (Sample, error) {
+	key := r.Key(i)
+	image := preprocess.FromFunc("", func(context.Context) ([]byte, error) {
+		b, err := r.pictures.read(r.at[i], r.size[i])
+		if err != nil {
+			return nil, fmt.Errorf("data: %s: %w", key, err)
+		}
+		return b, nil
+	})
+	return Sample{Image: image, Texts: r.captions[i], ID: key}, nil
 }

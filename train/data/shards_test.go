@@ -56,10 +56,10 @@ type sample struct {
 	captions   []string
 }
 
-func samples(t testing.TB, set data.Dataset, dir string) (out []sample) {
+func samples(t testing.TB, set data.Index, dir string) (out []sample) {
 	t.Helper()
 	for i := range set.Len() {
-		b, err := set.Image(i)
+		b, err := fileOf(t, set, i)
 		require.NoError(t, err)
 		key := set.Key(i)
 		if rel, err := filepath.Rel(dir, key); err == nil {
@@ -77,26 +77,26 @@ func TestShards(t *testing.T) {
 		member{"b.jpg", "same"}, member{"b.txt", "twice"}, member{"b.jpg", "key"}, member{"b.txt", "again"})
 	for _, c := range []struct {
 		name    string
-		o       data.OpenOptions
+		o       data.Options
 		want    []sample
 		leftOut int
 	}{
-		{"as open_clip", data.OpenOptions{}, []sample{{"s:a/1", "one", []string{"first\nline\n\n"}}, {"s:a/2", "jpg", []string{"second"}},
+		{"as open_clip", data.Options{}, []sample{{"s:a/1", "one", []string{"first\nline\n\n"}}, {"s:a/2", "jpg", []string{"second"}},
 			{"s:b", "same", []string{"twice"}}, {"s:b", "key", []string{"again"}}}, 3},
-		{"lines", data.OpenOptions{CaptionLines: true, TarImageKeys: "jpg"}, []sample{{"s:a/1", "one", []string{"first", "line"}}, {"s:a/2", "jpg", []string{"second"}},
+		{"lines", data.Options{CaptionLines: true, TarImageKeys: "jpg"}, []sample{{"s:a/1", "one", []string{"first", "line"}}, {"s:a/2", "jpg", []string{"second"}},
 			{"s:b", "same", []string{"twice"}}, {"s:b", "key", []string{"again"}}}, 2},
-		{"keys", data.OpenOptions{TarImageKeys: "webp;png;jpg", TarTextKeys: "cls;text"}, []sample{{"s:a/5", "five", []string{"7"}}}, 5},
-		{"json", data.OpenOptions{JSONTextKey: "caption"}, []sample{{"s:a/1", "one", []string{"x", "2", "z"}}, {"s:a/2", "jpg", []string{"y"}}}, 4},
-		{"each", data.OpenOptions{JSONTextKey: "caption", CaptionEach: true}, []sample{{"s:a/1", "one", []string{"x"}}, {"s:a/1", "one", []string{"2"}},
+		{"keys", data.Options{TarImageKeys: "webp;png;jpg", TarTextKeys: "cls;text"}, []sample{{"s:a/5", "five", []string{"7"}}}, 5},
+		{"json", data.Options{JSONTextKey: "caption"}, []sample{{"s:a/1", "one", []string{"x", "2", "z"}}, {"s:a/2", "jpg", []string{"y"}}}, 4},
+		{"each", data.Options{JSONTextKey: "caption", CaptionEach: true}, []sample{{"s:a/1", "one", []string{"x"}}, {"s:a/1", "one", []string{"2"}},
 			{"s:a/1", "one", []string{"z"}}, {"s:a/2", "jpg", []string{"y"}}}, 4},
-		{"without captions", data.OpenOptions{Uncaptioned: true}, []sample{{"s:a/1", "one", []string{"first\nline\n\n"}}, {"s:a/2", "jpg", []string{"second"}},
+		{"without captions", data.Options{Uncaptioned: true}, []sample{{"s:a/1", "one", []string{"first\nline\n\n"}}, {"s:a/2", "jpg", []string{"second"}},
 			{"s:a/3", "alone", nil}, {"s:a/5", "five", nil}, {"s:b", "same", []string{"twice"}}, {"s:b", "key", []string{"again"}}}, 1},
 	} {
 		for ending, content := range map[string][]byte{"tar": archive, "tar.gz": gzipped(t, archive), "tar.zst": zstandard(t, archive), "tar.zst, in two frames": append(zstandard(t, archive[:900]), zstandard(t, archive[900:])...)} {
 			t.Run(c.name+" "+ending, func(t *testing.T) {
 				dir := tree(t, map[string][]byte{"s": content})
 				c.o.Kind, c.o.Cache = "webdataset", filepath.Join(dir, "cache")
-				set, err := data.Open(filepath.Join(dir, "s"), c.o)
+				set, err := open(t, filepath.Join(dir, "s"), c.o)
 				require.NoError(t, err)
 				assert.Equal(t, c.want, samples(t, set, dir))
 				assert.Equal(t, c.leftOut, set.LeftOut())
@@ -116,7 +116,7 @@ func TestUnpacked(t *testing.T) {
 		require.NoError(t, os.Chtimes(name, long, long))
 	}
 	open := func() (*data.Sources, string) {
-		set, err := data.Open(path, data.OpenOptions{Cache: cache})
+		set, err := open(t, path, data.Options{Cache: cache})
 		require.NoError(t, err)
 		files, err := filepath.Glob(filepath.Join(cache, "*.tar"))
 		require.NoError(t, err)
@@ -164,12 +164,12 @@ func TestHostileShards(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := tree(t, map[string][]byte{c.name: c.content})
-			_, err := data.Open(filepath.Join(dir, c.name), data.OpenOptions{Cache: filepath.Join(dir, "cache")})
+			_, err := open(t, filepath.Join(dir, c.name), data.Options{Cache: filepath.Join(dir, "cache")})
 			assert.ErrorContains(t, err, c.want)
 			left, _ := os.ReadDir(filepath.Join(dir, "cache"))
 			assert.Empty(t, left, "nothing half-unpacked stays")
 		})
 	}
-	_, err := data.Open(filepath.Join(tree(t, map[string][]byte{"a.tgz": squeezed}), "a.tgz"), data.OpenOptions{})
-	assert.ErrorContains(t, err, "has to be unpacked and there is no directory for it: set GOCLIP_CACHE")
+	_, err := open(t, filepath.Join(tree(t, map[string][]byte{"a.tgz": squeezed}), "a.tgz"), data.Options{})
+	assert.ErrorContains(t, err, "has to be unpacked and there is no directory for it; set Cache")
 }

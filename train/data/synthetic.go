@@ -2,14 +2,16 @@ package data
 
 import (
 	"bytes"
-	"errors"
+	"context"
 	"fmt"
 	"image"
 	"image/png"
+
+	"github.com/goclip/goclip/clip/preprocess"
 )
 
 // synthetic is open_clip's SyntheticDataset (open_clip_train/data.py): the same black picture and the same caption, to see
-// how fast a machine is and whether a command line runs. The loss stays at ln of the batch.
+// how fast a machine is and whether its options run. The loss stays at ln of the batch.
 type synthetic struct {
 	n       int
 	picture []byte
@@ -17,9 +19,9 @@ type synthetic struct {
 
 var dummyCaption = []string{"Dummy caption"}
 
-func newSynthetic(o OpenOptions) (Dataset, error) {
+func newSynthetic(o Options) (Index, error) {
 	if o.Samples < 1 {
-		return nil, errors.New("data: --dataset-type synthetic wants --train-num-samples")
+		return nil, fmt.Errorf("data: Samples %d: synthetic data has at least 1", o.Samples)
 	}
 	var b bytes.Buffer
 	if err := png.Encode(&b, image.NewNRGBA(image.Rect(0, 0, max(o.Size[1], 1), max(o.Size[0], 1)))); err != nil {
@@ -34,7 +36,7 @@ func (s *synthetic) Key(i int) string { return fmt.Sprintf("synthetic:%d", i) }
 
 func (s *synthetic) Captions(int) []string { return dummyCaption }
 
-func (s *synthetic) Image(int) ([]byte, error) { return s.picture, nil }
-
-// IDs differ for each sample: to an id-aware loss equal ones would be one picture.
-func (s *synthetic) IDs(i, _ int) (image, text int64) { return int64(i), int64(i) }
+// Sample i is a class of its own: to a loss that knows equal captions they would be one otherwise.
+func (s *synthetic) Sample(_ context.Context, i int) (Sample, error) {
+	return Sample{Image: preprocess.FromBytes(s.picture), Texts: dummyCaption, ID: s.Key(i), Class: s.Key(i)}, nil
+}

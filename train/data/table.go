@@ -1,11 +1,14 @@
 package data
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/goclip/goclip/clip/preprocess"
 )
 
 // table is pictures by their paths, with their captions: what a CSV, JSON Lines or Parquet file lists, or a directory.
@@ -22,7 +25,7 @@ type table struct {
 
 // openTable reads a table's file. A picture's path is taken as open_clip takes it, from the working directory, and if
 // there is no such file, from the table's own directory.
-func openTable(name string, o OpenOptions, read func(in io.Reader, t *table, o OpenOptions) error) (Dataset, error) {
+func openTable(ctx context.Context, name string, o Options, read func(in io.Reader, t *table, o Options) error) (Index, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
@@ -30,7 +33,7 @@ func openTable(name string, o OpenOptions, read func(in io.Reader, t *table, o O
 	defer f.Close()
 	t := newTable(name, o)
 	if err := read(f, t, o); err != nil {
-		return nil, fmt.Errorf("data: %s: %w", name, err)
+		return nil, within("data: "+name, err)
 	}
 	t.at = nil
 	if len(t.images) == 0 {
@@ -39,7 +42,7 @@ func openTable(name string, o OpenOptions, read func(in io.Reader, t *table, o O
 	return t, nil
 }
 
-func newTable(name string, o OpenOptions) *table {
+func newTable(name string, o Options) *table {
 	return &table{name: name, dir: filepath.Dir(name), each: o.CaptionEach, bare: o.Uncaptioned, at: map[string]int{}}
 }
 
@@ -68,15 +71,16 @@ func (t *table) Key(i int) string { return t.images[i] }
 
 func (t *table) Captions(i int) []string { return t.captions[i] }
 
-func (t *table) IDs(i, c int) (image, text int64) {
-	text = id(t.captions[i][c])
-	if filepath.IsAbs(t.images[i]) {
-		return id(filepath.Clean(t.images[i])), text
+// Sample i. Its ID is the path from the working directory, or from the table's.
+func (t *table) Sample(_ context.Context, i int) (Sample, error) {
+	name := t.images[i]
+	image := preprocess.FromFunc("", func(context.Context) ([]byte, error) { return readPicture(t.dir, name) })
+	s := Sample{Image: image, Texts: t.captions[i], ID: filepath.Clean(name)}
+	if !filepath.IsAbs(name) {
+		s.ID = filepath.Join(t.dir, name)
 	}
-	return id(t.dir, filepath.Clean(t.images[i])), text
+	return s, nil
 }
-
-func (t *table) Image(i int) ([]byte, error) { return readPicture(t.dir, t.images[i]) }
 
 func readPicture(dir, name string) ([]byte, error) {
 	b, err := os.ReadFile(name)

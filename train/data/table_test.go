@@ -12,8 +12,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// columns are the flags' defaults.
-var columns = data.OpenOptions{ImageKey: "filepath", CaptionKey: "title", Separator: `\t`}
+// columns are the defaults.
+var columns = data.Options{}
 
 func TestTables(t *testing.T) {
 	dir := tree(t, map[string][]byte{"p/1.png": []byte("1"), "p/2.png": []byte("2"),
@@ -29,7 +29,7 @@ func TestTables(t *testing.T) {
 	none.Separator, none.Uncaptioned = ",", true
 	for _, c := range []struct {
 		name    string
-		o       data.OpenOptions
+		o       data.Options
 		want    []sample
 		leftOut int
 	}{
@@ -42,7 +42,7 @@ func TestTables(t *testing.T) {
 		{"c.csv", none, []sample{{"p/1.png", "1", nil}, {"p/2.png", "2", nil}}, 0},
 		{"b.jsonl", columns, []sample{{"p/2.png", "2", []string{"3.50"}}}, 0},
 	} {
-		set, err := data.Open(filepath.Join(dir, c.name), c.o)
+		set, err := open(t, filepath.Join(dir, c.name), c.o)
 		require.NoError(t, err, c.name)
 		assert.Equal(t, c.want, samples(t, set, ""), c.name)
 		assert.Equal(t, c.leftOut, set.LeftOut(), c.name)
@@ -54,7 +54,7 @@ func TestTableRefusals(t *testing.T) {
 	other.ImageKey = "picture"
 	for _, c := range []struct {
 		name, content string
-		o             data.OpenOptions
+		o             data.Options
 		want          string
 	}{
 		{"a.csv", "", columns, "a.csv: it is empty: a header line is wanted"},
@@ -63,19 +63,19 @@ func TestTableRefusals(t *testing.T) {
 		{"a.jsonl", "{\"image\":\"a\",\"text\":\"b\"}\n[1]\n", columns, "a.jsonl: line 2 is no JSON object such as"},
 		{"a.jsonl", "null", columns, "line 1 is no JSON object"},
 		{"a.jsonl", "{\"image\":\"a\",\"text\":\"b\"}\n\n{\"image\": \"a\"", columns, "line 3 is no JSON object"},
-		{"a.jsonl", `{"src":"a","text":"b"}`, columns, `line 1: it has no key "filepath", only ["src" "text"]; --csv-img-key names another`},
-		{"a.jsonl", `{"image":"a","text":"b"}`, other, `line 1: it has no key "picture", only ["image" "text"]; --csv-img-key names another`},
-		{"a.jsonl", `{"image":"a","alt":"b"}`, columns, `it has no key "title", only ["alt" "image"]; --csv-caption-key names another`},
+		{"a.jsonl", `{"src":"a","text":"b"}`, columns, `line 1: it has no key "filepath", only ["src" "text"]; ImageKey names another`},
+		{"a.jsonl", `{"image":"a","text":"b"}`, other, `line 1: it has no key "picture", only ["image" "text"]; ImageKey names another`},
+		{"a.jsonl", `{"image":"a","alt":"b"}`, columns, `it has no key "title", only ["alt" "image"]; CaptionKey names another`},
 		{"a.jsonl", `{"image":{"path":"a"},"text":"b"}`, columns, `line 1: the picture is {"path":"a"}; a path is wanted`},
 		{"a.jsonl", `{"image":"a","text":{"en":"b"}}`, columns, `line 1: the caption is {"en":"b"}; a text is wanted, or a list of texts`},
 		{"a.jsonl", `{"image":"a","text":[["b"]]}`, columns, `line 1: the caption is [["b"]]; a text is wanted, or a list of texts`},
 		{"a.jsonl", `{"image":"a","text":"` + strings.Repeat("x", 17<<20) + `"}`, columns, "line 1 is longer than 16777216 bytes"},
 		{"a.parquet", "PAR1 no", columns, "a.parquet: it is no Parquet file"},
 		{"a.parquet", "", columns, "a.parquet: it is no Parquet file"},
-		{"a.zip", "", columns, `the extension ".zip" tells none of csv, jsonl, parquet, webdataset; give --dataset-type`},
+		{"a.zip", "", columns, `the extension ".zip" tells none of csv, jsonl, parquet, webdataset; give Kind`},
 	} {
 		dir := tree(t, map[string][]byte{c.name: []byte(c.content)})
-		_, err := data.Open(filepath.Join(dir, c.name), c.o)
+		_, err := open(t, filepath.Join(dir, c.name), c.o)
 		assert.ErrorContains(t, err, c.want)
 	}
 	for spec, want := range map[string]string{
@@ -89,7 +89,7 @@ func TestTableRefusals(t *testing.T) {
 		"s3://bucket/{0..2}.tar":   "is no file of this machine",
 		"gone-{0..3}.csv::b.jsonl": "gone-0.csv: no such file",
 	} {
-		_, err := data.Open(spec, columns)
+		_, err := open(t, spec, columns)
 		assert.ErrorContains(t, err, want)
 	}
 }
@@ -99,7 +99,7 @@ func TestParquetOfPyArrow(t *testing.T) {
 	from := filepath.Join("..", "..", "testdata", "data")
 	o := columns
 	o.Cache = t.TempDir()
-	set, err := data.Open(filepath.Join(from, "hub.parquet"), o)
+	set, err := open(t, filepath.Join(from, "hub.parquet"), o)
 	require.NoError(t, err)
 	require.Equal(t, 7, set.Len())
 	for range 2 { // the second time from what is unpacked
@@ -112,20 +112,20 @@ func TestParquetOfPyArrow(t *testing.T) {
 			assert.Equal(t, uint8(10*i), level(t, set, i))
 			assert.Contains(t, set.Key(i), "hub.parquet:row "+string('0'+byte(i)))
 		}
-		set, err = data.Open(filepath.Join(from, "hub.parquet"), o)
+		set, err = open(t, filepath.Join(from, "hub.parquet"), o)
 		require.NoError(t, err)
 	}
 	o.CaptionEach = true
-	set, err = data.Open(filepath.Join(from, "hub.parquet"), o)
+	set, err = open(t, filepath.Join(from, "hub.parquet"), o)
 	require.NoError(t, err)
 	assert.Equal(t, 10, set.Len())
-	first, _ := set.IDs(1, 0)
-	second, _ := set.IDs(2, 0)
+	first, _ := ids(t, set, 1, 0)
+	second, _ := ids(t, set, 2, 0)
 	assert.Equal(t, first, second, "one picture, two captions")
 	o.CaptionEach = false
 
 	o.ImageKey = "jpg"
-	set, err = data.Open(filepath.Join(from, "bytes.parquet"), o)
+	set, err = open(t, filepath.Join(from, "bytes.parquet"), o)
 	require.NoError(t, err)
 	require.Equal(t, 5, set.Len(), "row 2 has no caption and row 3 no picture")
 	assert.Equal(t, 2, set.LeftOut())
@@ -133,7 +133,7 @@ func TestParquetOfPyArrow(t *testing.T) {
 	assert.Equal(t, uint8(40), level(t, set, 2))
 
 	o.Uncaptioned = true
-	set, err = data.Open(filepath.Join(from, "bytes.parquet"), o)
+	set, err = open(t, filepath.Join(from, "bytes.parquet"), o)
 	require.NoError(t, err)
 	assert.Equal(t, 6, set.Len())
 	assert.Equal(t, 1, set.LeftOut())
@@ -141,27 +141,27 @@ func TestParquetOfPyArrow(t *testing.T) {
 	o.Uncaptioned = false
 
 	o.ImageKey = "filepath"
-	set, err = data.Open(filepath.Join(from, "paths.parquet"), o)
+	set, err = open(t, filepath.Join(from, "paths.parquet"), o)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"0.png", "1.png", "2.png", "3.png"}, []string{set.Key(0), set.Key(1), set.Key(2), set.Key(3)})
 	assert.Equal(t, []string{"zero", "one"}, set.Captions(0))
 	assert.Equal(t, []string{"three"}, set.Captions(1))
 
-	for flag, set := range map[string]func(o *data.OpenOptions){
-		`it has no column "picture", only ["image" "caption" "id"]; --csv-img-key names another`:   func(o *data.OpenOptions) { o.ImageKey = "picture" },
-		`it has no column "words", only ["image" "caption" "id"]; --csv-caption-key names another`: func(o *data.OpenOptions) { o.CaptionKey = "words" },
-		`the column "id" is of `:     func(o *data.OpenOptions) { o.CaptionKey = "id" },
-		`the column "caption" is of`: func(o *data.OpenOptions) { o.ImageKey = "caption" },
+	for says, set := range map[string]func(o *data.Options){
+		`it has no column "picture", only ["image" "caption" "id"]; ImageKey names another`: func(o *data.Options) { o.ImageKey = "picture" },
+		`it has no column "words", only ["image" "caption" "id"]; CaptionKey names another`: func(o *data.Options) { o.CaptionKey = "words" },
+		`the column "id" is of `:     func(o *data.Options) { o.CaptionKey = "id" },
+		`the column "caption" is of`: func(o *data.Options) { o.ImageKey = "caption" },
 	} {
 		wrong := o
 		set(&wrong)
-		_, err := data.Open(filepath.Join(from, "hub.parquet"), wrong)
-		assert.ErrorContains(t, err, flag)
+		_, err := open(t, filepath.Join(from, "hub.parquet"), wrong)
+		assert.ErrorContains(t, err, says)
 	}
 	o.CaptionKey, o.Uncaptioned = "words", true
-	_, err = data.Open(filepath.Join(from, "hub.parquet"), o)
+	_, err = open(t, filepath.Join(from, "hub.parquet"), o)
 	assert.ErrorContains(t, err, `it has no column "words"`, "it was asked for by its name")
-	o.CaptionKey, o.Uncaptioned = columns.CaptionKey, false
+	o.CaptionKey, o.Uncaptioned = "", false
 	whole, err := os.ReadFile(filepath.Join(from, "hub.parquet"))
 	require.NoError(t, err)
 	for _, at := range []int{10, 60, 200, len(whole) / 2} { // pages that say something else, and fewer of them
@@ -171,7 +171,7 @@ func TestParquetOfPyArrow(t *testing.T) {
 		}
 		path := filepath.Join(t.TempDir(), "bad.parquet")
 		require.NoError(t, os.WriteFile(path, bad, 0o644))
-		if set, err := data.Open(path, o); err != nil {
+		if set, err := open(t, path, o); err != nil {
 			assert.ErrorContains(t, err, "bad.parquet")
 		} else {
 			_ = samples(t, set, "")
@@ -182,7 +182,7 @@ func TestParquetOfPyArrow(t *testing.T) {
 // level is the grey of a sample's picture.
 func level(t *testing.T, set data.Dataset, i int) uint8 {
 	t.Helper()
-	b, err := set.Image(i)
+	b, err := fileOf(t, set, i)
 	require.NoError(t, err)
 	img, err := decode(b)
 	require.NoError(t, err)
@@ -198,13 +198,13 @@ func TestFoldersToTrainOn(t *testing.T) {
 		}
 		return out, nil
 	}
-	set, err := data.Open(classes, o)
+	set, err := open(t, classes, o)
 	require.NoError(t, err)
 	cat := []string{"a photo of a tiger cat.", "a drawing of a tiger cat."}
 	assert.Equal(t, []sample{{"ant/x.png", "3", []string{"a photo of a ant.", "a drawing of a ant."}}, {"tiger cat/a.jpg", "1", cat}, {"tiger cat/b.jpg", "2", cat}}, samples(t, set, classes))
-	ant, antText := set.IDs(0, 1)
-	image1, text1 := set.IDs(1, 0)
-	image2, text2 := set.IDs(2, 1)
+	ant, antText := ids(t, set, 0, 1)
+	image1, text1 := ids(t, set, 1, 0)
+	image2, text2 := ids(t, set, 2, 1)
 	assert.Equal(t, []int64{image1, image1, image1}, []int64{text1, image2, text2}, "the class's, whatever the picture and template")
 	assert.Equal(t, ant, antText)
 	assert.NotEqual(t, ant, image1)
@@ -212,12 +212,12 @@ func TestFoldersToTrainOn(t *testing.T) {
 	pairs := tree(t, map[string][]byte{"a.jpg": []byte("1"), "a.txt": []byte("one\ntwo\n"), "deep/b.png": []byte("2"), "deep/b.txt": []byte("three"), "c.jpg": []byte("alone"), ".d.jpg": []byte("hidden"), ".d.txt": nil})
 	o = columns
 	o.CaptionLines = true
-	set, err = data.Open(pairs+"/", o)
+	set, err = open(t, pairs+"/", o)
 	require.NoError(t, err)
 	assert.Equal(t, []sample{{"a.jpg", "1", []string{"one", "two"}}, {"deep/b.png", "2", []string{"three"}}}, samples(t, set, pairs))
 	assert.Equal(t, 1, set.LeftOut())
 	o.Kind = "pairs"
-	_, err = data.Open(classes, o)
+	_, err = open(t, classes, o)
 	assert.ErrorContains(t, err, "holds no picture with a .txt of the same name beside it")
 }
 
@@ -225,34 +225,34 @@ func TestFoldersToTrainOn(t *testing.T) {
 func TestSources(t *testing.T) {
 	dir := tree(t, map[string][]byte{"p/1.png": []byte("1"), "a.tsv": []byte("filepath\ttitle\np/1.png\tdog\n"),
 		"0.tar": tarOf(t, member{"x.jpg", "x"}, member{"x.txt", "dog"}), "1.tar": tarOf(t, member{"x.jpg", "y"}, member{"x.txt", "car"})})
-	set, err := data.Open(filepath.Join(dir, "a.tsv")+"::"+filepath.Join(dir, "{0..1}.tar"), columns)
+	set, err := open(t, filepath.Join(dir, "a.tsv")+"::"+filepath.Join(dir, "{0..1}.tar"), columns)
 	require.NoError(t, err)
 	assert.Equal(t, []int{1, 2}, set.Parts())
 	assert.Equal(t, []sample{{"p/1.png", "1", []string{"dog"}}, {"0.tar:x", "x", []string{"dog"}}, {"1.tar:x", "y", []string{"car"}}}, samples(t, set, dir))
 	images, texts := map[int64]bool{}, map[int64]bool{}
 	for i := range 3 {
-		image, text := set.IDs(i, 0)
+		image, text := ids(t, set, i, 0)
 		images[image], texts[text] = true, true
 	}
 	assert.Len(t, images, 3)
 	assert.Len(t, texts, 2, "the same words in two sources are the same text")
 
-	other, err := data.Open(filepath.Join(dir, "{0..1}.tar"), columns)
+	other, err := open(t, filepath.Join(dir, "{0..1}.tar"), columns)
 	require.NoError(t, err)
-	again, err := data.Open(filepath.Join(dir, "*.tar"), columns)
+	again, err := open(t, filepath.Join(dir, "*.tar"), columns)
 	require.NoError(t, err)
-	assert.Equal(t, data.Fingerprint(other), data.Fingerprint(again))
-	assert.NotEqual(t, data.Fingerprint(other), data.Fingerprint(set))
+	assert.Equal(t, fingerprint(t, other), fingerprint(t, again))
+	assert.NotEqual(t, fingerprint(t, other), fingerprint(t, set))
 
-	made, err := data.Open("", data.OpenOptions{Kind: "synthetic", Samples: 5, Size: [2]int{8, 6}})
+	made, err := open(t, "", data.Options{Kind: "synthetic", Samples: 5, Size: [2]int{8, 6}})
 	require.NoError(t, err)
 	assert.Equal(t, 5, made.Len())
 	assert.Equal(t, []string{"Dummy caption"}, made.Captions(4))
-	b, err := made.Image(4)
+	b, err := fileOf(t, made, 4)
 	require.NoError(t, err)
 	img, err := decode(b)
 	require.NoError(t, err)
 	assert.Equal(t, []int{8, 6}, []int{img.Height, img.Width})
-	_, err = data.Open("", data.OpenOptions{Kind: "synthetic"})
-	assert.ErrorContains(t, err, "--dataset-type synthetic wants --train-num-samples")
+	_, err = open(t, "", data.Options{Kind: "synthetic"})
+	assert.ErrorContains(t, err, "Samples 0: synthetic data has at least 1")
 }

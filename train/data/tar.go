@@ -2,6 +2,7 @@ package data
 
 import (
 	"archive/tar"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// pictures are the extensions of files that preprocess reads (open_clip's --image-key has the first four), the one to
+// pictures are the extensions of files that preprocess reads (open_clip looks for the first four), the one to
 // take where a sample has several first.
 var pictures = []string{"jpg", "png", "jpeg", "webp", "gif", "bmp", "tif", "tiff"}
 
@@ -50,20 +51,20 @@ type members struct {
 	bare          bool // without a caption it is a sample, too
 }
 
-func membersOf(o OpenOptions) members {
+func membersOf(o Options) members {
 	list := func(keys string, other []string) []string {
 		if keys == "" {
 			return other
 		}
 		return strings.Split(strings.ToLower(keys), ";")
 	}
-	return members{list(o.TarImageKeys, pictures), list(o.TarTextKeys, []string{"txt"}), o.JSONTextKey, o.CaptionLines, o.CaptionEach, o.Uncaptioned}
+	return members{list(o.TarImageKeys, pictures), list(o.TarTextKeys, nil), o.JSONTextKey, o.CaptionLines, o.CaptionEach, o.Uncaptioned}
 }
 
 // openTars indexes webdataset shards, several at a time. The members of a sample stand together and share the name up to
 // the first dot; a sample without a picture or a caption is left out. A shard that ends too early is an error that names
 // the place.
-func openTars(files []string, o OpenOptions) (Dataset, error) {
+func openTars(ctx context.Context, files []string, o Options) (Index, error) {
 	t := &tars{shards: make([]shard, len(files))}
 	unpacking := cache{dir: o.Cache}
 	type index struct {
@@ -291,17 +292,16 @@ func (t *tars) Key(i int) string { return t.shards[t.samples[i].shard].name + ":
 
 func (t *tars) Captions(i int) []string { return t.samples[i].captions }
 
-func (t *tars) IDs(i, c int) (image, text int64) {
-	return id(t.Key(i)), id(t.samples[i].captions[c])
-}
-
-func (t *tars) Image(i int) ([]byte, error) {
-	s := t.samples[i]
-	b, err := t.shards[s.shard].read(s.at, s.size)
-	if err != nil {
-		return nil, fmt.Errorf("data: %s: %w", t.Key(i), err)
-	}
-	return b, nil
+func (t *tars) Sample(_ context.Context, i int) (Sample, error) {
+	s, key := &t.samples[i], t.Key(i)
+	image := preprocess.FromFunc("", func(context.Context) ([]byte, error) {
+		b, err := t.shards[s.shard].read(s.at, s.size)
+		if err != nil {
+			return nil, fmt.Errorf("data: %s: %w", key, err)
+		}
+		return b, nil
+	})
+	return Sample{Image: image, Texts: s.captions, ID: key}, nil
 }
 
 // read is n bytes from at on.

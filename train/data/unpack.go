@@ -39,7 +39,7 @@ const (
 func (c *cache) unpack(source *os.File, what string, write func(out io.Writer) error) (*os.File, error) {
 	name := source.Name()
 	if c.dir == "" {
-		return nil, fmt.Errorf("data: %s has to be unpacked and there is no directory for it: set GOCLIP_CACHE", name)
+		return nil, &OptionError{"Cache", fmt.Errorf("data: %s has to be unpacked and there is no directory for it", name), "set %s"}
 	}
 	path, limit, err := c.place(source, what)
 	if err != nil {
@@ -103,11 +103,11 @@ func (c *cache) sweep() {
 func (c *cache) fault(name string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EFBIG), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("data: %s: no room to unpack it in %s: free some space, or set GOCLIP_CACHE to a directory that has it: %w", name, c.dir, err)
+		return &OptionError{"Cache", fmt.Errorf("data: %s: no room to unpack it in %s: %w", name, c.dir, err), "free some space, or set %s to a directory that has it"}
 	case errors.Is(err, errExpands):
 		return fmt.Errorf("data: %s: %w", name, err)
 	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("data: %s cannot be unpacked in %s: set GOCLIP_CACHE to a directory that can be written: %w", name, c.dir, err)
+		return &OptionError{"Cache", fmt.Errorf("data: %s cannot be unpacked in %s: %w", name, c.dir, err), "set %s to a directory that can be written"}
 	}
 	return fmt.Errorf("data: %s cannot be unpacked: %w", name, err)
 }
