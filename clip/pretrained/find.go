@@ -9,14 +9,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 )
-
-// ErrOffline is inside the error for a file that is not on this machine when the network is forbidden.
-var ErrOffline = errors.New("the network is forbidden")
 
 // Options say how a file is found. The zero value is what commands want.
 type Options struct {
@@ -72,8 +68,6 @@ func Find(ctx context.Context, model, tag string, o Options) (File, error) {
 	file.Entry = e
 	return file, err
 }
-
-var repoName = regexp.MustCompile(`^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$`)
 
 // Hub gives one file of a repository on the Hugging Face hub ("roberta-base", "tokenizer.json"), in the same manner;
 // in goclip's cache it is hub/REPO/FILE. fs.ErrNotExist is inside the error for a file that the hub does not have.
