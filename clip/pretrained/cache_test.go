@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	hubRepo = "models--laion--CLIP-ViT-B-32-laion2B-s34B-b79K"
-	rev     = "1a25a446712ba5ee05982a381eed697ef9b435cf"
+	laionRepo = "models--laion--CLIP-ViT-B-32-laion2B-s34B-b79K"
+	rev       = "1a25a446712ba5ee05982a381eed697ef9b435cf"
 )
 
 // fillHubCache lays a file out as huggingface_hub does and returns its name in the snapshot.
 func fillHubCache(t *testing.T, hub, file, blob string, data []byte) string {
 	t.Helper()
-	repo := filepath.Join(hub, hubRepo)
+	repo := filepath.Join(hub, laionRepo)
 	write(t, filepath.Join(repo, "refs", "main"), []byte(rev))
 	write(t, filepath.Join(repo, "blobs", blob), data)
 	name := filepath.Join(repo, "snapshots", rev, file)
@@ -70,7 +70,7 @@ func TestHubCacheWithoutTheFile(t *testing.T) {
 			cache := machine(t)
 			hub := filepath.Join(filepath.Dir(cache), ".cache", "huggingface", "hub")
 			if ref != "" {
-				write(t, filepath.Join(hub, hubRepo, "refs", "main"), []byte(ref))
+				write(t, filepath.Join(hub, laionRepo, "refs", "main"), []byte(ref))
 			}
 			_, err := findLAION(t, Options{Offline: true})
 			require.ErrorIs(t, err, ErrOffline)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -246,8 +247,13 @@ func TestHubFile(t *testing.T) {
 	t.Setenv("GOCLIP_MIRROR", s.URL)
 	f, err := Hub(t.Context(), "roberta-base", "tokenizer.json", impatient(&notes{}))
 	require.NoError(t, err)
-	requireFile(t, f, data)
-	assert.Equal(t, filepath.Join(cache, "hub", "roberta-base", "tokenizer.json"), f.Path)
+	got, err := os.ReadFile(f.Path)
+	require.NoError(t, err)
+	assert.Equal(t, data, got)
+	assert.Equal(t, sumOf(data), f.Sum)
+	dir := filepath.Join(cache, "hub", "models--roberta-base")
+	assert.Equal(t, filepath.Join(dir, "snapshots", "main", "tokenizer.json"), f.Path)
+	assert.Equal(t, []string{sumOf(data)}, names(t, filepath.Join(dir, "blobs")), "and no part of it")
 	assert.Equal(t, "/roberta-base/resolve/main/tokenizer.json", s.requests()[0].path)
 	for _, bad := range [][2]string{{"../etc", "x"}, {"a/../b", "x"}, {"a/b/c", "x"}, {"", "x"}, {"a/b", ""}, {"a/b", "../x"}, {"a/b", "/etc/passwd"}, {"a/b", "x?y"}} {
 		_, err := Hub(t.Context(), bad[0], bad[1], impatient(&notes{}))
@@ -286,7 +292,11 @@ func TestHeaders(t *testing.T) {
 		asked, _ := retryAfter(s, now)
 		assert.False(t, asked, s)
 	}
-	assert.Equal(t, sumOf(data), sha256Tag(`W/"`+sumOf(data)+`"`))
-	assert.Empty(t, sha256Tag(`"d41d8cd98f00b204e9800998ecf8427e"`))
+	for tag, want := range map[string]about{`W/"` + sumOf(data) + `"`: {SHA256: sumOf(data)}, `"d41d8cd98f00b204e9800998ecf8427e"`: {},
+		`"c7288f23da24e7ca0bb2b6e1d32b5f0a0cbfad40"`: {Git: "c7288f23da24e7ca0bb2b6e1d32b5f0a0cbfad40"}} {
+		var a about
+		a.identify(tag)
+		assert.Equal(t, want, a, tag)
+	}
 	assert.Empty(t, strong(`W/"x"`))
 }

@@ -1,6 +1,7 @@
 package pretrained
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -31,8 +32,13 @@ type about struct {
 	ETag     string `json:"etag,omitempty"` // strong, in its quotes
 	Modified string `json:"last_modified,omitempty"`
 	Size     int64  `json:"size"`             // -1 if unknown
-	SHA256   string `json:"sha256,omitempty"` // from the hub
+	SHA256   string `json:"sha256,omitempty"` // from the hub, of a large file
+	Git      string `json:"git,omitempty"`    // from the hub, of a small one: SHA-1 as git computes it
+	Commit   string `json:"commit,omitempty"` // from the hub
 }
+
+// hash is what the hub said of the bytes, or nothing.
+func (a about) hash() string { return cmp.Or(a.SHA256, a.Git) }
 
 // lockPoll is how often a waiting process asks for the lock: the file system has no call that waits and can be stopped.
 const lockPoll = 100 * time.Millisecond
@@ -150,21 +156,28 @@ func (p *part) write(b []byte) error {
 func (p *part) digest() string { return hex.EncodeToString(p.sum.Sum(nil)) }
 
 // commit gives the file its name, once its bytes are on the disk.
-func (p *part) commit() error {
-	if err := p.file.Sync(); err != nil {
-		return diskError(err, p.path())
+func (p *part) commit(ctx context.Context, name string) error {
+	synced := make(chan error, 1)
+	go func() { synced <- p.file.Sync() }() // gigabytes take a slow disk seconds, and the call cannot be stopped
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-synced:
+		if err != nil {
+			return diskError(err, p.path())
+		}
 	}
-	if err := os.Rename(p.path(), p.target); err != nil {
-		return diskError(err, p.target)
+	if err := os.Rename(p.path(), name); err != nil {
+		return diskError(err, name)
 	}
 	os.Remove(p.notes()) // bytes of the next part replace them in any case
-	dir, err := os.Open(filepath.Dir(p.target))
+	dir, err := os.Open(filepath.Dir(name))
 	if err != nil {
-		return diskError(err, p.target)
+		return diskError(err, name)
 	}
 	defer dir.Close()
 	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) { // EINVAL: a file system whose directories need none
-		return diskError(err, p.target)
+		return diskError(err, name)
 	}
 	return nil
 }

@@ -46,12 +46,12 @@ func TestReadOnlyCache(t *testing.T) {
 	var found File
 	var err, missing, inside error
 	asNobody(t, func() {
-		found, err = find(t.Context(), "m t", []candidate{own(data)}, impatient(n))
+		found, err = newFinder(impatient(n)).findOne(t.Context(), "m t", []candidate{own(data)})
 		absent := own(other)
 		absent.place = "n/t/w.pt"
-		_, missing = find(t.Context(), "n t", []candidate{absent}, impatient(n))
+		_, missing = newFinder(impatient(n)).findOne(t.Context(), "n t", []candidate{absent})
 		absent.place = "m/t/other.pt"
-		_, inside = find(t.Context(), "m t", []candidate{absent}, impatient(n))
+		_, inside = newFinder(impatient(n)).findOne(t.Context(), "m t", []candidate{absent})
 	})
 	require.NoError(t, err)
 	assert.Equal(t, name, found.Path)

@@ -143,7 +143,7 @@ func own(data []byte) candidate {
 
 func get(t *testing.T, ctx context.Context, o Options, c ...candidate) (File, error) {
 	t.Helper()
-	return find(ctx, "m t", c, o)
+	return newFinder(o).findOne(ctx, "m t", c)
 }
 
 // requireFile asserts that f is data, complete, and that nothing but its record lies beside it.

@@ -1,6 +1,7 @@
 package pretrained
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -172,12 +173,15 @@ func (e Entry) hubFiles() []string {
 
 // candidate is one file that would do.
 type candidate struct {
-	place string // its path in goclip's cache, slashed
+	place string // its path in goclip's cache, slashed; "" for the one that huggingface_hub would give it
 	file  string // its name
-	repo  string // on the hub; or
+	repo  string // on the hub, at
+	rev   string // this branch, tag or commit, or main; or
 	url   string // of the authors' own file
-	hash  string // of its SHA-256, the digits that are known beforehand
+	hash  string // as place's; "" if none is known beforehand
 }
+
+func (c candidate) revision() string { return cmp.Or(c.rev, defaultRevision) }
 
 // candidates lists the files that hold an entry's weights, the best first: one whose whole SHA-256 is known, then the
 // hub's, then the authors' own.

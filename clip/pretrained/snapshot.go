@@ -1,0 +1,219 @@
+package pretrained
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Snapshot is a model of the hub as a directory on this disk, in open_clip's layout or transformers'.
+type Snapshot struct {
+	Dir    string // with the files under their own names
+	Files  []File // those that a model needs; the weights come last
+	Origin Origin
+}
+
+const indexEnding = ".index.json" // of a file that lists the shards of weights
+
+// The files of a model: its config, its weights (the first that is there counts, as open_clip's and transformers' loaders
+// have it), and what goes with them.
+var (
+	configFiles = []string{"open_clip_config.json", "config.json"}
+	weightFiles = []string{"open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors", "model.safetensors" + indexEnding,
+		"pytorch_model.bin", "pytorch_model.bin" + indexEnding}
+	otherFiles = []string{"preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+		"added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model"}
+)
+
+// FindRepo finds a model of the Hugging Face hub, ORG/NAME or ORG/NAME@REVISION: in goclip's cache, in the one that Python
+// filled, or on the network. What was fetched lies in huggingface_hub's layout, in the directory hub of goclip's cache,
+// so that Python reads it too (HF_HUB_CACHE). A model that is on this machine is not looked for on the hub again, even if
+// its branch has moved on.
+//
+// ErrNotFound is inside the error for a repository, revision or file that the hub does not have, ErrOffline inside the one
+// for a model that is not here when the network is forbidden.
+func FindRepo(ctx context.Context, repo string, o Options) (Snapshot, error) {
+	name, revision, err := splitRepo(repo)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	s, err := newFinder(o).findRepo(ctx, name, revision)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("pretrained: %s: %w", repo, err)
+	}
+	return s, nil
+}
+
+func (f *finder) findRepo(ctx context.Context, repo, revision string) (Snapshot, error) {
+	var wrong []error
+	for _, root := range f.hubCaches() {
+		dir := repoIn(root.dir, repo).snapshot(revision)
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			continue
+		}
+		s, err := f.open(ctx, dir, root.origin)
+		if err == nil || ctx.Err() != nil {
+			return s, err
+		}
+		wrong = append(wrong, err)
+		if errors.Is(err, ErrChecksum) {
+			f.Log(err.Error())
+		}
+	}
+	byHand := func() string {
+		return fmt.Sprintf("its config (%s), weights (%s) and tokenizer (they are at %s/%s/tree/%s) in %s", either(configFiles), either(f.weightFiles()),
+			hubAddress(), repo, revision, repoIn(f.ownHub(), repo).snapshot(revision))
+	}
+	if err := f.allowed(byHand, wrong); err != nil {
+		return Snapshot{}, err
+	}
+	s, err := f.fetchRepo(ctx, repo, revision)
+	return s, f.suggest(ctx, err, byHand)
+}
+
+// weightFiles are those that the caller reads.
+func (f *finder) weightFiles() []string {
+	return slices.DeleteFunc(slices.Clone(weightFiles), func(name string) bool { return !f.reads(name) })
+}
+
+// choose picks a model's files among those that there are: first the small ones, so that a snapshot that has its weights
+// has all. index gives the bytes of a list of shards.
+func (f *finder) choose(where string, has func(name string) bool, index func(name string) ([]byte, error)) ([]string, error) {
+	names := slices.DeleteFunc(slices.Concat(configFiles, otherFiles), func(name string) bool { return !has(name) })
+	if !slices.ContainsFunc(configFiles, has) {
+		return nil, marked{fmt.Errorf("%s has no config: %s is needed", where, either(configFiles)), ErrNotFound}
+	}
+	i := slices.IndexFunc(f.weightFiles(), has)
+	if i < 0 {
+		return nil, marked{fmt.Errorf("%s has no weights: %s is needed", where, either(f.weightFiles())), ErrNotFound}
+	}
+	weights := f.weightFiles()[i]
+	names = append(names, weights)
+	if !strings.HasSuffix(weights, indexEnding) {
+		return names, nil
+	}
+	text, err := index(weights)
+	if err != nil {
+		return nil, err
+	}
+	shards, err := parseIndex(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", where, weights, err)
+	}
+	for _, shard := range shards {
+		if !has(shard) {
+			return nil, marked{fmt.Errorf("%s lacks %s, which %s names", where, shard, weights), ErrNotFound}
+		}
+	}
+	return append(names, shards...), nil
+}
+
+// parseIndex lists the files that an index spreads the weights over.
+func parseIndex(text []byte) ([]string, error) {
+	var index struct {
+		Map map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(text, &index); err != nil {
+		return nil, err
+	}
+	shards := slices.Compact(slices.Sorted(maps.Values(index.Map)))
+	if len(shards) == 0 {
+		return nil, errors.New("it has no weight_map")
+	}
+	for _, name := range shards {
+		if !isFileName(name) {
+			return nil, fmt.Errorf("%q is no file of a repository", name)
+		}
+	}
+	return shards, nil
+}
+
+// open answers for a snapshot on this disk: it is whole, and its bytes were checked.
+func (f *finder) open(ctx context.Context, dir string, origin Origin) (Snapshot, error) {
+	has := func(name string) bool { return isFile(filepath.Join(dir, filepath.FromSlash(name))) }
+	names, err := f.choose(dir, has, func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(dir, name)) })
+	if err != nil {
+		return Snapshot{}, err
+	}
+	s := Snapshot{Dir: dir, Origin: origin}
+	for _, name := range names {
+		file, err := f.check(ctx, f.linked(filepath.Join(dir, filepath.FromSlash(name)), origin))
+		if err != nil {
+			return Snapshot{}, err
+		}
+		s.Files = append(s.Files, file)
+	}
+	return s, nil
+}
+
+// fetchRepo downloads what goclip's cache lacks of a model.
+func (f *finder) fetchRepo(ctx context.Context, repo, revision string) (Snapshot, error) {
+	net, err := dial()
+	if err != nil {
+		return Snapshot{}, err
+	}
+	defer net.CloseIdleConnections()
+	l, err := f.list(ctx, net, repo, revision)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	own := repoIn(f.ownHub(), repo)
+	fetch := func(name string) (File, error) {
+		c := candidate{file: name, repo: repo, rev: l.commit, hash: l.hashes[name]}
+		if file, ok := f.reuse(ctx, own, c); ok {
+			return file, nil
+		}
+		return f.fetch(ctx, net, c)
+	}
+	has := func(name string) bool { _, ok := l.hashes[name]; return ok }
+	names, err := f.choose(repo, has, func(name string) ([]byte, error) {
+		file, err := fetch(name)
+		if err != nil {
+			return nil, err
+		}
+		return os.ReadFile(file.Path)
+	})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	s := Snapshot{Dir: own.snapshot(l.commit), Origin: FromNetwork}
+	for _, name := range names {
+		file, err := fetch(name)
+		if err != nil {
+			return Snapshot{}, err
+		}
+		s.Files = append(s.Files, file)
+	}
+	return s, own.refer(revision, l.commit)
+}
+
+// reuse gives a file of the snapshot the bytes of a blob that a cache has already: of another commit, or Python's.
+func (f *finder) reuse(ctx context.Context, own hubRepo, c candidate) (File, bool) {
+	if file, err := f.check(ctx, f.own(c)); err == nil {
+		return file, true
+	}
+	if c.hash == "" {
+		return File{}, false
+	}
+	for _, root := range f.hubCaches() {
+		blob := repoIn(root.dir, c.repo).blob(c.hash)
+		file, err := f.check(ctx, place{blob, f.foreignRecord(blob), c.hash, root.origin})
+		if err == nil && own.link(blob, c.rev, c.file) == nil {
+			file.Path = f.own(c).path
+			f.remember(f.own(c), file)
+			return file, true
+		}
+	}
+	return File{}, false
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}
