@@ -70,17 +70,24 @@ func isLarge(name string) bool {
 
 func (h *fakeHub) answer(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Repo-Commit", commit)
-	if strings.HasPrefix(r.URL.Path, "/api/models/org/name") {
-		type sibling = map[string]any
-		siblings := []sibling{}
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		type object = map[string]any
+		siblings, tree := []object{}, []object{}
 		for _, name := range slices.Sorted(maps.Keys(h.files)) {
-			s := sibling{"rfilename": name, "blobId": gitOf(h.files[name]), "size": len(h.files[name])}
+			text := h.files[name]
+			sibling := object{"rfilename": name, "blobId": gitOf(text), "size": len(text)}
+			entry := object{"type": "file", "path": name, "oid": gitOf(text), "size": len(text)}
 			if isLarge(name) {
-				s["lfs"] = map[string]any{"sha256": sumOf(h.files[name]), "size": len(h.files[name]), "pointerSize": 134}
+				sibling["lfs"] = object{"sha256": sumOf(text), "size": len(text), "pointerSize": 134}
+				entry["lfs"] = object{"oid": sumOf(text), "size": len(text), "pointerSize": 134}
 			}
-			siblings = append(siblings, s)
+			siblings, tree = append(siblings, sibling), append(tree, entry)
 		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"id": "org/name", "sha": commit, "siblings": siblings})
+		var answer any = object{"id": "org/name", "sha": commit, "siblings": siblings}
+		if strings.HasPrefix(r.URL.Path, "/api/models/org/name/tree/") { // Python asks for it too
+			answer = tree
+		}
+		_ = json.NewEncoder(w).Encode(answer)
 		return
 	}
 	_, name, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/org/name/resolve/"), "/")
