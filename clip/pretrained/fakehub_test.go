@@ -26,7 +26,7 @@ func gitOf(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// fakeHub answers for one repository as the hub does: a list of files with their hashes, small files itself, large ones
+// fakeHub answers for every repository as the hub does for one: a list of files with their hashes, small files itself, large ones
 // by a redirect to another host.
 type fakeHub struct {
 	*server
@@ -84,13 +84,14 @@ func (h *fakeHub) answer(w http.ResponseWriter, r *http.Request) {
 			siblings, tree = append(siblings, sibling), append(tree, entry)
 		}
 		var answer any = object{"id": "org/name", "sha": commit, "siblings": siblings}
-		if strings.HasPrefix(r.URL.Path, "/api/models/org/name/tree/") { // Python asks for it too
+		if strings.Contains(r.URL.Path, "/tree/") { // Python asks for it too
 			answer = tree
 		}
 		_ = json.NewEncoder(w).Encode(answer)
 		return
 	}
-	_, name, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/org/name/resolve/"), "/")
+	_, name, _ := strings.Cut(r.URL.EscapedPath(), "/resolve/")
+	_, name, _ = strings.Cut(name, "/")
 	name, err := url.PathUnescape(name)
 	text, ok := h.files[name]
 	switch {
