@@ -41,20 +41,20 @@ func dial() (*network, error) {
 
 // download fetches the first candidate that a server has.
 func (f *finder) download(ctx context.Context, wanted []candidate) (File, error) {
-	net, err := dial()
+	web, err := dial()
 	if err != nil {
 		return File{}, err
 	}
-	defer net.CloseIdleConnections()
+	defer web.CloseIdleConnections()
 	var failures []string
 	gone := true
 	silent := map[string]bool{} // hosts that cannot be reached
 	for _, c := range wanted {
-		host := net.servers.address(c).url.Host
+		host := web.servers.address(c).url.Host
 		if silent[host] {
 			continue
 		}
-		file, err := f.fetch(ctx, net, c)
+		file, err := f.fetch(ctx, web, c)
 		switch {
 		case err == nil:
 			return file, nil
@@ -86,7 +86,7 @@ func unreachable(err error) bool {
 }
 
 // fetch downloads one candidate into goclip's cache, going on where an earlier run stopped.
-func (f *finder) fetch(ctx context.Context, net *network, c candidate) (File, error) {
+func (f *finder) fetch(ctx context.Context, web *network, c candidate) (File, error) {
 	target := f.landing(c)
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return File{}, diskError(err, target)
@@ -99,7 +99,7 @@ func (f *finder) fetch(ctx context.Context, net *network, c candidate) (File, er
 	if file, err := f.check(ctx, f.own(c)); err == nil { // another process had the lock, and has just finished
 		return file, nil
 	}
-	d := &delivery{finder: f, transport: net, candidate: c, from: net.servers.address(f.pinned(c)), part: p}
+	d := &delivery{finder: f, transport: web, candidate: c, from: web.servers.address(f.pinned(c)), part: p}
 	if err := d.run(ctx); err != nil {
 		if ctx.Err() != nil && p.size > 0 {
 			err = fmt.Errorf("stopped; %d bytes of %s are kept in %s and the next run goes on from there: %w", p.size, c.file, p.path(), ctx.Err())

@@ -88,7 +88,7 @@ func (f *finder) snapshots(root cacheRoot, repo string) (out []Downloaded) {
 	for _, commit := range commits {
 		path := filepath.Join(string(dir), "snapshots", commit.Name())
 		has := func(name string) bool { return isFile(filepath.Join(path, filepath.FromSlash(name))) }
-		names, err := f.choose(path, has, func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(path, name)) })
+		names, err := f.model(path, has, func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(path, name)) })
 		if err != nil {
 			continue
 		}
@@ -109,7 +109,7 @@ func (f *finder) snapshots(root cacheRoot, repo string) (out []Downloaded) {
 // nameOf is ORG/NAME, with the branch or tag that stands for a commit if that is not main, or with the commit.
 func (r hubRepo) nameOf(repo, commit string) string {
 	if r.commit(defaultRevision) == commit {
-		return repo
+		return repoWith(repo, defaultRevision)
 	}
 	refs := filepath.Join(string(r), "refs")
 	revision := commit
@@ -120,7 +120,7 @@ func (r hubRepo) nameOf(repo, commit string) string {
 		}
 		return nil // a directory that cannot be read names nothing
 	})
-	return repo + "@" + revision
+	return repoWith(repo, revision)
 }
 
 func modelType(config string) string {

@@ -179,7 +179,7 @@ func (f *finder) suggest(ctx context.Context, err error, byHand func() string) e
 // offline names what forbids the network, or nothing.
 func (f *finder) offline() string {
 	if f.Offline {
-		return "the caller"
+		return "Options.Offline"
 	}
 	for _, name := range []string{"GOCLIP_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"} {
 		if isTrue(name) {

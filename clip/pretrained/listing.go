@@ -19,10 +19,10 @@ type listing struct {
 const maxListing = 32 << 20
 
 // list asks the hub for a repository's files (huggingface_hub's HfApi.repo_info).
-func (f *finder) list(ctx context.Context, net *network, repo, revision string) (listing, error) {
-	from := net.servers.onHub("api", "models", repo, "revision", url.PathEscape(revision))
+func (f *finder) list(ctx context.Context, web *network, repo, revision string) (listing, error) {
+	from := web.servers.onHub("api", "models", repo, "revision", url.PathEscape(revision))
 	from.url.RawQuery = "blobs=true"
-	d := &delivery{finder: f, transport: net, candidate: candidate{file: "the list of files", repo: repo, rev: revision}, from: from}
+	d := &delivery{finder: f, transport: web, candidate: candidate{file: "the list of files", repo: repo, rev: revision}, from: from}
 	var out listing
 	err := d.retry(ctx, func() error {
 		w := newWatch(ctx, d.Stall)

@@ -127,3 +127,11 @@ func splitRepo(s string) (repo, revision string, err error) {
 	}
 	return repo, revision, nil
 }
+
+// repoWith is the reverse of splitRepo.
+func repoWith(repo, revision string) string {
+	if revision == defaultRevision {
+		return repo
+	}
+	return repo + "@" + revision
+}

@@ -27,8 +27,10 @@ var (
 	configFiles = []string{"open_clip_config.json", "config.json"}
 	weightFiles = []string{"open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors", "model.safetensors" + indexEnding,
 		"pytorch_model.bin", "pytorch_model.bin" + indexEnding}
-	otherFiles = []string{"preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-		"added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model"}
+	imageFiles = []string{"preprocessor_config.json", "processor_config.json"}
+	// Of a tokenizer the first set that is there will do.
+	tokenFiles = [][]string{{"tokenizer.json"}, {"vocab.json", "merges.txt"}, {"spiece.model"}, {"sentencepiece.bpe.model"}, {"vocab.txt"}}
+	tokenNotes = []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}
 )
 
 // FindRepo finds a model of the Hugging Face hub, ORG/NAME or ORG/NAME@REVISION: in goclip's cache, in the one that Python
@@ -43,21 +45,42 @@ func FindRepo(ctx context.Context, repo string, o Options) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
-	s, err := newFinder(o).findRepo(ctx, name, revision)
-	if err != nil {
-		return Snapshot{}, fmt.Errorf("pretrained: %s: %w", repo, err)
-	}
-	return s, nil
+	f := newFinder(o)
+	says := fmt.Sprintf("its config (%s), weights (%s) and tokenizer", either(configFiles), either(f.weightFiles()))
+	return f.findSet(ctx, name, revision, fileSet{f.model, says})
 }
 
-func (f *finder) findRepo(ctx context.Context, repo, revision string) (Snapshot, error) {
+// FindTokenizer finds the tokenizer's files of a repository in the same manner.
+func FindTokenizer(ctx context.Context, repo string, o Options) (Snapshot, error) {
+	name, revision, err := splitRepo(repo)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return newFinder(o).findSet(ctx, name, revision, fileSet{tokenizer, "its tokenizer.json and tokenizer_config.json"})
+}
+
+// fileSet is what is wanted of a repository.
+type fileSet struct {
+	// pick names the wanted files among those that there are; where is the repository or directory, for errors. The files
+	// without which the set is none come last, so that a directory that has them has all. read gives the bytes of one.
+	pick func(where string, has func(name string) bool, read func(name string) ([]byte, error)) ([]string, error)
+	says string // what they are, for people
+}
+
+// findSet looks on this machine, then on the hub.
+func (f *finder) findSet(ctx context.Context, repo, revision string, set fileSet) (s Snapshot, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("pretrained: %s: %w", repoWith(repo, revision), err)
+		}
+	}()
 	var wrong []error
 	for _, root := range f.hubCaches() {
 		dir := repoIn(root.dir, repo).snapshot(revision)
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 			continue
 		}
-		s, err := f.open(ctx, dir, root.origin)
+		s, err := f.open(ctx, dir, root.origin, set)
 		if err == nil || ctx.Err() != nil {
 			return s, err
 		}
@@ -67,13 +90,12 @@ func (f *finder) findRepo(ctx context.Context, repo, revision string) (Snapshot,
 		}
 	}
 	byHand := func() string {
-		return fmt.Sprintf("its config (%s), weights (%s) and tokenizer (they are at %s/%s/tree/%s) in %s", either(configFiles), either(f.weightFiles()),
-			hubAddress(), repo, revision, repoIn(f.ownHub(), repo).snapshot(revision))
+		return fmt.Sprintf("%s (they are at %s/%s/tree/%s) in %s", set.says, hubAddress(), repo, revision, repoIn(f.ownHub(), repo).snapshot(revision))
 	}
 	if err := f.allowed(byHand, wrong); err != nil {
 		return Snapshot{}, err
 	}
-	s, err := f.fetchRepo(ctx, repo, revision)
+	s, err = f.fetchSet(ctx, repo, revision, set)
 	return s, f.suggest(ctx, err, byHand)
 }
 
@@ -82,10 +104,10 @@ func (f *finder) weightFiles() []string {
 	return slices.DeleteFunc(slices.Clone(weightFiles), func(name string) bool { return !f.reads(name) })
 }
 
-// choose picks a model's files among those that there are: first the small ones, so that a snapshot that has its weights
-// has all. index gives the bytes of a list of shards.
-func (f *finder) choose(where string, has func(name string) bool, index func(name string) ([]byte, error)) ([]string, error) {
-	names := slices.DeleteFunc(slices.Concat(configFiles, otherFiles), func(name string) bool { return !has(name) })
+// model picks the files of a model.
+func (f *finder) model(where string, has func(name string) bool, read func(name string) ([]byte, error)) ([]string, error) {
+	small := slices.Concat(configFiles, imageFiles, slices.Concat(tokenFiles...), tokenNotes)
+	names := slices.DeleteFunc(small, func(name string) bool { return !has(name) })
 	if !slices.ContainsFunc(configFiles, has) {
 		return nil, marked{fmt.Errorf("%s has no config: %s is needed", where, either(configFiles)), ErrNotFound}
 	}
@@ -98,7 +120,7 @@ func (f *finder) choose(where string, has func(name string) bool, index func(nam
 	if !strings.HasSuffix(weights, indexEnding) {
 		return names, nil
 	}
-	text, err := index(weights)
+	text, err := read(weights)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +134,16 @@ func (f *finder) choose(where string, has func(name string) bool, index func(nam
 		}
 	}
 	return append(names, shards...), nil
+}
+
+// tokenizer picks the files of a tokenizer.
+func tokenizer(where string, has func(name string) bool, _ func(name string) ([]byte, error)) ([]string, error) {
+	lacks := func(name string) bool { return !has(name) }
+	i := slices.IndexFunc(tokenFiles, func(set []string) bool { return !slices.ContainsFunc(set, lacks) })
+	if i < 0 {
+		return nil, marked{fmt.Errorf("%s has no tokenizer: tokenizer.json is needed", where), ErrNotFound}
+	}
+	return append(slices.DeleteFunc(slices.Clone(tokenNotes), lacks), tokenFiles[i]...), nil
 }
 
 // parseIndex lists the files that an index spreads the weights over.
@@ -135,9 +167,9 @@ func parseIndex(text []byte) ([]string, error) {
 }
 
 // open answers for a snapshot on this disk: it is whole, and its bytes were checked.
-func (f *finder) open(ctx context.Context, dir string, origin Origin) (Snapshot, error) {
+func (f *finder) open(ctx context.Context, dir string, origin Origin, set fileSet) (Snapshot, error) {
 	has := func(name string) bool { return isFile(filepath.Join(dir, filepath.FromSlash(name))) }
-	names, err := f.choose(dir, has, func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(dir, name)) })
+	names, err := set.pick(dir, has, func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(dir, name)) })
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -152,14 +184,14 @@ func (f *finder) open(ctx context.Context, dir string, origin Origin) (Snapshot,
 	return s, nil
 }
 
-// fetchRepo downloads what goclip's cache lacks of a model.
-func (f *finder) fetchRepo(ctx context.Context, repo, revision string) (Snapshot, error) {
-	net, err := dial()
+// fetchSet downloads what goclip's cache lacks of a set.
+func (f *finder) fetchSet(ctx context.Context, repo, revision string, set fileSet) (Snapshot, error) {
+	web, err := dial()
 	if err != nil {
 		return Snapshot{}, err
 	}
-	defer net.CloseIdleConnections()
-	l, err := f.list(ctx, net, repo, revision)
+	defer web.CloseIdleConnections()
+	l, err := f.list(ctx, web, repo, revision)
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -169,10 +201,10 @@ func (f *finder) fetchRepo(ctx context.Context, repo, revision string) (Snapshot
 		if file, ok := f.reuse(ctx, own, c); ok {
 			return file, nil
 		}
-		return f.fetch(ctx, net, c)
+		return f.fetch(ctx, web, c)
 	}
 	has := func(name string) bool { _, ok := l.hashes[name]; return ok }
-	names, err := f.choose(repo, has, func(name string) ([]byte, error) {
+	names, err := set.pick(repo, has, func(name string) ([]byte, error) {
 		file, err := fetch(name)
 		if err != nil {
 			return nil, err
