@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever a server stalls at, the end of the context ends the call. The stall itself would last an hour.
+// Whatever a server stalls at, the end of the context ends the call. The stall itself would last an
+// hour.
 func TestStoppedWhileTheHubStalls(t *testing.T) {
 	for name, stalls := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
 		"list": func(_ http.ResponseWriter, r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/api/") },

@@ -46,12 +46,12 @@ func hubHome() string {
 	return ""
 }
 
-// CacheDir is the directory of goclip's cache: $GOCLIP_CACHE, else the user's cache directory + "/goclip"; "" where the
-// machine has neither.
+// CacheDir is the directory of goclip's cache: $GOCLIP_CACHE, else the user's cache directory +
+// "/goclip"; "" where the machine has neither.
 func CacheDir() string { return findDirs("").cache }
 
-// absolute makes a directory of the environment one that stays when the process moves; ~ is the home, and
-// $NAME stands for a variable, as Python's library has it.
+// absolute makes a directory of the environment one that stays when the process moves; ~ is the
+// home, and $NAME stands for a variable, as Python's library has it.
 func absolute(dir string) string {
 	if dir = os.ExpandEnv(dir); dir == "" {
 		return ""
@@ -89,7 +89,8 @@ func (d dirs) places(wanted []candidate) []place {
 		}
 	}
 	for _, c := range wanted {
-		// Python writes these under their final names, so an interrupted download looks whole: only a hash tells.
+		// Python writes these under their final names, so an interrupted download looks whole: only
+		// a hash tells.
 		if c.url != "" && c.hash != "" && d.clip != "" {
 			p := filepath.Join(d.clip, c.file)
 			out = append(out, place{p, d.foreignRecord(p), c.hash, FromCLIP})
@@ -98,7 +99,8 @@ func (d dirs) places(wanted []candidate) []place {
 	return out
 }
 
-// own is a candidate's place in goclip's cache: the one that it names, or the one in huggingface_hub's layout.
+// own is a candidate's place in goclip's cache: the one that it names, or the one in
+// huggingface_hub's layout.
 func (d dirs) own(c candidate) place {
 	if c.place == "" {
 		p, _ := d.inHub(cacheRoot{d.ownHub(), FromCache}, c.repo, c.revision(), c.file)
@@ -109,8 +111,8 @@ func (d dirs) own(c candidate) place {
 	return place{p, p + ".verified", c.hash, FromCache}
 }
 
-// foreignRecord is where the record of a file is kept that is another program's or lies in a layout that has none: in
-// goclip's cache, under a name made of its path.
+// foreignRecord is where the record of a file is kept that is another program's or lies in a layout
+// that has none: in goclip's cache, under a name made of its path.
 func (d dirs) foreignRecord(path string) string {
 	if d.cache == "" {
 		return ""

@@ -90,7 +90,8 @@ func damage(t *testing.T, name string) {
 	require.NoError(t, os.Chtimes(name, info.ModTime(), info.ModTime()))
 }
 
-// Once verified, a file is opened without a look at its bytes: a change that size and time do not show goes unseen.
+// Once verified, a file is opened without a look at its bytes: a change that size and time do not
+// show goes unseen.
 func TestVerifiedOnce(t *testing.T) {
 	machine(t)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data) })
@@ -153,7 +154,8 @@ func TestDamagedFilesAreFetchedAnew(t *testing.T) {
 	}
 }
 
-// Of a hub's file nothing is known beforehand; the record of the download then says what it must be.
+// Of a hub's file nothing is known beforehand; the record of the download then says what it must
+// be.
 func TestDamagedHubFile(t *testing.T) {
 	machine(t)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { linked(w, data); whole(w, r, data) })
@@ -183,7 +185,8 @@ func TestDamagedBlobOfTheHubCache(t *testing.T) {
 	assert.FileExists(t, name, "another's file is not touched")
 }
 
-// open_clip and openai/CLIP share a directory and write files under their final names from the first byte on.
+// open_clip and openai/CLIP share a directory and write files under their final names from the
+// first byte on.
 func TestCLIPsCache(t *testing.T) {
 	cache := machine(t)
 	name := filepath.Join(filepath.Dir(cache), ".cache", "clip", "w.pt")

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	longestBackoff = 30 * time.Second
-	longestAsked   = 2 * time.Minute // a server that asks for more than this is not waited for
-	headway        = 1 << 20         // bytes that make a failed try count as one that went well
+	maxBackoff    = 30 * time.Second
+	maxRetryAfter = 2 * time.Minute // a server that asks for more than this is not waited for
+	headway       = 1 << 20         // bytes that make a failed try count as one that went well
 )
 
 // network is what downloads go through.
@@ -96,7 +96,7 @@ func (f *finder) fetch(ctx context.Context, web *network, c candidate) (File, er
 		return File{}, err
 	}
 	defer p.close()
-	if file, err := f.check(ctx, f.own(c)); err == nil { // another process had the lock, and has just finished
+	if file, ok := f.present(ctx, c); ok { // another process had the lock, and has just finished
 		return file, nil
 	}
 	d := &delivery{finder: f, transport: web, candidate: c, from: web.servers.address(f.pinned(c)), part: p}
@@ -115,8 +115,8 @@ func (f *finder) fetch(ctx context.Context, web *network, c candidate) (File, er
 	return file, nil
 }
 
-// pinned is the candidate at the commit that goclip's cache has for its revision, so that files of a snapshot are all of
-// one commit. Those with a place of their own are of the revision.
+// pinned is the candidate at the commit that goclip's cache has for its revision, so that files of
+// a snapshot are all of one commit. Those with a place of their own are of the revision.
 func (f *finder) pinned(c candidate) candidate {
 	if commit := repoIn(f.ownHub(), c.repo).commit(c.revision()); c.place == "" && commit != "" {
 		c.rev = commit
@@ -124,8 +124,8 @@ func (f *finder) pinned(c candidate) candidate {
 	return c
 }
 
-// landing is the name beside which a candidate's part lies. A blob of the hub whose hash is not known yet has a name made
-// of the revision's and the file's.
+// landing is the name beside which a candidate's part lies. A blob of the hub whose hash is not
+// known yet has a name made of the revision's and the file's.
 func (f *finder) landing(c candidate) string {
 	if c.place != "" {
 		return f.own(c).path
@@ -133,7 +133,8 @@ func (f *finder) landing(c candidate) string {
 	return repoIn(f.ownHub(), c.repo).blob(cmp.Or(c.hash, url.PathEscape(c.revision()+"/"+c.file)))
 }
 
-// settle gives a whole part its name: in the hub's layout a blob's, with a link and the revision's reference.
+// settle gives a whole part its name: in the hub's layout a blob's, with a link and the revision's
+// reference.
 func (f *finder) settle(ctx context.Context, c candidate, p *part) error {
 	if c.place != "" {
 		return p.commit(ctx, p.target)
@@ -174,8 +175,9 @@ func (d *delivery) run(ctx context.Context) error {
 	})
 }
 
-// retry repeats try until it succeeds or fails for good. Failures count from the last one that brought new bytes, so a
-// long file on a bad line arrives and a server that only wastes time is left.
+// retry repeats try until it succeeds or fails for good. Failures count from the last one that
+// brought new bytes, so a long file on a bad line arrives and a server that only wastes time is
+// left.
 func (d *delivery) retry(ctx context.Context, try func() error) error {
 	size := func() int64 {
 		if d.part == nil {
@@ -212,7 +214,8 @@ func (d *delivery) retry(ctx context.Context, try func() error) error {
 // errMixed is for bytes of several requests that do not fit together.
 var errMixed = errors.New("the parts do not fit together, so the file is fetched anew")
 
-// again tells whether another try makes sense, and after what time; failed counts the tries that did not go well.
+// again tells whether another try makes sense, and after what time; failed counts the tries that
+// did not go well.
 func (d *delivery) again(err error, failed int) (time.Duration, bool) {
 	var status *statusError
 	var dns *net.DNSError
@@ -220,18 +223,19 @@ func (d *delivery) again(err error, failed int) (time.Duration, bool) {
 	switch {
 	case errors.Is(err, errMixed):
 		return 0, true
-	case errors.As(err, &status) && (!status.temporary() || status.after > longestAsked):
+	case errors.As(err, &status) && (!status.temporary() || status.after > maxRetryAfter):
 		return 0, false
 	case status != nil && status.asked:
 		return status.after, true
 	case status == nil && !errors.As(err, &t), errors.As(err, &dns) && dns.IsNotFound:
 		return 0, false
 	}
-	wait := min(d.Backoff<<min(failed-1, 16), longestBackoff)
+	wait := min(d.Backoff<<min(failed-1, 16), maxBackoff)
 	return wait*3/4 + rand.N(wait/2+1), true // people who lost one server at once do not come back at once
 }
 
-// verify compares the part's hash with the one that is known beforehand, or the one that the hub sent.
+// verify compares the part's hash with the one that is known beforehand, or the one that the hub
+// sent.
 func (d *delivery) verify(ctx context.Context) error {
 	p := d.part
 	want := cmp.Or(d.candidate.hash, p.about.hash())
@@ -255,7 +259,8 @@ func (d *delivery) verify(ctx context.Context) error {
 	}
 }
 
-// receive appends a response's body to the part. A body that ends early is transient, one that does not end is not.
+// receive appends a response's body to the part. A body that ends early is transient, one that does
+// not end is not.
 func (d *delivery) receive(body io.Reader, w *watch) error {
 	p := d.part
 	buf := make([]byte, 256<<10)
@@ -281,7 +286,7 @@ func (d *delivery) receive(body io.Reader, w *watch) error {
 		case err == io.EOF && (p.about.Size < 0 || p.size == p.about.Size):
 			return nil
 		case err == io.EOF, errors.Is(err, io.ErrUnexpectedEOF):
-			return transient{fmt.Errorf("%s closed the connection in mid-file, after %d bytes", d.from.url.Host, p.size)}
+			return transient{fmt.Errorf("%s closed the connection in the middle of the file, after %d bytes", d.from.url.Host, p.size)}
 		case err != nil:
 			return w.explain(transient{fmt.Errorf("%s: %w", d.from.url.Host, err)})
 		}

@@ -12,8 +12,9 @@ import (
 	"strings"
 )
 
-// Pull fetches what this machine lacks of a model, and lists its files. The tokenizer of a published tag is not among
-// them: it lies in the repository that its config names, and CLIP's own needs no file.
+// Pull fetches what this machine lacks of a model, and lists its files. The tokenizer of a
+// published tag is not among them: it lies in the repository that its config names, and CLIP's own
+// needs no file.
 func Pull(ctx context.Context, n Name, o Options) ([]File, error) {
 	if n.Repo != "" {
 		s, err := FindRepo(ctx, n.Repo, o)
@@ -43,9 +44,9 @@ type Downloaded struct {
 	Origin Origin
 }
 
-// Downloads lists the models in the caches of this machine: those of the table first, in its order, then the repositories
-// by name, with their config and all their weights. Python's cache holds other models too: Type tells. Nothing is fetched
-// or hashed.
+// Downloads lists the models in the caches of this machine: those of the table first, in its order,
+// then the repositories by name, with their config and all their weights. Python's cache holds
+// other models too: Type tells. Nothing is fetched or hashed.
 func Downloads(ctx context.Context, o Options) ([]Downloaded, error) {
 	f := newFinder(o)
 	var out []Downloaded
@@ -106,7 +107,8 @@ func (f *finder) snapshots(root cacheRoot, repo string) (out []Downloaded) {
 	return out
 }
 
-// nameOf is ORG/NAME, with the branch or tag that stands for a commit if that is not main, or with the commit.
+// nameOf is ORG/NAME, with the branch or tag that stands for a commit if that is not main, or with
+// the commit.
 func (r hubRepo) nameOf(repo, commit string) string {
 	if r.commit(defaultRevision) == commit {
 		return repoWith(repo, defaultRevision)

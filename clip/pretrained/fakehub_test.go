@@ -26,8 +26,8 @@ func gitOf(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// fakeHub answers for every repository as the hub does for one: a list of files with their hashes, small files itself, large ones
-// by a redirect to another host.
+// fakeHub answers for every repository as the hub does for one: a list of files with their hashes,
+// small files itself, large ones by a redirect to another host.
 type fakeHub struct {
 	*server
 	storage *server

@@ -56,8 +56,9 @@ const (
 	FromNetwork  Origin = "the network"
 )
 
-// Find gives the file with the published weights of a model and tag, from this machine or, if need be, from the
-// network; Lookup says how the two are spelled. A cancelled ctx leaves a part that the next call continues.
+// Find gives the file with the published weights of a model and tag, from this machine or, if need
+// be, from the network; Lookup says how the two are spelled. A cancelled ctx leaves a part that the
+// next call continues.
 func Find(ctx context.Context, model, tag string, o Options) (File, error) {
 	e, err := Lookup(model, tag)
 	if err != nil {
@@ -68,16 +69,16 @@ func Find(ctx context.Context, model, tag string, o Options) (File, error) {
 	return file, err
 }
 
-// Hub gives one file of a repository on the Hugging Face hub ("roberta-base", "ORG/NAME@REVISION"), in the same manner.
-// In goclip's cache it lies as huggingface_hub would have it. fs.ErrNotExist and ErrNotFound are inside the error for a
-// file that the hub does not have.
+// Hub gives one file of a repository on the Hugging Face hub ("roberta-base", "ORG/NAME@REVISION"),
+// in the same manner. In goclip's cache it lies as huggingface_hub would have it. fs.ErrNotExist
+// and ErrNotFound are inside the error for a file that the hub does not have.
 func Hub(ctx context.Context, repo, file string, o Options) (File, error) {
 	name, revision, err := splitRepo(repo)
 	if err != nil {
 		return File{}, err
 	}
 	if !isFileName(file) {
-		return File{}, fmt.Errorf("pretrained: %q is no file of a repository", file)
+		return File{}, fmt.Errorf("pretrained: %q is not a file of a repository", file)
 	}
 	return newFinder(o).findOne(ctx, repo+"/"+file, []candidate{{file: file, repo: name, rev: revision}})
 }
@@ -168,7 +169,8 @@ func (f *finder) allowed(byHand func() string, damaged []error) error {
 	return err
 }
 
-// suggest adds the way without this download to the error of a server that could not be reached or did not give a file.
+// suggest adds the way without this download to the error of a server that could not be reached or
+// did not give a file.
 func (f *finder) suggest(ctx context.Context, err error, byHand func() string) error {
 	if err == nil || ctx.Err() != nil || !elsewhere(err) && !errors.Is(err, ErrNotFound) {
 		return err

@@ -109,7 +109,7 @@ func TestHubLies(t *testing.T) {
 			linked(w, data)
 			_ = http.NewResponseController(w).Flush()
 			_, _ = w.Write(data[:1000])
-		}, "closed the connection in mid-file", 3},
+		}, "closed the connection in the middle of the file", 3},
 		{"neither size nor hash", func(w http.ResponseWriter, r *http.Request, n int) {
 			conn, buf, err := http.NewResponseController(w).Hijack()
 			if err != nil {
@@ -139,7 +139,8 @@ func TestHubLies(t *testing.T) {
 	}
 }
 
-// A hub without the first form has the second; one without either, or one that is down, leaves the authors' server.
+// A hub without the first form has the second; one without either, or one that is down, leaves the
+// authors' server.
 func TestOtherSources(t *testing.T) {
 	t.Run("the older form", func(t *testing.T) {
 		machine(t)
@@ -209,9 +210,9 @@ func TestUnknownCertificateIsFinal(t *testing.T) {
 func TestServersOfTheEnvironment(t *testing.T) {
 	for _, c := range []struct{ name, value, says string }{
 		{"GOCLIP_MIRROR", "http://mirror.example/clip", "GOCLIP_MIRROR is http://mirror.example; it must be https, or http on this machine"},
-		{"GOCLIP_MIRROR", "mirror.example", "GOCLIP_MIRROR is no address of a server; it should be like https://"},
+		{"GOCLIP_MIRROR", "mirror.example", "GOCLIP_MIRROR is not the address of a server; it must be like https://"},
 		{"GOCLIP_MIRROR", "ftp://mirror.example", "it must be https"},
-		{"GOCLIP_MIRROR", "https://mirror.example/?x=1", "is no address of a server"},
+		{"GOCLIP_MIRROR", "https://mirror.example/?x=1", "is not the address of a server"},
 		{"HF_ENDPOINT", "http://hub.example", "HF_ENDPOINT is http://hub.example; it must be https"},
 	} {
 		machine(t)

@@ -12,17 +12,18 @@ import (
 // hubRepo is the directory of a repository in a cache that has huggingface_hub's layout:
 //
 //	refs/REVISION          the commit that a branch or tag stands for
-//	blobs/HASH             the bytes; HASH is a large file's SHA-256, a small one's SHA-1 as git computes it
+//	blobs/HASH             the bytes; HASH is a large file's SHA-256, a small one's SHA-1 by git
 //	snapshots/COMMIT/FILE  a link to them
 type hubRepo string
 
-// repoIn is the directory of ORG/NAME in a cache. The separator is huggingface_hub's REPO_ID_SEPARATOR.
+// repoIn is the directory of ORG/NAME in a cache. The separator is huggingface_hub's
+// REPO_ID_SEPARATOR.
 func repoIn(cache, repo string) hubRepo {
 	return hubRepo(filepath.Join(cache, "models--"+strings.ReplaceAll(repo, "/", `--`)))
 }
 
-// commit is the commit that the cache has for a revision, or the revision itself, which may be a commit. It is "" where
-// the cache names something that is no name of a directory.
+// commit is the commit that the cache has for a revision, or the revision itself, which may be a
+// commit. It is "" where the cache names something that is no name of a directory.
 func (r hubRepo) commit(revision string) string {
 	text, err := readShort(filepath.Join(string(r), "refs", filepath.FromSlash(revision)))
 	if err != nil {
@@ -46,7 +47,8 @@ func (r hubRepo) snapshot(revision string) string {
 
 func (r hubRepo) blob(hash string) string { return filepath.Join(string(r), "blobs", hash) }
 
-// link gives blob the name file in a commit's snapshot. Where links cannot be made, a blob of this repository moves there.
+// link gives blob the name file in a commit's snapshot. Where links cannot be made, a blob of this
+// repository moves there.
 func (r hubRepo) link(blob, commit, file string) error {
 	name := filepath.Join(string(r), "snapshots", filepath.FromSlash(commit), filepath.FromSlash(file))
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
@@ -113,7 +115,8 @@ func (d dirs) inHub(root cacheRoot, repo, revision, file string) (place, bool) {
 	return d.linked(filepath.Join(dir, filepath.FromSlash(file)), root.origin), true
 }
 
-// linked is a file in a snapshot. The link names its hash; the blob may itself be a link, whose name says something else.
+// linked is a file in a snapshot. The link names its hash; the blob may itself be a link, whose
+// name says something else.
 func (d dirs) linked(path string, origin Origin) place {
 	p := place{path: path, record: d.foreignRecord(path), origin: origin}
 	if blob, err := os.Readlink(path); err == nil && isHash(filepath.Base(blob)) {
@@ -132,7 +135,7 @@ func readShort(name string) (string, error) {
 		return "", err
 	}
 	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is no regular file", name)
+		return "", fmt.Errorf("%s is not a regular file", name)
 	}
 	file, err := os.Open(name)
 	if err != nil {

@@ -7,14 +7,16 @@ import (
 	"strings"
 )
 
-// Name is what a model's name means: a built-in config, with or without a published tag, or a repository on the hub.
+// Name is what a model's name means: a built-in config, with or without a published tag, or a
+// repository on the hub.
 type Name struct {
 	Config string // the built-in config, in its own spelling; "" for a repository
 	Tag    string // the published weights of Config, in the table's spelling; "" if the name has none
 	Repo   string // ORG/NAME or ORG/NAME@REVISION on the Hugging Face hub; "" for a config
 }
 
-// String is the name in the form that is documented first: ViT-B-32:openai, hf-hub:ORG/NAME@REVISION.
+// String is the name in the form that is documented first: ViT-B-32:openai,
+// hf-hub:ORG/NAME@REVISION.
 func (n Name) String() string {
 	switch {
 	case n.Repo != "":
@@ -35,9 +37,9 @@ const hubPrefix = "hf-hub:"
 //	hf-hub:ORG/NAME, hf-hub:ORG/NAME@REVISION a repository on the hub
 //	ORG/NAME, ORG/NAME@REVISION               the same, if no config has that name
 //
-// Upper and lower case, and the signs / @ - _ within a config or a tag, are the same. Files are not looked at: a caller
-// who takes paths too looks for one first. ErrNotFound is inside the error for a name that is none of these; it
-// suggests names that are.
+// Upper and lower case, and the signs / @ - _ within a config or a tag, are the same. Files are not
+// looked at: a caller who takes paths too looks for one first. ErrNotFound is inside the error for
+// a name that is none of these; it suggests names that are.
 func ParseName(name string, configs []string) (Name, error) {
 	if len(name) > len(hubPrefix) && strings.EqualFold(name[:len(hubPrefix)], hubPrefix) {
 		repo := name[len(hubPrefix):]
@@ -67,7 +69,8 @@ func fold(name string) string {
 	return strings.NewReplacer("/", "-", "@", "-", "_", "-", "336px", "336").Replace(strings.ToLower(name))
 }
 
-// spelled is the one of the names that is spelled as name or, failing that, the first that folds to the same.
+// spelled is the one of the names that is spelled as name or, failing that, the first that folds to
+// the same.
 func spelled(names []string, name string) (string, bool) {
 	if slices.Contains(names, name) {
 		return name, true
@@ -79,7 +82,8 @@ func spelled(names []string, name string) (string, bool) {
 	return names[i], true
 }
 
-// misspelled tells a config with a slip, "ViT-B/33", from a repository: the part before the slash begins a config.
+// misspelled tells a config with a slip, "ViT-B/33", from a repository: the part before the slash
+// begins a config.
 func misspelled(name string, configs []string) bool {
 	org, _, _ := strings.Cut(name, "/")
 	return slices.ContainsFunc(configs, func(config string) bool { return strings.HasPrefix(fold(config), fold(org)+"-") })

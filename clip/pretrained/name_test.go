@@ -69,7 +69,7 @@ func TestParseNameOfNothing(t *testing.T) {
 		"ViT-B-32:opnai":       `ViT-B-32 has no weights called "opnai"; it has openai`,
 		"ViT-B-32:":            `ViT-B-32 has no weights called ""`,
 		"ViT-L-14-336:dfn2b":   `ViT-L-14-336 has no weights called "dfn2b"; it has openai; the tag belongs to `,
-		"ViT-M-16:openai":      `no published weights are for a model called "ViT-M-16"`,
+		"ViT-M-16:openai":      `no weights are published for a model called "ViT-M-16"`,
 		"a/b/c":                `A repository of the Hugging Face hub is written hf-hub:ORG/NAME`,
 		"../models/clip":       `no model is called "../models/clip"`,
 		"hf-hub:":              `no model is called "hf-hub:"`,
@@ -87,7 +87,8 @@ func TestParseNameOfNothing(t *testing.T) {
 	}
 }
 
-// pair is what open_clip 3.3.0 fetches for a model and tag; testdata/pretrained/make_table.py writes the file.
+// pair is what open_clip 3.3.0 fetches for a model and tag; testdata/pretrained/make_table.py
+// writes the file.
 type pair struct {
 	Model, Tag, URL string
 	Hub             string `json:"hf_hub"`
@@ -103,7 +104,8 @@ func openCLIPsPairs(t *testing.T) []pair {
 	return pairs
 }
 
-// fetched is the file that open_clip takes (src/open_clip/pretrained.py download_pretrained): the hub's if it has one.
+// fetched is the file that open_clip takes (src/open_clip/pretrained.py download_pretrained): the
+// hub's if it has one.
 func (p pair) fetched() (repo, file, url string) {
 	if p.Hub == "" {
 		return "", "", p.URL
@@ -112,8 +114,8 @@ func (p pair) fetched() (repo, file, url string) {
 	return strings.TrimSuffix(repo, "/"), file, ""
 }
 
-// Every pair of open_clip whose config is there has a row, in any spelling, and the row leads to open_clip's file. The
-// others are missing because their towers are.
+// Every pair of open_clip whose config is there has a row, in any spelling, and the row leads to
+// open_clip's file. The others are missing because their towers are.
 func TestEveryPairOfOpenCLIP(t *testing.T) {
 	names := configs(t)
 	resolved := 0

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// part is a file on its way: TARGET.part, locked by the one who writes it, with TARGET.part.json, which tells a later
-// run what the bytes are of.
+// part is a file on its way: TARGET.part, locked by the one who writes it, with TARGET.part.json,
+// which tells a later run what the bytes are of.
 type part struct {
 	file    *os.File
 	target  string
@@ -40,7 +40,8 @@ type about struct {
 // hash is what the hub said of the bytes, or nothing.
 func (a about) hash() string { return cmp.Or(a.SHA256, a.Git) }
 
-// lockPoll is how often a waiting process asks for the lock: the file system has no call that waits and can be stopped.
+// lockPoll is how often a waiting process asks for the lock: the file system has no call that waits
+// and can be stopped.
 const lockPoll = 100 * time.Millisecond
 
 // openPart waits for the lock on target's part and takes up what an earlier run left.
@@ -77,7 +78,8 @@ func openPart(ctx context.Context, target string, log func(string)) (*part, erro
 	return p, nil
 }
 
-// lock takes the file for this process, if no other has it. The kernel gives it back when the process ends.
+// lock takes the file for this process, if no other has it. The kernel gives it back when the
+// process ends.
 func lock(file *os.File) (bool, error) {
 	for {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -101,14 +103,15 @@ func sameFile(file *os.File, name string) bool {
 func (p *part) path() string  { return p.target + ".part" }
 func (p *part) notes() string { return p.target + ".part.json" }
 
-// takeUp reads the bytes of an earlier run into the hash. Bytes that nothing is known of are dropped.
+// takeUp reads the bytes of an earlier run into the hash. Bytes that nothing is known of are
+// dropped.
 func (p *part) takeUp(ctx context.Context) error {
 	info, err := p.file.Stat()
 	if err != nil {
 		return diskError(err, p.path())
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is no regular file: delete it", p.path())
+		return fmt.Errorf("%s is not a regular file: delete it", p.path())
 	}
 	data, err := os.ReadFile(p.notes())
 	known := err == nil && json.Unmarshal(data, &p.about) == nil
@@ -122,8 +125,8 @@ func (p *part) takeUp(ctx context.Context) error {
 	return nil
 }
 
-// begin drops the bytes so far and notes what the next ones are of. The notes are written first, so that bytes never
-// stand beside another file's notes.
+// begin drops the bytes so far and notes what the next ones are of. The notes are written first, so
+// that bytes never stand beside another file's notes.
 func (p *part) begin(a about) error {
 	if err := p.file.Truncate(0); err != nil {
 		return diskError(err, p.path())

@@ -19,7 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain lets the test binary be the other process: one that fetches a file and prints its hash or the error.
+// TestMain lets the test binary be the other process: one that fetches a file and prints its hash
+// or the error.
 func TestMain(m *testing.M) {
 	switch os.Getenv("PRETRAINED_TEST_PROCESS") {
 	case "":

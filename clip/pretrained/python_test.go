@@ -78,7 +78,8 @@ func TestPythonReadsOurCache(t *testing.T) {
 	assert.Empty(t, h.asked())
 }
 
-// What Python fetched is found; the tree that it leaves is the one that is committed for machines without Python.
+// What Python fetched is found; the tree that it leaves is the one that is committed for machines
+// without Python.
 func TestPythonsCacheIsRead(t *testing.T) {
 	python(t)
 	cache := machine(t)
@@ -163,7 +164,8 @@ func treeOf(t *testing.T, dir string) map[string]leaf {
 	return tree
 }
 
-// open_clip leaves the weights of a published tag alone in Python's cache. The rest of the model is fetched, they are not.
+// open_clip leaves the weights of a published tag alone in Python's cache. The rest of the model is
+// fetched, they are not.
 func TestBlobsOfPythonAreReused(t *testing.T) {
 	cache := machine(t)
 	hub := filepath.Join(filepath.Dir(cache), ".cache", "huggingface", "hub")
@@ -186,8 +188,8 @@ func TestBlobsOfPythonAreReused(t *testing.T) {
 	assert.Len(t, h.storage.requests(), 1, "once Python's cache is gone they are fetched")
 }
 
-// huggingface_hub 2 keeps the bytes of several repositories once: a blob is then a link to a file whose name is no SHA-256
-// of it.
+// huggingface_hub 2 keeps the bytes of several repositories once: a blob is then a link to a file
+// whose name is no SHA-256 of it.
 func TestSharedBlobsOfPython(t *testing.T) {
 	cache := machine(t)
 	hub := filepath.Join(filepath.Dir(cache), ".cache", "huggingface", "hub")

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// asNobody runs f on a thread that may write no other user's files. Root may write everywhere, so it becomes another
-// user for the file system; the thread ends with f.
+// asNobody runs f on a thread that may write no other user's files. Root may write everywhere, so
+// it becomes another user for the file system; the thread ends with f.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	done := make(chan bool)
@@ -28,7 +28,8 @@ func asNobody(t *testing.T, f func()) {
 	<-done
 }
 
-// A cache that an administrator filled is used as it is; one that lacks the file gives one sentence.
+// A cache that an administrator filled is used as it is; one that lacks the file gives one
+// sentence.
 func TestReadOnlyCache(t *testing.T) {
 	cache := machine(t)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data) })

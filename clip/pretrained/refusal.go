@@ -20,7 +20,7 @@ type statusError struct {
 
 func (e *statusError) Error() string {
 	says := fmt.Sprintf("%s answers %d %s%s", e.host, e.code, http.StatusText(e.code), e.hint)
-	if e.after > longestAsked {
+	if e.after > maxRetryAfter {
 		says += fmt.Sprintf(" and asks to come back in %s", e.after)
 	}
 	return says
@@ -41,7 +41,8 @@ func (e *statusError) Is(target error) bool {
 	return e.gone && (target == fs.ErrNotExist || target == ErrNotFound)
 }
 
-// refused words a refusal. The hub tells in a header what it is that it does not have or does not give.
+// refused words a refusal. The hub tells in a header what it is that it does not have or does not
+// give.
 func (d *delivery) refused(resp *http.Response) error {
 	c := d.candidate
 	e := &statusError{code: resp.StatusCode, host: resp.Request.URL.Host}

@@ -84,14 +84,15 @@ func (p *part) continues(resp *http.Response, got about) bool {
 		(got.ETag == "" || p.about.ETag == "" || got.ETag == p.about.ETag) && got.hash() == p.about.hash()
 }
 
-const mostRedirects = 8
+const maxRedirects = 8
 
-// follow sends the request, from the byte offset on, and follows redirects itself: the hub's headers about a file stand
-// on the first answer, and the token goes to no second host. It returns the last answer and what the hub said on the way.
+// follow sends the request, from the byte offset on, and follows redirects itself: the hub's
+// headers about a file stand on the first answer, and the token goes to no second host. It returns
+// the last answer and what the hub said on the way.
 func (d *delivery) follow(w *watch, offset int64) (*http.Response, about, error) {
 	var linked about
 	at := d.from.url
-	for range mostRedirects + 1 {
+	for range maxRedirects + 1 {
 		req, err := http.NewRequestWithContext(w.ctx, http.MethodGet, at.String(), nil)
 		if err != nil {
 			return nil, linked, err
@@ -141,7 +142,7 @@ func (d *delivery) follow(w *watch, offset int64) (*http.Response, about, error)
 		}
 		at = next
 	}
-	return nil, linked, fmt.Errorf("%s redirects more than %d times", d.from.url.Host, mostRedirects)
+	return nil, linked, fmt.Errorf("%s redirects more than %d times", d.from.url.Host, maxRedirects)
 }
 
 // since is what If-Range says: send the rest only if the file is still this one.
@@ -160,7 +161,8 @@ func strong(tag string) string {
 	return ""
 }
 
-// identify takes the hash that an entity tag of the hub is: a SHA-256 for large files, git's SHA-1 for small ones.
+// identify takes the hash that an entity tag of the hub is: a SHA-256 for large files, git's SHA-1
+// for small ones.
 func (a *about) identify(tag string) {
 	switch sum := strings.Trim(strings.TrimPrefix(tag, "W/"), `"`); {
 	case isSHA256(sum):
@@ -170,7 +172,8 @@ func (a *about) identify(tag string) {
 	}
 }
 
-// contentRange reads "bytes 5-9/10": where the bytes start and how many the file has, -1 where it does not say.
+// contentRange reads "bytes 5-9/10": where the bytes start and how many the file has, -1 where it
+// does not say.
 func contentRange(s string) (start, total int64) {
 	span, all, _ := strings.Cut(strings.TrimPrefix(s, "bytes "), "/")
 	first, _, _ := strings.Cut(span, "-")

@@ -36,7 +36,8 @@ func hubAddress() string {
 	return cmp.Or(strings.TrimRight(os.Getenv("HF_ENDPOINT"), "/"), publicHub)
 }
 
-// hubToken is the token of the environment or of the file that "hf auth login" writes (huggingface_hub/utils/_auth.py).
+// hubToken is the token of the environment or of the file that "hf auth login" writes
+// (huggingface_hub/utils/_auth.py).
 func hubToken() string {
 	if isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
 		return ""
@@ -64,7 +65,7 @@ func isTrue(name string) bool {
 func parseServer(name, base string) (*url.URL, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("%s is no address of a server; it should be like https://mirror.example/clip", name)
+		return nil, fmt.Errorf("%s is not the address of a server; it must be like https://mirror.example/clip", name)
 	}
 	if !secure(u) && !onLoopback(u) {
 		return nil, fmt.Errorf("%s is %s://%s; it must be https, or http on this machine", name, u.Scheme, u.Host)
@@ -87,7 +88,8 @@ type address struct {
 	token string // for this host and no other
 }
 
-// address gives the place of a candidate. A mirror has the paths of the hub and of the authors' servers under its own.
+// address gives the place of a candidate. A mirror has the paths of the hub and of the authors'
+// servers under its own.
 func (s servers) address(c candidate) address {
 	if c.repo != "" {
 		return s.onHub(c.repo, "resolve", url.PathEscape(c.revision()), c.file)

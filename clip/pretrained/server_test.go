@@ -75,7 +75,8 @@ func whole(w http.ResponseWriter, r *http.Request, data []byte) {
 	http.ServeContent(w, r, "", time.Unix(1700000000, 0), bytes.NewReader(data))
 }
 
-// cut announces all of data, sends the first n bytes and ends the connection; with reset the peer sees an RST.
+// cut announces all of data, sends the first n bytes and ends the connection; with reset the peer
+// sees an RST.
 func cut(w http.ResponseWriter, data []byte, n int, reset bool) {
 	w.Header().Set("ETag", `"`+sumOf(data)[:20]+`"`)
 	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
@@ -99,7 +100,8 @@ func linked(w http.ResponseWriter, data []byte) {
 	w.Header().Set("X-Linked-Size", fmt.Sprint(len(data)))
 }
 
-// machine is a clean user account: a home, and none of the variables that Find reads. It returns the cache directory.
+// machine is a clean user account: a home, and none of the variables that Find reads. It returns
+// the cache directory.
 func machine(t *testing.T) string {
 	t.Helper()
 	home := t.TempDir()

@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// Snapshot is a model of the hub as a directory on this disk, in open_clip's layout or transformers'.
+// Snapshot is a model of the hub as a directory on this disk, in open_clip's layout or
+// transformers'.
 type Snapshot struct {
 	Dir    string // with the files under their own names
 	Files  []File // those that a model needs; the weights come last
@@ -21,8 +22,8 @@ type Snapshot struct {
 
 const indexEnding = ".index.json" // of a file that lists the shards of weights
 
-// The files of a model: its config, its weights (the first that is there counts, as open_clip's and transformers' loaders
-// have it), and what goes with them.
+// The files of a model: its config, its weights (the first that is there counts, as open_clip's and
+// transformers' loaders have it), and what goes with them.
 var (
 	configFiles = []string{"open_clip_config.json", "config.json"}
 	weightFiles = []string{"open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors", "model.safetensors" + indexEnding,
@@ -33,13 +34,14 @@ var (
 	tokenNotes = []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}
 )
 
-// FindRepo finds a model of the Hugging Face hub, ORG/NAME or ORG/NAME@REVISION: in goclip's cache, in the one that Python
-// filled, or on the network. What was fetched lies in huggingface_hub's layout, in the directory hub of goclip's cache,
-// so that Python reads it too (HF_HUB_CACHE). A model that is on this machine is not looked for on the hub again, even if
-// its branch has moved on.
+// FindRepo finds a model of the Hugging Face hub, ORG/NAME or ORG/NAME@REVISION: in goclip's cache,
+// in the one that Python filled, or on the network. What was fetched lies in huggingface_hub's
+// layout, in the directory hub of goclip's cache, so that Python reads it too (HF_HUB_CACHE). A
+// model that is on this machine is not looked for on the hub again, even if its branch has moved
+// on.
 //
-// ErrNotFound is inside the error for a repository, revision or file that the hub does not have, ErrOffline inside the one
-// for a model that is not here when the network is forbidden.
+// ErrNotFound is inside the error for a repository, revision or file that the hub does not have,
+// ErrOffline inside the one for a model that is not here when the network is forbidden.
 func FindRepo(ctx context.Context, repo string, o Options) (Snapshot, error) {
 	name, revision, err := splitRepo(repo)
 	if err != nil {
@@ -61,8 +63,9 @@ func FindTokenizer(ctx context.Context, repo string, o Options) (Snapshot, error
 
 // fileSet is what is wanted of a repository.
 type fileSet struct {
-	// pick names the wanted files among those that there are; where is the repository or directory, for errors. The files
-	// without which the set is none come last, so that a directory that has them has all. read gives the bytes of one.
+	// pick names the wanted files among those that there are; where is the repository or directory,
+	// for errors. The files without which the set is none come last, so that a directory that has
+	// them has all. read gives the bytes of one.
 	pick func(where string, has func(name string) bool, read func(name string) ([]byte, error)) ([]string, error)
 	says string // what they are, for people
 }
@@ -160,7 +163,7 @@ func parseIndex(text []byte) ([]string, error) {
 	}
 	for _, name := range shards {
 		if !isFileName(name) {
-			return nil, fmt.Errorf("%q is no file of a repository", name)
+			return nil, fmt.Errorf("%q is not a file of a repository", name)
 		}
 	}
 	return shards, nil
@@ -198,7 +201,7 @@ func (f *finder) fetchSet(ctx context.Context, repo, revision string, set fileSe
 	own := repoIn(f.ownHub(), repo)
 	fetch := func(name string) (File, error) {
 		c := candidate{file: name, repo: repo, rev: l.commit, hash: l.hashes[name]}
-		if file, ok := f.reuse(ctx, own, c); ok {
+		if file, ok := f.present(ctx, c); ok {
 			return file, nil
 		}
 		return f.fetch(ctx, web, c)
@@ -225,18 +228,19 @@ func (f *finder) fetchSet(ctx context.Context, repo, revision string, set fileSe
 	return s, own.refer(revision, l.commit)
 }
 
-// reuse gives a file of the snapshot the bytes of a blob that a cache has already: of another commit, or Python's.
-func (f *finder) reuse(ctx context.Context, own hubRepo, c candidate) (File, bool) {
+// present is a candidate in goclip's cache. In the hub's layout, a blob that a cache has already, of
+// another commit or Python's, is linked there.
+func (f *finder) present(ctx context.Context, c candidate) (File, bool) {
 	if file, err := f.check(ctx, f.own(c)); err == nil {
 		return file, true
 	}
-	if c.hash == "" {
+	if c.place != "" || c.hash == "" {
 		return File{}, false
 	}
 	for _, root := range f.hubCaches() {
 		blob := repoIn(root.dir, c.repo).blob(c.hash)
 		file, err := f.check(ctx, place{blob, f.foreignRecord(blob), c.hash, root.origin})
-		if err == nil && own.link(blob, c.rev, c.file) == nil {
+		if err == nil && repoIn(f.ownHub(), c.repo).link(blob, c.rev, c.file) == nil {
 			file.Path = f.own(c).path
 			f.remember(f.own(c), file)
 			return file, true

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -146,13 +147,14 @@ func TestFilesOfAModel(t *testing.T) {
 }
 
 func TestIndexOfShards(t *testing.T) {
-	for text, says := range map[string]string{`{}`: "no weight_map", `[`: "unexpected end", `{"weight_map": {"a": "../../x"}}`: `"../../x" is no file of a repository`} {
+	for text, says := range map[string]string{`{}`: "no weight_map", `[`: "unexpected end", `{"weight_map": {"a": "../../x"}}`: `"../../x" is not a file of a repository`} {
 		_, err := parseIndex([]byte(text))
 		require.ErrorContains(t, err, says)
 	}
 }
 
-// A model that breaks off is taken up where it stopped: its small files are there, and part of the weights.
+// A model that breaks off is taken up where it stopped: its small files are there, and part of the
+// weights.
 func TestFindRepoGoesOn(t *testing.T) {
 	cache := machine(t)
 	h := newFakeHub(t, model())
@@ -191,7 +193,8 @@ func TestFindRepoGoesOn(t *testing.T) {
 	assert.Len(t, names(t, blobs), 3)
 }
 
-// Offline, the sentence says what to place where; what is placed there is found, without a download's marks.
+// Offline, the sentence says what to place where; what is placed there is found, without a
+// download's marks.
 func TestFindRepoOffline(t *testing.T) {
 	for _, name := range []string{"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "GOCLIP_OFFLINE"} {
 		cache := machine(t)
@@ -216,6 +219,27 @@ func TestFindRepoOffline(t *testing.T) {
 		assert.Equal(t, dir, s.Dir)
 		assert.Empty(t, h.requests())
 	}
+}
+
+// Those who want the same model at once wait for one another, and each file is fetched once.
+func TestFindRepoAtOnce(t *testing.T) {
+	cache := machine(t)
+	h := newFakeHub(t, model())
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			s, err := FindRepo(t.Context(), "org/name", impatient(&notes{}))
+			if assert.NoError(t, err) {
+				assert.Len(t, s.Files, 3)
+			}
+		})
+	}
+	group.Wait()
+	s, err := findRepo(t, "org/name", Options{Offline: true})
+	require.NoError(t, err)
+	requireSnapshot(t, s, h.files, modelNames...)
+	assert.Len(t, h.storage.requests(), 1)
+	assert.Len(t, names(t, filepath.Join(cache, "hub", "models--org--name", "blobs")), 3)
 }
 
 func TestDamagedModel(t *testing.T) {

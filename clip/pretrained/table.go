@@ -20,8 +20,8 @@ type Entry struct {
 	URL    string `json:"url"`    // of the authors' own file
 	SHA256 string `json:"sha256"` // of the file at URL: all 64 digits, the first eight, or none
 
-	// QuickGELU tells which GELU the weights were trained with. They do not show it, and the wrong one costs 2.7 points
-	// of ImageNet accuracy without a word.
+	// QuickGELU tells which GELU the weights were trained with. They do not show it, and the wrong
+	// one costs 2.7 points of ImageNet accuracy without a word.
 	QuickGELU bool `json:"quick_gelu"`
 
 	// How a picture is prepared, in preprocess.Config's terms; its size is the model config's.
@@ -59,8 +59,9 @@ var table = sync.OnceValue(func() []Entry {
 	return entries
 })
 
-// Tags lists every model that has published weights, with their tags, in open_clip's order. A model some of whose
-// weights need QuickGELU is listed a second time under its -quickgelu name, with those tags alone.
+// Tags lists every model that has published weights, with their tags, in open_clip's order. A model
+// some of whose weights need QuickGELU is listed a second time under its -quickgelu name, with
+// those tags alone.
 func Tags() []ModelTags {
 	var plain, quick []ModelTags
 	add := func(list []ModelTags, model, tag string) []ModelTags {
@@ -79,9 +80,10 @@ func Tags() []ModelTags {
 	return append(plain, quick...)
 }
 
-// Lookup finds the entry of a model and tag. Case, and the signs / @ - _, make no difference: "vit-b/32" is ViT-B-32, and
-// "LAION2B-s34B-b79K" is laion2b_s34b_b79k. A name that ends in -quickgelu has the tags trained that way. ErrNotFound is
-// inside the error, which lists names that are near.
+// Lookup finds the entry of a model and tag. Case, and the signs / @ - _, make no difference:
+// "vit-b/32" is ViT-B-32, and "LAION2B-s34B-b79K" is laion2b_s34b_b79k. A name that ends in
+// -quickgelu has the tags trained that way. ErrNotFound is inside the error, which lists names that
+// are near.
 func Lookup(model, tag string) (Entry, error) {
 	models := Tags()
 	names := make([]string, len(models))
@@ -90,7 +92,7 @@ func Lookup(model, tag string) (Entry, error) {
 	}
 	name, ok := spelled(names, model)
 	if !ok {
-		return Entry{}, marked{fmt.Errorf("pretrained: no published weights are for a model called %q; near it are %s", model, strings.Join(near(model, names), ", ")), ErrNotFound}
+		return Entry{}, marked{fmt.Errorf("pretrained: no weights are published for a model called %q; did you mean %s?", model, either(near(model, names))), ErrNotFound}
 	}
 	m := models[slices.Index(names, name)]
 	clean, ok := spelled(m.Tags, tag)
@@ -130,8 +132,8 @@ func near(name string, names []string) []string {
 	return names[:min(5, len(names))]
 }
 
-// unlikeness is Levenshtein's distance, less twice what one name has in common with the start of the other: people cut
-// names short more often than they mistype them.
+// unlikeness is Levenshtein's distance, less twice what one name has in common with the start of
+// the other: people cut names short more often than they mistype them.
 func unlikeness(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -156,11 +158,12 @@ func unlikeness(a, b string) int {
 	return row[len(b)] - 2*common
 }
 
-// The names that open_clip gives to weights on the hub (src/open_clip/constants.py); the first loads faster.
+// The names that open_clip gives to weights on the hub (src/open_clip/constants.py); the first
+// loads faster.
 var hubFiles = []string{"open_clip_model.safetensors", "open_clip_pytorch_model.bin"}
 
-// hubFiles are the names under which the hub may have an entry's weights. open_clip asks for the safetensors form of any
-// file first (src/open_clip/pretrained.py).
+// hubFiles are the names under which the hub may have an entry's weights. open_clip asks for the
+// safetensors form of any file first (src/open_clip/pretrained.py).
 func (e Entry) hubFiles() []string {
 	if e.File == "" {
 		return hubFiles
@@ -183,8 +186,8 @@ type candidate struct {
 
 func (c candidate) revision() string { return cmp.Or(c.rev, defaultRevision) }
 
-// candidates lists the files that hold an entry's weights, the best first: one whose whole SHA-256 is known, then the
-// hub's, then the authors' own.
+// candidates lists the files that hold an entry's weights, the best first: one whose whole SHA-256
+// is known, then the hub's, then the authors' own.
 func (e Entry) candidates() []candidate {
 	var own, hub []candidate
 	dir := path.Join(e.Model, e.Tag)

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/goclip/goclip/internal/disk"
 )
 
 const (
@@ -33,8 +35,8 @@ func isSHA256(s string) bool {
 	return err == nil && len(b) == sha256.Size && s == strings.ToLower(s)
 }
 
-// record says that a file was hashed. While size and time stand, its bytes are not read again: 605 MB take longer to
-// hash than to open.
+// record says that a file was hashed. While size and time stand, its bytes are not read again: 605
+// MB take longer to hash than to open.
 type record struct {
 	Path     string `json:"path"`
 	Size     int64  `json:"size"`
@@ -42,15 +44,16 @@ type record struct {
 	SHA256   string `json:"sha256"`
 }
 
-// check answers for the file at p, hashing it if no record does. A file that changed since its record was written, or
-// that has not the hash it must have, is an error that says so; fs.ErrNotExist is inside the one for no file.
+// check answers for the file at p, hashing it if no record does. A file that changed since its
+// record was written, or that has not the hash it must have, is an error that says so;
+// fs.ErrNotExist is inside the one for no file.
 func (f *finder) check(ctx context.Context, p place) (File, error) {
 	info, err := os.Stat(p.path)
 	if err != nil {
 		return File{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return File{}, fmt.Errorf("%s is no regular file", p.path)
+		return File{}, fmt.Errorf("%s is not a regular file", p.path)
 	}
 	if info.Size() == 0 {
 		return File{}, fmt.Errorf("%s is empty", p.path)
@@ -80,7 +83,8 @@ func (f *finder) check(ctx context.Context, p place) (File, error) {
 	return file, nil
 }
 
-// mismatch gives the kind of the file's hash, and the hash, if it is not the wanted one; sum is its SHA-256.
+// mismatch gives the kind of the file's hash, and the hash, if it is not the wanted one; sum is its
+// SHA-256.
 func mismatch(ctx context.Context, name, sum, want string) (kind, got string, err error) {
 	if len(want) != gitDigits {
 		if strings.HasPrefix(sum, want) {
@@ -95,7 +99,8 @@ func mismatch(ctx context.Context, name, sum, want string) (kind, got string, er
 	return "SHA-1 as git has it", git, nil
 }
 
-// remember writes the record of a file that was checked. Where none can be written the file is good all the same.
+// remember writes the record of a file that was checked. Where none can be written the file is good
+// all the same.
 func (f *finder) remember(p place, file File) {
 	if p.record == "" {
 		return
@@ -127,24 +132,15 @@ func writeJSON(name string, v any) error {
 	return writeWhole(name, data)
 }
 
-// writeWhole writes data under name at once or not at all.
+// writeWhole writes data under name at once or not at all, and makes the directory.
 func writeWhole(name string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp")
-	if err != nil {
+	return disk.WriteFile(disk.Machine{}, name, func(w io.Writer) error {
+		_, err := w.Write(data)
 		return err
-	}
-	defer os.Remove(tmp.Name()) // after the rename there is nothing to remove
-	_, err = tmp.Write(data)
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), name)
+	})
 }
 
 func sumFile(ctx context.Context, name string) (string, error) {
@@ -160,7 +156,8 @@ func sumFile(ctx context.Context, name string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// sumGit gives the SHA-1 of a file as git computes it, over a header and the bytes, and the one of the bytes alone.
+// sumGit gives the SHA-1 of a file as git computes it, over a header and the bytes, and the one of
+// the bytes alone.
 func sumGit(ctx context.Context, name string) (git, plain string, err error) {
 	file, err := os.Open(name)
 	if err != nil {

@@ -42,7 +42,8 @@ func (r watched) Read(b []byte) (int, error) {
 	return r.Reader.Read(b)
 }
 
-// explain says which of the three ends a failed read had: no byte came, the caller stopped, or the connection broke.
+// explain says which of the three ends a failed read had: no byte came, the caller stopped, or the
+// connection broke.
 func (w *watch) explain(err error) error {
 	switch cause := context.Cause(w.ctx); {
 	case cause == errStalled:
