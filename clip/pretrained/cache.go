@@ -22,30 +22,38 @@ func findDirs(cache string) dirs {
 		d.cache = filepath.Join(user, "goclip")
 	}
 	d.cache = cmp.Or(absolute(cache), absolute(os.Getenv("GOCLIP_CACHE")), d.cache)
-	home, _ := os.UserHomeDir() // without one, the caches below are only where the environment says
-	if home != "" {
+	if home, err := os.UserHomeDir(); err == nil {
 		d.clip = filepath.Join(home, ".cache", "clip")
 	}
 	d.hubCache = cmp.Or(absolute(os.Getenv("HF_HUB_CACHE")), absolute(os.Getenv("HUGGINGFACE_HUB_CACHE")))
-	for _, under := range []struct{ root, rest string }{
-		{os.Getenv("HF_HOME"), "hub"},
-		{os.Getenv("XDG_CACHE_HOME"), "huggingface/hub"},
-		{home, ".cache/huggingface/hub"},
-	} { // huggingface_hub's order (constants.py)
-		if d.hubCache == "" && under.root != "" {
-			d.hubCache = filepath.Join(absolute(under.root), filepath.FromSlash(under.rest))
-		}
+	if home := hubHome(); d.hubCache == "" && home != "" {
+		d.hubCache = filepath.Join(home, "hub")
 	}
 	return d
 }
 
-// CacheDir is the directory of goclip's cache: $GOCLIP_CACHE, else the user's cache directory + "/goclip"; "" where the
-// machine has neither.
+// hubHome is the directory of Hugging Face's libraries (huggingface_hub/constants.py), or "".
+func hubHome() string {
+	if dir := absolute(os.Getenv("HF_HOME")); dir != "" {
+		return dir
+	}
+	if dir := absolute(os.Getenv("XDG_CACHE_HOME")); dir != "" {
+		return filepath.Join(dir, "huggingface")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".cache", "huggingface")
+	}
+	return ""
+}
+
+// CacheDir is the directory of goclip's cache: $GOCLIP_CACHE, else the user's cache directory +
+// "/goclip"; "" where the machine has neither.
 func CacheDir() string { return findDirs("").cache }
 
-// absolute makes a directory of the environment one that stays when the process moves; ~ is the home.
+// absolute makes a directory of the environment one that stays when the process moves; ~ is the
+// home, and $NAME stands for a variable, as Python's library has it.
 func absolute(dir string) string {
-	if dir == "" {
+	if dir = os.ExpandEnv(dir); dir == "" {
 		return ""
 	}
 	if home, err := os.UserHomeDir(); err == nil && (dir == "~" || strings.HasPrefix(dir, "~/")) {
@@ -61,7 +69,7 @@ func absolute(dir string) string {
 type place struct {
 	path   string
 	record string // the file that says it was checked; "" where nothing can be written
-	hash   string // first digits of the SHA-256 that it must have, if known
+	hash   string // that it must have: a SHA-256, the first digits of one, or git's SHA-1; "" if none is known
 	origin Origin
 }
 
@@ -69,17 +77,20 @@ type place struct {
 func (d dirs) places(wanted []candidate) []place {
 	var out []place
 	for _, c := range wanted {
-		if d.cache != "" {
+		if d.cache != "" && c.place != "" {
 			out = append(out, d.own(c))
 		}
 	}
-	for _, c := range wanted {
-		if c.repo != "" && d.hubCache != "" {
-			out = append(out, d.inHubCache(c)...)
+	for _, root := range d.hubCaches() {
+		for _, c := range wanted {
+			if p, ok := d.inHub(root, c.repo, c.revision(), c.file); c.repo != "" && ok {
+				out = append(out, p)
+			}
 		}
 	}
 	for _, c := range wanted {
-		// Python writes these under their final names, so an interrupted download looks whole: only a hash tells.
+		// Python writes these under their final names, so an interrupted download looks whole: only
+		// a hash tells.
 		if c.url != "" && c.hash != "" && d.clip != "" {
 			p := filepath.Join(d.clip, c.file)
 			out = append(out, place{p, d.foreignRecord(p), c.hash, FromCLIP})
@@ -88,30 +99,20 @@ func (d dirs) places(wanted []candidate) []place {
 	return out
 }
 
-// own is a candidate's place in goclip's cache.
+// own is a candidate's place in goclip's cache: the one that it names, or the one in
+// huggingface_hub's layout.
 func (d dirs) own(c candidate) place {
+	if c.place == "" {
+		p, _ := d.inHub(cacheRoot{d.ownHub(), FromCache}, c.repo, c.revision(), c.file)
+		p.hash = cmp.Or(c.hash, p.hash)
+		return p
+	}
 	p := filepath.Join(d.cache, filepath.FromSlash(c.place))
 	return place{p, p + ".verified", c.hash, FromCache}
 }
 
-// inHubCache is models--ORG--NAME/snapshots/REV/FILE, REV from refs/main. FILE is a link to blobs/HASH, and the hash of
-// a large file is its SHA-256.
-func (d dirs) inHubCache(c candidate) []place {
-	repo := filepath.Join(d.hubCache, "models--"+strings.ReplaceAll(c.repo, "/", "--"))
-	rev, err := os.ReadFile(filepath.Join(repo, "refs", "main"))
-	name := strings.TrimSpace(string(rev))
-	if err != nil || name == "" || strings.ContainsAny(name, `/\`) || strings.HasPrefix(name, ".") {
-		return nil
-	}
-	p := filepath.Join(repo, "snapshots", name, filepath.FromSlash(c.file))
-	var hash string
-	if blob, err := filepath.EvalSymlinks(p); err == nil && isSHA256(filepath.Base(blob)) {
-		hash = filepath.Base(blob)
-	}
-	return []place{{p, d.foreignRecord(p), hash, FromHubCache}}
-}
-
-// foreignRecord is where the record of another program's file is kept: in goclip's cache, under a name made of its path.
+// foreignRecord is where the record of a file is kept that is another program's or lies in a layout
+// that has none: in goclip's cache, under a name made of its path.
 func (d dirs) foreignRecord(path string) string {
 	if d.cache == "" {
 		return ""

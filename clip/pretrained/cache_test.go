@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	hubRepo = "models--laion--CLIP-ViT-B-32-laion2B-s34B-b79K"
-	rev     = "1a25a446712ba5ee05982a381eed697ef9b435cf"
+	laionRepo = "models--laion--CLIP-ViT-B-32-laion2B-s34B-b79K"
+	rev       = "1a25a446712ba5ee05982a381eed697ef9b435cf"
 )
 
 // fillHubCache lays a file out as huggingface_hub does and returns its name in the snapshot.
 func fillHubCache(t *testing.T, hub, file, blob string, data []byte) string {
 	t.Helper()
-	repo := filepath.Join(hub, hubRepo)
+	repo := filepath.Join(hub, laionRepo)
 	write(t, filepath.Join(repo, "refs", "main"), []byte(rev))
 	write(t, filepath.Join(repo, "blobs", blob), data)
 	name := filepath.Join(repo, "snapshots", rev, file)
@@ -70,7 +70,7 @@ func TestHubCacheWithoutTheFile(t *testing.T) {
 			cache := machine(t)
 			hub := filepath.Join(filepath.Dir(cache), ".cache", "huggingface", "hub")
 			if ref != "" {
-				write(t, filepath.Join(hub, hubRepo, "refs", "main"), []byte(ref))
+				write(t, filepath.Join(hub, laionRepo, "refs", "main"), []byte(ref))
 			}
 			_, err := findLAION(t, Options{Offline: true})
 			require.ErrorIs(t, err, ErrOffline)
@@ -90,7 +90,8 @@ func damage(t *testing.T, name string) {
 	require.NoError(t, os.Chtimes(name, info.ModTime(), info.ModTime()))
 }
 
-// Once verified, a file is opened without a look at its bytes: a change that size and time do not show goes unseen.
+// Once verified, a file is opened without a look at its bytes: a change that size and time do not
+// show goes unseen.
 func TestVerifiedOnce(t *testing.T) {
 	machine(t)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data) })
@@ -153,7 +154,8 @@ func TestDamagedFilesAreFetchedAnew(t *testing.T) {
 	}
 }
 
-// Of a hub's file nothing is known beforehand; the record of the download then says what it must be.
+// Of a hub's file nothing is known beforehand; the record of the download then says what it must
+// be.
 func TestDamagedHubFile(t *testing.T) {
 	machine(t)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { linked(w, data); whole(w, r, data) })
@@ -183,7 +185,8 @@ func TestDamagedBlobOfTheHubCache(t *testing.T) {
 	assert.FileExists(t, name, "another's file is not touched")
 }
 
-// open_clip and openai/CLIP share a directory and write files under their final names from the first byte on.
+// open_clip and openai/CLIP share a directory and write files under their final names from the
+// first byte on.
 func TestCLIPsCache(t *testing.T) {
 	cache := machine(t)
 	name := filepath.Join(filepath.Dir(cache), ".cache", "clip", "w.pt")

@@ -166,7 +166,8 @@ func TestConnectionResetIsRetried(t *testing.T) {
 	assert.Len(t, s.requests(), 2)
 }
 
-// What a server must not get away with: one sentence, the number of requests it may cost, and what stays on the disk.
+// What a server must not get away with: one sentence, the number of requests it may cost, and what
+// stays on the disk.
 func TestDownloadRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -178,7 +179,7 @@ func TestDownloadRefuses(t *testing.T) {
 		{"other bytes", func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, other) },
 			"sent other bytes than were published: the SHA-256 of w.pt begins with " + sumOf(other)[:8] + " and should begin with " + sumOf(data)[:8] + "; nothing was kept", 1, nil},
 		{"always cut", func(w http.ResponseWriter, r *http.Request, n int) { cut(w, data, 1000, false) },
-			"closed the connection in mid-file, after 1000 bytes (gave up after 3 tries)", 3, []string{"w.pt.part", "w.pt.part.json"}},
+			"closed the connection in the middle of the file, after 1000 bytes (gave up after 3 tries)", 3, []string{"w.pt.part", "w.pt.part.json"}},
 		{"always stalled", func(w http.ResponseWriter, r *http.Request, n int) { untilGone(r) },
 			"no byte came for 500ms (gave up after 3 tries)", 3, nil},
 		{"always 500", func(w http.ResponseWriter, r *http.Request, n int) { w.WriteHeader(http.StatusInternalServerError) },
@@ -315,7 +316,8 @@ func doneOf(seen []Progress) []int64 {
 	return out
 }
 
-// The last run stopped between the last byte and the name: nothing is asked for again, and the hash still is.
+// The last run stopped between the last byte and the name: nothing is asked for again, and the hash
+// still is.
 func TestWholePartNeedsNoRequest(t *testing.T) {
 	cache := machine(t)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data) })

@@ -9,6 +9,19 @@ import (
 	"github.com/goclip/goclip/clip/pretrained"
 )
 
+func ExampleParseName() {
+	configs := []string{"RN50", "ViT-B-16", "ViT-B-32", "ViT-L-14"}
+	for _, name := range []string{"vit-b/32", "ViT-B-32__openai", "openai/clip-vit-base-patch32", "ViT-B32"} {
+		n, err := pretrained.ParseName(name, configs)
+		fmt.Println(n, err)
+	}
+	// Output:
+	// ViT-B-32 <nil>
+	// ViT-B-32:openai <nil>
+	// hf-hub:openai/clip-vit-base-patch32 <nil>
+	//  pretrained: no model is called "ViT-B32"; did you mean ViT-B-32, ViT-B-16 or ViT-L-14? A repository of the Hugging Face hub is written hf-hub:ORG/NAME
+}
+
 func ExampleLookup() {
 	e, err := pretrained.Lookup("ViT-L/14@336px", "openai")
 	fmt.Println(e.Model, e.QuickGELU, e.SHA256[:8], err)

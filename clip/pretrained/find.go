@@ -6,17 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"net/url"
 	"path"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 )
-
-// ErrOffline is inside the error for a file that is not on this machine when the network is forbidden.
-var ErrOffline = errors.New("the network is forbidden")
 
 // Options say how a file is found. The zero value is what commands want.
 type Options struct {
@@ -61,31 +56,35 @@ const (
 	FromNetwork  Origin = "the network"
 )
 
-// Find gives the file with the published weights of a model and tag, from this machine or, if need be, from the
-// network; Lookup says how the two are spelled. A cancelled ctx leaves a part that the next call continues.
+// Find gives the file with the published weights of a model and tag, from this machine or, if need
+// be, from the network; Lookup says how the two are spelled. A cancelled ctx leaves a part that the
+// next call continues.
 func Find(ctx context.Context, model, tag string, o Options) (File, error) {
 	e, err := Lookup(model, tag)
 	if err != nil {
 		return File{}, err
 	}
-	file, err := find(ctx, e.Model+" "+e.Tag, e.candidates(), o)
+	file, err := newFinder(o).findOne(ctx, e.Model+" "+e.Tag, e.candidates())
 	file.Entry = e
 	return file, err
 }
 
-var repoName = regexp.MustCompile(`^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$`)
-
-// Hub gives one file of a repository on the Hugging Face hub ("roberta-base", "tokenizer.json"), in the same manner;
-// in goclip's cache it is hub/REPO/FILE. fs.ErrNotExist is inside the error for a file that the hub does not have.
+// Hub gives one file of a repository on the Hugging Face hub ("roberta-base", "ORG/NAME@REVISION"),
+// in the same manner. In goclip's cache it lies as huggingface_hub would have it. fs.ErrNotExist
+// and ErrNotFound are inside the error for a file that the hub does not have.
 func Hub(ctx context.Context, repo, file string, o Options) (File, error) {
-	if !repoName.MatchString(repo) || strings.Contains(repo, "..") {
-		return File{}, fmt.Errorf("pretrained: %q is no repository of the hub; ORG/NAME is one", repo)
+	name, revision, err := splitRepo(repo)
+	if err != nil {
+		return File{}, err
 	}
-	if !fs.ValidPath(file) || file == "." || strings.ContainsAny(file, "\\?#%") {
-		return File{}, fmt.Errorf("pretrained: %q is no file of a repository", file)
+	if !isFileName(file) {
+		return File{}, fmt.Errorf("pretrained: %q is not a file of a repository", file)
 	}
-	c := candidate{place: path.Join("hub", repo, file), file: file, repo: repo}
-	return find(ctx, repo+"/"+file, []candidate{c}, o)
+	return newFinder(o).findOne(ctx, repo+"/"+file, []candidate{{file: file, repo: name, rev: revision}})
+}
+
+func isFileName(s string) bool {
+	return fs.ValidPath(s) && s != "." && !strings.ContainsAny(s, "\\?#%")
 }
 
 // finder is one search.
@@ -94,7 +93,7 @@ type finder struct {
 	dirs
 }
 
-func find(ctx context.Context, what string, all []candidate, o Options) (File, error) {
+func newFinder(o Options) *finder {
 	f := &finder{Options: o, dirs: findDirs(o.Cache)}
 	f.MaxBytes = cmp.Or(o.MaxBytes, 16<<30)
 	f.Stall = cmp.Or(o.Stall, 30*time.Second)
@@ -106,15 +105,18 @@ func find(ctx context.Context, what string, all []candidate, o Options) (File, e
 	if o.Log == nil {
 		f.Log = func(string) {}
 	}
-	wanted := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool {
-		return o.Formats != nil && !slices.Contains(o.Formats, path.Ext(c.file))
-	})
+	return f
+}
+
+// findOne finds the first of the candidates that the caller reads.
+func (f *finder) findOne(ctx context.Context, what string, all []candidate) (File, error) {
+	wanted := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !f.reads(c.file) })
 	if len(wanted) == 0 {
 		var names []string
 		for _, c := range all {
 			names = append(names, c.file)
 		}
-		return File{}, fmt.Errorf("pretrained: %s is published as %s only, and the caller reads %s", what, strings.Join(names, " and "), strings.Join(o.Formats, ", "))
+		return File{}, fmt.Errorf("pretrained: %s is published as %s only, and the caller reads %s", what, strings.Join(names, " and "), strings.Join(f.Formats, ", "))
 	}
 	file, err := f.find(ctx, what, wanted)
 	if err != nil {
@@ -139,39 +141,61 @@ func (f *finder) find(ctx context.Context, what string, wanted []candidate) (Fil
 			f.Log(err.Error())
 		}
 	}
+	if err := f.allowed(func() string { return f.byHand(wanted[0]) }, damaged); err != nil {
+		return File{}, err
+	}
+	file, err := f.download(ctx, wanted)
+	return file, f.suggest(ctx, err, func() string { return f.byHand(wanted[0]) })
+}
+
+// reads tells whether the caller reads files with this ending.
+func (f *finder) reads(file string) bool {
+	return f.Formats == nil || slices.Contains(f.Formats, path.Ext(strings.TrimSuffix(file, indexEnding)))
+}
+
+// allowed is nil if something may be fetched and kept. byHand says what to do otherwise.
+func (f *finder) allowed(byHand func() string, damaged []error) error {
 	if f.cache == "" {
-		return File{}, errors.New("there is no directory for the cache: set GOCLIP_CACHE, because neither XDG_CACHE_HOME nor HOME is set")
+		return errors.New("there is no directory for the cache: set GOCLIP_CACHE, because neither XDG_CACHE_HOME nor HOME is set")
 	}
-	if by := f.offline(); by != "" {
-		return File{}, f.offlineError(by, wanted[0], damaged)
+	by := f.offline()
+	if by == "" {
+		return nil
 	}
-	return f.download(ctx, wanted)
+	err := fmt.Errorf("it is not on this machine and %w by %s: place %s", ErrOffline, by, byHand())
+	for _, d := range damaged {
+		err = fmt.Errorf("%w; %w", err, d)
+	}
+	return err
+}
+
+// suggest adds the way without this download to the error of a server that could not be reached or
+// did not give a file.
+func (f *finder) suggest(ctx context.Context, err error, byHand func() string) error {
+	if err == nil || ctx.Err() != nil || !elsewhere(err) && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return fmt.Errorf("%w; to do without the download, place %s", err, byHand())
 }
 
 // offline names what forbids the network, or nothing.
 func (f *finder) offline() string {
 	if f.Offline {
-		return "the caller"
+		return "Options.Offline"
 	}
-	for _, name := range []string{"GOCLIP_OFFLINE", "HF_HUB_OFFLINE"} {
-		switch strings.ToLower(os.Getenv(name)) { // huggingface_hub's words
-		case "1", "on", "yes", "true":
+	for _, name := range []string{"GOCLIP_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"} {
+		if isTrue(name) {
 			return name
 		}
 	}
 	return ""
 }
 
-// offlineError says which file to bring, and where to.
-func (f *finder) offlineError(by string, c candidate, damaged []error) error {
+// byHand says which file to bring, from where, and where to.
+func (f *finder) byHand(c candidate) string {
 	address := c.url
 	if c.repo != "" {
-		address = publicHub + "/" + c.repo + "/resolve/main/" + c.file
+		address = fmt.Sprintf("%s/%s/resolve/%s/%s", hubAddress(), c.repo, url.PathEscape(c.revision()), c.file)
 	}
-	err := fmt.Errorf("it is not on this machine and %w by %s: place %s (it is at %s) as %s", ErrOffline, by, c.file, address,
-		filepath.Join(f.cache, filepath.FromSlash(c.place)))
-	for _, d := range damaged {
-		err = fmt.Errorf("%w; %w", err, d)
-	}
-	return err
+	return fmt.Sprintf("%s (it is at %s) as %s", c.file, address, f.own(c).path)
 }

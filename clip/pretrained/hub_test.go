@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -108,7 +109,7 @@ func TestHubLies(t *testing.T) {
 			linked(w, data)
 			_ = http.NewResponseController(w).Flush()
 			_, _ = w.Write(data[:1000])
-		}, "closed the connection in mid-file", 3},
+		}, "closed the connection in the middle of the file", 3},
 		{"neither size nor hash", func(w http.ResponseWriter, r *http.Request, n int) {
 			conn, buf, err := http.NewResponseController(w).Hijack()
 			if err != nil {
@@ -138,7 +139,8 @@ func TestHubLies(t *testing.T) {
 	}
 }
 
-// A hub without the first form has the second; one without either, or one that is down, leaves the authors' server.
+// A hub without the first form has the second; one without either, or one that is down, leaves the
+// authors' server.
 func TestOtherSources(t *testing.T) {
 	t.Run("the older form", func(t *testing.T) {
 		machine(t)
@@ -208,9 +210,9 @@ func TestUnknownCertificateIsFinal(t *testing.T) {
 func TestServersOfTheEnvironment(t *testing.T) {
 	for _, c := range []struct{ name, value, says string }{
 		{"GOCLIP_MIRROR", "http://mirror.example/clip", "GOCLIP_MIRROR is http://mirror.example; it must be https, or http on this machine"},
-		{"GOCLIP_MIRROR", "mirror.example", "GOCLIP_MIRROR is no address of a server; it should be like https://"},
+		{"GOCLIP_MIRROR", "mirror.example", "GOCLIP_MIRROR is not the address of a server; it must be like https://"},
 		{"GOCLIP_MIRROR", "ftp://mirror.example", "it must be https"},
-		{"GOCLIP_MIRROR", "https://mirror.example/?x=1", "is no address of a server"},
+		{"GOCLIP_MIRROR", "https://mirror.example/?x=1", "is not the address of a server"},
 		{"HF_ENDPOINT", "http://hub.example", "HF_ENDPOINT is http://hub.example; it must be https"},
 	} {
 		machine(t)
@@ -246,8 +248,13 @@ func TestHubFile(t *testing.T) {
 	t.Setenv("GOCLIP_MIRROR", s.URL)
 	f, err := Hub(t.Context(), "roberta-base", "tokenizer.json", impatient(&notes{}))
 	require.NoError(t, err)
-	requireFile(t, f, data)
-	assert.Equal(t, filepath.Join(cache, "hub", "roberta-base", "tokenizer.json"), f.Path)
+	got, err := os.ReadFile(f.Path)
+	require.NoError(t, err)
+	assert.Equal(t, data, got)
+	assert.Equal(t, sumOf(data), f.Sum)
+	dir := filepath.Join(cache, "hub", "models--roberta-base")
+	assert.Equal(t, filepath.Join(dir, "snapshots", "main", "tokenizer.json"), f.Path)
+	assert.Equal(t, []string{sumOf(data)}, names(t, filepath.Join(dir, "blobs")), "and no part of it")
 	assert.Equal(t, "/roberta-base/resolve/main/tokenizer.json", s.requests()[0].path)
 	for _, bad := range [][2]string{{"../etc", "x"}, {"a/../b", "x"}, {"a/b/c", "x"}, {"", "x"}, {"a/b", ""}, {"a/b", "../x"}, {"a/b", "/etc/passwd"}, {"a/b", "x?y"}} {
 		_, err := Hub(t.Context(), bad[0], bad[1], impatient(&notes{}))
@@ -286,7 +293,11 @@ func TestHeaders(t *testing.T) {
 		asked, _ := retryAfter(s, now)
 		assert.False(t, asked, s)
 	}
-	assert.Equal(t, sumOf(data), sha256Tag(`W/"`+sumOf(data)+`"`))
-	assert.Empty(t, sha256Tag(`"d41d8cd98f00b204e9800998ecf8427e"`))
+	for tag, want := range map[string]about{`W/"` + sumOf(data) + `"`: {SHA256: sumOf(data)}, `"d41d8cd98f00b204e9800998ecf8427e"`: {},
+		`"c7288f23da24e7ca0bb2b6e1d32b5f0a0cbfad40"`: {Git: "c7288f23da24e7ca0bb2b6e1d32b5f0a0cbfad40"}} {
+		var a about
+		a.identify(tag)
+		assert.Equal(t, want, a, tag)
+	}
 	assert.Empty(t, strong(`W/"x"`))
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Lines are options for a command: what happens is told in lines on w that begin with prefix, and a download's progress in
-// one every few seconds and at its end.
+// Lines are options for a command: what happens is told in lines on w that begin with prefix, and a
+// download's progress in one every few seconds and at its end.
 func Lines(w io.Writer, prefix string) Options {
 	var last time.Time
 	return Options{

@@ -1,6 +1,7 @@
 package pretrained
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,8 +16,8 @@ import (
 	"time"
 )
 
-// part is a file on its way: TARGET.part, locked by the one who writes it, with TARGET.part.json, which tells a later
-// run what the bytes are of.
+// part is a file on its way: TARGET.part, locked by the one who writes it, with TARGET.part.json,
+// which tells a later run what the bytes are of.
 type part struct {
 	file    *os.File
 	target  string
@@ -31,10 +32,16 @@ type about struct {
 	ETag     string `json:"etag,omitempty"` // strong, in its quotes
 	Modified string `json:"last_modified,omitempty"`
 	Size     int64  `json:"size"`             // -1 if unknown
-	SHA256   string `json:"sha256,omitempty"` // from the hub
+	SHA256   string `json:"sha256,omitempty"` // from the hub, of a large file
+	Git      string `json:"git,omitempty"`    // from the hub, of a small one: SHA-1 as git computes it
+	Commit   string `json:"commit,omitempty"` // from the hub
 }
 
-// lockPoll is how often a waiting process asks for the lock: the file system has no call that waits and can be stopped.
+// hash is what the hub said of the bytes, or nothing.
+func (a about) hash() string { return cmp.Or(a.SHA256, a.Git) }
+
+// lockPoll is how often a waiting process asks for the lock: the file system has no call that waits
+// and can be stopped.
 const lockPoll = 100 * time.Millisecond
 
 // openPart waits for the lock on target's part and takes up what an earlier run left.
@@ -71,7 +78,8 @@ func openPart(ctx context.Context, target string, log func(string)) (*part, erro
 	return p, nil
 }
 
-// lock takes the file for this process, if no other has it. The kernel gives it back when the process ends.
+// lock takes the file for this process, if no other has it. The kernel gives it back when the
+// process ends.
 func lock(file *os.File) (bool, error) {
 	for {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -95,14 +103,15 @@ func sameFile(file *os.File, name string) bool {
 func (p *part) path() string  { return p.target + ".part" }
 func (p *part) notes() string { return p.target + ".part.json" }
 
-// takeUp reads the bytes of an earlier run into the hash. Bytes that nothing is known of are dropped.
+// takeUp reads the bytes of an earlier run into the hash. Bytes that nothing is known of are
+// dropped.
 func (p *part) takeUp(ctx context.Context) error {
 	info, err := p.file.Stat()
 	if err != nil {
 		return diskError(err, p.path())
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is no regular file: delete it", p.path())
+		return fmt.Errorf("%s is not a regular file: delete it", p.path())
 	}
 	data, err := os.ReadFile(p.notes())
 	known := err == nil && json.Unmarshal(data, &p.about) == nil
@@ -116,8 +125,8 @@ func (p *part) takeUp(ctx context.Context) error {
 	return nil
 }
 
-// begin drops the bytes so far and notes what the next ones are of. The notes are written first, so that bytes never
-// stand beside another file's notes.
+// begin drops the bytes so far and notes what the next ones are of. The notes are written first, so
+// that bytes never stand beside another file's notes.
 func (p *part) begin(a about) error {
 	if err := p.file.Truncate(0); err != nil {
 		return diskError(err, p.path())
@@ -150,21 +159,28 @@ func (p *part) write(b []byte) error {
 func (p *part) digest() string { return hex.EncodeToString(p.sum.Sum(nil)) }
 
 // commit gives the file its name, once its bytes are on the disk.
-func (p *part) commit() error {
-	if err := p.file.Sync(); err != nil {
-		return diskError(err, p.path())
+func (p *part) commit(ctx context.Context, name string) error {
+	synced := make(chan error, 1)
+	go func() { synced <- p.file.Sync() }() // gigabytes take a slow disk seconds, and the call cannot be stopped
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-synced:
+		if err != nil {
+			return diskError(err, p.path())
+		}
 	}
-	if err := os.Rename(p.path(), p.target); err != nil {
-		return diskError(err, p.target)
+	if err := os.Rename(p.path(), name); err != nil {
+		return diskError(err, name)
 	}
 	os.Remove(p.notes()) // bytes of the next part replace them in any case
-	dir, err := os.Open(filepath.Dir(p.target))
+	dir, err := os.Open(filepath.Dir(name))
 	if err != nil {
-		return diskError(err, p.target)
+		return diskError(err, name)
 	}
 	defer dir.Close()
 	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) { // EINVAL: a file system whose directories need none
-		return diskError(err, p.target)
+		return diskError(err, name)
 	}
 	return nil
 }

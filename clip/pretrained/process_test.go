@@ -19,7 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain lets the test binary be the other process: one that fetches a file and prints its hash or the error.
+// TestMain lets the test binary be the other process: one that fetches a file and prints its hash
+// or the error.
 func TestMain(m *testing.M) {
 	switch os.Getenv("PRETRAINED_TEST_PROCESS") {
 	case "":
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	o := Options{Log: func(s string) { fmt.Fprintln(os.Stderr, s) }}
-	f, err := find(context.Background(), "m t", []candidate{own(data)}, o)
+	f, err := newFinder(o).findOne(context.Background(), "m t", []candidate{own(data)})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -138,7 +139,7 @@ func TestManyGoroutinesFetchOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	files, errs := make([]File, 8), make([]error, 8)
 	for i := range files {
-		wg.Go(func() { files[i], errs[i] = find(t.Context(), "m t", []candidate{own(data)}, Options{}) })
+		wg.Go(func() { files[i], errs[i] = newFinder(Options{}).findOne(t.Context(), "m t", []candidate{own(data)}) })
 	}
 	wg.Wait()
 	for i, f := range files {

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// asNobody runs f on a thread that may write no other user's files. Root may write everywhere, so it becomes another
-// user for the file system; the thread ends with f.
+// asNobody runs f on a thread that may write no other user's files. Root may write everywhere, so
+// it becomes another user for the file system; the thread ends with f.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	done := make(chan bool)
@@ -28,7 +28,8 @@ func asNobody(t *testing.T, f func()) {
 	<-done
 }
 
-// A cache that an administrator filled is used as it is; one that lacks the file gives one sentence.
+// A cache that an administrator filled is used as it is; one that lacks the file gives one
+// sentence.
 func TestReadOnlyCache(t *testing.T) {
 	cache := machine(t)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data) })
@@ -46,12 +47,12 @@ func TestReadOnlyCache(t *testing.T) {
 	var found File
 	var err, missing, inside error
 	asNobody(t, func() {
-		found, err = find(t.Context(), "m t", []candidate{own(data)}, impatient(n))
+		found, err = newFinder(impatient(n)).findOne(t.Context(), "m t", []candidate{own(data)})
 		absent := own(other)
 		absent.place = "n/t/w.pt"
-		_, missing = find(t.Context(), "n t", []candidate{absent}, impatient(n))
+		_, missing = newFinder(impatient(n)).findOne(t.Context(), "n t", []candidate{absent})
 		absent.place = "m/t/other.pt"
-		_, inside = find(t.Context(), "m t", []candidate{absent}, impatient(n))
+		_, inside = newFinder(impatient(n)).findOne(t.Context(), "m t", []candidate{absent})
 	})
 	require.NoError(t, err)
 	assert.Equal(t, name, found.Path)

@@ -13,7 +13,7 @@ import (
 // request asks for the bytes that the part lacks and appends them.
 func (d *delivery) request(ctx context.Context) error {
 	p := d.part
-	if p.size > 0 && d.candidate.hash == "" && p.about.ETag == "" && p.about.Modified == "" && p.about.SHA256 == "" {
+	if p.size > 0 && d.candidate.hash == "" && p.about.ETag == "" && p.about.Modified == "" && p.about.hash() == "" {
 		if err := p.begin(about{Size: -1}); err != nil { // nothing would show that the next bytes are the same file's
 			return err
 		}
@@ -29,9 +29,9 @@ func (d *delivery) request(ctx context.Context) error {
 		return w.explain(err)
 	}
 	defer resp.Body.Close()
-	got := about{ETag: strong(resp.Header.Get("ETag")), Modified: resp.Header.Get("Last-Modified"), Size: resp.ContentLength, SHA256: linked.SHA256}
-	if got.SHA256 == "" && d.from.hub {
-		got.SHA256 = sha256Tag(resp.Header.Get("ETag"))
+	got := about{ETag: strong(resp.Header.Get("ETag")), Modified: resp.Header.Get("Last-Modified"), Size: resp.ContentLength, SHA256: linked.SHA256, Git: linked.Git, Commit: linked.Commit}
+	if got.hash() == "" && d.from.hub {
+		got.identify(resp.Header.Get("ETag"))
 	}
 	switch resp.StatusCode {
 	case http.StatusOK: // all of it: the server has no ranges, or the file is another one by now
@@ -49,8 +49,9 @@ func (d *delivery) request(ctx context.Context) error {
 			return errMixed
 		}
 		p.resumed = true
+		p.about.Commit = got.Commit
 	default:
-		return refused(resp, d.candidate)
+		return d.refused(resp)
 	}
 	return d.receive(resp.Body, w)
 }
@@ -66,7 +67,7 @@ func (d *delivery) announced(resp *http.Response, got *about, linked int64) erro
 		got.Size = linked
 	case linked > 0 && got.Size != linked:
 		return fmt.Errorf("%s announces %d bytes of %s and the hub %d", host, got.Size, d.candidate.file, linked)
-	case got.Size < 0 && d.candidate.hash == "" && got.SHA256 == "" && resp.ProtoMajor == 1 && len(resp.TransferEncoding) == 0:
+	case got.Size < 0 && d.candidate.hash == "" && got.hash() == "" && resp.ProtoMajor == 1 && len(resp.TransferEncoding) == 0:
 		return fmt.Errorf("%s announces neither the size nor the hash of %s: nothing would show that it arrived whole", host, d.candidate.file)
 	}
 	if got.Size > d.MaxBytes {
@@ -80,17 +81,18 @@ func (p *part) continues(resp *http.Response, got about) bool {
 	start, total := contentRange(resp.Header.Get("Content-Range"))
 	return resp.StatusCode == http.StatusPartialContent && p.size > 0 && start == p.size &&
 		(total < 0 || p.about.Size < 0 || total == p.about.Size) &&
-		(got.ETag == "" || p.about.ETag == "" || got.ETag == p.about.ETag) && got.SHA256 == p.about.SHA256
+		(got.ETag == "" || p.about.ETag == "" || got.ETag == p.about.ETag) && got.hash() == p.about.hash()
 }
 
-const mostRedirects = 8
+const maxRedirects = 8
 
-// follow sends the request, from the byte offset on, and follows redirects itself: the hub's headers about a file stand
-// on the first answer, and the token goes to no second host. It returns the last answer and what the hub said on the way.
+// follow sends the request, from the byte offset on, and follows redirects itself: the hub's
+// headers about a file stand on the first answer, and the token goes to no second host. It returns
+// the last answer and what the hub said on the way.
 func (d *delivery) follow(w *watch, offset int64) (*http.Response, about, error) {
 	var linked about
 	at := d.from.url
-	for range mostRedirects + 1 {
+	for range maxRedirects + 1 {
 		req, err := http.NewRequestWithContext(w.ctx, http.MethodGet, at.String(), nil)
 		if err != nil {
 			return nil, linked, err
@@ -118,8 +120,11 @@ func (d *delivery) follow(w *watch, offset int64) (*http.Response, about, error)
 		if err != nil {
 			return nil, linked, transient{fmt.Errorf("%s: %w", at.Host, err)}
 		}
-		if sum := sha256Tag(resp.Header.Get("X-Linked-ETag")); sum != "" && d.from.hub && linked.SHA256 == "" {
-			linked.SHA256 = sum
+		if linked.Commit == "" && isGit(resp.Header.Get("X-Repo-Commit")) {
+			linked.Commit = resp.Header.Get("X-Repo-Commit")
+		}
+		if tag := resp.Header.Get("X-Linked-ETag"); tag != "" && d.from.hub && linked.hash() == "" {
+			linked.identify(tag)
 			linked.Size, _ = strconv.ParseInt(resp.Header.Get("X-Linked-Size"), 10, 64)
 		}
 		switch resp.StatusCode {
@@ -137,7 +142,7 @@ func (d *delivery) follow(w *watch, offset int64) (*http.Response, about, error)
 		}
 		at = next
 	}
-	return nil, linked, fmt.Errorf("%s redirects more than %d times", d.from.url.Host, mostRedirects)
+	return nil, linked, fmt.Errorf("%s redirects more than %d times", d.from.url.Host, maxRedirects)
 }
 
 // since is what If-Range says: send the rest only if the file is still this one.
@@ -156,16 +161,19 @@ func strong(tag string) string {
 	return ""
 }
 
-// sha256Tag gives the SHA-256 that an entity tag of the hub is, or nothing: small files have a SHA-1 there.
-func sha256Tag(tag string) string {
-	sum := strings.Trim(strings.TrimPrefix(tag, "W/"), `"`)
-	if isSHA256(sum) {
-		return sum
+// identify takes the hash that an entity tag of the hub is: a SHA-256 for large files, git's SHA-1
+// for small ones.
+func (a *about) identify(tag string) {
+	switch sum := strings.Trim(strings.TrimPrefix(tag, "W/"), `"`); {
+	case isSHA256(sum):
+		a.SHA256 = sum
+	case isGit(sum):
+		a.Git = sum
 	}
-	return ""
 }
 
-// contentRange reads "bytes 5-9/10": where the bytes start and how many the file has, -1 where it does not say.
+// contentRange reads "bytes 5-9/10": where the bytes start and how many the file has, -1 where it
+// does not say.
 func contentRange(s string) (start, total int64) {
 	span, all, _ := strings.Cut(strings.TrimPrefix(s, "bytes "), "/")
 	first, _, _ := strings.Cut(span, "-")

@@ -75,7 +75,8 @@ func whole(w http.ResponseWriter, r *http.Request, data []byte) {
 	http.ServeContent(w, r, "", time.Unix(1700000000, 0), bytes.NewReader(data))
 }
 
-// cut announces all of data, sends the first n bytes and ends the connection; with reset the peer sees an RST.
+// cut announces all of data, sends the first n bytes and ends the connection; with reset the peer
+// sees an RST.
 func cut(w http.ResponseWriter, data []byte, n int, reset bool) {
 	w.Header().Set("ETag", `"`+sumOf(data)[:20]+`"`)
 	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
@@ -99,13 +100,15 @@ func linked(w http.ResponseWriter, data []byte) {
 	w.Header().Set("X-Linked-Size", fmt.Sprint(len(data)))
 }
 
-// machine is a clean user account: a home, and none of the variables that Find reads. It returns the cache directory.
+// machine is a clean user account: a home, and none of the variables that Find reads. It returns
+// the cache directory.
 func machine(t *testing.T) string {
 	t.Helper()
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	for _, name := range []string{"XDG_CACHE_HOME", "GOCLIP_MIRROR", "GOCLIP_OFFLINE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
-		"HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"} {
+		"HF_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH",
+		"HF_HUB_DISABLE_IMPLICIT_TOKEN"} {
 		t.Setenv(name, "")
 	}
 	cache := filepath.Join(home, "cache")
@@ -143,7 +146,7 @@ func own(data []byte) candidate {
 
 func get(t *testing.T, ctx context.Context, o Options, c ...candidate) (File, error) {
 	t.Helper()
-	return find(ctx, "m t", c, o)
+	return newFinder(o).findOne(ctx, "m t", c)
 }
 
 // requireFile asserts that f is data, complete, and that nothing but its record lies beside it.

@@ -1,6 +1,7 @@
 package pretrained
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -15,11 +16,12 @@ type Entry struct {
 	Model  string `json:"model"`  // the config's name, without -quickgelu
 	Tag    string `json:"tag"`    // what it was trained on
 	Repo   string `json:"repo"`   // on the hub: ORG/NAME
+	File   string `json:"file"`   // in Repo; "" for open_clip's usual names
 	URL    string `json:"url"`    // of the authors' own file
 	SHA256 string `json:"sha256"` // of the file at URL: all 64 digits, the first eight, or none
 
-	// QuickGELU tells which GELU the weights were trained with. They do not show it, and the wrong one costs 2.7 points
-	// of ImageNet accuracy without a word.
+	// QuickGELU tells which GELU the weights were trained with. They do not show it, and the wrong
+	// one costs 2.7 points of ImageNet accuracy without a word.
 	QuickGELU bool `json:"quick_gelu"`
 
 	// How a picture is prepared, in preprocess.Config's terms; its size is the model config's.
@@ -57,8 +59,9 @@ var table = sync.OnceValue(func() []Entry {
 	return entries
 })
 
-// Tags lists every model that has published weights, with their tags, in open_clip's order. A model some of whose
-// weights need QuickGELU is listed a second time under its -quickgelu name, with those tags alone.
+// Tags lists every model that has published weights, with their tags, in open_clip's order. A model
+// some of whose weights need QuickGELU is listed a second time under its -quickgelu name, with
+// those tags alone.
 func Tags() []ModelTags {
 	var plain, quick []ModelTags
 	add := func(list []ModelTags, model, tag string) []ModelTags {
@@ -77,22 +80,24 @@ func Tags() []ModelTags {
 	return append(plain, quick...)
 }
 
-// Lookup finds the entry of a model and tag. "ViT-B/32" and "ViT-B-32", "LAION2B-s34B-b79K" and "laion2b_s34b_b79k" are
-// the same; a name that ends in -quickgelu has the tags trained that way. The error lists names that are near.
+// Lookup finds the entry of a model and tag. Case, and the signs / @ - _, make no difference:
+// "vit-b/32" is ViT-B-32, and "LAION2B-s34B-b79K" is laion2b_s34b_b79k. A name that ends in
+// -quickgelu has the tags trained that way. ErrNotFound is inside the error, which lists names that
+// are near.
 func Lookup(model, tag string) (Entry, error) {
-	name := strings.NewReplacer("/", "-", "@", "-", "336px", "336").Replace(model)
 	models := Tags()
-	at := slices.IndexFunc(models, func(m ModelTags) bool { return m.Model == name })
-	if at < 0 {
-		var names []string
-		for _, m := range models {
-			names = append(names, m.Model)
-		}
-		return Entry{}, fmt.Errorf("pretrained: no published weights are for a model called %q; near it are %s", model, strings.Join(near(name, names), ", "))
+	names := make([]string, len(models))
+	for i, m := range models {
+		names[i] = m.Model
 	}
-	clean := strings.ReplaceAll(strings.ToLower(tag), "-", "_") // open_clip's _clean_tag
-	if !slices.Contains(models[at].Tags, clean) {
-		return Entry{}, unknownTag(models, models[at], tag, clean)
+	name, ok := spelled(names, model)
+	if !ok {
+		return Entry{}, marked{fmt.Errorf("pretrained: no weights are published for a model called %q; did you mean %s?", model, either(near(model, names))), ErrNotFound}
+	}
+	m := models[slices.Index(names, name)]
+	clean, ok := spelled(m.Tags, tag)
+	if !ok {
+		return Entry{}, marked{unknownTag(models, m, tag), ErrNotFound}
 	}
 	base := strings.TrimSuffix(name, quickGELU)
 	i := slices.IndexFunc(table(), func(e Entry) bool { return e.Model == base && e.Tag == clean })
@@ -100,14 +105,14 @@ func Lookup(model, tag string) (Entry, error) {
 }
 
 // unknownTag names the tags that m has, and the models that have the tag.
-func unknownTag(models []ModelTags, m ModelTags, tag, clean string) error {
+func unknownTag(models []ModelTags, m ModelTags, tag string) error {
 	var others []string
 	for _, other := range models {
-		if slices.Contains(other.Tags, clean) {
+		if _, ok := spelled(other.Tags, tag); ok {
 			others = append(others, other.Model)
 		}
 	}
-	names := near(clean, m.Tags)
+	names := near(tag, m.Tags)
 	says := strings.Join(names, ", ")
 	if rest := len(m.Tags) - len(names); rest > 0 {
 		says += fmt.Sprintf(" and %d more", rest)
@@ -120,16 +125,15 @@ func unknownTag(models []ModelTags, m ModelTags, tag, clean string) error {
 
 // near gives the five names that are most like name, the likest first.
 func near(name string, names []string) []string {
-	fold := strings.ToLower(name)
-	names = slices.Clone(names)
+	name, names = fold(name), slices.Clone(names)
 	slices.SortStableFunc(names, func(a, b string) int {
-		return unlikeness(fold, strings.ToLower(a)) - unlikeness(fold, strings.ToLower(b))
+		return unlikeness(name, fold(a)) - unlikeness(name, fold(b))
 	})
 	return names[:min(5, len(names))]
 }
 
-// unlikeness is Levenshtein's distance, less twice what one name has in common with the start of the other: people cut
-// names short more often than they mistype them.
+// unlikeness is Levenshtein's distance, less twice what one name has in common with the start of
+// the other: people cut names short more often than they mistype them.
 func unlikeness(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -154,20 +158,36 @@ func unlikeness(a, b string) int {
 	return row[len(b)] - 2*common
 }
 
-// The names that open_clip gives to weights on the hub (src/open_clip/constants.py); the first loads faster.
+// The names that open_clip gives to weights on the hub (src/open_clip/constants.py); the first
+// loads faster.
 var hubFiles = []string{"open_clip_model.safetensors", "open_clip_pytorch_model.bin"}
+
+// hubFiles are the names under which the hub may have an entry's weights. open_clip asks for the
+// safetensors form of any file first (src/open_clip/pretrained.py).
+func (e Entry) hubFiles() []string {
+	if e.File == "" {
+		return hubFiles
+	}
+	if ext := path.Ext(e.File); ext == ".bin" || ext == ".pth" {
+		return []string{strings.TrimSuffix(e.File, ext) + ".safetensors", e.File}
+	}
+	return []string{e.File}
+}
 
 // candidate is one file that would do.
 type candidate struct {
-	place string // its path in goclip's cache, slashed
+	place string // its path in goclip's cache, slashed; "" for the one that huggingface_hub would give it
 	file  string // its name
-	repo  string // on the hub; or
+	repo  string // on the hub, at
+	rev   string // this branch, tag or commit, or main; or
 	url   string // of the authors' own file
-	hash  string // of its SHA-256, the digits that are known beforehand
+	hash  string // as place's; "" if none is known beforehand
 }
 
-// candidates lists the files that hold an entry's weights, the best first: one whose whole SHA-256 is known, then the
-// hub's, then the authors' own.
+func (c candidate) revision() string { return cmp.Or(c.rev, defaultRevision) }
+
+// candidates lists the files that hold an entry's weights, the best first: one whose whole SHA-256
+// is known, then the hub's, then the authors' own.
 func (e Entry) candidates() []candidate {
 	var own, hub []candidate
 	dir := path.Join(e.Model, e.Tag)
@@ -176,7 +196,7 @@ func (e Entry) candidates() []candidate {
 		own = append(own, candidate{place: path.Join(dir, file), file: file, url: e.URL, hash: e.SHA256})
 	}
 	if e.Repo != "" {
-		for _, file := range hubFiles {
+		for _, file := range e.hubFiles() {
 			hub = append(hub, candidate{place: path.Join(dir, file), file: file, repo: e.Repo})
 		}
 	}

@@ -60,7 +60,7 @@ func TestTableFacts(t *testing.T) {
 }
 
 func TestEveryEntryCanBeFetched(t *testing.T) {
-	require.Len(t, table(), 99)
+	require.Len(t, table(), 110)
 	seen := map[string]bool{}
 	for _, e := range table() {
 		assert.False(t, seen[e.Model+" "+e.Tag], "twice: %s %s", e.Model, e.Tag)
@@ -109,10 +109,10 @@ func TestUnknownNames(t *testing.T) {
 		{"ViT-B-32", "laion2b_s34b_b88k", `and 17 more; the tag belongs to ViT-B-16, ViT-g-14`},
 		{"ViT-L-14-336", "datacomp_xl_s13b_b90k", `it has openai; the tag belongs to ViT-L-14`},
 		{"ViT-B-16-quickgelu", "laion400m_e32", `it has`},
-		{"ViT-B32", "openai", `called "ViT-B32"; near it are ViT-B-32`},
-		{"RN52", "openai", `near it are RN50`},
-		{"siglip", "webli", `near it are `},
-		{"", "", `called ""; near it are `},
+		{"ViT-B32", "openai", `called "ViT-B32"; did you mean ViT-B-32`},
+		{"RN52", "openai", `did you mean RN50`},
+		{"siglip", "webli", `did you mean `},
+		{"", "", `called ""; did you mean `},
 	} {
 		_, err := Lookup(c.model, c.tag)
 		require.Error(t, err)

@@ -3,27 +3,40 @@ package pretrained
 import (
 	"cmp"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/goclip/goclip/internal/disk"
 )
 
-const sha256Digits = 2 * sha256.Size
+const (
+	sha256Digits = 2 * sha256.Size
+	gitDigits    = 2 * sha1.Size // of the hash by which the hub knows small files
+)
+
+// isHash tells whether s may be the name of a blob.
+func isHash(s string) bool { return isSHA256(s) || isGit(s) }
+
+func isGit(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == sha1.Size && s == strings.ToLower(s)
+}
 
 func isSHA256(s string) bool {
 	b, err := hex.DecodeString(s)
 	return err == nil && len(b) == sha256.Size && s == strings.ToLower(s)
 }
 
-// record says that a file was hashed. While size and time stand, its bytes are not read again: 605 MB take longer to
-// hash than to open.
+// record says that a file was hashed. While size and time stand, its bytes are not read again: 605
+// MB take longer to hash than to open.
 type record struct {
 	Path     string `json:"path"`
 	Size     int64  `json:"size"`
@@ -31,39 +44,63 @@ type record struct {
 	SHA256   string `json:"sha256"`
 }
 
-// check answers for the file at p, hashing it if no record does. A file that changed since its record was written, or
-// that has not the hash it must have, is an error that says so; fs.ErrNotExist is inside the one for no file.
+// check answers for the file at p, hashing it if no record does. A file that changed since its
+// record was written, or that has not the hash it must have, is an error that says so;
+// fs.ErrNotExist is inside the one for no file.
 func (f *finder) check(ctx context.Context, p place) (File, error) {
 	info, err := os.Stat(p.path)
 	if err != nil {
 		return File{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return File{}, fmt.Errorf("%s is no regular file", p.path)
+		return File{}, fmt.Errorf("%s is not a regular file", p.path)
 	}
 	if info.Size() == 0 {
 		return File{}, fmt.Errorf("%s is empty", p.path)
 	}
 	old := readRecord(p.record)
 	file := File{Path: p.path, Size: info.Size(), Sum: old.SHA256, Origin: p.origin}
-	if old.Size == info.Size() && old.Modified == info.ModTime().UnixNano() && strings.HasPrefix(old.SHA256, p.hash) {
+	seen := old.Size == info.Size() && old.Modified == info.ModTime().UnixNano()
+	if seen && (len(p.hash) == gitDigits || strings.HasPrefix(old.SHA256, p.hash)) {
 		return file, nil
 	}
 	if file.Sum, err = sumFile(ctx, p.path); err != nil {
 		return File{}, err
 	}
-	if want := cmp.Or(p.hash, old.SHA256); !strings.HasPrefix(file.Sum, want) {
-		says := fmt.Sprintf("%s is damaged: its SHA-256 begins with %s and should begin with %s", p.path, file.Sum[:8], want[:8])
+	want := cmp.Or(p.hash, old.SHA256)
+	kind, got, err := mismatch(ctx, p.path, file.Sum, want)
+	if err != nil {
+		return File{}, err
+	}
+	if kind != "" {
+		says := fmt.Sprintf("%s is damaged: its %s begins with %s and should begin with %s", p.path, kind, got[:8], want[:8])
 		if p.hash == "" {
 			says += fmt.Sprintf(" (if you replaced it, delete %s)", p.record)
 		}
-		return File{}, errors.New(says)
+		return File{}, marked{errors.New(says), ErrChecksum}
 	}
 	f.remember(p, file)
 	return file, nil
 }
 
-// remember writes the record of a file that was checked. Where none can be written the file is good all the same.
+// mismatch gives the kind of the file's hash, and the hash, if it is not the wanted one; sum is its
+// SHA-256.
+func mismatch(ctx context.Context, name, sum, want string) (kind, got string, err error) {
+	if len(want) != gitDigits {
+		if strings.HasPrefix(sum, want) {
+			return "", "", nil
+		}
+		return "SHA-256", sum, nil
+	}
+	git, plain, err := sumGit(ctx, name)
+	if err != nil || git == want || plain == want { // some mirrors name a file by its plain SHA-1
+		return "", "", err
+	}
+	return "SHA-1 as git has it", git, nil
+}
+
+// remember writes the record of a file that was checked. Where none can be written the file is good
+// all the same.
 func (f *finder) remember(p place, file File) {
 	if p.record == "" {
 		return
@@ -87,28 +124,23 @@ func readRecord(name string) record {
 	return r
 }
 
-// writeJSON writes v under name at once or not at all.
 func writeJSON(name string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
+	return writeWhole(name, data)
+}
+
+// writeWhole writes data under name at once or not at all, and makes the directory.
+func writeWhole(name string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp")
-	if err != nil {
+	return disk.WriteFile(disk.Machine{}, name, func(w io.Writer) error {
+		_, err := w.Write(data)
 		return err
-	}
-	defer os.Remove(tmp.Name()) // after the rename there is nothing to remove
-	_, err = tmp.Write(data)
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), name)
+	})
 }
 
 func sumFile(ctx context.Context, name string) (string, error) {
@@ -124,15 +156,35 @@ func sumFile(ctx context.Context, name string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
+// sumGit gives the SHA-1 of a file as git computes it, over a header and the bytes, and the one of
+// the bytes alone.
+func sumGit(ctx context.Context, name string) (git, plain string, err error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return "", "", err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return "", "", err
+	}
+	blob, bytes := sha1.New(), sha1.New()
+	fmt.Fprintf(blob, "blob %d\x00", info.Size())
+	if err := feed(ctx, io.MultiWriter(blob, bytes), file); err != nil {
+		return "", "", err
+	}
+	return hex.EncodeToString(blob.Sum(nil)), hex.EncodeToString(bytes.Sum(nil)), nil
+}
+
 // feed hashes all of r, and stops when ctx does.
-func feed(ctx context.Context, sum hash.Hash, r io.Reader) error {
+func feed(ctx context.Context, sum io.Writer, r io.Reader) error {
 	buf := make([]byte, 1<<20)
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		n, err := r.Read(buf)
-		sum.Write(buf[:n])
+		_, _ = sum.Write(buf[:n]) // a hash never fails
 		if err == io.EOF {
 			return nil
 		}

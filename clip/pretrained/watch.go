@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -28,7 +29,21 @@ func (w *watch) reset() { w.timer.Reset(w.limit) }
 func (w *watch) stop()  { w.timer.Stop() }
 func (w *watch) close() { w.stop(); w.cancel(nil) }
 
-// explain says which of the three ends a failed read had: no byte came, the caller stopped, or the connection broke.
+// reader has each piece that arrives reset the watch.
+func (w *watch) reader(r io.Reader) io.Reader { return watched{r, w} }
+
+type watched struct {
+	io.Reader
+	*watch
+}
+
+func (r watched) Read(b []byte) (int, error) {
+	r.reset()
+	return r.Reader.Read(b)
+}
+
+// explain says which of the three ends a failed read had: no byte came, the caller stopped, or the
+// connection broke.
 func (w *watch) explain(err error) error {
 	switch cause := context.Cause(w.ctx); {
 	case cause == errStalled:

@@ -1,7 +1,8 @@
-"""Writes clip/pretrained/table.json: where open_clip's published weights are, and what their pictures must look like.
+"""Writes clip/pretrained/table.json: where open_clip's published weights are, and how their images are prepared.
 
-The facts come from open_clip's own table (open_clip/pretrained.py). Only towers that goclip has are kept. A field that
-stands at OpenAI's value is left out: mean and std of OpenAI's pictures, bicubic, shortest, the exact GELU.
+The facts come from open_clip's own table (open_clip/pretrained.py). The rows are those of the configs in clip/configs:
+run this after adding one. A field that stands at OpenAI's value is left out: mean and std of OpenAI's images, bicubic,
+shortest, the exact GELU. A second file, for the tests, holds what open_clip fetches for each of its pairs.
 
   pip install open_clip_torch==3.3.0
   python testdata/pretrained/make_table.py
@@ -9,15 +10,12 @@ stands at OpenAI's value is left out: mean and std of OpenAI's pictures, bicubic
 
 import json
 import pathlib
-import re
 
 from open_clip import pretrained
 
-TABLE = pathlib.Path(__file__).parent.parent.parent / "clip" / "pretrained" / "table.json"
-
-# CLIPA and the "worldwide" models read text with tokenizers that goclip does not have.
-TOWERS = re.compile(r"RN\d+(x\d+)?|ViT-(S|M|B|L|H|g|bigG|SO400M|gopt)-\d+.*|(xlm-)?roberta-.*")
-WITHOUT = re.compile(r"CLIPA|worldwide|-quickgelu$")  # the -quickgelu names repeat the tags whose quick_gelu is true
+CLIP = pathlib.Path(__file__).parent.parent.parent / "clip"
+TABLE = CLIP / "pretrained" / "table.json"
+FETCHED = CLIP / "pretrained" / "testdata" / "open_clip_3.3.0.json"
 
 # open_clip 3.3.0 gives this tag the repository of laion400m_e31; its URL is right.
 WRONG_REPOSITORY = {("ViT-B-16-plus-240", "laion400m_e32")}
@@ -35,10 +33,11 @@ def known_hash(url: str) -> str:
 
 
 def entry(model: str, tag: str, facts: dict) -> dict:
-    repository = "" if (model, tag) in WRONG_REPOSITORY else facts["hf_hub"].rstrip("/")
+    hub = "" if (model, tag) in WRONG_REPOSITORY else facts["hf_hub"]
+    repository, _, file = hub.rpartition("/")  # "org/name/file.bin"; "org/name/" stands for open_clip's two default names
     assert repository or facts["url"], (model, tag)
-    assert repository.count("/") in (0, 1), "a repository without a file name: open_clip's two default names"
-    out = {"model": model, "tag": tag, "repo": repository, "url": facts["url"], "sha256": known_hash(facts["url"])}
+    assert repository.count("/") in (0, 1), hub
+    out = {"model": model, "tag": tag, "repo": repository, "file": file, "url": facts["url"], "sha256": known_hash(facts["url"])}
     out["quick_gelu"] = facts.get("quick_gelu", False)
     for key in ("mean", "std", "interpolation", "resize_mode"):
         if facts[key] != DEFAULTS[key]:
@@ -52,16 +51,25 @@ def main() -> None:
     entries = [
         entry(model, tag, facts)
         for model, tags in pretrained._PRETRAINED.items()
-        if TOWERS.fullmatch(model) and not WITHOUT.search(model)
+        if (CLIP / "configs" / f"{model}.json").exists()
+        if not model.endswith("-quickgelu")  # these names repeat the tags whose quick_gelu is true
         for tag, facts in tags.items()
     ]
-    owners: dict[str, str] = {}
+    owners: dict[tuple, str] = {}
     for e in entries:  # a repository of two entries is a slip, but for SigLIP's 384 weights at 378 pixels
-        owner = owners.setdefault(e.get("repo", e.get("url")), e["model"])
+        owner = owners.setdefault((e.get("repo", e.get("url")), e.get("file")), e["model"])
         assert owner in (e["model"], "ViT-SO400M-14-SigLIP-378"), e
     assert len(owners) == len(entries) - 1
     TABLE.write_text("[\n" + ",\n".join(json.dumps(e) for e in entries) + "\n]\n")
     print(f"{len(entries)} entries, {len({e['model'] for e in entries})} models")
+    pairs = [
+        {"model": model, "tag": tag, "url": facts["url"], "hf_hub": facts["hf_hub"]}
+        for model, tags in pretrained._PRETRAINED.items()
+        for tag, facts in tags.items()
+    ]
+    FETCHED.parent.mkdir(exist_ok=True)
+    FETCHED.write_text("[\n" + ",\n".join(json.dumps(p) for p in pairs) + "\n]\n")
+    print(f"{len(pairs)} pairs of open_clip")
 
 
 if __name__ == "__main__":
