@@ -22,16 +22,16 @@ func TestDescribe(t *testing.T) {
 	m, err := New(c, 1)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	require.NoError(t, m.Save(dir, torch.Float16))
+	require.NoError(t, m.SaveAs(dir, &SaveOptions{DType: torch.Float16}))
 	require.NoError(t, os.Remove(filepath.Join(dir, ConfigFile)))
 	for _, name := range []string{filepath.Join(dir, WeightsFile), dir} {
 		var said string
-		again, err := Open(name, OpenOptions{Log: func(message string) { said = message }})
+		again, err := Open(t.Context(), name, &OpenOptions{Log: func(message string) { said = message }})
 		require.NoError(t, err)
 		assert.Contains(t, said, "is a ViT-S-32-alt by its shapes")
 		assert.Equal(t, m.Config, again.Config)
 		assert.Equal(t, name, again.Name)
-		_, length, err := OpenTokenizer(name, OpenOptions{})
+		_, length, err := OpenTokenizer(t.Context(), name, nil)
 		require.NoError(t, err)
 		assert.Equal(t, m.ContextLength(), length)
 	}
@@ -63,7 +63,7 @@ func TestDescribeTwins(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "x.safetensors")
 		require.NoError(t, os.WriteFile(path, header, 0o644))
 		require.NoError(t, os.Truncate(path, int64(len(header)+numbers)))
-		_, err := Open(path, OpenOptions{})
+		_, err := Open(t.Context(), path, nil)
 		assert.ErrorContains(t, err, says)
 	}
 }
@@ -94,9 +94,9 @@ func TestDescribeUnpublished(t *testing.T) {
 	m, err := New(c, 1)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	require.NoError(t, m.Save(dir, torch.Float32))
+	require.NoError(t, m.Save(dir))
 	require.NoError(t, os.Remove(filepath.Join(dir, ConfigFile)))
-	again, err := Open(filepath.Join(dir, WeightsFile), OpenOptions{})
+	again, err := Open(t.Context(), filepath.Join(dir, WeightsFile), nil)
 	require.NoError(t, err)
 	assert.Equal(t, m.Config.Vision, again.Config.Vision)
 	assert.Equal(t, m.Config.Text, again.Config.Text)
@@ -105,11 +105,11 @@ func TestDescribeUnpublished(t *testing.T) {
 
 	// Transformers' file of one keeps no word of the GELU, nor of anything else.
 	hf := filepath.Join(t.TempDir(), "hf")
-	require.NoError(t, m.SaveHuggingFace(hf, torch.Float32))
+	require.NoError(t, m.SaveAs(hf, &SaveOptions{HuggingFace: true}))
 	require.NoError(t, os.Remove(filepath.Join(hf, "config.json")))
-	_, err = Open(hf, OpenOptions{})
+	_, err = Open(t.Context(), hf, nil)
 	require.ErrorContains(t, err, "fits no built-in config, and does not say with which GELU it was trained")
-	again, err = Open(hf, OpenOptions{QuickGELU: true})
+	again, err = Open(t.Context(), hf, &OpenOptions{QuickGELU: true})
 	require.NoError(t, err)
 	assert.Equal(t, snapshot(t, m), snapshot(t, again))
 }
@@ -128,12 +128,12 @@ func TestDescribeGELU(t *testing.T) {
 		entries = append(entries, e)
 	}
 	require.NoError(t, checkpoint.Write(path, entries, nil))
-	again, err := Open(path, OpenOptions{}) // published with one GELU alone
+	again, err := Open(t.Context(), path, nil) // published with one GELU alone
 	require.NoError(t, err)
 	assert.False(t, again.Config.QuickGELU)
-	_, err = Open(path, OpenOptions{QuickGELU: true})
+	_, err = Open(t.Context(), path, &OpenOptions{QuickGELU: true})
 	require.NoError(t, err, "a model of the same shapes with QuickGELU")
-	_, err = Open(path, OpenOptions{Pretrained: path})
+	_, err = Open(t.Context(), path, &OpenOptions{Pretrained: path})
 	assert.ErrorContains(t, err, "one of them is wanted")
 }
 
@@ -160,7 +160,7 @@ func TestDescribeRefusals(t *testing.T) {
 			"visual.transformer.resblocks.0.mlp.c_fc.weight": {384, 96}, "transformer.resblocks.0.ln_1.weight": {64}, "transformer.resblocks.0.mlp.c_fc.weight": {256, 64},
 			"token_embedding.weight": {9, 64}, "positional_embedding": {7, 64}},
 	} {
-		_, err := Open(write(shapes), OpenOptions{})
+		_, err := Open(t.Context(), write(shapes), nil)
 		require.Error(t, err)
 		text, _ := json.Marshal(shapes)
 		assert.Contains(t, err.Error(), "give --model a directory with open_clip_config.json", string(text))

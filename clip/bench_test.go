@@ -27,7 +27,7 @@ func BenchmarkOpen(b *testing.B) {
 	}{{"shared", false}, {"copied", true}} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
-				m, err := Open(dir, OpenOptions{Copy: c.copied})
+				m, err := Open(b.Context(), dir, &OpenOptions{Copy: c.copied})
 				require.NoError(b, err)
 				for _, p := range m.State() {
 					p.Free()

@@ -30,17 +30,20 @@ type ClassifierCache struct {
 
 // Classifier is [Model.Classifier] by way of the cache. cached tells whether the text tower had no work.
 func (c ClassifierCache) Classifier(ctx context.Context, m *Model, names, templates []string) (z *Classifier, cached bool, err error) {
+	if len(templates) == 0 {
+		templates = []string{"{}"}
+	}
 	if err := checkPrompts(names, templates); err != nil {
 		return nil, false, err
 	}
 	if c.Dir == "" {
-		z, err = m.Classifier(ctx, names, templates)
+		z, err = m.Classifier(ctx, names, templates...)
 		return z, false, err
 	}
 	var key string
 	var scale float64
 	err = m.inTurn(ctx, func() (err error) {
-		if key, err = m.promptsKey(names, templates); err == nil {
+		if key, err = m.promptsKey(ctx, names, templates); err == nil {
 			scale, err = m.Scale()
 		}
 		return err
@@ -51,12 +54,12 @@ func (c ClassifierCache) Classifier(ctx context.Context, m *Model, names, templa
 	path := filepath.Join(c.Dir, key+".safetensors")
 	weights, err := readClassifier(path, key, len(names), m.Config.EmbedDim)
 	if err == nil {
-		return &Classifier{Names: slices.Clone(names), Weights: weights, Scale: scale}, true, nil
+		return &Classifier{Names: slices.Clone(names), Weights: m.rowsOf(weights), Scale: scale}, true, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		c.log("%v: the classifier is made anew", err)
 	}
-	if z, err = m.Classifier(ctx, names, templates); err != nil {
+	if z, err = m.Classifier(ctx, names, templates...); err != nil {
 		return nil, false, err
 	}
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
@@ -75,7 +78,7 @@ func (c ClassifierCache) log(format string, args ...any) {
 
 // promptsKey is a hash of all that a classifier's rows are made from: the text tower as it is in memory, whatever file
 // it is from, the config, the tokenizer, the names and the templates. It runs libtorch.
-func (m *Model) promptsKey(names, templates []string) (string, error) {
+func (m *Model) promptsKey(ctx context.Context, names, templates []string) (string, error) {
 	sum := sha256.New()
 	add := func(part string, of ...string) { // with lengths, so that no two lists are one text
 		fmt.Fprintf(sum, "%s %d\n", part, len(of))
@@ -83,7 +86,7 @@ func (m *Model) promptsKey(names, templates []string) (string, error) {
 			fmt.Fprintf(sum, "%d %s\n", len(s), s)
 		}
 	}
-	if _, err := m.Tokenizer(); err != nil { // a published tag's files are found now
+	if _, err := m.Tokenizer(ctx); err != nil { // a published tag's files are found now
 		return "", err
 	}
 	config, err := json.Marshal(m.Config)
@@ -131,7 +134,7 @@ const (
 )
 
 func writeClassifier(path, key string, z *Classifier, width int) error {
-	data := littleEndian(nil, z.Weights)
+	data := littleEndian(nil, slices.Concat(z.Weights...))
 	sum := sha256.Sum256(data)
 	entry := checkpoint.Entry{Name: cachedWeights, DType: checkpoint.F32, Shape: []int{len(z.Names), width}, Data: data}
 	return checkpoint.Write(path, []checkpoint.Entry{entry}, map[string]string{cachedKey: key, cachedSum: hex.EncodeToString(sum[:])})

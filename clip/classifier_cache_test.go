@@ -24,7 +24,7 @@ func TestClassifierCache(t *testing.T) {
 		return list
 	}
 	names, templates := []string{"dog", "fast car"}, []string{"{}", "a picture of a {}"}
-	want, err := m.Classifier(ctx, names, templates)
+	want, err := m.Classifier(ctx, names, templates...)
 	require.NoError(t, err)
 	get := func(m *Model, names, templates []string) (*Classifier, bool) {
 		t.Helper()
@@ -44,8 +44,8 @@ func TestClassifierCache(t *testing.T) {
 
 	t.Run("what is in the file counts", func(t *testing.T) {
 		key := filepath.Base(file[:len(file)-len(".safetensors")])
-		marked := &Classifier{Names: names, Weights: make([]float32, len(want.Weights))}
-		marked.Weights[3] = 0.25
+		marked := &Classifier{Names: names, Weights: m.rowsOf(make([]float32, len(want.Weights)*m.Dim()))}
+		marked.Weights[0][3] = 0.25
 		require.NoError(t, writeClassifier(file, key, marked, m.Config.EmbedDim))
 		z, cached := get(m, names, templates)
 		assert.True(t, cached)
@@ -61,7 +61,7 @@ func TestClassifierCache(t *testing.T) {
 		} {
 			z, cached := get(m, c.names, c.templates)
 			assert.False(t, cached)
-			direct, err := m.Classifier(ctx, c.names, c.templates)
+			direct, err := m.Classifier(ctx, c.names, c.templates...)
 			require.NoError(t, err)
 			assert.Equal(t, direct, z)
 		}
@@ -137,7 +137,7 @@ func TestClassifierCache(t *testing.T) {
 
 func key(t *testing.T, m *Model, names, templates []string) string {
 	t.Helper()
-	k, err := m.promptsKey(names, templates)
+	k, err := m.promptsKey(t.Context(), names, templates)
 	require.NoError(t, err)
 	return k
 }

@@ -1,57 +1,37 @@
 package clip
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"image"
 	"io"
+	"iter"
 	"runtime"
 	"slices"
 	"sync"
 
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/internal/ahead"
 )
 
-// ImageSource gives a picture to [Model.EncodeImages]: it writes the pixels of t's result to dst, (3, H, W), len
-// t.Len(). It may be called in any goroutine, and once.
-type ImageSource func(dst []float32, t *preprocess.Transform) error
+// ImageSource is an image that is not decoded yet: [FromFile], [FromBytes], [FromReader], [FromImage], or what
+// package preprocess makes besides.
+type ImageSource = preprocess.Source
 
-// FromFile is the picture file at path: PNG, JPEG, WebP, GIF, BMP or TIFF.
-func FromFile(path string) ImageSource {
-	return func(dst []float32, t *preprocess.Transform) error { return t.File(dst, path) }
-}
+// FromFile is the image file at path. Errors name the path; a missing file matches fs.ErrNotExist.
+func FromFile(path string) ImageSource { return preprocess.FromFile(path) }
 
-// FromBytes is a picture file's bytes.
-func FromBytes(data []byte) ImageSource {
-	return func(dst []float32, t *preprocess.Transform) error { return t.Bytes(dst, data) }
-}
+// FromBytes is the content of an image file. data must not be changed while the source is in use.
+func FromBytes(data []byte) ImageSource { return preprocess.FromBytes(data) }
 
-// FromReader is a picture file that is read to its end, such as a request's body; preprocess.DefaultLimits say how much
-// is read at most.
-func FromReader(r io.Reader) ImageSource {
-	return func(dst []float32, t *preprocess.Transform) error {
-		data, err := io.ReadAll(io.LimitReader(r, preprocess.DefaultLimits.MaxBytes+1)) // one more: Bytes refuses it
-		if err != nil {
-			return fmt.Errorf("clip: a picture could not be read: %w", err)
-		}
-		return t.Bytes(dst, data)
-	}
-}
+// FromReader is an image file that is read to its end, such as a request's body. It can be read once.
+func FromReader(r io.Reader) ImageSource { return preprocess.FromReader(r) }
 
-// FromImage is a picture that Go has decoded or drawn. Of a JPEG, FromBytes has the pixels that models are trained on;
-// Go's own decoder has others, a little.
-func FromImage(img image.Image) ImageSource {
-	return func(dst []float32, t *preprocess.Transform) error {
-		converted, err := preprocess.Convert(img)
-		if err != nil {
-			return err
-		}
-		return t.Apply(dst, converted)
-	}
-}
+// FromImage is an image that Go has decoded or drawn. For a JPEG, [FromBytes] gives the pixels that models are
+// trained on; Go's own decoder gives slightly different ones.
+func FromImage(img image.Image) ImageSource { return preprocess.FromImage(img) }
 
-// ImageError says which of the pictures given to [Model.EncodeImages] cannot be read, and why.
+// ImageError says which of several images cannot be read, and why.
 type ImageError struct {
 	Index int
 	Err   error
@@ -59,117 +39,221 @@ type ImageError struct {
 
 func (e *ImageError) Error() string { return e.Err.Error() }
 
-// Unwrap gives why: it matches one of preprocess's errors, or fs.ErrNotExist.
+// Unwrap gives the reason: it matches one of preprocess's errors, or fs.ErrNotExist.
 func (e *ImageError) Unwrap() error { return e.Err }
 
-// batchOfImages are decoded, and then run through the picture tower, at a time.
-const batchOfImages = 32
+// Encoder encodes sequences of any length in batches. Its methods may be called from any number of goroutines:
+// images are decoded side by side, and the model takes the batches in turn.
+type Encoder struct {
+	Model     *Model
+	BatchSize int  // images or texts that run through a tower at once; 0 is 32 images and 128 texts
+	Raw       bool // features as they leave the tower, not L2-normalised
+}
 
-// EncodeImages reads, transforms and encodes pictures into L2-normalised rows, (len(images), E). It may be called from
-// any number of goroutines: they decode side by side, and the model takes their batches in turn.
-// When ctx ends, its error is returned. When pictures cannot be read the error is an [*ImageError], of the first one.
-func (m *Model) EncodeImages(ctx context.Context, images ...ImageSource) ([]float32, error) {
-	transform, err := m.Transform()
-	if err != nil {
-		return nil, err
-	}
-	rows := make([]float32, 0, len(images)*m.Config.EmbedDim)
-	for from := 0; from < len(images); from += batchOfImages {
-		batch := images[from:min(from+batchOfImages, len(images))]
-		pixels, err := readImages(ctx, transform, batch)
-		if bad := (*ImageError)(nil); errors.As(err, &bad) {
-			bad.Index += from
-		}
+// batchOfImages and batchOfTexts are what an Encoder's BatchSize is by default.
+const (
+	batchOfImages = 32
+	batchOfTexts  = 128
+)
+
+// EncodeImages encodes images into L2-normalised rows of length [Model.Dim]. When ctx ends, its error is
+// returned. When an image cannot be read, the error is an [*ImageError] for the first of them. It may be called
+// from any number of goroutines.
+func (m *Model) EncodeImages(ctx context.Context, images ...ImageSource) ([][]float32, error) {
+	rows := make([][]float32, 0, len(images))
+	e := Encoder{Model: m, BatchSize: min(len(images), batchOfImages)} // a few images take the memory of a few
+	for row, err := range e.Images(ctx, slices.Values(images)) {
 		if err != nil {
 			return nil, err
 		}
-		var out []float32
-		err = m.inTurn(ctx, func() (err error) {
-			out, err = m.ImageFeatures(pixels, len(batch))
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, out...)
+		rows = append(rows, row)
 	}
 	return rows, nil
 }
 
-// readImages gives the pixels of a batch, (len(images), 3, H, W).
-func readImages(ctx context.Context, t *preprocess.Transform, images []ImageSource) ([]float32, error) {
-	pixels, errs := make([]float32, len(images)*t.Len()), make([]error, len(images))
-	read := func(i int) {
-		if errs[i] = ctx.Err(); errs[i] != nil {
+// EncodeTexts encodes texts into L2-normalised rows of length [Model.Dim]. A text longer than the context length
+// is cut, as CLIP cuts it; [Model.Tokenize] tells which. It may be called from any number of goroutines.
+func (m *Model) EncodeTexts(ctx context.Context, texts ...string) ([][]float32, error) {
+	rows := make([][]float32, 0, len(texts))
+	for row, err := range m.EncodeTextSeq(ctx, slices.Values(texts)) {
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// EncodeImageSeq yields the L2-normalised row of each image, in order; images are decoded ahead. An image that
+// cannot be read yields an [*ImageError], and the others go on. Any other error, such as that of ctx, ends the
+// sequence.
+func (m *Model) EncodeImageSeq(ctx context.Context, images iter.Seq[ImageSource]) iter.Seq2[[]float32, error] {
+	return Encoder{Model: m}.Images(ctx, images)
+}
+
+// EncodeTextSeq yields the L2-normalised row of each text, in order. An error ends the sequence.
+func (m *Model) EncodeTextSeq(ctx context.Context, texts iter.Seq[string]) iter.Seq2[[]float32, error] {
+	return Encoder{Model: m}.Texts(ctx, texts)
+}
+
+// Images is [Model.EncodeImageSeq] with the encoder's batch size. Memory holds four batches, however many images
+// there are.
+func (e Encoder) Images(ctx context.Context, images iter.Seq[ImageSource]) iter.Seq2[[]float32, error] {
+	return func(yield func([]float32, error) bool) {
+		transform, err := e.Model.Transform()
+		if err != nil {
+			yield(nil, err)
 			return
 		}
-		if err := images[i](pixels[i*t.Len():(i+1)*t.Len()], t); err != nil {
-			errs[i] = &ImageError{i, err}
-		}
-	}
-	if len(images) == 1 {
-		read(0)
-		return pixels, errs[0]
-	}
-	var wg sync.WaitGroup
-	next := make(chan int)
-	for range min(len(images), runtime.GOMAXPROCS(0)) {
-		wg.Go(func() {
-			for i := range next {
-				read(i)
+		size, length := cmp.Or(e.BatchSize, batchOfImages), transform.Len()
+		waiting := make([]error, 0, size) // why an image of the batch has no pixels, nil for the others
+		batch := 0
+		// flush runs the model on the images that wait and yields their rows.
+		var pixels batches
+		flush := func() bool {
+			at := pixels.of(batch, size*length)
+			n := 0
+			for i, err := range waiting {
+				if err != nil {
+					continue
+				}
+				if n < i { // close the gap of an image that could not be read
+					copy(at[n*length:][:length], at[i*length:])
+				}
+				n++
 			}
-		})
-	}
-	for i := range images {
-		next <- i
-	}
-	close(next)
-	wg.Wait()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
-		return nil, errs[i]
-	}
-	return pixels, nil
-}
-
-// EncodeTexts encodes texts into L2-normalised rows, (len(texts), E). What is longer than the context length is cut,
-// as CLIP cuts it; [Model.Tokenize] tells. It may be called from any number of goroutines, as EncodeImages.
-func (m *Model) EncodeTexts(ctx context.Context, texts ...string) ([]float32, error) {
-	rows := make([]float32, 0, len(texts)*m.Config.EmbedDim)
-	for batch := range slices.Chunk(texts, batchOfPrompts) {
-		ids, _, err := m.Tokenize(batch...)
-		if err != nil {
-			return nil, err
+			rows, err := e.imageRows(ctx, at[:n*length], n)
+			if err != nil {
+				yield(nil, err)
+				return false
+			}
+			for i, err := range waiting {
+				if err != nil {
+					if !yield(nil, &ImageError{batch*size + i, err}) {
+						return false
+					}
+					continue
+				}
+				if !yield(rows[0], nil) {
+					return false
+				}
+				rows = rows[1:]
+			}
+			waiting, batch = waiting[:0], batch+1
+			return true
 		}
-		var out []float32
-		err = m.inTurn(ctx, func() (err error) {
-			out, err = m.TextFeatures(ids, len(batch))
+		// One batch is in the model's hands, two are decoded and wait, and with them a fourth begins.
+		type slot struct {
+			source ImageSource
+			pixels []float32
+		}
+		slots := func(yield func(slot) bool) {
+			i := 0
+			for source := range images {
+				if !yield(slot{source, pixels.of(i/size, size*length)[i%size*length:][:length]}) {
+					return
+				}
+				i++
+			}
+		}
+		decode := func(_ int, s slot) error {
+			_, _, err := transform.Source(ctx, s.pixels, s.source)
 			return err
-		})
-		if err != nil {
-			return nil, err
 		}
-		rows = append(rows, out...)
+		for err := range ahead.Map(slots, runtime.GOMAXPROCS(0), 2*size, decode) {
+			if ctx.Err() != nil {
+				yield(nil, ctx.Err())
+				return
+			}
+			if waiting = append(waiting, err); len(waiting) == size && !flush() {
+				return
+			}
+		}
+		if len(waiting) > 0 {
+			flush()
+		}
 	}
-	return rows, nil
 }
 
-// Classify is, for each picture, its k most probable classes of c, or all when there are fewer, the best one first. It
-// may be called from any number of goroutines, and has EncodeImages's errors.
-func (m *Model) Classify(ctx context.Context, c *Classifier, k int, images ...ImageSource) ([][]Guess, error) {
-	rows, err := m.EncodeImages(ctx, images...)
-	if err != nil {
-		return nil, err
+// batches are the pixels of four batches in turn, each made when it is first needed.
+type batches struct {
+	mutex  sync.Mutex
+	pixels [4][]float32
+}
+
+func (b *batches) of(batch, length int) []float32 {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	p := &b.pixels[batch%len(b.pixels)]
+	if *p == nil {
+		*p = make([]float32, length)
 	}
-	var guesses [][]Guess
-	err = m.inTurn(ctx, func() (err error) {
-		guesses, err = c.Top(rows, k)
+	return *p
+}
+
+// imageRows encodes n decoded images, (n, 3, H, W), when the model's turn comes.
+func (e Encoder) imageRows(ctx context.Context, pixels []float32, n int) ([][]float32, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	var flat []float32
+	err := e.Model.inTurn(ctx, func() (err error) {
+		flat, err = e.Model.encoded(pixels, n, e.Raw)
 		return err
 	})
-	if err != nil {
+	if err != nil { // flat may still be written to
 		return nil, err
 	}
-	return guesses, nil
+	return e.Model.rowsOf(flat), nil
+}
+
+// Texts is [Model.EncodeTextSeq] with the encoder's batch size.
+func (e Encoder) Texts(ctx context.Context, texts iter.Seq[string]) iter.Seq2[[]float32, error] {
+	return func(yield func([]float32, error) bool) {
+		m := e.Model
+		t, err := m.Tokenizer(ctx)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		size, length := cmp.Or(e.BatchSize, batchOfTexts), m.ContextLength()
+		ids := make([]int64, 0, size*length)
+		flush := func() bool {
+			var flat []float32
+			batch := ids
+			err := m.inTurn(ctx, func() (err error) {
+				flat, err = m.encodedTexts(batch, len(batch)/length, e.Raw)
+				return err
+			})
+			if err != nil { // flat may still be written to
+				yield(nil, err)
+				return false
+			}
+			for _, row := range m.rowsOf(flat) {
+				if !yield(row, nil) {
+					return false
+				}
+			}
+			ids = ids[:0]
+			return true
+		}
+		for text := range texts {
+			row, _ := t.Tokenize(text, length)
+			if ids = append(ids, row...); len(ids) == size*length && !flush() {
+				return
+			}
+		}
+		if len(ids) > 0 {
+			flush()
+		}
+	}
+}
+
+// rowsOf cuts features (n, E) into rows.
+func (m *Model) rowsOf(flat []float32) [][]float32 {
+	rows := make([][]float32, 0, len(flat)/max(1, m.Dim()))
+	for row := range slices.Chunk(flat, m.Dim()) {
+		rows = append(rows, row)
+	}
+	return rows
 }

@@ -33,7 +33,7 @@ func BenchmarkEncode(b *testing.B) {
 		for _, what := range []string{"pictures", "texts"} {
 			for _, n := range []int{1, 2, 4, 8, 16, 32, 64, 128, 256} {
 				b.Run(fmt.Sprintf("%s/%s/%d", precision.name, what, n), func(b *testing.B) {
-					m, err := Open(dir, OpenOptions{})
+					m, err := Open(b.Context(), dir, nil)
 					require.NoError(b, err)
 					if precision.how != 0 {
 						require.NoError(b, m.PackImages(precision.how))

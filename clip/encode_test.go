@@ -7,8 +7,10 @@ import (
 	"image"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/iotest"
@@ -23,7 +25,7 @@ import (
 
 func shippedModel(t *testing.T) *Model {
 	t.Helper()
-	m, err := OpenFS(models.FS(), models.Default)
+	m, err := OpenFS(t.Context(), models.FS(), models.Default, nil)
 	require.NoError(t, err)
 	return m
 }
@@ -38,7 +40,7 @@ func TestEncodeFromManyGoroutines(t *testing.T) {
 	m, ctx := shippedModel(t), t.Context()
 	paths := []string{picturePath("face.png"), picturePath("cat_lossy.webp"), picturePath("grey.gif")}
 	texts := []string{"a face", "a cat", "a grey picture of nothing in particular"}
-	work := func() (rows, words []float32, guesses [][]Guess, err error) {
+	work := func() (rows, words [][]float32, guesses [][]Guess, err error) {
 		sources := make([]ImageSource, len(paths))
 		for i, path := range paths {
 			sources[i] = FromFile(path)
@@ -49,7 +51,7 @@ func TestEncodeFromManyGoroutines(t *testing.T) {
 		if words, err = m.EncodeTexts(ctx, texts...); err != nil {
 			return
 		}
-		c, err := m.Classifier(ctx, texts, []string{"{}", "a picture of {}"})
+		c, err := m.Classifier(ctx, texts, "{}", "a picture of {}")
 		if err != nil {
 			return
 		}
@@ -58,7 +60,7 @@ func TestEncodeFromManyGoroutines(t *testing.T) {
 	}
 	rows, words, guesses, err := work()
 	require.NoError(t, err)
-	require.Len(t, rows, len(paths)*m.Config.EmbedDim)
+	require.Len(t, rows, len(paths))
 	require.Len(t, guesses, len(paths))
 	before := torch.LiveTensors()
 	var wg sync.WaitGroup
@@ -83,12 +85,12 @@ func TestEncodeFromManyGoroutines(t *testing.T) {
 		}
 		want, err := m.ImageFeatures(pixels, len(paths))
 		require.NoError(t, err)
-		assert.Equal(t, want, rows)
-		ids, _, err := m.Tokenize(texts...)
+		assert.Equal(t, m.rowsOf(want), rows)
+		ids, _, err := m.Tokenize(t.Context(), texts...)
 		require.NoError(t, err)
 		want, err = m.TextFeatures(ids, len(texts))
 		require.NoError(t, err)
-		assert.Equal(t, want, words)
+		assert.Equal(t, m.rowsOf(want), words)
 	})
 }
 
@@ -113,9 +115,9 @@ func TestImageSources(t *testing.T) {
 	}
 	rows, err := m.EncodeImages(ctx, many...)
 	require.NoError(t, err)
-	require.Len(t, rows, len(many)*len(want))
+	require.Len(t, rows, len(many))
 	for i := range many {
-		assert.LessOrEqual(t, worst(want, rows[i*len(want):(i+1)*len(want)], 1), 1e-5, i)
+		assert.LessOrEqual(t, worst(want[0], rows[i], 1), 1e-5, i)
 	}
 	none, err := m.EncodeImages(ctx)
 	require.NoError(t, err)
@@ -138,7 +140,7 @@ func TestImageErrors(t *testing.T) {
 		"the file is text":          {FromBytes([]byte("not a picture at all")), preprocess.ErrNotPicture},
 		"the file is empty":         {FromReader(bytes.NewReader(nil)), preprocess.ErrEmpty},
 		"could not be read: the li": {FromReader(iotest.ErrReader(broken)), broken},
-		"no picture was given":      {FromImage(nil), preprocess.ErrEmpty},
+		"no image was given":        {FromImage(nil), preprocess.ErrEmpty},
 	} {
 		for _, at := range []int{2, batchOfImages + 1} {
 			sources := make([]ImageSource, batchOfImages+3)
@@ -194,4 +196,101 @@ func TestEncodeWaits(t *testing.T) {
 	})
 	_, err = m.EncodeTexts(context.Background(), "a dog")
 	assert.NoError(t, err, "the next one has its turn after a panic")
+}
+
+// TestEncodeSequences streams more images than there are batches in memory, of which some cannot be read: rows come in
+// order, with the bits of EncodeImages, and errors in their places.
+func TestEncodeSequences(t *testing.T) {
+	m, ctx := shippedModel(t), t.Context()
+	names := []string{"face.png", "cat_lossy.webp", "grey.gif"}
+	var want [][]float32
+	for _, name := range names {
+		row, err := m.EncodeImages(ctx, FromFile(picturePath(name)))
+		require.NoError(t, err)
+		want = append(want, row[0])
+	}
+	const n = 61
+	sources := func(yield func(ImageSource) bool) {
+		for i := range n {
+			source := FromFile(picturePath(names[i%3]))
+			if i%7 == 5 {
+				source = FromBytes([]byte("no image"))
+			}
+			if !yield(source) {
+				return
+			}
+		}
+	}
+	before := torch.LiveTensors()
+	for _, size := range []int{1, 4, 8, 64} {
+		i := 0
+		for row, err := range (Encoder{Model: m, BatchSize: size}).Images(ctx, sources) {
+			if i%7 == 5 {
+				bad := new(ImageError)
+				require.ErrorAs(t, err, &bad)
+				assert.Equal(t, i, bad.Index)
+				assert.ErrorIs(t, err, preprocess.ErrNotPicture)
+			} else {
+				require.NoError(t, err)
+				assert.LessOrEqual(t, worst(want[i%3], row, 1), 1e-5, i)
+			}
+			i++
+		}
+		assert.Equal(t, n, i)
+	}
+	i := 0
+	for range m.EncodeImageSeq(ctx, sources) {
+		if i++; i == 3 {
+			break
+		}
+	}
+	ended, end := context.WithCancel(ctx)
+	defer end()
+	i = 0
+	for _, err := range m.EncodeImageSeq(ended, sources) {
+		if i++; err != nil && !errors.As(err, new(*ImageError)) {
+			assert.ErrorIs(t, err, context.Canceled)
+			break
+		}
+		end()
+	}
+	assert.Less(t, i, n)
+	raw := 0
+	for row, err := range (Encoder{Model: m, Raw: true}).Texts(ctx, slices.Values([]string{"a face", "a cat"})) {
+		require.NoError(t, err)
+		norm := 0.0
+		for _, x := range row {
+			norm += float64(x) * float64(x)
+		}
+		assert.Greater(t, math.Abs(norm-1), 1e-3, "not normalised")
+		raw++
+	}
+	assert.Equal(t, 2, raw)
+	assert.LessOrEqual(t, torch.LiveTensors(), before)
+}
+
+func TestScore(t *testing.T) {
+	m, ctx := shippedModel(t), t.Context()
+	texts := []string{"a cute dog", "a fast car"}
+	images := []ImageSource{FromFile("../data/demo/dog.png"), FromFile("../data/demo/racing_car.png")}
+	s, err := m.Score(ctx, images, texts)
+	require.NoError(t, err)
+	rows, err := m.EncodeImages(ctx, images...)
+	require.NoError(t, err)
+	words, err := m.EncodeTexts(ctx, texts...)
+	require.NoError(t, err)
+	scale, err := m.Scale()
+	require.NoError(t, err)
+	assert.Equal(t, scale, s.LogitScale)
+	for i := range images {
+		for j := range texts {
+			assert.Equal(t, Cosine(rows[i], words[j]), s.Cosine[i][j])
+		}
+		assert.InDelta(t, 1, s.Prob[i][0]+s.Prob[i][1], 1e-12)
+		assert.Greater(t, s.Prob[i][i], 0.8)
+	}
+	_, err = m.Score(ctx, images, nil)
+	assert.ErrorContains(t, err, "at least one text")
+	_, err = m.Score(ctx, []ImageSource{FromFile("gone.png")}, texts)
+	assert.ErrorAs(t, err, new(*ImageError))
 }

@@ -11,20 +11,19 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"sync"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/models"
 )
 
-// Tells what two pictures show, with the model that goclip ships. clip.Open reads others.
+// Tells what two images show, with the model that goclip ships. clip.Open reads others.
 func Example() {
 	ctx := context.Background()
-	model, err := clip.OpenFS(models.FS(), models.Default)
+	model, err := clip.OpenFS(context.Background(), models.FS(), models.Default, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	labels, err := model.Classifier(ctx, []string{"cute dog", "fast car"}, []string{"a {}"})
+	labels, err := model.Classifier(ctx, []string{"cute dog", "fast car"}, "a {}")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -40,28 +39,19 @@ func Example() {
 	// fast car true
 }
 
-// Compares a picture with texts: features are plain values, and their dot product is the cosine.
-func ExampleModel_EncodeTexts() {
+// Compares an image with texts.
+func ExampleModel_Score() {
 	ctx := context.Background()
-	model, err := clip.OpenFS(models.FS(), models.Default)
+	model, err := clip.OpenFS(ctx, models.FS(), models.Default, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	picture, err := model.EncodeImages(ctx, clip.FromFile("../data/demo/dog.png"))
+	scores, err := model.Score(ctx, []clip.ImageSource{clip.FromFile("../data/demo/dog.png")}, []string{"a dog", "a racing car"})
 	if err != nil {
 		log.Fatal(err)
 	}
-	texts := []string{"a dog", "a racing car"}
-	rows, err := model.EncodeTexts(ctx, texts...)
-	if err != nil {
-		log.Fatal(err)
-	}
-	for i, text := range texts {
-		cosine := float32(0)
-		for j, x := range picture {
-			cosine += x * rows[i*len(picture)+j]
-		}
-		fmt.Println(text, cosine > 0.3)
+	for i, text := range []string{"a dog", "a racing car"} {
+		fmt.Println(text, scores.Cosine[0][i] > 0.3)
 	}
 	// Output:
 	// a dog true
@@ -72,11 +62,11 @@ func ExampleModel_EncodeTexts() {
 // decoded there, and the model takes them in turn. When a client goes away, its request's context takes it out of the
 // queue.
 func ExampleModel_Classify_handler() {
-	model, err := clip.OpenFS(models.FS(), models.Default)
+	model, err := clip.OpenFS(context.Background(), models.FS(), models.Default, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	labels, err := model.Classifier(context.Background(), []string{"dog", "racing car", "house"}, []string{"{}", "a picture of a {}"})
+	labels, err := model.Classifier(context.Background(), []string{"dog", "racing car", "house"}, "{}", "a picture of a {}")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -117,39 +107,34 @@ func ExampleModel_Classify_handler() {
 	// 400 preprocess: not a picture: the file is text; PNG, JPEG, WebP, GIF, BMP and TIFF are read
 }
 
-// Encodes many files with a few workers: while the model runs the batch of one, the others read theirs.
-func ExampleModel_EncodeImages_workerPool() {
+// Encodes many files: the next ones are decoded while the model runs, and one that cannot be read does not stop the
+// others.
+func ExampleModel_EncodeImageSeq() {
 	ctx := context.Background()
-	model, err := clip.OpenFS(models.FS(), models.Default)
+	model, err := clip.OpenFS(ctx, models.FS(), models.Default, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	batches := make(chan []clip.ImageSource)
-	go func() {
-		defer close(batches)
-		for range 8 {
-			batches <- []clip.ImageSource{clip.FromFile("../data/demo/dog.png"), clip.FromFile("../data/demo/racing_car.png")}
-		}
-	}()
-	var mu sync.Mutex
-	var workers sync.WaitGroup
-	encoded := 0
-	for range 3 {
-		workers.Go(func() {
-			for batch := range batches {
-				rows, err := model.EncodeImages(ctx, batch...)
-				if err != nil {
-					log.Print(err) // names the file; the other batches go on
-					continue
-				}
-				mu.Lock()
-				encoded += len(rows) / model.Config.EmbedDim // a service would store them
-				mu.Unlock()
+	files := func(yield func(clip.ImageSource) bool) {
+		for _, name := range []string{"../data/demo/dog.png", "example_test.go", "../data/demo/racing_car.png"} {
+			if !yield(clip.FromFile(name)) {
+				return
 			}
-		})
+		}
 	}
-	workers.Wait()
-	fmt.Println(encoded, "pictures")
+	for row, err := range model.EncodeImageSeq(ctx, files) {
+		var bad *clip.ImageError
+		switch {
+		case errors.As(err, &bad):
+			fmt.Printf("image %d cannot be read\n", bad.Index)
+		case err != nil:
+			log.Fatal(err)
+		default:
+			fmt.Println(len(row), "numbers")
+		}
+	}
 	// Output:
-	// 16 pictures
+	// 128 numbers
+	// image 1 cannot be read
+	// 128 numbers
 }

@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -8,6 +9,34 @@ import (
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 )
+
+// Dim is the length of a row of features.
+func (m *Model) Dim() int { return m.Config.EmbedDim }
+
+// encoded encodes n decoded images, raw or L2-normalised.
+func (m *Model) encoded(pixels []float32, n int, raw bool) (rows []float32, err error) {
+	if !raw {
+		return m.ImageFeatures(pixels, n)
+	}
+	size := m.Config.Vision.ImageSize
+	err = torch.NoGrad(func(s *torch.Scope) {
+		x := torch.FromSlice(s, pixels, n, 3, size.Height, size.Width).To(m.Device(), m.dtype())
+		rows = torch.ToSlice[float32](m.EncodeImage(x).To(torch.CPU, torch.Float32))
+	})
+	return rows, err
+}
+
+// encodedTexts encodes n texts as token ids, raw or L2-normalised.
+func (m *Model) encodedTexts(tokens []int64, n int, raw bool) (rows []float32, err error) {
+	if !raw {
+		return m.TextFeatures(tokens, n)
+	}
+	err = torch.NoGrad(func(s *torch.Scope) {
+		x := torch.FromSlice(s, tokens, n, m.ContextLength())
+		rows = torch.ToSlice[float32](m.EncodeText(x).To(torch.CPU, torch.Float32))
+	})
+	return rows, err
+}
 
 // ImageFeatures encodes n normalised pictures, (n, 3, H, W) in row-major order, into n L2-normalised rows (n, E).
 // Callers take no turns; those of [Model.EncodeImages] do.
@@ -68,8 +97,8 @@ func (m *Model) features(at graphShape, texts *tower.Texts, upload func() (*torc
 
 // Tokenize gives the token ids of texts, (len(texts), L) with L the ContextLength. truncated tells for each whether it
 // was cut at that length.
-func (m *Model) Tokenize(texts ...string) (ids []int64, truncated []bool, err error) {
-	t, err := m.Tokenizer()
+func (m *Model) Tokenize(ctx context.Context, texts ...string) (ids []int64, truncated []bool, err error) {
+	t, err := m.Tokenizer(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -3,7 +3,6 @@ package clip
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -16,13 +15,13 @@ import (
 // hfWeightsFile is transformers' name of a model's weights.
 const hfWeightsFile = "model.safetensors"
 
-// SaveHuggingFace writes the model as a directory that transformers' CLIPModel, MetaClip2Model or SiglipModel opens,
-// its numbers as dtype. It fails, before it writes, with a model of which transformers has none: a ResNet, a RoBERTa, a
-// variation of the towers. Each file appears whole or not at all, the config last.
-func (m *Model) SaveHuggingFace(dir string, dtype torch.DType) error {
+func (m *Model) saveHuggingFace(fsys disk.FS, dir string, dtype torch.DType) error {
+	if m.own {
+		return marked{fmt.Errorf("clip: %s has towers of a program's own, which transformers does not have", m.Name), ErrUnsupported}
+	}
 	config, err := m.Config.HuggingFace(dtype.String())
 	if err != nil {
-		return err
+		return marked{err, ErrUnsupported}
 	}
 	pictures, err := m.Preprocess.HuggingFace()
 	if err != nil {
@@ -34,26 +33,26 @@ func (m *Model) SaveHuggingFace(dir string, dtype torch.DType) error {
 			return fmt.Errorf("clip: %w", err)
 		}
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := disk.MkdirAll(fsys, dir); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	entries, err := m.huggingFaceEntries(dtype)
 	if err != nil {
 		return err
 	}
-	if err := checkpoint.Write(filepath.Join(dir, hfWeightsFile), entries, map[string]string{"format": "pt"}); err != nil {
+	if err := checkpoint.WriteFS(fsys, filepath.Join(dir, hfWeightsFile), entries, map[string]string{"format": "pt"}); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
-	if err := m.saveTokenizer(disk.Machine{}, dir); err != nil {
+	if err := m.saveTokenizer(fsys, dir); err != nil {
 		return err
 	}
 	files[hfPreprocessFile] = append(pictures, '\n')
 	for name, data := range files {
-		if err := writeFile(disk.Machine{}, dir, name, data); err != nil {
+		if err := writeFile(fsys, dir, name, data); err != nil {
 			return err
 		}
 	}
-	return writeFile(disk.Machine{}, dir, hfConfigFile, append(config, '\n'))
+	return writeFile(fsys, dir, hfConfigFile, append(config, '\n'))
 }
 
 // huggingFaceEntries parts the weights into transformers' tensors.

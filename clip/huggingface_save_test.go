@@ -20,11 +20,11 @@ import (
 func TestSaveHuggingFace(t *testing.T) {
 	for _, name := range hfModels {
 		t.Run(name, func(t *testing.T) {
-			m, err := Open(hfDirectory(name), OpenOptions{})
+			m, err := Open(t.Context(), hfDirectory(name), nil)
 			require.NoError(t, err)
 			dir := filepath.Join(t.TempDir(), "out")
 			before := torch.LiveTensors()
-			require.NoError(t, m.SaveHuggingFace(dir, torch.Float32))
+			require.NoError(t, m.SaveAs(dir, &SaveOptions{HuggingFace: true}))
 			assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
 
 			want, err := checkpoint.Open(WeightsIn(hfDirectory(name)))
@@ -40,7 +40,7 @@ func TestSaveHuggingFace(t *testing.T) {
 				assert.Equal(t, a.Shape, b.Shape, key)
 				assert.Equal(t, a.Data, b.Data, key)
 			}
-			again, err := Open(dir, OpenOptions{})
+			again, err := Open(t.Context(), dir, nil)
 			require.NoError(t, err)
 			assert.Equal(t, m.Config, again.Config)
 			assert.Equal(t, m.Preprocess, again.Preprocess)
@@ -56,13 +56,13 @@ func TestSaveHuggingFaceTokenizer(t *testing.T) {
 	m, err := New(c, 0)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	require.NoError(t, m.SaveHuggingFace(dir, torch.Float16))
+	require.NoError(t, m.SaveAs(dir, &SaveOptions{HuggingFace: true, DType: torch.Float16}))
 	read, err := tokenizer.Open(dir, tokenizer.Options{})
 	require.NoError(t, err)
 	for _, text := range []string{"a photo of a cat", "naïve 🏳️‍🌈 don't", ""} {
 		assert.Equal(t, tokenizer.New().Encode(text), read.Encode(text), text)
 	}
-	again, err := Open(dir, OpenOptions{})
+	again, err := Open(t.Context(), dir, nil)
 	require.NoError(t, err)
 	want := m.Config.Vision
 	want.PatchDropout = 0 // of training, which config.json does not speak of
@@ -83,10 +83,10 @@ func TestSaveHuggingFaceRefusals(t *testing.T) {
 	} {
 		m := goldenModel(t, all[name])
 		dir := filepath.Join(t.TempDir(), "out")
-		assert.ErrorContains(t, m.SaveHuggingFace(dir, torch.Float32), "transformers has no CLIP with "+want, name)
+		assert.ErrorContains(t, m.SaveAs(dir, &SaveOptions{HuggingFace: true}), "transformers has no CLIP with "+want, name)
 		assert.NoDirExists(t, dir)
 	}
 	m := goldenModel(t, all["siglip"])
 	m.Preprocess.ResizeMode = preprocess.Longest
-	assert.ErrorContains(t, m.SaveHuggingFace(t.TempDir(), torch.Float32), `transformers has no resize_mode "longest"`)
+	assert.ErrorContains(t, m.SaveAs(t.TempDir(), &SaveOptions{HuggingFace: true}), `transformers has no resize_mode "longest"`)
 }

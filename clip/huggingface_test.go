@@ -51,7 +51,7 @@ func checkHuggingFace(t *testing.T, m *Model, name string) {
 func TestHuggingFace(t *testing.T) {
 	for _, name := range hfModels {
 		t.Run(name, func(t *testing.T) {
-			m, err := Open(hfDirectory(name), OpenOptions{})
+			m, err := Open(t.Context(), hfDirectory(name), nil)
 			require.NoError(t, err)
 			before := torch.LiveTensors()
 			require.NoError(t, m.load(name, OpenOptions{}, description{weights: WeightsIn(hfDirectory(name))}))
@@ -61,7 +61,7 @@ func TestHuggingFace(t *testing.T) {
 			assert.Equal(t, [2]int{24, 24}, m.Preprocess.Size)
 		})
 	}
-	m, err := Open(filepath.Join(hfDirectory("clip"), "model.safetensors"), OpenOptions{})
+	m, err := Open(t.Context(), filepath.Join(hfDirectory("clip"), "model.safetensors"), nil)
 	require.NoError(t, err)
 	checkHuggingFace(t, m, "clip")
 }
@@ -69,11 +69,11 @@ func TestHuggingFace(t *testing.T) {
 // TestHuggingFaceToOpenCLIP has a model that was read from one layout be the same from the other.
 func TestHuggingFaceToOpenCLIP(t *testing.T) {
 	for _, name := range hfModels {
-		m, err := Open(hfDirectory(name), OpenOptions{})
+		m, err := Open(t.Context(), hfDirectory(name), nil)
 		require.NoError(t, err)
 		dir := t.TempDir()
-		require.NoError(t, m.Save(dir, torch.Float32))
-		again, err := Open(dir, OpenOptions{})
+		require.NoError(t, m.Save(dir))
+		again, err := Open(t.Context(), dir, nil)
 		require.NoError(t, err, name)
 		assert.Equal(t, m.Preprocess, again.Preprocess, name)
 		checkHuggingFace(t, again, name)
@@ -160,17 +160,17 @@ func TestHuggingFaceRefusals(t *testing.T) {
 	data, err = json.Marshal(c)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), data, 0o644))
-	_, err = Open(dir, OpenOptions{})
+	_, err = Open(t.Context(), dir, nil)
 	require.ErrorContains(t, err, "missing vision_model.encoder.layers.2.self_attn.v_proj.bias")
 	require.ErrorContains(t, err, "missing vision_model.encoder.layers.2.layer_norm1.weight", "all at once")
-	_, err = Open("ViT-B-32", OpenOptions{Pretrained: hfDirectory("clip")})
+	_, err = Open(t.Context(), "ViT-B-32", &OpenOptions{Pretrained: hfDirectory("clip")})
 	require.ErrorContains(t, err, "was trained with quick_gelu=true and the config says false")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), []byte(`{"size": 32, "crop_size": 32}`), 0o644))
-	_, err = Open(dir, OpenOptions{})
+	_, err = Open(t.Context(), dir, nil)
 	require.ErrorContains(t, err, "preprocessing makes pictures of [32 32] pixels, the model takes 24")
 	require.NoError(t, os.Remove(filepath.Join(dir, "preprocessor_config.json")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "processor_config.json"), []byte(`{"image_processor": {"do_resize": false}}`), 0o644))
-	_, err = Open(dir, OpenOptions{})
+	_, err = Open(t.Context(), dir, nil)
 	require.ErrorContains(t, err, "processor_config.json: do_resize false is not supported")
 }
 

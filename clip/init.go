@@ -43,6 +43,10 @@ func (m *Model) initialize(s *torch.Scope) {
 			t.Initialize(s)
 		}
 	}
+	m.initializeScale(s)
+}
+
+func (m *Model) initializeScale(s *torch.Scope) {
 	s.Alias(m.LogitScale).Fill(*m.Config.InitLogitScale)
 	if m.LogitBias != nil {
 		s.Alias(m.LogitBias).Fill(*m.Config.InitLogitBias)

@@ -51,12 +51,12 @@ func TestDirectoryOfABin(t *testing.T) {
 	config, err := os.ReadFile(filepath.Join(layouts, "tiny.json"))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, ConfigFile), []byte(`{"model_cfg":`+string(config)+`}`), 0o644))
-	_, err = Open(dir, OpenOptions{})
+	_, err = Open(t.Context(), dir, nil)
 	require.ErrorContains(t, err, WeightsFile+": no such file")
 	weights, err := os.ReadFile(filepath.Join(layouts, "epoch_1.pt"))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "open_clip_pytorch_model.bin"), weights, 0o644))
-	m, err := Open(dir, OpenOptions{})
+	m, err := Open(t.Context(), dir, nil)
 	require.NoError(t, err)
 	rows, err := m.TextFeatures([]int64{62, 5, 63, 0, 0, 0, 0, 0}, 1)
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestDirectoryOfABin(t *testing.T) {
 	} {
 		text := `{"model_cfg":` + string(config) + `,"preprocess_cfg":` + preprocessing + `}`
 		require.NoError(t, os.WriteFile(filepath.Join(dir, ConfigFile), []byte(text), 0o644))
-		m, err := Open(dir, OpenOptions{})
+		m, err := Open(t.Context(), dir, nil)
 		if wants != "" {
 			assert.ErrorContains(t, err, wants)
 			continue

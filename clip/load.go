@@ -96,10 +96,18 @@ func wrongGELU(path string, quick bool) error {
 	return fmt.Errorf("clip: %s was trained with quick_gelu=%v and the config says %v: choose the config with or without -quickgelu", path, quick, !quick)
 }
 
-// LoadFrom copies the weights of a file into the model: in open_clip's layout, OpenAI's or Hugging Face's, with the
-// fix-ups that open_clip makes. Keys and shapes must agree both ways; the error lists every one that does not, and the
-// model then keeps its weights.
-func (m *Model) LoadFrom(f *checkpoint.File, path string) error {
+// Load copies the weights of a file, or of a model directory, into the model: in open_clip's layout, OpenAI's or
+// Hugging Face's, with the fix-ups that open_clip makes. Keys and shapes must agree both ways; the error lists every
+// one that does not, and the model then keeps its weights.
+func (m *Model) Load(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = WeightsIn(path)
+	}
+	f, err := checkpoint.Open(path)
+	if err != nil {
+		return fmt.Errorf("clip: %w", err)
+	}
+	defer f.Close()
 	return m.loadFrom(f, path, OpenOptions{Copy: true})
 }
 

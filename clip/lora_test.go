@@ -83,7 +83,7 @@ func TestLoRAMerged(t *testing.T) {
 			m := loraModel(t, c)
 			before := values(t, m.State())
 			dir := filepath.Join(t.TempDir(), "m")
-			require.NoError(t, m.Save(dir, torch.Float32))
+			require.NoError(t, m.Save(dir))
 			assert.Equal(t, before, values(t, m.State()))
 			plain := allocate(c)
 			require.NoError(t, plain.loadFile(dir, OpenOptions{Pretrained: dir, Copy: true}, ""))

@@ -1,11 +1,12 @@
 package clip
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/goclip/goclip/clip/loss"
@@ -33,7 +34,7 @@ type Model struct {
 	Config     *tower.Config     `torch:"-"`
 	Preprocess preprocess.Config `torch:"-"`
 
-	tokenizing     sync.Mutex        // held while a published tag's tokenizer is looked for
+	tokenizing     chan struct{}     // held while a published tag's tokenizer is looked for
 	tokenizer      tokenizer.Encoder // nil: CLIP's own, or none
 	tokenizerFiles map[string][]byte // its files, for Save
 
@@ -44,16 +45,79 @@ type Model struct {
 
 	graphs *graphs // nil without UseGraphs
 
+	own bool // NewModel made it: no config describes its towers
+
 	lora map[*torch.Tensor]*nn.LoRA // of the weights that AddLoRA adapts; nil before
 }
 
 // MaxLogitScale is ln 100: training keeps LogitScale in [0, ln 100] (paper, section 2.5).
 var MaxLogitScale = math.Log(100)
 
-func allocate(c *tower.Config) *Model {
+// ModelConfig says what [NewModel] cannot see in two towers.
+type ModelConfig struct {
+	Name          string             // for messages
+	EmbedDim      int                // length of a row of features, of both towers
+	ImageSize     int                // pixels of the square images that the image tower takes
+	ContextLength int                // tokens of a text; 0 is 77
+	Tokenizer     tokenizer.Encoder  // nil is CLIP's own, with 49,408 tokens
+	Preprocess    *preprocess.Config // nil is OpenAI's, at ImageSize
+	LogitScale    *float64           // logarithm of the inverse temperature to begin with; nil is ln(1/0.07)
+	LogitBias     *float64           // not nil: the loss is SigLIP's, with a bias that begins here
+}
+
+// NewModel makes a model of two towers of one's own, with the weights that they have: image maps (B, 3, H, W), text maps
+// tokens (B, T) int64, both to (B, EmbedDim). A tower's parameters are the exported fields that [nn.Params] finds; what
+// it can do beyond Forward it offers by the interfaces of package tower. [Model.Save] writes such a model, and
+// [Model.Load] reads it back into one of the same towers.
+func NewModel(image, text Tower, c ModelConfig) (*Model, error) {
+	switch {
+	case image == nil || text == nil:
+		return nil, errors.New("clip: NewModel needs an image tower and a text tower")
+	case c.EmbedDim < 1:
+		return nil, fmt.Errorf("clip: EmbedDim %d: it must be the length of the towers' features", c.EmbedDim)
+	case c.ImageSize < 1:
+		return nil, fmt.Errorf("clip: ImageSize %d: it must be the side of the image tower's images, in pixels", c.ImageSize)
+	case c.ContextLength < 0 || c.ContextLength == 1:
+		return nil, fmt.Errorf("clip: ContextLength %d: it must be at least 2, for the start and end tokens, or 0 for 77", c.ContextLength)
+	}
+	tokens := c.Tokenizer
+	if tokens == nil {
+		tokens = tokenizer.New()
+	}
+	scale := math.Log(1 / 0.07)
+	if c.LogitScale != nil {
+		scale = *c.LogitScale
+	}
+	config := &tower.Config{EmbedDim: c.EmbedDim, CustomText: true, InitLogitScale: &scale, InitLogitBias: c.LogitBias,
+		Vision: tower.VisionConfig{ImageSize: tower.Square(c.ImageSize)},
+		Text:   tower.TextConfig{ContextLength: cmp.Or(c.ContextLength, 77), VocabSize: tokens.VocabSize()}}
+	m := assemble(image, text, config)
+	m.Name, m.own, m.tokenizer = c.Name, true, tokens
+	if c.Preprocess != nil {
+		m.Preprocess = *c.Preprocess
+		if err := m.Preprocess.Validate(); err != nil {
+			return nil, fmt.Errorf("clip: %w", err)
+		}
+		if m.Preprocess.Size != [2]int{c.ImageSize, c.ImageSize} {
+			return nil, fmt.Errorf("clip: Preprocess makes images of %v pixels, and ImageSize is %d", m.Preprocess.Size, c.ImageSize)
+		}
+	}
+	err := torch.NoGrad(func(s *torch.Scope) { m.initializeScale(s) })
+	if err != nil {
+		return nil, err
+	}
+	if m.NumParameters() < 2 {
+		return nil, errors.New("clip: the towers have no parameters: they are found in exported fields with a `torch` tag")
+	}
+	return m, nil
+}
+
+func allocate(c *tower.Config) *Model { return assemble(tower.Image(c), tower.TextOf(c), c) }
+
+func assemble(image, text Tower, c *tower.Config) *Model {
 	size := c.Vision.ImageSize
-	m := &Model{Text: tower.TextOf(c), Visual: tower.Image(c), Config: c, Preprocess: preprocess.DefaultConfig(size.Height),
-		turn: make(chan struct{}, 1)}
+	m := &Model{Text: text, Visual: image, Config: c, Preprocess: preprocess.DefaultConfig(size.Height),
+		turn: make(chan struct{}, 1), tokenizing: make(chan struct{}, 1)}
 	m.Preprocess.Size = [2]int{size.Height, size.Width}
 	var shape []int
 	if c.NonscalarLogitScale {

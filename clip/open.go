@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/pretrained"
@@ -36,61 +39,132 @@ func WeightsIn(dir string) string {
 	return filepath.Join(dir, WeightsFile)
 }
 
-// OpenOptions say how a model is opened. The zero value reads a directory's own weights onto the CPU.
+// OpenOptions say how a model is opened. The zero value reads a model's own weights onto the CPU.
 type OpenOptions struct {
-	// Pretrained has the weights for a built-in config: a file (.safetensors, .pt, .bin, OpenAI's archives), a model
-	// directory, a published tag ("openai"), or "random".
+	// Pretrained has the weights for a built-in config: a published tag ("openai"), a file (.safetensors, .pt, .bin,
+	// OpenAI's archives), a model directory, or "random".
 	Pretrained string
 	Seed       uint64       // of "random", and of what the tower files lack
-	Device     torch.Device // where the parameters live
+	Device     torch.Device // where the parameters live; zero: CPU
+	Precision  Precision    // in which the towers compute; zero: FP32
 
-	// Copy has float32 weights read into memory at once. Without, they stay in the mapped file, whose pages are read as
-	// they are used: a model opens in no time. The file must then not be written into while the model lives; a new one
-	// may be renamed over it.
+	// Copy has float32 weights read into memory at once, for a model that is trained or changed. Without it, they
+	// stay in the mapped file, whose pages are read as they are used: a model opens in no time. The file must then
+	// not be written into while the model lives; a new one may be renamed over it.
 	Copy bool
 
-	ImageTower string // a file with weights of the picture tower alone, torchvision's too; what it lacks is random
+	ImageTower string // a file with weights of the image tower alone, torchvision's too; what it lacks is random
 	TextTower  string // a file with weights of the text tower alone, transformers' RobertaModel too
 
-	ImageSize     int  // pixels of a square picture in place of the config's; position embeddings are resampled
+	ImageSize     int  // pixels of a square image in place of the config's; position embeddings are resampled
 	ContextLength int  // tokens of a text in place of the config's, likewise
 	QuickGELU     bool // QuickGELU whatever the config says
 	SigLIP        bool // a bias of the logits, for the sigmoid loss; random weights begin with a scale of 10 and a bias of -10
 
-	Fetch pretrained.Options   // how a published tag's file is found; zero: on this machine, then the network
-	Log   func(message string) // told in a sentence of what loading did beyond copying; nil for silence
+	Offline  bool                      // never touch the network, as with HF_HUB_OFFLINE=1
+	Progress func(pretrained.Progress) // told of each piece of a download
+	Log      func(message string)      // told in a sentence of what opening did beyond copying; nil for silence
+	Fetch    pretrained.Options        // cache, retries and limits of downloads; Offline, Progress and Log above win
 }
 
-func (o OpenOptions) log(format string, args ...any) {
+func (o *OpenOptions) log(format string, args ...any) {
 	if o.Log != nil {
 		o.Log(fmt.Sprintf(format, args...))
 	}
 }
 
-// Open reads a model. name is
+// fetch is how files are found.
+func (o *OpenOptions) fetch() pretrained.Options {
+	f := o.Fetch
+	f.Offline = f.Offline || o.Offline
+	if o.Progress != nil {
+		f.Progress = o.Progress
+	}
+	if o.Log != nil {
+		f.Log = o.Log
+	}
+	return f
+}
+
+// What errors.Is finds in the errors of this package.
+var (
+	ErrNotFound    = pretrained.ErrNotFound // no model, tag, repository or file has the name
+	ErrOffline     = pretrained.ErrOffline  // a file is not on this machine and must not be fetched
+	ErrChecksum    = pretrained.ErrChecksum // a file's bytes are not those that were published
+	ErrNoWeights   = errors.New("no weights")
+	ErrUnsupported = errors.New("not supported") // a kind of model, or a precision on a device
+)
+
+// marked is an error that is also one of the above, whose words its own sentence does not need.
+type marked struct {
+	error
+	as error
+}
+
+func (m marked) Is(target error) bool { return target == m.as }
+func (m marked) Unwrap() error        { return m.error }
+
+// Open reads a model; a nil o means the defaults. name is
 //
 //   - a directory in open_clip's layout (open_clip_config.json) or Hugging Face's (config.json);
 //   - a file of weights: one inside such a directory, or any whose shapes tell the architecture;
-//   - a built-in config ("ViT-B-32", "emoji-64"), whose weights come from o.Pretrained.
-func Open(name string, o OpenOptions) (*Model, error) {
-	m, err := open(name, o)
+//   - a built-in config ("ViT-B-32", also "ViT-B/32"), whose weights come from o.Pretrained;
+//   - a built-in config with a published tag: "ViT-B-32:openai", or "ViT-B-32__openai";
+//   - a model of the Hugging Face hub: "hf-hub:org/name", "hf-hub:org/name@revision", or "org/name".
+//
+// What is not on this machine is fetched. Open stops when ctx ends.
+func Open(ctx context.Context, name string, o *OpenOptions) (*Model, error) {
+	if o == nil {
+		o = &OpenOptions{}
+	}
+	m, err := open(ctx, name, *o)
 	if err != nil {
 		return nil, err
 	}
 	m.Name = name
-	return m, m.To(o.Device)
+	return m, m.prepare(o)
 }
 
-func open(name string, o OpenOptions) (*Model, error) {
-	d, err := describe(name, o)
+// prepare brings an opened model to its device and precision.
+func (m *Model) prepare(o *OpenOptions) error {
+	if err := m.To(o.Device); err != nil {
+		return fmt.Errorf("clip: %s: %w", m.Name, err)
+	}
+	return m.compute(o.Precision)
+}
+
+func open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
+	d, err := describe(ctx, name, &o)
 	if err != nil {
 		return nil, err
 	}
 	defer d.close()
+	return d.open(ctx, name, o)
+}
+
+// open makes the model and reads its weights: those of a tag, of o.Pretrained, or its own.
+func (d description) open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	if d.weights == "" && o.Pretrained == "" && o.ImageTower == "" && o.TextTower == "" {
-		return nil, fmt.Errorf("clip: the config %s has no weights of its own: give --pretrained a published tag, a file of weights, a model directory or random", name)
+		return nil, marked{fmt.Errorf("clip: the config %s has no weights of its own: Pretrained must name a published tag, a file of weights, a model directory, or random", name), ErrNoWeights}
 	}
-	return d.open(name, o)
+	if d.tag != "" {
+		file, err := pretrained.Find(ctx, d.builtin, d.tag, o.fetch())
+		if err != nil {
+			return nil, fmt.Errorf("clip: %w", err)
+		}
+		d.weights, o.Pretrained = file.Path, ""
+	}
+	m, err := d.allocate(name, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.findTokenizer(d, o); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return m, m.load(name, o, d)
 }
 
 // description is what is known of a model before its weights are read.
@@ -100,7 +174,8 @@ type description struct {
 	dir        string             // with the tokenizer's files, or ""
 	weights    string             // its own file; "" for a built-in config
 	file       *checkpoint.File   // weights, opened, if its shapes told the config; nil otherwise
-	published  bool               // the weights are those of a tag
+	builtin    string             // the name of the built-in config, or ""
+	tag        string             // the published weights of builtin, or ""
 }
 
 func (d description) close() {
@@ -109,65 +184,76 @@ func (d description) close() {
 	}
 }
 
-// describe finds out what name, and o.Pretrained with it, stands for. No weights are read or fetched. The caller closes
-// the description.
-func describe(name string, o OpenOptions) (d description, err error) {
-	info, err := os.Stat(name)
-	switch {
-	case err == nil && info.IsDir():
-		d, err = readDirectory(os.DirFS(name), name)
-		if errors.Is(err, errNoModel) && o.Pretrained == "" {
-			if weights := WeightsIn(name); isFile(weights) { // nothing but weights
-				return describeShapes(weights, o)
-			}
-		}
-		d.weights = WeightsIn(name)
+// describe finds out what name, and o.Pretrained with it, stands for. Of a model of the hub it finds the files; no
+// other weights are read or fetched. The caller closes the description.
+func describe(ctx context.Context, name string, o *OpenOptions) (d description, err error) {
+	if err := ctx.Err(); err != nil {
 		return d, err
+	}
+	switch info, err := os.Stat(name); {
+	case err == nil && info.IsDir():
+		return describeDirectory(name, o)
 	case err == nil:
 		return describeFile(name, o)
-	case !tower.IsConfig(name):
-		return d, fmt.Errorf("clip: %q is neither a model directory, nor a file of weights, nor a built-in config such as ViT-B-32; infer models lists them", name)
 	}
-	if d.config, err = tower.LookupConfig(name); err != nil {
+	n, err := pretrained.ParseName(name, tower.ConfigNames())
+	switch {
+	case isPath(name):
+		return d, marked{fmt.Errorf("clip: %s: %w", name, fs.ErrNotExist), ErrNotFound}
+	case err != nil:
+		return d, fmt.Errorf("clip: %q is neither a model directory, nor a file of weights, nor a built-in config such as ViT-B-32: %w", name, err)
+	case n.Repo != "":
+		found, err := pretrained.FindRepo(ctx, n.Repo, o.fetch())
+		if err != nil {
+			return d, fmt.Errorf("clip: %w", err)
+		}
+		return describeDirectory(found.Dir, o)
+	case n.Tag != "" && o.Pretrained != "" && o.Pretrained != n.Tag:
+		return d, fmt.Errorf("clip: the name %s and Pretrained %s both name weights; drop one", name, o.Pretrained)
+	case n.Tag != "":
+		o.Pretrained = n.Tag
+	}
+	if d.config, err = tower.LookupConfig(n.Config); err != nil {
 		return d, err
 	}
 	if o.Pretrained != "" && o.Pretrained != "random" && isTag(o.Pretrained) {
-		return describeTag(name, d.config, o.Pretrained)
+		d, err = describeTag(n.Config, d.config, o.Pretrained)
+		o.Pretrained = d.tag
+		return d, err
 	}
+	d.builtin = n.Config
 	return d, nil
 }
 
+// isPath tells names that are written as paths.
+func isPath(name string) bool {
+	return filepath.IsAbs(name) || strings.HasPrefix(name, "."+string(filepath.Separator)) || strings.HasPrefix(name, "..") ||
+		slices.Contains([]string{".safetensors", ".pt", ".bin", ".pth", ".json"}, filepath.Ext(name))
+}
+
+func describeDirectory(dir string, o *OpenOptions) (d description, err error) {
+	d, err = readDirectory(os.DirFS(dir), dir)
+	if errors.Is(err, errNoModel) && o.Pretrained == "" {
+		if weights := WeightsIn(dir); isFile(weights) { // nothing but weights
+			return describeShapes(weights, *o)
+		}
+	}
+	d.weights = WeightsIn(dir)
+	return d, err
+}
+
 // describeFile describes a file of weights by the config beside it or, where there is none, by its shapes.
-func describeFile(path string, o OpenOptions) (description, error) {
+func describeFile(path string, o *OpenOptions) (description, error) {
 	dir := filepath.Dir(path)
 	d, err := readDirectory(os.DirFS(dir), dir)
 	if errors.Is(err, errNoModel) {
 		if o.Pretrained != "" {
-			return d, fmt.Errorf("clip: --model %s is a file of weights and so is --pretrained %s: one of them is wanted", path, o.Pretrained)
+			return d, fmt.Errorf("clip: %s is a file of weights, and so is Pretrained %s; drop one", path, o.Pretrained)
 		}
-		return describeShapes(path, o)
+		return describeShapes(path, *o)
 	}
 	d.weights = path
 	return d, err
-}
-
-// open makes the model and reads its weights: those of o.Pretrained, or else its own.
-func (d description) open(name string, o OpenOptions) (*Model, error) {
-	if d.published {
-		path, err := findPublished(name, o)
-		if err != nil {
-			return nil, err
-		}
-		d.weights, o.Pretrained = path, ""
-	}
-	m, err := d.allocate(name, o)
-	if err != nil {
-		return nil, err
-	}
-	if err := m.findTokenizer(d, o); err != nil {
-		return nil, err
-	}
-	return m, m.load(name, o, d)
 }
 
 // configure is the config, changed as o says.
@@ -238,9 +324,13 @@ func readOpenCLIP(_ fs.FS, data []byte) (d description, err error) {
 	var j struct {
 		Model      json.RawMessage `json:"model_cfg"`
 		Preprocess json.RawMessage `json:"preprocess_cfg"`
+		Own        bool            `json:"own_towers"`
 	}
 	if err := json.Unmarshal(data, &j); err != nil {
 		return d, fmt.Errorf("clip: %w", err)
+	}
+	if j.Own {
+		return d, marked{errors.New("clip: its towers are a program's own: that program opens it, by NewModel and Load"), ErrUnsupported}
 	}
 	if len(j.Model) == 0 {
 		return d, errors.New("clip: it has no model_cfg")
@@ -269,8 +359,15 @@ func readHuggingFace(dir fs.FS, data []byte) (d description, err error) {
 	return d, err
 }
 
-// OpenFS reads the model directory dir of a file system, such as an embedded one, onto the CPU; [Model.To] moves it on.
-func OpenFS(fsys fs.FS, dir string) (*Model, error) {
+// OpenFS is [Open] of the model directory dir of a file system, such as an embedded one. Its weights are read into
+// memory.
+func OpenFS(ctx context.Context, fsys fs.FS, dir string, o *OpenOptions) (*Model, error) {
+	if o == nil {
+		o = &OpenOptions{}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	sub, err := fs.Sub(fsys, dir)
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
@@ -279,20 +376,25 @@ func OpenFS(fsys fs.FS, dir string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := d.allocate(dir, OpenOptions{})
+	m, err := d.allocate(dir, *o)
 	if err != nil {
 		return nil, err
 	}
 	data, err := fs.ReadFile(sub, WeightsFile)
 	if err != nil {
-		return nil, fmt.Errorf("clip: %s: %w", dir, err)
+		return nil, marked{fmt.Errorf("clip: %s: %w", dir, err), ErrNoWeights}
 	}
 	f, err := checkpoint.Parse(dir+"/"+WeightsFile, data)
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
 	m.Name = dir
-	return m, m.LoadFrom(f, dir)
+	copied := *o
+	copied.Copy = true // data is the caller's and Go's
+	if err := m.loadFrom(f, dir, copied); err != nil {
+		return nil, err
+	}
+	return m, m.prepare(o)
 }
 
 func isFile(path string) bool {

@@ -49,7 +49,7 @@ func TestParityFull(t *testing.T) {
 		shares = []float64{1}
 	}
 	start := time.Now()
-	m, err := Open(open.name(dir), open.options(dir))
+	m, err := Open(t.Context(), open.name(dir), open.options(dir))
 	require.NoError(t, err)
 	row := parityRow{LoadSeconds: time.Since(start).Seconds(), LoadPeakMB: residentSize(t, "VmHWM"), LoadAnonMB: residentSize(t, "RssAnon"),
 		Parameters: m.NumParameters(), Cuts: map[string]float64{}}

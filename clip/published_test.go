@@ -22,9 +22,7 @@ func TestPublishedTagDecides(t *testing.T) {
 		quick      bool
 		mean       float32
 	}{{"ViT-B-32", "openai", true, preprocess.OpenAIMean[0]}, {"ViT-B-32", "laion2b_s34b_b79k", false, preprocess.OpenAIMean[0]}, {"ViT-L-14", "laion2b_s32b_b82k", false, 0.5}} {
-		e, err := pretrained.Lookup(c2.model, c2.tag)
-		require.NoError(t, err)
-		d, err := describePublished(c, e) // a small config in the place of the tag's own
+		d, err := describeTag(c2.model, c, c2.tag) // a small config in the place of the tag's own
 		require.NoError(t, err)
 		m, err := d.allocate(c2.model, OpenOptions{})
 		require.NoError(t, err)
@@ -39,11 +37,11 @@ func TestPublishedRefusals(t *testing.T) {
 	t.Setenv("GOCLIP_CACHE", cache)
 	t.Setenv("HF_HOME", t.TempDir())
 	t.Setenv("GOCLIP_OFFLINE", "1")
-	_, err := Open("ViT-S-32-alt", OpenOptions{Pretrained: "openai"})
+	_, err := Open(t.Context(), "ViT-S-32-alt", &OpenOptions{Pretrained: "openai"})
 	require.ErrorContains(t, err, `"openai" is no file, and`)
-	_, err = Open("ViT-B-32", OpenOptions{Pretrained: "laion2b_s34b_b79"})
+	_, err = Open(t.Context(), "ViT-B-32", &OpenOptions{Pretrained: "laion2b_s34b_b79"})
 	require.ErrorContains(t, err, "laion2b_s34b_b79k", "the near name")
-	_, err = Open("ViT-B-32", OpenOptions{Pretrained: "laion2b_s34b_b79k"})
+	_, err = Open(t.Context(), "ViT-B-32", &OpenOptions{Pretrained: "laion2b_s34b_b79k"})
 	require.ErrorIs(t, err, pretrained.ErrOffline)
 
 	// A file in the cache is taken, and told of by its path when it is another model's.
@@ -52,6 +50,6 @@ func TestPublishedRefusals(t *testing.T) {
 	weights, err := os.ReadFile("../models/emoji-64/" + WeightsFile)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, WeightsFile), weights, 0o644))
-	_, err = Open("ViT-B-32", OpenOptions{Pretrained: "laion2b_s34b_b79k"})
+	_, err = Open(t.Context(), "ViT-B-32", &OpenOptions{Pretrained: "laion2b_s34b_b79k"})
 	require.ErrorContains(t, err, filepath.Join(dir, WeightsFile)+" does not fit the model")
 }

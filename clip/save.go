@@ -13,14 +13,33 @@ import (
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// Save writes the model as a directory in open_clip's layout, its numbers as dtype (torch.Float32, or torch.Float16 to
-// ship). Each file appears whole or not at all, the config last.
-func (m *Model) Save(dir string, dtype torch.DType) error {
-	return m.SaveFS(disk.Machine{}, dir, dtype)
+// SaveOptions say how a model is written. The zero value is float32 in open_clip's layout.
+type SaveOptions struct {
+	DType       torch.DType // of the numbers: Float32 (zero), or Float16 to ship
+	HuggingFace bool        // as transformers' CLIPModel, MetaClip2Model or SiglipModel opens it, in place of open_clip
+	FS          disk.FS     // the file layer; nil is the machine's, and only goclip's own packages have others
 }
 
-// SaveFS is [Model.Save] to a file layer.
-func (m *Model) SaveFS(fsys disk.FS, dir string, dtype torch.DType) error {
+// Save writes the model as a directory in open_clip's layout: [Model.SaveAs] with the defaults.
+func (m *Model) Save(dir string) error { return m.SaveAs(dir, nil) }
+
+// SaveAs writes the model as a directory; a nil o means the defaults. Each file appears whole or not at all, the config
+// last. transformers has no ResNet, no RoBERTa and not every variation of the towers: such a model is refused before
+// anything is written, and the error matches [ErrUnsupported].
+func (m *Model) SaveAs(dir string, o *SaveOptions) error {
+	if o == nil {
+		o = &SaveOptions{}
+	}
+	fsys, dtype := o.FS, o.DType
+	if fsys == nil {
+		fsys = disk.Machine{}
+	}
+	if dtype == 0 {
+		dtype = torch.Float32
+	}
+	if o.HuggingFace {
+		return m.saveHuggingFace(fsys, dir, dtype)
+	}
 	if err := disk.MkdirAll(fsys, dir); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
@@ -50,14 +69,18 @@ func (m *Model) SaveFS(fsys disk.FS, dir string, dtype torch.DType) error {
 	if err := checkpoint.WriteFS(fsys, filepath.Join(dir, WeightsFile), entries, metadata); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
-	text, err := json.MarshalIndent(struct {
-		Model      *tower.Config      `json:"model_cfg"`
-		Preprocess *preprocess.Config `json:"preprocess_cfg"`
-	}{m.Config, &m.Preprocess}, "", "  ")
+	text, err := json.MarshalIndent(modelFile{m.Config, &m.Preprocess, m.own}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	return writeFile(fsys, dir, ConfigFile, append(text, '\n'))
+}
+
+// modelFile is what open_clip_config.json holds.
+type modelFile struct {
+	Model      *tower.Config      `json:"model_cfg"`
+	Preprocess *preprocess.Config `json:"preprocess_cfg"`
+	Own        bool               `json:"own_towers,omitempty"` // of a program: no config describes them
 }
 
 // writeFile writes one file of a model directory, whole or not at all.

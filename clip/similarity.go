@@ -1,6 +1,8 @@
 package clip
 
 import (
+	"context"
+	"errors"
 	"math"
 	"slices"
 )
@@ -13,8 +15,9 @@ func Cosine(a, b []float32) (sum float64) {
 	return sum
 }
 
-// Shares is the softmax of scale * cosines, the probabilities of a picture's texts ([Model.Scale]); at least one cosine is wanted.
-func Shares(cosines []float64, scale float64) []float64 {
+// Softmax is the softmax of scale * cosines: the probabilities of an image's texts, with the scale of
+// [Model.Scale]. There must be at least one cosine.
+func Softmax(cosines []float64, scale float64) []float64 {
 	top, sum := slices.Max(cosines), 0.0
 	out := make([]float64, len(cosines))
 	for i, c := range cosines {
@@ -39,4 +42,42 @@ func Normalized(sum []float64) []float32 {
 		out[i] = float32(x / norm)
 	}
 	return out
+}
+
+// Scores are how similar images and texts are: a row for each image, in it a number for each text.
+type Scores struct {
+	Cosine     [][]float64
+	Prob       [][]float64 // the softmax over the texts of LogitScale * cosine
+	LogitScale float64
+}
+
+// Score compares each image with each text. It may be called from any number of goroutines, and has EncodeImages's
+// errors. Of one text alone the probability is 1, which says nothing.
+func (m *Model) Score(ctx context.Context, images []ImageSource, texts []string) (*Scores, error) {
+	if len(texts) == 0 {
+		return nil, errors.New("clip: Score needs at least one text")
+	}
+	s := &Scores{Cosine: make([][]float64, len(images)), Prob: make([][]float64, len(images))}
+	err := m.inTurn(ctx, func() (err error) {
+		s.LogitScale, err = m.Scale()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	words, err := m.EncodeTexts(ctx, texts...)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := m.EncodeImages(ctx, images...)
+	if err != nil {
+		return nil, err
+	}
+	for i, image := range rows {
+		for _, text := range words {
+			s.Cosine[i] = append(s.Cosine[i], Cosine(image, text))
+		}
+		s.Prob[i] = Softmax(s.Cosine[i], s.LogitScale)
+	}
+	return s, nil
 }

@@ -132,7 +132,7 @@ func TestFixUps(t *testing.T) {
 	var said []string
 	log := func(message string) { said = append(said, message) }
 	d := description{config: plainConfig(t)}
-	m, err := d.open("plain", OpenOptions{Pretrained: filepath.Join(towersDir, "plain.pt"), ImageSize: 40, ContextLength: 11, Log: log})
+	m, err := d.open(t.Context(), "plain", OpenOptions{Pretrained: filepath.Join(towersDir, "plain.pt"), ImageSize: 40, ContextLength: 11, Log: log})
 	require.NoError(t, err)
 	assert.Equal(t, [2]int{40, 40}, m.Preprocess.Size)
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
@@ -147,7 +147,7 @@ func TestFixUps(t *testing.T) {
 	biased, bias := plainConfig(t), -10.0
 	biased.InitLogitBias = &bias
 	d.config = biased
-	m, err = d.open("plain", OpenOptions{Pretrained: filepath.Join(towersDir, "plain.pt"), Log: log})
+	m, err = d.open(t.Context(), "plain", OpenOptions{Pretrained: filepath.Join(towersDir, "plain.pt"), Log: log})
 	require.NoError(t, err)
 	require.Len(t, said, 1)
 	assert.Contains(t, said[0], "has no logit_bias: zeros take its place")
@@ -157,8 +157,8 @@ func TestFixUps(t *testing.T) {
 		assertGolden(t, towerGolden(t, "biased/logits"), images.MatMul(texts.T()).Mul(m.LogitScale.Exp()).Add(m.LogitBias), "logits")
 	}))
 
-	_, err = d.open("plain", OpenOptions{Pretrained: filepath.Join(towersDir, "plain.pt"), ImageSize: 4})
+	_, err = d.open(t.Context(), "plain", OpenOptions{Pretrained: filepath.Join(towersDir, "plain.pt"), ImageSize: 4})
 	assert.ErrorContains(t, err, "vision_cfg.patch_size 8 is larger than image_size 4")
-	_, err = Open("ViT-B-16-SigLIP", OpenOptions{Pretrained: "random", ImageSize: 256})
+	_, err = Open(t.Context(), "ViT-B-16-SigLIP", &OpenOptions{Pretrained: "random", ImageSize: 256})
 	assert.ErrorContains(t, err, "image_size is 256, and vit_base_patch16_siglip_224 takes 224")
 }

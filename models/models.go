@@ -12,5 +12,5 @@ var files embed.FS
 // Default is the name of the shipped model, a directory of [FS].
 const Default = "emoji-64"
 
-// FS holds the shipped model: clip.OpenFS(models.FS(), models.Default) opens it.
+// FS holds the shipped model: clip.OpenFS(ctx, models.FS(), models.Default, nil) opens it.
 func FS() fs.FS { return files }

@@ -35,7 +35,7 @@ type embeddingsOf[T any] struct {
 func TestEmbeddings(t *testing.T) {
 	_, at := start(t, Options{})
 	dog, words := knownPictures(t, "data/demo/dog.png")[0], knownTexts(t, "a cute dog", "a fast car")
-	row, _ := must2(model(t).Tokenizer())(t).Tokenize("a fast car", model(t).ContextLength())
+	row, _ := must2(model(t).Tokenizer(t.Context()))(t).Tokenize("a fast car", model(t).ContextLength())
 	for name, c := range map[string]struct {
 		input any
 		want  [][]float32

@@ -118,7 +118,7 @@ func TestPageCompare(t *testing.T) {
 		for _, w := range words {
 			cosines = append(cosines, clip.Cosine(image, w))
 		}
-		for j, share := range clip.Shares(cosines, scale) {
+		for j, share := range clip.Softmax(cosines, scale) {
 			assert.InDelta(t, 100*share, number(t, cells[3*i+j]), 0.06)
 		}
 	}

@@ -7,7 +7,7 @@
 // a request is refused at once with 429, so nobody waits for what will not come. One input that cannot be read
 // fails alone.
 //
-//	model, err := clip.OpenFS(models.FS(), models.Default)
+//	model, err := clip.OpenFS(ctx, models.FS(), models.Default, nil)
 //	...
 //	s, err := serve.New(model, serve.Options{})
 //	...

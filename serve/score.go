@@ -73,7 +73,7 @@ func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
 		for _, text := range written {
 			a.Images[i].Cosine = append(a.Images[i].Cosine, clip.Cosine(picture.row, text.row))
 		}
-		a.Images[i].Prob = clip.Shares(a.Images[i].Cosine, s.scale)
+		a.Images[i].Prob = clip.Softmax(a.Images[i].Cosine, s.scale)
 	}
 	if failed == len(images) {
 		return pictures[0].err
@@ -197,7 +197,7 @@ func (s *Server) shares(picture []float32, labels []string, classes [][]float32,
 		cosines[i] = clip.Cosine(picture, class)
 	}
 	out := make([]labelShare, len(labels))
-	for i, p := range clip.Shares(cosines, s.scale) {
+	for i, p := range clip.Softmax(cosines, s.scale) {
 		out[i] = labelShare{labels[i], p}
 	}
 	slices.SortStableFunc(out, func(a, b labelShare) int { return cmp.Compare(b.Prob, a.Prob) })

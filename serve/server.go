@@ -77,7 +77,7 @@ func New(m *clip.Model, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := m.Tokenizer()
+	t, err := m.Tokenizer(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // shipped is the model that goclip ships.
-var shipped = sync.OnceValues(func() (*clip.Model, error) { return clip.OpenFS(models.FS(), models.Default) })
+var shipped = sync.OnceValues(func() (*clip.Model, error) { return clip.OpenFS(t.Context(), models.FS(), models.Default, nil) })
 
 func model(t testing.TB) *clip.Model {
 	t.Helper()

@@ -30,7 +30,7 @@ func tinyRun(t *testing.T, logs string) Options {
 	require.NoError(t, err)
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)
-	require.NoError(t, m.Save(filepath.Join(dir, "model"), torch.Float32))
+	require.NoError(t, m.Save(filepath.Join(dir, "model")))
 	table := "filepath\ttitle\n"
 	for i := range 13 {
 		img := image.NewRGBA(image.Rect(0, 0, 18, 18))
@@ -249,7 +249,7 @@ func TestEarlierEpoch(t *testing.T) {
 	from, err := back.findResume()
 	require.NoError(t, err)
 	require.NoError(t, back.readState(from))
-	back.model, err = clip.Open(from, clip.OpenOptions{Copy: true})
+	back.model, err = clip.Open(t.Context(), from, &clip.OpenOptions{Copy: true})
 	require.NoError(t, err)
 	back.optimiser = optim.NewAdamW(parameterGroups(back.model, 0.2), optim.AdamWOptions{})
 	require.NoError(t, back.restore(from))

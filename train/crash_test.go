@@ -69,7 +69,7 @@ func resumed(t *testing.T, fsys disk.FS, logs string) (*run, error) {
 	}
 	if from != "" {
 		require.NoError(t, r.readState(from))
-		r.model, err = clip.Open(from, clip.OpenOptions{Copy: true})
+		r.model, err = clip.Open(t.Context(), from, &clip.OpenOptions{Copy: true})
 		require.NoError(t, err)
 		r.optimiser = optim.NewAdamW(parameterGroups(r.model, 0.2), optim.AdamWOptions{})
 		require.NoError(t, r.restore(from))

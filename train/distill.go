@@ -13,7 +13,7 @@ func (r *run) openTeacher() error {
 	if r.o.DistillModel == "" {
 		return nil
 	}
-	t, err := clip.Open(r.o.DistillModel, clip.OpenOptions{Pretrained: r.o.DistillPretrained, Seed: r.o.Seed, Device: r.device, Fetch: r.report.Fetch})
+	t, err := clip.Open(ctx, r.o.DistillModel, &clip.OpenOptions{Pretrained: r.o.DistillPretrained, Seed: r.o.Seed, Device: r.device, Fetch: r.report.Fetch})
 	if err != nil {
 		return fmt.Errorf("train: --distill-model: %w", err)
 	}

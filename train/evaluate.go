@@ -121,7 +121,7 @@ func (r *run) allCaptions(ctx context.Context, of [][]string, texts []float32) (
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
-		ids, _, err := r.model.Tokenize(chunk...)
+		ids, _, err := r.model.Tokenize(ctx, chunk...)
 		if err != nil {
 			return nil, nil, err
 		}

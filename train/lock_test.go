@@ -40,7 +40,7 @@ func lockModel(t *testing.T, vision, text string) string {
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)
 	dir := filepath.Join(t.TempDir(), "small")
-	require.NoError(t, m.Save(dir, torch.Float32))
+	require.NoError(t, m.Save(dir))
 	if c.Text.HFModelName != "" {
 		for _, name := range []string{"vocab.json", "merges.txt"} {
 			data, err := os.ReadFile(filepath.Join("../testdata/tokenizer/roberta", name))

@@ -57,7 +57,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	} else if _, err := tower.LookupConfig(source); err == nil && from.Pretrained == "" {
 		from.Pretrained = "random"
 	}
-	if r.model, err = clip.Open(source, from); err != nil {
+	if r.model, err = clip.Open(ctx, source, from); err != nil {
 		return err
 	}
 	if r.o.PatchDropout >= 0 {
@@ -160,7 +160,7 @@ func (r *run) begin() (err error) {
 const cacheSize = 1 << 30
 
 func (r *run) openData(ctx context.Context) error {
-	tokenizer, err := r.model.Tokenizer()
+	tokenizer, err := r.model.Tokenizer(ctx)
 	if err != nil {
 		return err
 	}

@@ -128,7 +128,7 @@ func TestPreprocessOverrides(t *testing.T) {
 		o.Logs = t.TempDir()
 		sum, err := train.Run(t.Context(), o, train.Reporter{})
 		require.NoError(t, err)
-		m, err := clip.Open(filepath.Join(sum.Dir, "checkpoints", "latest"), clip.OpenOptions{})
+		m, err := clip.Open(t.Context(), filepath.Join(sum.Dir, "checkpoints", "latest"), nil)
 		require.NoError(t, err)
 		if len(o.ImageMean) > 0 {
 			assert.Equal(t, [3]float32{0.5, 0.25, 0.5}, m.Preprocess.Mean)

@@ -101,7 +101,7 @@ func TestNonFinite(t *testing.T) {
 	data := shard(t, 40)
 	spoiled := func(key string, value float64) string {
 		dir := tinyModel(t)
-		m, err := clip.Open(dir, clip.OpenOptions{Copy: true})
+		m, err := clip.Open(t.Context(), dir, &clip.OpenOptions{Copy: true})
 		require.NoError(t, err)
 		require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 			for k, p := range m.Parameters() {
@@ -111,7 +111,7 @@ func TestNonFinite(t *testing.T) {
 			}
 		}))
 		out := filepath.Join(t.TempDir(), "spoiled")
-		require.NoError(t, m.Save(out, torch.Float32))
+		require.NoError(t, m.Save(out))
 		return out
 	}
 	for name, c := range map[string]struct {

@@ -63,7 +63,7 @@ func tinyModel(t *testing.T) string {
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)
 	dir := filepath.Join(t.TempDir(), "tiny")
-	require.NoError(t, m.Save(dir, torch.Float32))
+	require.NoError(t, m.Save(dir))
 	return dir
 }
 
@@ -132,7 +132,7 @@ func TestResumeIsExact(t *testing.T) {
 		require.NoError(t, err)
 		assert.Positive(t, info.Size(), file)
 	}
-	m, err := clip.Open(filepath.Join(parts.Logs, "run/checkpoints/latest"), clip.OpenOptions{})
+	m, err := clip.Open(t.Context(), filepath.Join(parts.Logs, "run/checkpoints/latest"), nil)
 	require.NoError(t, err)
 	assert.Equal(t, 0.25, m.Config.Vision.PatchDropout)
 
@@ -157,7 +157,7 @@ func TestForcedSizes(t *testing.T) {
 	log, err := os.ReadFile(filepath.Join(whole, "out.log"))
 	require.NoError(t, err)
 	assert.Contains(t, string(log), "the position embeddings of 16 patches were resampled to 25")
-	m, err := clip.Open(filepath.Join(whole, "checkpoints", "latest"), clip.OpenOptions{})
+	m, err := clip.Open(t.Context(), filepath.Join(whole, "checkpoints", "latest"), nil)
 	require.NoError(t, err)
 	assert.Equal(t, tower.Square(40), m.Config.Vision.ImageSize)
 	assert.Equal(t, [2]int{40, 40}, m.Preprocess.Size)

@@ -50,7 +50,7 @@ func (r *run) write(dir string) error {
 	if err := fsys.Mkdir(dir); err != nil { // and not its parents: if they have vanished, the disk may be another one
 		return err
 	}
-	if err := r.model.SaveFS(fsys, dir, torch.Float32); err != nil {
+	if err := r.model.SaveAs(dir, &clip.SaveOptions{FS: fsys}); err != nil {
 		return err
 	}
 	if err := r.saveTuned(fsys, dir); err != nil {

@@ -116,7 +116,7 @@ func TestTunedRuns(t *testing.T) {
 				assert.NotEqual(t, before["ema_clip_val_loss"], before["clip_val_loss"])
 				assert.NotEqual(t, last["clip_val_loss"], before["clip_val_loss"])
 				for _, name := range []string{"latest", "latest/ema", "start", "wise_ft"} {
-					_, err := clip.Open(filepath.Join(dir, "checkpoints", name), clip.OpenOptions{})
+					_, err := clip.Open(t.Context(), filepath.Join(dir, "checkpoints", name), nil)
 					assert.NoError(t, err, name)
 				}
 			}},

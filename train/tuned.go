@@ -70,7 +70,7 @@ func (r *run) saveTuned(fsys disk.FS, dir string) (err error) {
 	if err := disk.MkdirAll(fsys, filepath.Join(dir, emaDir)); err != nil {
 		return err
 	}
-	return r.model.SaveFS(fsys, filepath.Join(dir, emaDir), torch.Float32)
+	return r.model.SaveAs(filepath.Join(dir, emaDir), &clip.SaveOptions{FS: fsys})
 }
 
 // openTuned makes the average of the weights, and brings it and LoRA's products to where the checkpoint left them; dir is

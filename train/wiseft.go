@@ -39,11 +39,11 @@ func (r *run) wiseFT(ctx context.Context) error {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("train: --wise-ft: %w", err)
 	}
-	start, err := clip.Open(filepath.Join(dir, startDir), clip.OpenOptions{Device: r.device})
+	start, err := clip.Open(ctx, filepath.Join(dir, startDir), &clip.OpenOptions{Device: r.device})
 	if err != nil {
 		return fmt.Errorf("train: --wise-ft: %w", err)
 	}
-	m, err := clip.Open(filepath.Join(dir, latest), clip.OpenOptions{Device: r.device, Copy: true})
+	m, err := clip.Open(ctx, filepath.Join(dir, latest), &clip.OpenOptions{Device: r.device, Copy: true})
 	if err != nil {
 		return fmt.Errorf("train: --wise-ft: %w", err)
 	}
@@ -89,7 +89,7 @@ func (r *run) saveModel(name string, m *clip.Model) error {
 		err = r.disk.Mkdir(fresh)
 	}
 	if err == nil {
-		err = m.SaveFS(r.disk, fresh, torch.Float32)
+		err = m.SaveAs(fresh, &clip.SaveOptions{FS: r.disk})
 	}
 	if err == nil {
 		err = r.place(fresh, dir)

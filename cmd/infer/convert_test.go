@@ -15,7 +15,7 @@ import (
 func TestConvert(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	rows := func(model string) []float32 {
-		m, err := clip.Open(model, clip.OpenOptions{})
+		m, err := clip.Open(t.Context(), model, nil)
 		require.NoError(t, err)
 		out, err := m.EncodeImages(t.Context(), clip.FromFile(testPicture("face.png")))
 		require.NoError(t, err)

@@ -70,7 +70,7 @@ func (d *diagnosis) checkNumbers(device torch.Device) {
 }
 
 func shippedCosines(device torch.Device) ([]float64, error) {
-	m, err := clip.OpenFS(models.FS(), models.Default)
+	m, err := clip.OpenFS(ctx, models.FS(), models.Default, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -117,7 +117,7 @@ func TestEmbedPartsInterrupted(t *testing.T) {
 // TestEmbedCrash stops a run after every operation on its files, with what was not synced kept, lost or torn: what the next
 // run takes for complete is, and at its end the files are those of a run that was not stopped.
 func TestEmbedCrash(t *testing.T) {
-	m, err := clip.Open(tinyModel(t), clip.OpenOptions{})
+	m, err := clip.Open(t.Context(), tinyModel(t), nil)
 	require.NoError(t, err)
 	id, err := index.Identify(m, clip.OpenOptions{}, nil)
 	require.NoError(t, err)

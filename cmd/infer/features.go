@@ -140,7 +140,7 @@ func textFeatures(ctx context.Context, m *clip.Model, texts []string, batch int,
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		ids, cut, err := m.Tokenize(part...)
+		ids, cut, err := m.Tokenize(ctx, part...)
 		if err != nil {
 			return nil, err
 		}

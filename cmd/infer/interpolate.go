@@ -33,12 +33,12 @@ func (c *interpolateCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	tuned, err := clip.Open(c.Tuned, clip.OpenOptions{Copy: true})
+	tuned, err := clip.Open(ctx, c.Tuned, &clip.OpenOptions{Copy: true})
 	if err != nil {
 		return err
 	}
 	if err := tuned.Interpolate(start, c.Alpha); err != nil {
 		return err
 	}
-	return writeModel(c.Out, func(dir string) error { return tuned.Save(dir, torch.Float32) })
+	return writeModel(c.Out, func(dir string) error { return tuned.Save(dir) })
 }

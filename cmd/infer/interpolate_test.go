@@ -14,7 +14,7 @@ import (
 // TestInterpolate mixes a model with one whose temperature is another, and refuses what cannot be mixed.
 func TestInterpolate(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
-	m, err := clip.Open(tiny, clip.OpenOptions{Copy: true})
+	m, err := clip.Open(t.Context(), tiny, &clip.OpenOptions{Copy: true})
 	require.NoError(t, err)
 	var start float64
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
@@ -22,11 +22,11 @@ func TestInterpolate(t *testing.T) {
 		s.Alias(m.LogitScale).Fill(start + 1)
 	}))
 	tuned, out := filepath.Join(dir, "tuned"), filepath.Join(dir, "out")
-	require.NoError(t, m.Save(tuned, torch.Float32))
+	require.NoError(t, m.Save(tuned))
 	code, stdout, errs := infer(t, "", "interpolate", "--alpha", "0.25", tiny, tuned, out)
 	require.Equal(t, 0, code, errs)
 	assert.Empty(t, stdout)
-	mixed, err := clip.Open(out, clip.OpenOptions{})
+	mixed, err := clip.Open(t.Context(), out, nil)
 	require.NoError(t, err)
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) { assert.InDelta(t, start+0.25, s.Alias(mixed.LogitScale).Item(), 1e-5) }))
 	for _, c := range []struct {

@@ -222,12 +222,12 @@ func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
 func (f *modelFlags) read(o clip.OpenOptions) (*clip.Model, error) {
 	if f.Model == models.Default && f.Pretrained == "" && f.loadFlags == (loadFlags{}) {
 		if _, err := os.Stat(f.Model); err != nil {
-			m, err := clip.OpenFS(models.FS(), models.Default)
+			m, err := clip.OpenFS(ctx, models.FS(), models.Default, nil)
 			if err != nil {
 				return nil, err
 			}
 			return m, m.To(o.Device)
 		}
 	}
-	return clip.Open(f.Model, o)
+	return clip.Open(ctx, f.Model, o)
 }

@@ -81,7 +81,7 @@ func tinyModel(t testing.TB) string {
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)
 	dir := filepath.Join(t.TempDir(), "tiny")
-	require.NoError(t, m.Save(dir, torch.Float32))
+	require.NoError(t, m.Save(dir))
 	return dir
 }
 

@@ -100,7 +100,7 @@ func TestDamagedModels(t *testing.T) {
 func TestInspect(t *testing.T) {
 	tiny := tinyModel(t)
 	weights := filepath.Join(tiny, clip.WeightsFile)
-	m, err := clip.Open(tiny, clip.OpenOptions{})
+	m, err := clip.Open(t.Context(), tiny, nil)
 	require.NoError(t, err)
 	sum := fmt.Sprintf("%x", sha256.Sum256(readFile(t, weights)))
 	for _, model := range []string{tiny, weights} {

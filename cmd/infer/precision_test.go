@@ -18,7 +18,7 @@ func TestPrecision(t *testing.T) {
 	texts[3] = "sun"
 	dir, shipped := t.TempDir(), filepath.Join("..", "..", "models", "emoji-64")
 	list := writeFile(t, dir, "texts.txt", []byte(strings.Join(texts, "\n")))
-	m, err := clip.Open(shipped, clip.OpenOptions{})
+	m, err := clip.Open(t.Context(), shipped, nil)
 	require.NoError(t, err)
 	for precision, least := range map[string]float64{"fp32": 1 - 1e-6, "bf16": 0.999, "int8": 0.995} {
 		out := filepath.Join(dir, precision)

@@ -80,7 +80,7 @@ func (c *scoreCmd) Run(io *streams) error {
 			fmt.Fprintln(io.err, message(p.err))
 		} else {
 			s.Cosine = cosines(p.row, rows)
-			s.Prob = clip.Shares(s.Cosine, scale)
+			s.Prob = clip.Softmax(s.Cosine, scale)
 		}
 		out.Images = append(out.Images, s)
 		return nil

@@ -23,7 +23,7 @@ import (
 // features are what clip itself gives for pictures and texts, one at a time.
 func features(t *testing.T, model string, pictures, texts []string) (m *clip.Model, images, words [][]float32) {
 	t.Helper()
-	m, err := clip.Open(model, clip.OpenOptions{})
+	m, err := clip.Open(t.Context(), model, nil)
 	require.NoError(t, err)
 	transform, err := m.Transform()
 	require.NoError(t, err)
@@ -198,7 +198,7 @@ func TestLongText(t *testing.T) {
 
 func TestTokenize(t *testing.T) {
 	tiny := tinyModel(t)
-	m, err := clip.Open(tiny, clip.OpenOptions{})
+	m, err := clip.Open(t.Context(), tiny, nil)
 	require.NoError(t, err)
 	lines := []string{"a dog", "", "ein Bär 🐻", strings.Repeat("word ", 40), "\xff\xfe"}
 	code, out, errs := infer(t, strings.Join(lines, "\n"), "tokenize", "--model", tiny)
@@ -209,7 +209,7 @@ func TestTokenize(t *testing.T) {
 	for i, line := range lines {
 		var ids []int64
 		require.NoError(t, json.Unmarshal([]byte(rows[i]), &ids))
-		tokens, err := m.Tokenizer()
+		tokens, err := m.Tokenizer(t.Context())
 		require.NoError(t, err)
 		want, _ := tokens.Tokenize(line, 16)
 		assert.Equal(t, want, ids)
@@ -222,9 +222,9 @@ func TestTokenize(t *testing.T) {
 	assert.Equal(t, 1, code)
 	assert.Contains(t, oneLine(t, errs), "stdin: a line is longer than")
 
-	shipped, err := clip.OpenFS(models.FS(), models.Default)
+	shipped, err := clip.OpenFS(t.Context(), models.FS(), models.Default, nil)
 	require.NoError(t, err)
-	tokens, err := shipped.Tokenizer()
+	tokens, err := shipped.Tokenizer(t.Context())
 	require.NoError(t, err)
 	code, out, errs = infer(t, "a dog", "tokenize")
 	assert.Equal(t, 0, code, errs)

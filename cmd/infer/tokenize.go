@@ -26,7 +26,7 @@ func (c *tokenizeCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	t, length, err := clip.OpenTokenizer(c.Model, o) // of the shipped model: its built-in config's
+	t, length, err := clip.OpenTokenizer(ctx, c.Model, o) // of the shipped model: its built-in config's
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func whole(t *testing.T, dir string, want ...string) {
 		have = append(have, e.Name())
 	}
 	assert.Equal(t, want, have)
-	_, err = clip.Open(filepath.Join(dir, "checkpoints", "latest"), clip.OpenOptions{})
+	_, err = clip.Open(t.Context(), filepath.Join(dir, "checkpoints", "latest"), nil)
 	require.NoError(t, err)
 }
 

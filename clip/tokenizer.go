@@ -19,59 +19,69 @@ import (
 // Tokenizer is the model's tokenizer: CLIP's own or, where the config names another, the one whose files stand beside
 // the weights. A published tag's is fetched, as its weights were. Without those files it is an error: ids of another
 // vocabulary would give features of nothing.
-func (m *Model) Tokenizer() (tokenizer.Encoder, error) {
-	m.tokenizing.Lock()
-	defer m.tokenizing.Unlock()
+func (m *Model) Tokenizer(ctx context.Context) (tokenizer.Encoder, error) {
+	select {
+	case m.tokenizing <- struct{}{}:
+		defer func() { <-m.tokenizing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if m.tokenizer != nil {
 		return m.tokenizer, nil
 	}
+	name := cmp.Or(m.Name, "the model")
 	other := cmp.Or(m.Config.Text.HFTokenizerName, m.Config.Text.HFModelName)
 	if t := tokenizer.New(); other == "" && t.VocabSize() > m.Config.Text.VocabSize {
-		return nil, fmt.Errorf("clip: %s has an embedding of %d tokens, and CLIP's vocabulary has %d: give TextFeatures the token ids", cmp.Or(m.Name, "the model"), m.Config.Text.VocabSize, t.VocabSize())
+		return nil, fmt.Errorf("clip: %s has an embedding of %d tokens, and CLIP's vocabulary has %d: give TextFeatures the token ids", name, m.Config.Text.VocabSize, t.VocabSize())
 	} else if other == "" {
 		return t, nil
 	}
 	if m.fetch != nil {
-		if err := m.fetchTokenizer(other); err != nil {
-			return nil, fmt.Errorf("clip: %s reads the tokens of %s: %w", cmp.Or(m.Name, "the model"), other, err)
+		if err := m.fetchTokenizer(ctx, other); err != nil {
+			return nil, fmt.Errorf("clip: %s reads the tokens of %s: %w", name, other, err)
 		}
 		return m.tokenizer, nil
 	}
-	return nil, fmt.Errorf("clip: %s reads the tokens of %s: put its tokenizer.json, or vocab.json and merges.txt, or vocab.txt, or spiece.model, into the model's directory", cmp.Or(m.Name, "the model"), other)
+	return nil, marked{fmt.Errorf("clip: %s reads the tokens of %s: put its tokenizer.json, or vocab.json and merges.txt, or vocab.txt, or spiece.model, into the model's directory", name, other), ErrNotFound}
 }
 
 // OpenTokenizer is the tokenizer, and the context length in tokens, of the model that [Open] would read, in no time:
-// the weights are neither read nor fetched, and a built-in config needs none.
-func OpenTokenizer(name string, o OpenOptions) (t tokenizer.Encoder, contextLength int, err error) {
-	d, err := describe(name, o)
+// weights are not read, and a built-in config needs none.
+func OpenTokenizer(ctx context.Context, name string, o *OpenOptions) (t tokenizer.Encoder, contextLength int, err error) {
+	if o == nil {
+		o = &OpenOptions{}
+	}
+	options := *o
+	d, err := describe(ctx, name, &options)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer d.close()
-	for _, path := range []string{o.Pretrained, o.ImageTower, o.TextTower} {
-		if path == "" || path == "random" || path == o.Pretrained && d.published {
+	for _, path := range []string{options.Pretrained, o.ImageTower, o.TextTower} {
+		if path == "" || path == "random" || path == options.Pretrained && d.tag != "" {
 			continue
 		}
 		if _, err := os.Stat(path); err != nil { // a slip that Open would have told of
 			return nil, 0, fmt.Errorf("clip: %s: %w", name, err)
 		}
 	}
-	c, err := d.configure(o)
+	c, err := d.configure(options)
 	if err != nil {
 		return nil, 0, err
 	}
-	m := &Model{Name: name, Config: c} // its towers are not wanted here
-	if err := m.findTokenizer(d, o); err != nil {
+	m := &Model{Name: name, Config: c, tokenizing: make(chan struct{}, 1)} // its towers are not needed here
+	if err := m.findTokenizer(d, options); err != nil {
 		return nil, 0, err
 	}
-	t, err = m.Tokenizer()
+	t, err = m.Tokenizer(ctx)
 	return t, m.ContextLength(), err
 }
 
 // findTokenizer looks for the model's tokenizer on this machine; a published tag's may be fetched later.
 func (m *Model) findTokenizer(d description, o OpenOptions) error {
-	if d.published {
-		m.fetch = &o.Fetch
+	if d.tag != "" {
+		fetch := o.fetch()
+		m.fetch = &fetch
 	}
 	return m.openTokenizer(d.tokenizerDirs(o)...)
 }
@@ -132,27 +142,13 @@ func (m *Model) openTokenizer(dirs ...string) error {
 	return nil
 }
 
-// fetchTokenizer finds the files of a repository on the hub, on this machine or there. Without tokenizer_config.json,
-// which not every repository has, the tokenizer is as tokenizer.json says. Offline it is asked for all the same:
-// whether there is one only the hub knows, and it may name the token that fills.
-func (m *Model) fetchTokenizer(repo string) error {
-	file, err := pretrained.Hub(context.Background(), repo, "tokenizer.json", *m.fetch)
+// fetchTokenizer finds the files of a repository on the hub, on this machine or there.
+func (m *Model) fetchTokenizer(ctx context.Context, repo string) error {
+	found, err := pretrained.FindTokenizer(ctx, repo, *m.fetch)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(file.Path)
-	config, err := pretrained.Hub(context.Background(), repo, "tokenizer_config.json", *m.fetch)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if m.fetch.Log != nil {
-			m.fetch.Log(repo + " has no tokenizer_config.json: its tokenizer.json alone says how texts are read")
-		}
-	case err != nil:
-		return err
-	case filepath.Dir(config.Path) != dir: // one from another program's cache, one from goclip's
-		return fmt.Errorf("%s and %s lie in two places: put them into one directory", config.Path, file.Path)
-	}
-	return m.openTokenizer(dir)
+	return m.openTokenizer(found.Dir)
 }
 
 // saveTokenizer writes the tokenizer's files as they were when the model was opened: their directory may be gone, a

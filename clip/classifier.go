@@ -16,8 +16,8 @@ import (
 // values and no model, and may be used from several goroutines.
 type Classifier struct {
 	Names   []string
-	Weights []float32 // (len(Names), E), L2-normalised rows
-	Scale   float64   // of the cosines in the softmax: the model's when the classifier was made
+	Weights [][]float32 // a row of length E for each name, L2-normalised
+	Scale   float64     // of the cosines in the softmax: the model's when the classifier was made
 }
 
 // Guess is a class, as an index into a classifier's Names, with its share of the softmax over all classes.
@@ -26,28 +26,29 @@ type Guess struct {
 	Probability float32
 }
 
-// Prompts run through the text tower batchOfPrompts at a time. windowOfPrompts are tokenized and sorted by length
+// windowOfPrompts prompts are tokenized and sorted by length
 // first, because texts of one length make the fewest groups in a batch: of ImageNet's 80,000 prompts that saved 27% of the tokens
 // where a batch was padded to its longest.
 // Memory is bounded by the window, not by names * templates.
-const (
-	batchOfPrompts  = 128
-	windowOfPrompts = 32 * batchOfPrompts
-)
+const windowOfPrompts = 32 * batchOfTexts
 
-// Classifier makes a classifier of the names, each put in the place of {} in every template: a class's row is the mean
+// Classifier makes a classifier of the names, each put in the place of {} in every template, or as it is without
+// templates: a class's row is the mean
 // of its prompts' normalised features, normalised again (openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb;
 // open_clip's build_zero_shot_classifier). Prompts beyond the context length are cut. A thousand names with 80
 // templates are minutes of work on a CPU; when ctx ends, its error is returned. It may be called from any number of
 // goroutines, as EncodeTexts.
-func (m *Model) Classifier(ctx context.Context, names, templates []string) (*Classifier, error) {
+func (m *Model) Classifier(ctx context.Context, names []string, templates ...string) (*Classifier, error) {
+	if len(templates) == 0 {
+		templates = []string{"{}"}
+	}
 	if err := checkPrompts(names, templates); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	t, err := m.Tokenizer()
+	t, err := m.Tokenizer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func (m *Model) Classifier(ctx context.Context, names, templates []string) (*Cla
 	width, total := m.Config.EmbedDim, len(names)*len(templates)
 	sums := make([]float64, len(names)*width)
 	for from := 0; from < total; from += windowOfPrompts {
-		for batch := range slices.Chunk(m.prompts(t, names, templates, from, min(from+windowOfPrompts, total)), batchOfPrompts) {
+		for batch := range slices.Chunk(m.prompts(t, names, templates, from, min(from+windowOfPrompts, total)), batchOfTexts) {
 			ids := make([]int64, 0, len(batch)*m.ContextLength())
 			for _, p := range batch {
 				ids = append(ids, p.ids...)
@@ -82,9 +83,9 @@ func (m *Model) Classifier(ctx context.Context, names, templates []string) (*Cla
 			}
 		}
 	}
-	c := &Classifier{Names: slices.Clone(names), Weights: make([]float32, 0, len(sums)), Scale: scale}
+	c := &Classifier{Names: slices.Clone(names), Weights: make([][]float32, 0, len(names)), Scale: scale}
 	for row := range slices.Chunk(sums, width) {
-		c.Weights = append(c.Weights, Normalized(row)...)
+		c.Weights = append(c.Weights, Normalized(row))
 	}
 	return c, nil
 }
@@ -92,9 +93,6 @@ func (m *Model) Classifier(ctx context.Context, names, templates []string) (*Cla
 func checkPrompts(names, templates []string) error {
 	if len(names) == 0 {
 		return errors.New("clip: a classifier needs the name of a class")
-	}
-	if len(templates) == 0 {
-		return errors.New("clip: a classifier needs a template")
 	}
 	for i, name := range names {
 		if strings.TrimSpace(name) == "" {
@@ -123,18 +121,21 @@ func (m *Model) prompts(t tokenizer.Encoder, names, templates []string, from, to
 	return out
 }
 
-// Probabilities is, for n L2-normalised rows of picture features (n, E), the softmax over the classes of Scale *
-// cosine: (n, len(Names)).
-func (c *Classifier) Probabilities(images []float32) (rows []float32, err error) {
-	err = c.apply(images, func(p *torch.Tensor) { rows = torch.ToSlice[float32](p) })
+// Probabilities is, for each L2-normalised row of image features, the softmax over the classes of Scale * cosine.
+func (c *Classifier) Probabilities(images [][]float32) (rows [][]float32, err error) {
+	err = c.apply(images, func(p *torch.Tensor) {
+		for row := range slices.Chunk(torch.ToSlice[float32](p), len(c.Names)) {
+			rows = append(rows, row)
+		}
+	})
 	return rows, err
 }
 
-// Top is, for each row of picture features (n, E), its k most probable classes, or all when there are fewer, the best
-// one first.
-func (c *Classifier) Top(images []float32, k int) (guesses [][]Guess, err error) {
+// Top is, for each row of image features, its k most probable classes, or all when there are fewer, the best one
+// first.
+func (c *Classifier) Top(images [][]float32, k int) (guesses [][]Guess, err error) {
 	if k < 1 {
-		return nil, fmt.Errorf("clip: the top %d classes are none: at least 1 is wanted", k)
+		return nil, fmt.Errorf("clip: k is %d: it must be at least 1, for the most probable class", k)
 	}
 	k = min(k, len(c.Names))
 	err = c.apply(images, func(p *torch.Tensor) {
@@ -152,21 +153,44 @@ func (c *Classifier) Top(images []float32, k int) (guesses [][]Guess, err error)
 }
 
 // apply gives f the probabilities (n, C) of n rows of features.
-func (c *Classifier) apply(images []float32, f func(p *torch.Tensor)) error {
-	width := len(c.Weights) / max(len(c.Names), 1)
-	if width == 0 || len(images)%width != 0 {
-		return fmt.Errorf("clip: %d values are no rows of picture features: the classifier takes %d a row", len(images), width)
-	}
+func (c *Classifier) apply(images [][]float32, f func(p *torch.Tensor)) error {
 	if len(images) == 0 {
 		return nil
 	}
+	width := 0
+	if len(c.Weights) > 0 {
+		width = len(c.Weights[0])
+	}
+	for i, row := range images {
+		if len(row) != width || width == 0 {
+			return fmt.Errorf("clip: row %d of image features has %d numbers; the classifier takes rows of %d", i, len(row), width)
+		}
+	}
 	err := torch.NoGrad(func(s *torch.Scope) {
-		features := torch.FromSlice(s, images, len(images)/width, width)
-		weights := torch.FromSlice(s, c.Weights, len(c.Names), width)
+		features := torch.FromSlice(s, slices.Concat(images...), len(images), width)
+		weights := torch.FromSlice(s, slices.Concat(c.Weights...), len(c.Names), width)
 		f(features.MatMul(weights.T()).MulScalar(c.Scale).Softmax(1))
 	})
 	if err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
 	return nil
+}
+
+// Classify is, for each image, its k most probable classes of c, or all when there are fewer, the best one first.
+// It may be called from any number of goroutines, and has EncodeImages's errors.
+func (m *Model) Classify(ctx context.Context, c *Classifier, k int, images ...ImageSource) ([][]Guess, error) {
+	rows, err := m.EncodeImages(ctx, images...)
+	if err != nil {
+		return nil, err
+	}
+	var guesses [][]Guess
+	err = m.inTurn(ctx, func() (err error) {
+		guesses, err = c.Top(rows, k)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return guesses, nil
 }

@@ -23,15 +23,15 @@ func TestTokenizerStripped(t *testing.T) {
 	m, err := New(c, 1)
 	require.NoError(t, err)
 	dir := filepath.Join(t.TempDir(), "model")
-	require.NoError(t, m.Save(dir, torch.Float32))
+	require.NoError(t, m.Save(dir))
 	data, err := os.ReadFile("../testdata/tokenizer/bert/vocab.txt")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "vocab.txt"), data, 0o644))
 	again := filepath.Join(t.TempDir(), "again")
 	for _, from := range []string{dir, again} {
-		m, err = Open(from, OpenOptions{})
+		m, err = Open(t.Context(), from, nil)
 		require.NoError(t, err)
-		e, err := m.Tokenizer()
+		e, err := m.Tokenizer(t.Context())
 		require.NoError(t, err)
 		body := e.Encode("Dog!")
 		require.Len(t, body, 2)
@@ -40,7 +40,7 @@ func TestTokenizerStripped(t *testing.T) {
 		_, err = m.EncodeTexts(t.Context(), "a dog")
 		require.NoError(t, err)
 		if from == dir {
-			require.NoError(t, m.Save(again, torch.Float32))
+			require.NoError(t, m.Save(again))
 		}
 	}
 }
@@ -54,9 +54,9 @@ func TestTokenizerOfAnotherVocabulary(t *testing.T) {
 	m, err := New(c, 1)
 	require.NoError(t, err)
 	dir := filepath.Join(t.TempDir(), "model")
-	require.NoError(t, m.Save(dir, torch.Float32))
+	require.NoError(t, m.Save(dir))
 
-	m, err = Open(dir, OpenOptions{})
+	m, err = Open(t.Context(), dir, nil)
 	require.NoError(t, err, "features of token ids need no tokenizer")
 	_, err = m.EncodeTexts(t.Context(), "a dog")
 	require.ErrorContains(t, err, "reads the tokens of roberta-base: put its tokenizer.json")
@@ -70,16 +70,16 @@ func TestTokenizerOfAnotherVocabulary(t *testing.T) {
 	require.NoError(t, err)
 	again := filepath.Join(t.TempDir(), "again")
 	for _, from := range []string{dir, again} {
-		m, err = Open(from, OpenOptions{})
+		m, err = Open(t.Context(), from, nil)
 		require.NoError(t, err)
-		got, err := m.Tokenizer()
+		got, err := m.Tokenizer(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, want.Encode("a dog's tail, 100%"), got.Encode("a dog's tail, 100%"))
 		_, err = m.EncodeTexts(t.Context(), "a dog")
 		require.NoError(t, err)
 		if from == dir {
 			require.NoError(t, os.RemoveAll(dir), "as a checkpoint that a run went on from and replaced")
-			require.NoError(t, m.Save(again, torch.Float32))
+			require.NoError(t, m.Save(again))
 		}
 	}
 }
@@ -92,8 +92,8 @@ func TestOpenTokenizer(t *testing.T) {
 	m, err := New(c, 1)
 	require.NoError(t, err)
 	dir := filepath.Join(t.TempDir(), "model")
-	require.NoError(t, m.Save(dir, torch.Float32))
-	_, _, err = OpenTokenizer(dir, OpenOptions{})
+	require.NoError(t, m.Save(dir))
+	_, _, err = OpenTokenizer(t.Context(), dir, nil)
 	require.ErrorContains(t, err, "reads the tokens of roberta-base: put its tokenizer.json")
 	for _, name := range []string{"vocab.json", "merges.txt"} {
 		data, err := os.ReadFile(filepath.Join("../testdata/tokenizer/roberta", name))
@@ -101,14 +101,14 @@ func TestOpenTokenizer(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
 	}
 	weights := filepath.Join(dir, WeightsFile)
-	opened, err := Open(dir, OpenOptions{})
+	opened, err := Open(t.Context(), dir, nil)
 	require.NoError(t, err)
-	whole, err := opened.Tokenizer()
+	whole, err := opened.Tokenizer(t.Context())
 	require.NoError(t, err)
 	same := func(want tokenizer.Encoder, name string, o OpenOptions, length int) {
 		t.Helper()
 		handles := torch.LiveTensors()
-		got, tokens, err := OpenTokenizer(name, o)
+		got, tokens, err := OpenTokenizer(t.Context(), name, &o)
 		require.NoError(t, err)
 		assert.Equal(t, length, tokens)
 		assert.Equal(t, want.Encode("a dog's tail, 100%"), got.Encode("a dog's tail, 100%"))
@@ -126,9 +126,9 @@ func TestOpenTokenizer(t *testing.T) {
 	cleanUser(t)
 	t.Setenv("GOCLIP_OFFLINE", "1")
 	same(tokenizer.New(), "ViT-B-32", OpenOptions{Pretrained: "openai"}, 77)
-	_, _, err = OpenTokenizer("ViT-B-16-SigLIP", OpenOptions{Pretrained: "webli"})
+	_, _, err = OpenTokenizer(t.Context(), "ViT-B-16-SigLIP", &OpenOptions{Pretrained: "webli"})
 	require.ErrorIs(t, err, pretrained.ErrOffline)
-	assert.ErrorContains(t, err, "timm/ViT-B-16-SigLIP/tokenizer.json")
+	assert.ErrorContains(t, err, "timm/ViT-B-16-SigLIP")
 
 	for says, try := range map[string]struct {
 		name string
@@ -139,11 +139,11 @@ func TestOpenTokenizer(t *testing.T) {
 		"gone.pt: no such file":       {"ViT-B-32", OpenOptions{Pretrained: "gone.pt"}},
 		"text.pt: no such file":       {dir, OpenOptions{TextTower: "text.pt"}},
 		"context_length":              {"ViT-B-32", OpenOptions{ContextLength: -1}},
-		"one of them is wanted":       {"tokens.go", OpenOptions{Pretrained: "random"}},
-		"tokens.go":                   {"tokens.go", OpenOptions{}},
+		"so is Pretrained random":     {"tokenizer.go", OpenOptions{Pretrained: "random"}},
+		"tokenizer.go":                {"tokenizer.go", OpenOptions{}},
 		"neither open_clip_config.js": {"loss", OpenOptions{}},
 	} {
-		_, _, err := OpenTokenizer(try.name, try.o)
+		_, _, err := OpenTokenizer(t.Context(), try.name, &try.o)
 		assert.ErrorContains(t, err, says)
 	}
 }

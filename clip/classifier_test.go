@@ -25,28 +25,29 @@ func TestZeroShotParity(t *testing.T) {
 	for i := 0; i < len(ImageNetClasses()); i += 50 {
 		names = append(names, ImageNetClasses()[i].Name)
 	}
-	var images []float32
+	var images [][]float32
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
-		images = torch.ToSlice[float32](m.EncodeImage(golden.Pixels(s, "pixels", c)).Normalize(1))
+		images = m.rowsOf(torch.ToSlice[float32](m.EncodeImage(golden.Pixels(s, "pixels", c)).Normalize(1)))
 	}))
 	for _, set := range []string{ImageNet80, ImageNet7} {
 		t.Run(set, func(t *testing.T) {
 			templates, err := Templates(set)
 			require.NoError(t, err)
 			before := torch.LiveTensors()
-			z, err := m.Classifier(context.Background(), names, templates)
+			z, err := m.Classifier(context.Background(), names, templates...)
 			require.NoError(t, err)
 			want := g.Floats(set + ".weights")
-			require.Len(t, z.Weights, len(want))
-			d := worst(want, z.Weights, 1)
+			weights := slices.Concat(z.Weights...)
+			require.Len(t, weights, len(want))
+			d := worst(want, weights, 1)
 			t.Logf("the largest difference of a weight is %.1e", d)
 			assert.LessOrEqual(t, d, tolerance)
 
 			prob, err := z.Probabilities(images)
 			require.NoError(t, err)
 			want = g.Floats(set + ".prob")
-			require.Len(t, prob, len(want))
-			assert.LessOrEqual(t, worst(want, prob, 1), tolerance)
+			require.Len(t, slices.Concat(prob...), len(want))
+			assert.LessOrEqual(t, worst(want, slices.Concat(prob...), 1), tolerance)
 
 			top, err := z.Top(images, 5)
 			require.NoError(t, err)
@@ -55,7 +56,7 @@ func TestZeroShotParity(t *testing.T) {
 				require.Len(t, row, 5)
 				for _, guess := range row {
 					classes = append(classes, int64(guess.Class))
-					assert.Equal(t, prob[i*len(names)+guess.Class], guess.Probability)
+					assert.Equal(t, prob[i][guess.Class], guess.Probability)
 				}
 			}
 			assert.Equal(t, g.Ints(set+".top5"), classes)
@@ -77,12 +78,12 @@ func TestClassifierBatches(t *testing.T) {
 		names = append(names, ImageNetClasses()[i].Name)
 	}
 	require.NotZero(t, windowOfPrompts%len(templates))
-	all, err := m.Classifier(context.Background(), names, templates)
+	all, err := m.Classifier(context.Background(), names, templates...)
 	require.NoError(t, err)
 	for _, i := range []int{0, len(names) / 2, len(names) - 2, len(names) - 1} {
-		one, err := m.Classifier(context.Background(), names[i:i+1], templates)
+		one, err := m.Classifier(context.Background(), names[i:i+1], templates...)
 		require.NoError(t, err)
-		assert.LessOrEqual(t, worst(one.Weights, all.Weights[i*c.EmbedDim:(i+1)*c.EmbedDim], 1), 1e-6, names[i])
+		assert.LessOrEqual(t, worst(one.Weights[0], all.Weights[i], 1), 1e-6, names[i])
 	}
 }
 
@@ -90,27 +91,34 @@ func TestClassifierRefusals(t *testing.T) {
 	m := goldenModel(t, golden.Config(t, "tiny"))
 	for want, c := range map[string]struct{ names, templates []string }{
 		"needs the name of a class":          {nil, []string{"a {}"}},
-		"needs a template":                   {[]string{"dog"}, nil},
 		"the class 1 has an empty name":      {[]string{"dog", " "}, []string{"a {}"}},
 		`the template "a dog" has no {} for`: {[]string{"dog"}, []string{"a {}", "a dog"}},
 	} {
-		_, err := m.Classifier(context.Background(), c.names, c.templates)
+		_, err := m.Classifier(context.Background(), c.names, c.templates...)
 		assert.ErrorContains(t, err, want)
 	}
+	c := golden.Config(t, "tiny")
+	c.Text.VocabSize = 49408
+	words := goldenModel(t, c)
+	want, err := words.Classifier(t.Context(), []string{"dog", "cat"}, "{}")
+	require.NoError(t, err)
+	got, err := words.Classifier(t.Context(), []string{"dog", "cat"})
+	require.NoError(t, err)
+	assert.Equal(t, want, got, "without templates a name stands alone")
 	ended, end := context.WithCancel(context.Background())
 	end()
-	_, err := m.Classifier(ended, []string{"dog"}, []string{"a {}"})
+	_, err = m.Classifier(ended, []string{"dog"}, "a {}")
 	assert.ErrorIs(t, err, context.Canceled)
 
-	z := &Classifier{Names: []string{"a", "b"}, Weights: []float32{1, 0, 0, 1}, Scale: 1}
-	_, err = z.Probabilities([]float32{1, 0, 0})
-	assert.ErrorContains(t, err, "3 values are no rows of picture features: the classifier takes 2 a row")
-	_, err = z.Top([]float32{1, 0}, 0)
-	assert.ErrorContains(t, err, "at least 1 is wanted")
+	z := &Classifier{Names: []string{"a", "b"}, Weights: [][]float32{{1, 0}, {0, 1}}, Scale: 1}
+	_, err = z.Probabilities([][]float32{{1, 0, 0}})
+	assert.ErrorContains(t, err, "row 0 of image features has 3 numbers; the classifier takes rows of 2")
+	_, err = z.Top([][]float32{{1, 0}}, 0)
+	assert.ErrorContains(t, err, "k is 0: it must be at least 1")
 	none, err := z.Top(nil, 1)
 	require.NoError(t, err)
 	assert.Empty(t, none)
-	all, err := z.Top([]float32{0, 1}, 5)
+	all, err := z.Top([][]float32{{0, 1}}, 5)
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	require.Len(t, all[0], 2, "fewer classes than asked for")
