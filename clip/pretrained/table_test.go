@@ -115,7 +115,7 @@ func TestUnknownNames(t *testing.T) {
 		{"", "", `called ""; did you mean `},
 	} {
 		_, err := Lookup(c.model, c.tag)
-		require.Error(t, err)
+		require.ErrorIs(t, err, ErrNotFound)
 		assert.Contains(t, err.Error(), c.says)
 	}
 	e, err := Lookup("ViT-B-32", "LAION2B-s34B-b79K")
