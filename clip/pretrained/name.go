@@ -1,6 +1,7 @@
 package pretrained
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -97,8 +98,14 @@ func unknownName(name, model string, configs []string) error {
 			suggestions = []string{e.Model + ":" + e.Tag}
 		}
 	}
-	return marked{fmt.Errorf("pretrained: no model is called %q; did you mean %s? A repository of the Hugging Face hub is written %sORG/NAME",
-		name, either(suggestions[:min(3, len(suggestions))]), hubPrefix), ErrNotFound}
+	suggestions = slices.DeleteFunc(suggestions[:min(3, len(suggestions))], func(s string) bool {
+		return unlikeness(fold(model), fold(s)) > len(model)/2
+	})
+	says := fmt.Sprintf("pretrained: no model is called %q", name)
+	if len(suggestions) > 0 {
+		says += fmt.Sprintf("; did you mean %s", either(suggestions))
+	}
+	return marked{errors.New(says + "; a repository of the Hugging Face hub is written " + hubPrefix + "ORG/NAME"), ErrNotFound}
 }
 
 // either writes "a, b or c".
