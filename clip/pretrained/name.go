@@ -44,8 +44,10 @@ const hubPrefix = "hf-hub:"
 func ParseName(name string, configs []string) (Name, error) {
 	if len(name) > len(hubPrefix) && strings.EqualFold(name[:len(hubPrefix)], hubPrefix) {
 		repo := name[len(hubPrefix):]
-		_, _, err := splitRepo(repo)
-		return Name{Repo: repo}, err
+		if _, _, err := splitRepo(repo); err != nil {
+			return Name{}, err
+		}
+		return Name{Repo: repo}, nil
 	}
 	model, tag, tagged := strings.Cut(name, ":")
 	if !tagged {
@@ -55,7 +57,10 @@ func ParseName(name string, configs []string) (Name, error) {
 	switch {
 	case ok && tagged:
 		e, err := Lookup(config, tag)
-		return Name{Config: config, Tag: e.Tag}, err
+		if err != nil {
+			return Name{}, err
+		}
+		return Name{Config: config, Tag: e.Tag}, nil
 	case ok:
 		return Name{Config: config}, nil
 	}

@@ -85,7 +85,7 @@ func TestParseNameOfNothing(t *testing.T) {
 		got, err := ParseName(name, configs(t))
 		require.ErrorIs(t, err, ErrNotFound, name)
 		assert.ErrorContains(t, err, says, name)
-		assert.Equal(t, "", got.Tag)
+		assert.Equal(t, Name{}, got)
 	}
 }
 
