@@ -15,7 +15,7 @@ import (
 // configs are the names of the configs that clip has.
 func configs(t *testing.T) []string {
 	t.Helper()
-	files, err := os.ReadDir("../configs")
+	files, err := os.ReadDir("../tower/configs")
 	require.NoError(t, err)
 	var names []string
 	for _, f := range files {

@@ -89,7 +89,7 @@ func TestTags(t *testing.T) {
 
 // Every embedded config that goclip has under a published name must be found under it.
 func TestNamesAreTheConfigs(t *testing.T) {
-	files, err := os.ReadDir("../configs")
+	files, err := os.ReadDir("../tower/configs")
 	require.NoError(t, err)
 	published := 0
 	for _, f := range files {
