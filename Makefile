@@ -122,6 +122,7 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
 	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
 	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|FixUps|FLOPs' ./clip ./clip/loss ./clip/tower ./internal/estimate ./clip/tokenizer ./clip/preprocess
+	go test -v -run 'Python|OpenCLIP' ./clip/pretrained
 	$(MAKE) parity-full
 
 parity-full: build build/venv build/ViT-B-32 ## only its larger half: full-size models by their own libraries, compared with Go

@@ -147,3 +147,26 @@ func TestHubRefusesAModel(t *testing.T) {
 		})
 	}
 }
+
+// A hub that sends the caller elsewhere is followed, without the token.
+func TestRedirectedList(t *testing.T) {
+	machine(t)
+	t.Setenv("HF_TOKEN", "hf_secret")
+	h := newFakeHub(t, model())
+	elsewhere := serve(t, func(w http.ResponseWriter, r *http.Request, _ int) { h.answer(w, r) })
+	h.first = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+		if !strings.HasPrefix(r.URL.Path, "/api/") && !strings.HasSuffix(r.URL.Path, ".json") {
+			return false
+		}
+		http.Redirect(w, r, elsewhere.URL+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+		return true
+	}
+	s, err := findRepo(t, "org/name", impatient(&notes{}))
+	require.NoError(t, err)
+	requireSnapshot(t, s, h.files, modelNames...)
+	require.Len(t, elsewhere.requests(), 3, "the list and two small files")
+	for _, a := range elsewhere.requests() {
+		assert.Empty(t, a.token)
+	}
+	assert.Equal(t, "Bearer hf_secret", h.requests()[0].token)
+}

@@ -209,6 +209,7 @@ func TestCLIPsCache(t *testing.T) {
 	write(t, name, data[:1000])
 	_, err = get(t, t.Context(), Options{Offline: true}, own(data))
 	require.ErrorContains(t, err, name+" is damaged")
+	require.ErrorIs(t, err, ErrChecksum)
 }
 
 func TestOffline(t *testing.T) {

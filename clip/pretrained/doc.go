@@ -37,5 +37,5 @@
 // inside.
 //
 // The table of tags is open_clip 3.3.0's, written by testdata/pretrained/make_table.py for the
-// configs in clip/configs. Nothing here needs libtorch or cgo.
+// configs in clip/tower/configs. Nothing here needs libtorch or cgo.
 package pretrained

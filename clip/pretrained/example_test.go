@@ -19,7 +19,7 @@ func ExampleParseName() {
 	// ViT-B-32 <nil>
 	// ViT-B-32:openai <nil>
 	// hf-hub:openai/clip-vit-base-patch32 <nil>
-	//  pretrained: no model is called "ViT-B32"; did you mean ViT-B-32, ViT-B-16 or ViT-L-14? A repository of the Hugging Face hub is written hf-hub:ORG/NAME
+	//  pretrained: no model is called "ViT-B32"; did you mean ViT-B-32, ViT-B-16 or ViT-L-14; a repository of the Hugging Face hub is written hf-hub:ORG/NAME
 }
 
 func ExampleLookup() {

@@ -131,6 +131,8 @@ func TestHubLies(t *testing.T) {
 			_, err := findLAION(t, impatient(&notes{}))
 			require.Error(t, err)
 			assert.Contains(t, err.Error(), c.says)
+			assert.Equal(t, strings.HasPrefix(c.says, "sent other bytes"), errors.Is(err, ErrChecksum))
+			assert.Equal(t, strings.HasPrefix(c.says, "answers 404"), errors.Is(err, ErrNotFound))
 			assert.Len(t, s.requests(), c.tries)
 			for _, name := range names(t, filepath.Join(cache, "ViT-B-32", "laion2b_s34b_b79k")) {
 				assert.Contains(t, name, ".part", "nothing has a final name")
@@ -275,6 +277,7 @@ func TestHubFileMissing(t *testing.T) {
 		_, err := Hub(t.Context(), "roberta-base", "tokenizer_config.json", impatient(&notes{}))
 		require.Error(t, err)
 		assert.Equal(t, missing, errors.Is(err, fs.ErrNotExist), "%d: %v", answer, err)
+		assert.Equal(t, missing, errors.Is(err, ErrNotFound), "%d: %v", answer, err)
 	}
 }
 

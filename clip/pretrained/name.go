@@ -1,6 +1,7 @@
 package pretrained
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -43,8 +44,10 @@ const hubPrefix = "hf-hub:"
 func ParseName(name string, configs []string) (Name, error) {
 	if len(name) > len(hubPrefix) && strings.EqualFold(name[:len(hubPrefix)], hubPrefix) {
 		repo := name[len(hubPrefix):]
-		_, _, err := splitRepo(repo)
-		return Name{Repo: repo}, err
+		if _, _, err := splitRepo(repo); err != nil {
+			return Name{}, err
+		}
+		return Name{Repo: repo}, nil
 	}
 	model, tag, tagged := strings.Cut(name, ":")
 	if !tagged {
@@ -54,7 +57,10 @@ func ParseName(name string, configs []string) (Name, error) {
 	switch {
 	case ok && tagged:
 		e, err := Lookup(config, tag)
-		return Name{Config: config, Tag: e.Tag}, err
+		if err != nil {
+			return Name{}, err
+		}
+		return Name{Config: config, Tag: e.Tag}, nil
 	case ok:
 		return Name{Config: config}, nil
 	}
@@ -97,8 +103,14 @@ func unknownName(name, model string, configs []string) error {
 			suggestions = []string{e.Model + ":" + e.Tag}
 		}
 	}
-	return marked{fmt.Errorf("pretrained: no model is called %q; did you mean %s? A repository of the Hugging Face hub is written %sORG/NAME",
-		name, either(suggestions[:min(3, len(suggestions))]), hubPrefix), ErrNotFound}
+	suggestions = slices.DeleteFunc(suggestions[:min(3, len(suggestions))], func(s string) bool {
+		return unlikeness(fold(model), fold(s)) > len(model)/2
+	})
+	says := fmt.Sprintf("pretrained: no model is called %q", name)
+	if len(suggestions) > 0 {
+		says += fmt.Sprintf("; did you mean %s", either(suggestions))
+	}
+	return marked{errors.New(says + "; a repository of the Hugging Face hub is written " + hubPrefix + "ORG/NAME"), ErrNotFound}
 }
 
 // either writes "a, b or c".

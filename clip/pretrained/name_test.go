@@ -15,7 +15,7 @@ import (
 // configs are the names of the configs that clip has.
 func configs(t *testing.T) []string {
 	t.Helper()
-	files, err := os.ReadDir("../configs")
+	files, err := os.ReadDir("../tower/configs")
 	require.NoError(t, err)
 	var names []string
 	for _, f := range files {
@@ -61,8 +61,10 @@ func TestParseName(t *testing.T) {
 func TestParseNameOfNothing(t *testing.T) {
 	for name, says := range map[string]string{
 		"ViT-B32":              `pretrained: no model is called "ViT-B32"; did you mean ViT-B-32,`,
-		"ViT-B-32-openai":      `did you mean ViT-B-32:openai?`,
+		"ViT-B-32-openai":      `did you mean ViT-B-32:openai; a repository`,
 		"RN52":                 `did you mean RN50`,
+		"siglip2":              `did you mean ViT-B-16-SigLIP2`,
+		"C:\\models\\clip":     `no model is called "C:\\models\\clip"; a repository`,
 		"ViT-B/33":             `did you mean ViT-B-32`,
 		"ViTB32:openai":        `did you mean ViT-B-32`,
 		"":                     `no model is called ""`,
@@ -70,7 +72,7 @@ func TestParseNameOfNothing(t *testing.T) {
 		"ViT-B-32:":            `ViT-B-32 has no weights called ""`,
 		"ViT-L-14-336:dfn2b":   `ViT-L-14-336 has no weights called "dfn2b"; it has openai; the tag belongs to `,
 		"ViT-M-16:openai":      `no weights are published for a model called "ViT-M-16"`,
-		"a/b/c":                `A repository of the Hugging Face hub is written hf-hub:ORG/NAME`,
+		"a/b/c":                `pretrained: no model is called "a/b/c"; a repository of the Hugging Face hub is written hf-hub:ORG/NAME`,
 		"../models/clip":       `no model is called "../models/clip"`,
 		"hf-hub:":              `no model is called "hf-hub:"`,
 		"hf-hub:a/b/c":         `"a/b/c" is not a repository of the Hugging Face hub; it must be like ORG/NAME`,
@@ -83,7 +85,7 @@ func TestParseNameOfNothing(t *testing.T) {
 		got, err := ParseName(name, configs(t))
 		require.ErrorIs(t, err, ErrNotFound, name)
 		assert.ErrorContains(t, err, says, name)
-		assert.Equal(t, "", got.Tag)
+		assert.Equal(t, Name{}, got)
 	}
 }
 

@@ -133,7 +133,8 @@ func near(name string, names []string) []string {
 }
 
 // unlikeness is Levenshtein's distance, less twice what one name has in common with the start of
-// the other: people cut names short more often than they mistype them.
+// the other, or all of it if the other contains it: people cut names short more often than they
+// mistype them.
 func unlikeness(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -154,6 +155,9 @@ func unlikeness(a, b string) int {
 			diagonal = row[j+1]
 			row[j+1] = min(cost, diagonal+1, row[j]+1)
 		}
+	}
+	if strings.Contains(b, a) {
+		common = len(a)
 	}
 	return row[len(b)] - 2*common
 }

@@ -89,7 +89,7 @@ func TestTags(t *testing.T) {
 
 // Every embedded config that goclip has under a published name must be found under it.
 func TestNamesAreTheConfigs(t *testing.T) {
-	files, err := os.ReadDir("../configs")
+	files, err := os.ReadDir("../tower/configs")
 	require.NoError(t, err)
 	published := 0
 	for _, f := range files {
@@ -115,7 +115,7 @@ func TestUnknownNames(t *testing.T) {
 		{"", "", `called ""; did you mean `},
 	} {
 		_, err := Lookup(c.model, c.tag)
-		require.Error(t, err)
+		require.ErrorIs(t, err, ErrNotFound)
 		assert.Contains(t, err.Error(), c.says)
 	}
 	e, err := Lookup("ViT-B-32", "LAION2B-s34B-b79K")

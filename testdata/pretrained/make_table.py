@@ -1,6 +1,6 @@
 """Writes clip/pretrained/table.json: where open_clip's published weights are, and how their images are prepared.
 
-The facts come from open_clip's own table (open_clip/pretrained.py). The rows are those of the configs in clip/configs:
+The facts come from open_clip's own table (open_clip/pretrained.py). The rows are those of the configs in clip/tower/configs:
 run this after adding one. A field that stands at OpenAI's value is left out: mean and std of OpenAI's images, bicubic,
 shortest, the exact GELU. A second file, for the tests, holds what open_clip fetches for each of its pairs.
 
@@ -51,7 +51,7 @@ def main() -> None:
     entries = [
         entry(model, tag, facts)
         for model, tags in pretrained._PRETRAINED.items()
-        if (CLIP / "configs" / f"{model}.json").exists()
+        if (CLIP / "tower" / "configs" / f"{model}.json").exists()
         if not model.endswith("-quickgelu")  # these names repeat the tags whose quick_gelu is true
         for tag, facts in tags.items()
     ]
