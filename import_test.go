@@ -78,7 +78,8 @@ func TestImportFromAnotherModule(t *testing.T) {
 	assert.Equal(t, "2 128 true\n", run("./user"))
 }
 
-// TestBuildWithoutLibtorch builds where libtorch, or a header of libjpeg-turbo, is missing: one sentence and nothing else.
+// TestBuildWithoutLibtorch builds where libtorch is missing, or another version: one sentence says
+// what to run, and nothing else is printed.
 func TestBuildWithoutLibtorch(t *testing.T) {
 	if _, err := os.Stat("/usr/local/libtorch"); err == nil {
 		t.Skip("there is a libtorch in /usr/local/libtorch")
@@ -117,12 +118,13 @@ func TestBuildWithoutLibtorch(t *testing.T) {
 	}
 }
 
-// sentence is what go build printed, without the line and column, which compilers count differently.
+// sentence is what go build printed, without the line and column, which compilers count
+// differently.
 func sentence(out []byte) string {
 	return regexp.MustCompile(`(?m)^goclip:[0-9:]+`).ReplaceAllString(string(out), "goclip:")
 }
 
-// TestBuildWithoutLibjpeg has a compiler that knows all headers but one.
+// TestBuildWithoutLibjpeg has a compiler that finds all headers but jpeglib.h.
 func TestBuildWithoutLibjpeg(t *testing.T) {
 	const system = "/usr/include"
 	headers, err := os.ReadDir(system)

@@ -1,13 +1,14 @@
 // Package csrc is the C++ of goclip: a small C ABI over libtorch (goclip.h), compiled by cgo.
 //
-// Only packages torch and torch/distributed use it, through the header. Its Go files hardly ever change, because cgo
-// recompiles a package's C++ whenever one of them does. The flags stand here, but for the run path: libtorch is looked
-// for in third_party/libtorch beside the checkout and in /usr/local/libtorch; `cmd/libtorch env` prints the environment
-// for any other place.
+// Only packages torch and torch/distributed use it, through the header. Its Go files hardly ever
+// change, because cgo recompiles a package's C++ whenever one of them does. The flags stand here,
+// but for the run path: libtorch is looked for in third_party/libtorch beside the checkout and in
+// /usr/local/libtorch; `cmd/libtorch env` prints the environment for any other place.
 package csrc
 
-// The preamble is read before any C++ is compiled, and once: what is wrong with libtorch is said there, in one
-// sentence. The line numbers of a file that does not exist keep the compiler from quoting the directive after it.
+// cgo reads the preamble once, before it compiles any C++, so that is where one sentence says what
+// is wrong with libtorch. Compilers quote the line of an error; #line names a file that they cannot
+// open, so that they print the sentence alone.
 
 // #cgo CPPFLAGS: -isystem ${SRCDIR}/../third_party/libtorch/include -isystem /usr/local/libtorch/include
 // #cgo CPPFLAGS: -isystem ${SRCDIR}/../third_party/libtorch/include/torch/csrc/api/include

@@ -184,9 +184,10 @@ func (f *fetcher) dial(ctx context.Context, network, address string) (net.Conn, 
 	return nil, failure
 }
 
-// public knows the networks of IANA's special-purpose registries, and that only 2000::/3 of IPv6 is global. Ports are
-// the owner's affair, and dial names the network.
+// public refuses the networks of IANA's special-purpose registries, and of IPv6 all but 2000::/3.
+// Any port is allowed; dial chooses the network.
 var public = ssrf.New(ssrf.WithAnyPort(), ssrf.WithAnyNetwork())
 
-// isGlobal is whether an address is one of the public internet. IPv4 inside IPv6 is not, whatever it is.
+// isGlobal is whether an address is one of the public internet. IPv4 inside IPv6 is not, whatever
+// it is.
 func isGlobal(ip netip.Addr) bool { return ip.IsValid() && public.SafeAddr(ip) == nil }

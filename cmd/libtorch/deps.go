@@ -49,7 +49,8 @@ func program(variable, otherwise string) string {
 	return otherwise
 }
 
-// hasJPEG asks the compiler, which knows where this system keeps headers; without one, the usual places.
+// hasJPEG asks the compiler, which knows where this system keeps headers; without one, the usual
+// places.
 func hasJPEG(ctx context.Context) bool {
 	cc := strings.Fields(os.Getenv("CC"))
 	if len(cc) == 0 {
@@ -63,7 +64,8 @@ func hasJPEG(ctx context.Context) bool {
 	return compile.Run() == nil
 }
 
-// packageCommand turns parts into one command of this system's package manager; where it is none that we know, into words.
+// packageCommand turns parts into one command of this system's package manager; where it is none
+// that we know, into words.
 func packageCommand(parts []string) string {
 	managers := []struct {
 		program, command, separator string
@@ -90,7 +92,8 @@ func packageCommand(parts []string) string {
 	return managers[i].command + strings.Join(names, managers[i].separator)
 }
 
-// installParts gets parts with apt-get where it may (root on Debian or Ubuntu); else it fails with the command to type.
+// installParts gets parts with apt-get where it may (root on Debian or Ubuntu); else it fails with
+// the command to type.
 func installParts(ctx context.Context, c *console, parts []string) error {
 	command := packageCommand(parts)
 	if os.Getuid() != 0 {

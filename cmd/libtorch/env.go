@@ -36,8 +36,8 @@ func knownToBuild(prefix string) bool {
 		filepath.Base(prefix) == "libtorch" && filepath.Base(dir) == "third_party" && isCheckout(filepath.Dir(dir))
 }
 
-// environment is shell lines. Go splits these variables at spaces and understands single quotes. The headers go to the
-// preprocessor's flags, as the check that they are there is written in C.
+// environment is shell lines. Go splits these variables at spaces and understands single quotes.
+// The headers go to the preprocessor's flags, as the check that they are there is written in C.
 func environment(prefix string) (string, error) {
 	if strings.ContainsAny(prefix, "'\"$`\\,") {
 		return "", fmt.Errorf("%s: choose a path without quotes, commas, dollar signs or backslashes", prefix)

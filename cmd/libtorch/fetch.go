@@ -35,7 +35,8 @@ func cachePath() string {
 	return filepath.Join(dir, "goclip")
 }
 
-// openCache makes the directory of downloads and locks it: two installs at once would write one part file.
+// openCache makes the directory of downloads and locks it: two installs at once would write one
+// part file.
 func (c *console) openCache(ctx context.Context, dir string) (unlock func() error, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil || !writable(dir) {
 		return nil, fmt.Errorf("%s cannot be written; choose another place with XDG_CACHE_HOME", dir)
@@ -49,8 +50,8 @@ func (c *console) openCache(ctx context.Context, dir string) (unlock func() erro
 	return lock.Unlock, err
 }
 
-// source is where wheels come from: a directory or address (GOCLIP_WHEELS), or a package index, opened when a wheel is
-// first asked for.
+// source is where wheels come from: a directory or address (GOCLIP_WHEELS), or a package index,
+// opened when a wheel is first asked for.
 type source struct {
 	*console
 	cache, wheels string
@@ -133,8 +134,8 @@ var (
 	errNotWritten = errors.New("cannot be written")
 )
 
-// download fetches a file whose SHA-256 is sum, unless that is "", and continues where an earlier run stopped. A
-// connection that breaks is taken up again as long as each try brings bytes.
+// download fetches a file whose SHA-256 is sum, unless that is "", and continues where an earlier
+// run stopped. A connection that breaks is taken up again as long as each try brings bytes.
 func (c *console) download(ctx context.Context, client *http.Client, address, file, sum string) error {
 	part := file + ".part"
 	for failed, begunAgain := 0, false; ; {
@@ -214,7 +215,8 @@ func (c *console) transfer(ctx context.Context, client *http.Client, address, pa
 	return err
 }
 
-// partWriter tells an error of the disk from one of the network, and keeps the watchdog quiet while bytes come.
+// partWriter tells an error of the disk from one of the network, and keeps the watchdog quiet while
+// bytes come.
 type partWriter struct {
 	file     *os.File
 	watchdog *time.Timer

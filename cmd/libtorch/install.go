@@ -118,7 +118,8 @@ func (c *console) linkTo(ctx context.Context, libtorch, prefix string) error {
 	return c.sayHowFound(prefix)
 }
 
-// fromPython links to the files of an installed torch package; its CUDA libraries, if any, cost nothing.
+// fromPython links to the files of an installed torch package; its CUDA libraries, if any, cost
+// nothing.
 func (i *installCmd) fromPython(ctx context.Context, c *console, prefix string) error {
 	python := program("PYTHON", "python3")
 	if !has(python) {

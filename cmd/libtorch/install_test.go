@@ -29,7 +29,8 @@ const (
 	header      = "#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 11\n#define TORCH_VERSION_PATCH 0\n"
 )
 
-// fakeWheels gives a small torch wheel and one that it needs, with libraries that the loader can load.
+// fakeWheels gives a small torch wheel and one that it needs, with libraries that the loader can
+// load.
 func fakeWheels(t *testing.T) map[string][]byte {
 	t.Helper()
 	library := filepath.Join(t.TempDir(), "lib.so")
@@ -75,7 +76,8 @@ func pinsOf(files map[string][]byte) []wheel {
 	return []wheel{pin("nvidia-cuda-runtime", runtimeFile), pin("torch", torchFile)}
 }
 
-// packageIndex is a package index on loopback. What serve does with the file of torch is each test's own.
+// packageIndex is a package index on loopback. What serve does with the file of torch is each
+// test's own.
 type packageIndex struct {
 	files  map[string][]byte
 	serve  func(w http.ResponseWriter, r *http.Request, file []byte)

@@ -1,9 +1,10 @@
-// Command libtorch installs libtorch 2.11.0 where goclip's build finds it, from a checkout or without one:
+// Command libtorch installs libtorch 2.11.0 where goclip's build finds it, from a checkout or
+// without one:
 //
 //	go run github.com/goclip/goclip/cmd/libtorch@latest install
 //
-// It needs no C++ compiler. Exit status: 0 done, or nothing to do; 1 it cannot be done, with the reason; 2 the command
-// line is wrong.
+// It needs no C++ compiler. Exit status: 0 done, or nothing to do; 1 it cannot be done, with the
+// reason; 2 the command line is wrong.
 package main
 
 import (
@@ -103,7 +104,8 @@ type place struct {
 	Prefix string `help:"Directory of libtorch (default: third_party/libtorch in a checkout of goclip; elsewhere /usr/local/libtorch if it can be written, else goclip/libtorch in $XDG_DATA_HOME). The build finds the first two by itself; for any other see env." placeholder:"DIR"`
 }
 
-// resolve is the prefix as an absolute path; found prefers, of the default places, one that holds libtorch already.
+// resolve is the prefix as an absolute path; found prefers, of the default places, one that holds
+// libtorch already.
 func (p place) resolve(found bool) (string, error) {
 	if p.Prefix != "" {
 		return filepath.Abs(p.Prefix)

@@ -10,8 +10,8 @@ import (
 	"slices"
 )
 
-// pipIndex is the package index that pip is configured for. pip's listing is used rather than `pip download`, which
-// cannot continue an interrupted download.
+// pipIndex is the package index that pip is configured for. pip's listing is used rather than `pip
+// download`, which cannot continue an interrupted download.
 type pipIndex struct {
 	pip       []string
 	authority string // the certificate file that pip trusts, or ""
@@ -45,8 +45,8 @@ func (i *pipIndex) find(ctx context.Context, w wheel) (url string, err error) {
 	return "", fmt.Errorf("the package index that pip is configured for does not answer for %s: check the network (and pip config list), or name a directory that has %s in GOCLIP_WHEELS", w.name, w.file)
 }
 
-// findPip gives a pip that is there, or one in a virtual environment inside the cache: no Python package is installed
-// where others would see it.
+// findPip gives a pip that is there, or one in a virtual environment inside the cache: no Python
+// package is installed where others would see it.
 func (c *console) findPip(ctx context.Context, cache string) ([]string, error) {
 	python := program("PYTHON", "python3")
 	venv := filepath.Join(cache, "venv")

@@ -75,7 +75,8 @@ func hasGPU(ctx context.Context) bool {
 	return exec.CommandContext(ctx, "nvidia-smi", "-L").Run() == nil
 }
 
-// checkSpace fails unless the file system of dir, which need not exist yet, has need megabytes free.
+// checkSpace fails unless the file system of dir, which need not exist yet, has need megabytes
+// free.
 func checkSpace(ctx context.Context, dir string, need int64, what, setting string) error {
 	for !isDir(dir) {
 		dir = filepath.Dir(dir)

@@ -18,7 +18,8 @@ const stampName = "goclip-libtorch"
 
 var versionPart = regexp.MustCompile(`(?m)^#define TORCH_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)`)
 
-// installedVersion is the version of the libtorch in dir, or "". It reads what all ways of shipping one have.
+// installedVersion is the version of the libtorch in dir, or "". It reads what all ways of shipping
+// one have.
 func installedVersion(dir string) string {
 	if !exists(filepath.Join(dir, "lib", "libtorch_cpu.so")) {
 		return ""
@@ -70,7 +71,8 @@ func checkReplaceable(prefix string) error {
 	return fmt.Errorf("%s holds something else than libtorch; choose a new directory with --prefix", prefix)
 }
 
-// makeParent makes the directory that holds prefix, and removes what an install that was killed left there.
+// makeParent makes the directory that holds prefix, and removes what an install that was killed
+// left there.
 func makeParent(prefix string) error {
 	parent := filepath.Dir(prefix)
 	if err := os.MkdirAll(parent, 0o755); err != nil || !writable(parent) {
@@ -88,7 +90,8 @@ func makeParent(prefix string) error {
 // stagedPath is where an install is put together, beside the prefix whose place it then takes.
 func stagedPath(prefix string) string { return fmt.Sprintf("%s.new.%d", prefix, os.Getpid()) }
 
-// replace puts the staged directory (or link) at prefix; what was there goes only when the new one stands.
+// replace puts the staged directory (or link) at prefix; what was there goes only when the new one
+// stands.
 func replace(staged, prefix string) error {
 	old := fmt.Sprintf("%s.old.%d", prefix, os.Getpid())
 	had := os.Rename(prefix, old) == nil
@@ -143,7 +146,8 @@ func megabytes(dir string) int64 {
 
 var notFound = regexp.MustCompile(`(?m)^\s*(\S+) => not found`)
 
-// checkLoads fails unless the dynamic loader finds all that the libraries in dir need, as it will for a program.
+// checkLoads fails unless the dynamic loader finds all that the libraries in dir need, as it will
+// for a program.
 func checkLoads(ctx context.Context, dir string) error {
 	for _, library := range []string{"libtorch_cpu.so", "libtorch_cuda.so"} {
 		path := filepath.Join(dir, library)

@@ -86,7 +86,8 @@ func fromWheels(ctx context.Context, c *console, wheels []wheel, prefix, machine
 	return c.finish(ctx, staged, prefix, kindName(cuda), "wheel")
 }
 
-// Of the wheels' libraries, those of Python, and libtorch.so, which only pulls in the rest, are of no use here.
+// Of the wheels' libraries, those of Python, and libtorch.so, which only pulls in the rest, are of
+// no use here.
 var (
 	libraries = regexp.MustCompile(`^(torch|nvidia/[^/]+)/lib/[^/]*\.so[^/]*$`)
 	notOurs   = regexp.MustCompile(`^(libtorch_python\.so|libtorch\.so|libshm|libtorch_global_deps\.so)`)
@@ -95,8 +96,8 @@ var (
 	licence   = regexp.MustCompile(`^([^/]+)\.dist-info/(.*(?:LICENSE|License|NOTICE).*)$`)
 )
 
-// target is where a member of a wheel goes in an install. All libraries lie in one directory: each finds its neighbours
-// through $ORIGIN, which ends all of their run paths.
+// target is where a member of a wheel goes in an install. All libraries lie in one directory: each
+// finds its neighbours through $ORIGIN, which ends all of their run paths.
 func target(name string, cuda bool) (string, bool) {
 	base := path.Base(name)
 	switch {
