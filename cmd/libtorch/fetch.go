@@ -41,7 +41,7 @@ func (c *console) openCache(ctx context.Context, dir string) (unlock func() erro
 	if err := os.MkdirAll(dir, 0o755); err != nil || !writable(dir) {
 		return nil, fmt.Errorf("%s cannot be written; choose another place with XDG_CACHE_HOME", dir)
 	}
-	lock := flock.New(filepath.Join(dir, "lock"))
+	lock := flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o644))
 	locked, err := lock.TryLock()
 	if err == nil && !locked {
 		c.say("another install is fetching into %s; waiting for it", dir)
