@@ -1,14 +1,14 @@
 package train
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"github.com/goclip/goclip/internal/disk"
-	"golang.org/x/sys/unix"
 )
 
 // openDirectory makes LOGS/NAME what the run goes on from: the checkpoint resumed is the latest, and the records end with
@@ -33,15 +33,15 @@ func (r *run) lockDirectory() error {
 	if r.sitting != nil {
 		return nil
 	}
-	d, err := os.Open(r.dir)
-	if err != nil {
-		return nil // not there yet, or what follows tells
+	lock := flock.New(r.dir, flock.SetFlag(os.O_RDONLY))
+	locked, err := lock.TryLock()
+	switch {
+	case err == nil && !locked:
+		return fmt.Errorf("train: another process trains in %s; wait for its end or give another --name", r.dir)
+	case err == nil:
+		r.sitting = lock
 	}
-	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return errors.Join(fmt.Errorf("train: another process trains in %s; wait for its end or give another --name", r.dir), d.Close())
-	}
-	r.sitting = d // locked, or on a file system without locks
-	return nil
+	return nil // locked, not there yet, or on a file system without locks
 }
 
 func (r *run) unlockDirectory() {

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/gofrs/flock"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
@@ -76,8 +77,8 @@ type run struct {
 	matchIDs  bool // the loss knows equal pictures and captions
 	bad       badSamples
 	disk      disk.FS
-	sitting   *os.File  // LOGS/NAME, locked
-	saved     time.Time // latest
+	sitting   *flock.Flock // LOGS/NAME, locked
+	saved     time.Time    // latest
 	watch     watch
 	graphs    map[shape]*capturedStep
 }

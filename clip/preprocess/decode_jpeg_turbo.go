@@ -5,6 +5,10 @@ package preprocess
 /*
 #cgo CFLAGS: -O3
 #cgo LDFLAGS: -ljpeg
+#if !__has_include(<jpeglib.h>)
+#line 1 "goclip"
+#pragma GCC error "libjpeg-turbo's header jpeglib.h is missing: install libjpeg-dev (Debian, Ubuntu) or libjpeg-turbo-devel (Fedora), or build with -tags nojpegturbo, which decodes JPEG in Go"
+#endif
 #include "jpeg_turbo.h"
 */
 import "C"
