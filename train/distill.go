@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/goclip/goclip/clip"
@@ -9,7 +10,7 @@ import (
 )
 
 // openTeacher opens --distill-model, which is frozen. It sees the run's pictures and tokens as they are, so it must want them so.
-func (r *run) openTeacher() error {
+func (r *run) openTeacher(ctx context.Context) error {
 	if r.o.DistillModel == "" {
 		return nil
 	}

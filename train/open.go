@@ -57,7 +57,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	} else if _, err := tower.LookupConfig(source); err == nil && from.Pretrained == "" {
 		from.Pretrained = "random"
 	}
-	if r.model, err = clip.Open(ctx, source, from); err != nil {
+	if r.model, err = clip.Open(ctx, source, &from); err != nil {
 		return err
 	}
 	if r.o.PatchDropout >= 0 {
@@ -83,7 +83,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	if (r.o.AccumFreq > 1 || r.group.Size() > 1) && r.model.Config.Vision.IsResNet() && !(r.o.LockImage && r.o.FreezeBNStats) {
 		return optionsError{errors.New("train: the statistics of a ResNet would be those of a process's or of a micro-batch's pictures, and its gradient not the whole batch's; train it in one process without --accum-freq, or lock it with --lock-image --lock-image-freeze-bn-stats, or take a ViT")}
 	}
-	if err := r.openTeacher(); err != nil {
+	if err := r.openTeacher(ctx); err != nil {
 		return err
 	}
 	if err := r.tune(); err != nil {

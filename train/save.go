@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
 )

@@ -9,7 +9,6 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/internal/disk"
-	"github.com/goclip/goclip/torch"
 )
 
 // The directories of --wise-ft under checkpoints/: the model before the first step, and between that and the last one.

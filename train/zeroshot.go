@@ -88,7 +88,7 @@ const (
 func (r *run) classify(ctx context.Context, metrics map[string]float64) error {
 	z := r.zeroshot
 	r.logf("zero-shot: pictures %d, classes %d, templates %d", z.set.Len(), len(z.names), len(z.templates))
-	classifier, err := r.model.Classifier(ctx, z.names, z.templates)
+	classifier, err := r.model.Classifier(ctx, z.names, z.templates...)
 	if ctx.Err() != nil {
 		return ErrInterrupted
 	}
@@ -110,7 +110,7 @@ func (r *run) classify(ctx context.Context, metrics map[string]float64) error {
 		if err != nil {
 			return fmt.Errorf("train: zero-shot: %w", err)
 		}
-		guesses, err := classifier.Top(rows, 5)
+		guesses, err := classifier.Top(slices.Collect(slices.Chunk(rows, r.model.Dim())), 5)
 		if err != nil {
 			return fmt.Errorf("train: zero-shot: %w", err)
 		}

@@ -37,7 +37,7 @@ func features(t *testing.T, model string, pictures, texts []string) (m *clip.Mod
 	for _, text := range texts {
 		row, err := m.EncodeTexts(t.Context(), text)
 		require.NoError(t, err)
-		words = append(words, row)
+		words = append(words, row...)
 	}
 	return m, images, words
 }
