@@ -149,8 +149,11 @@ func (b *batcher) pixels(j *job) error {
 		return err
 	}
 	pixels := *b.buffers.Get().(*[]float32)
-	if err := b.transform.Bytes(pixels, j.file); err != nil {
+	if err := b.transform.Bytes(j.ctx, pixels, j.file); err != nil {
 		b.buffers.Put(&pixels)
+		if j.ctx.Err() != nil {
+			return context.Cause(j.ctx)
+		}
 		return pictureProblem(err)
 	}
 	j.pixels, j.file = pixels, nil

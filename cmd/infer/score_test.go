@@ -29,7 +29,7 @@ func features(t *testing.T, model string, pictures, texts []string) (m *clip.Mod
 	require.NoError(t, err)
 	for _, path := range pictures {
 		pixels := make([]float32, transform.Len())
-		require.NoError(t, transform.File(pixels, path))
+		require.NoError(t, transform.File(t.Context(), pixels, path))
 		row, err := m.ImageFeatures(pixels, 1)
 		require.NoError(t, err)
 		images = append(images, row)
