@@ -30,6 +30,7 @@ type Model struct {
 	Visual     Tower         `torch:"visual"`
 
 	Name       string            `torch:"-"` // what Open was asked for
+	Options    OpenOptions       `torch:"-"` // and how: Open(ctx, Name, &Options) opens it again
 	Weights    string            `torch:"-"` // the file that they were read from; "" for random ones
 	Config     *tower.Config     `torch:"-"`
 	Preprocess preprocess.Config `torch:"-"`

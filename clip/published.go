@@ -11,7 +11,7 @@ import (
 	"github.com/goclip/goclip/clip/tower"
 )
 
-// isTag tells whether --pretrained is meant as a published tag: it is no file and not written as one.
+// isTag tells whether OpenOptions.Pretrained is meant as a published tag: it is no file and not written as one.
 func isTag(pretrained string) bool {
 	_, err := os.Stat(pretrained)
 	return err != nil && !strings.ContainsRune(pretrained, filepath.Separator) && filepath.Ext(pretrained) == ""

@@ -18,7 +18,7 @@ import (
 
 // Model is the model that an index belongs to: how it is opened again, and what tells it from others.
 type Model struct {
-	Name          string `json:"name"` // as clip.Open takes it; a path is absolute
+	Name          string `json:"name"` // as clip.Open takes it, such as ViT-B-32:openai or hf-hub:org/name; a path is absolute
 	Pretrained    string `json:"pretrained,omitempty"`
 	Seed          uint64 `json:"seed,omitempty"`
 	ImageSize     int    `json:"image_size,omitempty"`
@@ -53,8 +53,10 @@ func (m Model) encode() string {
 	return string(text)
 }
 
-// Identify tells what an opened model is. known are sums that may save reading the weights, those of an index.
-func Identify(m *clip.Model, o *clip.OpenOptions, known []Sum) (Model, error) {
+// Identify tells what an opened model is, whose weights have not changed since. known are sums that may save reading the
+// weights, those of an index; nil for none.
+func Identify(m *clip.Model, known []Sum) (Model, error) {
+	o := &m.Options
 	id := Model{Name: absolute(m.Name), Pretrained: absolute(o.Pretrained), Seed: o.Seed, ImageSize: o.ImageSize, ContextLength: o.ContextLength,
 		QuickGELU: o.QuickGELU, ImageTower: absolute(o.ImageTower), TextTower: absolute(o.TextTower), EmbedDim: m.Config.EmbedDim}
 	config, err := json.Marshal([]any{m.Config, m.Preprocess})
@@ -80,7 +82,7 @@ func Identify(m *clip.Model, o *clip.OpenOptions, known []Sum) (Model, error) {
 	}
 	all := sha256.New()
 	if m.Weights == "" {
-		s, err := sumInside(m, o, known)
+		s, err := sumInside(m, known)
 		if err != nil {
 			return id, err
 		}
@@ -140,10 +142,10 @@ func sumFile(path string, known []Sum) (s Sum, err error) {
 
 // sumInside is the sum of weights that no file holds: those inside the program, and random ones. Both follow from the
 // program and the options.
-func sumInside(m *clip.Model, o *clip.OpenOptions, known []Sum) (s Sum, err error) {
+func sumInside(m *clip.Model, known []Sum) (s Sum, err error) {
 	if exe, err := os.Executable(); err == nil {
 		if info, err := os.Stat(exe); err == nil {
-			s = Sum{Path: fmt.Sprintf("%s#%s %s %d", exe, m.Name, o.Pretrained, o.Seed), Size: info.Size(), ModTime: info.ModTime().UTC()}
+			s = Sum{Path: fmt.Sprintf("%s#%s %s %d", exe, m.Name, m.Options.Pretrained, m.Options.Seed), Size: info.Size(), ModTime: info.ModTime().UTC()}
 			if s.SHA256 = find(s, known); s.SHA256 != "" {
 				return s, nil
 			}
@@ -176,7 +178,7 @@ func (m Model) Same(other Model) error {
 	if what == "" {
 		return nil
 	}
-	return fmt.Errorf("%w %s: %s; search with that model, or index anew with infer index --rebuild", errModel, m.Name, what)
+	return fmt.Errorf("%w %s: %s; search with that model, or rebuild the index", ErrModel, m.Name, what)
 }
 
 // Differs says what tells the model other from m; "" where their vectors may be compared.
@@ -192,4 +194,5 @@ func (m Model) Differs(other Model) string {
 	return ""
 }
 
-var errModel = errors.New("the index was made with the model")
+// ErrModel is inside the error for vectors of another model than the index has.
+var ErrModel = errors.New("the index was made with the model")

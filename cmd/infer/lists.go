@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"strings"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/train/data"
 )
 
@@ -36,6 +38,24 @@ func listPictures(paths []string, take func(path string) bool) (pictures []strin
 		}
 	}
 	return pictures, nil
+}
+
+// fromFiles are pictures by their paths, to be encoded.
+func fromFiles(paths []string) iter.Seq[clip.ImageSource] {
+	return func(yield func(clip.ImageSource) bool) {
+		for _, path := range paths {
+			if !yield(clip.FromFile(path)) {
+				return
+			}
+		}
+	}
+}
+
+// warnCut is a clip.Encoder's Cut: it tells of each text.
+func warnCut(m *clip.Model, errs io.Writer) func(i int, text string) {
+	return func(_ int, text string) {
+		fmt.Fprintf(errs, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", text, m.ContextLength())
+	}
 }
 
 // readLines reads a list with an entry per line; "-" is stdin. Empty lines are left out, an empty list is an error.

@@ -144,7 +144,7 @@ func (c *serveCmd) openIndexed(ctx context.Context, errs io.Writer) (m *clip.Mod
 		m, err = c.open(ctx, errs)
 		return m, s, err
 	}
-	if s.Index, err = index.OpenWith(c.Index, c.Engine); err != nil {
+	if s.Index, err = openIndex(c.Index, c.Engine); err != nil {
 		return nil, s, err
 	}
 	info, err := s.Info(ctx)
