@@ -214,20 +214,18 @@ func (u *update) needModel(ctx context.Context, id Model) error {
 
 // encode adds files to the index and commits from time to time.
 func (u *update) encode(ctx context.Context, files []File) error {
-	sources := func(yield func(clip.ImageSource) bool) {
-		for _, f := range files {
-			if !yield(clip.FromFile(f.Path)) {
-				return
-			}
-		}
+	paths := make([]string, len(files))
+	for i, f := range files {
+		paths[i] = f.Path
 	}
 	u.committed = time.Now()
-	for row, err := range (clip.Encoder{Model: u.model, BatchSize: u.BatchSize}).Images(ctx, sources) {
+	i := 0
+	for row, err := range (clip.Encoder{Model: u.model, BatchSize: u.BatchSize}).Images(ctx, clip.FromFiles(paths...)) {
 		if err != nil && !errors.As(err, new(*clip.ImageError)) {
 			return err
 		}
-		f := files[0]
-		files = files[1:]
+		f := files[i]
+		i++
 		u.Encoded(f.Path, err)
 		if err != nil {
 			u.Unreadable++

@@ -227,7 +227,7 @@ func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, 
 	if set.truth != nil {
 		out.confusion = clip.NewConfusion(len(labels))
 	}
-	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize}).Images(ctx, fromFiles(set.paths)) {
+	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize}).Images(ctx, clip.FromFiles(set.paths...)) {
 		if err != nil && !errors.As(err, new(*clip.ImageError)) {
 			return nil, err
 		}

@@ -187,7 +187,7 @@ func (c *embedCmd) images(ctx context.Context, m *clip.Model, paths []string, fi
 	*files = append(*files, npy, list, unread)
 	show := newProgress(errs, "pictures", len(paths))
 	defer show.close()
-	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize, Raw: c.Raw}).Images(ctx, fromFiles(paths)) {
+	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize, Raw: c.Raw}).Images(ctx, clip.FromFiles(paths...)) {
 		if err != nil && !errors.As(err, new(*clip.ImageError)) {
 			return 0, err
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"os"
 	"strings"
 
@@ -38,17 +37,6 @@ func listPictures(paths []string, take func(path string) bool) (pictures []strin
 		}
 	}
 	return pictures, nil
-}
-
-// fromFiles are pictures by their paths, to be encoded.
-func fromFiles(paths []string) iter.Seq[clip.ImageSource] {
-	return func(yield func(clip.ImageSource) bool) {
-		for _, path := range paths {
-			if !yield(clip.FromFile(path)) {
-				return
-			}
-		}
-	}
 }
 
 // warnCut is a clip.Encoder's Cut: it tells of each text.

@@ -77,7 +77,7 @@ func (c *scoreCmd) Run(ctx context.Context, io *streams) error {
 	}
 	out := scores{Model: m.Name, LogitScale: scale, Texts: texts}
 	failed := false
-	for row, err := range e.Images(ctx, fromFiles(images)) {
+	for row, err := range e.Images(ctx, clip.FromFiles(images...)) {
 		if err != nil && !errors.As(err, new(*clip.ImageError)) {
 			return err
 		}
