@@ -54,9 +54,9 @@ func ParseDevice(name string) (Device, error) {
 		n, err := openCUDA()
 		switch {
 		case err != nil:
-			return CPU, fmt.Errorf("device %s: %w; install with scripts/install_libtorch.sh --cuda or choose --device cpu", name, err)
+			return CPU, fmt.Errorf("device %s: %w; install libtorch with CUDA, or choose the device cpu", name, err)
 		case d.Index >= n:
-			return CPU, fmt.Errorf("device %s: this machine has %d CUDA devices; choose --device cpu", name, n)
+			return CPU, fmt.Errorf("device %s: this machine has %d CUDA devices; choose the device cpu", name, n)
 		}
 		return d, nil
 	default:
@@ -94,9 +94,9 @@ func FellBack(name string, chosen Device) string {
 	case !known:
 		return ""
 	case err != nil:
-		return fmt.Sprintf("running on the CPU: %v; infer doctor says more, --device cpu chooses it", err)
+		return fmt.Sprintf("running on the CPU: %v", err)
 	default:
-		return "running on the CPU: libtorch knows CUDA and finds no device; infer doctor says why, --device cpu chooses it"
+		return "running on the CPU: libtorch knows CUDA and finds no device"
 	}
 }
 

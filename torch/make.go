@@ -103,14 +103,23 @@ func (t *Tensor) ShareStorage(source *Tensor, offset int, shape ...int) {
 	opSetStorage.Run(nil, t, source, offset, shape, strides)
 }
 
-// ArangeLike is [Arange] in the scope and on the device of t.
-func ArangeLike(t *Tensor, n int) *Tensor { return Arange(t.scope, t.Device(), n) }
+// Like-factories take scope and device from t, and nothing else.
 
-// FromSliceLike is [FromSlice] in the scope and on the device of t. It does not wait for what a GPU is doing: CUDA takes the numbers into
-// memory of its own at once.
-func FromSliceLike[T Element](t *Tensor, data []T, shape ...int) *Tensor {
-	return opTo.Call(FromSlice(t.scope, data, shape...), dtypeOf[T](), nil, t.Device(), nil, true)
+// ArangeLike is [Arange] in the scope and on the device of t.
+func ArangeLike(t *Tensor, n int) *Tensor {
+	d := t.Device()
+	return Arange(t.scope, d, n)
 }
 
-// RandLike is uniform noise in [0, 1) in the scope and on the device of t.
-func RandLike(t *Tensor, shape ...int) *Tensor { return Rand(t.scope, t.Device(), shape...) }
+// RandLike is [Rand] in the scope and on the device of t.
+func RandLike(t *Tensor, shape ...int) *Tensor {
+	d := t.Device()
+	return Rand(t.scope, d, shape...)
+}
+
+// FromSliceLike is [FromSlice] in the scope and on the device of t. It does not wait for what a GPU is doing: CUDA takes the
+// numbers into memory of its own at once.
+func FromSliceLike[T Element](t *Tensor, data []T, shape ...int) *Tensor {
+	d := t.Device()
+	return opTo.Call(FromSlice(t.scope, data, shape...), dtypeOf[T](), nil, d, nil, true)
+}

@@ -201,6 +201,8 @@ func (t *Tensor) Linear(weight, bias *Tensor) *Tensor {
 	if weight.packedFor(t, bias, false) {
 		return weight.packed.linear(t)
 	}
+	t.handle("linear")
+	weight.handle("linear")
 	if weight.Dim() > 2 {
 		weight = t.Borrow(weight).Flatten(1, -1)
 	}

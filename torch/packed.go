@@ -46,6 +46,7 @@ func (t *Tensor) Pack(bias *Tensor, how Packing) { t.pack(bias, how, false) }
 func (t *Tensor) PackQuickGelu(bias *Tensor, how Packing) { t.pack(bias, how, true) }
 
 func (t *Tensor) pack(bias *Tensor, how Packing, quick bool) {
+	t.handle("pack")
 	t.packed = nil
 	p := packed{how: how, quick: quick, bias: bias, rows: bias}
 	if err := NoGrad(func(s *Scope) {
@@ -79,7 +80,7 @@ func (t *Tensor) pack(bias *Tensor, how Packing, quick bool) {
 func (t *Tensor) Packed(x, bias *Tensor) bool { return t.packedFor(x, bias, false) }
 
 func (t *Tensor) packedFor(x, bias *Tensor, quick bool) bool {
-	return t.packed != nil && t.packed.quick == quick && t.packed.bias == bias && x.scope.inference()
+	return t != nil && x != nil && t.packed != nil && t.packed.quick == quick && t.packed.bias == bias && x.scope.inference()
 }
 
 // linear is x @ weight^T + bias in float32.

@@ -183,7 +183,7 @@ func (s *Scope) age() uint64 {
 // Tidy returns f(x) and frees everything else that f made on the way. f's x is an alias, and the result belongs to the
 // scope of the x that Tidy was given.
 func Tidy(f func(*Tensor) *Tensor, x *Tensor) *Tensor {
-	x.handle("tidy")
+	x.local("tidy")
 	s := newScope(0, C.gc_thread())
 	if x.scope != nil {
 		s.mode, s.probe = x.scope.mode, x.scope.probe

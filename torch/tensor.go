@@ -162,10 +162,15 @@ func (t *Tensor) Size(d int) int {
 	return shape[d]
 }
 
+const maxElements = 1 << 44
+
 // Numel is the number of elements.
 func (t *Tensor) Numel() int {
 	n := 1
 	for _, d := range t.Shape() {
+		if d > 0 && n > maxElements/d { // what Expand can make of one element
+			misuse("numel", "%s has more elements than any memory", t.Summary())
+		}
 		n *= d
 	}
 	return n

@@ -39,6 +39,7 @@ func VarlenAttention(q, k, v *Tensor, queries, keys Sequences, causal bool) *Ten
 
 // ProductType is the type that products with t are computed in: autocast's, where t's scope casts, else its own.
 func (t *Tensor) ProductType() DType {
+	t.handle("product_type")
 	if t.scope != nil {
 		if cast, on := t.scope.castsTo(); on {
 			return cast

@@ -1,6 +1,10 @@
 package nn
 
-import "github.com/goclip/goclip/torch"
+import (
+	"fmt"
+
+	"github.com/goclip/goclip/torch"
+)
 
 // MultiheadAttention is self-attention (Vaswani et al., arXiv 1706.03762) with the keys of torch.nn.MultiheadAttention.
 type MultiheadAttention struct {
@@ -13,6 +17,9 @@ type MultiheadAttention struct {
 
 // NewMultiheadAttention is initialised as torch.nn.MultiheadAttention(width, heads). width must be a multiple of heads.
 func NewMultiheadAttention(width, heads int) *MultiheadAttention {
+	if heads < 1 || width%heads != 0 {
+		panic(&torch.Error{Op: "multihead_attention", Msg: fmt.Sprintf("the width %d is no multiple of %d heads", width, heads)})
+	}
 	out := NewLinear(width, width) // the first numbers that PyTorch draws
 	out.Bias = Constant(0, width)
 	return &MultiheadAttention{InWeight: xavierUniform(3*width, width), InBias: Constant(0, 3*width), Out: out, Heads: heads}

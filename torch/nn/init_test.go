@@ -133,6 +133,8 @@ func TestNew(t *testing.T) {
 	before := torch.LiveTensors()
 	err := torch.NoGrad(func(*torch.Scope) { nn.NewLinear(-1, 2) })
 	assert.ErrorContains(t, err, "negative dimension")
+	err = torch.NoGrad(func(*torch.Scope) { nn.NewMultiheadAttention(8, 3) })
+	assert.EqualError(t, err, "torch: multihead_attention(): the width 8 is no multiple of 3 heads")
 	assert.Equal(t, before, torch.LiveTensors())
 	torch.ManualSeed(1)
 	state := torch.RNGState(torch.CPU)
