@@ -30,8 +30,9 @@ const (
 	maxDevices = 128 // c10::DeviceIndex is an int8
 )
 
-// ParseDevice reads "auto", "cpu", "cuda" or "cuda:1". "auto" is the first CUDA device that there is, else the CPU.
-// A CUDA device that this machine lacks is an error: nothing falls back to the CPU unasked.
+// ParseDevice reads "auto", "cpu", "cuda" or "cuda:1". "auto" is the first CUDA device that there
+// is, else the CPU. A CUDA device that this machine lacks is an error: nothing falls back to the
+// CPU unasked.
 func ParseDevice(name string) (Device, error) {
 	kind, index, indexed := strings.Cut(name, ":")
 	d := Device{Type: kind}
@@ -73,8 +74,8 @@ var openCUDA = sync.OnceValues(func() (int, error) {
 	return int(n), nil
 })
 
-// CUDA tells whether this libtorch knows CUDA, which is to say that libtorch_cuda.so lies beside libtorch_cpu.so, and how
-// many devices it can use; err says why the library cannot be loaded.
+// CUDA tells whether this libtorch knows CUDA, which is to say that libtorch_cuda.so lies beside
+// libtorch_cpu.so, and how many devices it can use; err says why the library cannot be loaded.
 func CUDA() (known bool, devices int, err error) {
 	if known = C.gc_knows_cuda() != 0; !known {
 		return false, 0, nil
@@ -83,8 +84,8 @@ func CUDA() (known bool, devices int, err error) {
 	return true, devices, err
 }
 
-// FellBack is a sentence for who let "auto" choose and got the CPU from a libtorch that knows CUDA, so that nobody runs on
-// the CPU without knowing; "" in every other case.
+// FellBack is a sentence for who let "auto" choose and got the CPU from a libtorch that knows CUDA,
+// so that nobody runs on the CPU without knowing; "" in every other case.
 func FellBack(name string, chosen Device) string {
 	if name != "auto" || chosen.Type == "cuda" {
 		return ""

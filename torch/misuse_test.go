@@ -182,7 +182,8 @@ func TestMisuse(t *testing.T) {
 	new(torch.Tensor).Free()
 }
 
-// TestScopeOfAnotherGoroutine has eight goroutines use one scope: every use is an error, and no handle is lost.
+// TestScopeOfAnotherGoroutine has eight goroutines use one scope: every use is an error, and no
+// handle is lost.
 func TestScopeOfAnotherGoroutine(t *testing.T) {
 	before := torch.LiveTensors()
 	uses := map[string]func(s *torch.Scope, x *torch.Tensor){

@@ -141,7 +141,8 @@ func TestGarbageCollectorIsTheNet(t *testing.T) {
 	assert.NoError(t, collected(before))
 }
 
-// collected waits for the garbage collector to free what nobody has, until no more than these handles are left.
+// collected waits for the garbage collector to free what nobody has, until no more than these
+// handles are left.
 func collected(handles int64) error {
 	for range 100 {
 		if torch.LiveTensors() <= handles {
@@ -179,6 +180,17 @@ func TestGradients(t *testing.T) {
 		assert.True(t, torch.FromSlice(s, []float32{5, 7}, 2).Mul(w).RequiresGrad(), "no mode stays behind")
 	}))
 	assert.Equal(t, before, torch.LiveTensors())
+}
+
+// TestAutocastAgain has the last call of Autocast hold.
+func TestAutocastAgain(t *testing.T) {
+	do(t, func(s *torch.Scope) {
+		s.Autocast(torch.CPU, torch.BFloat16)
+		s.Autocast(torch.CPU, torch.Float16)
+		x := torch.Ones(s, torch.CPU, torch.Float32, 2, 2)
+		assert.Equal(t, torch.Float16, x.MatMul(x).DType())
+		assert.Equal(t, torch.Float16, x.ProductType())
+	})
 }
 
 func TestAutocast(t *testing.T) {
