@@ -2,10 +2,7 @@ package preprocess
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 )
 
 // Transform is open_clip's evaluation transform: resize, centre crop, convert to RGB, scale to [0, 1], normalise; or
@@ -142,7 +139,7 @@ func (t *Transform) jpegScale(lim Limits, w, h int) (scale, sw, sh int) {
 
 // File reads the picture at path and applies t. Errors name the path; a missing file matches fs.ErrNotExist.
 func (t *Transform) File(ctx context.Context, dst []float32, path string) error {
-	data, err := ReadFile(path, t.limits())
+	data, err := ReadFile(ctx, path, t.limits())
 	if err != nil {
 		return err
 	}
@@ -152,36 +149,12 @@ func (t *Transform) File(ctx context.Context, dst []float32, path string) error 
 
 // DecodeFile reads and decodes the picture at path. Errors name the path; a missing file matches fs.ErrNotExist.
 func DecodeFile(ctx context.Context, path string, lim Limits) (*Image, error) {
-	data, err := ReadFile(path, lim)
+	data, err := ReadFile(ctx, path, lim)
 	if err != nil {
 		return nil, err
 	}
 	img, err := Decode(ctx, data, lim)
 	return img, named(err, path)
-}
-
-// ReadFile reads the file at path; one beyond lim is refused before. Errors name the path; a missing file matches
-// fs.ErrNotExist.
-func ReadFile(path string, lim Limits) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err == nil && info.IsDir() {
-		return nil, named(fail(ErrNotPicture, "a directory, not a picture"), path)
-	}
-	if err == nil && info.Size() > lim.maxBytes() {
-		return nil, named(tooLong(info.Size(), lim), path)
-	}
-	var data []byte
-	if err == nil {
-		data, err = os.ReadFile(path)
-	}
-	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err
-		}
-		return nil, fmt.Errorf("preprocess: %s: %w", path, err)
-	}
-	return data, nil
 }
 
 func checkCall(dst []float32, want int, img *Image) error {
