@@ -23,7 +23,13 @@ func FuzzDecode(f *testing.F) {
 			f.Add(data)
 		}
 	}
+	for _, u := range untidyFiles(f) {
+		if len(u.data) < 4000 {
+			f.Add(u.data)
+		}
+	}
 	f.Add([]byte("GIF89a"))
+	f.Add(manyScans(64, 64, 30))
 	f.Add(pngHeaderOnly(20000, 20000))
 	tr, err := NewTransform(DefaultConfig(16))
 	if err != nil {
@@ -37,6 +43,10 @@ func FuzzDecode(f *testing.F) {
 				t.Fatal("both a picture and an error")
 			}
 			return
+		}
+		head, err := ReadHeader(data, lim)
+		if err != nil || head.Width != img.Width || head.Height != img.Height || head.Memory < int64(len(img.Pix)) {
+			t.Fatalf("the header says %+v (%v), the picture has %dx%d and %d bytes", head, err, img.Width, img.Height, len(img.Pix))
 		}
 		if int64(img.Width)*int64(img.Height) > lim.MaxPixels {
 			t.Fatalf("%dx%d pixels came past the limit", img.Width, img.Height)

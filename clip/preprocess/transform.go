@@ -1,9 +1,11 @@
 package preprocess
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 )
@@ -160,28 +162,43 @@ func DecodeFile(ctx context.Context, path string, lim Limits) (*Image, error) {
 	return img, named(err, path)
 }
 
-// ReadFile reads the file at path; one beyond lim is refused before. Errors name the path; a missing file matches
-// fs.ErrNotExist.
+// ReadFile reads the file at path; one beyond lim is refused before, and so is what is no regular file, such as a named
+// pipe, which could be read for ever. Errors name the path; a missing file matches fs.ErrNotExist.
 func ReadFile(path string, lim Limits) ([]byte, error) {
+	data, err := readRegular(path, lim)
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return nil, fmt.Errorf("preprocess: %s: %w", path, pathErr.Err)
+	}
+	return data, named(err, path)
+}
+
+func readRegular(path string, lim Limits) ([]byte, error) {
 	info, err := os.Stat(path)
-	if err == nil && info.IsDir() {
-		return nil, named(fail(ErrNotPicture, "a directory, not a picture"), path)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, fail(ErrNotPicture, "a directory, not a picture")
+	case !info.Mode().IsRegular():
+		return nil, fail(ErrNotPicture, "not a regular file")
+	case info.Size() > lim.maxBytes():
+		return nil, tooLong(info.Size(), lim)
 	}
-	if err == nil && info.Size() > lim.maxBytes() {
-		return nil, named(tooLong(info.Size(), lim), path)
-	}
-	var data []byte
-	if err == nil {
-		data, err = os.ReadFile(path)
-	}
+	f, err := os.Open(path)
 	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err
-		}
-		return nil, fmt.Errorf("preprocess: %s: %w", path, err)
+		return nil, err
 	}
-	return data, nil
+	defer f.Close()
+	data := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
+	// One byte more than the limit, in case the file grows, or does not tell its length as those of /proc.
+	if _, err := data.ReadFrom(io.LimitReader(f, lim.maxBytes()+1)); err != nil {
+		return nil, err
+	}
+	if n := int64(data.Len()); n > lim.maxBytes() {
+		return nil, tooLong(n, lim)
+	}
+	return data.Bytes(), nil
 }
 
 func checkCall(dst []float32, want int, img *Image) error {
