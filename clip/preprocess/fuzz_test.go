@@ -57,6 +57,24 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// FuzzHEIF feeds what the system's libheif reads: a picture within the limits or an error, and no crash of its code.
+func FuzzHEIF(f *testing.F) {
+	needHEIF(f)
+	for _, g := range heifFiles(f) {
+		f.Add(g.data)
+	}
+	lim := Limits{MaxPixels: 1 << 18, MaxBytes: 1 << 20}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if k := KindOf(data, "").Format; k != "HEIC" && k != "AVIF" {
+			return
+		}
+		img, err := Decode(t.Context(), data, lim)
+		if (img == nil) == (err == nil) {
+			t.Fatalf("a picture %v and the error %v", img != nil, err)
+		}
+	})
+}
+
 // FuzzBytes takes the way of Transform.Bytes, which decodes the columns that it needs alone: it refuses what Decode
 // refuses, gives what Apply gives of the whole picture, and turns every picture that it reads.
 func FuzzBytes(f *testing.F) {

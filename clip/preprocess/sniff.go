@@ -13,6 +13,7 @@ type format struct {
 	open   func([]byte) (*picture, error)
 	kind   string // what such files are counted as, where that is not their name
 	advice string
+	system bool // read where the system has libheif
 }
 
 // Kind is what a file is, as far as its first bytes and its name tell.
@@ -22,9 +23,9 @@ type Kind struct {
 	Readable bool   // Decode reads this format, though perhaps not this file
 }
 
-// KindOf tells the kind of a file whose content begins with head, of which 512 bytes are enough. name is asked where head
-// does not tell, and alone where head is nil; it may be empty. So a caller can say which files of a folder it has left
-// out: "3 RAW, 1 video".
+// KindOf tells the kind of a file whose content begins with head, of which 512 bytes are enough.
+// name is asked where head does not tell, and alone where head is nil; it may be empty. So a caller
+// can say which files of a folder it has left out: "3 RAW, 1 video".
 func KindOf(head []byte, name string) Kind {
 	f, byName := format{}, extensions[strings.ToLower(filepath.Ext(name))]
 	if head != nil {
@@ -35,7 +36,7 @@ func KindOf(head []byte, name string) Kind {
 	if head == nil || f.name == "" && byName.open == nil || f.name == "TIFF" && byName.kind == "RAW" {
 		f = byName
 	}
-	k := Kind{Name: f.kind, Format: f.name, Readable: f.open != nil}
+	k := Kind{Name: f.kind, Format: f.name, Readable: f.open != nil && (!f.system || HasHEIF())}
 	switch {
 	case k.Readable:
 		k.Name = "image"
@@ -45,6 +46,8 @@ func KindOf(head []byte, name string) Kind {
 	return k
 }
 
+const withLibheif = "install libheif (Debian: apt-get install libheif1), or convert it to PNG first"
+
 // The formats that are read.
 var (
 	isPNG  = format{name: "PNG", open: openPNG}
@@ -53,6 +56,8 @@ var (
 	isGIF  = format{name: "GIF", open: openGIF}
 	isBMP  = format{name: "BMP", open: openBMP}
 	isTIFF = format{name: "TIFF", open: openTIFF}
+	isHEIC = format{name: "HEIC", open: openHEIF, system: true, advice: withLibheif}
+	isAVIF = format{name: "AVIF", open: openHEIF, system: true, advice: withLibheif}
 )
 
 func raw(name string) format {
@@ -63,12 +68,12 @@ func video(name string) format {
 	return format{name: "video (" + name + ")", kind: "video", advice: "take a frame as PNG first"}
 }
 
-// extensions tell what content does not, or has not been read for: most cameras write a TIFF that only its name tells
-// apart.
+// extensions tell what content does not, or has not been read for: most cameras write a TIFF that
+// only its name tells apart.
 var extensions = map[string]format{
 	".jpg": isJPEG, ".jpeg": isJPEG, ".jpe": isJPEG, ".jfif": isJPEG, ".png": isPNG, ".gif": isGIF, ".bmp": isBMP,
 	".tif": isTIFF, ".tiff": isTIFF, ".webp": isWebP,
-	".heic": {name: "HEIC"}, ".heif": {name: "HEIC"}, ".avif": {name: "AVIF"}, ".jxl": {name: "JPEG XL"},
+	".heic": isHEIC, ".heif": isHEIC, ".avif": isAVIF, ".jxl": {name: "JPEG XL"},
 	".jp2": {name: "JPEG 2000"}, ".psd": {name: "Photoshop"},
 	".3fr": raw("3FR"), ".arw": raw("ARW"), ".cr2": raw("CR2"), ".cr3": raw("CR3"), ".crw": raw("CRW"), ".dng": raw("DNG"),
 	".erf": raw("ERF"), ".iiq": raw("IIQ"), ".kdc": raw("KDC"), ".mos": raw("MOS"), ".mrw": raw("MRW"), ".nef": raw("NEF"),
@@ -146,9 +151,9 @@ func isoFormat(data []byte) format {
 	has := func(brand string) bool { return bytes.Contains(head, []byte(brand)) }
 	switch {
 	case has("avif"), has("avis"):
-		return format{name: "AVIF"}
+		return isAVIF
 	case has("heic"), has("heix"), has("mif1"), has("hevc"):
-		return format{name: "HEIC"}
+		return isHEIC
 	case has("crx "):
 		return raw("CR3")
 	case bytes.HasPrefix(head, []byte("qt  ")):
@@ -165,7 +170,8 @@ func isSVG(data []byte) bool {
 			bytes.Contains(head, []byte("<svg"))
 }
 
-// nothing names content that is no picture, though files are named as one. The name is empty where it cannot tell.
+// nothing names content that is no picture, though files are named as one. The name is empty where
+// it cannot tell.
 func nothing(data []byte) format {
 	head := data[:min(len(data), 512)]
 	text := bytes.ToLower(bytes.TrimSpace(head))

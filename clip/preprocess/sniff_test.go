@@ -15,6 +15,10 @@ const lfsPointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2
 	"size 12345\n"
 
 func TestKindOf(t *testing.T) {
+	heic := Kind{"HEIC", "HEIC", false}
+	if HasHEIF() {
+		heic = Kind{"image", "HEIC", true}
+	}
 	for _, c := range []struct {
 		head, file string
 		want       Kind
@@ -29,7 +33,7 @@ func TestKindOf(t *testing.T) {
 		{"\x00\x00\x00\x14ftypqt  \x00\x00\x00\x00qt  ", "", Kind{"video", "video (QuickTime)", false}},
 		{"\x1a\x45\xdf\xa3 and so on", "", Kind{"video", "video (Matroska)", false}},
 		{"RIFF\x04\x00\x00\x00AVI LIST", "", Kind{"video", "video (AVI)", false}},
-		{"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "", Kind{"HEIC", "HEIC", false}},
+		{"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "", heic},
 		{"%PDF-1.7", "x.png", Kind{"PDF", "PDF", false}},
 		{"\x00\x00\x01\x00\x01", "", Kind{"icon", "icon (ICO)", false}},
 		{lfsPointer, "dog.jpg", Kind{"Git LFS pointer", "Git LFS pointer", false}},
@@ -43,7 +47,7 @@ func TestKindOf(t *testing.T) {
 	}
 	for name, want := range map[string]Kind{
 		"a/b.JPEG": {"image", "JPEG", true}, "x.webp": {"image", "WebP", true}, "x.dng": {"RAW", "camera RAW (DNG)", false},
-		"x.heif": {"HEIC", "HEIC", false}, "x.txt": {}, "": {},
+		"x.heif": heic, "x.txt": {}, "": {},
 	} {
 		assert.Equal(t, want, KindOf(nil, name), name)
 	}

@@ -33,7 +33,8 @@ func untidyFiles(t testing.TB) (out []untidyFile) {
 	return out
 }
 
-// refusedHere are files that Pillow reads and this package does not, by the beginnings of their names.
+// refusedHere are files that Pillow reads and this package does not, by the beginnings of their
+// names.
 var refusedHere = map[string]string{
 	"float.tif": "Image has no mode for it", "int16.tif": "Image has no mode for it", "int32.tif": "Image has no mode for it",
 	"lab.tif": "Image has no mode for it", "ycbcr": "Image has no mode for it", "palette_extra_2": "Image has no mode for it",
@@ -67,7 +68,8 @@ func reason(of map[string]string, name string) (string, bool) {
 	return "", false
 }
 
-// Files that break the rules have Pillow's pixels, or are refused with a sentence; the differences are listed above.
+// Files that break the rules have Pillow's pixels, or are refused with a sentence; the differences
+// are listed above.
 func TestUntidyPicturesAreReadAsPillowReadsThem(t *testing.T) {
 	for _, f := range untidyFiles(t) {
 		t.Run(f.File, func(t *testing.T) {
