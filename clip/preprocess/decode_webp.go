@@ -32,6 +32,9 @@ func openWebP(data []byte) (*picture, error) {
 	if c.id == "VP8X" && len(c.body) >= 10 {
 		w, h := 1+u24(c.body[4:]), 1+u24(c.body[7:])
 		alpha := c.body[0]&webpAlpha != 0
+		if c.body[0]&webpAnimated == 0 {
+			alpha = webpHasAlpha(rest, alpha)
+		}
 		return webpPicture(w, h, alpha, len(data), func(ctx context.Context) (*Image, error) {
 			if c.body[0]&webpAnimated != 0 {
 				return webpFirstFrame(ctx, rest, w, h, alpha)
@@ -43,7 +46,7 @@ func openWebP(data []byte) (*picture, error) {
 	if err != nil {
 		return nil, err
 	}
-	alpha := c.id == "VP8L" && len(c.body) >= 5 && c.body[4]&0x10 != 0
+	alpha := webpHasAlpha(data[12:], false)
 	return webpPicture(head.Width, head.Height, alpha, len(data), func(ctx context.Context) (*Image, error) {
 		return webpStill(ctx, data, alpha)
 	}), nil
@@ -71,6 +74,22 @@ func nextChunk(data []byte) (c webpChunk, rest []byte) {
 	body := data[8:]
 	c = webpChunk{id: string(data[:4]), body: body[:min(size, len(body))]}
 	return c, body[min(size+size&1, len(body)):]
+}
+
+// webpHasAlpha tells whether the picture in chunks has alpha, where the file's header said flag:
+// what a lossless picture says itself counts more. An ALPH chunk without the flag is passed over,
+// as in libwebp.
+func webpHasAlpha(data []byte, flag bool) bool {
+	for len(data) >= 8 {
+		var c webpChunk
+		switch c, data = nextChunk(data); c.id {
+		case "VP8L":
+			return len(c.body) >= 5 && c.body[4]&0x10 != 0
+		case "VP8 ":
+			return flag
+		}
+	}
+	return flag
 }
 
 // webpFile puts the image chunks into a file that x/image reads: it wants the VP8X alpha flag to
