@@ -138,7 +138,8 @@ int goclip_heif_decode(goclip_heif_file *f, goclip_heif *info, unsigned char *ou
     return 1;
   }
   options->convert_hdr_to_8bit = 1;
-  int bad = failed(heif.decode(f->handle, &image, COLORSPACE_RGB, info->alpha ? CHROMA_RGBA : CHROMA_RGB, options), info);
+  int bad =
+      failed(heif.decode(f->handle, &image, COLORSPACE_RGB, info->alpha ? CHROMA_RGBA : CHROMA_RGB, options), info);
   heif.options_free(options);
   if (bad) {
     return 1;
