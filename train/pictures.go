@@ -102,7 +102,7 @@ func (o *Options) overridePreprocess(c *preprocess.Config) error {
 
 // reading says how --train-data and --val-data are read. An evaluation keeps all captions of a picture together.
 func (r *run) reading(training bool) data.Options {
-	o := data.Options{Kind: r.o.DatasetType, ImageKey: r.o.CSVImgKey, CaptionKey: r.o.CSVCaptionKey, Separator: r.o.CSVSeparator,
+	o := data.Options{Kind: r.o.DatasetType, ImageKey: r.o.CSVImgKey, CaptionKey: r.o.CSVCaptionKey, Separator: r.o.CSVSeparator, Encoding: r.o.TextEncoding,
 		TarImageKeys: r.o.ImageKey, TarTextKeys: r.o.TextKey, JSONTextKey: r.o.JSONTextKey,
 		CaptionEach: training && r.o.Captions == "each", CaptionLines: r.o.CaptionLines, Classes: r.classCaptions,
 		Samples: r.o.TrainNumSamples, Size: r.model.Preprocess.Size}
@@ -184,7 +184,7 @@ func inFlags(err error) error {
 	var option *data.OptionError
 	flag, known := "", false
 	if errors.As(err, &option) {
-		flag, known = map[string]string{"Kind": "--dataset-type", "ImageKey": "--csv-img-key", "CaptionKey": "--csv-caption-key",
+		flag, known = map[string]string{"Kind": "--dataset-type", "ImageKey": "--csv-img-key", "CaptionKey": "--csv-caption-key", "Encoding": "--text-encoding",
 			"BatchSize": "--batch-size", "Cache": "GOCLIP_CACHE"}[option.Option]
 	}
 	if !known {

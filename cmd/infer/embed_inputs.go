@@ -24,14 +24,15 @@ type dataFlags struct {
 	Captions      bool   `help:"Embed the captions as well; what has none is left out. A picture with several has a row for each."`
 	CSVImgKey     string `name:"csv-img-key" help:"Column, or JSON key, of picture paths; in Parquet also of the pictures themselves." default:"filepath"`
 	CSVCaptionKey string `name:"csv-caption-key" help:"Column, or JSON key, of captions." default:"title"`
-	CSVSeparator  string `name:"csv-separator" help:"CSV separator." default:"\\t"`
+	CSVSeparator  string `name:"csv-separator" help:"CSV separator; where the default does not part the header, a comma, semicolon or bar that does is taken." default:"\\t"`
+	TextEncoding  string `name:"text-encoding" help:"Encoding of tables and caption files, such as windows-1252 or euc-kr (default: UTF-8, or UTF-16 where the first bytes say so)." placeholder:"NAME"`
 	ImageKey      string `help:"Extensions of a shard's pictures, as jpg;png, the one to prefer first; the default is all that are read."`
 	TextKey       string `help:"Extensions of a shard's captions." default:"txt"`
 	JSONTextKey   string `name:"json-text-key" help:"Key of the captions, a text or a list of texts, in a shard's .json members, in place of --text-key."`
 }
 
 func (f *dataFlags) options() data.Options {
-	o := data.Options{ImageKey: f.CSVImgKey, CaptionKey: f.CSVCaptionKey, Separator: f.CSVSeparator,
+	o := data.Options{ImageKey: f.CSVImgKey, CaptionKey: f.CSVCaptionKey, Separator: f.CSVSeparator, Encoding: f.TextEncoding,
 		TarImageKeys: f.ImageKey, TarTextKeys: f.TextKey, JSONTextKey: f.JSONTextKey, CaptionEach: f.Captions, Uncaptioned: !f.Captions}
 	if dir := pretrained.CacheDir(); dir != "" {
 		o.Cache = filepath.Join(dir, "unpacked")
@@ -61,8 +62,8 @@ func (l listed) Source(i int) clip.ImageSource {
 }
 
 // openListed opens a table or a shard.
-func openListed(name string, o data.Options) (listed, error) {
-	set, err := data.Open(context.TODO(), name, &o)
+func openListed(ctx context.Context, name string, o data.Options) (listed, error) {
+	set, err := data.Open(ctx, name, &o)
 	if err != nil {
 		return listed{}, inFlags(err)
 	}
@@ -75,7 +76,7 @@ func inFlags(err error) error {
 	if !errors.As(err, &option) {
 		return err
 	}
-	flag, known := map[string]string{"ImageKey": "--csv-img-key", "CaptionKey": "--csv-caption-key", "Cache": "GOCLIP_CACHE"}[option.Option]
+	flag, known := map[string]string{"ImageKey": "--csv-img-key", "CaptionKey": "--csv-caption-key", "Encoding": "--text-encoding", "Cache": "GOCLIP_CACHE"}[option.Option]
 	switch {
 	case known:
 		return &data.OptionError{Option: flag, Err: option.Err, Remedy: option.Remedy}
@@ -127,7 +128,7 @@ func imagesOf(in inputs) iter.Seq[clip.ImageSource] {
 type part struct {
 	name string // of a shard
 	n    int    // how many; -1 until it is open
-	open func() (inputs, error)
+	open func(ctx context.Context) (inputs, error)
 }
 
 // plan is what a run embeds, in parts that do not depend on how many processes there are. A shard is a part of its own, so
@@ -154,13 +155,13 @@ func (p *plan) add(list inputs) {
 		}
 		if i%p.size == 0 {
 			s := stretch{list, i, min(p.size, list.Len()-i)}
-			p.parts = append(p.parts, part{"", s.n, func() (inputs, error) { return s, nil }})
+			p.parts = append(p.parts, part{"", s.n, func(context.Context) (inputs, error) { return s, nil }})
 		}
 	}
 }
 
 // addData adds what --data names. Tables are read at once, shards when their part's turn comes.
-func (p *plan) addData(f *dataFlags, errs io.Writer) error {
+func (p *plan) addData(ctx context.Context, f *dataFlags, errs io.Writer) error {
 	o := f.options()
 	if data.CheckSeparator(f.CSVSeparator) != nil {
 		return usageError(fmt.Sprintf("--csv-separator %q is not one character, or cannot part columns", f.CSVSeparator))
@@ -174,16 +175,20 @@ func (p *plan) addData(f *dataFlags, errs io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("--data: %w", err)
 		}
-		kind, err := data.KindOf(name)
+		kind, err := data.KindOf(ctx, name)
 		if err != nil {
 			return inFlags(err)
 		}
 		if kind == "webdataset" || kind == "parquet" {
-			p.see(fmt.Sprintf("%q %d %q", name, info.Size(), []string{o.ImageKey, o.CaptionKey, o.TarImageKeys, o.TarTextKeys, o.JSONTextKey}))
-			p.parts = append(p.parts, part{name, -1, func() (inputs, error) { return openListed(name, o) }})
+			keys := []string{o.ImageKey, o.CaptionKey, o.TarImageKeys, o.TarTextKeys, o.JSONTextKey}
+			if o.Encoding != "" {
+				keys = append(keys, o.Encoding)
+			}
+			p.see(fmt.Sprintf("%q %d %q", name, info.Size(), keys))
+			p.parts = append(p.parts, part{name, -1, func(ctx context.Context) (inputs, error) { return openListed(ctx, name, o) }})
 			continue
 		}
-		list, err := openListed(name, o)
+		list, err := openListed(ctx, name, o)
 		if err != nil {
 			return err
 		}
