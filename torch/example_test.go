@@ -78,8 +78,7 @@ func ExampleError() {
 		x.Linear(torch.Zeros(s, torch.CPU, torch.Float32, 768, 256), nil)
 	})
 	fmt.Println(err)
-	// Output: torch: linear(float32[4 512], float32[768 256]): mat1 and mat2 shapes cannot be
-	// multiplied (4x512 and 256x768)
+	// Output: torch: linear(float32[4 512], float32[768 256]): mat1 and mat2 shapes cannot be multiplied (4x512 and 256x768)
 }
 
 // Every operator of libtorch is a line away, with or without a method of Tensor.
