@@ -67,8 +67,9 @@ func ExampleNoGrad() {
 		log.Fatal(err)
 	}
 	fmt.Println(torch.Do(func(s *torch.Scope) { w.Fill(2) }))
-	// Output: tensor([1., 1.], requires_grad=True) torch: fill_(float32[2]): a leaf Variable that
-	// requires grad is being used in an in-place operation.
+	// Output:
+	// tensor([1., 1.], requires_grad=True)
+	// torch: fill_(float32[2]): a leaf Variable that requires grad is being used in an in-place operation.
 }
 
 // What libtorch refuses comes back as an error that names the operator and the shapes.
