@@ -91,7 +91,7 @@ func (c *classifyCmd) Run(ctx context.Context, io *streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	set, labels, err := c.classes(io)
+	set, labels, err := c.classes(ctx, io)
 	if err != nil {
 		return err
 	}
@@ -150,9 +150,9 @@ func (c *classifyCmd) check() error {
 }
 
 // classes are the names of the classes and the pictures.
-func (c *classifyCmd) classes(io *streams) (set pictureSet, labels []string, err error) {
+func (c *classifyCmd) classes(ctx context.Context, io *streams) (set pictureSet, labels []string, err error) {
 	if c.LabelsFromDirs {
-		folders, err := data.OpenFolders(context.Background(), c.Paths[0])
+		folders, err := data.OpenFolders(ctx, c.Paths[0])
 		if err != nil {
 			return set, nil, err
 		}
@@ -182,19 +182,19 @@ func (c *classifyCmd) classes(io *streams) (set pictureSet, labels []string, err
 		}
 		seen[label] = true
 	}
-	set.paths, err = c.walk()
+	set.paths, err = c.walk(ctx)
 	return set, labels, err
 }
 
 // walk lists the pictures. What --sort-into put there before is left out.
-func (c *classifyCmd) walk() (paths []string, err error) {
+func (c *classifyCmd) walk(ctx context.Context) (paths []string, err error) {
 	sorted := ""
 	if c.SortInto != "" {
 		if sorted, err = filepath.Abs(c.SortInto); err != nil {
 			return nil, fmt.Errorf("--sort-into: %w", err)
 		}
 	}
-	return listPictures(c.Paths, func(picture string) bool {
+	return listPictures(ctx, c.Paths, func(picture string) bool {
 		abs, err := filepath.Abs(picture)
 		return err != nil || sorted == "" || !strings.HasPrefix(abs, sorted+string(filepath.Separator))
 	})

@@ -46,7 +46,7 @@ func (c *embedCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	images, texts, err := c.listed(io.in)
+	images, texts, err := c.listed(ctx, io.in)
 	if err != nil {
 		return err
 	}
@@ -139,8 +139,8 @@ func (c *embedCmd) parts(world distributed.World) bool {
 }
 
 // listed are the pictures and texts that the flags name, but for those of --data.
-func (c *embedCmd) listed(in io.Reader) (images, texts []string, err error) {
-	if images, err = listPictures(append(c.Images, c.Paths...), nil); err != nil {
+func (c *embedCmd) listed(ctx context.Context, in io.Reader) (images, texts []string, err error) {
+	if images, err = listPictures(ctx, append(c.Images, c.Paths...), nil); err != nil {
 		return nil, nil, err
 	}
 	if c.ImageList != "" {

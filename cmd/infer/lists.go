@@ -14,7 +14,7 @@ import (
 
 // listPictures are the pictures of paths, a directory being walked. Any other path stands for itself: one that is not there
 // is told of in its place. take leaves out what it is false for; nil takes all.
-func listPictures(paths []string, take func(path string) bool) (pictures []string, err error) {
+func listPictures(ctx context.Context, paths []string, take func(path string) bool) (pictures []string, err error) {
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil || !info.IsDir() {
@@ -22,7 +22,7 @@ func listPictures(paths []string, take func(path string) bool) (pictures []strin
 			continue
 		}
 		before := len(pictures)
-		err = data.WalkImages(context.Background(), path, func(picture string) error {
+		err = data.WalkImages(ctx, path, func(picture string) error {
 			if take == nil || take(picture) {
 				pictures = append(pictures, picture)
 			}
