@@ -227,32 +227,31 @@ func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, 
 	if set.truth != nil {
 		out.confusion = clip.NewConfusion(len(labels))
 	}
-	err = eachPicture(ctx, m, fromFiles(set.paths), c.BatchSize, false, func(p picture) error {
-		image := imageClass{Path: p.path}
+	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize}).Images(ctx, clip.FromFiles(set.paths...)) {
+		if err != nil && !errors.As(err, new(*clip.ImageError)) {
+			return nil, err
+		}
+		image := imageClass{Path: set.paths[len(out.Images)]}
 		if set.truth != nil {
 			image.Truth = labels[set.truth[len(out.Images)]]
 		}
-		if p.err != nil {
-			image.Error = p.err.Error()
-			fmt.Fprintln(io.err, message(p.err))
-			out.Images = append(out.Images, image)
-			return nil
-		}
-		guesses, err := z.Top([][]float32{p.row}, max(c.Top, 5))
 		if err != nil {
-			return err
+			image.Error = err.Error()
+			fmt.Fprintln(io.err, message(err))
+			out.Images = append(out.Images, image)
+			continue
+		}
+		guesses, err := z.Top([][]float32{row}, max(c.Top, 5))
+		if err != nil {
+			return nil, err
 		}
 		if set.truth != nil {
 			out.confusion.Add(set.truth[len(out.Images)], guesses[0])
 		}
 		for _, g := range guesses[0][:min(c.Top, len(guesses[0]))] {
-			image.Top = append(image.Top, guess{labels[g.Class], clip.Cosine(p.row, z.Weights[g.Class]), float64(g.Probability)})
+			image.Top = append(image.Top, guess{labels[g.Class], clip.Cosine(row, z.Weights[g.Class]), float64(g.Probability)})
 		}
 		out.Images = append(out.Images, image)
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
 	if n := out.confusion; n != nil && n.N > 0 {
 		out.Accuracy = &accuracy{Images: n.N, Top1: n.Top1(), Top5: n.Top5(), MeanPerClass: n.MeanPerClass()}

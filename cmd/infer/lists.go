@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/train/data"
 )
 
@@ -36,6 +37,13 @@ func listPictures(ctx context.Context, paths []string, take func(path string) bo
 		}
 	}
 	return pictures, nil
+}
+
+// warnCut is a clip.Encoder's Cut: it tells of each text.
+func warnCut(m *clip.Model, errs io.Writer) func(i int, text string) {
+	return func(_ int, text string) {
+		fmt.Fprintf(errs, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", text, m.ContextLength())
+	}
 }
 
 // readLines reads a list with an entry per line; "-" is stdin. Empty lines are left out, an empty list is an error.
