@@ -113,3 +113,14 @@ func TestExamplesAreShort(t *testing.T) {
 		assert.LessOrEqual(t, lines, most, program)
 	}
 }
+
+// TestLibraryPage holds the programs that docs/library.md quotes against examples/.
+func TestLibraryPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("docs", "library.md"))
+	require.NoError(t, err)
+	for _, program := range []string{"search", "finetune", "loop", "mlp", "handler"} {
+		text, err := os.ReadFile(filepath.Join("examples", program, "main.go"))
+		require.NoError(t, err)
+		assert.Contains(t, string(page), "```go\n"+string(text)+"```\n", program)
+	}
+}
