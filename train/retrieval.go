@@ -17,7 +17,7 @@ import (
 // picture has several captions, its rank is that of its best one: R@k counts a hit if any of them is among the first
 // k, as CLIP_benchmark does (clip_benchmark/metrics/zeroshot_retrieval.py). A picture without a caption is left out of
 // image_to_text and stays among those that a text is to find its own in.
-func Retrieval(images, texts []float32, of []int, dim int) (map[string]float64, error) {
+func Retrieval(images, texts []float32, of []int, dim int) (Metrics, error) {
 	n, m := len(images)/dim, len(texts)/dim
 	if n == 0 || m == 0 {
 		return nil, fmt.Errorf("train: retrieval: %d pictures and %d texts make no pair", n, m)
@@ -36,7 +36,7 @@ func Retrieval(images, texts []float32, of []int, dim int) (map[string]float64, 
 		}
 		captions[i], owners[j] = append(captions[i], j), []int{i}
 	}
-	metrics := map[string]float64{}
+	metrics := Metrics{}
 	for _, side := range []struct {
 		name             string
 		queries, against []float32
@@ -119,7 +119,7 @@ func chunkRanks(s *torch.Scope, products *torch.Tensor, matches [][]int) (ranks 
 	return ranks
 }
 
-func summarise(metrics map[string]float64, name string, ranks []int) {
+func summarise(metrics Metrics, name string, ranks []int) {
 	n := float64(len(ranks))
 	sorted := slices.Sorted(slices.Values(ranks))
 	sum := 0

@@ -34,14 +34,6 @@ func (u *utilisation) total() float64 {
 	return u.done / u.seconds / u.peak
 }
 
-// computes is what a precision's products are in.
-func (p precision) computes() torch.DType {
-	if p.amp {
-		return p.products
-	}
-	return p.weights
-}
-
 // measurePeak is the speed of a large matrix product: the fastest of those that fit into a third of a second, and of at
 // least three.
 func measurePeak(d torch.Device, dtype torch.DType) (flops float64, err error) {

@@ -2,7 +2,6 @@ package train
 
 import (
 	"fmt"
-	"runtime"
 	"time"
 )
 
@@ -25,7 +24,7 @@ func (w *waiting) add(s Step) {
 }
 
 // verdict names the data as the bottleneck, when it is, and what helps; then it begins anew.
-func (w *waiting) verdict(workers, cpus int) string {
+func (w *waiting) verdict(c *Config, cpus int) string {
 	was := *w
 	*w = waiting{begun: true}
 	if was.steps == 0 || was.data <= slow*was.step {
@@ -34,21 +33,9 @@ func (w *waiting) verdict(workers, cpus int) string {
 	each := func(seconds float64) time.Duration {
 		return time.Duration(seconds / float64(was.steps) * float64(time.Second)).Round(100 * time.Microsecond)
 	}
-	advice := "give more --workers"
-	if workers >= cpus {
-		advice = fmt.Sprintf("--workers %d has all %d CPUs at work, so only smaller pictures, such as shards at the model's size, or a faster disk help", workers, cpus)
+	advice := "give more {Workers}"
+	if c.Workers >= cpus {
+		advice = fmt.Sprintf("{Workers} %d has all %d CPUs at work, so only smaller pictures, such as shards at the model's size, or a faster disk help", c.Workers, cpus)
 	}
-	return fmt.Sprintf("the data is the bottleneck: %.0f%% of the time waits for pictures, %s of a step's %s; %s", 100*was.data/was.step, each(was.data), each(was.step), advice)
-}
-
-// watchData says, every --log-every-n-steps, whether the data holds the steps up and which samples are bad.
-func (r *run) watchData(s Step) error {
-	r.waiting.add(s)
-	if s.Step%max(r.o.LogEvery, 1) != 0 && s.Step != r.total {
-		return nil
-	}
-	if verdict := r.waiting.verdict(r.o.Workers, runtime.GOMAXPROCS(0)); verdict != "" {
-		r.logf("%s", verdict)
-	}
-	return r.noteBad()
+	return fmt.Sprintf("the data is the bottleneck: %.0f%% of the time waits for pictures, %s of a step's %s; %s", 100*was.data/was.step, each(was.data), each(was.step), c.words(advice))
 }
