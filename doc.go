@@ -7,5 +7,5 @@
 //   - [github.com/goclip/goclip/train] trains and fine-tunes;
 //   - [github.com/goclip/goclip/torch] is the binding to libtorch, of use without CLIP too.
 //
-// The commands are in cmd/infer and cmd/train; README.md tells how to install libtorch.
+// The commands are in cmd/infer and cmd/train; cmd/libtorch installs libtorch.
 package goclip

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -29,9 +30,9 @@ func main() {
 	if err == nil {
 		var model *clip.Model
 		if model, err = clip.New(config, 1); err == nil {
-			var rows []float32
+			var rows [][]float32
 			if rows, err = model.EncodeTexts(context.Background(), "a dog", "a car"); err == nil {
-				fmt.Println(len(rows), torch.LiveTensors() > 0)
+				fmt.Println(len(rows), len(rows[0]), torch.LiveTensors() > 0)
 			}
 		}
 	}
@@ -74,7 +75,78 @@ func TestImportFromAnotherModule(t *testing.T) {
 		return string(out)
 	}
 	run("go", "build", "-o", "user", ".")
-	assert.Equal(t, "256 true\n", run("./user"))
+	assert.Equal(t, "2 128 true\n", run("./user"))
+}
+
+// TestBuildWithoutLibtorch builds where libtorch is missing, or another version: one sentence says
+// what to run, and nothing else is printed.
+func TestBuildWithoutLibtorch(t *testing.T) {
+	if _, err := os.Stat("/usr/local/libtorch"); err == nil {
+		t.Skip("there is a libtorch in /usr/local/libtorch")
+	}
+	root, err := os.Getwd()
+	require.NoError(t, err)
+	const run = "run `make libtorch` in a checkout of goclip, or `go run github.com/goclip/goclip/cmd/libtorch@latest install` anywhere else\n"
+	const version = "include/torch/headeronly/version.h"
+	const missing = "# github.com/goclip/goclip/csrc\ngoclip: error: libtorch 2.11.0 is missing: " + run
+	for _, c := range []struct {
+		name  string
+		there map[string]string // of third_party/libtorch
+		want  string
+	}{
+		{"nothing", nil, missing},
+		{"headers alone", map[string]string{version: "#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 11\n"}, missing},
+		{"library alone", map[string]string{"lib/libtorch_cpu.so": ""}, missing},
+		{"another version", map[string]string{"lib/libtorch_cpu.so": "", version: "#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 8\n"},
+			"# github.com/goclip/goclip/csrc\ngoclip: error: this libtorch is not 2.11: " + run},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sources := filepath.Join(t.TempDir(), "goclip")
+			copySources(t, root, sources)
+			for name, text := range c.there {
+				path := filepath.Join(sources, "third_party", "libtorch", name)
+				require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+				require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+			}
+			build := exec.Command("go", "build", "./torch/...", "./clip/tokenizer")
+			build.Dir = sources
+			build.Env = append(os.Environ(), "CGO_CPPFLAGS=", "GOWORK=off")
+			out, err := build.CombinedOutput()
+			require.Error(t, err)
+			assert.Equal(t, c.want, sentence(out))
+		})
+	}
+}
+
+// sentence is what go build printed, without the line and column, which compilers count
+// differently.
+func sentence(out []byte) string {
+	return regexp.MustCompile(`(?m)^goclip:[0-9:]+`).ReplaceAllString(string(out), "goclip:")
+}
+
+// TestBuildWithoutLibjpeg has a compiler that finds all headers but jpeglib.h.
+func TestBuildWithoutLibjpeg(t *testing.T) {
+	const system = "/usr/include"
+	headers, err := os.ReadDir(system)
+	if _, missing := os.Stat(filepath.Join(system, "jpeglib.h")); err != nil || missing != nil {
+		t.Skip("jpeglib.h is not in " + system)
+	}
+	dir := t.TempDir()
+	for _, h := range headers {
+		if h.Name() != "jpeglib.h" {
+			require.NoError(t, os.Symlink(filepath.Join(system, h.Name()), filepath.Join(dir, h.Name())))
+		}
+	}
+	cc := filepath.Join(t.TempDir(), "cc")
+	script := "#!/bin/sh\nexec gcc -nostdinc -isystem \"$(gcc -print-file-name=include)\" -isystem " + dir +
+		" -isystem " + dir + "/\"$(gcc -print-multiarch)\" \"$@\"\n"
+	require.NoError(t, os.WriteFile(cc, []byte(script), 0o755))
+	build := exec.Command("go", "build", "./clip/preprocess")
+	build.Env = append(os.Environ(), "CC="+cc)
+	out, err := build.CombinedOutput()
+	require.Error(t, err)
+	assert.Equal(t, "# github.com/goclip/goclip/clip/preprocess\ngoclip: error: libjpeg-turbo's header jpeglib.h is missing: "+
+		"install libjpeg-dev (Debian, Ubuntu) or libjpeg-turbo-devel (Fedora), or build with -tags nojpegturbo, which decodes JPEG in Go\n", sentence(out))
 }
 
 // copySources copies what a module archive would hold, without write permission.

@@ -1,6 +1,7 @@
 package goclip_test
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,10 @@ import (
 // TestInstallRefusals runs scripts/install_libtorch.sh where it cannot install: one sentence, the exit status, nothing
 // left behind. Programs named in stubs print the given text in place of the system's.
 func TestInstallRefusals(t *testing.T) {
+	caches, err := exec.Command("go", "env", "-json", "GOCACHE", "GOMODCACHE").Output()
+	require.NoError(t, err)
+	var goCaches map[string]string // the tests' home is another
+	require.NoError(t, json.Unmarshal(caches, &goCaches))
 	for _, c := range []struct {
 		name   string
 		stubs  map[string]string
@@ -44,7 +49,8 @@ func TestInstallRefusals(t *testing.T) {
 				args = []string{"--cpu", "--prefix", prefix}
 			}
 			command := exec.Command("scripts/install_libtorch.sh", args...)
-			command.Env = append(os.Environ(), append(c.env, "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+home, "XDG_CACHE_HOME="+home+"/cache")...)
+			command.Env = append(os.Environ(), append(c.env, "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+home, "XDG_CACHE_HOME="+home+"/cache",
+				"GOCACHE="+goCaches["GOCACHE"], "GOMODCACHE="+goCaches["GOMODCACHE"])...)
 			out, err := command.CombinedOutput()
 			var exit *exec.ExitError
 			require.ErrorAs(t, err, &exit, "%s", out)

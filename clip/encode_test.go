@@ -81,7 +81,7 @@ func TestEncodeFromManyGoroutines(t *testing.T) {
 		require.NoError(t, err)
 		pixels := make([]float32, len(paths)*transform.Len())
 		for i, path := range paths {
-			require.NoError(t, transform.File(pixels[i*transform.Len():(i+1)*transform.Len()], path))
+			require.NoError(t, transform.File(t.Context(), pixels[i*transform.Len():(i+1)*transform.Len()], path))
 		}
 		want, err := m.ImageFeatures(pixels, len(paths))
 		require.NoError(t, err)

@@ -199,7 +199,7 @@ func describe(ctx context.Context, name string, o *OpenOptions) (d description, 
 	n, err := pretrained.ParseName(name, tower.ConfigNames())
 	switch {
 	case isPath(name):
-		return d, marked{fmt.Errorf("clip: %s: %w", name, fs.ErrNotExist), ErrNotFound}
+		return d, marked{fmt.Errorf("clip: %q is neither a model directory, nor a file of weights, nor a built-in config: %w", name, fs.ErrNotExist), ErrNotFound}
 	case err != nil:
 		return d, fmt.Errorf("clip: %q is neither a model directory, nor a file of weights, nor a built-in config such as ViT-B-32: %w", name, err)
 	case n.Repo != "":

@@ -139,14 +139,117 @@ struct Autocast {
   }
 };
 
-void fill_defaults(const c10::FunctionSchema &schema, torch::jit::Stack &stack) {
-  const auto &formals = schema.arguments();
-  TORCH_CHECK(stack.size() <= formals.size(), "takes ", formals.size(), " arguments, not ", stack.size());
-  for (size_t i = stack.size(); i < formals.size(); i++) {
-    TORCH_CHECK(formals[i].default_value().has_value(), "the argument ", formals[i].name(), " is missing");
-    stack.push_back(*formals[i].default_value());
+// ambient is the mode that gc_enter set on this thread.
+thread_local uint32_t ambient = 0;
+
+// Which tags an argument takes, one bit each, and what is more to know of it. libtorch itself only asserts it.
+constexpr uint32_t anything = (1u << 16) - 1, real = 1u << 16, dtype = 1u << 17, layout = 1u << 18, memory = 1u << 19;
+constexpr uint32_t is(gc_tag tag) { return 1u << tag; }
+
+uint32_t accepted(const c10::Type &type) {
+  switch (type.kind()) {
+    case c10::TypeKind::OptionalType:
+      return is(GC_NONE) | accepted(*type.containedType(0));
+    case c10::TypeKind::TensorType:
+      return is(GC_TENSOR);
+    case c10::TypeKind::IntType:
+    case c10::TypeKind::SymIntType:
+      return is(GC_INT);
+    case c10::TypeKind::ScalarTypeType:
+      return is(GC_INT) | dtype;
+    case c10::TypeKind::LayoutType:
+      return is(GC_INT) | layout;
+    case c10::TypeKind::MemoryFormatType:
+      return is(GC_INT) | memory;
+    case c10::TypeKind::FloatType:
+    case c10::TypeKind::SymFloatType:
+      return is(GC_DOUBLE) | is(GC_INT) | real;
+    case c10::TypeKind::BoolType:
+    case c10::TypeKind::SymBoolType:
+      return is(GC_BOOL);
+    case c10::TypeKind::NumberType:
+      return is(GC_INT) | is(GC_DOUBLE) | is(GC_BOOL);
+    case c10::TypeKind::StringType:
+      return is(GC_STRING);
+    case c10::TypeKind::DeviceObjType:
+      return is(GC_DEVICE);
+    case c10::TypeKind::ClassType:
+      return is(GC_OBJECT);
+    case c10::TypeKind::GeneratorType:
+    case c10::TypeKind::StorageType:
+    case c10::TypeKind::StreamObjType:
+      return 0;
+    case c10::TypeKind::ListType: {
+      const c10::Type &element = *type.containedType(0);
+      switch (element.kind()) {
+        case c10::TypeKind::IntType:
+        case c10::TypeKind::SymIntType:
+          return is(GC_INTS);
+        case c10::TypeKind::FloatType:
+          return is(GC_DOUBLES);
+        case c10::TypeKind::BoolType:
+          return is(GC_BOOLS);
+        case c10::TypeKind::NumberType:
+          return is(GC_INTS) | is(GC_DOUBLES);
+        case c10::TypeKind::TensorType:
+          return is(GC_TENSORS);
+        case c10::TypeKind::OptionalType:
+          return element.containedType(0)->kind() == c10::TypeKind::TensorType ? is(GC_OPT_TENSORS)
+                                                                               : is(GC_INTS) | is(GC_DOUBLES);
+        default:
+          return 0;
+      }
+    }
+    default:
+      return anything;
   }
 }
+
+const char *named(int32_t tag) {
+  static const char *names[] = {"None", "a Tensor", "an int", "a float", "a bool", "a list of ints", "a list of floats",
+                                "a list of Tensors", "a list of Tensors and None", "a string", "a Device",
+                                "a list of bools", "an object"};
+  return tag >= 0 && tag < GC_OPAQUE ? names[tag] : "something unknown";
+}
+
+struct Operator {
+  c10::OperatorHandle handle;
+  std::vector<uint32_t> takes;
+
+  explicit Operator(c10::OperatorHandle found) : handle(std::move(found)) {
+    for (const c10::Argument &formal : handle.schema().arguments()) takes.push_back(accepted(*formal.real_type()));
+  }
+
+  // push puts the argument i on the stack if it is of the type that the operator takes there.
+  void push(torch::jit::Stack &stack, size_t i, const gc_value &v, const int64_t *pool) const {
+    const c10::Argument &formal = handle.schema().arguments()[i];
+    const uint32_t want = takes[i];
+    TORCH_CHECK(want >> v.tag & 1, "the argument ", formal.name(), " must be of type ", formal.type()->annotation_str(),
+                ", not ", named(v.tag));
+    if (v.tag == GC_INT && want & real) return void(stack.emplace_back(static_cast<double>(v.bits)));
+    if (v.tag == GC_INT && want & dtype) element_type(v.bits);
+    if (v.tag == GC_INT && want & (layout | memory)) {
+      const auto end = want & layout ? static_cast<int64_t>(c10::Layout::NumOptions)
+                                     : static_cast<int64_t>(c10::MemoryFormat::NumOptions);
+      TORCH_CHECK(v.bits >= 0 && v.bits < end, v.bits, " is no ", want & layout ? "layout" : "memory format");
+    }
+    stack.push_back(argument(v, pool));
+    if (v.tag == GC_OBJECT) {
+      TORCH_CHECK(stack.back().type()->isSubtypeOf(*formal.type()), "the argument ", formal.name(), " must be of type ",
+                  formal.type()->annotation_str(), ", not ", stack.back().type()->annotation_str());
+    }
+  }
+
+  void fill(torch::jit::Stack &stack, const gc_value *args, size_t n, const int64_t *pool) const {
+    const auto &formals = handle.schema().arguments();
+    TORCH_CHECK(n <= formals.size(), "takes ", formals.size(), " arguments, not ", n);
+    for (size_t i = 0; i < n; i++) push(stack, i, args[i], pool);
+    for (size_t i = n; i < formals.size(); i++) {
+      TORCH_CHECK(formals[i].default_value().has_value(), "the argument ", formals[i].name(), " is missing");
+      stack.push_back(*formals[i].default_value());
+    }
+  }
+};
 
 }  // namespace
 
@@ -154,20 +257,27 @@ extern "C" char *gc_find(const char *name, const char *overload, const gc_op **o
   return guard([&] {
     auto handle = c10::Dispatcher::singleton().findSchema({name, overload});
     TORCH_CHECK(handle.has_value(), "libtorch has no operator ", name, ".", overload);
-    *op = reinterpret_cast<const gc_op *>(new c10::OperatorHandle(*handle));
+    *op = reinterpret_cast<const gc_op *>(new Operator(*handle));
   });
 }
 
-extern "C" char *gc_call(const gc_op *op, uint32_t mode, const gc_value *args, int32_t n, const int64_t *pool,
-                         gc_value *outs, int32_t cap, int32_t *nouts, gc_value **spill) {
+extern "C" uint32_t gc_enter(uint32_t mode) {
+  const uint32_t before = ambient;
+  ambient = mode;
+  return before;
+}
+
+extern "C" char *gc_call(const gc_op *op, uint32_t mode, uint32_t owner, const gc_value *args, int32_t n,
+                         const int64_t *pool, gc_value *outs, int32_t cap, int32_t *nouts, gc_value **spill) {
   return guard([&] {
-    const auto &handle = *reinterpret_cast<const c10::OperatorHandle *>(op);
+    on_thread(owner);
+    mode |= ambient & GC_NO_GRAD;
+    const auto &callee = *reinterpret_cast<const Operator *>(op);
     // The stack keeps its memory from call to call; an operator that calls back in here would find it in use.
     thread_local torch::jit::Stack kept;
     torch::jit::Stack stack = std::move(kept);
     stack.clear();
-    for (int32_t i = 0; i < n; i++) stack.push_back(argument(args[i], pool));
-    fill_defaults(handle.schema(), stack);
+    callee.fill(stack, args, n, pool);
     {
       std::optional<c10::InferenceMode> inference;
       if (mode & GC_INFERENCE) inference.emplace();
@@ -177,7 +287,7 @@ extern "C" char *gc_call(const gc_op *op, uint32_t mode, const gc_value *args, i
       if (mode & GC_NO_GRAD) below.emplace();
       std::optional<Autocast> autocast;
       if (mode & GC_AUTOCAST) autocast.emplace(mode);
-      handle.callBoxed(stack);
+      callee.handle.callBoxed(stack);
     }
     Results results{outs, cap};
     for (c10::IValue &v : stack) results.put(std::move(v));

@@ -37,7 +37,7 @@ char *gc_upload(const void *data, size_t bytes, int32_t dtype, const int64_t *sh
     const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
     const c10::Stream stream = copying(device);
     const c10::StreamGuard on(stream);
-    const auto options = at::TensorOptions(static_cast<at::ScalarType>(dtype)).pinned_memory(true);
+    const auto options = at::TensorOptions(element_type(dtype)).pinned_memory(true);
     at::Tensor host = at::empty(at::IntArrayRef(shape, dims), options);
     TORCH_CHECK(host.nbytes() == bytes, "the shape ", host.sizes(), " takes ", host.nbytes(), " bytes, not ", bytes);
     if (bytes != 0) std::memcpy(host.mutable_data_ptr(), data, bytes);

@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 typedef struct gc_tensor gc_tensor;  // a c10::TensorImpl that we hold one reference to
-typedef struct gc_op gc_op;          // a c10::OperatorHandle, never freed
+typedef struct gc_op gc_op;          // an operator and the types of its arguments, never freed
 typedef struct gc_object gc_object;  // an object of a C++ class that operators hand out, such as packed weights
 
 // One argument or result of an operator. Lists lie in the call's pool, so that a call passes three flat arrays and
@@ -51,10 +51,17 @@ enum {
   GC_AUTOCAST = 4,  // with the dtype in bits 8-15 and the device type in bits 16-23
 };
 
+// Threads. A scope belongs to the thread that opened it. Where a function takes `owner`, it fails without touching
+// any tensor unless it runs on that thread; 0 is everybody's.
+uint32_t gc_thread(void);                  // this thread's number, never 0
+uint32_t gc_adopt_thread(uint32_t number);  // gives this thread another number, and returns its own
+uint32_t gc_enter(uint32_t mode);          // with GC_NO_GRAD, no call of this thread records gradients; returns the mode before
+
 // Operators.
 char *gc_find(const char *name, const char *overload, const gc_op **op);
-char *gc_call(const gc_op *op, uint32_t mode, const gc_value *args, int32_t n, const int64_t *pool, gc_value *outs,
-              int32_t cap, int32_t *nouts, gc_value **spill /* results beyond cap, to be freed with gc_free_spill */);
+char *gc_call(const gc_op *op, uint32_t mode, uint32_t owner, const gc_value *args, int32_t n, const int64_t *pool,
+              gc_value *outs, int32_t cap, int32_t *nouts,
+              gc_value **spill /* results beyond cap, to be freed with gc_free_spill */);
 void gc_free_spill(gc_value *spill);
 void gc_free_object(gc_object *object);
 void gc_free_message(char *message);
@@ -67,11 +74,11 @@ char *gc_from_host(const void *data, size_t bytes, int32_t dtype, const int64_t 
                    gc_tensor **out /* new */);
 char *gc_to_host(const gc_tensor *t, void *dst, size_t bytes);
 char *gc_write(const gc_tensor *t, size_t offset, const void *data, size_t bytes);  // into a contiguous tensor on the CPU
-int32_t gc_dims(const gc_tensor *t);
-void gc_shape(const gc_tensor *t, int64_t *shape);
-int32_t gc_dtype(const gc_tensor *t);
-void gc_device(const gc_tensor *t, int32_t *type, int32_t *index);
+char *gc_shape(const gc_tensor *t, uint32_t owner, int64_t *shape /* the first cap sizes */, int32_t cap, int32_t *dims);
+char *gc_dtype(const gc_tensor *t, uint32_t owner, int32_t *dtype);
+char *gc_device(const gc_tensor *t, uint32_t owner, int32_t *type, int32_t *index);
 char *gc_item(const gc_tensor *t, double *value);
+int gc_is_contiguous(const gc_tensor *t);
 void *gc_to_pointer(const gc_tensor *t);                               // a new at::Tensor*, for another binding
 char *gc_from_pointer(const void *tensor, gc_tensor **out /* new */);  // shares an at::Tensor*
 void gc_free_pointer(void *tensor);
@@ -93,9 +100,10 @@ void gc_free_graph(gc_graph *graph);
 char *gc_backward(const gc_tensor *t, const gc_tensor *gradient /* or NULL */, int retain_graph);
 char *gc_grad(gc_tensor *const *outputs, gc_tensor *const *gradients /* or NULL */, size_t nout,
               gc_tensor *const *inputs, size_t nin, int retain_graph, gc_tensor **grads /* new */);
-void gc_grads(gc_tensor *const *ts, size_t n, gc_tensor **grads /* new, NULL where there is none */);
+char *gc_grads(gc_tensor *const *ts, size_t n, gc_tensor **grads /* new, NULL where there is none */);
 char *gc_set_grad(gc_tensor *t, const gc_tensor *grad /* or NULL */);
-void gc_clear_grads(gc_tensor *const *ts, size_t n);
+char *gc_clear_grads(gc_tensor *const *ts, size_t n);
+char *gc_grad_fn(const gc_tensor *t, char **name /* new, a message; NULL for a leaf */);
 char *gc_set_requires_grad(gc_tensor *t, int on);
 int gc_requires_grad(const gc_tensor *t);
 void gc_clear_autocast_cache(void);
@@ -132,7 +140,6 @@ size_t gc_gone(uint64_t *ids, size_t cap);  // takes ids of nodes that have been
 void gc_become_worker(void);  // marks the calling thread
 int32_t gc_on_worker(void);    // whether the calling thread is marked
 void gc_set_threads(int32_t n);
-int32_t gc_threads(void);
 char *gc_manual_seed(uint64_t seed);
 char *gc_rng_state(int32_t device_type, int32_t index, gc_tensor **out /* new, bytes */);
 char *gc_set_rng_state(int32_t device_type, int32_t index, const gc_tensor *state);

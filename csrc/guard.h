@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 #include <c10/util/Exception.h>
 
 #include <atomic>
@@ -12,6 +13,23 @@
 namespace goclip {
 
 extern std::atomic<int64_t> live;
+
+// thread_number is the calling thread's, never 0.
+uint32_t thread_number();
+
+// on_thread fails on every thread but the owner's.
+inline void on_thread(uint32_t owner) {
+  TORCH_CHECK(owner == 0 || owner == thread_number(),
+              "the scope belongs to another goroutine: only the function that Do runs may use it and its tensors");
+}
+
+// element_type is the ScalarType of this number.
+inline c10::ScalarType element_type(int64_t number) {
+  TORCH_CHECK(number >= 0 && number < static_cast<int64_t>(c10::ScalarType::NumOptions) &&
+                  number != static_cast<int64_t>(c10::ScalarType::Undefined),
+              number, " is no element type");
+  return static_cast<c10::ScalarType>(number);
+}
 
 template <class F>
 char *guard(F &&f) noexcept {

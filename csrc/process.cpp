@@ -17,6 +17,8 @@ namespace {
 
 std::atomic<bool> cuda_is_open{false};
 thread_local bool is_worker = false;
+std::atomic<uint32_t> threads{0};
+thread_local uint32_t this_thread = 0;
 
 // beside is the path of a library in the directory that libtorch_cpu.so was loaded from.
 std::string beside(const char *name) {
@@ -34,7 +36,20 @@ at::Generator generator(int32_t type, int32_t index) {
 
 }  // namespace
 
+uint32_t goclip::thread_number() {
+  if (this_thread == 0) this_thread = ++threads;
+  return this_thread;
+}
+
 extern "C" {
+
+uint32_t gc_thread(void) { return thread_number(); }
+
+uint32_t gc_adopt_thread(uint32_t number) {
+  const uint32_t own = thread_number();
+  this_thread = number;
+  return own;
+}
 
 void gc_set_threads(int32_t n) {
   if (at::get_num_threads() != n) at::set_num_threads(n);
@@ -43,8 +58,6 @@ void gc_set_threads(int32_t n) {
 void gc_become_worker(void) { is_worker = true; }
 
 int32_t gc_on_worker(void) { return is_worker; }
-
-int32_t gc_threads(void) { return at::get_num_threads(); }
 
 // Not at::manual_seed: it asks for CUDA, and libtorch remembers for good that there was none yet.
 char *gc_manual_seed(uint64_t seed) {

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/function.h>
 
 #include "guard.h"
 
@@ -38,7 +39,7 @@ int64_t gc_live(void) { return live.load(std::memory_order_relaxed); }
 
 char *gc_from_host(const void *data, size_t bytes, int32_t dtype, const int64_t *shape, int32_t dims, gc_tensor **out) {
   return guard([&] {
-    at::Tensor t = at::empty(at::IntArrayRef(shape, dims), static_cast<at::ScalarType>(dtype));
+    at::Tensor t = at::empty(at::IntArrayRef(shape, dims), element_type(dtype));
     TORCH_CHECK(t.nbytes() == bytes, "the shape ", t.sizes(), " takes ", t.nbytes(), " bytes, not ", bytes);
     if (bytes != 0) std::memcpy(t.mutable_data_ptr(), data, bytes);
     *out = own(std::move(t));
@@ -66,24 +67,37 @@ char *gc_write(const gc_tensor *handle, size_t offset, const void *data, size_t 
   });
 }
 
-int32_t gc_dims(const gc_tensor *t) { return static_cast<int32_t>(impl(t)->dim()); }
-
-void gc_shape(const gc_tensor *t, int64_t *shape) {
-  const auto sizes = impl(t)->sizes();
-  std::copy(sizes.begin(), sizes.end(), shape);
+char *gc_shape(const gc_tensor *t, uint32_t owner, int64_t *shape, int32_t cap, int32_t *dims) {
+  return guard([&] {
+    on_thread(owner);
+    TORCH_CHECK(!impl(t)->is_nested(), "a nested tensor has no shape");
+    const auto sizes = impl(t)->sizes();
+    *dims = static_cast<int32_t>(sizes.size());
+    std::copy_n(sizes.begin(), std::min(*dims, cap), shape);
+  });
 }
 
-int32_t gc_dtype(const gc_tensor *t) { return static_cast<int32_t>(c10::typeMetaToScalarType(impl(t)->dtype())); }
+char *gc_dtype(const gc_tensor *t, uint32_t owner, int32_t *dtype) {
+  return guard([&] {
+    on_thread(owner);
+    *dtype = static_cast<int32_t>(c10::typeMetaToScalarType(impl(t)->dtype()));
+  });
+}
 
-void gc_device(const gc_tensor *t, int32_t *type, int32_t *index) {
-  const auto device = impl(t)->device();
-  *type = static_cast<int32_t>(device.type());
-  *index = device.index();
+char *gc_device(const gc_tensor *t, uint32_t owner, int32_t *type, int32_t *index) {
+  return guard([&] {
+    on_thread(owner);
+    const auto device = impl(t)->device();
+    *type = static_cast<int32_t>(device.type());
+    *index = device.index();
+  });
 }
 
 char *gc_item(const gc_tensor *t, double *value) {
   return guard([&] { *value = ref(t).item().toDouble(); });
 }
+
+int gc_is_contiguous(const gc_tensor *t) { return !impl(t)->is_nested() && impl(t)->layout() == at::kStrided && impl(t)->is_contiguous(); }
 
 void *gc_to_pointer(const gc_tensor *t) { return new at::Tensor(ref(t)); }
 
@@ -107,16 +121,43 @@ char *gc_grad(gc_tensor *const *outputs, gc_tensor *const *gradients, size_t nou
   });
 }
 
-void gc_grads(gc_tensor *const *ts, size_t n, gc_tensor **grads) {
-  for (size_t i = 0; i < n; i++) grads[i] = own(at::Tensor(ref(ts[i]).grad()));
+char *gc_grads(gc_tensor *const *ts, size_t n, gc_tensor **grads) {
+  return guard([&] {
+    std::vector<at::Tensor> found;
+    found.reserve(n);
+    for (size_t i = 0; i < n; i++) found.push_back(impl(ts[i])->grad());  // at::Tensor::grad warns of what is no leaf
+    for (size_t i = 0; i < n; i++) grads[i] = own(std::move(found[i]));
+  });
 }
 
-char *gc_set_grad(gc_tensor *t, const gc_tensor *grad) {
-  return guard([&] { ref(t).mutable_grad() = ref(grad); });
+// An optimiser reads as many numbers of a gradient as its parameter has, so that one of another kind is refused here,
+// as torch/csrc/autograd/python_variable.cpp refuses it.
+char *gc_set_grad(gc_tensor *t, const gc_tensor *handle) {
+  return guard([&] {
+    const at::Tensor param = ref(t), grad = ref(handle);
+    if (grad.defined()) {
+      TORCH_CHECK(grad.layout() == param.layout() && grad.sizes() == param.sizes(), "a gradient of the shape ",
+                  grad.sizes(), " does not fit a tensor of the shape ", param.sizes());
+      TORCH_CHECK(grad.scalar_type() == param.scalar_type(), "a gradient of type ", grad.scalar_type(),
+                  " does not fit a tensor of type ", param.scalar_type());
+      TORCH_CHECK(grad.device() == param.device(), "a gradient on ", grad.device(), " does not fit a tensor on ",
+                  param.device());
+    }
+    param.mutable_grad() = grad;
+  });
 }
 
-void gc_clear_grads(gc_tensor *const *ts, size_t n) {
-  for (size_t i = 0; i < n; i++) ref(ts[i]).mutable_grad().reset();
+char *gc_clear_grads(gc_tensor *const *ts, size_t n) {
+  return guard([&] {
+    for (size_t i = 0; i < n; i++) ref(ts[i]).mutable_grad().reset();
+  });
+}
+
+char *gc_grad_fn(const gc_tensor *t, char **name) {
+  return guard([&] {
+    const auto node = ref(t).grad_fn();
+    *name = node == nullptr ? nullptr : strdup(node->name().c_str());
+  });
 }
 
 char *gc_set_requires_grad(gc_tensor *t, int on) {

@@ -42,8 +42,8 @@ type Sum struct {
 }
 
 // Options are those with which clip.Open opens the model again.
-func (m Model) Options() clip.OpenOptions {
-	return clip.OpenOptions{Pretrained: m.Pretrained, Seed: m.Seed, ImageSize: m.ImageSize, ContextLength: m.ContextLength,
+func (m Model) Options() *clip.OpenOptions {
+	return &clip.OpenOptions{Pretrained: m.Pretrained, Seed: m.Seed, ImageSize: m.ImageSize, ContextLength: m.ContextLength,
 		QuickGELU: m.QuickGELU, ImageTower: m.ImageTower, TextTower: m.TextTower}
 }
 
@@ -54,7 +54,7 @@ func (m Model) encode() string {
 }
 
 // Identify tells what an opened model is. known are sums that may save reading the weights, those of an index.
-func Identify(m *clip.Model, o clip.OpenOptions, known []Sum) (Model, error) {
+func Identify(m *clip.Model, o *clip.OpenOptions, known []Sum) (Model, error) {
 	id := Model{Name: absolute(m.Name), Pretrained: absolute(o.Pretrained), Seed: o.Seed, ImageSize: o.ImageSize, ContextLength: o.ContextLength,
 		QuickGELU: o.QuickGELU, ImageTower: absolute(o.ImageTower), TextTower: absolute(o.TextTower), EmbedDim: m.Config.EmbedDim}
 	config, err := json.Marshal([]any{m.Config, m.Preprocess})
@@ -140,7 +140,7 @@ func sumFile(path string, known []Sum) (s Sum, err error) {
 
 // sumInside is the sum of weights that no file holds: those inside the program, and random ones. Both follow from the
 // program and the options.
-func sumInside(m *clip.Model, o clip.OpenOptions, known []Sum) (s Sum, err error) {
+func sumInside(m *clip.Model, o *clip.OpenOptions, known []Sum) (s Sum, err error) {
 	if exe, err := os.Executable(); err == nil {
 		if info, err := os.Stat(exe); err == nil {
 			s = Sum{Path: fmt.Sprintf("%s#%s %s %d", exe, m.Name, o.Pretrained, o.Seed), Size: info.Size(), ModTime: info.ModTime().UTC()}

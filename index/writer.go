@@ -12,8 +12,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gofrs/flock"
+
 	"github.com/goclip/goclip/internal/disk"
-	"golang.org/x/sys/unix"
 )
 
 // Writer adds pictures to an index and removes them. There is one for an index at a time, of all processes; searches go
@@ -21,7 +22,7 @@ import (
 type Writer struct {
 	dir, root string
 	fsys      disk.FS
-	lock      *os.File
+	lock      *flock.Flock
 	db        *sql.DB
 	state     state
 	out       *appender
@@ -105,19 +106,18 @@ func (w *Writer) open(m Model) (err error) {
 	return nil
 }
 
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
+func lockDir(dir string) (*flock.Flock, error) {
+	lock := flock.New(filepath.Join(dir, "lock"), flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o644))
+	locked, err := lock.TryLock()
+	switch {
+	case errors.As(err, new(*fs.PathError)):
 		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%s cannot be locked: %w", lock.Path(), err)
+	case !locked:
+		return nil, fmt.Errorf("%s: %w: wait for its end", dir, ErrLocked)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s: %w: wait for its end", dir, ErrLocked)
-		}
-		return nil, fmt.Errorf("%s cannot be locked: %w", f.Name(), err)
-	}
-	return f, nil
+	return lock, nil
 }
 
 // create makes the first file of vectors and then the database that names it.
@@ -293,7 +293,7 @@ func (w *Writer) close() error {
 		errs = append(errs, w.db.Close())
 	}
 	if w.lock != nil {
-		errs = append(errs, w.lock.Close()) // which unlocks
+		errs = append(errs, w.lock.Close())
 	}
 	return errors.Join(errs...)
 }

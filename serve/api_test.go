@@ -153,10 +153,10 @@ func TestClassify(t *testing.T) {
 		case []string:
 			spelled = v
 		}
-		c, err := model(t).Classifier(context.Background(), labels, spelled)
+		c, err := model(t).Classifier(context.Background(), labels, spelled...)
 		require.NoError(t, err)
 		images := knownPictures(t, "data/demo/dog.png", "data/demo/racing_car.png")
-		top, err := c.Top(append(images[0], images[1]...), 3)
+		top, err := c.Top(images, 3)
 		require.NoError(t, err)
 		for i := range a.Images {
 			require.Len(t, a.Images[i].Labels, 3)

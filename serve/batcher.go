@@ -67,11 +67,10 @@ func newBatcher(m *clip.Model, limits Limits, a *admission, me *metrics, log *sl
 	if decoders == 0 {
 		decoders = runtime.GOMAXPROCS(0)
 	}
-	b.ended.Add(decoders + 1)
 	for range decoders {
-		go b.decode()
+		b.ended.Go(b.decode)
 	}
-	go b.run()
+	b.ended.Go(b.run)
 	return b, nil
 }
 
@@ -120,7 +119,6 @@ func (b *batcher) finish(j *job, row []float32, err error) {
 
 // decode makes pixels of files.
 func (b *batcher) decode() {
-	defer b.ended.Done()
 	for {
 		select {
 		case <-b.stop:
@@ -151,8 +149,11 @@ func (b *batcher) pixels(j *job) error {
 		return err
 	}
 	pixels := *b.buffers.Get().(*[]float32)
-	if err := b.transform.Bytes(pixels, j.file); err != nil {
+	if err := b.transform.Bytes(j.ctx, pixels, j.file); err != nil {
 		b.buffers.Put(&pixels)
+		if j.ctx.Err() != nil {
+			return context.Cause(j.ctx)
+		}
 		return pictureProblem(err)
 	}
 	j.pixels, j.file = pixels, nil
@@ -162,7 +163,6 @@ func (b *batcher) pixels(j *job) error {
 
 // run is the goroutine that runs the model, a batch after the other.
 func (b *batcher) run() {
-	defer b.ended.Done()
 	slab := make([]float32, b.limits.BatchSize*b.transform.Len())
 	for {
 		select {

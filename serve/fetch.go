@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"code.dny.dev/ssrf"
 )
 
 // fetcher gets pictures by address, when the server's owner allows it. Whoever may name an address may try to make this
@@ -182,41 +184,10 @@ func (f *fetcher) dial(ctx context.Context, network, address string) (net.Conn, 
 	return nil, failure
 }
 
-// special4 are IPv4 networks that are not the public internet's (IANA's special-purpose registry, RFC 6890).
-var special4 = prefixes("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-	"192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15",
-	"198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4")
+// public refuses the networks of IANA's special-purpose registries, and of IPv6 all but 2000::/3.
+// Any port is allowed; dial chooses the network.
+var public = ssrf.New(ssrf.WithAnyPort(), ssrf.WithAnyNetwork())
 
-// Of IPv6 only 2000::/3 is global, but for these: Teredo and other protocols' (2001::/23), documentation, 6to4, which
-// has an IPv4 address inside. NAT64 (64:ff9b::/96) and mapped IPv4 (::ffff:0:0/96) lie outside.
-var (
-	global6  = prefixes("2000::/3")
-	special6 = prefixes("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
-)
-
-func prefixes(list ...string) (out []netip.Prefix) {
-	for _, p := range list {
-		out = append(out, netip.MustParsePrefix(p))
-	}
-	return out
-}
-
-func within(ip netip.Addr, list []netip.Prefix) bool {
-	for _, p := range list {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
-}
-
-// isGlobal is whether an address is one of the public internet. IPv4 inside IPv6 is not, whatever it is.
-func isGlobal(ip netip.Addr) bool {
-	switch {
-	case !ip.IsValid(), ip.Zone() != "", ip.Is4In6():
-		return false
-	case ip.Is4():
-		return !within(ip, special4)
-	}
-	return within(ip, global6) && !within(ip, special6)
-}
+// isGlobal is whether an address is one of the public internet. IPv4 inside IPv6 is not, whatever
+// it is.
+func isGlobal(ip netip.Addr) bool { return ip.IsValid() && public.SafeAddr(ip) == nil }

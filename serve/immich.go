@@ -82,11 +82,11 @@ func (s *Server) pictureSize(file []byte) (w, h int) {
 	if w, h, ok := headerSize(file); ok {
 		return w, h
 	}
-	img, err := preprocess.Decode(file, preprocess.Limits{MaxPixels: s.limits.Pixels, MaxBytes: s.limits.Body})
+	head, err := preprocess.ReadHeader(file, preprocess.Limits{MaxPixels: s.limits.Pixels, MaxBytes: s.limits.Body})
 	if err != nil {
 		return 0, 0
 	}
-	return img.Width, img.Height
+	return head.Width, head.Height
 }
 
 // immichKind checks the entries: {"clip": {"visual": {"modelName": ...}}}, or "textual".

@@ -142,7 +142,7 @@ func raw(t testing.TB, at string, send func(c *net.TCPConn)) *http.Response {
 // serveOn serves by Serve, which has the timeouts, and not by httptest.
 func serveOn(t testing.TB, o Options) (s *Server, at string, end func() error) {
 	t.Helper()
-	s, err := New(model(t), o)
+	s, err := New(t.Context(), model(t), o)
 	require.NoError(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -311,7 +311,7 @@ func TestPanic(t *testing.T) {
 
 func TestLimitsThatCannotBe(t *testing.T) {
 	for _, l := range []Limits{{Inputs: 20, Queue: 10}, {Body: 10, Bodies: 5}, {BatchSize: -1}} {
-		_, err := New(model(t), Options{Limits: l})
+		_, err := New(t.Context(), model(t), Options{Limits: l})
 		assert.Error(t, err)
 	}
 }
@@ -319,7 +319,7 @@ func TestLimitsThatCannotBe(t *testing.T) {
 // 64 clients of all kinds at once: every answer is right, batches gather the inputs of several, and nothing is left.
 func TestManyClients(t *testing.T) {
 	before := torch.LiveTensors()
-	s, err := New(model(t), Options{})
+	s, err := New(t.Context(), model(t), Options{})
 	require.NoError(t, err)
 	h := httptest.NewServer(s)
 	dog, words := knownPictures(t, "data/demo/dog.png")[0], knownTexts(t, "a cute dog")[0]

@@ -72,7 +72,7 @@ type Server struct {
 }
 
 // New makes a server of m, whose weights must not change while it lives.
-func New(m *clip.Model, o Options) (*Server, error) {
+func New(ctx context.Context, m *clip.Model, o Options) (*Server, error) {
 	limits, err := o.Limits.filled()
 	if err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ import (
 )
 
 // shipped is the model that goclip ships.
-var shipped = sync.OnceValues(func() (*clip.Model, error) { return clip.OpenFS(t.Context(), models.FS(), models.Default, nil) })
+var shipped = sync.OnceValues(func() (*clip.Model, error) { return clip.OpenFS(context.Background(), models.FS(), models.Default, nil) })
 
 func model(t testing.TB) *clip.Model {
 	t.Helper()
@@ -32,7 +32,7 @@ func model(t testing.TB) *clip.Model {
 // start serves the shipped model on loopback until the test ends.
 func start(t testing.TB, o Options) (*Server, string) {
 	t.Helper()
-	s, err := New(model(t), o)
+	s, err := New(t.Context(), model(t), o)
 	require.NoError(t, err)
 	h := httptest.NewServer(s)
 	t.Cleanup(func() { h.Close(); s.Close() })
@@ -109,7 +109,7 @@ func knownTexts(t testing.TB, texts ...string) [][]float32 {
 	t.Helper()
 	rows, err := model(t).EncodeTexts(t.Context(), texts...)
 	require.NoError(t, err)
-	return split(t, rows)
+	return rows
 }
 
 func knownPictures(t testing.TB, paths ...string) [][]float32 {
@@ -120,14 +120,7 @@ func knownPictures(t testing.TB, paths ...string) [][]float32 {
 	}
 	rows, err := model(t).EncodeImages(t.Context(), sources...)
 	require.NoError(t, err)
-	return split(t, rows)
-}
-
-func split(t testing.TB, rows []float32) (out [][]float32) {
-	for width := model(t).Config.EmbedDim; len(rows) > 0; rows = rows[width:] {
-		out = append(out, rows[:width])
-	}
-	return out
+	return rows
 }
 
 func near(t testing.TB, want, got []float32) {

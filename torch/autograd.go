@@ -19,10 +19,10 @@ func (t *Tensor) Backward() { t.BackwardFrom(nil) }
 
 // BackwardFrom is [Tensor.Backward] from a tensor of any shape whose own gradient is given.
 func (t *Tensor) BackwardFrom(gradient *Tensor) {
-	c := t.handle("backward")
+	c := t.local("backward")
 	var g *C.gc_tensor
 	if gradient != nil {
-		g = gradient.handle("backward")
+		g = gradient.local("backward")
 	}
 	check("backward", C.gc_backward(c, g, 0), t, gradient)
 	runtime.KeepAlive(t)
@@ -32,7 +32,7 @@ func (t *Tensor) BackwardFrom(gradient *Tensor) {
 // Gradients returns the gradients of the scalar t for inputs, nil for one that t does not depend on. Nothing is added
 // to the inputs' own gradients. The results belong to the scope of t.
 func Gradients(t *Tensor, inputs ...*Tensor) []*Tensor {
-	outs := []*C.gc_tensor{t.handle("grad")}
+	outs := []*C.gc_tensor{t.local("grad")}
 	ins := handles("grad", inputs)
 	grads := make([]*C.gc_tensor, len(ins)+1)
 	check("grad", C.gc_grad(&outs[0], nil, 1, first(ins), C.size_t(len(ins)), 0, &grads[0]), t)
@@ -42,13 +42,19 @@ func Gradients(t *Tensor, inputs ...*Tensor) []*Tensor {
 }
 
 // Grad is the gradient that [Tensor.Backward] left in t, nil if there is none. It belongs to the scope of t.
-func (t *Tensor) Grad() *Tensor { return Grads(t.scope, []*Tensor{t})[0] }
+func (t *Tensor) Grad() *Tensor {
+	t.handle("grad")
+	return Grads(t.scope, []*Tensor{t})[0]
+}
 
 // Grads is [Tensor.Grad] of many tensors in one crossing, into the scope s.
 func Grads(s *Scope, ts []*Tensor) []*Tensor {
+	if s != nil {
+		s.here("grads")
+	}
 	hs := handles("grads", ts)
 	grads := make([]*C.gc_tensor, len(hs)+1)
-	C.gc_grads(first(hs), C.size_t(len(hs)), &grads[0])
+	check("grads", C.gc_grads(first(hs), C.size_t(len(hs)), &grads[0]))
 	runtime.KeepAlive(ts)
 	return wrap(grads[:len(hs)], s)
 }
@@ -57,9 +63,9 @@ func Grads(s *Scope, ts []*Tensor) []*Tensor {
 func (t *Tensor) SetGrad(grad *Tensor) {
 	var g *C.gc_tensor
 	if grad != nil {
-		g = grad.handle("set_grad")
+		g = grad.local("set_grad")
 	}
-	check("set_grad", C.gc_set_grad(t.handle("set_grad"), g), t, grad)
+	check("set_grad", C.gc_set_grad(t.local("set_grad"), g), t, grad)
 	runtime.KeepAlive(t)
 	runtime.KeepAlive(grad)
 }
@@ -67,7 +73,7 @@ func (t *Tensor) SetGrad(grad *Tensor) {
 // ZeroGrad removes the gradients of ts, so that the next Backward starts anew.
 func ZeroGrad(ts []*Tensor) {
 	hs := handles("zero_grad", ts)
-	C.gc_clear_grads(first(hs), C.size_t(len(hs)))
+	check("zero_grad", C.gc_clear_grads(first(hs), C.size_t(len(hs))))
 	runtime.KeepAlive(ts)
 }
 
@@ -77,13 +83,13 @@ func (t *Tensor) SetRequiresGrad(on bool) *Tensor {
 	if on {
 		flag = 1
 	}
-	check("requires_grad_", C.gc_set_requires_grad(t.handle("requires_grad_"), flag), t)
+	check("requires_grad_", C.gc_set_requires_grad(t.local("requires_grad_"), flag), t)
 	return t
 }
 
 // RequiresGrad tells whether [Tensor.Backward] reaches t.
 func (t *Tensor) RequiresGrad() bool {
-	on := C.gc_requires_grad(t.handle("requires_grad")) != 0
+	on := C.gc_requires_grad(t.local("requires_grad")) != 0
 	runtime.KeepAlive(t)
 	return on
 }
@@ -91,7 +97,7 @@ func (t *Tensor) RequiresGrad() bool {
 func handles(op string, ts []*Tensor) []*C.gc_tensor {
 	hs := make([]*C.gc_tensor, len(ts))
 	for i, t := range ts {
-		hs[i] = t.handle(op)
+		hs[i] = t.local(op)
 	}
 	return hs
 }
@@ -115,9 +121,15 @@ func wrap(hs []*C.gc_tensor, s *Scope) []*Tensor {
 }
 
 // Set makes t, a tensor without a scope, stand for u's memory from now on, as param.data = u does; whether it requires
-// a gradient stays. Moving a parameter to another device is its use.
+// a gradient stays. Moving a parameter to another device is its use. Aliases of t follow.
 func (t *Tensor) Set(u *Tensor) {
 	grad := t.RequiresGrad()
+	switch {
+	case t.scope != nil || t.of != nil:
+		misuse("set", "the tensor belongs to a scope; only one without, such as a parameter, can be set")
+	case grad && !u.DType().floating():
+		misuse("set", "the tensor requires a gradient, which numbers of type %s cannot have", u.DType())
+	}
 	fresh := u.Detach().Keep()
 	c := fresh.c
 	fresh.cleanup.Stop()

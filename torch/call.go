@@ -12,7 +12,6 @@ package torch
 import "C"
 
 import (
-	"fmt"
 	"math"
 	"runtime"
 	"strings"
@@ -47,7 +46,10 @@ func (o *Op) find() *C.gc_op {
 
 // short is the operator's name as PyTorch writes it.
 func (o *Op) short() string {
-	name := o.name[strings.Index(o.name, "::")+2:]
+	_, name, named := strings.Cut(o.name, "::")
+	if !named {
+		name = o.name
+	}
 	base, _, _ := strings.Cut(name, ".")
 	return base
 }
@@ -98,6 +100,9 @@ func (f *frame) put(op *Op, arg any) {
 	case int:
 		v.tag, v.bits = C.GC_INT, C.int64_t(a)
 	case *Object:
+		if a == nil || a.c == nil {
+			misuse(op.short(), "an object is nil")
+		}
 		v.tag, v.bits = C.GC_OBJECT, C.int64_t(uintptr(unsafe.Pointer(a.c)))
 	case DType:
 		v.tag, v.bits = C.GC_INT, C.int64_t(a)
@@ -149,10 +154,10 @@ func (f *frame) put(op *Op, arg any) {
 		}
 		f.pool = append(f.pool, words...)
 	case Device:
-		kind, index := a.code()
+		kind, index := a.code(op.short())
 		v.tag, v.n, v.bits = C.GC_DEVICE, C.int32_t(kind), C.int64_t(index)
 	default:
-		panic(fmt.Sprintf("torch: %s: an argument of Go type %T means nothing to libtorch", op.name, arg))
+		misuse(op.short(), "an argument of Go type %T means nothing to libtorch", arg)
 	}
 }
 
@@ -162,7 +167,10 @@ func (f *frame) list(v *C.gc_value, tag C.int32_t, n int) {
 
 // tensor notes the youngest scope on the way.
 func (f *frame) tensor(op *Op, t *Tensor) C.int64_t {
-	h := t.handle(op.name)
+	h := t.handle(op.short())
+	if t.scope != nil && f.scope != nil && t.scope.owner != f.scope.owner {
+		misuse(op.short(), "tensors of two goroutines' scopes meet")
+	}
 	if t.scope.age() > f.scope.age() {
 		f.scope = t.scope
 	}
@@ -175,9 +183,12 @@ func (f *frame) call(op *Op, s *Scope, args []any) (n int, spill []C.gc_value) {
 	for _, a := range args {
 		f.put(op, a)
 	}
-	var mode C.uint32_t
+	var mode, owner C.uint32_t
 	if f.scope != nil {
-		mode = f.scope.mode
+		if f.scope.closed {
+			misuse(op.short(), "the scope has ended: its Do has returned")
+		}
+		mode, owner = f.scope.mode, f.scope.owner
 	}
 	var pool *C.int64_t
 	if len(f.pool) > 0 {
@@ -185,7 +196,7 @@ func (f *frame) call(op *Op, s *Scope, args []any) (n int, spill []C.gc_value) {
 	}
 	h := op.find()
 	f.more = nil
-	msg := C.gc_call(h, mode, &f.args[0], C.int32_t(f.n), pool, &f.outs[0], maxOuts, &f.nouts, &f.more)
+	msg := C.gc_call(h, mode, owner, &f.args[0], C.int32_t(f.n), pool, &f.outs[0], maxOuts, &f.nouts, &f.more)
 	runtime.KeepAlive(args)
 	if msg != nil {
 		panic(takeMessage(op.short(), msg, tensorsIn(args)...))

@@ -27,6 +27,7 @@ var CPU = Device{Type: "cpu"}
 const (
 	deviceCPU  = 0
 	deviceCUDA = 1
+	maxDevices = 128 // c10::DeviceIndex is an int8
 )
 
 // ParseDevice reads "auto", "cpu", "cuda" or "cuda:1". "auto" is the first CUDA device that there is, else the CPU.
@@ -107,9 +108,15 @@ func (d Device) String() string {
 	return "cpu"
 }
 
-func (d Device) code() (kind int32, index int64) {
-	if d.Type == "cuda" {
+// code is c10's name of the device, for the operator op.
+func (d Device) code(op string) (kind int32, index int64) {
+	switch {
+	case d.Type == "cuda" && d.Index >= 0 && d.Index < maxDevices:
 		return deviceCUDA, int64(d.Index)
+	case d.Type == "cuda":
+		misuse(op, "there is no device cuda:%d", d.Index)
+	case d.Type != "cpu" && d.Type != "":
+		misuse(op, "the device type %q is neither cpu nor cuda", d.Type)
 	}
 	return deviceCPU, -1
 }

@@ -12,12 +12,16 @@ func Example() {
 	err := torch.Do(func(s *torch.Scope) {
 		x := torch.FromSlice(s, []float32{1, 2, 3, 4}, 2, 2)
 		y := x.MatMul(x.T()).Softmax(1)
-		fmt.Println(y, torch.ToSlice[float32](y.SumDim(1)))
+		fmt.Println(y)
+		fmt.Println(y.Summary(), torch.ToSlice[float32](y.SumDim(1)))
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	// Output: float32[2 2] [1 1]
+	// Output:
+	// tensor([[2.4726e-03, 9.9753e-01],
+	//         [8.3153e-07, 1.0000e+00]])
+	// float32[2 2] [1 1]
 }
 
 // A gradient, and a parameter that outlives the scope.

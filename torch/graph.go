@@ -19,7 +19,10 @@ import (
 // Graph is work on a CUDA device that was captured once, kernel by kernel, and is given to the device again in one go: what Go, the
 // dispatcher and autograd cost is then paid no more. It works on the memory that it was captured with, so what it reads is copied into
 // the same tensors before each [Graph.Replay], and what is read of it lies in tensors that were there before the capture.
-type Graph struct{ c *C.gc_graph }
+type Graph struct {
+	c       *C.gc_graph
+	cleanup runtime.Cleanup
+}
 
 // CanCapture tells whether this program was built with CUDA graphs (build tag cuda).
 func CanCapture() bool { return C.gc_can_capture() != 0 }
@@ -35,7 +38,7 @@ func Capture(d Device, f func() error) (g *Graph, err error) {
 		defer catch(&err)
 		g = &Graph{}
 		check("capture", C.gc_capture_begin(C.int32_t(d.Index), &g.c))
-		runtime.AddCleanup(g, func(c *C.gc_graph) { C.gc_free_graph(c) }, g.c)
+		g.cleanup = runtime.AddCleanup(g, freeGraph, g.c)
 		defer func() {
 			if failed := C.gc_capture_end(g.c); failed != nil {
 				err = errors.Join(err, takeMessage("capture", failed))
@@ -51,6 +54,20 @@ func Capture(d Device, f func() error) (g *Graph, err error) {
 
 // Replay gives the device the captured work once more, and does not wait for it. Call it in [Do].
 func (g *Graph) Replay() {
+	if g == nil || g.c == nil {
+		misuse("replay", "nothing was captured")
+	}
 	check("replay", C.gc_replay(g.c))
 	runtime.KeepAlive(g)
 }
+
+// Free frees the graph now, where the garbage collector would do so later. It may be called twice.
+func (g *Graph) Free() {
+	if g != nil && g.c != nil {
+		g.cleanup.Stop()
+		freeGraph(g.c)
+		g.c = nil
+	}
+}
+
+func freeGraph(c *C.gc_graph) { C.gc_free_graph(c) }

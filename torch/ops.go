@@ -1,6 +1,7 @@
 package torch
 
-// The operators that the models use, one line each. Names, argument order and semantics are PyTorch's.
+// Operators, one line each: arithmetic, activations, products, normalisations, reductions. Names, argument order and meaning are
+// PyTorch's. Shapes stand before and after an arrow; "..." is any number of dimensions.
 
 var (
 	opAdd         = NewOp("aten::add.Tensor")
@@ -15,8 +16,6 @@ var (
 	opLog         = NewOp("aten::log")
 	opSqrt        = NewOp("aten::sqrt")
 	opAbs         = NewOp("aten::abs")
-	opSplit       = NewOp("aten::split_with_sizes")
-	opUnbind      = NewOp("aten::unbind.int")
 	opSilu        = NewOp("aten::silu")
 	opSigmoid     = NewOp("aten::sigmoid")
 	opLogSigmoid  = NewOp("aten::log_sigmoid")
@@ -36,23 +35,6 @@ var (
 	opConv2d      = NewOp("aten::conv2d")
 	opSDPA        = NewOp("aten::scaled_dot_product_attention")
 	opCrossEntr   = NewOp("aten::cross_entropy_loss")
-	opReshape     = NewOp("aten::reshape")
-	opView        = NewOp("aten::view")
-	opExpand      = NewOp("aten::expand")
-	opPermute     = NewOp("aten::permute")
-	opTranspose   = NewOp("aten::transpose.int")
-	opT           = NewOp("aten::t")
-	opFlatten     = NewOp("aten::flatten.using_ints")
-	opUnflatten   = NewOp("aten::unflatten.int")
-	opUnsqueeze   = NewOp("aten::unsqueeze")
-	opSqueeze     = NewOp("aten::squeeze.dim")
-	opSelect      = NewOp("aten::select.int")
-	opNarrow      = NewOp("aten::narrow")
-	opCat         = NewOp("aten::cat")
-	opStack       = NewOp("aten::stack")
-	opGather      = NewOp("aten::gather")
-	opIndex       = NewOp("aten::index.Tensor")
-	opIndexSelect = NewOp("aten::index_select")
 	opArgmax      = NewOp("aten::argmax")
 	opTopk        = NewOp("aten::topk")
 	opSum         = NewOp("aten::sum")
@@ -70,62 +52,132 @@ var (
 	opAll         = NewOp("aten::all")
 	opNorm        = NewOp("aten::linalg_vector_norm")
 	opClampMin    = NewOp("aten::clamp_min")
-	opTo          = NewOp("aten::to.dtype_layout")
-	opContiguous  = NewOp("aten::contiguous")
-	opClone       = NewOp("aten::clone")
-	opDetach      = NewOp("aten::detach")
-	opCopy        = NewOp("aten::copy_")
-	opClamp       = NewOp("aten::clamp_")
-	opFill        = NewOp("aten::fill_.Scalar")
-	opMulInto     = NewOp("aten::mul_.Scalar")
-	opAddInto     = NewOp("aten::add_.Scalar")
-	opArange      = NewOp("aten::arange")
-	opZeros       = NewOp("aten::zeros")
-	opOnes        = NewOp("aten::ones")
-	opEmpty       = NewOp("aten::empty.memory_format")
-	opFromFile    = NewOp("aten::from_file")
-	opSetStorage  = NewOp("aten::set_.source_Tensor_storage_offset")
-	opRand        = NewOp("aten::rand")
-	opRandn       = NewOp("aten::randn")
-	opNormal      = NewOp("aten::normal_")
-	opUniform     = NewOp("aten::uniform_")
 	opLinear1d    = NewOp("aten::upsample_linear1d")
 	opBicubic2dAA = NewOp("aten::_upsample_bicubic2d_aa")
+	opSin         = NewOp("aten::sin")
+	opCos         = NewOp("aten::cos")
+	opClampBoth   = NewOp("aten::clamp")
+	opMaximum     = NewOp("aten::maximum")
+	opMinimum     = NewOp("aten::minimum")
+	opWhere       = NewOp("aten::where.self")
+	opLt          = NewOp("aten::lt.Tensor")
+	opGt          = NewOp("aten::gt.Tensor")
+	opVar         = NewOp("aten::var.correction")
+	opMse         = NewOp("aten::mse_loss")
 )
 
-// Arithmetic, element by element with broadcasting.
+// Arithmetic, element by element. The shapes of t and u are broadcast together: (3, 1) and (4) -> (3, 4).
 
-func (t *Tensor) Add(u *Tensor) *Tensor        { return opAdd.Call(t, u) }
-func (t *Tensor) AddScalar(v float64) *Tensor  { return opAddScalar.Call(t, v) }
-func (t *Tensor) Sub(u *Tensor) *Tensor        { return opSub.Call(t, u) }
-func (t *Tensor) Mul(u *Tensor) *Tensor        { return opMul.Call(t, u) }
-func (t *Tensor) MulScalar(v float64) *Tensor  { return opMulScalar.Call(t, v) }
-func (t *Tensor) Div(u *Tensor) *Tensor        { return opDiv.Call(t, u) }
+// Add is t + u.
+func (t *Tensor) Add(u *Tensor) *Tensor { return opAdd.Call(t, u) }
+
+// AddScalar is t + v: (...) -> (...).
+func (t *Tensor) AddScalar(v float64) *Tensor { return opAddScalar.Call(t, v) }
+
+// Sub is t - u.
+func (t *Tensor) Sub(u *Tensor) *Tensor { return opSub.Call(t, u) }
+
+// Mul is t * u; of bool tensors it is true where both are.
+func (t *Tensor) Mul(u *Tensor) *Tensor { return opMul.Call(t, u) }
+
+// MulScalar is t * v: (...) -> (...).
+func (t *Tensor) MulScalar(v float64) *Tensor { return opMulScalar.Call(t, v) }
+
+// Div is t / u.
+func (t *Tensor) Div(u *Tensor) *Tensor { return opDiv.Call(t, u) }
+
+// Pow is t to the power of exponent: (...) -> (...).
 func (t *Tensor) Pow(exponent float64) *Tensor { return opPow.Call(t, exponent) }
-func (t *Tensor) Neg() *Tensor                 { return opNeg.Call(t) }
-func (t *Tensor) Exp() *Tensor                 { return opExp.Call(t) }
-func (t *Tensor) Log() *Tensor                 { return opLog.Call(t) }
-func (t *Tensor) Sqrt() *Tensor                { return opSqrt.Call(t) }
-func (t *Tensor) Abs() *Tensor                 { return opAbs.Call(t) }
-func (t *Tensor) Sigmoid() *Tensor             { return opSigmoid.Call(t) }
-func (t *Tensor) Silu() *Tensor                { return opSilu.Call(t) }
-func (t *Tensor) LogSigmoid() *Tensor          { return opLogSigmoid.Call(t) }
-func (t *Tensor) Relu() *Tensor                { return opRelu.Call(t) }
-func (t *Tensor) ClampMin(min float64) *Tensor { return opClampMin.Call(t, min) }
-func (t *Tensor) Eq(u *Tensor) *Tensor         { return opEq.Call(t, u) }
-func (t *Tensor) Le(u *Tensor) *Tensor         { return opLe.Call(t, u) }
-func (t *Tensor) IsFinite() *Tensor            { return opIsFinite.Call(t) }
-func (t *Tensor) Softmax(dim int) *Tensor      { return opSoftmax.Call(t, dim) }
-func (t *Tensor) LogSoftmax(dim int) *Tensor   { return opLogSoftmax.Call(t, dim) }
-func (t *Tensor) Tanh() *Tensor                { return opTanh.Call(t) }
-func (t *Tensor) Erfinv() *Tensor              { return opErfinv.Call(t) }
-func (t *Tensor) EqScalar(v int) *Tensor       { return opEqScalar.Call(t, v) }
-func (t *Tensor) NeScalar(v int) *Tensor       { return opNeScalar.Call(t, v) }
 
-// MaskedFill puts v where the bool tensor mask, broadcast to t, is true.
+// Maximum is the larger of t and u.
+func (t *Tensor) Maximum(u *Tensor) *Tensor { return opMaximum.Call(t, u) }
+
+// Minimum is the smaller of t and u.
+func (t *Tensor) Minimum(u *Tensor) *Tensor { return opMinimum.Call(t, u) }
+
+// Where is t where the bool tensor condition is true, and else u.
+func (t *Tensor) Where(condition, u *Tensor) *Tensor { return opWhere.Call(condition, t, u) }
+
+// Functions of each element: (...) -> (...).
+
+// Neg is -t.
+func (t *Tensor) Neg() *Tensor { return opNeg.Call(t) }
+
+// Exp is e to the power of t.
+func (t *Tensor) Exp() *Tensor { return opExp.Call(t) }
+
+// Log is the natural logarithm.
+func (t *Tensor) Log() *Tensor { return opLog.Call(t) }
+
+// Sqrt is the square root.
+func (t *Tensor) Sqrt() *Tensor { return opSqrt.Call(t) }
+
+// Abs is the absolute value.
+func (t *Tensor) Abs() *Tensor { return opAbs.Call(t) }
+
+// Sin is the sine of radians.
+func (t *Tensor) Sin() *Tensor { return opSin.Call(t) }
+
+// Cos is the cosine of radians.
+func (t *Tensor) Cos() *Tensor { return opCos.Call(t) }
+
+// Tanh is the hyperbolic tangent.
+func (t *Tensor) Tanh() *Tensor { return opTanh.Call(t) }
+
+// Erfinv is the inverse of the error function.
+func (t *Tensor) Erfinv() *Tensor { return opErfinv.Call(t) }
+
+// ClampMin is at least min.
+func (t *Tensor) ClampMin(min float64) *Tensor { return opClampMin.Call(t, min) }
+
+// Clamp is at least min and at most max.
+func (t *Tensor) Clamp(min, max float64) *Tensor { return opClampBoth.Call(t, min, max) }
+
+// Sigmoid is 1 / (1 + exp(-t)).
+func (t *Tensor) Sigmoid() *Tensor { return opSigmoid.Call(t) }
+
+// LogSigmoid is the logarithm of [Tensor.Sigmoid].
+func (t *Tensor) LogSigmoid() *Tensor { return opLogSigmoid.Call(t) }
+
+// Relu is max(t, 0).
+func (t *Tensor) Relu() *Tensor { return opRelu.Call(t) }
+
+// Silu is t * sigmoid(t).
+func (t *Tensor) Silu() *Tensor { return opSilu.Call(t) }
+
+// Comparisons, element by element with broadcasting, to bool tensors.
+
+// Eq is t == u.
+func (t *Tensor) Eq(u *Tensor) *Tensor { return opEq.Call(t, u) }
+
+// Le is t <= u.
+func (t *Tensor) Le(u *Tensor) *Tensor { return opLe.Call(t, u) }
+
+// Lt is t < u.
+func (t *Tensor) Lt(u *Tensor) *Tensor { return opLt.Call(t, u) }
+
+// Gt is t > u.
+func (t *Tensor) Gt(u *Tensor) *Tensor { return opGt.Call(t, u) }
+
+// EqScalar is t == v: (...) -> (...).
+func (t *Tensor) EqScalar(v int) *Tensor { return opEqScalar.Call(t, v) }
+
+// NeScalar is t != v: (...) -> (...).
+func (t *Tensor) NeScalar(v int) *Tensor { return opNeScalar.Call(t, v) }
+
+// IsFinite is true where an element is neither NaN nor an infinity: (...) -> (...).
+func (t *Tensor) IsFinite() *Tensor { return opIsFinite.Call(t) }
+
+// Softmax is exp(t) divided by its sum along dim: (...) -> (...).
+func (t *Tensor) Softmax(dim int) *Tensor { return opSoftmax.Call(t, dim) }
+
+// LogSoftmax is the logarithm of [Tensor.Softmax]: (...) -> (...).
+func (t *Tensor) LogSoftmax(dim int) *Tensor { return opLogSoftmax.Call(t, dim) }
+
+// MaskedFill puts v where the bool tensor mask, broadcast to t, is true: (...) -> (...).
 func (t *Tensor) MaskedFill(mask *Tensor, v float64) *Tensor { return opMaskedFill.Call(t, mask, v) }
 
-// Dropout puts 0 in place of a share p of the elements, drawn anew, and divides the others by 1-p.
+// Dropout puts 0 in place of a share p of the elements, drawn anew, and divides the others by 1-p: (...) -> (...).
 func (t *Tensor) Dropout(p float64) *Tensor { return opDropout.Call(t, p, true) }
 
 // Gelu is the exact Gaussian error linear unit, x * Phi(x), not the tanh approximation.
@@ -171,10 +223,11 @@ func (t *Tensor) LinearQuickGelu(weight, bias *Tensor) *Tensor {
 	return t.Linear(weight, bias).QuickGelu()
 }
 
-// MatMul is the matrix product, batched over leading dimensions.
+// MatMul is the matrix product, batched over leading dimensions: (..., n, k), (..., k, m) -> (..., n, m).
 func (t *Tensor) MatMul(u *Tensor) *Tensor { return opMatmul.Call(t, u) }
 
-// Conv2d is the convolution of (B, C, H, W) with weight (O, C, K, K), with padding zeros on each side; bias may be nil.
+// Conv2d is a convolution with weight (O, C, K, K), and padding zeros on each side: (B, C, H, W) -> (B, O, H', W'). bias is
+// (O) or nil.
 func (t *Tensor) Conv2d(weight, bias *Tensor, stride, padding int) *Tensor {
 	return opConv2d.Call(t, weight, bias, []int{stride, stride}, []int{padding, padding})
 }
@@ -188,7 +241,7 @@ func (t *Tensor) BatchNorm(weight, bias, mean, variance *Tensor, training bool, 
 	return opBatchNorm.Call(t, weight, bias, mean, variance, training, momentum, eps, true)
 }
 
-// LayerNorm normalises over the last dimension. weight and bias have its size.
+// LayerNorm normalises the last dimension: (..., W) -> (..., W). weight and bias are (W).
 func (t *Tensor) LayerNorm(weight, bias *Tensor, eps float64) *Tensor {
 	return opLayerNorm.Call(t, weight.Shape(), weight, bias, eps)
 }
@@ -201,6 +254,9 @@ func ScaledDotProductAttention(q, k, v *Tensor, causal bool) *Tensor {
 	return opSDPA.Call(q, k, v, nil, 0.0, causal)
 }
 
+// MseLoss is the mean of the squared differences from target, of the shape of t: (...) -> ().
+func (t *Tensor) MseLoss(target *Tensor) *Tensor { return opMse.Call(t, target) }
+
 // MaskedAttention is [ScaledDotProductAttention] with mask, which broadcasts to (B, heads, T, T): bool, true where a
 // query sees a key, or numbers that are added to the products. nil masks nothing. dropout is the share of the attention
 // weights that becomes 0.
@@ -211,56 +267,43 @@ func MaskedAttention(q, k, v, mask *Tensor, dropout float64) *Tensor {
 // CrossEntropy is the mean over rows of -log softmax(t)[i, target[i]]: (N, C), (N) int64 -> ().
 func (t *Tensor) CrossEntropy(target *Tensor) *Tensor { return opCrossEntr.Call(t, target) }
 
-// Normalize divides by the Euclidean norm over dim, at least 1e-12, as torch.nn.functional.normalize does.
+// Normalize divides by the Euclidean norm along dim, at least 1e-12, as torch.nn.functional.normalize does: (...) -> (...).
 func (t *Tensor) Normalize(dim int) *Tensor { return t.Div(t.Norm(dim).ClampMin(1e-12)) }
 
-// Norm is the Euclidean norm over dim, which stays with size 1.
+// Norm is the Euclidean norm along dim, which stays with size 1: (..., n) -> (..., 1) along the last.
 func (t *Tensor) Norm(dim int) *Tensor { return opNorm.Call(t, 2.0, []int{dim}, true) }
-
-// Shapes.
-
-func (t *Tensor) Reshape(shape ...int) *Tensor           { return opReshape.Call(t, shape) }
-func (t *Tensor) View(shape ...int) *Tensor              { return opView.Call(t, shape) }
-func (t *Tensor) Expand(shape ...int) *Tensor            { return opExpand.Call(t, shape) }
-func (t *Tensor) Permute(dims ...int) *Tensor            { return opPermute.Call(t, dims) }
-func (t *Tensor) Transpose(a, b int) *Tensor             { return opTranspose.Call(t, a, b) }
-func (t *Tensor) T() *Tensor                             { return opT.Call(t) }
-func (t *Tensor) Flatten(from, to int) *Tensor           { return opFlatten.Call(t, from, to) }
-func (t *Tensor) Unflatten(dim int, s ...int) *Tensor    { return opUnflatten.Call(t, dim, s) }
-func (t *Tensor) Unsqueeze(dim int) *Tensor              { return opUnsqueeze.Call(t, dim) }
-func (t *Tensor) Squeeze(dim int) *Tensor                { return opSqueeze.Call(t, dim) }
-func (t *Tensor) Select(dim, index int) *Tensor          { return opSelect.Call(t, dim, index) }
-func (t *Tensor) Narrow(dim, start, n int) *Tensor       { return opNarrow.Call(t, dim, start, n) }
-func (t *Tensor) Unbind(dim int) []*Tensor               { return opUnbind.All(nil, t, dim) }
-func (t *Tensor) Gather(dim int, ids *Tensor) *Tensor    { return opGather.Call(t, dim, ids) }
-func (t *Tensor) IndexSelect(dim int, i *Tensor) *Tensor { return opIndexSelect.Call(t, dim, i) }
-
-// Index is t[i0, i1, ...] with int64 tensors that are broadcast together; nil takes a whole dimension.
-func (t *Tensor) Index(indices ...*Tensor) *Tensor { return opIndex.Call(t, OptTensors(indices)) }
-
-// Split cuts t into parts of the given sizes along dim.
-func (t *Tensor) Split(dim int, sizes ...int) []*Tensor { return opSplit.All(nil, t, sizes, dim) }
-
-// Cat joins tensors along dim.
-func Cat(dim int, ts ...*Tensor) *Tensor { return opCat.Call(ts, dim) }
-
-// Stack joins tensors along a new dimension.
-func Stack(dim int, ts ...*Tensor) *Tensor { return opStack.Call(ts, dim) }
 
 // Reductions.
 
-func (t *Tensor) Sum() *Tensor            { return opSum.Call(t) }
-func (t *Tensor) SumDim(dim int) *Tensor  { return opSumDim.Call(t, []int{dim}) }
-func (t *Tensor) Mean() *Tensor           { return opMean.Call(t) }
-func (t *Tensor) MeanDim(dim int) *Tensor { return opMeanDim.Call(t, []int{dim}) }
-func (t *Tensor) Max() *Tensor            { return opMax.Call(t) }
-func (t *Tensor) All() *Tensor            { return opAll.Call(t) }
-func (t *Tensor) Argmax(dim int) *Tensor  { return opArgmax.Call(t, dim) }
+// Sum is the sum of all elements: (...) -> ().
+func (t *Tensor) Sum() *Tensor { return opSum.Call(t) }
 
-// MaxDim returns the largest values along dim; the gradient goes to the first of equals.
+// SumDim is the sum along dim, which goes: (n, m) -> (m) along 0.
+func (t *Tensor) SumDim(dim int) *Tensor { return opSumDim.Call(t, []int{dim}) }
+
+// Mean is the mean of all elements: (...) -> ().
+func (t *Tensor) Mean() *Tensor { return opMean.Call(t) }
+
+// MeanDim is the mean along dim, which goes: (n, m) -> (m) along 0.
+func (t *Tensor) MeanDim(dim int) *Tensor { return opMeanDim.Call(t, []int{dim}) }
+
+// VarDim is the variance along dim, which goes, with n-1 below the line: (n, m) -> (m) along 0.
+func (t *Tensor) VarDim(dim int) *Tensor { return opVar.Call(t, []int{dim}) }
+
+// Max is the largest element: (...) -> ().
+func (t *Tensor) Max() *Tensor { return opMax.Call(t) }
+
+// MaxDim is the largest values along dim, which goes; the gradient goes to the first of equals: (n, m) -> (m) along 0.
 func (t *Tensor) MaxDim(dim int) *Tensor { return opMaxDim.Call(t, dim) }
 
-// TopK returns the k largest values along dim and their int64 positions, in no particular order if sorted is false.
+// Argmax is the int64 position of the largest value along dim, which goes: (n, m) -> (m) along 0.
+func (t *Tensor) Argmax(dim int) *Tensor { return opArgmax.Call(t, dim) }
+
+// All is true if every element is: (...) -> () bool.
+func (t *Tensor) All() *Tensor { return opAll.Call(t) }
+
+// TopK is the k largest values along dim and their int64 positions, in no particular order if sorted is false:
+// (..., n) -> (..., k) along the last.
 func (t *Tensor) TopK(k, dim int, sorted bool) (values, indices *Tensor) {
 	out := opTopk.All(nil, t, k, dim, true, sorted)
 	return out[0], out[1]
@@ -275,67 +318,3 @@ func (t *Tensor) ResizeLinear(n int) *Tensor { return opLinear1d.Call(t, []int{n
 func (t *Tensor) ResizeBicubic(height, width int) *Tensor {
 	return opBicubic2dAA.Call(t, []int{height, width}, false, nil, nil)
 }
-
-// Types, places, copies.
-
-// To converts to a type and moves to a device; t itself comes back (as another handle) when nothing changes.
-func (t *Tensor) To(d Device, dtype DType) *Tensor { return opTo.Call(t, dtype, nil, d) }
-func (t *Tensor) Contiguous() *Tensor              { return opContiguous.Call(t) }
-func (t *Tensor) Clone() *Tensor                   { return opClone.Call(t) }
-func (t *Tensor) Detach() *Tensor                  { return opDetach.Call(t) }
-
-// In place. They return t. On parameters they need a scope without gradients: s.Alias(p).
-
-func (t *Tensor) CopyFrom(u *Tensor) *Tensor              { opCopy.Run(nil, t, u); return t }
-func (t *Tensor) ClampInPlace(min, max float64) *Tensor   { opClamp.Run(nil, t, min, max); return t }
-func (t *Tensor) Fill(v float64) *Tensor                  { opFill.Run(nil, t, v); return t }
-func (t *Tensor) MulInPlace(v float64) *Tensor            { opMulInto.Run(nil, t, v); return t }
-func (t *Tensor) AddInPlace(v int) *Tensor                { opAddInto.Run(nil, t, v); return t }
-func (t *Tensor) NormalInPlace(mean, std float64) *Tensor { opNormal.Run(nil, t, mean, std); return t }
-func (t *Tensor) UniformInPlace(from, to float64) *Tensor { opUniform.Run(nil, t, from, to); return t }
-
-// Factories. s may be nil: the garbage collector then owns the tensor.
-
-func Zeros(s *Scope, d Device, dtype DType, shape ...int) *Tensor {
-	return opZeros.In(s, shape, dtype, nil, d)
-}
-func Ones(s *Scope, d Device, dtype DType, shape ...int) *Tensor {
-	return opOnes.In(s, shape, dtype, nil, d)
-}
-func Empty(s *Scope, d Device, dtype DType, shape ...int) *Tensor {
-	return opEmpty.In(s, shape, dtype, nil, d)
-}
-
-// FromFile maps the first n float32 numbers of a file as a tensor that the garbage collector frees. What is written into it
-// stays out of the file.
-func FromFile(path string, n int) (t *Tensor, err error) {
-	err = NoGrad(func(s *Scope) { t = opFromFile.In(s, path, false, n, Float32, nil, CPU).Keep() })
-	return t, err
-}
-
-// ShareStorage has t be the numbers of source from offset on, in row-major order, and gives back its own memory.
-func (t *Tensor) ShareStorage(source *Tensor, offset int, shape ...int) {
-	strides := make([]int, len(shape))
-	for i, step := len(shape)-1, 1; i >= 0; i-- {
-		strides[i], step = step, step*shape[i]
-	}
-	opSetStorage.Run(nil, t, source, offset, shape, strides)
-}
-
-func Randn(s *Scope, d Device, shape ...int) *Tensor { return opRandn.In(s, shape, Float32, nil, d) }
-func Rand(s *Scope, d Device, shape ...int) *Tensor  { return opRand.In(s, shape, Float32, nil, d) }
-
-// Arange is 0, 1, ..., n-1 as int64.
-func Arange(s *Scope, d Device, n int) *Tensor { return opArange.In(s, n, Int64, nil, d) }
-
-// ArangeLike is [Arange] in the scope and on the device of t.
-func ArangeLike(t *Tensor, n int) *Tensor { return Arange(t.scope, t.Device(), n) }
-
-// FromSliceLike is [FromSlice] in the scope and on the device of t. It does not wait for what a GPU is doing: CUDA takes the numbers into
-// memory of its own at once.
-func FromSliceLike[T Element](t *Tensor, data []T, shape ...int) *Tensor {
-	return opTo.Call(FromSlice(t.scope, data, shape...), dtypeOf[T](), nil, t.Device(), nil, true)
-}
-
-// RandLike is uniform noise in [0, 1) in the scope and on the device of t.
-func RandLike(t *Tensor, shape ...int) *Tensor { return Rand(t.scope, t.Device(), shape...) }

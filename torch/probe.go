@@ -38,9 +38,9 @@ func (s *Scope) look(op *Op, args []any, results ...*Tensor) {
 		if t == nil || !t.DType().floating() || t.Numel() == 0 || t.IsFinite().All().Item() != 0 {
 			continue
 		}
-		s.probe.found = &NonFinite{Op: strings.TrimSuffix(op.short(), "_"), Output: t.String()}
+		s.probe.found = &NonFinite{Op: strings.TrimSuffix(op.short(), "_"), Output: t.Summary()}
 		for _, in := range tensorsIn(args) {
-			if in != nil && (in.scope == nil || in.borrowed) {
+			if in != nil && (in.scope == nil || in.of != nil) {
 				s.probe.found.Inputs = append(s.probe.found.Inputs, in)
 			}
 		}

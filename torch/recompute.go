@@ -26,9 +26,11 @@ import (
 // generator of x's device. f must not keep what it is given: each run has a scope of its own. Without gradients f runs
 // once, as in [Tidy]. An error of the second run is the error of [Tensor.Backward].
 func Recompute(f func(x, side *Tensor) *Tensor, x, side *Tensor, params ...*Tensor) *Tensor {
-	var mode C.uint32_t
+	x.local("recompute")
+	mode := C.gc_enter(0) // looked at and left as it is
+	C.gc_enter(mode)
 	if x.scope != nil {
-		mode = x.scope.mode
+		mode |= x.scope.mode
 	}
 	learns := x.RequiresGrad()
 	for _, p := range params {
@@ -37,8 +39,8 @@ func Recompute(f func(x, side *Tensor) *Tensor, x, side *Tensor, params ...*Tens
 	if !learns || mode&(C.GC_NO_GRAD|C.GC_INFERENCE) != 0 {
 		return Tidy(func(x *Tensor) *Tensor { return f(x, side) }, x)
 	}
-	r := &recomputation{f: f, mode: mode, device: x.Device()}
-	s := newScope(mode | C.GC_NO_GRAD)
+	r := &recomputation{f: f, mode: mode, device: x.Device(), thread: C.gc_thread()}
+	s := newScope(mode|C.GC_NO_GRAD, r.thread)
 	defer s.close()
 	before := RNGState(r.device)
 	y := f(s.Alias(x), s.aliasOf(side))
@@ -65,7 +67,8 @@ type recomputation struct {
 	f      func(x, side *Tensor) *Tensor
 	mode   C.uint32_t
 	device Device
-	noise  []byte // the generator's state before f drew from it, nil if it did not
+	thread C.uint32_t // that scopes which f may know belong to
+	noise  []byte     // the generator's state before f drew from it, nil if it did not
 }
 
 // recomputations counts the handles, so that programs without any are not asked.
@@ -101,7 +104,9 @@ func goclipRecompute(id C.uint64_t, x, side *C.gc_tensor, y **C.gc_tensor) (msg 
 		}
 	}()
 	r := cgo.Handle(id).Value().(*recomputation)
-	s := newScope(r.mode)
+	thread, mode := C.gc_adopt_thread(r.thread), C.gc_enter(0) // the thread of Backward waits for this one
+	defer func() { C.gc_enter(mode); C.gc_adopt_thread(thread) }()
+	s := newScope(r.mode, r.thread)
 	defer s.close()
 	s.casts = r.mode&C.GC_AUTOCAST != 0
 	in, beside := own(x, s), (*Tensor)(nil)

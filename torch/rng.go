@@ -16,7 +16,7 @@ func ManualSeed(seed uint64) { check("manual_seed", C.gc_manual_seed(C.uint64_t(
 
 // RNGState is the state of a device's default generator, for [SetRNGState].
 func RNGState(d Device) []byte {
-	kind, index := d.code()
+	kind, index := d.code("rng_state")
 	var out *C.gc_tensor
 	check("rng_state", C.gc_rng_state(C.int32_t(kind), C.int32_t(index), &out))
 	t := own(out, nil)
@@ -27,7 +27,7 @@ func RNGState(d Device) []byte {
 // SetRNGState restores what [RNGState] returned.
 func SetRNGState(d Device, state []byte) (err error) {
 	defer catch(&err)
-	kind, index := d.code()
+	kind, index := d.code("set_rng_state")
 	t := FromSlice(nil, state, len(state))
 	defer t.Free()
 	check("set_rng_state", C.gc_set_rng_state(C.int32_t(kind), C.int32_t(index), t.c))

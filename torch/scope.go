@@ -5,6 +5,8 @@ package torch
 #cgo noescape gc_free
 #cgo nocallback gc_free
 #cgo nocallback gc_set_threads
+#cgo nocallback gc_thread
+#cgo nocallback gc_enter
 #cgo nocallback gc_live
 #cgo nocallback gc_clear_autocast_cache
 */
@@ -17,7 +19,8 @@ import (
 
 // Scope owns tensors and frees them together. It belongs to the function that [Do] runs.
 type Scope struct {
-	born    uint64 // a younger scope has a larger number
+	born    uint64     // a younger scope has a larger number
+	owner   C.uint32_t // the thread whose tensors these are
 	mode    C.uint32_t
 	tensors []*Tensor
 	closed  bool
@@ -40,7 +43,9 @@ func NoGrad(f func(s *Scope)) error { return run(C.GC_NO_GRAD, f) }
 func run(mode C.uint32_t, f func(s *Scope)) (err error) {
 	onWorker(func() {
 		C.gc_set_threads(C.int32_t(NumThreads()))
-		s := newScope(mode)
+		before := C.gc_enter(mode)
+		defer func() { C.gc_enter(before) }()
+		s := newScope(mode, C.gc_thread())
 		defer s.close()
 		defer catch(&err)
 		f(s)
@@ -48,8 +53,9 @@ func run(mode C.uint32_t, f func(s *Scope)) (err error) {
 	return err
 }
 
-// SetNumThreads sets how many threads libtorch's kernels use, from the next [Do] on; 0 restores the default.
-func SetNumThreads(n int) { threads.Store(int32(n)) }
+// SetNumThreads sets how many threads libtorch's kernels use, from the next [Do] on. 0 restores the default. More than
+// 64, or than there are CPUs, are not started: libgomp ends the process when it cannot start a thread.
+func SetNumThreads(n int) { threads.Store(int32(max(0, min(n, max(64, runtime.NumCPU()))))) }
 
 // NumThreads is how many threads libtorch's kernels use. The default is the CPUs that the process may use, which
 // counts a container's quota, as GOMAXPROCS does.
@@ -63,21 +69,43 @@ func NumThreads() int {
 // LiveTensors counts the handles that have not been freed, in the whole process.
 func LiveTensors() int64 { return int64(C.gc_live()) }
 
-func newScope(mode C.uint32_t) *Scope { return &Scope{born: births.Add(1), mode: mode} }
+func newScope(mode, owner C.uint32_t) *Scope {
+	return &Scope{born: births.Add(1), mode: mode, owner: owner}
+}
 
-// NoGrad runs f in a scope inside s that records no gradients.
+// NoGrad runs f in a scope inside s that records no gradients: no operator that f calls does, whichever scope its
+// tensors are in.
 func (s *Scope) NoGrad(f func(s *Scope)) {
-	inner := newScope(s.mode | C.GC_NO_GRAD)
+	s.here("no_grad")
+	inner := newScope(s.mode|C.GC_NO_GRAD, s.owner)
 	inner.probe = s.probe
+	before := C.gc_enter(C.GC_NO_GRAD)
+	defer func() { C.gc_enter(before) }()
 	defer inner.close()
 	f(inner)
 }
 
-// Autocast lets products that follow in this scope run in dtype (bfloat16 or float16) while parameters stay float32,
-// as torch.autocast does.
+// here refuses a scope that has ended or belongs to another goroutine.
+func (s *Scope) here(op string) {
+	switch {
+	case s == nil:
+		misuse(op, "the scope is nil")
+	case s.closed:
+		misuse(op, "the scope has ended: its Do has returned")
+	case s.owner != C.gc_thread():
+		misuse(op, "the scope belongs to another goroutine: only the function that Do runs may use it and its tensors")
+	}
+}
+
+// Autocast lets products that follow in this scope run in dtype, BFloat16 or Float16, while parameters stay float32, as
+// torch.autocast does.
 func (s *Scope) Autocast(device Device, dtype DType) {
-	kind, _ := device.code()
-	s.mode |= C.GC_AUTOCAST | C.uint32_t(dtype)<<8 | C.uint32_t(kind)<<16
+	s.here("autocast")
+	if dtype != BFloat16 && dtype != Float16 {
+		misuse("autocast", "products run in bfloat16 or float16, not in %s", dtype)
+	}
+	kind, _ := device.code("autocast")
+	s.mode = s.mode&0xff | C.GC_AUTOCAST | C.uint32_t(dtype)<<8 | C.uint32_t(kind)<<16
 	s.casts = true
 }
 
@@ -86,25 +114,28 @@ func (s *Scope) castsTo() (dtype DType, on bool) {
 	return DType(s.mode >> 8 & 0xff), s.mode&C.GC_AUTOCAST != 0
 }
 
-// Alias is t in the scope s: the result of an operator on it belongs to s and follows the mode of s. The alias does
-// not own the tensor, so t must outlive it.
+// Alias is t in the scope s: the result of an operator on it belongs to s and follows the mode of s. It is t under
+// another name and no copy. The garbage collector keeps t as long as the alias; where t is freed, the alias is too.
 func (s *Scope) Alias(t *Tensor) *Tensor {
-	return &Tensor{c: t.handle("alias"), scope: s, borrowed: true}
+	t.handle("alias")
+	if t.scope != nil && s != nil && t.scope.owner != s.owner {
+		misuse("alias", "the tensor %s is of another goroutine's scope", t.Summary())
+	}
+	return &Tensor{of: t.root(), scope: s}
 }
 
-// Borrow is p in the scope of t, [Scope.Alias]: model code uses it where an operator has nothing but parameters as
-// inputs, whose result would otherwise wait for the garbage collector. Without a scope it is p itself.
+// Borrow is p in the scope of t, [Scope.Alias]. Model code uses it where an operator has nothing but parameters as
+// inputs, whose result would otherwise wait for the garbage collector. If t has no scope, it is p itself.
 func (t *Tensor) Borrow(p *Tensor) *Tensor {
+	t.handle("borrow")
 	if t.scope == nil {
 		return p
 	}
 	return t.scope.Alias(p)
 }
 
+// add lists t, whose maker has seen to it that the scope is open and this goroutine's.
 func (s *Scope) add(t *Tensor) {
-	if s.closed {
-		misuse("scope", "the scope has ended: its Do has returned")
-	}
 	t.slot = len(s.tensors)
 	s.tensors = append(s.tensors, t)
 }
@@ -149,19 +180,24 @@ func (s *Scope) age() uint64 {
 	return s.born
 }
 
-// Tidy returns f(x) and frees everything else that f made on the way.
+// Tidy returns f(x) and frees everything else that f made on the way. f's x is an alias, and the result belongs to the
+// scope of the x that Tidy was given.
 func Tidy(f func(*Tensor) *Tensor, x *Tensor) *Tensor {
-	s := newScope(0)
+	x.handle("tidy")
+	s := newScope(0, C.gc_thread())
 	if x.scope != nil {
 		s.mode, s.probe = x.scope.mode, x.scope.probe
 	}
 	defer s.close()
 	y := f(s.Alias(x))
+	y.handle("tidy")
 	switch {
 	case y.scope != s:
 		return y
-	case y.borrowed:
+	case y.of == x.root():
 		return x
+	case y.of != nil:
+		return x.Borrow(y.of)
 	default:
 		return y.moveTo(x.scope)
 	}

@@ -7,16 +7,17 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"github.com/goclip/goclip/internal/disk"
-	"golang.org/x/sys/unix"
 )
 
 // checkpoints are the directories that a run writes under its own, each whole or not there, and finds again.
 type checkpoints struct {
 	disk   disk.FS
-	dir    string    // of the run; "" keeps nothing
-	locked *os.File  // dir
-	saved  time.Time // latest
+	dir    string       // of the run; "" keeps nothing
+	locked *flock.Flock // dir
+	saved  time.Time    // latest
 }
 
 const latest = "latest"
@@ -129,24 +130,26 @@ func hidden(dir, as string) string {
 	return filepath.Join(filepath.Dir(dir), "."+filepath.Base(dir)+"."+as)
 }
 
-// lockDirectory keeps a second process out of LOGS/NAME, if it is there. The lock goes with the process, however it ends.
+// lockDirectory keeps a second process out of the run's directory, if it is there. The lock goes with the process, however it
+// ends.
 func (k *checkpoints) lockDirectory() error {
-	if k.locked != nil {
+	if k.locked != nil || k.dir == "" {
 		return nil
 	}
-	d, err := os.Open(k.dir)
-	if err != nil {
-		return nil // not there yet, or what follows tells
+	lock := flock.New(k.dir, flock.SetFlag(os.O_RDONLY))
+	locked, err := lock.TryLock()
+	switch {
+	case err == nil && !locked:
+		return fmt.Errorf("train: another process trains in %s; wait for its end or take another directory", k.dir)
+	case err == nil:
+		k.locked = lock
 	}
-	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return errors.Join(fmt.Errorf("train: another process trains in %s; wait for its end or take another directory", k.dir), d.Close())
-	}
-	k.locked = d // locked, or on a file system without locks
-	return nil
+	return nil // locked, not there yet, or on a file system without locks
 }
 
 func (k *checkpoints) unlockDirectory() {
 	if k.locked != nil {
 		k.locked.Close()
+		k.locked = nil
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/internal/disk/crashtest"
-	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/optim"
 )
 

@@ -23,12 +23,12 @@ import (
 // TestWatched looks at a run while it goes on: Prometheus' page, TensorBoard's files, the log.
 func TestWatched(t *testing.T) {
 	o := options(t, tinyModel(t), shard(t, 20))
-	o.Epochs, o.ReportTo, o.MetricsAddr = 2, "tensorboard", "127.0.0.1:0"
+	o.Epochs, o.TensorBoard, o.MetricsAddr = 2, "tensorboard", "127.0.0.1:0"
 	var log bytes.Buffer
 	var pages []string
 	address := regexp.MustCompile(`http://(\S+)/metrics`)
 	var alive []int64
-	sum, err := train.Run(context.Background(), o, train.Reporter{Log: &log, Step: func(s train.Step, total int) {
+	sum, err := trained(context.Background(), o, reporter{Log: &log, Step: func(s train.Step, total int) {
 		alive = append(alive, torch.LiveTensors())
 		if s.Step%2 == 1 {
 			return
@@ -68,7 +68,7 @@ func TestWatched(t *testing.T) {
 
 	o.MaxSteps = 0
 	o.Resume = "latest"
-	_, err = train.Run(context.Background(), o, train.Reporter{})
+	_, err = trained(context.Background(), o, reporter{})
 	require.NoError(t, err)
 	files, err = filepath.Glob(filepath.Join(sum.Dir, "tensorboard", "*"))
 	require.NoError(t, err)
@@ -82,7 +82,7 @@ func TestPortInUse(t *testing.T) {
 	defer socket.Close()
 	o := options(t, tinyModel(t), shard(t, 20))
 	o.MetricsAddr = socket.Addr().String()
-	_, err = train.Run(context.Background(), o, train.Reporter{})
+	_, err = trained(context.Background(), o, reporter{})
 	require.ErrorContains(t, err, "train: --metrics-addr "+o.MetricsAddr)
 	assert.ErrorContains(t, err, "address already in use")
 	assert.NoDirExists(t, filepath.Join(o.Logs, "run"))
@@ -95,7 +95,7 @@ func TestOverfit(t *testing.T) {
 	o.Overfit, o.LR, o.MaxSteps = 4, 3e-3, 400
 	var log bytes.Buffer
 	var alive []int64
-	sum, err := train.Run(context.Background(), o, train.Reporter{Log: &log, Step: func(train.Step, int) { alive = append(alive, torch.LiveTensors()) }})
+	sum, err := trained(context.Background(), o, reporter{Log: &log, Step: func(train.Step, int) { alive = append(alive, torch.LiveTensors()) }})
 	require.NoError(t, err, log.String())
 	assert.LessOrEqual(t, slices.Max(alive), alive[0], "no step leaves a tensor; the collector may free an earlier model")
 	assert.Less(t, sum.Loss, 0.5)
@@ -103,18 +103,18 @@ func TestOverfit(t *testing.T) {
 	assert.Contains(t, log.String(), "model, data and --lr can learn. Nothing was written")
 
 	o.LR, o.MaxSteps = 1e-9, 3
-	_, err = train.Run(context.Background(), o, train.Reporter{})
+	_, err = trained(context.Background(), o, reporter{})
 	assert.ErrorContains(t, err, "train: --overfit 4: after 3 steps the loss is ")
 	o.Overfit = 21
-	_, err = train.Run(context.Background(), o, train.Reporter{})
+	_, err = trained(context.Background(), o, reporter{})
 	assert.ErrorContains(t, err, "--overfit 21: the data has 20 pairs")
 	o.Overfit, o.Resume = 4, "latest"
-	_, err = train.Run(context.Background(), o, train.Reporter{})
+	_, err = trained(context.Background(), o, reporter{})
 	assert.ErrorIs(t, err, train.ErrOptions)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	o.Resume = ""
-	_, err = train.Run(ctx, o, train.Reporter{})
+	_, err = trained(ctx, o, reporter{})
 	assert.ErrorIs(t, err, train.ErrInterrupted)
 	assert.NoDirExists(t, filepath.Join(o.Logs, "run"))
 }
@@ -122,8 +122,8 @@ func TestOverfit(t *testing.T) {
 // TestDryRun tells what there is and writes nothing.
 func TestDryRun(t *testing.T) {
 	o := options(t, tinyModel(t), shard(t, 20))
-	o.DryRun, o.AccumFreq, o.SaveFrequency = true, 2, 1
-	sum, err := train.Run(context.Background(), o, train.Reporter{})
+	o.DryRun, o.AccumFreq, o.SaveEpochs = true, 2, 1
+	sum, err := trained(context.Background(), o, reporter{})
 	require.NoError(t, err)
 	assert.NoDirExists(t, filepath.Join(o.Logs, "run"))
 	p := sum.Plan
@@ -140,7 +140,7 @@ func TestDryRun(t *testing.T) {
 	assert.Equal(t, 10, strings.Count(text, "\n"), text)
 
 	o.LockText, o.Device = true, "cpu"
-	sum, err = train.Run(context.Background(), o, train.Reporter{})
+	sum, err = trained(context.Background(), o, reporter{})
 	require.NoError(t, err)
 	assert.Less(t, sum.Plan.Learn, p.Learn)
 	assert.Less(t, sum.Plan.StepFLOPs, p.StepFLOPs)
@@ -150,8 +150,8 @@ func TestDryRun(t *testing.T) {
 func TestReportTo(t *testing.T) {
 	for value, says := range map[string]string{"wandb": "wandb sync", "tensorboard,wandb": "wandb sync", "files": `--report-to "files" is none of`} {
 		o := options(t, "m", "d")
-		o.ReportTo = value
-		_, err := train.Run(context.Background(), o, train.Reporter{})
+		o.TensorBoard = value
+		_, err := trained(context.Background(), o, reporter{})
 		assert.ErrorContains(t, err, says)
 		assert.ErrorIs(t, err, train.ErrOptions)
 	}

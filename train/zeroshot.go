@@ -157,3 +157,24 @@ func (t *Trainer) logZeroshot(metrics Metrics) {
 		t.watch.logf("zero-shot after epoch %d: %s%s", t.state.Epoch, say(metrics), unreadable)
 	}
 }
+
+// ClassCaptions makes the captions of a folder of classes, for data.Options.Classes: the names of the classes put into
+// templates, "a photo of a {}." without any.
+func ClassCaptions(templates ...string) func(folders []string) ([][]string, error) {
+	if len(templates) == 0 {
+		templates = []string{"a photo of a {}."}
+	}
+	return func(folders []string) ([][]string, error) {
+		names, err := ClassNames(folders)
+		if err != nil {
+			return nil, err
+		}
+		out := make([][]string, len(names))
+		for i, name := range names {
+			for _, template := range templates {
+				out[i] = append(out[i], strings.ReplaceAll(template, "{}", name))
+			}
+		}
+		return out, nil
+	}
+}

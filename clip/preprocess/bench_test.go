@@ -28,17 +28,17 @@ func BenchmarkPictures(b *testing.B) {
 	for _, path := range files {
 		data, err := os.ReadFile(path)
 		require.NoError(b, err)
-		img, err := Decode(data, DefaultLimits)
+		img, err := Decode(b.Context(), data, DefaultLimits)
 		require.NoError(b, err)
 		var kept part
 		for _, stage := range []struct {
 			name string
 			run  func() error
 		}{
-			{"decode", func() error { _, err := Decode(data, Limits{part: &kept}); return err }},
+			{"decode", func() error { _, err := Decode(b.Context(), data, Limits{part: &kept}); return err }},
 			{"transform", func() error { return t.Apply(dst, img) }},
-			{"whole", func() error { return t.Bytes(dst, data) }},
-			{"fast", func() error { return fast.Bytes(dst, data) }},
+			{"whole", func() error { return t.Bytes(b.Context(), dst, data) }},
+			{"fast", func() error { return fast.Bytes(b.Context(), dst, data) }},
 		} {
 			b.Run(filepath.Base(path)+"/"+stage.name, func(b *testing.B) {
 				b.ReportAllocs()

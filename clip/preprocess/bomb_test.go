@@ -80,7 +80,7 @@ func TestBombs(t *testing.T) {
 			}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			img, err := Decode(data, DefaultLimits)
+			img, err := Decode(t.Context(), data, DefaultLimits)
 			runtime.ReadMemStats(&after)
 			var e *Error
 			require.ErrorAs(t, err, &e)

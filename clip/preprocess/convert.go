@@ -105,3 +105,25 @@ func rowToRGB(dst, src []uint8, mode Mode, palette [][4]uint8) {
 		}
 	}
 }
+
+// packed drops the bytes between rows, where there are any.
+func packed(pix []uint8, stride, length, rows int) []uint8 {
+	if stride == length {
+		return pix[:length*rows]
+	}
+	out := make([]uint8, length*rows)
+	for y := range rows {
+		copy(out[y*length:][:length], pix[y*stride:])
+	}
+	return out
+}
+
+// dropFourth turns RGBA into RGB in place.
+func dropFourth(pix []uint8) []uint8 {
+	n := len(pix) / 4
+	for i := range n {
+		s, d := pix[4*i:4*i+4:4*i+4], pix[3*i:3*i+3:3*i+3]
+		d[0], d[1], d[2] = s[0], s[1], s[2]
+	}
+	return pix[: 3*n : 3*n]
+}

@@ -1,6 +1,7 @@
 package preprocess
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 type Limits struct {
 	MaxPixels int64 // width times height
 	MaxBytes  int64 // length of the file
+	MaxMemory int64 // bytes that decoding holds at one time, as ReadHeader tells them
 
 	// JPEGScale 2, 4 or 8 decodes a JPEG at that fraction of its size, much faster, as Pillow's draft mode: good where
 	// the picture is shrunk further anyway. 0 and 1 decode in full. Other formats, and image/jpeg, pass it over.
@@ -48,8 +50,8 @@ func (l Limits) image(mode Mode, w, h int) *Image {
 	return &Image{Width: w, Height: h, Mode: mode, Pix: grow(&l.part.pix, w*h*mode.Bytes()+1)[1:]}
 }
 
-// DefaultLimits are 128 million pixels, 512 MiB of file, JPEG in full.
-var DefaultLimits = Limits{MaxPixels: 128e6, MaxBytes: 512 << 20}
+// DefaultLimits are 128 million pixels, 512 MiB of file, 2 GiB of memory, JPEG in full.
+var DefaultLimits = Limits{MaxPixels: 128e6, MaxBytes: 512 << 20, MaxMemory: 2 << 30}
 
 func (l Limits) maxBytes() int64 {
 	if l.MaxBytes == 0 {
@@ -83,33 +85,119 @@ func tooLong(n int64, l Limits) *Error {
 	return &Error{Kind: e, Detail: e.Error()}
 }
 
-// Decode reads a PNG, JPEG, WebP, GIF, BMP or TIFF picture, told apart by content. An animation gives its first
-// frame. It does not panic: every bad input gives an *Error, whose kind is one of the Err values or a *LimitError.
-func Decode(data []byte, lim Limits) (img *Image, err error) {
+// memory refuses a picture whose decoding takes more than the limit.
+func (l Limits) memory(p *picture) error {
+	l.part = nil
+	if l.MaxMemory == 0 {
+		l.MaxMemory = DefaultLimits.MaxMemory
+	}
+	if need := p.peak(); need > l.MaxMemory {
+		e := &LimitError{Width: p.width, Height: p.height, Memory: need, Limits: l}
+		return &Error{Kind: e, Detail: e.Error()}
+	}
+	return nil
+}
+
+// picture is a file whose header has been read: nothing is allocated for its pixels yet.
+type picture struct {
+	width, height int
+	memory        int64 // bytes that decode holds at most at one time, its result among them
+	result        int64 // bytes of its result
+	turned        int   // the orientation, 1 to 8, that is undone; 0 where it is passed over
+	decode        func(context.Context, Limits) (*Image, error)
+}
+
+// peak is the memory of the whole decoding; turning a picture takes a second one.
+func (p *picture) peak() int64 {
+	if p.turned > 1 {
+		return max(p.memory, 2*p.result)
+	}
+	return p.memory
+}
+
+// open reads the header of data and checks it against lim.
+func open(data []byte, lim Limits) (p *picture, f format, err error) {
 	if len(data) == 0 {
-		return nil, fail(ErrEmpty, "the file is empty; it should hold a picture")
+		return nil, f, fail(ErrEmpty, "the file is empty; it should hold a picture")
 	}
 	if int64(len(data)) > lim.maxBytes() {
-		return nil, tooLong(int64(len(data)), lim)
+		return nil, f, tooLong(int64(len(data)), lim)
 	}
-	f := sniff(data)
-	if f.decode == nil {
-		return nil, refuse(f, data)
+	f = sniff(data)
+	if f.open == nil {
+		return nil, f, refuse(f, data)
 	}
+	if p, err = f.open(data); err != nil {
+		return nil, f, err
+	}
+	if err := lim.size(f.name, p.width, p.height); err != nil {
+		return nil, f, err
+	}
+	if lim.Orient && p.turned == 0 { // Pillow turns TIFF alone, and always
+		p.turned = orientation(data)
+	}
+	return p, f, lim.memory(p)
+}
+
+// Header is what a picture file says of itself before its pixels.
+type Header struct {
+	Format        string // "PNG", "JPEG" and so on
+	Width, Height int    // of the picture that Decode gives
+	Memory        int64  // bytes that Decode holds at most at one time, its result among them, data not
+}
+
+// ReadHeader tells what Decode would read and what that would take, so that a server can budget before it decodes. It
+// allocates nothing for pixels and refuses what Decode refuses on the header.
+func ReadHeader(data []byte, lim Limits) (h Header, err error) {
+	var p *picture
+	var f format
+	defer rescue(&f, &err)
+	if p, f, err = open(data, lim); err != nil {
+		return Header{}, describe(f.name, err)
+	}
+	h = Header{Format: f.name, Width: p.width, Height: p.height, Memory: p.peak()}
+	if p.turned > 4 {
+		h.Width, h.Height = h.Height, h.Width
+	}
+	return h, nil
+}
+
+// rescue turns a panic of a decoder into an error.
+func rescue(f *format, err *error) {
+	if r := recover(); r != nil {
+		*err = fail(ErrCorrupt, "the %s data is corrupt (%v)", f.name, r)
+	}
+}
+
+// Decode reads a PNG, JPEG, WebP, GIF, BMP or TIFF picture, told apart by content. An animation gives its first
+// frame. It does not panic: every bad input gives an *Error, whose kind is one of the Err values or a *LimitError. It
+// stops between rows, scans or strips when ctx ends, with the context's error.
+func Decode(ctx context.Context, data []byte, lim Limits) (img *Image, err error) {
+	var p *picture
+	var f format
 	defer func() {
-		if r := recover(); r != nil {
-			img, err = nil, fail(ErrCorrupt, "the %s data is corrupt (%v)", f.name, r)
+		if err != nil {
+			img = nil
 		}
 	}()
-	img, err = f.decode(data, lim)
-	if err != nil {
+	defer rescue(&f, &err)
+	if p, f, err = open(data, lim); err != nil {
+		return nil, describe(f.name, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if img, err = p.decode(ctx, lim); err != nil {
+		if ended := ctx.Err(); ended != nil {
+			return nil, ended
+		}
 		return nil, describe(f.name, err)
 	}
 	if err := img.check(); err != nil {
 		return nil, err
 	}
-	if lim.Orient {
-		img = img.oriented(orientation(data))
+	if p.turned > 1 {
+		img = img.oriented(p.turned)
 	}
 	return img, nil
 }
@@ -121,8 +209,7 @@ func describe(format string, err error) error {
 	case errors.As(err, &own):
 		return err
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		strings.HasSuffix(err.Error(), "not enough pixel data"), // image/png, where a row is missing
-		strings.HasSuffix(err.Error(), "short Huffman data"):    // image/jpeg
+		strings.HasSuffix(err.Error(), "short Huffman data"): // image/jpeg
 		return fail(ErrTruncated, "the %s data ends early; the file is truncated", format)
 	}
 	return fail(ErrCorrupt, "the %s data cannot be read: %v", format, trimCodec(err))
@@ -140,4 +227,17 @@ func trimCodec(err error) string {
 
 func unsupported(format, what string, args ...any) error {
 	return fail(ErrUnsupported, "%s", "a "+format+" picture "+fmt.Sprintf(what, args...))
+}
+
+// cancellable ends reading when ctx ends: a decoder that reads as it goes stops soon after.
+type cancellable struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *cancellable) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p[:min(len(p), 64<<10)])
 }

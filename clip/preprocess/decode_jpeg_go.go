@@ -4,6 +4,7 @@ package preprocess
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"image"
 	"image/color"
@@ -14,7 +15,10 @@ import (
 const HasJPEGTurbo = false
 
 // decodeJPEG takes image/jpeg. It repeats chroma where libjpeg interpolates it, so colour edges differ a little.
-func decodeJPEG(data []byte, lim Limits) (*Image, error) {
+func decodeJPEG(ctx context.Context, data []byte, colours jpegColours, lim Limits) (*Image, error) {
+	if colours == jpegStored {
+		return nil, unsupported("TIFF", "with JPEG data of these colours is not read without libjpeg-turbo")
+	}
 	head, err := jpeg.DecodeConfig(bytes.NewReader(data))
 	var unknown jpeg.UnsupportedError
 	if errors.As(err, &unknown) {
@@ -26,7 +30,7 @@ func decodeJPEG(data []byte, lim Limits) (*Image, error) {
 	if err := lim.size("JPEG", head.Width, head.Height); err != nil {
 		return nil, err
 	}
-	decoded, err := jpeg.Decode(bytes.NewReader(data))
+	decoded, err := jpeg.Decode(&cancellable{ctx: ctx, r: bytes.NewReader(data)})
 	if err != nil {
 		return nil, err
 	}

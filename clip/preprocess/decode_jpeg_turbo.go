@@ -5,19 +5,26 @@ package preprocess
 /*
 #cgo CFLAGS: -O3
 #cgo LDFLAGS: -ljpeg
+#if !__has_include(<jpeglib.h>)
+#line 1 "goclip"
+#pragma GCC error "libjpeg-turbo's header jpeglib.h is missing: install libjpeg-dev (Debian, Ubuntu) or libjpeg-turbo-devel (Fedora), or build with -tags nojpegturbo, which decodes JPEG in Go"
+#endif
 #include "jpeg_turbo.h"
 */
 import "C"
 
-import "unsafe"
+import (
+	"context"
+	"unsafe"
+)
 
 // HasJPEGTurbo tells whether JPEG is decoded by libjpeg-turbo, to the bit as Pillow does.
 const HasJPEGTurbo = true
 
-// decodeJPEG gives Pillow's modes: L, RGB or CMYK. Where lim has a part it may decode some columns alone; they hold the
-// values that they have in the whole picture.
-func decodeJPEG(data []byte, lim Limits) (*Image, error) {
-	var info C.goclip_jpeg
+// decodeJPEG gives pixels whose mode has as many bytes as the JPEG has components. Where lim has a part it may decode
+// some columns alone; they hold the values that they have in the whole picture.
+func decodeJPEG(ctx context.Context, data []byte, colours jpegColours, lim Limits) (*Image, error) {
+	info := C.goclip_jpeg{colours: C.int(colours)}
 	var d *C.goclip_decoder
 	bytes, size := (*C.uchar)(unsafe.Pointer(unsafe.SliceData(data))), C.size_t(len(data))
 	rc := C.goclip_jpeg_open(bytes, size, &info, &d)
@@ -25,6 +32,7 @@ func decodeJPEG(data []byte, lim Limits) (*Image, error) {
 	if err := jpegError(rc, &info); err != nil {
 		return nil, err
 	}
+	defer cancelJPEG(ctx, d)()
 	if info.bits != 8 {
 		return nil, unsupported("JPEG", "with %d bits a channel is not read; save it with 8", int(info.bits))
 	}
@@ -50,13 +58,7 @@ func decodeJPEG(data []byte, lim Limits) (*Image, error) {
 	if err := jpegError(C.goclip_jpeg_start(d, bytes, size, &info), &info); err != nil {
 		return nil, err
 	}
-	mode := ModeRGB
-	switch info.components {
-	case 1:
-		mode = ModeL
-	case 4:
-		mode = ModeCMYK
-	}
+	mode := [...]Mode{1: ModeL, 2: ModeLA, 3: ModeRGB, 4: ModeCMYK}[info.components]
 	out := lim.image(mode, int(info.to-info.from), int(info.rows))
 	rc = C.goclip_jpeg_read(d, bytes, size, &info, (*C.uchar)(unsafe.Pointer(unsafe.SliceData(out.Pix))))
 	if err := jpegError(rc, &info); err != nil {
@@ -65,7 +67,7 @@ func decodeJPEG(data []byte, lim Limits) (*Image, error) {
 	if lim.part != nil {
 		lim.part.left = int(info.from)
 	}
-	if mode == ModeCMYK {
+	if mode == ModeCMYK && colours == jpegPillow {
 		// Pillow takes every CMYK JPEG as Adobe's, which stores the inks inverted.
 		for i, v := range out.Pix {
 			out.Pix[i] = 255 - v
@@ -74,12 +76,31 @@ func decodeJPEG(data []byte, lim Limits) (*Image, error) {
 	return out, nil
 }
 
+// cancelJPEG stops d when ctx ends, until the function that it returns is called.
+func cancelJPEG(ctx context.Context, d *C.goclip_decoder) func() {
+	if ctx.Done() == nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		C.goclip_jpeg_cancel(d)
+		close(done)
+	})
+	return func() {
+		if !stop() {
+			<-done // d is closed next
+		}
+	}
+}
+
 func jpegError(rc C.int, info *C.goclip_jpeg) error {
 	switch rc {
 	case C.GOCLIP_JPEG_OK:
 		return nil
 	case C.GOCLIP_JPEG_TRUNCATED:
 		return fail(ErrTruncated, "the JPEG data ends early; the file is truncated")
+	case C.GOCLIP_JPEG_CANCELLED:
+		return context.Canceled
 	}
 	return fail(ErrCorrupt, "the JPEG data cannot be read: %s", C.GoString(&info.message[0]))
 }

@@ -2,6 +2,7 @@ package preprocess
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"image"
 
@@ -20,54 +21,59 @@ const (
 	webpAlpha    = 1 << 4
 )
 
-// decodeWebP gives RGBA where the file says that it has alpha, else RGB. An animation gives its first frame on a
+// openWebP gives RGBA where the file says that it has alpha, else RGB. An animation gives its first frame on a
 // transparent canvas. The chroma of lossy pictures is interpolated and converted as libwebp does, which x/image leaves
 // to its caller.
-func decodeWebP(data []byte, lim Limits) (*Image, error) {
-	chunks := webpChunks(data[12:])
-	if len(chunks) == 0 {
+func openWebP(data []byte) (*picture, error) {
+	if len(data) < 20 {
 		return nil, fail(ErrTruncated, "the WebP data ends inside its header; the file is truncated")
 	}
-	if c := chunks[0]; c.id == "VP8X" && len(c.body) >= 10 {
+	c, rest := nextChunk(data[12:])
+	if c.id == "VP8X" && len(c.body) >= 10 {
 		w, h := 1+u24(c.body[4:]), 1+u24(c.body[7:])
-		if err := lim.size("WebP", w, h); err != nil {
-			return nil, err
-		}
 		alpha := c.body[0]&webpAlpha != 0
-		if c.body[0]&webpAnimated != 0 {
-			return webpFirstFrame(chunks, w, h, alpha)
-		}
-		return webpStill(webpFile(w, h, chunks[1:]), alpha)
+		return webpPicture(w, h, alpha, len(data), func(ctx context.Context) (*Image, error) {
+			if c.body[0]&webpAnimated != 0 {
+				return webpFirstFrame(ctx, rest, w, h, alpha)
+			}
+			return webpStill(ctx, webpFile(w, h, rest), alpha)
+		}), nil
 	}
 	head, err := webp.DecodeConfig(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
-	if err := lim.size("WebP", head.Width, head.Height); err != nil {
-		return nil, err
+	alpha := c.id == "VP8L" && len(c.body) >= 5 && c.body[4]&0x10 != 0
+	return webpPicture(head.Width, head.Height, alpha, len(data), func(ctx context.Context) (*Image, error) {
+		return webpStill(ctx, data, alpha)
+	}), nil
+}
+
+func webpPicture(w, h int, alpha bool, file int, decode func(context.Context) (*Image, error)) *picture {
+	mode := ModeRGB
+	if alpha {
+		mode = ModeRGBA
 	}
-	lossless := chunks[0]
-	alpha := lossless.id == "VP8L" && len(lossless.body) >= 5 && lossless.body[4]&0x10 != 0
-	return webpStill(data, alpha)
+	pixels := int64(w) * int64(h)
+	result := pixels * int64(mode.Bytes())
+	// Beside the result, x/image holds up to 8 bytes a pixel of lossless data, and a copy of the file.
+	return &picture{width: w, height: h, result: result, memory: result + 8*pixels + int64(file) + 1<<20,
+		decode: func(ctx context.Context, _ Limits) (*Image, error) { return decode(ctx) }}
 }
 
 func u24(p []byte) int { return int(p[0]) | int(p[1])<<8 | int(p[2])<<16 }
 
-// webpChunks splits data; a chunk cut short keeps what is there.
-func webpChunks(data []byte) (out []webpChunk) {
-	for len(data) >= 8 {
-		size := int(binary.LittleEndian.Uint32(data[4:]))
-		body := data[8:]
-		c := webpChunk{id: string(data[:4]), body: body[:min(size, len(body))]}
-		out = append(out, c)
-		data = body[min(size+size&1, len(body)):]
-	}
-	return out
+// nextChunk takes the first chunk off data, which has at least 8 bytes; one cut short keeps what is there.
+func nextChunk(data []byte) (c webpChunk, rest []byte) {
+	size := int(binary.LittleEndian.Uint32(data[4:]))
+	body := data[8:]
+	c = webpChunk{id: string(data[:4]), body: body[:min(size, len(body))]}
+	return c, body[min(size+size&1, len(body)):]
 }
 
 // webpFile puts the image chunks into a file that x/image reads: it wants the VP8X alpha flag to say whether an ALPH
 // chunk follows, and nothing else before the image.
-func webpFile(w, h int, chunks []webpChunk) []byte {
+func webpFile(w, h int, data []byte) []byte {
 	var body []byte
 	flags := byte(0)
 	add := func(id string, b []byte) {
@@ -78,11 +84,12 @@ func webpFile(w, h int, chunks []webpChunk) []byte {
 			body = append(body, 0)
 		}
 	}
-	for _, c := range chunks {
-		if c.id == "ALPH" {
+	for c := (webpChunk{}); len(data) >= 8 && c.id != "VP8 " && c.id != "VP8L"; {
+		switch c, data = nextChunk(data); {
+		case c.id == "ALPH" && flags == 0:
 			flags = webpAlpha
-		}
-		if c.id == "ALPH" || c.id == "VP8 " || c.id == "VP8L" {
+			add(c.id, c.body)
+		case c.id == "VP8 ", c.id == "VP8L":
 			add(c.id, c.body)
 		}
 	}
@@ -96,9 +103,10 @@ func webpFile(w, h int, chunks []webpChunk) []byte {
 }
 
 // webpFirstFrame draws the first ANMF chunk on its canvas.
-func webpFirstFrame(chunks []webpChunk, w, h int, alpha bool) (*Image, error) {
-	for _, c := range chunks {
-		if c.id != "ANMF" {
+func webpFirstFrame(ctx context.Context, data []byte, w, h int, alpha bool) (*Image, error) {
+	for len(data) >= 8 {
+		var c webpChunk
+		if c, data = nextChunk(data); c.id != "ANMF" {
 			continue
 		}
 		if len(c.body) < 16 {
@@ -109,7 +117,7 @@ func webpFirstFrame(chunks []webpChunk, w, h int, alpha bool) (*Image, error) {
 		if x+fw > w || y+fh > h {
 			return nil, fail(ErrCorrupt, "the first frame of the WebP lies outside its canvas")
 		}
-		frame, err := webpStill(webpFile(fw, fh, webpChunks(c.body[16:])), alpha)
+		frame, err := webpStill(ctx, webpFile(fw, fh, c.body[16:]), alpha)
 		if err != nil {
 			return nil, err
 		}
@@ -127,8 +135,8 @@ func webpFirstFrame(chunks []webpChunk, w, h int, alpha bool) (*Image, error) {
 }
 
 // webpStill decodes a file of one picture to RGBA or RGB.
-func webpStill(data []byte, alpha bool) (*Image, error) {
-	decoded, err := webp.Decode(bytes.NewReader(data))
+func webpStill(ctx context.Context, data []byte, alpha bool) (*Image, error) {
+	decoded, err := webp.Decode(&cancellable{ctx: ctx, r: bytes.NewReader(data)})
 	if err != nil {
 		return nil, err
 	}

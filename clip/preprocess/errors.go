@@ -37,6 +37,7 @@ func (e *Error) Unwrap() error { return e.Kind }
 type LimitError struct {
 	Width, Height int   // from the header; zero when the file itself is too long
 	Bytes         int64 // length of the file
+	Memory        int64 // what decoding would take; zero where another limit is broken
 	Limits        Limits
 }
 
@@ -44,6 +45,10 @@ func (e *LimitError) Error() string {
 	if e.Width == 0 && e.Height == 0 {
 		return fmt.Sprintf("a file of %d bytes is more than the limit of %d; shrink it or raise MaxBytes",
 			e.Bytes, e.Limits.MaxBytes)
+	}
+	if e.Memory > 0 {
+		return fmt.Sprintf("decoding %dx%d pixels takes %d MB, more than the limit of %d; shrink it or raise MaxMemory",
+			e.Width, e.Height, e.Memory/1e6, e.Limits.MaxMemory/1e6)
 	}
 	if max(e.Width, e.Height) > longestSide {
 		return fmt.Sprintf("%dx%d pixels: a side may have %d at most; cut or shrink it", e.Width, e.Height, longestSide)

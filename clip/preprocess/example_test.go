@@ -2,6 +2,7 @@ package preprocess_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"image"
@@ -31,7 +32,7 @@ func Example() {
 		panic(err)
 	}
 	pixels := make([]float32, t.Len()) // (3, 224, 224)
-	if err := t.Bytes(pixels, redPicture()); err != nil {
+	if err := t.Bytes(context.Background(), pixels, redPicture()); err != nil {
 		panic(err)
 	}
 	fmt.Printf("red %.4f, green %.4f, blue %.4f\n", pixels[0], pixels[224*224], pixels[2*224*224])
@@ -39,7 +40,7 @@ func Example() {
 }
 
 func ExampleDecode_limits() {
-	_, err := preprocess.Decode(redPicture(), preprocess.Limits{MaxPixels: 1000})
+	_, err := preprocess.Decode(context.Background(), redPicture(), preprocess.Limits{MaxPixels: 1000})
 	fmt.Println(err)
 	fmt.Println(errors.Is(err, preprocess.ErrTooLarge))
 	// Output:
@@ -53,7 +54,7 @@ func ExampleTrainTransform() {
 	if err != nil {
 		panic(err)
 	}
-	img, err := preprocess.Decode(redPicture(), preprocess.DefaultLimits)
+	img, err := preprocess.Decode(context.Background(), redPicture(), preprocess.DefaultLimits)
 	if err != nil {
 		panic(err)
 	}

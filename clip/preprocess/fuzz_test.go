@@ -31,7 +31,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	lim := Limits{MaxPixels: 1 << 18, MaxBytes: 1 << 20}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		img, err := Decode(data, lim)
+		img, err := Decode(t.Context(), data, lim)
 		if err != nil {
 			if img != nil {
 				t.Fatal("both a picture and an error")
@@ -65,8 +65,8 @@ func FuzzBytes(f *testing.F) {
 	upright := tr.WithLimits(lim)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		want, got := make([]float32, tr.Len()), make([]float32, tr.Len())
-		err := tr.Bytes(got, data)
-		img, wantErr := Decode(data, tr.lim)
+		err := tr.Bytes(t.Context(), got, data)
+		img, wantErr := Decode(t.Context(), data, tr.lim)
 		if (err == nil) != (wantErr == nil) {
 			t.Fatalf("Bytes says %v, Decode says %v", err, wantErr)
 		}
@@ -79,7 +79,7 @@ func FuzzBytes(f *testing.F) {
 		if !slices.Equal(want, got) {
 			t.Fatal("the columns differ from those of the whole picture")
 		}
-		if err := upright.Bytes(got, data); err != nil {
+		if err := upright.Bytes(t.Context(), got, data); err != nil {
 			t.Fatal(err)
 		}
 	})

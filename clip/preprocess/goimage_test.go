@@ -21,7 +21,7 @@ func TestConvert(t *testing.T) {
 		require.NoError(t, err)
 		img, err := png.Decode(bytes.NewReader(data))
 		require.NoError(t, err)
-		want, err := Decode(data, DefaultLimits)
+		want, err := Decode(t.Context(), data, DefaultLimits)
 		require.NoError(t, err)
 		got, err := Convert(img)
 		require.NoError(t, err)

@@ -88,7 +88,7 @@ func readGolden(t testing.TB, name string) []byte {
 
 func decodeGolden(t testing.TB, name string) *Image {
 	t.Helper()
-	img, err := DecodeFile(filepath.Join(goldenDir, "pictures", name), DefaultLimits)
+	img, err := DecodeFile(t.Context(), filepath.Join(goldenDir, "pictures", name), DefaultLimits)
 	require.NoError(t, err)
 	return img
 }
@@ -142,7 +142,7 @@ func isJPEGName(name string) bool { return filepath.Ext(name) == ".jpg" && name 
 func TestDecodeGivesPillowsBytes(t *testing.T) {
 	for _, f := range loadGoldens(t).Files {
 		t.Run(f.File, func(t *testing.T) {
-			img, err := DecodeFile(filepath.Join(goldenDir, "pictures", f.File), DefaultLimits)
+			img, err := DecodeFile(t.Context(), filepath.Join(goldenDir, "pictures", f.File), DefaultLimits)
 			if f.Unreadable {
 				require.ErrorIs(t, err, ErrUnsupported)
 				return
@@ -168,7 +168,7 @@ func TestTransformGivesPillowsPixels(t *testing.T) {
 				tr, err := NewTransform(plain(c.Config))
 				require.NoError(t, err)
 				dst := make([]float32, tr.Len())
-				require.NoError(t, tr.File(dst, filepath.Join(goldenDir, "pictures", f.File)))
+				require.NoError(t, tr.File(t.Context(), dst, filepath.Join(goldenDir, "pictures", f.File)))
 				most, equal, cosine := difference(g.rgb(c.goldenRGB), bytesOf(dst))
 				if exact(f.File) {
 					assert.Zero(t, most, "largest difference; equal share %v", equal)
@@ -209,7 +209,7 @@ func TestHuggingFacePixels(t *testing.T) {
 			tr, err := NewTransform(plain(cfg))
 			require.NoError(t, err)
 			dst := make([]float32, tr.Len())
-			require.NoError(t, tr.File(dst, filepath.Join(goldenDir, "pictures", c.File)))
+			require.NoError(t, tr.File(t.Context(), dst, filepath.Join(goldenDir, "pictures", c.File)))
 			most, equal, cosine := difference(g.rgb(c.goldenRGB), bytesOf(dst))
 			if exact(c.File) {
 				assert.Zero(t, most, "largest difference; equal share %v", equal)
@@ -223,7 +223,7 @@ func TestHuggingFacePixels(t *testing.T) {
 func TestOrientIsPillows(t *testing.T) {
 	turned := 0
 	for _, f := range loadGoldens(t).Files {
-		img, err := DecodeFile(filepath.Join(goldenDir, "pictures", f.File), Limits{Orient: true})
+		img, err := DecodeFile(t.Context(), filepath.Join(goldenDir, "pictures", f.File), Limits{Orient: true})
 		if f.Unreadable {
 			continue
 		}

@@ -3,6 +3,7 @@
 #include "jpeg_turbo.h"
 
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,8 +53,20 @@ struct goclip_decoder {
   struct jpeg_decompress_struct cinfo;
   error_manager error;
   struct jpeg_source_mgr source;
+  struct jpeg_progress_mgr progress;
+  atomic_int cancelled;
   size_t at; /* how far the data was read when the last call returned */
 };
+
+/* libjpeg calls this for every row of blocks, of every scan where it reads all of them first. */
+static void on_progress(j_common_ptr cinfo) {
+  goclip_decoder *d = (goclip_decoder *)cinfo; /* cinfo is its first member */
+  if (atomic_load_explicit(&d->cancelled, memory_order_relaxed)) {
+    longjmp(d->error.back, GOCLIP_JPEG_CANCELLED);
+  }
+}
+
+void goclip_jpeg_cancel(goclip_decoder *d) { atomic_store(&d->cancelled, 1); }
 
 /* The caller's data may move between calls, so no pointer into it is kept. */
 static void decoder_enter(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info) {
@@ -83,6 +96,8 @@ static int take(step *s, goclip_decoder *d, const unsigned char *data, size_t si
       break;
     case GOCLIP_JPEG_TRUNCATED:
       return decoder_leave(d, size, GOCLIP_JPEG_TRUNCATED);
+    case GOCLIP_JPEG_CANCELLED:
+      return decoder_leave(d, size, GOCLIP_JPEG_CANCELLED);
     default:
       return decoder_leave(d, size, GOCLIP_JPEG_BROKEN);
   }
@@ -103,7 +118,14 @@ static int read_header(goclip_decoder *d, goclip_jpeg *info) {
   info->height = (int)c->image_height;
   info->components = c->num_components;
   info->bits = c->data_precision;
-  info->arithmetic = c->arith_code;
+  if (info->colours == GOCLIP_JPEG_STORED && c->num_components <= 4) {
+    c->jpeg_color_space = JCS_UNKNOWN;
+    c->out_color_space = JCS_UNKNOWN;
+    return GOCLIP_JPEG_OK;
+  }
+  if (info->colours == GOCLIP_JPEG_YCBCR && c->num_components == 3) {
+    c->jpeg_color_space = JCS_YCbCr;
+  }
   switch (c->num_components) {
     case 1:
       c->jpeg_color_space = JCS_GRAYSCALE;
@@ -131,6 +153,8 @@ static int begin(goclip_decoder *d, goclip_jpeg *info, unsigned char *out) {
   d->source.resync_to_restart = jpeg_resync_to_restart;
   d->source.term_source = source_nothing;
   d->cinfo.src = &d->source;
+  d->progress.progress_monitor = on_progress;
+  d->cinfo.progress = &d->progress;
   return read_header(d, info);
 }
 
@@ -185,6 +209,7 @@ static int read_rows(goclip_decoder *d, goclip_jpeg *info, unsigned char *out) {
   struct jpeg_decompress_struct *c = &d->cinfo;
   size_t stride = (size_t)(info->to - info->from) * (size_t)info->components;
   while (c->output_scanline < c->output_height) {
+    on_progress((j_common_ptr)c);
     JSAMPROW row = out + stride * c->output_scanline;
     if (jpeg_read_scanlines(c, &row, 1) != 1) {
       return GOCLIP_JPEG_TRUNCATED;

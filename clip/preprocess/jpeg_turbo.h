@@ -6,13 +6,22 @@
 
 enum {
   GOCLIP_JPEG_OK = 0,
-  GOCLIP_JPEG_BROKEN = 1,   /* message says why */
-  GOCLIP_JPEG_TRUNCATED = 2 /* the data ends before the last row */
+  GOCLIP_JPEG_BROKEN = 1,    /* message says why */
+  GOCLIP_JPEG_TRUNCATED = 2, /* the data ends before the last row */
+  GOCLIP_JPEG_CANCELLED = 3  /* goclip_jpeg_cancel was called */
+};
+
+/* How the components become colours. */
+enum {
+  GOCLIP_JPEG_PILLOW = 0, /* as the file's markers say: grey, RGB or CMYK */
+  GOCLIP_JPEG_STORED = 1, /* not at all: the values that are stored, as in a TIFF that has no YCbCr */
+  GOCLIP_JPEG_YCBCR = 2   /* three components from YCbCr to RGB, whatever the markers say */
 };
 
 typedef struct {
   int width, height; /* of the whole picture */
-  int components;    /* 1 grey, 3 RGB, 4 inverted CMYK */
+  int colours;       /* set before open: one of the above */
+  int components;    /* 1 grey, 3 RGB, 4 inverted CMYK; 1 to 4 of what is stored */
   int bits;
   int arithmetic;    /* coded arithmetically, not by Huffman */
   int scale;         /* 1, 2, 4 or 8: which fraction of the size is decoded */
@@ -35,6 +44,9 @@ int goclip_jpeg_start(goclip_decoder *d, const unsigned char *data, size_t size,
 
 /* Decodes into out: (rows, to - from, components) bytes. */
 int goclip_jpeg_read(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info, unsigned char *out);
+
+/* Makes a start or read that runs in another thread return soon, between scans or rows. */
+void goclip_jpeg_cancel(goclip_decoder *d);
 
 void goclip_jpeg_close(goclip_decoder *d);
 

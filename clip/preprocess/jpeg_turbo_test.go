@@ -17,14 +17,14 @@ func TestScaledJPEGIsPillowsDraft(t *testing.T) {
 	require.Len(t, g.Drafts, 3)
 	for _, d := range g.Drafts {
 		t.Run(fmt.Sprint(d.Scale), func(t *testing.T) {
-			img, err := DecodeFile(filepath.Join(goldenDir, "pictures", d.File), Limits{JPEGScale: d.Scale})
+			img, err := DecodeFile(t.Context(), filepath.Join(goldenDir, "pictures", d.File), Limits{JPEGScale: d.Scale})
 			require.NoError(t, err)
 			assert.Equal(t, d.Size, [2]int{img.Height, img.Width})
 			most, equal, _ := difference(g.rgb(d.goldenRGB), img.Pix)
 			assert.Zero(t, most, "largest difference; equal share %v", equal)
 		})
 	}
-	_, err := DecodeFile(filepath.Join(goldenDir, "pictures", "face_420.jpg"), Limits{JPEGScale: 3})
+	_, err := DecodeFile(t.Context(), filepath.Join(goldenDir, "pictures", "face_420.jpg"), Limits{JPEGScale: 3})
 	require.ErrorIs(t, err, ErrUnsupported)
 }
 
@@ -39,13 +39,13 @@ func TestColumnsAreThoseOfTheWholeJPEG(t *testing.T) {
 		}
 		data := readGolden(t, filepath.Join("pictures", filepath.Base(path)))
 		for _, scale := range []int{1, 2, 4} {
-			whole, err := Decode(data, Limits{JPEGScale: scale})
+			whole, err := Decode(t.Context(), data, Limits{JPEGScale: scale})
 			require.NoError(t, err)
 			for _, c := range [][2]float64{{0, 0.3}, {0.1, 0.85}, {0.34, 0.4}, {0.5, 0.93}, {0.7, 1}, {0, 1}} {
 				from := int(c[0] * float64(whole.Width))
 				to := max(int(c[1]*float64(whole.Width)), from+1)
 				p := part{plan: func(w, h int) (int, int, int) { return scale, from, to }}
-				img, err := Decode(data, Limits{part: &p})
+				img, err := Decode(t.Context(), data, Limits{part: &p})
 				require.NoError(t, err)
 				require.LessOrEqual(t, p.left, from)
 				require.GreaterOrEqual(t, p.left+img.Width, to)
@@ -77,8 +77,8 @@ func TestFastJPEG(t *testing.T) {
 		assert.Equal(t, [3]int{c.scale, (320 + c.scale - 1) / c.scale, (260 + c.scale - 1) / c.scale}, [3]int{scale, w, h})
 		full, quick := make([]float32, tr.Len()), make([]float32, tr.Len())
 		path := filepath.Join(goldenDir, "pictures", "face_420.jpg")
-		require.NoError(t, tr.File(full, path))
-		require.NoError(t, fast.File(quick, path))
+		require.NoError(t, tr.File(t.Context(), full, path))
+		require.NoError(t, fast.File(t.Context(), quick, path))
 		_, _, cosine := difference(bytesOf(full), bytesOf(quick))
 		assert.Greater(t, cosine, 0.997, "size %d", size)
 		sum := 0.0

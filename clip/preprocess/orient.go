@@ -8,7 +8,15 @@ import (
 // orientation reads EXIF tag 0x0112 of a JPEG, PNG or WebP file: 1 to 8. Where there is none, or it makes no sense, the
 // picture stands as it is: 1.
 func orientation(data []byte) int {
-	return exifOrientation(exifOf(data))
+	exif := exifOf(data)
+	if exif == nil {
+		return 1
+	}
+	tags, err := readTIFFTags(exif)
+	if err != nil {
+		return 1
+	}
+	return tags.orientation()
 }
 
 // exifOf finds the EXIF data of a file, which is laid out as TIFF; nil where there is none.
@@ -53,32 +61,6 @@ func exifOf(data []byte) []byte {
 		}
 	}
 	return nil
-}
-
-// exifOrientation looks through the first directory of TIFF data, which EXIF data is.
-func exifOrientation(tiff []byte) int {
-	if len(tiff) < 8 {
-		return 1
-	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if tiff[0] == 'M' {
-		order = binary.BigEndian
-	}
-	at := int64(order.Uint32(tiff[4:]))
-	if at+2 > int64(len(tiff)) {
-		return 1
-	}
-	count := order.Uint16(tiff[at:])
-	for entries := tiff[at+2:]; count > 0 && len(entries) >= 12; count-- {
-		if order.Uint16(entries) == 0x0112 && order.Uint16(entries[2:]) == 3 { // type 3: a short
-			if o := int(order.Uint16(entries[8:])); o >= 1 && o <= 8 {
-				return o
-			}
-			return 1
-		}
-		entries = entries[12:]
-	}
-	return 1
 }
 
 // oriented gives the picture turned upright: o says how it lies, as EXIF counts. 1 gives m itself.

@@ -5,10 +5,10 @@ import (
 	"unicode/utf8"
 )
 
-// format is one kind of content. decode is nil for the kinds that are known and refused.
+// format is one kind of content. open is nil for the kinds that are known and refused.
 type format struct {
 	name   string
-	decode func([]byte, Limits) (*Image, error)
+	open   func([]byte) (*picture, error)
 	advice string
 }
 
@@ -19,17 +19,18 @@ func sniff(data []byte) format {
 	}
 	switch {
 	case has(0, "\x89PNG\r\n\x1a\n"):
-		return format{name: "PNG", decode: decodePNG}
+		return format{name: "PNG", open: openPNG}
 	case has(0, "\xff\xd8\xff"):
-		return format{name: "JPEG", decode: decodeJPEG}
+		return format{name: "JPEG", open: openJPEG}
 	case has(0, "RIFF") && has(8, "WEBP"):
-		return format{name: "WebP", decode: decodeWebP}
+		return format{name: "WebP", open: openWebP}
 	case has(0, "GIF87a"), has(0, "GIF89a"):
-		return format{name: "GIF", decode: decodeGIF}
+		return format{name: "GIF", open: openGIF}
 	case has(0, "BM"):
-		return format{name: "BMP", decode: decodeBMP}
-	case has(0, "II*\x00"), has(0, "MM\x00*"):
-		return format{name: "TIFF", decode: decodeTIFF}
+		return format{name: "BMP", open: openBMP}
+	case has(0, "II*\x00"), has(0, "MM\x00*"), has(0, "MM*\x00"), has(0, "II\x00*"), // the last two by mistake
+		has(0, "II+\x00"), has(0, "MM\x00+"): // BigTIFF
+		return format{name: "TIFF", open: openTIFF}
 	case has(4, "ftyp"):
 		return isoFormat(data)
 	case has(0, "\x00\x00\x00\x0cjP  "), has(0, "\xff\x4f\xff\x51"):
@@ -42,8 +43,6 @@ func sniff(data []byte) format {
 		return format{name: "Photoshop"}
 	case has(0, "\x00\x00\x01\x00"):
 		return format{name: "icon (ICO)"}
-	case has(0, "II+\x00"), has(0, "MM\x00+"):
-		return format{name: "BigTIFF"}
 	case isSVG(data):
 		return format{name: "SVG", advice: "draw it as PNG first"}
 	}

@@ -75,7 +75,7 @@ func (s Source) Decode(ctx context.Context, lim Limits) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := Decode(data, lim)
+	img, err := Decode(ctx, data, lim)
 	return img, named(err, s.name)
 }
 
@@ -105,5 +105,5 @@ func (t *Transform) Source(ctx context.Context, dst []float32, s Source) (width,
 	if err != nil {
 		return 0, 0, err
 	}
-	return t.Sized(dst, data, s.name)
+	return t.Sized(ctx, dst, data, s.name)
 }

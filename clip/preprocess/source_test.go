@@ -23,9 +23,9 @@ func TestSource(t *testing.T) {
 	transform, err := NewTransform(DefaultConfig(32))
 	require.NoError(t, err)
 	want := make([]float32, transform.Len())
-	width, height, err := transform.Sized(want, data, "")
+	width, height, err := transform.Sized(t.Context(), want, data, "")
 	require.NoError(t, err)
-	whole, err := Decode(data, DefaultLimits)
+	whole, err := Decode(t.Context(), data, DefaultLimits)
 	require.NoError(t, err)
 	for name, s := range map[string]Source{
 		"file": FromFile(path), "bytes": FromBytes(data), "reader": FromReader(iotest.OneByteReader(bytes.NewReader(data))),

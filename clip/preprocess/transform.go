@@ -1,6 +1,7 @@
 package preprocess
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -83,18 +84,18 @@ func (t *Transform) apply(b *scratch, dst []float32, img *Image, p placement) {
 
 // Bytes decodes data under DefaultLimits, or those of WithLimits, and applies t. The decoded pixels stay in memory that
 // t keeps and uses again.
-func (t *Transform) Bytes(dst []float32, data []byte) error {
-	_, _, err := t.Sized(dst, data, "")
+func (t *Transform) Bytes(ctx context.Context, dst []float32, data []byte) error {
+	_, _, err := t.Sized(ctx, dst, data, "")
 	return err
 }
 
 // Sized is Bytes for a picture of a name, which its errors have, and gives the picture's own size in pixels besides.
-func (t *Transform) Sized(dst []float32, data []byte, name string) (width, height int, err error) {
-	width, height, err = t.sized(dst, data)
+func (t *Transform) Sized(ctx context.Context, dst []float32, data []byte, name string) (width, height int, err error) {
+	width, height, err = t.sized(ctx, dst, data)
 	return width, height, named(err, name)
 }
 
-func (t *Transform) sized(dst []float32, data []byte) (width, height int, err error) {
+func (t *Transform) sized(ctx context.Context, dst []float32, data []byte) (width, height int, err error) {
 	b := t.scale.scratch()
 	defer t.scale.pool.Put(b)
 	lim := t.limits()
@@ -111,7 +112,7 @@ func (t *Transform) sized(dst []float32, data []byte) (width, height int, err er
 	if lim.Orient && orientation(data) != 1 {
 		b.part.plan = nil // the columns are not those of the result
 	}
-	img, err := Decode(data, lim)
+	img, err := Decode(ctx, data, lim)
 	if err == nil {
 		err = checkCall(dst, t.Len(), img)
 	}
@@ -140,22 +141,22 @@ func (t *Transform) jpegScale(lim Limits, w, h int) (scale, sw, sh int) {
 }
 
 // File reads the picture at path and applies t. Errors name the path; a missing file matches fs.ErrNotExist.
-func (t *Transform) File(dst []float32, path string) error {
+func (t *Transform) File(ctx context.Context, dst []float32, path string) error {
 	data, err := ReadFile(path, t.limits())
 	if err != nil {
 		return err
 	}
-	_, _, err = t.Sized(dst, data, path)
+	_, _, err = t.Sized(ctx, dst, data, path)
 	return err
 }
 
 // DecodeFile reads and decodes the picture at path. Errors name the path; a missing file matches fs.ErrNotExist.
-func DecodeFile(path string, lim Limits) (*Image, error) {
+func DecodeFile(ctx context.Context, path string, lim Limits) (*Image, error) {
 	data, err := ReadFile(path, lim)
 	if err != nil {
 		return nil, err
 	}
-	img, err := Decode(data, lim)
+	img, err := Decode(ctx, data, lim)
 	return img, named(err, path)
 }
 

@@ -87,7 +87,7 @@ type pictureSet struct {
 	truth []int // nil: not known
 }
 
-func (c *classifyCmd) Run(io *streams) error {
+func (c *classifyCmd) Run(ctx context.Context, io *streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -99,12 +99,10 @@ func (c *classifyCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	m, err := c.open(io.err)
+	m, err := c.open(ctx, io.err)
 	if err != nil {
 		return err
 	}
-	ctx, stop := untilInterrupt()
-	defer stop()
 	out, err := c.classify(ctx, io, m, set, labels, templates)
 	if err != nil {
 		return err
@@ -229,7 +227,6 @@ func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, 
 	if set.truth != nil {
 		out.confusion = clip.NewConfusion(len(labels))
 	}
-	width := m.Config.EmbedDim
 	err = eachPicture(ctx, m, fromFiles(set.paths), c.BatchSize, false, func(p picture) error {
 		image := imageClass{Path: p.path}
 		if set.truth != nil {
@@ -241,7 +238,7 @@ func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, 
 			out.Images = append(out.Images, image)
 			return nil
 		}
-		guesses, err := z.Top(p.row, max(c.Top, 5))
+		guesses, err := z.Top([][]float32{p.row}, max(c.Top, 5))
 		if err != nil {
 			return err
 		}
@@ -249,7 +246,7 @@ func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, 
 			out.confusion.Add(set.truth[len(out.Images)], guesses[0])
 		}
 		for _, g := range guesses[0][:min(c.Top, len(guesses[0]))] {
-			image.Top = append(image.Top, guess{labels[g.Class], clip.Cosine(p.row, z.Weights[g.Class*width:(g.Class+1)*width]), float64(g.Probability)})
+			image.Top = append(image.Top, guess{labels[g.Class], clip.Cosine(p.row, z.Weights[g.Class]), float64(g.Probability)})
 		}
 		out.Images = append(out.Images, image)
 		return nil

@@ -56,7 +56,7 @@ func TestClassify(t *testing.T) {
 	templates := []string{"a {}", "the {} in the snow"}
 	m, images, words := features(t, tiny, readable, nil)
 	assert.Empty(t, words)
-	z, err := m.Classifier(t.Context(), labels, templates)
+	z, err := m.Classifier(t.Context(), labels, templates...)
 	require.NoError(t, err)
 
 	list := writeFile(t, t.TempDir(), "labels.txt", []byte(labels[2]+"\r\n\n"+labels[3]+"\n"))
@@ -79,14 +79,14 @@ func TestClassify(t *testing.T) {
 			assert.Empty(t, image.Top)
 			continue
 		}
-		want, err := z.Top(images[read], 2)
+		want, err := z.Top(images[read:read+1], 2)
 		require.NoError(t, err)
 		require.Len(t, image.Top, 2)
 		for j, g := range image.Top {
 			class := want[0][j].Class
 			assert.Equal(t, labels[class], g.Label)
 			assert.InDelta(t, want[0][j].Probability, g.Prob, 1e-5)
-			assert.InDelta(t, cosines(images[read], z.Weights[class*16:(class+1)*16])[0], g.Cosine, 1e-5)
+			assert.InDelta(t, cosines(images[read], z.Weights[class])[0], g.Cosine, 1e-5)
 		}
 		read++
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -24,21 +26,18 @@ func (*convertCmd) Help() string {
 }
 
 // Run writes the other layout.
-func (c *convertCmd) Run(io *streams) error {
+func (c *convertCmd) Run(ctx context.Context, io *streams) error {
 	if err := mustBeNew("convert", c.Out); err != nil {
 		return err
 	}
 	flags := modelFlags{Model: c.Model, Pretrained: c.Pretrained, loadFlags: c.loadFlags, Device: "cpu", BatchSize: 1}
-	m, err := flags.open(io.err)
+	m, err := flags.open(ctx, io.err)
 	if err != nil {
 		return err
 	}
 	dtype := map[string]torch.DType{"float32": torch.Float32, "float16": torch.Float16}[c.DType]
-	save := m.Save
-	if c.To == "hf" {
-		save = m.SaveHuggingFace
-	}
-	if err := writeModel(c.Out, func(dir string) error { return save(dir, dtype) }); err != nil {
+	o := clip.SaveOptions{DType: dtype, HuggingFace: c.To == "hf"}
+	if err := writeModel(c.Out, func(dir string) error { return m.SaveAs(dir, &o) }); err != nil {
 		return fmt.Errorf("convert: %w", err)
 	}
 	if v := m.Config.Vision; c.To == "open_clip" && v.TimmModelName != "" && v.ActOptions != nil {

@@ -19,7 +19,7 @@ func TestConvert(t *testing.T) {
 		require.NoError(t, err)
 		out, err := m.EncodeImages(t.Context(), clip.FromFile(testPicture("face.png")))
 		require.NoError(t, err)
-		return out
+		return out[0]
 	}
 	for dtype, within := range map[string]float64{"float32": 0, "float16": 2e-3} {
 		out := filepath.Join(dir, "made", dtype)

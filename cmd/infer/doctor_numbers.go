@@ -6,6 +6,7 @@ import (
 	"image"
 	"image/color"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/goclip/goclip/clip"
@@ -70,14 +71,11 @@ func (d *diagnosis) checkNumbers(device torch.Device) {
 }
 
 func shippedCosines(device torch.Device) ([]float64, error) {
-	m, err := clip.OpenFS(ctx, models.FS(), models.Default, nil)
+	ctx := context.Background()
+	m, err := clip.OpenFS(ctx, models.FS(), models.Default, &clip.OpenOptions{Device: device})
 	if err != nil {
 		return nil, err
 	}
-	if err := m.To(device); err != nil {
-		return nil, err
-	}
-	ctx := context.Background()
 	picture, err := m.EncodeImages(ctx, clip.FromImage(checkPicture()))
 	if err != nil {
 		return nil, err
@@ -86,5 +84,5 @@ func shippedCosines(device torch.Device) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cosines(picture, texts), nil
+	return cosines(picture[0], slices.Concat(texts...)), nil
 }

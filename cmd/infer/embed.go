@@ -41,7 +41,7 @@ func (c *embedCmd) Help() string {
   infer embed --data 'laion/{00000..00099}.tar' --rank 0 --world 4 --out /shared/parts    of four machines the first`
 }
 
-func (c *embedCmd) Run(io *streams) error {
+func (c *embedCmd) Run(ctx context.Context, io *streams) error {
 	world, err := c.check()
 	if err != nil {
 		return err
@@ -51,9 +51,9 @@ func (c *embedCmd) Run(io *streams) error {
 		return err
 	}
 	if c.parts(world) {
-		return c.runParts(io, world, images, texts)
+		return c.runParts(ctx, io, world, images, texts)
 	}
-	m, err := c.open(io.err)
+	m, err := c.open(ctx, io.err)
 	if err != nil {
 		return err
 	}
@@ -65,8 +65,6 @@ func (c *embedCmd) Run(io *streams) error {
 			return err
 		}
 	}
-	ctx, stop := untilInterrupt()
-	defer stop()
 	var files outputs
 	defer files.discard()
 	if len(texts) > 0 {

@@ -47,7 +47,7 @@ type partRun struct {
 	cut              int                 // captions longer than the context
 }
 
-func (c *embedCmd) runParts(io *streams, world distributed.World, images, texts []string) error {
+func (c *embedCmd) runParts(ctx context.Context, io *streams, world distributed.World, images, texts []string) error {
 	size := c.PartSize
 	if size == 0 {
 		size = defaultPartSize
@@ -64,7 +64,7 @@ func (c *embedCmd) runParts(io *streams, world distributed.World, images, texts 
 	if err != nil {
 		return err
 	}
-	m, id, err := c.identify(io.err, former.Model.Files)
+	m, id, err := c.identify(ctx, io.err, former.Model.Files)
 	if err != nil {
 		return err
 	}
@@ -75,8 +75,6 @@ func (c *embedCmd) runParts(io *streams, world distributed.World, images, texts 
 	}
 	r := &partRun{dir: c.Out, fsys: disk.Machine{}, m: m, batch: c.BatchSize, raw: c.Raw, pictures: len(texts) == 0, texts: len(texts) > 0 || c.Captions,
 		parts: plan.parts, world: world, errs: io.err}
-	ctx, stop := untilInterrupt()
-	defer stop()
 	return r.run(ctx, manifest{Model: id, Precision: c.Precision, Raw: c.Raw, Captions: c.Captions, PartSize: size, Parts: len(plan.parts), Inputs: plan.inputs()})
 }
 

@@ -68,7 +68,7 @@ func eachPicture(ctx context.Context, m *clip.Model, sources iter.Seq[source], b
 				d := picture{path: s.path}
 				var data []byte
 				if data, d.err = s.bytes(); d.err == nil {
-					d.width, d.height, d.err = transform.Sized(pixels, data, s.path)
+					d.width, d.height, d.err = transform.Sized(ctx, pixels, data, s.path)
 				}
 				slot <- d
 			}()

@@ -32,7 +32,7 @@ func (*indexCmd) Help() string {
   infer index --verify --out INDEX`
 }
 
-func (c *indexCmd) Run(io *streams) error {
+func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 	if len(c.Paths) == 0 {
 		c.Paths = []string{"."}
 	}
@@ -43,8 +43,6 @@ func (c *indexCmd) Run(io *streams) error {
 		}
 		c.Out = filepath.Join(c.Paths[0], index.DirName)
 	}
-	ctx, stop := untilInterrupt()
-	defer stop()
 	if err := c.engineFlag.check(); err != nil {
 		return err
 	}
@@ -54,7 +52,7 @@ func (c *indexCmd) Run(io *streams) error {
 	if c.Verify {
 		return c.verify(ctx, io)
 	}
-	m, id, err := c.identify(io.err, index.Sums(c.Out))
+	m, id, err := c.identify(ctx, io.err, index.Sums(c.Out))
 	if err != nil {
 		return err
 	}
@@ -95,8 +93,8 @@ func (c *indexCmd) verify(ctx context.Context, io *streams) error {
 }
 
 // identify opens the model and tells what it is.
-func (f *modelFlags) identify(errs io.Writer, known []index.Sum) (*clip.Model, index.Model, error) {
-	m, err := f.open(errs)
+func (f *modelFlags) identify(ctx context.Context, errs io.Writer, known []index.Sum) (*clip.Model, index.Model, error) {
+	m, err := f.open(ctx, errs)
 	if err != nil {
 		return nil, index.Model{}, err
 	}

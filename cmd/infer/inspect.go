@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -48,12 +49,12 @@ func (*inspectCmd) Help() string {
   infer inspect --format json ViT-L-14.pt`
 }
 
-func (c *inspectCmd) Run(io *streams) error {
+func (c *inspectCmd) Run(ctx context.Context, io *streams) error {
 	flags := modelFlags{Model: c.Model, Pretrained: c.Pretrained, BatchSize: 1, Device: "cpu"}
 	if _, err := os.Stat(c.Model); err != nil && c.Model != models.Default && c.Pretrained == "" {
 		flags.Pretrained = "random" // a config has no weights to tell of
 	}
-	m, err := flags.open(io.err)
+	m, err := flags.open(ctx, io.err)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/goclip/goclip/clip"
-	"github.com/goclip/goclip/torch"
 )
 
 type interpolateCmd struct {
@@ -21,7 +21,7 @@ func (*interpolateCmd) Help() string {
 }
 
 // Run writes (1 - alpha) * START + alpha * TUNED (WiSE-FT; Wortsman et al., arXiv 2109.01903).
-func (c *interpolateCmd) Run(io *streams) error {
+func (c *interpolateCmd) Run(ctx context.Context, io *streams) error {
 	if !(c.Alpha >= 0 && c.Alpha <= 1) {
 		return usageError(fmt.Sprintf("interpolate: --alpha %g: a number between 0 and 1 is wanted", c.Alpha))
 	}
@@ -29,7 +29,7 @@ func (c *interpolateCmd) Run(io *streams) error {
 		return err
 	}
 	from := modelFlags{Model: c.Start, Pretrained: c.Pretrained, Device: "cpu", BatchSize: 1}
-	start, err := from.open(io.err)
+	start, err := from.open(ctx, io.err)
 	if err != nil {
 		return err
 	}

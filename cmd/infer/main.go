@@ -5,10 +5,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -76,7 +78,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		fmt.Fprintln(errs, "infer:", err)
 		return 1
 	}
-	ctx, err := parser.Parse(args)
+	parsed, err := parser.Parse(args)
 	if exit >= 0 { // --help or --version has been printed
 		return exit
 	}
@@ -84,7 +86,10 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		fmt.Fprintf(errs, "%s; infer --help lists commands and flags\n", message(err))
 		return 2
 	}
-	switch err := ctx.Run(&streams{in, out, errs}, parser.Model); {
+	ctx, stop := untilInterrupt()
+	defer stop()
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	switch err := parsed.Run(&streams{in, out, errs}, parser.Model); {
 	case err == nil, errors.Is(err, syscall.EPIPE): // the reader of a pipe has seen enough
 		return 0
 	case errors.Is(err, errReported):
@@ -172,7 +177,7 @@ const (
 )
 
 // options are the flags as clip takes them.
-func (f *modelFlags) options(errs io.Writer) (o clip.OpenOptions, err error) {
+func (f *modelFlags) options(errs io.Writer) (o *clip.OpenOptions, err error) {
 	if f.BatchSize < 1 || f.BatchSize > mostBatch {
 		return o, usageError(fmt.Sprintf("--batch-size %d: 1 to %d are wanted", f.BatchSize, mostBatch))
 	}
@@ -186,13 +191,17 @@ func (f *modelFlags) options(errs io.Writer) (o clip.OpenOptions, err error) {
 	if err != nil {
 		return o, usageError(fmt.Sprintf("--device: %v", err))
 	}
+	precision, err := clip.ParsePrecision(cmp.Or(f.Precision, "fp32"))
+	if err != nil {
+		return o, usageError(fmt.Sprintf("--precision: %v", err))
+	}
 	lines := pretrained.Lines(errs, "infer: ")
-	return clip.OpenOptions{Pretrained: f.Pretrained, Seed: f.Seed, Device: device, Fetch: lines, Log: lines.Log,
+	return &clip.OpenOptions{Pretrained: f.Pretrained, Seed: f.Seed, Device: device, Precision: precision, Progress: lines.Progress, Log: lines.Log,
 		ImageSize: f.ForceImageSize, ContextLength: f.ForceContextLength, QuickGELU: f.ForceQuickGELU,
 		ImageTower: f.PretrainedImage, TextTower: f.PretrainedText}, nil
 }
 
-func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
+func (f *modelFlags) open(ctx context.Context, errs io.Writer) (*clip.Model, error) {
 	o, err := f.options(errs)
 	if err != nil {
 		return nil, err
@@ -201,32 +210,27 @@ func (f *modelFlags) open(errs io.Writer) (*clip.Model, error) {
 	if note := torch.FellBack(f.Device, o.Device); note != "" {
 		fmt.Fprintln(errs, "infer:", note)
 	}
-	m, err := f.read(o)
-	if err != nil || f.Precision == "fp32" || f.Precision == "" { // the second of commands without the flag
-		return m, err
-	}
-	if m.Device() != torch.CPU {
-		dtype, ok := map[string]torch.DType{"bf16": torch.BFloat16, "fp16": torch.Float16}[f.Precision]
-		if !ok {
-			return nil, usageError(fmt.Sprintf("--precision %s is for the CPU, and the device is %s: take bf16 or fp16, or add --device cpu", f.Precision, m.Device()))
-		}
-		return m, m.Cast(dtype)
-	}
-	how, ok := map[string]torch.Packing{"bf16": torch.PackBFloat16, "int8": torch.PackInt8}[f.Precision]
-	if !ok {
-		return nil, usageError(fmt.Sprintf("--precision %s is for CUDA, and the device is %s: take bf16 or int8", f.Precision, m.Device()))
-	}
-	return m, errors.Join(m.PackImages(how), m.PackTexts(how))
+	m, err := f.read(ctx, o)
+	return m, f.worded(err)
 }
 
-func (f *modelFlags) read(o clip.OpenOptions) (*clip.Model, error) {
+// worded says an error of opening a model in the flags' names.
+func (f *modelFlags) worded(err error) error {
+	switch {
+	case errors.Is(err, clip.ErrNoWeights):
+		return fmt.Errorf("the config %s has no weights of its own: give --pretrained a published tag, a file of weights, a model directory or random", f.Model)
+	case errors.Is(err, clip.ErrUnsupported) && f.Precision != "fp32":
+		return usageError(fmt.Sprintf("--precision: %s", strings.TrimPrefix(err.Error(), "clip: ")))
+	case errors.Is(err, clip.ErrNotFound) && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w; infer models lists the names", err)
+	}
+	return err
+}
+
+func (f *modelFlags) read(ctx context.Context, o *clip.OpenOptions) (*clip.Model, error) {
 	if f.Model == models.Default && f.Pretrained == "" && f.loadFlags == (loadFlags{}) {
 		if _, err := os.Stat(f.Model); err != nil {
-			m, err := clip.OpenFS(ctx, models.FS(), models.Default, nil)
-			if err != nil {
-				return nil, err
-			}
-			return m, m.To(o.Device)
+			return clip.OpenFS(ctx, models.FS(), models.Default, o)
 		}
 	}
 	return clip.Open(ctx, f.Model, o)

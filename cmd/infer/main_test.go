@@ -15,7 +15,6 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
-	"github.com/goclip/goclip/torch"
 )
 
 // asCommand makes the test's binary be infer, in which no file grows beyond fileLimit bytes if that is set. The test's
@@ -147,7 +146,7 @@ func TestCommandLine(t *testing.T) {
 		{"score --model TINY --image FACE --texts " + nothing, 1, "nothing.txt holds no line"},
 		{"score --model TINY --image FACE --texts -", 1, "--texts: - holds no line"},
 		{"score --model TINY --image FACE --texts " + long, 1, "long.txt: a line is longer than 1048576 bytes"},
-		{"score --model ViT-Q --image FACE --text a", 1, `"ViT-Q" is neither a model directory, nor a file of weights, nor a built-in config such as ViT-B-32; infer models lists them`},
+		{"score --model ViT-Q --image FACE --text a", 1, `"ViT-Q" is neither a model directory, nor a file of weights, nor a built-in config such as ViT-B-32: `},
 		{"score --model ViT-B-32 --image FACE --text a", 1, "the config ViT-B-32 has no weights of its own: give --pretrained"},
 		{"score --model emoji-64 --pretrained DIR/gone.safetensors --image FACE --text a", 1, "gone.safetensors"},
 		{"score --model DIR --image FACE --text a", 1, "DIR holds neither open_clip_config.json nor config.json"},

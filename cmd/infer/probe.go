@@ -5,11 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/signal"
 	"runtime"
 	"slices"
-	"syscall"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/preprocess"
@@ -33,12 +30,10 @@ func (*probeCmd) Help() string {
 }
 
 // Run trains logistic regression on the frozen picture tower's features: CLIP_benchmark's linear probe.
-func (c *probeCmd) Run(io *streams) error {
+func (c *probeCmd) Run(ctx context.Context, io *streams) error {
 	if c.LR <= 0 || c.Epochs < 1 || c.WD < 0 && c.WD != -1 {
 		return usageError(fmt.Sprintf("probe: --lr %g --epochs %d --wd %g: positive numbers are wanted, or -1 for --wd", c.LR, c.Epochs, c.WD))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	var sets [2]*data.Folders
 	for i, dir := range []string{c.Training, c.Test} {
 		var err error
@@ -49,7 +44,7 @@ func (c *probeCmd) Run(io *streams) error {
 	if !slices.Equal(sets[0].Classes(), sets[1].Classes()) {
 		return fmt.Errorf("probe: %s and %s have different folders: %d and %d classes, which must be the same", c.Training, c.Test, len(sets[0].Classes()), len(sets[1].Classes()))
 	}
-	m, err := c.open(io.err)
+	m, err := c.open(ctx, io.err)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (*scoreCmd) Help() string {
   infer score --model ViT-B-32 --pretrained openai --text "a diagram" figure.png`
 }
 
-func (c *scoreCmd) Run(io *streams) error {
+func (c *scoreCmd) Run(ctx context.Context, io *streams) error {
 	texts, images := c.Text, append(c.Image, c.Paths...)
 	if c.Texts != "" {
 		lines, err := readLines("--texts", c.Texts, io.in)
@@ -58,7 +58,7 @@ func (c *scoreCmd) Run(io *streams) error {
 	if len(texts) == 0 {
 		return usageError("score: no text: give --text TEXT or --texts FILE; infer score --help lists the flags")
 	}
-	m, err := c.open(io.err)
+	m, err := c.open(ctx, io.err)
 	if err != nil {
 		return err
 	}
@@ -66,13 +66,13 @@ func (c *scoreCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	rows, err := textFeatures(context.Background(), m, texts, c.BatchSize, false, warnCut(m, io.err))
+	rows, err := textFeatures(ctx, m, texts, c.BatchSize, false, warnCut(m, io.err))
 	if err != nil {
 		return err
 	}
 	out := scores{Model: m.Name, LogitScale: scale, Texts: texts}
 	failed := false
-	err = eachPicture(context.Background(), m, fromFiles(images), c.BatchSize, false, func(p picture) error {
+	err = eachPicture(ctx, m, fromFiles(images), c.BatchSize, false, func(p picture) error {
 		s := imageScore{Path: p.path}
 		if p.err != nil {
 			failed = true

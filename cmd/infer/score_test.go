@@ -29,7 +29,7 @@ func features(t *testing.T, model string, pictures, texts []string) (m *clip.Mod
 	require.NoError(t, err)
 	for _, path := range pictures {
 		pixels := make([]float32, transform.Len())
-		require.NoError(t, transform.File(pixels, path))
+		require.NoError(t, transform.File(t.Context(), pixels, path))
 		row, err := m.ImageFeatures(pixels, 1)
 		require.NoError(t, err)
 		images = append(images, row)
@@ -37,7 +37,7 @@ func features(t *testing.T, model string, pictures, texts []string) (m *clip.Mod
 	for _, text := range texts {
 		row, err := m.EncodeTexts(t.Context(), text)
 		require.NoError(t, err)
-		words = append(words, row)
+		words = append(words, row...)
 	}
 	return m, images, words
 }

@@ -49,7 +49,7 @@ func (*searchCmd) Help() string {
   infer search --index INDEX --image dog.png --top 5 --since 2024-06-01`
 }
 
-func (c *searchCmd) Run(io *streams) error {
+func (c *searchCmd) Run(ctx context.Context, io *streams) error {
 	filter, err := c.filter()
 	if err != nil {
 		return err
@@ -67,8 +67,6 @@ func (c *searchCmd) Run(io *streams) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := untilInterrupt()
-	defer stop()
 	s, err := c.prepare(ctx, io, dir, &filter)
 	if err != nil {
 		return err
@@ -198,14 +196,14 @@ func (c *searchCmd) refresh(ctx context.Context, io *streams, s *searcher, at, r
 		return err
 	}
 	if id.Weights == "" || c.Model != "" { // a new index, or a model that is to be compared with the index's
-		if err := s.open(c, io, id); err != nil {
+		if err := s.open(ctx, c, io, id); err != nil {
 			return err
 		}
 		id = s.known
 	}
 	u := update{dir: at, paths: []string{root}, exclude: c.ExcludeDir, batch: c.BatchSize, commit: defaultCommit, errs: io.err, quiet: true, engine: c.Engine}
 	u.lazily = func() (*clip.Model, error) {
-		err := s.open(c, io, id)
+		err := s.open(ctx, c, io, id)
 		return s.model, err
 	}
 	d, err := u.run(ctx, s.model, id)
@@ -220,7 +218,7 @@ func (c *searchCmd) refresh(ctx context.Context, io *streams, s *searcher, at, r
 }
 
 // open opens the model that the index knows, or the one that the flags name, which must be the same.
-func (s *searcher) open(c *searchCmd, io *streams, known index.Model) error {
+func (s *searcher) open(ctx context.Context, c *searchCmd, io *streams, known index.Model) error {
 	if s.model != nil {
 		return nil
 	}
@@ -232,7 +230,7 @@ func (s *searcher) open(c *searchCmd, io *streams, known index.Model) error {
 	} else if c.Model == "" {
 		f.Model = models.Default
 	}
-	m, id, err := f.identify(io.err, known.Files)
+	m, id, err := f.identify(ctx, io.err, known.Files)
 	if err != nil {
 		if c.Model == "" && known.Weights != "" {
 			err = fmt.Errorf("%w (the index's model; --model names it where it lies now)", err)
@@ -269,11 +267,15 @@ func (s *searcher) term(ctx context.Context, c *searchCmd, t index.Term, io *str
 			}
 		}
 	}
-	if err := s.open(c, io, s.known); err != nil {
+	if err := s.open(ctx, c, io, s.known); err != nil {
 		return nil, err
 	}
 	if t.Image != "" {
-		return s.model.EncodeImages(ctx, clip.FromFile(t.Image))
+		rows, err := s.model.EncodeImages(ctx, clip.FromFile(t.Image))
+		if err != nil {
+			return nil, err
+		}
+		return rows[0], nil
 	}
 	return textFeatures(ctx, s.model, []string{t.Text}, 1, false, warnCut(s.model, io.err))
 }

@@ -81,7 +81,7 @@ func (*serveCmd) Help() string {
   GOCLIP_TOKEN=secret infer serve --addr 0.0.0.0:8080 --host photos.example`
 }
 
-func (c *serveCmd) Run(io *streams) error {
+func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err := c.serveLimits.check(); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (c *serveCmd) Run(io *streams) error {
 	if host == "" {
 		host = "127.0.0.1"
 	}
-	m, shelf, err := c.openIndexed(io.err)
+	m, shelf, err := c.openIndexed(ctx, io.err)
 	if err != nil {
 		return err
 	}
@@ -125,12 +125,10 @@ func (c *serveCmd) Run(io *streams) error {
 	if loopback {
 		o.Hosts = append([]string{"localhost"}, c.Host...)
 	}
-	s, err := serve.New(m, o)
+	s, err := serve.New(ctx, m, o)
 	if err != nil {
 		return err
 	}
-	ctx, stop := untilInterrupt()
-	defer stop()
 	fmt.Fprintf(io.err, "infer: %s on %s, http://%s\n", m.Name, m.Device(), listener.Addr())
 	if !loopback && o.Token == "" {
 		fmt.Fprintln(io.err, "infer: other machines can ask this server, and it has no --token")
@@ -141,18 +139,18 @@ func (c *serveCmd) Run(io *streams) error {
 }
 
 // openIndexed opens the model and, with --index, the index, which must be the model's.
-func (c *serveCmd) openIndexed(errs io.Writer) (m *clip.Model, s shelf, err error) {
+func (c *serveCmd) openIndexed(ctx context.Context, errs io.Writer) (m *clip.Model, s shelf, err error) {
 	if c.Index == "" {
-		m, err = c.open(errs)
+		m, err = c.open(ctx, errs)
 		return m, s, err
 	}
 	if s.Index, err = index.OpenWith(c.Index, c.Engine); err != nil {
 		return nil, s, err
 	}
-	info, err := s.Info(context.Background())
+	info, err := s.Info(ctx)
 	if err == nil {
 		var id index.Model
-		if m, id, err = c.identify(errs, info.Model.Files); err == nil {
+		if m, id, err = c.identify(ctx, errs, info.Model.Files); err == nil {
 			err = info.Model.Same(id)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"image"
 	"image/png"
@@ -39,7 +40,7 @@ func thumbnailPNG(path string) ([]byte, error) {
 }
 
 func shrink(path string) (small *image.NRGBA, shrunk bool, err error) {
-	img, err := preprocess.DecodeFile(path, preprocess.DefaultLimits)
+	img, err := preprocess.DecodeFile(context.Background(), path, preprocess.DefaultLimits)
 	if err != nil {
 		return nil, false, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ func (*tokenizeCmd) Help() string {
   infer tokenize --model ViT-B-16-SigLIP --pretrained webli < captions.txt`
 }
 
-func (c *tokenizeCmd) Run(io *streams) error {
+func (c *tokenizeCmd) Run(ctx context.Context, io *streams) error {
 	if c.Device == "auto" {
 		c.Device = "cpu" // opening CUDA takes seconds, and ids are made without it
 	}

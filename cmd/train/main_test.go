@@ -19,7 +19,6 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
-	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train"
 )
 

@@ -32,6 +32,10 @@ const (
 
 // archive holds the members of a zip file. The members of torch.save are stored as they are, so that data is part of
 // the file; a compressed one has none, and reading it is an error: nothing that could swell is ever unpacked.
+//
+// archive/zip would read these files too, and more: it accepts members that overlap, lie in one
+// another or have another name in their own header, a 64-bit end record that contradicts the other
+// one, and bytes after the end.
 type archive map[string]member
 
 type member struct {

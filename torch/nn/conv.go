@@ -2,23 +2,33 @@ package nn
 
 import "github.com/goclip/goclip/torch"
 
-// Conv2d is a convolution with Weight (O, C, K, K) and Bias (O), which may be absent.
+// Conv2d is a convolution with a square kernel.
 type Conv2d struct {
-	Weight  *torch.Tensor `torch:"weight"`
-	Bias    *torch.Tensor `torch:"bias"`
+	Weight  *torch.Tensor `torch:"weight"` // (O, C, K, K)
+	Bias    *torch.Tensor `torch:"bias"`   // (O), nil for none
 	Stride  int           `torch:"-"`
 	Padding int           `torch:"-"` // zeros on each side
 }
 
-// NewConv2d allocates a convolution of stride 1 that keeps height and width, without bias, uninitialised; kernel is odd.
+// NewConv2d is a convolution of stride 1 that, with an odd kernel, keeps height and width. It has no bias, as in front of a
+// normalisation; [Conv2d.WithBias] adds one. It is initialised as torch.nn.Conv2d(in, out, kernel, bias=False).
 func NewConv2d(in, out, kernel int) *Conv2d {
-	return &Conv2d{Weight: Parameter(out, in, kernel, kernel), Stride: 1, Padding: kernel / 2}
+	return &Conv2d{Weight: kaimingUniform(in*kernel*kernel, out, in, kernel, kernel), Stride: 1, Padding: kernel / 2}
 }
 
-// NewPatches allocates a convolution with bias that cuts a picture into patches of size x size and maps each to width
-// numbers, uninitialised.
+// WithBias gives c a bias as torch.nn.Conv2d initialises one, and returns c.
+func (c *Conv2d) WithBias() *Conv2d {
+	shape := c.Weight.Shape()
+	c.Bias = fanUniform(shape[1]*shape[2]*shape[3], shape[0])
+	return c
+}
+
+// NewPatches is a convolution with bias that cuts an image of three channels into patches of size x size and maps each to
+// width numbers, initialised as torch.nn.Conv2d(3, width, size, stride=size): (B, 3, H, W) -> (B, width, H/size, W/size).
 func NewPatches(width, size int) *Conv2d {
-	return &Conv2d{Weight: Parameter(width, 3, size, size), Bias: Parameter(width), Stride: size}
+	c := NewConv2d(3, width, size).WithBias()
+	c.Stride, c.Padding = size, 0
+	return c
 }
 
 // Forward maps (B, C, H, W) to (B, O, H', W').
@@ -39,17 +49,14 @@ type BatchNorm2d struct {
 
 // NewBatchNorm2d has gain 1, bias 0 and the statistics of a standard normal distribution.
 func NewBatchNorm2d(channels int) *BatchNorm2d {
-	b := &BatchNorm2d{Weight: Parameter(channels), Bias: Parameter(channels),
+	return &BatchNorm2d{Weight: Constant(1, channels), Bias: Constant(0, channels),
 		RunningMean:       torch.Zeros(nil, torch.CPU, torch.Float32, channels),
 		RunningVar:        torch.Ones(nil, torch.CPU, torch.Float32, channels),
 		NumBatchesTracked: torch.Zeros(nil, torch.CPU, torch.Int64)}
-	b.Weight.Detach().Fill(1)
-	b.Bias.Detach().Fill(0)
-	return b
 }
 
 // Forward keeps the shape (B, C, H, W). In training it normalises with the batch's statistics and counts them into the
-// running ones; else, and if it is frozen, with the running ones, so that pictures do not depend on their neighbours.
+// running ones; else, and if it is frozen, with the running ones, so that images do not depend on their neighbours.
 func (b *BatchNorm2d) Forward(x *torch.Tensor, training bool) *torch.Tensor {
 	training = training && !b.Frozen
 	if training {

@@ -1,9 +1,25 @@
-// Package nn holds the layers that CLIP is made of, and the walk over a model's parameters.
+// Package nn holds layers and the walk over a model's parameters.
 //
-// A module is a plain struct whose fields carry their state-dict key as a tag, `torch:"ln_1"`. One walk serves all:
-// [Params] for what an optimiser trains, [State] for what is saved, loaded and moved. They differ by the buffers, which a
-// forward computes and no gradient reaches: `torch:"running_mean,buffer"`. Layers are tensor-level: their methods run
-// inside torch.Do and panic with *torch.Error.
+// # Models
+//
+// A model is a plain struct. Each exported field carries its state-dict key as a tag, and "-" marks configuration:
+//
+//	type MLP struct {
+//		Fc1 *nn.Linear `torch:"fc1"`
+//		Fc2 *nn.Linear `torch:"fc2"`
+//	}
+//
+// [Params] yields what an optimiser trains, [State] what is saved, loaded and moved. They differ by the buffers, which
+// Forward computes and no gradient reaches: `torch:"running_mean,buffer"`. [SetTraining] reaches every layer that behaves
+// differently in training.
+//
+// # Layers
+//
+// Constructors initialise as the layers of torch.nn do. They draw from libtorch's default generator, so that after
+// [torch.ManualSeed] a layer has the very numbers that it has in Python after torch.manual_seed. [Parameter] alone leaves
+// its memory as it is, for weights that are loaded.
+//
+// Forward runs inside [torch.Do]. Constructors and Forward panic with *[torch.Error] if a shape does not fit.
 package nn
 
 import (
@@ -15,51 +31,6 @@ import (
 
 	"github.com/goclip/goclip/torch"
 )
-
-// Linear is x @ Weight^T + Bias with Weight (out, in) and Bias (out), which may be absent.
-type Linear struct {
-	Weight *torch.Tensor `torch:"weight"`
-	Bias   *torch.Tensor `torch:"bias"`
-	LoRA   *LoRA         `torch:""` // nil but in low-rank adaptation
-}
-
-// NewLinear allocates without initialising.
-func NewLinear(in, out int) *Linear { return &Linear{Weight: Parameter(out, in), Bias: Parameter(out)} }
-
-// Forward maps (..., in) to (..., out).
-func (l *Linear) Forward(x *torch.Tensor) *torch.Tensor {
-	return l.LoRA.Add(x.Linear(l.Weight, l.Bias), x)
-}
-
-// LayerNorm normalises the last dimension, of size W; Weight and Bias are (W).
-type LayerNorm struct {
-	Weight *torch.Tensor `torch:"weight"`
-	Bias   *torch.Tensor `torch:"bias"`
-	Eps    float64       `torch:"-"`
-}
-
-// NewLayerNorm has gain 1, bias 0 and PyTorch's epsilon 1e-5.
-func NewLayerNorm(width int) *LayerNorm {
-	ln := &LayerNorm{Weight: Parameter(width), Bias: Parameter(width), Eps: 1e-5}
-	ln.Weight.Detach().Fill(1)
-	ln.Bias.Detach().Fill(0)
-	return ln
-}
-
-// Forward keeps the shape.
-func (l *LayerNorm) Forward(x *torch.Tensor) *torch.Tensor {
-	return x.LayerNorm(l.Weight, l.Bias, l.Eps)
-}
-
-// Weight is a lone tensor under the key "weight": an embedding's table, a convolution's kernel.
-type Weight struct {
-	Weight *torch.Tensor `torch:"weight"`
-}
-
-// Parameter is an uninitialised float32 tensor on the CPU that requires a gradient and belongs to the garbage collector.
-func Parameter(shape ...int) *torch.Tensor {
-	return torch.Empty(nil, torch.CPU, torch.Float32, shape...).SetRequiresGrad(true)
-}
 
 // Params yields every parameter under model with its state-dict key, in the order of declaration. A nil parameter (an
 // absent bias) is left out, and so is a nil module. An exported field without a tag panics, so that a forgotten tag never
@@ -86,6 +57,7 @@ func walk(v reflect.Value, key string, buffers bool, yield func(string, *torch.T
 		v = v.Elem()
 	}
 	switch v.Kind() {
+	case reflect.Func: // a [Func] has no parameters
 	case reflect.Slice:
 		for i := range v.Len() {
 			if !walk(v.Index(i), join(key, strconv.Itoa(i)), buffers, yield) {

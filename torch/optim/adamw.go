@@ -1,7 +1,8 @@
-// Package optim holds the AdamW optimiser and gradient clipping.
+// Package optim holds the optimisers [AdamW] and [SGD], and gradient clipping.
 //
-// What returns an error runs in a torch.NoGrad of its own; what takes a scope panics with *torch.Error, as operators do, and never
-// waits for the device. An optimiser belongs to one goroutine.
+// A step of training is ZeroGrad, a forward pass, Backward, Step. What returns an error runs in a [torch.NoGrad] of its own.
+// What takes a scope panics with *[torch.Error], as operators do, and never waits for the device. An optimiser belongs to one
+// goroutine.
 package optim
 
 import (
@@ -17,17 +18,9 @@ type AdamWOptions struct {
 	LR, Beta1, Beta2, Eps float64
 }
 
-// Param is a parameter under its state-dict key.
-type Param struct {
-	Name string
-	T    *torch.Tensor
-}
-
-// Group is parameters that share a weight decay and a share of the learning rate.
-type Group struct {
-	Params      []Param
-	WeightDecay float64
-	LRScale     float64 // of the learning rate; 0 stands for 1
+// AdamWDefaults are the constants of torch.optim.AdamW, with this learning rate.
+func AdamWDefaults(lr float64) AdamWOptions {
+	return AdamWOptions{LR: lr, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}
 }
 
 // AdamW is Adam with decoupled weight decay.
@@ -51,8 +44,9 @@ var (
 	opForeachSub   = torch.NewOp("aten::_foreach_sub_.List")
 )
 
-// NewAdamW starts with moments of zero.
+// NewAdamW starts with moments of zero. It panics with *[torch.Error] if a parameter is not contiguous.
 func NewAdamW(groups []Group, o AdamWOptions) *AdamW {
+	checkParams("adamw", groups)
 	a := &AdamW{options: o}
 	for _, g := range oneType(groups) {
 		state := &group{Group: g}
@@ -65,23 +59,6 @@ func NewAdamW(groups []Group, o AdamWOptions) *AdamW {
 		a.groups = append(a.groups, state)
 	}
 	return a
-}
-
-// oneType cuts each group into groups of one type: the fused operator reads all tensors of a list as the first one's type.
-func oneType(groups []Group) (cut []Group) {
-	for _, g := range groups {
-		at := map[torch.DType]int{}
-		for _, p := range g.Params {
-			i, seen := at[p.T.DType()]
-			if !seen {
-				i = len(cut)
-				at[p.T.DType()] = i
-				cut = append(cut, Group{WeightDecay: g.WeightDecay, LRScale: g.LRScale})
-			}
-			cut[i].Params = append(cut[i].Params, p)
-		}
-	}
-	return cut
 }
 
 // SetLR sets the learning rate of the steps that follow.
@@ -120,6 +97,7 @@ func (g *group) step(s *torch.Scope, o AdamWOptions, d Decided, plain bool) {
 		if grad == nil {
 			continue
 		}
+		checkState("adamw", g.Params[i], g.expAvg[i])
 		params, grads = append(params, s.Alias(g.tensors[i])), append(grads, grad)
 		m, v = append(m, s.Alias(g.expAvg[i])), append(v, s.Alias(g.expAvgSq[i]))
 		steps = append(steps, s.Alias(g.steps[i]))

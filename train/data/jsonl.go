@@ -3,27 +3,32 @@ package data
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
+	"strings"
+	"unicode/utf8"
 )
 
 // longestLine bounds a line of JSON Lines, in bytes.
 const longestLine = 16 << 20
 
 // readJSONL reads a table of an object a line. A caption is a text, a number, or a list of them.
-func readJSONL(in io.Reader, t *table, o Options) error {
-	lines := bufio.NewScanner(in)
+func readJSONL(ctx context.Context, in *text, t *table, o Options) error {
+	lines := bufio.NewScanner(in.in)
 	lines.Buffer(make([]byte, 0, 64<<10), longestLine)
 	number := 0
 	for lines.Scan() {
 		number++
 		text := bytes.TrimSpace(lines.Bytes())
-		if number == 1 {
-			text = bytes.TrimPrefix(text, []byte("\ufeff"))
+		if err := in.checkLine(text, number); err != nil {
+			return err
+		}
+		if number%checkEvery == 0 && ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if len(text) == 0 {
 			continue
@@ -78,6 +83,9 @@ func captionsOf(raw json.RawMessage) ([]string, error) {
 		if string(raw) == "null" {
 			return nil, nil
 		}
+		if halfPair(text, raw) {
+			return nil, fmt.Errorf("the caption is %s, which has half of a surrogate pair", brief(raw))
+		}
 		return []string{text}, nil
 	}
 	var number json.Number
@@ -100,6 +108,12 @@ func captionsOf(raw json.RawMessage) ([]string, error) {
 		out = append(out, one...)
 	}
 	return out, nil
+}
+
+// halfPair tells of a \uD800 to \uDFFF in JSON that is none of a pair: encoding/json writes U+FFFD for it.
+func halfPair(text string, raw json.RawMessage) bool {
+	return strings.ContainsRune(text, utf8.RuneError) && !bytes.ContainsRune(raw, utf8.RuneError) &&
+		!bytes.Contains(bytes.ToLower(raw), []byte(`\ufffd`))
 }
 
 // brief is JSON short enough for a message.

@@ -16,7 +16,7 @@ import (
 )
 
 func decode(b []byte) (*preprocess.Image, error) {
-	return preprocess.Decode(b, preprocess.DefaultLimits)
+	return preprocess.Decode(context.Background(), b, preprocess.DefaultLimits)
 }
 
 // numbers is a data set of grey pictures, each with as many captions as is asked for; some cannot be read.

@@ -11,7 +11,12 @@ type Options struct {
 
 	ImageKey   string // the column, or key, of an image's path, in Parquet also of its bytes; "": filepath, or what is usual
 	CaptionKey string // the column, or key, of the captions; "": title, or what is usual
-	Separator  string // of a CSV table's columns; `\t` and "" are a tab
+
+	// Separator parts the columns of a CSV table. `\t` and "" are a tab, or which of , ; | parts the header's columns.
+	Separator string
+	// Encoding of tables and captions, a name such as "windows-1252" or "euc-kr"; "" is UTF-8, or UTF-16 where the first
+	// bytes say so.
+	Encoding string
 
 	TarImageKeys string // extensions of a shard's images, "jpg;png", the one to prefer first; "": all that are read
 	TarTextKeys  string // extensions of its captions; "" is txt

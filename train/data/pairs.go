@@ -43,9 +43,9 @@ func openPairs(ctx context.Context, dir string, o Options) (Index, error) {
 			return err
 		}
 		defer f.Close()
-		text, err := readCaption(f)
+		text, err := readCaption(f, o.Encoding)
 		if err != nil {
-			return err
+			return within(f.Name(), err)
 		}
 		if o.CaptionLines {
 			t.add(picture, captionLines(text)...)
@@ -55,7 +55,7 @@ func openPairs(ctx context.Context, dir string, o Options) (Index, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("data: %w", err)
+		return nil, within("data", err)
 	}
 	if len(t.images) == 0 {
 		return nil, fmt.Errorf("data: %s holds no picture with a .txt of the same name beside it", dir)

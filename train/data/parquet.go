@@ -71,7 +71,7 @@ func openParquet(ctx context.Context, name string, o Options) (set Index, err er
 	}
 	switch {
 	case bytesOf != nil:
-		return unpackParquet(f, p, *bytesOf, captions, o)
+		return unpackParquet(ctx, f, p, *bytesOf, captions, o)
 	case pathOf != nil:
 		t := newTable(name, o)
 		err := readColumn(p, *pathOf, func(row int, v parquet.Value) error {
@@ -133,10 +133,10 @@ func readCaptions(p *parquet.File, o Options) (c rowCaptions, err error) {
 }
 
 // unpackParquet writes each row's bytes to the cache, as a tar whose members are the rows.
-func unpackParquet(f *os.File, p *parquet.File, leaf parquet.LeafColumn, captions rowCaptions, o Options) (Index, error) {
+func unpackParquet(ctx context.Context, f *os.File, p *parquet.File, leaf parquet.LeafColumn, captions rowCaptions, o Options) (Index, error) {
 	unpacking := cache{dir: o.Cache}
 	column := strings.Join(leaf.Path, ".")
-	pictures, err := unpacking.unpack(f, "parquet "+column, func(out io.Writer) error {
+	pictures, err := unpacking.unpack(ctx, f, "parquet "+column, func(out io.Writer) error {
 		w := tar.NewWriter(out)
 		err := readColumn(p, leaf, func(row int, v parquet.Value) error {
 			b := v.ByteArray() // none where it is null
@@ -157,7 +157,7 @@ func unpackParquet(f *os.File, p *parquet.File, leaf parquet.LeafColumn, caption
 	}
 	r := &parquetRows{name: f.Name(), pictures: shard{pictures.Name(), pictures}}
 	row := 0
-	err = walkTar(pictures, info.Size(), func(h *tar.Header, at int64, _ io.Reader) error {
+	err = walkTar(ctx, pictures, info.Size(), func(h *tar.Header, at int64, _ io.Reader) error {
 		texts, ok := captions.of(row)
 		if !ok {
 			return errors.New("there are more pictures than rows")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -25,14 +24,18 @@ type table struct {
 
 // openTable reads a table's file. A picture's path is taken as open_clip takes it, from the working directory, and if
 // there is no such file, from the table's own directory.
-func openTable(ctx context.Context, name string, o Options, read func(in io.Reader, t *table, o Options) error) (Index, error) {
+func openTable(ctx context.Context, name string, o Options, read func(ctx context.Context, in *text, t *table, o Options) error) (Index, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
 	defer f.Close()
 	t := newTable(name, o)
-	if err := read(f, t, o); err != nil {
+	in, err := newText(f, o.Encoding)
+	if err == nil {
+		err = read(ctx, in, t, o)
+	}
+	if err != nil {
 		return nil, within("data: "+name, err)
 	}
 	t.at = nil

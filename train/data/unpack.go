@@ -1,6 +1,8 @@
 package data
 
 import (
+	"bufio"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -36,7 +38,7 @@ const (
 )
 
 // unpack opens the file that write makes of a source, or has made before. what tells several files of one source apart.
-func (c *cache) unpack(source *os.File, what string, write func(out io.Writer) error) (*os.File, error) {
+func (c *cache) unpack(ctx context.Context, source *os.File, what string, write func(out io.Writer) error) (*os.File, error) {
 	name := source.Name()
 	if c.dir == "" {
 		return nil, &OptionError{"Cache", fmt.Errorf("data: %s has to be unpacked and there is no directory for it", name), "set %s"}
@@ -58,7 +60,7 @@ func (c *cache) unpack(source *os.File, what string, write func(out io.Writer) e
 	if err != nil {
 		return nil, c.fault(name, err)
 	}
-	out := &limited{w: f, left: limit}
+	out := &limited{w: f, left: limit, stop: ctx.Err}
 	err = write(out)
 	if err == nil {
 		err = errors.Join(f.Sync(), os.Rename(f.Name(), path))
@@ -66,6 +68,9 @@ func (c *cache) unpack(source *os.File, what string, write func(out io.Writer) e
 	if err != nil {
 		f.Close()
 		os.Remove(f.Name())
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		return nil, c.fault(name, err)
 	}
 	return f, nil
@@ -118,9 +123,13 @@ var errExpands = fmt.Errorf("it unpacks to more than %d times its size, which pi
 type limited struct {
 	w    io.Writer
 	left int64
+	stop func() error
 }
 
 func (l *limited) Write(p []byte) (int, error) {
+	if err := l.stop(); err != nil {
+		return 0, err
+	}
 	if l.left -= int64(len(p)); l.left < 0 {
 		return 0, errExpands
 	}
@@ -154,11 +163,10 @@ func decompress(out io.Writer, in io.Reader, format string) error {
 		defer z.Close()
 		r = z
 	} else {
-		z, err := gzip.NewReader(in)
+		z, err := newGzip(in)
 		if err != nil {
 			return err
 		}
-		defer z.Close()
 		r = z
 	}
 	_, err := io.Copy(out, r)
@@ -169,4 +177,51 @@ func decompress(out io.Writer, in io.Reader, format string) error {
 		return fmt.Errorf("it is damaged: %w", err)
 	}
 	return err
+}
+
+// padded reads gzip members up to the zeros that some programs, and tapes, fill the last block with.
+type padded struct {
+	in *bufio.Reader
+	z  *gzip.Reader
+}
+
+func newGzip(in io.Reader) (*padded, error) {
+	buffered := bufio.NewReader(in)
+	z, err := gzip.NewReader(buffered)
+	if err != nil {
+		return nil, err
+	}
+	z.Multistream(false)
+	return &padded{buffered, z}, nil
+}
+
+func (p *padded) Read(b []byte) (int, error) {
+	for {
+		n, err := p.z.Read(b)
+		if !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		if n > 0 {
+			return n, nil
+		}
+		zero := false
+		for {
+			next, err := p.in.Peek(1)
+			if err != nil {
+				return 0, err
+			}
+			if next[0] != 0 {
+				break
+			}
+			zero = true
+			_, _ = p.in.Discard(1)
+		}
+		if zero {
+			return 0, errors.New("it is damaged: something follows the zeros at its end")
+		}
+		if err := p.z.Reset(p.in); err != nil {
+			return 0, err
+		}
+		p.z.Multistream(false)
+	}
 }

@@ -1,0 +1,162 @@
+package data
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/goclip/goclip/clip/preprocess"
+)
+
+// pictures are the extensions of files that preprocess reads (open_clip looks for the first four), the one to
+// take where a sample has several first.
+var pictures = []string{"jpg", "png", "jpeg", "webp", "gif", "bmp", "tif", "tiff"}
+
+type tarSample struct {
+	shard    int
+	key      string
+	at, size int64 // of the picture in the shard
+	captions []string
+}
+
+type tars struct {
+	shards  []shard
+	samples []tarSample
+	leftOut int
+}
+
+// shard is a tar file, or what a compressed one was unpacked to.
+type shard struct {
+	name string
+	f    *os.File // nil: opened for each picture, because there may be more shards than files that may be open
+}
+
+// openTars indexes webdataset shards, several at a time. A shard that ends too early is an error that names the place.
+func openTars(ctx context.Context, files []string, o Options) (Index, error) {
+	t := &tars{shards: make([]shard, len(files))}
+	unpacking, m := cache{dir: o.Cache}, membersOf(o)
+	found := make([]found, len(files))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, name := range files {
+		group.Go(func() (err error) {
+			t.shards[i], found[i], err = openShard(ctx, name, &unpacking, m)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for i, n := range found {
+		for _, s := range n.samples {
+			s.shard = i
+			t.samples = append(t.samples, s)
+		}
+		t.leftOut += n.leftOut
+	}
+	if len(t.samples) == 0 {
+		return nil, m.none(strings.Join(files, ", "), found)
+	}
+	return t, nil
+}
+
+// none says what is missing where no shard has a sample.
+func (m *members) none(files string, all []found) error {
+	endings := map[string]int{}
+	for _, n := range all {
+		if n.foreign != nil {
+			return within("data: "+files, n.foreign)
+		}
+		for ending, count := range n.endings {
+			endings[ending] += count
+		}
+	}
+	caption := "." + strings.Join(m.texts, " or .")
+	if m.jsonKey != "" {
+		caption = fmt.Sprintf(".json with %q", m.jsonKey)
+	}
+	wanted := " and a " + caption + " of the same name are"
+	if m.bare {
+		wanted = " is"
+	}
+	err := fmt.Sprintf("data: %s holds no sample: a picture (.%s)%s wanted", files, strings.Join(m.images, ", ."), wanted)
+	if len(endings) > 0 {
+		most := slices.SortedFunc(maps.Keys(endings), func(a, b string) int {
+			return cmp.Or(cmp.Compare(endings[b], endings[a]), cmp.Compare(a, b))
+		})
+		err += ", one after the other; its members end in " + strings.Join(most[:min(len(most), 6)], ", ")
+	}
+	return errors.New(err)
+}
+
+func openShard(ctx context.Context, name string, c *cache, m *members) (s shard, n found, err error) {
+	s.name = name
+	f, err := os.Open(name)
+	if err != nil {
+		return s, n, fmt.Errorf("data: %w", err)
+	}
+	defer f.Close()
+	archive := f
+	if format := compression(f); format != "" {
+		if s.f, err = c.unpack(ctx, f, format, func(out io.Writer) error { return decompress(out, f, format) }); err != nil {
+			return s, n, err
+		}
+		archive = s.f
+	}
+	info, err := archive.Stat()
+	if err != nil {
+		return s, n, fmt.Errorf("data: %w", err)
+	}
+	n, err = m.index(ctx, archive, info.Size())
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("data: the shard %s is damaged: %w", name, err)
+	}
+	return s, n, err
+}
+
+func (t *tars) Len() int { return len(t.samples) }
+
+func (t *tars) LeftOut() int { return t.leftOut }
+
+func (t *tars) Key(i int) string { return t.shards[t.samples[i].shard].name + ":" + t.samples[i].key }
+
+func (t *tars) Captions(i int) []string { return t.samples[i].captions }
+
+func (t *tars) Sample(_ context.Context, i int) (Sample, error) {
+	s, key := &t.samples[i], t.Key(i)
+	image := preprocess.FromFunc("", func(context.Context) ([]byte, error) {
+		b, err := t.shards[s.shard].read(s.at, s.size)
+		if err != nil {
+			return nil, fmt.Errorf("data: %s: %w", key, err)
+		}
+		return b, nil
+	})
+	return Sample{Image: image, Texts: s.captions, ID: key}, nil
+}
+
+// read is n bytes from at on.
+func (s *shard) read(at, n int64) ([]byte, error) {
+	if n > preprocess.DefaultLimits.MaxBytes {
+		return nil, fmt.Errorf("a picture of %d bytes is more than the limit of %d", n, preprocess.DefaultLimits.MaxBytes)
+	}
+	f := s.f
+	if f == nil {
+		var err error
+		if f, err = os.Open(s.name); err != nil {
+			return nil, err
+		}
+		defer f.Close()
+	}
+	b := make([]byte, n)
+	_, err := f.ReadAt(b, at)
+	return b, err
+}
