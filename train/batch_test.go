@@ -60,7 +60,7 @@ func TestOneRead(t *testing.T) {
 		m, err := r.micro(randomBatch(r, 6))
 		require.NoError(t, err)
 		before := torch.HostReads()
-		out, err := r.compute([]*micro{m}, common{n: 6, save: true})
+		out, err := r.step([]*micro{m}, common{n: 6, save: true})
 		require.NoError(t, err)
 		reads := int64(1)
 		if m.texts == nil {

@@ -39,9 +39,9 @@ func BenchmarkDeviceStep(b *testing.B) {
 				require.NoError(b, m.To(device))
 				group, err := distributed.Init(b.Context(), distributed.World{Size: 1, LocalSize: 1}, distributed.Options{})
 				require.NoError(b, err)
-				r := &run{model: m, device: device, precision: choosePrecision("auto", device), group: group}
-				r.o.AccumFreq, r.o.CUDAGraphs = 1, how == "graph"
-				require.NoError(b, r.checkGraphs())
+				r := &stepper{model: m, device: device, precision: choosePrecision("auto", device), group: group}
+				r.capturing = how == "graph"
+				require.True(b, !r.capturing || r.checkGraphs(&Config{AccumFreq: 1}) == "")
 				r.reducer, err = distributed.NewReducer(group, nil, 1)
 				require.NoError(b, err)
 				r.optimise()
@@ -63,7 +63,7 @@ func BenchmarkDeviceStep(b *testing.B) {
 				pairs, err := r.micro(batch)
 				require.NoError(b, err)
 				step := func() {
-					_, err := r.compute([]*micro{pairs}, common{n: n})
+					_, err := r.step([]*micro{pairs}, common{n: n})
 					require.NoError(b, err)
 					r.optimiser.ZeroGrad()
 				}

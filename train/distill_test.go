@@ -40,8 +40,8 @@ func TestDistillation(t *testing.T) {
 
 	for message, change := range map[string]func(o *setup){
 		"Teacher is for the softmax loss, and the model has a bias of the logits": func(o *setup) { o.Opening.SigLIP = true },
-		"wants pictures of [32 32] pixels, not [40 40]":          func(o *setup) { o.Opening.ImageSize = 40 },
-		"wants texts of 16 tokens, not 12":                       func(o *setup) { o.Opening.ContextLength = 12 },
+		"wants pictures of [32 32] pixels, not [40 40]":                           func(o *setup) { o.Opening.ImageSize = 40 },
+		"wants texts of 16 tokens, not 12":                                        func(o *setup) { o.Opening.ContextLength = 12 },
 	} {
 		wrong := o
 		wrong.Logs = t.TempDir()

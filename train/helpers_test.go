@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
-	"strings"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/preprocess"
@@ -102,5 +101,3 @@ func trained(ctx context.Context, o setup, r reporter) (sum train.Summary, err e
 
 // jittered is an augmentation that uses all its parts.
 var jittered = preprocess.AugConfig{Scale: [2]float64{0.5, 1}, ColorJitter: []float64{0.4, 0.4, 0.4, 0.1}, ColorJitterProb: 0.8, GrayScaleProb: 0.2}
-
-func templates(text string) []string { return strings.Split(text, "|") }

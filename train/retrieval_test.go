@@ -91,10 +91,9 @@ func TestGuessing(t *testing.T) {
 
 // TestAccuracy counts the pictures whose text is nearest.
 func TestAccuracy(t *testing.T) {
-	r := &run{}
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 		images := torch.FromSlice(s, []float32{1, 0, 0, 1, 0.6, 0.8, 0.8, 0.6}, 4, 2)
 		texts := torch.FromSlice(s, []float32{1, 0, 0.6, 0.8, 0, 1, 0.8, 0.6}, 4, 2)
-		assert.Equal(t, 0.5, r.accuracy(images, texts).Item(), "the second and the third are each other's")
+		assert.Equal(t, 0.5, accuracy(images, texts).Item(), "the second and the third are each other's")
 	}))
 }

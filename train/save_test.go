@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,7 +27,7 @@ func TestSaveWithinAnEpoch(t *testing.T) {
 		has int // the step of the checkpoint that step 4 finds
 	}{
 		"steps":   {func(o *setup) { o.SaveSteps = 2 }, 2},
-		"minutes": {func(o *setup) { o.SaveEveryMinutes = 1e-9 }, 3},
+		"minutes": {func(o *setup) { o.SaveEvery = time.Nanosecond }, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, model, data)

@@ -41,7 +41,8 @@ type Trainer struct {
 	notes    []string // of opening, before there was a log
 	begun    bool     // files are there
 	ended    bool     // nothing is left to do
-	metrics  Metrics  // of the last evaluation
+	closed   bool
+	metrics  Metrics // of the last evaluation
 }
 
 // New prepares to train m, opened with clip.OpenOptions.Copy, on d, on the device of m; a nil c is the zero Config.
@@ -517,6 +518,10 @@ func (t *Trainer) Summary() Summary {
 // model and Config.Group stay open.
 func (t *Trainer) Close() error {
 	var err error
+	if t.closed {
+		return nil
+	}
+	t.closed = true
 	if t.begun {
 		t.watch.summarise()
 		for _, b := range t.Summary().Bad {
@@ -532,7 +537,6 @@ func (t *Trainer) Close() error {
 	}
 	err = errors.Join(err, t.watch.close())
 	t.unlockDirectory()
-	t.begun = false
 	return err
 }
 

@@ -58,7 +58,7 @@ func TestZeroshot(t *testing.T) {
 	model, set := tinyModel(t), squares(t, 4)
 	whole := options(t, model, shard(t, 36)) // 4 batches an epoch
 	whole.LR, whole.ValData, whole.Threads = 3e-3, "", 1
-	whole.ImageNetVal, whole.ZeroShotEpochs, whole.ZeroShotTemplates = set, 2, "a {} number 3"
+	whole.ImageNetVal, whole.ZeroShotEpochs, whole.ZeroShotTemplates = set, 2, []string{"a {} number 3"}
 	require.NoError(t, os.WriteFile(filepath.Join(set, "red_square", "broken.png"), []byte("\x89PNG\r\n\x1a\n"), 0o644))
 	sum, err := trained(context.Background(), whole, reporter{})
 	require.NoError(t, err)
@@ -114,7 +114,7 @@ func TestZeroshot(t *testing.T) {
 	assert.Equal(t, want, losses(t, filepath.Join(parts.Logs, "run")))
 
 	plain := whole
-	plain.Logs, plain.ZeroShotEpochs = t.TempDir(), 0
+	plain.Logs, plain.ZeroShotEpochs = t.TempDir(), train.None
 	sum, err = trained(context.Background(), plain, reporter{})
 	require.NoError(t, err)
 	assert.Equal(t, want, losses(t, sum.Dir))
@@ -133,16 +133,15 @@ func TestZeroshotRefusals(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(broken, name+"_square", "0.png"), nil, 0o644))
 	}
 	for want, change := range map[string]func(o *setup){
-		"--imagenet-val: data: open ":                            func(o *setup) { o.ImageNetVal = filepath.Join(set, "none") },
-		"holds no folder: one for each class":                    func(o *setup) { o.ImageNetVal = filepath.Join(set, "red_square") },
+		"data: open ":                         func(o *setup) { o.ImageNetVal = filepath.Join(set, "none") },
+		"holds no folder: one for each class": func(o *setup) { o.ImageNetVal = filepath.Join(set, "red_square") },
 		"the folder n99999999 is named like a class of ImageNet": func(o *setup) { o.ImageNetVal = rename("red_square", "n99999999") },
 		`the folder "__" gives its class no name`:                func(o *setup) { o.ImageNetVal = rename("red_square", "__") },
-		"--imagenet-val: none of its pictures can be read":       func(o *setup) { o.ImageNetVal = broken },
-		`--zeroshot-templates: clip: "mine" is no set of`:        func(o *setup) { o.ZeroShotTemplates = "mine" },
-		"--zeroshot-frequency -1 is negative":                    func(o *setup) { o.ZeroShotEpochs = -1 },
+		"ZeroShot: none of its pictures can be read":             func(o *setup) { o.ImageNetVal = broken },
+		"ZeroShotEpochs -2 is negative":                          func(o *setup) { o.ZeroShotEpochs = -2 },
 	} {
 		o := options(t, model, shards)
-		o.ImageNetVal, o.ZeroShotEpochs, o.ZeroShotTemplates = set, 1, "a {}"
+		o.ImageNetVal, o.ZeroShotEpochs, o.ZeroShotTemplates = set, 1, []string{"a {}"}
 		change(&o)
 		_, err := trained(context.Background(), o, reporter{})
 		require.ErrorContains(t, err, want)

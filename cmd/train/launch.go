@@ -41,14 +41,14 @@ func (f launchFlags) check() error {
 }
 
 // launchAll starts the processes with the same command line but for the flags of launching.
-func (c *commandLine) launchAll(args []string, out io.Writer, errs *os.File) int {
-	if err := errors.Join(c.launchFlags.check(), c.Options.Check()); err != nil {
+func (c *commandLine) launchAll(args []string, given func(flag string) bool, out io.Writer, errs *os.File) int {
+	if err := errors.Join(c.launchFlags.check(), c.options.check(c.config(given))); err != nil {
 		fmt.Fprintf(errs, "%s; train --help lists the flags\n", message(err))
 		return 2
 	}
 	args = withoutLaunchFlags(args)
 	if c.Name == "" { // it holds the time: every process, and every restart, is of one run
-		args = append(args, "--name", c.RunName(time.Now()))
+		args = append(args, "--name", c.runName(time.Now()))
 	}
 	return c.launch(args, out, errs)
 }
