@@ -29,7 +29,7 @@ func (t *stepper) directGradients(s *torch.Scope, m *micro, pixels, texts *torch
 // cachedGradients is the gradient cache (Gao et al., arXiv 2101.06983): all micro-batches are embedded without gradients,
 // the loss gives the gradient of every feature, and each micro-batch runs once more, with the noise of its first time, to
 // bring that to the weights. By the chain rule the sum is the whole batch's gradient, the temperature's too, which
-// open_clip's --accum-freq counts once for each micro-batch.
+// open_clip's accumulation counts once for each micro-batch.
 func (t *stepper) cachedGradients(s *torch.Scope, micros []*micro) (loss, accuracy *torch.Tensor) {
 	var images, texts []*torch.Tensor
 	for _, m := range micros {

@@ -20,6 +20,7 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/distributed"
+	"github.com/goclip/goclip/torch/nn"
 	"github.com/goclip/goclip/train"
 )
 
@@ -178,6 +179,7 @@ func TestStepsEnd(t *testing.T) {
 	tr, err := train.New(fresh(t), squaresOf(22), small(dir))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	last := 0
 	for s, stepErr := range tr.Steps(ctx) {
 		if err = stepErr; err == nil {
@@ -295,4 +297,69 @@ func TestOwnLossOfProcesses(t *testing.T) {
 	require.Len(t, all[0], len(want))
 	assert.InEpsilonSlice(t, all[0], all[1], 1e-6)
 	assert.InDeltaSlice(t, want, all[1], 1e-4)
+}
+
+// meanColour and bagOfWords are towers of a program: they have Forward and nothing else.
+type meanColour struct {
+	Proj *nn.Linear `torch:"proj"`
+}
+
+func (c *meanColour) Forward(x *torch.Tensor) *torch.Tensor { // (B, 3, H, W) -> (B, E)
+	return c.Proj.Forward(x.Flatten(2, 3).MeanDim(2))
+}
+
+type bagOfWords struct {
+	Words *nn.Embedding `torch:"words"`
+}
+
+func (b *bagOfWords) Forward(tokens *torch.Tensor) *torch.Tensor { // (B, T) -> (B, E)
+	return b.Words.Forward(tokens).MeanDim(1)
+}
+
+// TestOwnTowers trains towers of a program's own, and resumes into a model of the same towers.
+func TestOwnTowers(t *testing.T) {
+	model := func() *clip.Model {
+		torch.ManualSeed(3)
+		m, err := clip.NewModel(&meanColour{nn.NewLinear(3, 8)}, &bagOfWords{nn.NewEmbedding(49408, 8)}, clip.ModelConfig{Name: "colours", EmbedDim: 8, ImageSize: 16, ContextLength: 12})
+		require.NoError(t, err)
+		return m
+	}
+	dir := filepath.Join(t.TempDir(), "run")
+	var want, got []float64
+	for _, at := range []int{0, 3} {
+		c := small(filepath.Join(t.TempDir(), "run"))
+		if at > 0 {
+			c.Dir = dir
+		}
+		c.Val = squaresOf(8)
+		tr, err := train.New(model(), squaresOf(22), c)
+		require.NoError(t, err)
+		p, err := tr.Plan()
+		require.NoError(t, err)
+		assert.Contains(t, p.String(), "a tower of one's own")
+		for s, err := range tr.Steps(t.Context()) {
+			require.NoError(t, err)
+			if at == 0 {
+				want = append(want, s.Loss)
+			} else if got = append(got, s.Loss); s.Step == at {
+				break
+			}
+		}
+		if at > 0 {
+			require.NoError(t, tr.Save(t.Context()))
+		}
+		require.NoError(t, tr.Close())
+	}
+	assert.Less(t, want[len(want)-1], want[0])
+	_, err := train.Resume(t.Context(), dir, squaresOf(22), nil)
+	assert.ErrorIs(t, err, clip.ErrUnsupported)
+	m := model()
+	tr, err := train.Resume(t.Context(), dir, squaresOf(22), &train.Config{Model: m})
+	require.NoError(t, err)
+	for s, err := range tr.Steps(t.Context()) {
+		require.NoError(t, err)
+		got = append(got, s.Loss)
+	}
+	require.NoError(t, tr.Close())
+	assert.Equal(t, want, got)
 }

@@ -38,7 +38,7 @@ type Plan struct {
 // Plan looks at what has been opened. It measures the speed of a matrix product, and writes nothing.
 func (t *Trainer) Plan() (*Plan, error) {
 	c := t.model.Config
-	p := &Plan{Model: t.model.Name, Image: c.Vision.String(), Text: c.Text.String(), Parameters: t.model.NumParameters(),
+	p := &Plan{Model: t.model.Name, Image: "a tower of one's own", Text: "a tower of one's own", Parameters: t.model.NumParameters(),
 		Pictures: t.loader.Len(), Batches: t.loader.Batches(), Batch: t.batch(), Micro: t.c.BatchSize, Steps: t.total, Done: t.state.Step,
 		Warmup: t.warmup, Schedule: t.c.Schedule, LR: t.c.LR, TokenLR: t.c.tokenLR(t.total), Device: t.device.String(), Products: t.precision.computes().String(),
 		Guessing: t.chance(t.batch()), Dir: t.dir, name: t.c.name}
@@ -57,9 +57,12 @@ func (t *Trainer) Plan() (*Plan, error) {
 	if p.Peak, err = measurePeak(t.device, t.precision.computes()); err != nil {
 		return nil, err
 	}
-	p.StepFLOPs = estimate.StepCostOf(t.model).FLOPs(slices.Repeat([]int{t.model.ContextLength()}, p.Batch))
-	p.Memory = estimate.MemoryOf(t.model, estimate.Training{Batch: p.Batch, MicroBatch: p.Micro, BFloat16: t.precision.amp,
-		Checkpointing: t.c.GradCheckpointing})
+	if estimable(t.model) {
+		p.Image, p.Text = c.Vision.String(), c.Text.String()
+		p.StepFLOPs = estimate.StepCostOf(t.model).FLOPs(slices.Repeat([]int{t.model.ContextLength()}, p.Batch))
+		p.Memory = estimate.MemoryOf(t.model, estimate.Training{Batch: p.Batch, MicroBatch: p.Micro, BFloat16: t.precision.amp,
+			Checkpointing: t.c.GradCheckpointing})
+	}
 	pixels := 3 * float64(c.Vision.ImageSize.Height*c.Vision.ImageSize.Width)
 	p.Loader = 4*pixels*float64(t.c.BatchSize*(t.c.Workers+1)) + min(cacheSize, pixels*float64(p.Pictures))
 	p.Checkpoint = 4*float64(p.Parameters) + 8*float64(p.Learn)

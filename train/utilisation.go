@@ -3,7 +3,7 @@ package train
 import (
 	"time"
 
-	"github.com/goclip/goclip/internal/estimate"
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -11,8 +11,8 @@ import (
 // PaLM, Chowdhery et al., arXiv 2204.02311, appendix B): what [estimate.StepCost] counts of it, by the time that it took
 // with all its waits, by the speed of a large matrix product on the same device in the same precision.
 type utilisation struct {
-	cost estimate.StepCost
-	peak float64 // operations in a second; 0 until measured
+	cost func(tokens []int64) float64 // of a micro-batch with such texts; nil: unknown
+	peak float64                      // operations in a second; 0 until measured
 
 	done, seconds float64 // of this sitting's steps
 }
@@ -32,6 +32,12 @@ func (u *utilisation) total() float64 {
 		return 0
 	}
 	return u.done / u.seconds / u.peak
+}
+
+// estimable tells whether a config describes the model's towers, which towers of one's own have none of.
+func estimable(m *clip.Model) bool {
+	v := m.Config.Vision
+	return v.IsResNet() || v.PatchSize > 0
 }
 
 // measurePeak is the speed of a large matrix product: the fastest of those that fit into a third of a second, and of at

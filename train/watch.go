@@ -22,10 +22,9 @@ type watcher struct {
 	first       bool
 	log         io.Writer
 	records     *records
-	total       int                        // steps of the run
-	warmup      int                        // of them
-	chance      float64                    // the loss of guessing; 0: unknown
-	lengths     func(tokens []int64) []int // at which texts are computed
+	total       int     // steps of the run
+	warmup      int     // of them
+	chance      float64 // the loss of guessing; 0: unknown
 	products    torch.DType
 	device      torch.Device
 	utilisation utilisation
@@ -58,8 +57,10 @@ func (w *watcher) listen() (err error) {
 // open begins to watch t, whose files are there.
 func (w *watcher) open(t *Trainer) (err error) {
 	w.total, w.warmup, w.chance, w.device, w.products = t.total, t.warmup, t.chance(t.batch()), t.device, t.precision.computes()
-	w.lengths = func(tokens []int64) []int { return estimate.Lengths(t.model, tokens, w.products) }
-	w.utilisation.cost = estimate.StepCostOf(t.model)
+	if estimable(t.model) {
+		cost := estimate.StepCostOf(t.model)
+		w.utilisation.cost = func(tokens []int64) float64 { return cost.FLOPs(estimate.Lengths(t.model, tokens, w.products)) }
+	}
 	if !w.first {
 		return nil
 	}
@@ -118,7 +119,9 @@ func (w *watcher) measure(s *Step, micros []*micro) {
 	for _, m := range micros {
 		tokens := torch.ToSlice[int64](m.tokens)
 		length = len(tokens) / m.n
-		cost += u.cost.FLOPs(w.lengths(tokens))
+		if u.cost != nil {
+			cost += u.cost(tokens)
+		}
 		captions = append(captions, tokens...)
 	}
 	if cost > u.peak*s.StepTime { // then other programs slowed the measurement down

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/train"
 	"github.com/goclip/goclip/train/data"
@@ -94,11 +96,15 @@ var changeable = strings.Fields(`resume logs name device threads workers dist-ur
 // go by the weights that a run begins with, are the run's where they are not given.
 func (o *options) resuming(given func(flag string) bool) func(settings json.RawMessage, c *train.Config) error {
 	return func(settings json.RawMessage, c *train.Config) error {
-		was := defaults() // for the flags that a run of an earlier version did not know
+		var was options
 		if settings == nil {
 			return errors.New("train: --resume: the run was started by a Go program, which must continue it")
 		}
-		if err := json.Unmarshal(settings, &was); err != nil {
+		err := kong.ApplyDefaults(&was) // for the flags that a run of an earlier version did not know
+		if err == nil {
+			err = json.Unmarshal(settings, &was)
+		}
+		if err != nil {
 			return fmt.Errorf("train: --resume: the checkpoint's flags cannot be read: %w", err)
 		}
 		for flag, pair := range map[string][2]*float64{"lr": {&o.LR, &was.LR}, "wd": {&o.WD, &was.WD}, "token-embedding-lr": {&o.TokenLR, &was.TokenLR}} {

@@ -48,6 +48,7 @@ func outcomeOf(t *testing.T, dir string) (o outcome) {
 	o.Weights, o.Optimiser = read("checkpoints", "latest", clip.WeightsFile), read("checkpoints", "latest", "train_state", "optimizer.safetensors")
 	require.NoError(t, json.Unmarshal(read("checkpoints", "latest", "train_state", "state.json"), &o.State))
 	delete(o.State, "options") // the number of workers and --resume
+	delete(o.State, "config")
 	delete(o.State, "seal")
 	o.Results, o.Plot = string(read("results.jsonl")), string(read("loss.png"))
 	for _, line := range strings.Split(strings.TrimSpace(string(read("metrics.jsonl"))), "\n") {

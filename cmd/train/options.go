@@ -116,23 +116,6 @@ type options struct {
 	Overfit      int    `name:"overfit" help:"Self-test: train on this many pairs alone, without augmentation, until they are known by heart, and write nothing. Exit status 1 if --max-steps (300) do not suffice." field:"Overfit"`
 }
 
-// defaults are the flags' own.
-func defaults() (o options) {
-	v := reflect.ValueOf(&o).Elem()
-	for i := range v.NumField() {
-		text := v.Type().Field(i).Tag.Get("default")
-		if text == "" {
-			continue
-		}
-		if v.Field(i).Kind() == reflect.String {
-			v.Field(i).SetString(text)
-		} else if _, err := fmt.Sscan(text, v.Field(i).Addr().Interface()); err != nil {
-			panic(fmt.Sprintf("train: the default of %s: %v", v.Type().Field(i).Name, err))
-		}
-	}
-	return o
-}
-
 // flagOf is the flag, "--lr", that gives a field of train.Config, or what else its messages name.
 func (o *options) flagOf(field string) string {
 	switch field {
