@@ -12,8 +12,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// badFile lists the samples that could not be read, a JSON object a line, in the run's directory. There is none where
-// all could be read.
+// badFile lists the samples that could not be read, a JSON object a line, in the run's directory.
+// There is none where all could be read.
 const badFile = "bad_samples.jsonl"
 
 // badSample is a line of badFile.
@@ -57,7 +57,8 @@ func (t *Trainer) watchData(s Step) error {
 	return t.noteBad()
 }
 
-// noteBad adds the samples to badFile that are new since it was last called, and tells the log how many there are.
+// noteBad adds the samples to badFile that are new since it was last called, and tells the log how
+// many there are.
 func (t *Trainer) noteBad() error {
 	path := filepath.Join(t.dir, badFile)
 	var fresh []badSample

@@ -25,7 +25,8 @@ type micro struct {
 	imageIDs, textIDs []int64 // (n)
 }
 
-// micro takes a batch out of the loader's memory, which the next batch overwrites, and sends it to the device.
+// micro takes a batch out of the loader's memory, which the next batch overwrites, and sends it to
+// the device.
 func (t *stepper) micro(b *data.Batch) (m *micro, err error) {
 	size := t.model.Preprocess.Size
 	m = &micro{
@@ -54,7 +55,8 @@ func (m *micro) free() {
 	}
 }
 
-// onDevice is the micro-batch where the towers run, in the scope s. texts are what encodeText takes.
+// onDevice is the micro-batch where the towers run, in the scope s. texts are what encodeText
+// takes.
 func (t *stepper) onDevice(s *torch.Scope, m *micro) (pixels, texts *torch.Tensor) {
 	texts = m.tokens
 	if m.texts != nil {
@@ -68,7 +70,8 @@ func (t *stepper) encodeImage(pixels *torch.Tensor) *torch.Tensor {
 	return t.model.EncodeImage(pixels).Normalize(1)
 }
 
-// encodeText maps the texts of a micro-batch, as onDevice gives them, to normalised features (n, E).
+// encodeText maps the texts of a micro-batch, as onDevice gives them, to normalised features (n,
+// E).
 func (t *stepper) encodeText(m *micro) func(texts *torch.Tensor) *torch.Tensor {
 	return func(texts *torch.Tensor) *torch.Tensor {
 		if m.texts != nil {
@@ -78,7 +81,8 @@ func (t *stepper) encodeText(m *micro) func(texts *torch.Tensor) *torch.Tensor {
 	}
 }
 
-// ahead has each micro-batch made while the one before it is in use. Its wait is the time until it was there.
+// ahead has each micro-batch made while the one before it is in use. Its wait is the time until it
+// was there.
 func ahead(made iter.Seq2[*micro, error]) iter.Seq2[*micro, error] {
 	return func(yield func(*micro, error) bool) {
 		type next struct {

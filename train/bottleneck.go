@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// slow is the share of the time spent waiting for pictures from which on the data is the bottleneck. Below it, a wait is
-// the unevenness of batches.
+// slow is the share of the time spent waiting for pictures from which on the data is the
+// bottleneck. Below it, a wait is the unevenness of batches.
 const slow = 0.2
 
 // waiting adds up how long steps waited for their batches since the last line of the log.

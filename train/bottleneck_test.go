@@ -6,7 +6,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestVerdict names the data only where it takes more than a fifth of the time, the first step's wait apart.
+// TestVerdict names the data only where it takes more than a fifth of the time, the first step's
+// wait apart.
 func TestVerdict(t *testing.T) {
 	for _, c := range []struct {
 		data, step    float64

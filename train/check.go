@@ -10,13 +10,15 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// ErrConfig marks faults of a [Config], or of a model and data that it does not suit; nothing was written.
+// ErrConfig marks faults of a [Config], or of a model and data that it does not suit; nothing was
+// written.
 var ErrConfig = errors.New("config")
 
 // ErrInterrupted is what a run ends with when its context does: the checkpoint was written.
 var ErrInterrupted = errors.New("interrupted")
 
-// ErrNoCheckpoint is what [Resume] matches where a run has no checkpoint yet: it may begin with [New].
+// ErrNoCheckpoint is what [Resume] matches where a run has no checkpoint yet: it may begin with
+// [New].
 var ErrNoCheckpoint = errors.New("no checkpoint yet")
 
 // ConfigError is all that is wrong with a [Config]. It is an [ErrConfig].
@@ -35,7 +37,8 @@ func (c *Config) refuse(format string, args ...any) error {
 // mostWorkers bounds Workers: beyond it a number is a slip, and the machine would choke on it.
 const mostWorkers = 1024
 
-// Check refuses fields that make no run, all at once; the error is a [*ConfigError]. [New] calls it.
+// Check refuses fields that make no run, all at once; the error is a [*ConfigError]. [New] calls
+// it.
 func (c *Config) Check() error {
 	f, _ := c.filled(false)
 	var faults []string

@@ -12,7 +12,8 @@ import (
 	"github.com/goclip/goclip/internal/disk"
 )
 
-// checkpoints are the directories that a run writes under its own, each whole or not there, and finds again.
+// checkpoints are the directories that a run writes under its own, each whole or not there, and
+// finds again.
 type checkpoints struct {
 	disk   disk.FS
 	dir    string       // of the run; "" keeps nothing
@@ -24,8 +25,9 @@ const latest = "latest"
 
 func epochName(epoch int) string { return fmt.Sprintf("epoch_%d", epoch) }
 
-// put makes checkpoints/NAME: write fills a directory of a temporary name, which then takes the place of the former one. A
-// crash at any moment leaves the former one or the new one whole, and nearly always under its name; find tells.
+// put makes checkpoints/NAME: write fills a directory of a temporary name, which then takes the
+// place of the former one. A crash at any moment leaves the former one or the new one whole, and
+// nearly always under its name; find tells.
 func (k *checkpoints) put(name string, write func(fsys *summing, dir string) error) (err error) {
 	dir := filepath.Join(k.dir, "checkpoints", name)
 	fresh := hidden(dir, "tmp")
@@ -54,8 +56,8 @@ func (k *checkpoints) put(name string, write func(fsys *summing, dir string) err
 	return nil
 }
 
-// place gives the checkpoint fresh, which is safe, the name dir, and removes the one that had it. The former one goes
-// only when the name of the new one is safe.
+// place gives the checkpoint fresh, which is safe, the name dir, and removes the one that had it.
+// The former one goes only when the name of the new one is safe.
 func (k *checkpoints) place(fresh, dir string) error {
 	former := fresh
 	_, err := os.Lstat(dir)
@@ -80,7 +82,8 @@ func (k *checkpoints) place(fresh, dir string) error {
 	return k.remove(hidden(dir, "old")) // if a crash left it
 }
 
-// replace is Exchange by two renames, between which there is no dir, and fresh and former are the checkpoints.
+// replace is Exchange by two renames, between which there is no dir, and fresh and former are the
+// checkpoints.
 func (k *checkpoints) replace(fresh, dir, former string) error {
 	if err := k.remove(former); err != nil {
 		return err
@@ -91,7 +94,8 @@ func (k *checkpoints) replace(fresh, dir, former string) error {
 	return k.disk.Rename(fresh, dir)
 }
 
-// discard removes a checkpoint that is not wanted any more. It loses its name first: a half of it is no checkpoint.
+// discard removes a checkpoint that is not wanted any more. It loses its name first: a half of it
+// is no checkpoint.
 func (k *checkpoints) discard(name string) error {
 	dir := filepath.Join(k.dir, "checkpoints", name)
 	former := hidden(dir, "old")
@@ -114,7 +118,8 @@ func (k *checkpoints) discard(name string) error {
 	return nil
 }
 
-// remove removes what is in the directory of checkpoints, safely gone when it returns: no crash brings back a half of it.
+// remove removes what is in the directory of checkpoints, safely gone when it returns: no crash
+// brings back a half of it.
 func (k *checkpoints) remove(path string) error {
 	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -130,8 +135,8 @@ func hidden(dir, as string) string {
 	return filepath.Join(filepath.Dir(dir), "."+filepath.Base(dir)+"."+as)
 }
 
-// lockDirectory keeps a second process out of the run's directory, if it is there. The lock goes with the process, however it
-// ends.
+// lockDirectory keeps a second process out of the run's directory, if it is there. The lock goes
+// with the process, however it ends.
 func (k *checkpoints) lockDirectory() error {
 	if k.locked != nil || k.dir == "" {
 		return nil

@@ -30,11 +30,12 @@ type Classes interface {
 	Class(i int) int   // sample i's place in Classes
 }
 
-// Loss is a training loss of one's own: a scalar of the normalised features (B, E), float32, of all pairs of a step, image
-// i belonging to text i. The pairs are those of all processes and micro-batches, and the gradients that the features and
-// the parameters of m get are those of the whole batch: exact, as those of the losses in clip/loss are. It runs inside
-// torch.Do and must compute the same in every process. Unlike clip/loss it is not computed in tiles: B x B logits, and
-// what autograd keeps of them, are in memory at once, in every process.
+// Loss is a training loss of one's own: a scalar of the normalised features (B, E), float32, of all
+// pairs of a step, image i belonging to text i. The pairs are those of all processes and
+// micro-batches, and the gradients that the features and the parameters of m get are those of the
+// whole batch: exact, as those of the losses in clip/loss are. It runs inside torch.Do and must
+// compute the same in every process. Unlike clip/loss it is not computed in tiles: B x B logits,
+// and what autograd keeps of them, are in memory at once, in every process.
 type Loss func(m *clip.Model, images, texts *torch.Tensor) *torch.Tensor
 
 // None stands for a zero that is meant, in fields of [Config] whose zero is another default.
@@ -46,108 +47,166 @@ const (
 	TokenLRSame = -2 // LR, in a fine-tuning too
 )
 
-// Config says how a run learns and what it keeps. The zero value of every field is its default. Names and defaults are
-// open_clip's (open_clip_train/params.py), unless a field says otherwise.
+// Config says how a run learns and what it keeps. A field that is zero means its default; where zero
+// itself would make sense, and None is named, None stands for it. Names and defaults are open_clip's
+// (open_clip_train/params.py), unless a field says otherwise.
 type Config struct {
-	// The batch. The loss compares BatchSize x AccumFreq x processes pairs.
-	BatchSize int // pairs that a process carries through the towers at once; default 64
-	AccumFreq int // such micro-batches of a step, whose gradient is that of one batch so large; default 1
-	Epochs    int // passes over the data; default 32
-	MaxSteps  int // stop after so many steps, which the schedule then spans; default: Epochs count
+	// BatchSize is how many pairs a process carries through the towers at once. Default 64.
+	BatchSize int
+	// AccumFreq is how many such micro-batches make a step. The loss compares all BatchSize x
+	// AccumFreq x processes pairs, and the gradient is that of one batch so large. Default 1.
+	AccumFreq int
+	// Epochs are passes over the data. Default 32.
+	Epochs int
+	// MaxSteps ends the run after so many steps, which the schedule then spans. Default: Epochs.
+	MaxSteps int
 
-	// The learning rate.
-	LR             float64 // peak; default 5e-4, or 1e-5 for a model with trained weights
-	Schedule       string  // cosine (default), const or const-cooldown
-	Warmup         float64 // steps of linear warm-up or, below 1, their share of the run; default a tenth of it, at most 10,000 steps; None
-	CooldownEpochs int     // with const-cooldown: the last epochs, over which the rate falls
-	CooldownEndLR  float64 // with const-cooldown: the rate at the end
-	CooldownPower  float64 // with const-cooldown: of the polynomial; default 1
-	SkipSchedule   bool    // keep LR all the time
+	// LR is the peak learning rate. Default 5e-4, or 1e-5 for a model with trained weights.
+	LR float64
+	// Schedule is cosine (default), const or const-cooldown.
+	Schedule string
+	// Warmup is a number of steps or, below 1, a share of the run. Default: a tenth of the run, at
+	// most 10,000 steps; None.
+	Warmup float64
+	// With const-cooldown: over the last CooldownEpochs the rate falls to CooldownEndLR, by a
+	// polynomial of the power CooldownPower. Default power 1.
+	CooldownEpochs int
+	CooldownEndLR  float64
+	CooldownPower  float64
+	// SkipSchedule keeps LR all the time, without warm-up.
+	SkipSchedule bool
+	// TokenLR is the rate of the token embeddings. Default: LR or, for trained weights without LR,
+	// TokenLRAuto, which is 0.04 over the steps of the run, or LR where that is more. TokenLRSame
+	// is LR in any case.
+	TokenLR float64
+	// ImageLayerDecay, in [0, 1], is the rate of each group of the image tower as a share of that
+	// of the next higher one; TextLayerDecay the same of the text tower. 0 and 1: all the same.
+	ImageLayerDecay float64
+	TextLayerDecay  float64
 
-	// TokenLR is the rate of the token embeddings. Default: LR or, for trained weights without LR, TokenLRAuto, which is
-	// 0.04 over the steps of the run, or LR where that is more. TokenLRSame is LR in any case.
-	TokenLR         float64
-	ImageLayerDecay float64 // rate of each group of the image tower: that of the next higher one times this; 0 and 1: all the same
-	TextLayerDecay  float64 // the same of the text tower
+	// WeightDecay is AdamW's, of matrices; gains, biases and the temperature have none. Default
+	// 0.2, or 0.1 for trained weights; None.
+	WeightDecay float64
+	// Beta1, Beta2 and Eps are AdamW's. Default 0.9 (None), 0.98 (None) and 1e-6.
+	Beta1, Beta2 float64
+	Eps          float64
+	// GradClipNorm is the largest norm of the gradient; 0 clips nothing.
+	GradClipNorm float64
+	// SkipNonFinite leaves out a step whose loss or gradient is NaN or infinite, 100 in a row at
+	// most. Default: such a step ends the run, and the error names the first tensor that is.
+	SkipNonFinite bool
 
-	// AdamW.
-	WeightDecay   float64 // of matrices; gains, biases and the temperature have none; default 0.2, or 0.1 for trained weights; None
-	Beta1, Beta2  float64 // default 0.9 and 0.98; None
-	Eps           float64 // default 1e-6
-	GradClipNorm  float64 // largest norm of the gradient; 0 clips nothing
-	SkipNonFinite bool    // leave out a step whose loss or gradient is NaN or infinite, 100 in a row at most, instead of ending the run
-
-	// The loss. Default: the contrastive loss, or SigLIP's for a model with a bias of the logits.
+	// Loss is one's own. Default: the contrastive loss, or SigLIP's for a model with a LogitBias.
 	Loss Loss `json:"-"`
-	// Teacher is a frozen model of the same input sizes, whose softmax over the batch's similarities is a second target.
+	// Teacher is a frozen model of the same input sizes, whose softmax over the batch's
+	// similarities is a second target.
 	Teacher *clip.Model `json:"-"`
-	// IDTargets is on: what matches an image are all captions of the batch that are its own or those of the same image or
-	// class; off: its own alone, as open_clip has it; auto (default): on for a folder of classes.
+	// IDTargets is on: what matches an image are all captions of the batch that are its own or
+	// those of the same image or class; off: its own alone, as open_clip has it; auto (default): on
+	// for a folder of classes.
 	IDTargets string
 
-	// Computing.
-	Precision         string  // fp32; amp_bf16, bf16; amp, fp16; pure_bf16. Default auto: amp_bf16 on CUDA, fp32 on the CPU
-	GradCheckpointing bool    // compute each block again in the backward pass: less memory, one more forward. Transformers only
-	CUDAGraphs        bool    // capture a step for each shape of a batch and replay it (build tag cuda, one process, bfloat16)
-	PatchDropout      float64 // share of patches left out in training; default: the model's; None
-	Workers           int     // goroutines that decode images; default 4
-	Seed              uint64  // of order, augmentation, patch dropout and LoRA
+	// Precision is fp32; amp_bf16 or bf16: products in bfloat16, weights in float32; amp or fp16:
+	// products in float16, the loss scaled; pure_bf16: weights in bfloat16 too. Default auto:
+	// amp_bf16 on CUDA, fp32 on the CPU.
+	Precision string
+	// GradCheckpointing computes each block again in the backward pass: less memory for one more
+	// forward. Transformers only.
+	GradCheckpointing bool
+	// CUDAGraphs captures a step for each shape of a batch and replays it. It takes the build tag
+	// cuda, one process, and bfloat16.
+	CUDAGraphs bool
+	// PatchDropout is the share of patches that training leaves out. Default: the model's; None.
+	PatchDropout float64
+	// Workers are goroutines that decode images. Default 4.
+	Workers int
+	// Seed is that of order, augmentation, patch dropout and LoRA.
+	Seed uint64
 
-	// What learns.
-	LockImage       bool    // keep the image tower's weights; timm's towers keep learning their projection
-	UnlockedGroups  int     // with LockImage: groups that learn, from the top: the projection or pooling, then each block (a ResNet's stage)
-	FreezeBNStats   bool    // with LockImage: keep a ResNet's batch statistics as well
-	LockText        bool    // keep the text tower's weights; a RoBERTa keeps learning its projection and each LayerNorm
-	UnlockedLayers  int     // with LockText: layers that learn, from the top
-	FreezeLayerNorm bool    // with LockText: keep a RoBERTa's LayerNorms as well
-	LoRARank        int     // learn products of this rank beside frozen weights (arXiv 2106.09685); checkpoints have them added in
-	LoRAAlpha       float64 // the products count LoRAAlpha/LoRARank times; default LoRARank
-	EMADecay        float64 // average the weights with this decay, such as 0.999; checkpoints then have ema/, evaluated too
-	WiseFT          float64 // at the end keep this share of the trained and the rest of the first weights (arXiv 2109.01903) in checkpoints/wise_ft
+	// LockImage keeps the image tower's weights, but for UnlockedGroups groups from the top: the
+	// projection or pooling, then each block (a ResNet's stage). A timm tower's projection learns
+	// in any case. FreezeBNStats keeps a ResNet's batch statistics as well.
+	LockImage      bool
+	UnlockedGroups int
+	FreezeBNStats  bool
+	// LockText keeps the text tower's weights, but for UnlockedLayers layers from the top. A
+	// RoBERTa's projection learns in any case, and without FreezeLayerNorm each LayerNorm.
+	LockText        bool
+	UnlockedLayers  int
+	FreezeLayerNorm bool
+	// LoRARank has products of this rank learn beside frozen weights (arXiv 2106.09685), which
+	// checkpoints have added in. They count LoRAAlpha/LoRARank times. Default alpha: the rank.
+	LoRARank  int
+	LoRAAlpha float64
+	// EMADecay averages the weights over the steps, with a decay such as 0.999. Checkpoints then
+	// have a model directory ema, which is evaluated too.
+	EMADecay float64
+	// WiseFT is the share of the trained weights in checkpoints/wise_ft, which the end of the run
+	// mixes with those it began with (arXiv 2109.01903).
+	WiseFT float64
 
-	// The data.
-	NoShuffle         bool      // keep its order
-	EpochSamples      int       // of an epoch; default all there are
-	Resample          bool      // draw an epoch's samples with replacement
-	UpsamplingFactors []float64 // with Resample: how much likelier a sample of each source ([data.Sources.Parts]) is drawn
-	Augment           preprocess.AugConfig
-	MaxImagePixels    int64 // of an image; larger ones are bad samples; default 25,000,000
+	// NoShuffle keeps the order of the data.
+	NoShuffle bool
+	// EpochSamples is the length of an epoch. Default: all samples there are.
+	EpochSamples int
+	// Resample draws an epoch's samples with replacement, those of each source
+	// ([data.Sources.Parts]) so much likelier as UpsamplingFactors say.
+	Resample          bool
+	UpsamplingFactors []float64
+	// Augment varies the images; zero is open_clip's random crop.
+	Augment preprocess.AugConfig
+	// MaxImagePixels is the limit of an image; larger ones are bad samples. Default 25,000,000.
+	MaxImagePixels int64
 
-	// Evaluation, before the first step and after epochs.
-	Val               Dataset  `json:"-"` // for retrieval
-	ValEpochs         int      // epochs between those; default 1; None
-	ZeroShot          Classes  `json:"-"` // for zero-shot classification
-	ZeroShotEpochs    int      // epochs between those; default 2; None
-	ZeroShotTemplates []string // prompts, "{}" being the class; default OpenAI's 80
+	// Val is evaluated for retrieval after every ValEpochs epochs. Default 1; None.
+	Val       Dataset `json:"-"`
+	ValEpochs int
+	// ZeroShot is evaluated for zero-shot classification before the first step and after every
+	// ZeroShotEpochs epochs. Default 2; None. "{}" in ZeroShotTemplates is the class. Default:
+	// OpenAI's 80 templates.
+	ZeroShot          Classes `json:"-"`
+	ZeroShotEpochs    int
+	ZeroShotTemplates []string
 
-	// What a run keeps.
-	Dir            string        `json:"-"` // of the run: metrics.jsonl, checkpoints/ and so on; "" keeps nothing
-	SaveEpochs     int           // epochs between checkpoints/epoch_N; default 1; None keeps checkpoints/latest alone
-	DeletePrevious bool          // keep only the newest epoch_N
-	SaveSteps      int           // steps between writings of checkpoints/latest within an epoch; 0: SaveEvery alone
-	SaveEvery      time.Duration // time between those; default 30 minutes; None
+	// Dir is the run's directory: params.txt, metrics.jsonl, results.jsonl, out.log, loss.png,
+	// checkpoints/latest and checkpoints/epoch_N. "" keeps nothing.
+	Dir string `json:"-"`
+	// SaveEpochs is how many epochs there are between checkpoints/epoch_N, of which DeletePrevious
+	// keeps the newest alone. Default 1; None keeps checkpoints/latest alone.
+	SaveEpochs     int
+	DeletePrevious bool
+	// Within an epoch checkpoints/latest is written every SaveSteps steps, 0 being never, and after
+	// SaveEvery. Default 30 minutes; None.
+	SaveSteps int
+	SaveEvery time.Duration
 
-	// How it is watched.
-	LogEvery    int       // steps between lines of the log; default 100
-	Log         io.Writer `json:"-"` // lines for people, besides Dir/out.log; nil: there alone
-	Notes       []string  `json:"-"` // the log's first lines
-	TensorBoard bool      // event files in Dir/tensorboard, with open_clip's names
-	MetricsAddr string    // address, such as 127.0.0.1:9090, at which Prometheus finds /metrics while the run lasts
+	// LogEvery is how many steps there are between lines of the log. Default 100.
+	LogEvery int
+	// Log takes lines for people, besides Dir/out.log; its first are Notes.
+	Log   io.Writer `json:"-"`
+	Notes []string  `json:"-"`
+	// TensorBoard writes event files in Dir/tensorboard, with open_clip's names.
+	TensorBoard bool
+	// MetricsAddr is an address, such as 127.0.0.1:9090, at which Prometheus finds /metrics while
+	// the run lasts.
+	MetricsAddr string
 
-	// Group is the processes that train together, which the caller has joined ([distributed.FromEnvironment],
-	// [distributed.Init]) and closes; nil: this one alone. All make the same calls with the same Config. Process 0 writes,
-	// and says when to save.
+	// Group is the processes that train together, which the caller has joined
+	// ([distributed.FromEnvironment], [distributed.Init]) and closes; nil: this one alone. All make
+	// the same calls with the same Config. Process 0 writes, and says when to save.
 	Group *distributed.Group `json:"-"`
 
 	// Device is where [Resume] opens the model; zero: the CPU. New trains where its model is.
 	Device torch.Device `json:"-"`
 
-	// Model is what [Resume] fills from the checkpoint in place of opening its directory: for towers of one's own.
+	// Model is what [Resume] fills from the checkpoint in place of opening its directory: for
+	// towers of one's own.
 	Model *clip.Model `json:"-"`
 
-	// Settings is what else the run was made from, such as a command's flags: its String is params.txt in place of this
-	// Config's, and checkpoints keep its JSON. Resume gives that to Resuming, which may refuse it, and takes this Config as
-	// Resuming leaves it; without Resuming, fields that are zero are as they were, and others must be.
+	// Settings is what else the run was made from, such as a command's flags: its String is
+	// params.txt in place of this Config's, and checkpoints keep its JSON. Resume gives that to
+	// Resuming, which may refuse it, and takes this Config as Resuming leaves it; without Resuming,
+	// fields that are zero are as they were, and others must be.
 	Settings fmt.Stringer                                    `json:"-"`
 	Resuming func(settings json.RawMessage, c *Config) error `json:"-"`
 
@@ -155,20 +214,22 @@ type Config struct {
 	Naming func(field string) string `json:"-"`
 }
 
-// free are the fields that a resumed run may have anew: they say where it runs and what is watched and kept, not what it
-// learns.
+// free are the fields that a resumed run may have anew: they say where it runs and what is watched
+// and kept, not what it learns.
 var free = strings.Fields(`CUDAGraphs Workers ValEpochs ZeroShotEpochs ZeroShotTemplates SaveEpochs DeletePrevious SaveSteps
 	SaveEvery LogEvery TensorBoard MetricsAddr`)
 
-// The rates for trained weights, where open_clip's are those of training from nothing: its learning rate of 5e-4 destroys
-// a trained model's zero-shot accuracy in an epoch. Both are those of FLYP (Goyal et al., arXiv 2212.00638) and near those
-// of WiSE-FT (Wortsman et al., arXiv 2109.01903: 3e-5 and 0.1). The token embeddings have a rate of their own, see tokenLR.
+// The rates for trained weights, where open_clip's are those of training from nothing: its learning
+// rate of 5e-4 destroys a trained model's zero-shot accuracy in an epoch. Both are those of FLYP
+// (Goyal et al., arXiv 2212.00638) and near those of WiSE-FT (Wortsman et al., arXiv 2109.01903:
+// 3e-5 and 0.1). The token embeddings have a rate of their own, see tokenLR.
 const (
 	fineTuneLR          = 1e-5
 	fineTuneWeightDecay = 0.1
 )
 
-// filled has the defaults in fields that are zero. note says which of them are those of fine-tuning trained weights.
+// filled has the defaults in fields that are zero. note says which of them are those of fine-tuning
+// trained weights.
 func (c Config) filled(trained bool) (out Config, note string) {
 	var chosen []string
 	choose := func(field string, value *float64, plain, tuned float64) {
@@ -253,7 +314,8 @@ func (c *Config) errorf(format string, args ...any) error {
 	return fmt.Errorf("train: "+c.words(format), args...)
 }
 
-// inherit makes c that of a run that goes on, which was made with was: zero fields are as they were, others must be.
+// inherit makes c that of a run that goes on, which was made with was: zero fields are as they
+// were, others must be.
 func (c *Config) inherit(was Config) error {
 	now, before := reflect.ValueOf(c).Elem(), reflect.ValueOf(was)
 	for i := range now.NumField() {

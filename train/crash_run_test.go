@@ -22,7 +22,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// tinyRun is options for 2 epochs of 3 steps, evaluated and kept after each, with a checkpoint after each second step.
+// tinyRun is options for 2 epochs of 3 steps, evaluated and kept after each, with a checkpoint
+// after each second step.
 func tinyRun(t *testing.T, logs string) crashing {
 	t.Helper()
 	dir := t.TempDir()
@@ -99,9 +100,9 @@ func left(t *testing.T, logs string) string {
 	return all
 }
 
-// TestCrashOfARun stops a whole run after every operation: what it says of its steps and evaluations fits the checkpoint
-// that is found, which is never older than one that was safe; and run on to its end it comes to the run that was never
-// stopped, bit for bit.
+// TestCrashOfARun stops a whole run after every operation: what it says of its steps and
+// evaluations fits the checkpoint that is found, which is never older than one that was safe; and
+// run on to its end it comes to the run that was never stopped, bit for bit.
 func TestCrashOfARun(t *testing.T) {
 	logs := inMemory(t)
 	o := tinyRun(t, logs)
@@ -173,8 +174,8 @@ func TestCrashOfARun(t *testing.T) {
 	assert.Positive(t, finished)
 }
 
-// TestDamage takes a checkpoint that has been damaged, which no crash does: the run goes on from the newest that is whole
-// and says so, or stops if there is none.
+// TestDamage takes a checkpoint that has been damaged, which no crash does: the run goes on from
+// the newest that is whole and says so, or stops if there is none.
 func TestDamage(t *testing.T) {
 	for name, damage := range map[string]func(dir string) error{
 		"bit":     func(dir string) error { return flip(filepath.Join(dir, clip.WeightsFile)) },
@@ -247,8 +248,8 @@ func TestEarlierCheckpoint(t *testing.T) {
 	r.shut()
 }
 
-// TestEarlierEpoch goes back to an epoch, and is stopped after each operation of that: latest is the one or the other, with
-// all lines of its steps, and in the end the epoch's.
+// TestEarlierEpoch goes back to an epoch, and is stopped after each operation of that: latest is
+// the one or the other, with all lines of its steps, and in the end the epoch's.
 func TestEarlierEpoch(t *testing.T) {
 	logs := inMemory(t)
 	fsys, err := crashtest.New(logs)

@@ -20,7 +20,8 @@ import (
 	"github.com/goclip/goclip/torch/optim"
 )
 
-// inMemory is a directory in memory, if the machine has one: a crash test makes thousands of small directories.
+// inMemory is a directory in memory, if the machine has one: a crash test makes thousands of small
+// directories.
 func inMemory(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "goclip-crash-*")
@@ -31,7 +32,8 @@ func inMemory(t *testing.T) string {
 	return dir
 }
 
-// smallest is a run of a model with 1,000 numbers, up to where its loop would begin: for saving, not for training.
+// smallest is a run of a model with 1,000 numbers, up to where its loop would begin: for saving,
+// not for training.
 func smallest(t *testing.T, fsys disk.FS, logs string) *Trainer {
 	t.Helper()
 	c, err := tower.ParseConfig([]byte(`{"embed_dim":2,"vision_cfg":{"image_size":4,"layers":1,"width":4,"head_width":4,"patch_size":4},
@@ -85,7 +87,8 @@ func (r *Trainer) shut() {
 	r.unlockDirectory()
 }
 
-// saves is what crash tests stop: two epochs of two steps, latest after each step, epoch_N after each epoch.
+// saves is what crash tests stop: two epochs of two steps, latest after each step, epoch_N after
+// each epoch.
 func (r *Trainer) saves(t *testing.T, saved func(name string)) error {
 	for range 4 {
 		if err := r.next(t); err != nil {
@@ -162,8 +165,9 @@ func record(t *testing.T, exchange bool) *history {
 	return h
 }
 
-// TestCrashWhileSaving stops a run's saves after every operation, lets the disk keep, lose and tear what was not synced, and
-// resumes from all that this can leave: from the checkpoint that was written last or was being written, with its lines.
+// TestCrashWhileSaving stops a run's saves after every operation, lets the disk keep, lose and tear
+// what was not synced, and resumes from all that this can leave: from the checkpoint that was
+// written last or was being written, with its lines.
 func TestCrashWhileSaving(t *testing.T) {
 	for _, exchange := range []bool{true, false} {
 		t.Run(fmt.Sprintf("exchange %v", exchange), func(t *testing.T) {
@@ -190,7 +194,8 @@ func TestCrashWhileSaving(t *testing.T) {
 	}
 }
 
-// check finds the checkpoint of a crashed disk and compares it with what was saved. safe is the step that must not be lost.
+// check finds the checkpoint of a crashed disk and compares it with what was saved. safe is the
+// step that must not be lost.
 func check(t *testing.T, logs string, h *history, safe int, at func() string) (name string) {
 	t.Helper()
 	r := &checkpoints{dir: filepath.Join(logs, "run"), disk: disk.Machine{}}
@@ -226,7 +231,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// crashAgain resumes from a crashed disk, does a step more and saves, and checks all that a stop in that can leave.
+// crashAgain resumes from a crashed disk, does a step more and saves, and checks all that a stop in
+// that can leave.
 func crashAgain(t *testing.T, logs string, h *history, at func() string) (states int) {
 	t.Helper()
 	fsys, err := crashtest.New(logs)
@@ -267,8 +273,9 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// TestEveryOperationFails lets each operation of the saves fail, once or from then on: the run stops with a sentence that
-// names the file, and the checkpoint before is whole, also if the power fails then.
+// TestEveryOperationFails lets each operation of the saves fail, once or from then on: the run
+// stops with a sentence that names the file, and the checkpoint before is whole, also if the power
+// fails then.
 func TestEveryOperationFails(t *testing.T) {
 	h := record(t, true)
 	for _, c := range []struct {

@@ -14,9 +14,9 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// BenchmarkDeviceStep is a training step of a random ViT-B-32 on GOCLIP_BENCH_DEVICE, with products in bfloat16 on a GPU, on
-// GOCLIP_BENCH_BATCH pairs that are in the host's memory: with captions of all 77 tokens and ordinary ones, kernel by kernel and as a graph.
-// benchmarks/gpu.py runs it.
+// BenchmarkDeviceStep is a training step of a random ViT-B-32 on GOCLIP_BENCH_DEVICE, with products
+// in bfloat16 on a GPU, on GOCLIP_BENCH_BATCH pairs that are in the host's memory: with captions of
+// all 77 tokens and ordinary ones, kernel by kernel and as a graph. benchmarks/gpu.py runs it.
 func BenchmarkDeviceStep(b *testing.B) {
 	name, n := os.Getenv("GOCLIP_BENCH_DEVICE"), 0
 	if name == "" {

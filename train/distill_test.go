@@ -10,8 +10,9 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// TestDistillation learns from a teacher: the loss begins near twice that of guessing, AccumFreq changes nothing, and a
-// stopped run goes on exactly. A teacher that wants other pictures or tokens is refused.
+// TestDistillation learns from a teacher: the loss begins near twice that of guessing, AccumFreq
+// changes nothing, and a stopped run goes on exactly. A teacher that wants other pictures or tokens
+// is refused.
 func TestDistillation(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44)
 	o := options(t, model, data)

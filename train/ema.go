@@ -8,9 +8,10 @@ import (
 	"github.com/goclip/goclip/torch/optim"
 )
 
-// ema is an exponential moving average of what learns: after step t, average = d * average + (1 - d) * weight, with d =
-// min(decay, (1 + t) / (10 + t)), so that the first steps, far from the end, are soon forgotten (tf.train's
-// ExponentialMovingAverage; Polyak and Juditsky, 1992). A ResNet's running statistics are those of the run.
+// ema is an exponential moving average of what learns: after step t, average = d * average + (1 -
+// d) * weight, with d = min(decay, (1 + t) / (10 + t)), so that the first steps, far from the end,
+// are soon forgotten (tf.train's ExponentialMovingAverage; Polyak and Juditsky, 1992). A ResNet's
+// running statistics are those of the run.
 type ema struct {
 	decay    float64
 	params   []optim.Param
@@ -42,7 +43,8 @@ func (e *ema) update(t int) error {
 	})
 }
 
-// swap exchanges the averages with the model's weights, exactly, so that a second call undoes the first.
+// swap exchanges the averages with the model's weights, exactly, so that a second call undoes the
+// first.
 func (e *ema) swap() error {
 	e.inModel = !e.inModel
 	return torch.NoGrad(func(s *torch.Scope) {
@@ -66,7 +68,8 @@ func (e *ema) state() iter.Seq2[string, *torch.Tensor] {
 	}
 }
 
-// restoreWeights puts the trained weights back into their place, where an evaluation of others was interrupted.
+// restoreWeights puts the trained weights back into their place, where an evaluation of others was
+// interrupted.
 func (t *Trainer) restoreWeights() error {
 	if t.ema == nil || !t.ema.inModel {
 		return nil
@@ -85,7 +88,8 @@ func (t *Trainer) averageWeights() error {
 	return nil
 }
 
-// evaluateAverage adds what the averaged weights reach to metrics, each under its name behind "ema_".
+// evaluateAverage adds what the averaged weights reach to metrics, each under its name behind
+// "ema_".
 func (t *Trainer) evaluateAverage(ctx context.Context, metrics Metrics) error {
 	if t.ema == nil || t.state.Step == 0 || len(metrics) == 0 {
 		return nil

@@ -13,12 +13,13 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// Metrics are figures under open_clip's names: image_to_text_R@1, text_to_image_mean_rank, clip_val_loss and so on.
+// Metrics are figures under open_clip's names: image_to_text_R@1, text_to_image_mean_rank,
+// clip_val_loss and so on.
 type Metrics map[string]float64
 
-// Evaluate is how well images and texts of d find each other: the metrics of [Retrieval], and clip_val_loss, the mean of the
-// batches' losses, which depends on BatchSize. Of several processes, which all call it, the first evaluates and has the
-// metrics.
+// Evaluate is how well images and texts of d find each other: the metrics of [Retrieval], and
+// clip_val_loss, the mean of the batches' losses, which depends on BatchSize. Of several processes,
+// which all call it, the first evaluates and has the metrics.
 func (t *Trainer) Evaluate(ctx context.Context, d Dataset) (Metrics, error) {
 	metrics := Metrics{}
 	err := t.alone(func() error {
@@ -37,8 +38,9 @@ func (t *Trainer) Evaluate(ctx context.Context, d Dataset) (Metrics, error) {
 	return metrics, nil
 }
 
-// evaluate computes what is due where the run stands, between two epochs, and writes a line of results.jsonl: zero-shot
-// classification also before the first step. Where the line is there already, as in a resumed run, it does nothing.
+// evaluate computes what is due where the run stands, between two epochs, and writes a line of
+// results.jsonl: zero-shot classification also before the first step. Where the line is there
+// already, as in a resumed run, it does nothing.
 func (t *Trainer) evaluate(ctx context.Context) error {
 	if t.state.Batch != 0 || t.watch.records.evaluated == t.state.Step {
 		return nil
@@ -132,8 +134,8 @@ func (t *Trainer) retrieve(ctx context.Context, m *clip.Model, loader *data.Load
 	return nil
 }
 
-// allCaptions gives every caption of the pictures that were read, and whose each is, where a picture has several; else
-// texts as they are, and nil. The loss is that of the first captions.
+// allCaptions gives every caption of the pictures that were read, and whose each is, where a
+// picture has several; else texts as they are, and nil. The loss is that of the first captions.
 func (t *Trainer) allCaptions(ctx context.Context, m *clip.Model, of [][]string, texts []float32) ([]float32, []int, error) {
 	var captions []string
 	var owners []int

@@ -5,8 +5,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// gradients adds to every parameter the gradient of the loss of all the micro-batches as one batch, times the scaler's
-// factor, and returns the loss and what [accuracy] says, both ().
+// gradients adds to every parameter the gradient of the loss of all the micro-batches as one batch,
+// times the scaler's factor, and returns the loss and what [accuracy] says, both ().
 func (t *stepper) gradients(s *torch.Scope, micros []*micro) (loss, accuracy *torch.Tensor) {
 	if len(micros) > 1 {
 		return t.cachedGradients(s, micros)
@@ -26,10 +26,11 @@ func (t *stepper) directGradients(s *torch.Scope, m *micro, pixels, texts *torch
 	return g.Loss, accuracy
 }
 
-// cachedGradients is the gradient cache (Gao et al., arXiv 2101.06983): all micro-batches are embedded without gradients,
-// the loss gives the gradient of every feature, and each micro-batch runs once more, with the noise of its first time, to
-// bring that to the weights. By the chain rule the sum is the whole batch's gradient, the temperature's too, which
-// open_clip's accumulation counts once for each micro-batch.
+// cachedGradients is the gradient cache (Gao et al., arXiv 2101.06983): all micro-batches are
+// embedded without gradients, the loss gives the gradient of every feature, and each micro-batch
+// runs once more, with the noise of its first time, to bring that to the weights. By the chain rule
+// the sum is the whole batch's gradient, the temperature's too, which open_clip's accumulation
+// counts once for each micro-batch.
 func (t *stepper) cachedGradients(s *torch.Scope, micros []*micro) (loss, accuracy *torch.Tensor) {
 	var images, texts []*torch.Tensor
 	for _, m := range micros {
@@ -66,8 +67,8 @@ func (t *stepper) cachedGradients(s *torch.Scope, micros []*micro) (loss, accura
 	return g.Loss, accuracy
 }
 
-// loss is this process's share of the loss of all processes' normalised features (n, E), with the gradients of its own, times
-// the scaler's factor, and the accuracy.
+// loss is this process's share of the loss of all processes' normalised features (n, E), with the
+// gradients of its own, times the scaler's factor, and the accuracy.
 func (t *stepper) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*micro) (g loss.Gradient, right *torch.Tensor) {
 	right = torch.Tidy(func(texts *torch.Tensor) *torch.Tensor { return accuracy(images.Detach(), texts) }, texts.Detach())
 	if t.lossOf != nil {
@@ -93,9 +94,10 @@ func (t *stepper) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*mi
 	return g, right
 }
 
-// ownLoss is [stepper.loss] of the caller's [Loss]. Every process computes the whole of it, so each counts by 1 / processes; of
-// the features' gradients it keeps its own rows. Those of the parameters in the loss, the temperature's, are there when it
-// returns: the sum over the processes makes them whole.
+// ownLoss is [stepper.loss] of the caller's [Loss]. Every process computes the whole of it, so each
+// counts by 1 / processes; of the features' gradients it keeps its own rows. Those of the
+// parameters in the loss, the temperature's, are there when it returns: the sum over the processes
+// makes them whole.
 func (t *stepper) ownLoss(s *torch.Scope, images, texts *torch.Tensor) loss.Gradient {
 	k, processes := images.Size(0), t.group.Size()
 	zeros := func(shape ...int) *torch.Tensor { return torch.Zeros(s, t.device, torch.Float32, shape...) }
@@ -158,7 +160,8 @@ func (t *stepper) teach(s *torch.Scope, p *loss.Pairs, micros []*micro) {
 	p.Teacher = &loss.Teacher{Images: cat(s, images), Texts: cat(s, texts), Scale: s.Alias(t.teacher.LogitScale).Exp().Detach().Reshape()}
 }
 
-// temperature brings the gradients of the logits' factor and bias to their parameters. A loss of the caller's has done so.
+// temperature brings the gradients of the logits' factor and bias to their parameters. A loss of
+// the caller's has done so.
 func (t *stepper) temperature(s *torch.Scope, g loss.Gradient) {
 	if g.Scale == nil {
 		return
@@ -197,7 +200,8 @@ func cat(s *torch.Scope, parts []*torch.Tensor) *torch.Tensor {
 // accuracyPictures is how many of a batch's images look for their text.
 const accuracyPictures = 256
 
-// accuracy is the share of a batch's first images that find their text by the normalised features (n, E), ().
+// accuracy is the share of a batch's first images that find their text by the normalised features
+// (n, E), ().
 func accuracy(images, texts *torch.Tensor) *torch.Tensor {
 	n := min(images.Size(0), accuracyPictures)
 	nearest := images.Narrow(0, 0, n).MatMul(texts.T()).Argmax(1)

@@ -103,8 +103,8 @@ func sameGradients(t *testing.T, want, got map[string][]float32, tolerance float
 	}
 }
 
-// TestGradientCache holds the gradients of micro-batches of any size, noise included, against those of one graph through all of
-// them and the dense loss.
+// TestGradientCache holds the gradients of micro-batches of any size, noise included, against those
+// of one graph through all of them and the dense loss.
 func TestGradientCache(t *testing.T) {
 	for name, config := range map[string]string{
 		"clip":         `{"embed_dim":16,"vision_cfg":` + smallViT + `,"text_cfg":` + smallText + `}`,

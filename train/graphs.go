@@ -6,8 +6,9 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// A step of few images gives a GPU less to do than Go, libtorch's dispatcher and autograd take to say it. With Config.CUDAGraphs the whole
-// step, from the towers to the weights, is captured once for each shape of a batch and then replayed.
+// A step of few images gives a GPU less to do than Go, libtorch's dispatcher and autograd take to
+// say it. With Config.CUDAGraphs the whole step, from the towers to the weights, is captured once
+// for each shape of a batch and then replayed.
 
 // shape is what two batches must share for one captured step.
 type shape struct{ images, rows int }
@@ -57,8 +58,8 @@ func (t *stepper) arranges() bool {
 	return texts != nil && texts.Packed()
 }
 
-// room is what the number of a batch's tokens is a multiple of, so that batches share their shape: a token for each caption, which
-// is a tenth of an ordinary one. 0 is no room.
+// room is what the number of a batch's tokens is a multiple of, so that batches share their shape:
+// a token for each caption, which is a tenth of an ordinary one. 0 is no room.
 func (t *stepper) room(captions int) int {
 	if !t.capturing {
 		return 0

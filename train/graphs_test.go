@@ -12,7 +12,8 @@ import (
 
 const plainViT = `{"image_size":32,"layers":2,"width":64,"head_width":32,"patch_size":8}`
 
-// TestCapturedSteps holds steps that are captured and replayed on a GPU against the same steps kernel by kernel.
+// TestCapturedSteps holds steps that are captured and replayed on a GPU against the same steps
+// kernel by kernel.
 func TestCapturedSteps(t *testing.T) {
 	device, err := torch.ParseDevice("cuda")
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/goclip/goclip/torch/optim"
 )
 
-// parameterGroups is open_clip 3.3.0's rule (open_clip_train/main.py): weight decay for all but gains, biases and the
-// temperature. Embeddings and positions do decay.
+// parameterGroups is open_clip 3.3.0's rule (open_clip_train/main.py): weight decay for all but
+// gains, biases and the temperature. Embeddings and positions do decay.
 func parameterGroups(m *clip.Model, decay float64) []optim.Group {
 	plain, decayed := optim.Group{}, optim.Group{WeightDecay: decay}
 	for key, p := range m.Parameters() {
@@ -28,10 +28,10 @@ func parameterGroups(m *clip.Model, decay float64) []optim.Group {
 	return []optim.Group{plain, decayed}
 }
 
-// decayByLayer parts groups by learning rate: a parameter's is the whole one times decay^depth, depth being that of
-// [clip.Model.Depths]. It is open_clip's (open_clip_train/optim.py
-// layer_decay_param_groups), after Clark et al., arXiv 2003.10555. A decay of 0 or 1 changes nothing. The largest learning
-// rate comes first.
+// decayByLayer parts groups by learning rate: a parameter's is the whole one times decay^depth,
+// depth being that of [clip.Model.Depths]. It is open_clip's (open_clip_train/optim.py
+// layer_decay_param_groups), after Clark et al., arXiv 2003.10555. A decay of 0 or 1 changes
+// nothing. The largest learning rate comes first.
 func decayByLayer(m *clip.Model, groups []optim.Group, image, text float64) []optim.Group {
 	off := func(decay float64) bool { return decay == 0 || decay == 1 }
 	if off(image) && off(text) {
@@ -63,19 +63,22 @@ func decayByLayer(m *clip.Model, groups []optim.Group, image, text float64) []op
 	return scaled
 }
 
-// tokenTravel is how far an entry of a token's embedding can go in a run by that rate: the standard deviation that CLIP draws
-// the embeddings with (open_clip/transformer.py, init_parameters; BERT's and RoBERTa's is the same).
+// tokenTravel is how far an entry of a token's embedding can go in a run by that rate: the standard
+// deviation that CLIP draws the embeddings with (open_clip/transformer.py, init_parameters; BERT's
+// and RoBERTa's is the same).
 const tokenTravel = 0.02
 
 // tokenSteps bounds the rate of a very short run, by its steps: 2e-3 is the highest that was tried.
 const tokenSteps = 20
 
-// tokenLR is the peak learning rate of the token embeddings in a run of so many steps. A few pictures make a few steps, and no
-// step of Adam moves a weight by much more than the learning rate: at 1e-5, what the captions' new words mean would never be
-// learned. A rate that is higher for all weights changes what the model makes of everything else. But the rows of the words
-// belong to these words alone: the other words' have no gradient and stay, but for the weight decay, 0.2% over such a run. So
-// they may go as far as they are long; by the cosine schedule that is half the peak times the steps. In a run of 4,000 steps
-// it is 1e-5 again. docs/finetuning.md has what it brings.
+// tokenLR is the peak learning rate of the token embeddings in a run of so many steps. A few
+// pictures make a few steps, and no step of Adam moves a weight by much more than the learning
+// rate: at 1e-5, what the captions' new words mean would never be learned. A rate that is higher
+// for all weights changes what the model makes of everything else. But the rows of the words belong
+// to these words alone: the other words' have no gradient and stay, but for the weight decay, 0.2%
+// over such a run. So they may go as far as they are long; by the cosine schedule that is half the
+// peak times the steps. In a run of 4,000 steps it is 1e-5 again. docs/finetuning.md has what it
+// brings.
 func (c *Config) tokenLR(steps int) float64 {
 	switch c.TokenLR {
 	case TokenLRSame:
@@ -86,8 +89,9 @@ func (c *Config) tokenLR(steps int) float64 {
 	return c.TokenLR
 }
 
-// scaleTokens gives the token embeddings among groups a group of their own, whose learning rate is that of the group they were
-// in times scale. The embeddings are CLIP's (token_embedding.weight) or a Hugging Face tower's (word_embeddings.weight).
+// scaleTokens gives the token embeddings among groups a group of their own, whose learning rate is
+// that of the group they were in times scale. The embeddings are CLIP's (token_embedding.weight) or
+// a Hugging Face tower's (word_embeddings.weight).
 func scaleTokens(groups []optim.Group, scale float64) []optim.Group {
 	if scale == 1 {
 		return groups
@@ -112,7 +116,8 @@ func scaleTokens(groups []optim.Group, scale float64) []optim.Group {
 	return scaled
 }
 
-// towerParameters counts the weights that learn, the temperature and the bias of the logits left out.
+// towerParameters counts the weights that learn, the temperature and the bias of the logits left
+// out.
 func towerParameters(m *clip.Model) int {
 	n := 0
 	for key, p := range m.Parameters() {

@@ -35,7 +35,8 @@ func TestTokenLR(t *testing.T) {
 	}
 }
 
-// TestScaleTokens parts the token embeddings of CLIP's tower and of a RoBERTa, on top of a decay by layer.
+// TestScaleTokens parts the token embeddings of CLIP's tower and of a RoBERTa, on top of a decay by
+// layer.
 func TestScaleTokens(t *testing.T) {
 	for key, text := range map[string]string{
 		"token_embedding.weight": `{"context_length":16,"vocab_size":64,"width":16,"heads":2,"layers":2}`,
@@ -78,8 +79,8 @@ func scales(groups []optim.Group) map[string]optim.Group {
 	return out
 }
 
-// TestDecayByLayer gives each parameter of a tiny model the power of the decay that its depth wants, in groups of one
-// weight decay, the largest rate first.
+// TestDecayByLayer gives each parameter of a tiny model the power of the decay that its depth
+// wants, in groups of one weight decay, the largest rate first.
 func TestDecayByLayer(t *testing.T) {
 	c, err := tower.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":2,"width":32,"head_width":32,"patch_size":8},
 		"text_cfg":{"context_length":16,"vocab_size":64,"width":16,"heads":2,"layers":2}}`))

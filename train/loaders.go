@@ -89,7 +89,8 @@ func (t *Trainer) plain() (func([]float32, *preprocess.Image, *rand.Rand) error,
 	return func(dst []float32, img *preprocess.Image, _ *rand.Rand) error { return transform.Apply(dst, img) }, nil
 }
 
-// hasClasses tells of samples that are known by their classes: images of one class have captions in common.
+// hasClasses tells of samples that are known by their classes: images of one class have captions in
+// common.
 func hasClasses(set Dataset) bool {
 	if s, ok := set.(interface{ Classes() bool }); ok {
 		return s.Classes()

@@ -58,8 +58,8 @@ const (
 		{"vocab_size":2000,"hidden_size":32,"num_hidden_layers":2,"num_attention_heads":2,"intermediate_size":48,"max_position_embeddings":20}}`
 )
 
-// TestLockedRuns trains with each lock, whole and interrupted: the losses are the same, what is locked is bit-equal to
-// what the run began with, and the optimiser knows nothing of it.
+// TestLockedRuns trains with each lock, whole and interrupted: the losses are the same, what is
+// locked is bit-equal to what the run began with, and the optimiser knows nothing of it.
 func TestLockedRuns(t *testing.T) {
 	data := shard(t, 28) // 3 batches an epoch
 	for _, c := range []struct {

@@ -33,9 +33,10 @@ type measured struct {
 
 const asMeasured = "GOCLIP_MEMORY_STEP"
 
-// TestMemory holds the estimate against the memory of real steps, two of them on a CPU: what they use, which glibc
-// shows when it gives every freed tensor back to the system at once, and what stays resident by its default, which
-// keeps freed tensors of up to 32 MiB in a heap with gaps. docs/scale.md has the table.
+// TestMemory holds the estimate against the memory of real steps, two of them on a CPU: what they
+// use, which glibc shows when it gives every freed tensor back to the system at once, and what
+// stays resident by its default, which keeps freed tensors of up to 32 MiB in a heap with gaps.
+// docs/scale.md has the table.
 func TestMemory(t *testing.T) {
 	if text := os.Getenv(asMeasured); text != "" {
 		var m measured
@@ -93,7 +94,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// run prints the estimate and the most that became resident over what libtorch and Go had before the model.
+// run prints the estimate and the most that became resident over what libtorch and Go had before
+// the model.
 func (m measured) run(t *testing.T) {
 	require.NoError(t, torch.Do(func(s *torch.Scope) {
 		torch.Randn(s, torch.CPU, 64, 64).MatMul(torch.Randn(s, torch.CPU, 64, 64)).Sum().Item()

@@ -23,9 +23,10 @@ type firstSamples struct {
 
 func (f firstSamples) Len() int { return f.n }
 
-// Overfit is a self-test: it trains m on the first pairs of d alone, over and over without augmentation, until they are
-// known by heart, which is when the mean loss of a pass is a tenth of the way from what equal captions and images allow at
-// best to guessing. It fails if MaxSteps (300) do not suffice. Nothing is written.
+// Overfit is a self-test: it trains m on the first pairs of d alone, over and over without
+// augmentation, until they are known by heart, which is when the mean loss of a pass is a tenth of
+// the way from what equal captions and images allow at best to guessing. It fails if MaxSteps (300)
+// do not suffice. Nothing is written.
 func Overfit(ctx context.Context, m *clip.Model, d Dataset, pairs int, c *Config) (sum Summary, err error) {
 	var own Config
 	if c != nil {
@@ -126,8 +127,8 @@ func (t *Trainer) overfit(ctx context.Context, pairs int) (sum Summary, err erro
 	return sum, nil
 }
 
-// leastLoss is what the loss of a batch cannot fall below: a caption, or a picture, that stands in it k times is known
-// with ln k at best.
+// leastLoss is what the loss of a batch cannot fall below: a caption, or a picture, that stands in
+// it k times is known with ln k at best.
 func leastLoss(b *data.Batch) float64 {
 	captions, pictures := make([]string, b.N), make([]uint64, b.N)
 	seed := maphash.MakeSeed()

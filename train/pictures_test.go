@@ -35,8 +35,8 @@ func pictureFiles(t *testing.T, dir string, n int) {
 	}
 }
 
-// TestResumeOfAnyData stops runs on every way to read data in the middle of an epoch; they end as those that were never
-// stopped.
+// TestResumeOfAnyData stops runs on every way to read data in the middle of an epoch; they end as
+// those that were never stopped.
 func TestResumeOfAnyData(t *testing.T) {
 	model, tar := tinyModel(t), shard(t, 20)
 	dir := t.TempDir()
@@ -122,7 +122,8 @@ func TestResumeOfAnyData(t *testing.T) {
 	}
 }
 
-// TestPreprocessOverrides trains and evaluates on other pixels than the model's, and keeps them in the checkpoint.
+// TestPreprocessOverrides trains and evaluates on other pixels than the model's, and keeps them in
+// the checkpoint.
 func TestPreprocessOverrides(t *testing.T) {
 	o := options(t, tinyModel(t), shard(t, 20))
 	o.MaxSteps, o.Warmup = 1, train.None

@@ -35,7 +35,8 @@ type Plan struct {
 	name func(field string) string
 }
 
-// Plan looks at what has been opened. It measures the speed of a matrix product, and writes nothing.
+// Plan looks at what has been opened. It measures the speed of a matrix product, and writes
+// nothing.
 func (t *Trainer) Plan() (*Plan, error) {
 	c := t.model.Config
 	p := &Plan{Model: t.model.Name, Image: "a tower of one's own", Text: "a tower of one's own", Parameters: t.model.NumParameters(),

@@ -13,8 +13,8 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 )
 
-// plotLoss draws a run's losses as a PNG: each step faintly, a running mean over them, and the loss of guessing, where it is
-// known, as a dashed line.
+// plotLoss draws a run's losses as a PNG: each step faintly, a running mean over them, and the loss
+// of guessing, where it is known, as a dashed line.
 func plotLoss(fsys disk.FS, path string, steps []int, losses []float64, chance float64) error {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = "loss", "step", "contrastive loss"

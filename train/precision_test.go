@@ -16,8 +16,8 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// TestPrecisions trains in each precision, also with AccumFreq, stopped and resumed: it learns, resuming is exact, and the losses
-// stay within the precision's rounding of those in float32.
+// TestPrecisions trains in each precision, also with AccumFreq, stopped and resumed: it learns,
+// resuming is exact, and the losses stay within the precision's rounding of those in float32.
 func TestPrecisions(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44)
 	plain := options(t, model, data)
@@ -58,7 +58,8 @@ func TestPrecisions(t *testing.T) {
 	}
 }
 
-// TestAccumulatedRuns finds the losses of a batch of 8 in steps of 2 batches of 4 and 4 of 2, and resumes them exactly.
+// TestAccumulatedRuns finds the losses of a batch of 8 in steps of 2 batches of 4 and 4 of 2, and
+// resumes them exactly.
 func TestAccumulatedRuns(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44)
 	run := func(batch, accum int) []float64 {
@@ -96,7 +97,8 @@ func TestAccumulatedRuns(t *testing.T) {
 	}
 }
 
-// TestNonFinite gives weights that overflow or are NaN: the run stops at the name of the first tensor, or skips.
+// TestNonFinite gives weights that overflow or are NaN: the run stops at the name of the first
+// tensor, or skips.
 func TestNonFinite(t *testing.T) {
 	data := shard(t, 40)
 	spoiled := func(key string, value float64) string {

@@ -14,7 +14,8 @@ const (
 	stopped // by a signal
 )
 
-// alone has rank 0 do what one process does for all, while the others wait. It tells them each minute that it is still at it.
+// alone has rank 0 do what one process does for all, while the others wait. It tells them each
+// minute that it is still at it.
 func (t *Trainer) alone(f func() error) error {
 	if t.group.Size() == 1 {
 		return f()
@@ -76,8 +77,8 @@ func (t *Trainer) equalise() error {
 	})
 }
 
-// restoreGenerator takes up this process's of them. Where a run goes on in another number of processes they have no meaning;
-// each then begins anew from the seed and the step.
+// restoreGenerator takes up this process's of them. Where a run goes on in another number of
+// processes they have no meaning; each then begins anew from the seed and the step.
 func (t *Trainer) restoreGenerator() error {
 	if len(t.state.RNG) != t.group.Size() {
 		torch.ManualSeed(t.c.Seed + uint64(t.state.Step)<<16 + uint64(t.group.Rank()))

@@ -104,8 +104,8 @@ func TestRankWorker(t *testing.T) {
 	require.NoError(t, group.Close())
 }
 
-// TestGradientsOfProcesses holds the gradients of 2 and 4 real processes, with micro-batches of several sizes, against the dense loss of one
-// process on the whole batch.
+// TestGradientsOfProcesses holds the gradients of 2 and 4 real processes, with micro-batches of
+// several sizes, against the dense loss of one process on the whole batch.
 func TestGradientsOfProcesses(t *testing.T) {
 	vit := `{"image_size":32,"layers":2,"width":64,"head_width":32,"patch_size":8}`
 	configs := map[string]string{
@@ -154,7 +154,8 @@ func TestGradientsOfProcesses(t *testing.T) {
 	}
 }
 
-// dense are the gradients of the whole batch through one graph and the N x N matrix, with "loss" the loss.
+// dense are the gradients of the whole batch through one graph and the N x N matrix, with "loss"
+// the loss.
 func dense(t *testing.T, task rankTask) map[string][]float32 {
 	r := smallRun(t, task.Config)
 	total := 0.0
@@ -182,7 +183,8 @@ func dense(t *testing.T, task rankTask) map[string][]float32 {
 	return out
 }
 
-// denseWithIDs is the loss whose matches are all pairs that share a picture or a caption, by the matrix of them.
+// denseWithIDs is the loss whose matches are all pairs that share a picture or a caption, by the
+// matrix of them.
 func denseWithIDs(s *torch.Scope, r *stepper, m *micro, images, texts, scale *torch.Tensor) *torch.Tensor {
 	matches := make([]float32, rankPairs*rankPairs)
 	for i := range rankPairs {

@@ -28,8 +28,9 @@ type records struct {
 	evaluated int     // the step of the last evaluation; -1 before there is one
 }
 
-// openRecords opens a run's files and, in a resumed run, drops what metrics.jsonl and results.jsonl say about steps
-// after the checkpoint. out.log tells of every sitting and loses only what a crash has torn.
+// openRecords opens a run's files and, in a resumed run, drops what metrics.jsonl and results.jsonl
+// say about steps after the checkpoint. out.log tells of every sitting and loses only what a crash
+// has torn.
 func openRecords(fsys disk.FS, dir string, c *Config, step int) (r *records, err error) {
 	r = &records{dir: dir, disk: fsys, evaluated: -1}
 	defer func() {

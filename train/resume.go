@@ -9,9 +9,10 @@ import (
 	"strings"
 )
 
-// find is the checkpoint that where names: itself or, if it is the run's directory, the latest. That is
-// checkpoints/latest. Only if that is not whole it is the newest whole one of the others, and note says so: .latest.tmp and
-// .latest.old, which a crash may leave where the system cannot exchange two names, and epoch_N. "" is a run without any.
+// find is the checkpoint that where names: itself or, if it is the run's directory, the latest.
+// That is checkpoints/latest. Only if that is not whole it is the newest whole one of the others,
+// and note says so: .latest.tmp and .latest.old, which a crash may leave where the system cannot
+// exchange two names, and epoch_N. "" is a run without any.
 func (k *checkpoints) find(where string) (dir, note string, err error) {
 	if filepath.Clean(where) != k.dir {
 		return where, "", checkWhole(where)
@@ -71,9 +72,9 @@ func (k *checkpoints) otherCheckpoints() (list []candidate, err error) {
 	return list, nil
 }
 
-// settle makes the checkpoint from which the run continues checkpoints/latest, if it is another, and removes what a crash
-// left half-written. From then on the latest is this one; again
-// writes it anew.
+// settle makes the checkpoint from which the run continues checkpoints/latest, if it is another,
+// and removes what a crash left half-written. From then on the latest is this one; again writes it
+// anew.
 func (k *checkpoints) settle(resumed string, again func() error) error {
 	parent := filepath.Join(k.dir, "checkpoints")
 	newest := filepath.Join(parent, latest)

@@ -8,14 +8,15 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// Retrieval ranks, for each picture, the texts by cosine, and for each text the pictures. images are the L2-normalised
-// rows (N, dim) of the pictures, texts those (M, dim) of the captions; of[j] is the picture of caption j, and nil says
-// that row i of the one belongs to row i of the other.
+// Retrieval ranks, for each picture, the texts by cosine, and for each text the pictures. images
+// are the L2-normalised rows (N, dim) of the pictures, texts those (M, dim) of the captions; of[j]
+// is the picture of caption j, and nil says that row i of the one belongs to row i of the other.
 //
-// The names are open_clip's (open_clip_train/train.py, get_clip_metrics): a rank counts from 0 in the median and from
-// 1 in the mean, R@k is the share of ranks below k, and of equal similarities the earlier one comes first. Where a
-// picture has several captions, its rank is that of its best one: R@k counts a hit if any of them is among the first
-// k, as CLIP_benchmark does (clip_benchmark/metrics/zeroshot_retrieval.py). A picture without a caption is left out of
+// The names are open_clip's (open_clip_train/train.py, get_clip_metrics): a rank counts from 0 in
+// the median and from 1 in the mean, R@k is the share of ranks below k, and of equal similarities
+// the earlier one comes first. Where a picture has several captions, its rank is that of its best
+// one: R@k counts a hit if any of them is among the first k, as CLIP_benchmark does
+// (clip_benchmark/metrics/zeroshot_retrieval.py). A picture without a caption is left out of
 // image_to_text and stays among those that a text is to find its own in.
 func Retrieval(images, texts []float32, of []int, dim int) (Metrics, error) {
 	n, m := len(images)/dim, len(texts)/dim
@@ -54,8 +55,9 @@ func Retrieval(images, texts []float32, of []int, dim int) (Metrics, error) {
 // similarities is how many of them are computed at once: 64 MiB of float32.
 const similarities = 16 << 20
 
-// ranks is, for each row of queries that has matches among the rows of against, how many rows come before the first of
-// them, sorted by their product with it. At most limit products are computed at once, but one row's.
+// ranks is, for each row of queries that has matches among the rows of against, how many rows come
+// before the first of them, sorted by their product with it. At most limit products are computed at
+// once, but one row's.
 func ranks(queries, against []float32, matches [][]int, dim, limit int) (out []int, err error) {
 	n, m := len(queries)/dim, len(against)/dim
 	chunk := max(1, limit/m)

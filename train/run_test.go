@@ -88,8 +88,8 @@ func losses(t *testing.T, dir string) (out []float64) {
 	return out
 }
 
-// TestResumeIsExact interrupts a run in the middle of an epoch, twice, and finds the losses of one that never stopped,
-// bit for bit, with another number of workers.
+// TestResumeIsExact interrupts a run in the middle of an epoch, twice, and finds the losses of one
+// that never stopped, bit for bit, with another number of workers.
 func TestResumeIsExact(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44) // 5 batches an epoch
 	whole := options(t, model, data)
@@ -137,7 +137,8 @@ func TestResumeIsExact(t *testing.T) {
 	assert.ErrorContains(t, err, "holds a run already; Resume continues it")
 }
 
-// TestForcedSizes trains on other pictures and texts than the model's, resumes, and leaves a model of the new sizes.
+// TestForcedSizes trains on other pictures and texts than the model's, resumes, and leaves a model
+// of the new sizes.
 func TestForcedSizes(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 40)
 	run := func(o setup) string {

@@ -13,8 +13,8 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// TestSaveWithinAnEpoch has a run write its latest checkpoint in the middle of an epoch, by steps and by minutes: what it
-// can be resumed from at that step, as by a kill, is exact.
+// TestSaveWithinAnEpoch has a run write its latest checkpoint in the middle of an epoch, by steps
+// and by minutes: what it can be resumed from at that step, as by a kill, is exact.
 func TestSaveWithinAnEpoch(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44) // 5 batches an epoch
 	whole := options(t, model, data)

@@ -10,8 +10,8 @@ func validWarmup(w float64) bool {
 	return w == None || w >= 0 && !math.IsInf(w, 0) && (w < 1 || w == math.Trunc(w))
 }
 
-// warmupSteps are those of a run of total steps. The default is a tenth of it, at most 10,000 steps, which is open_clip's
-// default.
+// warmupSteps are those of a run of total steps. The default is a tenth of it, at most 10,000
+// steps, which is open_clip's default.
 func (c *Config) warmupSteps(total int) int {
 	switch w := c.Warmup; {
 	case w < 0:
@@ -54,7 +54,8 @@ func (c *Config) scheduled(total, perEpoch int) (schedule, error) {
 	}, nil
 }
 
-// cosine and constant are open_clip's schedules (open_clip_train/scheduler.py), after a linear warm-up.
+// cosine and constant are open_clip's schedules (open_clip_train/scheduler.py), after a linear
+// warm-up.
 func cosine(base float64, warmup, total int) schedule {
 	warm := constant(base, warmup)
 	return func(step int) float64 {

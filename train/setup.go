@@ -118,7 +118,8 @@ func (t *Trainer) adapt() error {
 	return nil
 }
 
-// useTeacher takes a teacher that sees the run's images and tokens as they are, so it must want them so.
+// useTeacher takes a teacher that sees the run's images and tokens as they are, so it must want
+// them so.
 func (t *Trainer) useTeacher() error {
 	teacher := t.c.Teacher
 	if teacher == nil {

@@ -19,8 +19,9 @@ import (
 	"github.com/goclip/goclip/torch/optim"
 )
 
-// state is where a run stands: train_state/state.json of a checkpoint, beside the optimiser's tensors. It is written last
-// and has the sums of all other files, so it tells whether the checkpoint is whole.
+// state is where a run stands: train_state/state.json of a checkpoint, beside the optimiser's
+// tensors. It is written last and has the sums of all other files, so it tells whether the
+// checkpoint is whole.
 type state struct {
 	Seal    string   `json:"seal,omitempty"`    // CRC-32C of this text; the first field, see seal
 	Step    int      `json:"step"`              // optimiser steps done
@@ -48,14 +49,16 @@ const (
 	stateFile     = "state.json"
 	optimiserFile = "optimizer.safetensors"
 
-	// What LoRARank and EMADecay add, and the model directory of the averaged weights beside it. A checkpoint's own weights
-	// have LoRA's products in them, from which the frozen ones cannot be had back exactly: they are kept too.
+	// What LoRARank and EMADecay add, and the model directory of the averaged weights beside it. A
+	// checkpoint's own weights have LoRA's products in them, from which the frozen ones cannot be
+	// had back exactly: they are kept too.
 	loraFile = "lora.safetensors"
 	emaFile  = "ema.safetensors"
 	emaDir   = "ema"
 )
 
-// Save writes checkpoints/latest, from which [Resume] goes on exactly here. All processes call it, between two steps.
+// Save writes checkpoints/latest, from which [Resume] goes on exactly here. All processes call it,
+// between two steps.
 func (t *Trainer) Save(ctx context.Context) error {
 	if t.dir == "" {
 		return t.c.errorf("there is no place to save: {Dir} is empty")
@@ -66,8 +69,8 @@ func (t *Trainer) Save(ctx context.Context) error {
 	return t.fail(t.saveShared(latest))
 }
 
-// saveShared writes a checkpoint of all processes: process 0 has the weights, which are the same everywhere, and each has a
-// generator of its own. A run without a directory keeps nothing.
+// saveShared writes a checkpoint of all processes: process 0 has the weights, which are the same
+// everywhere, and each has a generator of its own. A run without a directory keeps nothing.
 func (t *Trainer) saveShared(name string) (err error) {
 	if t.dir == "" {
 		return nil
@@ -93,7 +96,8 @@ func (t *Trainer) save(name string) error {
 	return t.put(name, t.write)
 }
 
-// saveEpoch writes the checkpoint that keeps its epoch's name. The one before it goes when this one is safe.
+// saveEpoch writes the checkpoint that keeps its epoch's name. The one before it goes when this one
+// is safe.
 func (t *Trainer) saveEpoch() error {
 	if err := t.saveShared(epochName(t.state.Epoch)); err != nil {
 		return err
@@ -104,8 +108,8 @@ func (t *Trainer) saveEpoch() error {
 	return nil
 }
 
-// betweenDue tells whether checkpoints/latest is to be written in the middle of an epoch after the step that begins, so that a
-// kill costs minutes and not the epoch.
+// betweenDue tells whether checkpoints/latest is to be written in the middle of an epoch after the
+// step that begins, so that a kill costs minutes and not the epoch.
 func (t *Trainer) betweenDue() bool {
 	steps, every := t.c.SaveSteps, t.c.SaveEvery
 	return t.first() && t.dir != "" && (steps > 0 && (t.state.Step+1)%steps == 0 || every > 0 && time.Since(t.saved) >= every)
@@ -166,8 +170,8 @@ func (t *Trainer) saveAverage(fsys disk.FS, dir string) (err error) {
 	return t.model.SaveAs(dir, &clip.SaveOptions{FS: fsys})
 }
 
-// openDirectory makes the run's directory what it goes on from: the checkpoint resumed is the latest, and the records end with
-// it. Nothing has been written before.
+// openDirectory makes the run's directory what it goes on from: the checkpoint resumed is the
+// latest, and the records end with it. Nothing has been written before.
 func (t *Trainer) openDirectory(resumed string) (err error) {
 	if err := disk.MkdirAll(t.disk, filepath.Join(t.dir, "checkpoints")); err != nil {
 		return fmt.Errorf("train: %w", disk.Plain(err))
@@ -183,7 +187,8 @@ func (t *Trainer) openDirectory(resumed string) (err error) {
 	return err
 }
 
-// readState loads train_state/state.json and makes the Config that of the run, or refuses what would not continue it.
+// readState loads train_state/state.json and makes the Config that of the run, or refuses what
+// would not continue it.
 func (t *Trainer) readState(dir string) error {
 	path := filepath.Join(dir, stateDir, stateFile)
 	text, err := os.ReadFile(path)
@@ -224,8 +229,8 @@ func (t *Trainer) lowRank() iter.Seq2[string, *torch.Tensor] {
 	}
 }
 
-// openTuned makes the average of the weights, and brings it and LoRA's products to where the checkpoint left them; dir is
-// "" at the beginning.
+// openTuned makes the average of the weights, and brings it and LoRA's products to where the
+// checkpoint left them; dir is "" at the beginning.
 func (t *Trainer) openTuned(dir string) error {
 	if t.c.LoRARank > 0 && dir != "" {
 		if err := readTensors(filepath.Join(dir, stateDir, loraFile), t.lowRank()); err != nil {

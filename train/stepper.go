@@ -7,7 +7,8 @@ import (
 	"github.com/goclip/goclip/torch/optim"
 )
 
-// stepper does optimiser steps on micro-batches: embedding, loss, gradients, and what these do to the weights.
+// stepper does optimiser steps on micro-batches: embedding, loss, gradients, and what these do to
+// the weights.
 type stepper struct {
 	model     *clip.Model
 	teacher   *clip.Model // frozen; nil without
@@ -47,7 +48,8 @@ type outcome struct {
 	accuracy   float64
 }
 
-// good tells whether the step counted: one whose loss or gradient is not finite leaves the weights as they were.
+// good tells whether the step counted: one whose loss or gradient is not finite leaves the weights
+// as they were.
 func (o outcome) good() bool { return finite(o.loss) && finite(o.norm) }
 
 // outcomes is how many numbers [stepper.update] gives.
@@ -59,10 +61,11 @@ func readOutcome(t *torch.Tensor) outcome {
 	return outcome{common{int(v[1]), v[2] > 0, v[3] > 0}, v[0], v[4], v[5], v[6]}
 }
 
-// step is one optimiser step at the optimiser's rate. The gradients stay for [stepper.notFinite]; the caller removes them.
+// step is one optimiser step at the optimiser's rate. The gradients stay for [stepper.notFinite];
+// the caller removes them.
 //
-// The device decides by itself whether the step counts and how far its gradients are scaled down; the host waits for it once, to read
-// what came out.
+// The device decides by itself whether the step counts and how far its gradients are scaled down;
+// the host waits for it once, to read what came out.
 func (t *stepper) step(micros []*micro, own common) (out outcome, err error) {
 	if captured, err := t.captured(micros); err != nil {
 		return out, err
@@ -79,7 +82,8 @@ func (t *stepper) step(micros []*micro, own common) (out outcome, err error) {
 	return out, err
 }
 
-// onceOnDevice runs gradients, with the run's products, and then update, without gradients, of what they found out.
+// onceOnDevice runs gradients, with the run's products, and then update, without gradients, of what
+// they found out.
 func (t *stepper) onceOnDevice(gradients func(s *torch.Scope) (loss, accuracy *torch.Tensor), update func(s *torch.Scope, loss, accuracy *torch.Tensor)) error {
 	var loss, accuracy *torch.Tensor
 	if err := torch.Do(func(s *torch.Scope) {
@@ -98,9 +102,10 @@ func (t *stepper) onceOnDevice(gradients func(s *torch.Scope) (loss, accuracy *t
 	return torch.NoGrad(func(s *torch.Scope) { update(s, s.Alias(loss), s.Alias(accuracy)) })
 }
 
-// update brings the gradients to the weights, unless the loss or the gradients' norm is not finite, and gives (7) float64 on the
-// device, for readOutcome. loss () is this process's share, own (3) its [common]; lr () float32 stands for the optimiser's rate, unless it
-// is nil. Nothing in it waits for a GPU.
+// update brings the gradients to the weights, unless the loss or the gradients' norm is not finite,
+// and gives (7) float64 on the device, for readOutcome. loss () is this process's share, own (3)
+// its [common]; lr () float32 stands for the optimiser's rate, unless it is nil. Nothing in it
+// waits for a GPU.
 func (t *stepper) update(s *torch.Scope, loss, accuracy, own, lr *torch.Tensor) *torch.Tensor {
 	wide := func(x *torch.Tensor) *torch.Tensor { return x.To(t.device, torch.Float64).View(1) }
 	all := torch.Cat(0, wide(loss), own)
@@ -121,8 +126,8 @@ func (t *stepper) update(s *torch.Scope, loss, accuracy, own, lr *torch.Tensor) 
 	return torch.Cat(0, all, wide(norm), wide(scale).Exp(), wide(accuracy))
 }
 
-// gradScale is what the gradients, which the scaler made factor times too large, are divided by, for a norm of at most
-// clipNorm; nil for 1.
+// gradScale is what the gradients, which the scaler made factor times too large, are divided by,
+// for a norm of at most clipNorm; nil for 1.
 func (t *stepper) gradScale(s *torch.Scope, norm *torch.Tensor, factor float64) *torch.Tensor {
 	if t.clipNorm <= 0 {
 		if factor == 1 {

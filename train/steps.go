@@ -51,12 +51,13 @@ func (s Step) MarshalJSON() ([]byte, error) {
 // errLeft is the end of a loop over Steps by its caller.
 var errLeft = errors.New("left")
 
-// Steps trains, and yields each optimiser step when it is done, with the model as the step left it. Between two steps it
-// evaluates and writes checkpoints when these are due. It ends with the run, with an error, or when its caller leaves the
-// loop; another loop over Steps goes on then, as if it had not been left. Of several processes all leave after the same
-// step.
+// Steps trains, and yields each optimiser step when it is done, with the model as the step left it.
+// Between two steps it evaluates and writes checkpoints when these are due. It ends with the run,
+// with an error, or when its caller leaves the loop; another loop over Steps goes on then, as if it
+// had not been left. Of several processes all leave after the same step.
 //
-// When ctx ends, one more step may be done; then checkpoints/latest is written and the last error is [ErrInterrupted].
+// When ctx ends, one more step may be done; then checkpoints/latest is written and the last error
+// is [ErrInterrupted].
 func (t *Trainer) Steps(ctx context.Context) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		if err := t.fail(t.loop(ctx, yield)); err != nil && !errors.Is(err, errLeft) {
@@ -132,8 +133,8 @@ func (t *Trainer) sayBegin() {
 	}
 }
 
-// closeEpoch evaluates, and writes the checkpoints and the plot. latest comes after epoch_N: a crash between them does
-// the epoch again and loses neither.
+// closeEpoch evaluates, and writes the checkpoints and the plot. latest comes after epoch_N: a
+// crash between them does the epoch again and loses neither.
 func (t *Trainer) closeEpoch(ctx context.Context) error {
 	if err := t.finish(ctx, t.evaluate); err != nil {
 		return err
@@ -168,7 +169,8 @@ func (t *Trainer) epoch(ctx context.Context, yield func(Step, error) bool) error
 		}
 	}()
 	began, wait := time.Now(), time.Duration(0)
-	// A signal stops all processes after the same step, so data is read on until they have heard of it.
+	// A signal stops all processes after the same step, so data is read on until they have heard of
+	// it.
 	reading, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	for m, err := range t.micros(reading) {
@@ -220,8 +222,8 @@ func (t *Trainer) epoch(ctx context.Context, yield func(Step, error) bool) error
 	return nil
 }
 
-// micros are the epoch's batches from the one that the state stands at on. For a GPU the next one is on its way there while a step
-// is done.
+// micros are the epoch's batches from the one that the state stands at on. For a GPU the next one
+// is on its way there while a step is done.
 func (t *Trainer) micros(ctx context.Context) iter.Seq2[*micro, error] {
 	batches := t.loader.Epoch(ctx, t.state.Epoch, t.state.Batch)
 	made := func(yield func(*micro, error) bool) {
@@ -241,8 +243,9 @@ func (t *Trainer) micros(ctx context.Context) iter.Seq2[*micro, error] {
 	return made
 }
 
-// trainStep is one optimiser step on micro-batches that began when the first was asked for; wait of it went by without
-// data. It returns what all processes know of the step, of which this one was told to stop or not.
+// trainStep is one optimiser step on micro-batches that began when the first was asked for; wait of
+// it went by without data. It returns what all processes know of the step, of which this one was
+// told to stop or not.
 func (t *Trainer) trainStep(micros []*micro, began time.Time, wait time.Duration, told bool) (s *Step, all common, err error) {
 	s = &Step{Step: t.state.Step + 1, Epoch: t.state.Epoch, LR: t.schedule(t.state.Step)}
 	t.optimiser.SetLR(s.LR)
@@ -276,8 +279,8 @@ func (t *Trainer) trainStep(micros []*micro, began time.Time, wait time.Duration
 	return s, all, err
 }
 
-// skip leaves out a step whose loss or gradient is not finite, as Config.SkipNonFinite and float16's scaler want it, or says why
-// the run ends.
+// skip leaves out a step whose loss or gradient is not finite, as Config.SkipNonFinite and
+// float16's scaler want it, or says why the run ends.
 func (t *Trainer) skip(s *Step, micros []*micro) error {
 	t.state.Skipped++
 	t.state.SkippedInARow++

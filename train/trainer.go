@@ -14,7 +14,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// Trainer trains a model on a Dataset. Its methods belong to one goroutine. [Trainer.Close] ends it.
+// Trainer trains a model on a Dataset. Its methods belong to one goroutine. [Trainer.Close] ends
+// it.
 type Trainer struct {
 	*stepper // the model, its gradients, what they do to it
 	*checkpoints
@@ -39,10 +40,11 @@ type Trainer struct {
 	metrics  Metrics // of the last evaluation
 }
 
-// New prepares to train m, opened with clip.OpenOptions.Copy, on d, on the device of m; a nil c is the zero Config.
-// Defaults are open_clip's for a model with random weights, and what fine-tunes without forgetting for one with trained
-// weights. m is the Trainer's from then on: fields of Config lock it, give it low-rank products, change the type of its
-// weights. Nothing is written before the first step.
+// New prepares to train m, opened with clip.OpenOptions.Copy, on d, on the device of m; a nil c is
+// the zero Config. Defaults are open_clip's for a model with random weights, and what fine-tunes
+// without forgetting for one with trained weights. m is the Trainer's from then on: fields of
+// Config lock it, give it low-rank products, change the type of its weights. Nothing is written
+// before the first step.
 func New(m *clip.Model, d Dataset, c *Config) (*Trainer, error) {
 	t, err := prepare(c, disk.Machine{})
 	if err != nil {
@@ -51,10 +53,11 @@ func New(m *clip.Model, d Dataset, c *Config) (*Trainer, error) {
 	return t.opened(t.openNew(context.Background(), m, d))
 }
 
-// Resume is the Trainer that wrote the checkpoint dir, or that trained in the directory dir, at its latest checkpoint,
-// exactly where it was: it does the steps that it would have done, bit for bit. Fields of c that are zero are as they were;
-// others must be, but for those that say where the run computes and what is watched and kept. d must have the same samples.
-// Where the run has no checkpoint yet the error is an [ErrNoCheckpoint].
+// Resume is the Trainer that wrote the checkpoint dir, or that trained in the directory dir, at its
+// latest checkpoint, exactly where it was: it does the steps that it would have done, bit for bit.
+// Fields of c that are zero are as they were; others must be, but for those that say where the run
+// computes and what is watched and kept. d must have the same samples. Where the run has no
+// checkpoint yet the error is an [ErrNoCheckpoint].
 func Resume(ctx context.Context, dir string, d Dataset, c *Config) (*Trainer, error) {
 	var own Config
 	if c != nil {
@@ -83,6 +86,9 @@ func prepare(c *Config, fsys disk.FS) (t *Trainer, err error) {
 		return nil, err
 	}
 	if t.group = t.c.Group; t.group == nil {
+		if w, err := distributed.PlaceFromEnvironment(); err == nil && w.Size > 1 {
+			return nil, t.c.refuse("the environment (RANK, SLURM_PROCID) says that this is process %d of %d: give {Group} what distributed.Init has joined", w.Rank, w.Size)
+		}
 		if t.group, err = distributed.Init(context.Background(), distributed.World{Size: 1, LocalSize: 1}, distributed.Options{}); err != nil {
 			return nil, t.c.errorf("%w", err)
 		}
@@ -175,7 +181,8 @@ func (t *Trainer) reschedule() (err error) {
 	return err
 }
 
-// SetLR makes lr the peak of the learning rate's schedule from the next step on. Checkpoints keep it.
+// SetLR makes lr the peak of the learning rate's schedule from the next step on. Checkpoints keep
+// it.
 func (t *Trainer) SetLR(lr float64) error {
 	if !(lr > 0) || math.IsInf(lr, 0) {
 		return t.c.refuse("{LR} %g: a positive number is wanted", lr)
@@ -184,8 +191,8 @@ func (t *Trainer) SetLR(lr float64) error {
 	return t.reschedule()
 }
 
-// begin makes the files that the run writes and opens what it is watched by, once all processes have opened what they need. A
-// port in use is told before a file is there.
+// begin makes the files that the run writes and opens what it is watched by, once all processes
+// have opened what they need. A port in use is told before a file is there.
 func (t *Trainer) begin(ctx context.Context) error {
 	if t.begun {
 		return nil
@@ -210,7 +217,8 @@ func (t *Trainer) begin(ctx context.Context) error {
 	return t.watch.open(t)
 }
 
-// Model is the model that learns, in whose weights the last step is. It is not in training mode between steps.
+// Model is the model that learns, in whose weights the last step is. It is not in training mode
+// between steps.
 func (t *Trainer) Model() *clip.Model { return t.model }
 
 // Config is the run's, with its defaults.
@@ -242,8 +250,8 @@ func (t *Trainer) Summary() Summary {
 	return s
 }
 
-// Close ends the log, gives back files, the directory's lock and the address of metrics. It writes no checkpoint. The
-// model and Config.Group stay open.
+// Close ends the log, gives back files, the directory's lock and the address of metrics. It writes
+// no checkpoint. The model and Config.Group stay open.
 func (t *Trainer) Close() error {
 	var err error
 	if t.closed {

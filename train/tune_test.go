@@ -41,8 +41,8 @@ func numbers(data []byte) []float32 {
 	return out
 }
 
-// TestTunedRuns trains with each way of fine-tuning, whole and interrupted: losses, weights, averages and what is
-// interpolated are bit-equal, and a resumption with another value is refused.
+// TestTunedRuns trains with each way of fine-tuning, whole and interrupted: losses, weights,
+// averages and what is interpolated are bit-equal, and a resumption with another value is refused.
 func TestTunedRuns(t *testing.T) {
 	data := shard(t, 28) // 3 batches an epoch
 	for _, c := range []struct {
@@ -183,7 +183,8 @@ func TestTunedRuns(t *testing.T) {
 	}
 }
 
-// TestInterruptedEvaluations stops a run while other weights than its own are evaluated: what is saved are its own.
+// TestInterruptedEvaluations stops a run while other weights than its own are evaluated: what is
+// saved are its own.
 func TestInterruptedEvaluations(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 20)
 	o := options(t, model, data)
@@ -232,8 +233,8 @@ func TestWarmup(t *testing.T) {
 	assert.ErrorContains(t, err, "Warmup 2.5: a number of steps is wanted")
 }
 
-// TestFineTuneDefaults gives a model with trained weights the rates that fine-tune it without forgetting, says so, and lets a
-// field that is given win.
+// TestFineTuneDefaults gives a model with trained weights the rates that fine-tune it without
+// forgetting, says so, and lets a field that is given win.
 func TestFineTuneDefaults(t *testing.T) {
 	dir, set := tinyModel(t), shard(t, 20)
 	d, err := data.Open(t.Context(), set, nil)

@@ -15,8 +15,9 @@ import (
 	"github.com/goclip/goclip/train/tensorboard"
 )
 
-// watcher is how a run is looked at from outside: its log, its records, TensorBoard's files, Prometheus' page, and what a
-// step's figures are measured by. Of several processes the first writes.
+// watcher is how a run is looked at from outside: its log, its records, TensorBoard's files,
+// Prometheus' page, and what a step's figures are measured by. Of several processes the first
+// writes.
 type watcher struct {
 	c           *Config
 	first       bool
@@ -135,7 +136,8 @@ func (w *watcher) measure(s *Step, micros []*micro) {
 	s.DuplicateCaptions = duplicates(captions, length)
 }
 
-// step records a step and tells of it to who looks on, and warns once of a loss that stays at guessing.
+// step records a step and tells of it to who looks on, and warns once of a loss that stays at
+// guessing.
 func (w *watcher) step(s Step, training *data.Loader) error {
 	if err := w.records.step(s); err != nil {
 		return err
@@ -177,8 +179,8 @@ func (w *watcher) line(s Step) {
 // plot draws loss.png.
 func (w *watcher) plot() error { return w.records.plot(w.chance) }
 
-// boardStep writes a step's figures under open_clip's names (open_clip_train/train.py, train_one_epoch) and goclip's
-// own under its own.
+// boardStep writes a step's figures under open_clip's names (open_clip_train/train.py,
+// train_one_epoch) and goclip's own under its own.
 func (w *watcher) boardStep(s Step) error {
 	if w.board == nil {
 		return nil
@@ -215,8 +217,8 @@ func (w *watcher) result(epoch int, metrics Metrics) error {
 	return w.board.Flush()
 }
 
-// chance is the loss of who guesses among n pairs: ln n or, of the sigmoid loss, what the best constant answer to each
-// of the n x n questions costs; 0, unknown, for a loss of the caller's.
+// chance is the loss of who guesses among n pairs: ln n or, of the sigmoid loss, what the best
+// constant answer to each of the n x n questions costs; 0, unknown, for a loss of the caller's.
 func (t *stepper) chance(n int) float64 {
 	if t.lossOf != nil {
 		return 0
@@ -251,8 +253,8 @@ func (g *guessing) stays(loss, chance float64) bool {
 	return true
 }
 
-// duplicates is the share of captions, rows of so many tokens, that stand in a batch before: each of them is a wrong
-// answer that is right.
+// duplicates is the share of captions, rows of so many tokens, that stand in a batch before: each
+// of them is a wrong answer that is right.
 func duplicates(tokens []int64, length int) float64 {
 	seen, repeated, n := map[string]bool{}, 0, len(tokens)/length
 	for i := range n {

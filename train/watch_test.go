@@ -90,7 +90,8 @@ func TestPortInUse(t *testing.T) {
 	assert.NoDirExists(t, o.dir())
 }
 
-// TestOverfit passes with a learning rate that learns, fails with one that does not, and leaves nothing either way.
+// TestOverfit passes with a learning rate that learns, fails with one that does not, and leaves
+// nothing either way.
 func TestOverfit(t *testing.T) {
 	o := options(t, tinyModel(t), shard(t, 20))
 	set, err := data.Open(t.Context(), o.TrainData, nil)

@@ -9,7 +9,8 @@ import (
 	"github.com/goclip/goclip/clip"
 )
 
-// The directories of Config.WiseFT under checkpoints/: the model before the first step, and between that and the last one.
+// The directories of Config.WiseFT under checkpoints/: the model before the first step, and between
+// that and the last one.
 const (
 	startDir  = "start"
 	wiseFTDir = "wise_ft"
@@ -23,8 +24,9 @@ func (t *Trainer) keepStart() error {
 	return t.saveModel(startDir, t.model)
 }
 
-// wiseFT writes and evaluates checkpoints/wise_ft, (1 - alpha) * the weights of the start + alpha * those of the end: most
-// of what fine-tuning brings and most of what the model knew before (WiSE-FT; Wortsman et al., arXiv 2109.01903).
+// wiseFT writes and evaluates checkpoints/wise_ft, (1 - alpha) * the weights of the start + alpha *
+// those of the end: most of what fine-tuning brings and most of what the model knew before
+// (WiSE-FT; Wortsman et al., arXiv 2109.01903).
 func (t *Trainer) wiseFT(ctx context.Context) error {
 	alpha := t.c.WiseFT
 	dir := filepath.Join(t.dir, "checkpoints")

@@ -48,8 +48,9 @@ func (t *Trainer) openZeroshot(ctx context.Context) (*zeroshot, error) {
 
 var wordNetID = regexp.MustCompile(`^n\d{8}$`)
 
-// ClassNames are the names that folders stand for: n01440764 is ImageNet's tench, whichever of ImageNet's folders there
-// are; 0 to 999, when those are the folders, are ImageNet's indices, as in ImageNetV2; grey_wolf is a grey wolf.
+// ClassNames are the names that folders stand for: n01440764 is ImageNet's tench, whichever of
+// ImageNet's folders there are; 0 to 999, when those are the folders, are ImageNet's indices, as in
+// ImageNetV2; grey_wolf is a grey wolf.
 func ClassNames(folders []string) ([]string, error) {
 	imagenet := clip.ImageNetClasses()
 	byID := map[string]string{}
@@ -79,8 +80,8 @@ func ClassNames(folders []string) ([]string, error) {
 	return names, nil
 }
 
-// Metrics of zero-shot classification. open_clip calls the first two imagenet-zeroshot-val-top1 and -top5, whatever
-// the images are (open_clip_train/zero_shot.py); they stand under those names too.
+// Metrics of zero-shot classification. open_clip calls the first two imagenet-zeroshot-val-top1 and
+// -top5, whatever the images are (open_clip_train/zero_shot.py); they stand under those names too.
 const (
 	zeroshotTop1   = "zeroshot-val-top1"
 	zeroshotTop5   = "zeroshot-val-top5"
@@ -89,8 +90,8 @@ const (
 	zeroshotBad    = "zeroshot-val-unreadable"            // pictures that were not, and do not count
 )
 
-// classify adds the zero-shot metrics of m on Config.ZeroShot to metrics. With fewer than five classes the top 5 is all of
-// them.
+// classify adds the zero-shot metrics of m on Config.ZeroShot to metrics. With fewer than five
+// classes the top 5 is all of them.
 func (t *Trainer) classify(ctx context.Context, m *clip.Model, metrics Metrics) error {
 	z := t.zeroshot
 	t.watch.logf("zero-shot: pictures %d, classes %d, templates %d", z.set.Len(), len(z.names), len(z.templates))
@@ -138,7 +139,8 @@ func (t *Trainer) classify(ctx context.Context, m *clip.Model, metrics Metrics) 
 	return nil
 }
 
-// logZeroshot sets the metrics beside those from before training, because fine-tuning may cost what the model knew.
+// logZeroshot sets the metrics beside those from before training, because fine-tuning may cost what
+// the model knew.
 func (t *Trainer) logZeroshot(metrics Metrics) {
 	say := func(m Metrics) string {
 		return fmt.Sprintf("top-1 %.4f, top-5 %.4f, mean per class recall %.4f", m[zeroshotTop1], m[zeroshotTop5], m[zeroshotRecall])
@@ -158,8 +160,8 @@ func (t *Trainer) logZeroshot(metrics Metrics) {
 	}
 }
 
-// ClassCaptions makes the captions of a folder of classes, for data.Options.Classes: the names of the classes put into
-// templates, "a photo of a {}." without any.
+// ClassCaptions makes the captions of a folder of classes, for data.Options.Classes: the names of
+// the classes put into templates, "a photo of a {}." without any.
 func ClassCaptions(templates ...string) func(folders []string) ([][]string, error) {
 	if len(templates) == 0 {
 		templates = []string{"a photo of a {}."}

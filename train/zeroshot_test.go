@@ -51,9 +51,9 @@ func (i interrupter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestZeroshot learns colours and tells of it before, between and after. A run that is interrupted in two of the
-// evaluations, after one and in an epoch has the same results.jsonl and losses, and one that evaluates nothing the same
-// losses.
+// TestZeroshot learns colours and tells of it before, between and after. A run that is interrupted
+// in two of the evaluations, after one and in an epoch has the same results.jsonl and losses, and
+// one that evaluates nothing the same losses.
 func TestZeroshot(t *testing.T) {
 	model, set := tinyModel(t), squares(t, 4)
 	whole := options(t, model, shard(t, 36)) // 4 batches an epoch

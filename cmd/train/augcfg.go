@@ -15,9 +15,10 @@ type augCfg struct {
 	preprocess.AugConfig
 }
 
-// UnmarshalText reads "scale=[0.5,1.0] color_jitter_prob=0.8", the fields of open_clip's AugmentationCfg
-// (open_clip/transform.py); parentheses stand for brackets, None for what is not given. Ratio acts here as it does there
-// with use_timm; what acts there with use_timm alone, and is not here, is refused by name.
+// UnmarshalText reads "scale=[0.5,1.0] color_jitter_prob=0.8", the fields of open_clip's
+// AugmentationCfg (open_clip/transform.py); parentheses stand for brackets, None for what is not
+// given. Ratio acts here as it does there with use_timm; what acts there with use_timm alone, and
+// is not here, is refused by name.
 func (a *augCfg) UnmarshalText(text []byte) error {
 	out := augCfg{}
 	for _, field := range splitOutsideBrackets(string(text)) {

@@ -20,8 +20,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// config is what the flags say of a run; its model, data and processes come later. given tells which flags stand on the
-// command line.
+// config is what the flags say of a run; its model, data and processes come later. given tells
+// which flags stand on the command line.
 func (o *options) config(given func(flag string) bool) *train.Config {
 	c := &train.Config{
 		BatchSize: o.BatchSize, AccumFreq: o.AccumFreq, Epochs: o.Epochs, MaxSteps: o.MaxSteps,
@@ -85,15 +85,16 @@ func (o *options) chosen(c train.Config) {
 	}
 }
 
-// changeable are the flags that a resumed run may be given anew: they say where it runs and what is watched and kept, not
-// what it learns. What opens the model is not asked again.
+// changeable are the flags that a resumed run may be given anew: they say where it runs and what is
+// watched and kept, not what it learns. What opens the model is not asked again.
 var changeable = strings.Fields(`resume logs name device threads workers dist-url dist-backend val-data imagenet-val
 	zeroshot-frequency zeroshot-templates val-frequency save-frequency save-most-recent save-every-n-steps
 	save-every-minutes delete-previous-checkpoint log-every-n-steps report-to metrics-addr dry-run
 	overfit cuda-graphs pretrained pretrained-image-path pretrained-text-path`)
 
-// resuming refuses flags that would not continue the run of a checkpoint. The learning rates and the decay, whose defaults
-// go by the weights that a run begins with, are the run's where they are not given.
+// resuming refuses flags that would not continue the run of a checkpoint. The learning rates and
+// the decay, whose defaults go by the weights that a run begins with, are the run's where they are
+// not given.
 func (o *options) resuming(given func(flag string) bool) func(settings json.RawMessage, c *train.Config) error {
 	return func(settings json.RawMessage, c *train.Config) error {
 		var was options
@@ -125,7 +126,8 @@ func (o *options) resuming(given func(flag string) bool) func(settings json.RawM
 	}
 }
 
-// check refuses flags that make no run, all at once, each by its name; the error is a [train.ErrConfig].
+// check refuses flags that make no run, all at once, each by its name; the error is a
+// [train.ErrConfig].
 func (o *options) check(c *train.Config) error {
 	var faults []string
 	wants := func(ok bool, format string, args ...any) {
@@ -203,7 +205,8 @@ func (o *options) check(c *train.Config) error {
 	return nil
 }
 
-// fineTunes tells whether the run begins from trained weights: --pretrained, or a directory or file for --model.
+// fineTunes tells whether the run begins from trained weights: --pretrained, or a directory or file
+// for --model.
 func (o *options) fineTunes() bool {
 	if o.Pretrained != "" {
 		return o.Pretrained != "random"
@@ -232,8 +235,8 @@ func (o *options) upsampling() (factors []float64, err error) {
 	return factors, nil
 }
 
-// overridePreprocess puts --image-mean and its siblings in place of what a model says of its pictures. The checkpoints
-// keep them.
+// overridePreprocess puts --image-mean and its siblings in place of what a model says of its
+// pictures. The checkpoints keep them.
 func (o *options) overridePreprocess(c *preprocess.Config) error {
 	was := *c
 	if len(o.ImageMean) == 3 {

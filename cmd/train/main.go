@@ -1,7 +1,7 @@
 // Command train fine-tunes a CLIP on pictures with captions, or trains one from nothing.
 //
-// Flags carry open_clip's names and meanings. Exit status: 0 done, 1 something failed while running, 2 the command line
-// is wrong, 130 interrupted (the checkpoint was written).
+// Flags carry open_clip's names and meanings. Exit status: 0 done, 1 something failed while
+// running, 2 the command line is wrong, 130 interrupted (the checkpoint was written).
 package main
 
 import (

@@ -120,8 +120,8 @@ func steps(t *testing.T, dir string) (list []train.Step) {
 	return list
 }
 
-// TestFineTuneDefaults trains a directory's model: its defaults are those of fine-tuning, the log says so first, and a flag
-// wins.
+// TestFineTuneDefaults trains a directory's model: its defaults are those of fine-tuning, the log
+// says so first, and a flag wins.
 func TestFineTuneDefaults(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 20)
 	for _, c := range []struct {
@@ -157,7 +157,8 @@ func TestHelpAndVersion(t *testing.T) {
 	assert.Contains(t, out, "goclip")
 }
 
-// TestRefusals gives one fault at a time: the exit status, a line that names it, and nothing written.
+// TestRefusals gives one fault at a time: the exit status, a line that names it, and nothing
+// written.
 func TestRefusals(t *testing.T) {
 	model, data, dir := tinyModel(t), shard(t, 20), t.TempDir()
 	write := func(name string, data []byte) string {
@@ -299,8 +300,8 @@ func TestRefusals(t *testing.T) {
 	assert.Contains(t, errs, "train: --model is missing: a built-in config such as ViT-B-32, or a model directory; --train-data is missing")
 }
 
-// TestPlanAndSelfTest are the two that write nothing: the plan goes to stdout, the self-test's verdict is the exit
-// status.
+// TestPlanAndSelfTest are the two that write nothing: the plan goes to stdout, the self-test's
+// verdict is the exit status.
 func TestPlanAndSelfTest(t *testing.T) {
 	logs := filepath.Join(t.TempDir(), "logs")
 	args := []string{"--model", tinyModel(t), "--train-data", shard(t, 20), "--batch-size", "8", "--epochs", "1", "--warmup", "1", "--logs", logs}
@@ -316,8 +317,8 @@ func TestPlanAndSelfTest(t *testing.T) {
 	assert.NoDirExists(t, logs)
 }
 
-// TestResumeOfOtherFlags refuses flags that would not continue a run, by their names, and continues a run of an earlier goclip,
-// whose checkpoints have flags alone.
+// TestResumeOfOtherFlags refuses flags that would not continue a run, by their names, and continues
+// a run of an earlier goclip, whose checkpoints have flags alone.
 func TestResumeOfOtherFlags(t *testing.T) {
 	logs := t.TempDir()
 	args := []string{"--model", tinyModel(t), "--train-data", shard(t, 20), "--batch-size", "8", "--max-steps", "1", "--warmup", "0", "--captions", "draw", "--lr", "0.001", "--workers", "1", "--logs", logs, "--name", "run"}

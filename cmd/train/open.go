@@ -14,8 +14,9 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// open makes the Trainer of the flags: of a new run, or of one that goes on. As open_clip's, --resume latest without any
-// checkpoint is the beginning: a run that was killed before its first checkpoint is started by the same command line.
+// open makes the Trainer of the flags: of a new run, or of one that goes on. As open_clip's,
+// --resume latest without any checkpoint is the beginning: a run that was killed before its first
+// checkpoint is started by the same command line.
 func (o *options) open(ctx context.Context, c *train.Config, device torch.Device, fetch pretrained.Options) (*train.Trainer, error) {
 	if err := o.openData(ctx, c); err != nil {
 		return nil, err

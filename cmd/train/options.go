@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// options are the flags of a run. Names, meanings and defaults are open_clip's (open_clip_train/params.py) unless the help says
-// otherwise; `complete` is for the shell completion, `field` the field of train.Config that the flag is, by which messages find
-// the flag's name. Checkpoints keep them as JSON.
+// options are the flags of a run. Names, meanings and defaults are open_clip's
+// (open_clip_train/params.py) unless the help says otherwise; `complete` is for the shell
+// completion, `field` the field of train.Config that the flag is, by which messages find the flag's
+// name. Checkpoints keep them as JSON.
 type options struct {
 	TrainData     string `name:"train-data" help:"Pictures with captions: CSV, TSV, JSON Lines or Parquet tables, webdataset shards (.tar, .tar.gz, .tar.zst), a folder of folders as classes, a folder of pictures with .txt files. Ranges a-{00000..00012}.tar, globs, sources joined by ::. Must be given." field:"Data"`
 	ValData       string `name:"val-data" help:"Data of the same kinds to evaluate retrieval on." field:"Val"`

@@ -13,8 +13,8 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// join makes this process one of those that the environment speaks of, or a group of one. The kernels of processes that
-// share a machine share its CPUs, unless --threads says otherwise.
+// join makes this process one of those that the environment speaks of, or a group of one. The
+// kernels of processes that share a machine share its CPUs, unless --threads says otherwise.
 func (o *options) join(ctx context.Context) (group *distributed.Group, device torch.Device, err error) {
 	device, err = torch.ParseDevice(o.Device)
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 // triple is three numbers, for R, G and B; none is the zero value.
 type triple []float32
 
-// UnmarshalText reads one number, which stands for all three, or three, separated by spaces or commas.
+// UnmarshalText reads one number, which stands for all three, or three, separated by spaces or
+// commas.
 func (t *triple) UnmarshalText(text []byte) error {
 	fields := strings.FieldsFunc(string(text), func(r rune) bool { return strings.ContainsRune(" ,;[]()", r) })
 	var out triple
