@@ -21,6 +21,17 @@ type ImageSource = preprocess.Source
 // FromFile is the image file at path. Errors name the path; a missing file matches fs.ErrNotExist.
 func FromFile(path string) ImageSource { return preprocess.FromFile(path) }
 
+// FromFiles are the image files at paths, for [Model.EncodeImageSeq].
+func FromFiles(paths ...string) iter.Seq[ImageSource] {
+	return func(yield func(ImageSource) bool) {
+		for _, path := range paths {
+			if !yield(FromFile(path)) {
+				return
+			}
+		}
+	}
+}
+
 // FromBytes is the content of an image file. data must not be changed while the source is in use.
 func FromBytes(data []byte) ImageSource { return preprocess.FromBytes(data) }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"image"
+	_ "image/png"
 	"io"
 	"io/fs"
 	"math"

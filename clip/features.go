@@ -45,7 +45,7 @@ func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 		return nil, nil
 	}
 	size := m.Config.Vision.ImageSize
-	return m.features(graphShape{pictures: n}, nil, func() (*torch.Upload, error) {
+	return m.features(graphShape{images: n}, nil, func() (*torch.Upload, error) {
 		return torch.NewUpload(pixels, m.Device(), n, 3, size.Height, size.Width)
 	}, func(_ *tower.Texts, pixels *torch.Tensor) *torch.Tensor {
 		return m.EncodeImage(pixels.To(m.Device(), m.dtype()))

@@ -14,7 +14,8 @@ import "C"
 
 import "runtime"
 
-// Backward adds the gradients of the scalar t to the gradients of the tensors that require them, and frees the graph.
+// Backward adds the gradients of the scalar t to the gradients of the tensors that require them,
+// and frees the graph.
 func (t *Tensor) Backward() { t.BackwardFrom(nil) }
 
 // BackwardFrom is [Tensor.Backward] from a tensor of any shape whose own gradient is given.
@@ -29,8 +30,8 @@ func (t *Tensor) BackwardFrom(gradient *Tensor) {
 	runtime.KeepAlive(gradient)
 }
 
-// Gradients returns the gradients of the scalar t for inputs, nil for one that t does not depend on. Nothing is added
-// to the inputs' own gradients. The results belong to the scope of t.
+// Gradients returns the gradients of the scalar t for inputs, nil for one that t does not depend
+// on. Nothing is added to the inputs' own gradients. The results belong to the scope of t.
 func Gradients(t *Tensor, inputs ...*Tensor) []*Tensor {
 	outs := []*C.gc_tensor{t.local("grad")}
 	ins := handles("grad", inputs)
@@ -41,7 +42,8 @@ func Gradients(t *Tensor, inputs ...*Tensor) []*Tensor {
 	return wrap(grads[:len(ins)], t.scope)
 }
 
-// Grad is the gradient that [Tensor.Backward] left in t, nil if there is none. It belongs to the scope of t.
+// Grad is the gradient that [Tensor.Backward] left in t, nil if there is none. It belongs to the
+// scope of t.
 func (t *Tensor) Grad() *Tensor {
 	t.handle("grad")
 	return Grads(t.scope, []*Tensor{t})[0]
@@ -120,8 +122,9 @@ func wrap(hs []*C.gc_tensor, s *Scope) []*Tensor {
 	return ts
 }
 
-// Set makes t, a tensor without a scope, stand for u's memory from now on, as param.data = u does; whether it requires
-// a gradient stays. Moving a parameter to another device is its use. Aliases of t follow.
+// Set makes t, a tensor without a scope, stand for u's memory from now on, as param.data = u does;
+// whether it requires a gradient stays. Moving a parameter to another device is its use. Aliases of
+// t follow.
 func (t *Tensor) Set(u *Tensor) {
 	grad := t.RequiresGrad()
 	switch {

@@ -6,8 +6,9 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// BenchmarkCall is what calling an operator on small tensors costs, its free included: in scopes of a hundred results, as
-// a block of a model frees them. benchmarks/op_call.py sets it beside Python's.
+// BenchmarkCall is what calling an operator on small tensors costs, its free included: in scopes of
+// a hundred results, as a block of a model frees them. benchmarks/op_call.py sets it beside
+// Python's.
 func BenchmarkCall(b *testing.B) {
 	for _, c := range []struct {
 		name string

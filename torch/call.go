@@ -20,8 +20,9 @@ import (
 	"unsafe"
 )
 
-// Op is an operator of libtorch's dispatcher. It is looked up at its first call and kept, so it belongs into a package
-// variable. Every operator that libtorch has is reachable so, with or without a method of [Tensor].
+// Op is an operator of libtorch's dispatcher. It is looked up at its first call and kept, so it
+// belongs into a package variable. Every operator that libtorch has is reachable so, with or
+// without a method of [Tensor].
 type Op struct {
 	name   string         // "aten::add.Tensor"
 	handle atomic.Uintptr // the gc_op*, which is never freed
@@ -177,7 +178,8 @@ func (f *frame) tensor(op *Op, t *Tensor) C.int64_t {
 	return C.int64_t(uintptr(unsafe.Pointer(h)))
 }
 
-// call runs the operator on args and leaves its results in f.outs and, beyond those, in the slice it returns.
+// call runs the operator on args and leaves its results in f.outs and, beyond those, in the slice
+// it returns.
 func (f *frame) call(op *Op, s *Scope, args []any) (n int, spill []C.gc_value) {
 	f.scope, f.n, f.pool = s, 0, f.pool[:0]
 	for _, a := range args {
@@ -223,9 +225,10 @@ func tensorsIn(args []any) []*Tensor {
 	return ts
 }
 
-// Call runs the operator and returns its first result, a tensor. Arguments are *Tensor (nil for none), int, float64,
-// bool, string, []int, []float64, []bool, []*Tensor, [OptTensors], [*Object], [DType], [Device] or nil, in the order of the schema;
-// trailing ones take the schema's defaults. The result belongs to the youngest scope among the arguments.
+// Call runs the operator and returns its first result, a tensor. Arguments are *Tensor (nil for
+// none), int, float64, bool, string, []int, []float64, []bool, []*Tensor, [OptTensors], [*Object],
+// [DType], [Device] or nil, in the order of the schema; trailing ones take the schema's defaults.
+// The result belongs to the youngest scope among the arguments.
 func (o *Op) Call(args ...any) *Tensor { return o.In(nil, args...) }
 
 // In is [Op.Call] whose result belongs to the scope s if none of the arguments has a younger one.
@@ -245,7 +248,8 @@ func (o *Op) In(s *Scope, args ...any) *Tensor {
 	return t
 }
 
-// Run runs an operator for its effect and drops its results, as in-place operators return their input.
+// Run runs an operator for its effect and drops its results, as in-place operators return their
+// input.
 func (o *Op) Run(s *Scope, args ...any) {
 	f := frames.Get().(*frame)
 	defer f.release()
@@ -253,7 +257,8 @@ func (o *Op) Run(s *Scope, args ...any) {
 	freeRest(f.outs[:min(n, maxOuts)], spill)
 }
 
-// All runs the operator and returns all its tensors, lists flattened; nil stands for an undefined one.
+// All runs the operator and returns all its tensors, lists flattened; nil stands for an undefined
+// one.
 func (o *Op) All(s *Scope, args ...any) []*Tensor {
 	f := frames.Get().(*frame)
 	defer f.release()

@@ -30,8 +30,9 @@ const (
 	maxDevices = 128 // c10::DeviceIndex is an int8
 )
 
-// ParseDevice reads "auto", "cpu", "cuda" or "cuda:1". "auto" is the first CUDA device that there is, else the CPU.
-// A CUDA device that this machine lacks is an error: nothing falls back to the CPU unasked.
+// ParseDevice reads "auto", "cpu", "cuda" or "cuda:1". "auto" is the first CUDA device that there
+// is, else the CPU. A CUDA device that this machine lacks is an error: nothing falls back to the
+// CPU unasked.
 func ParseDevice(name string) (Device, error) {
 	kind, index, indexed := strings.Cut(name, ":")
 	d := Device{Type: kind}
@@ -54,9 +55,9 @@ func ParseDevice(name string) (Device, error) {
 		n, err := openCUDA()
 		switch {
 		case err != nil:
-			return CPU, fmt.Errorf("device %s: %w; install with scripts/install_libtorch.sh --cuda or choose --device cpu", name, err)
+			return CPU, fmt.Errorf("device %s: %w; install libtorch with CUDA, or choose the device cpu", name, err)
 		case d.Index >= n:
-			return CPU, fmt.Errorf("device %s: this machine has %d CUDA devices; choose --device cpu", name, n)
+			return CPU, fmt.Errorf("device %s: this machine has %d CUDA devices; choose the device cpu", name, n)
 		}
 		return d, nil
 	default:
@@ -73,8 +74,8 @@ var openCUDA = sync.OnceValues(func() (int, error) {
 	return int(n), nil
 })
 
-// CUDA tells whether this libtorch knows CUDA, which is to say that libtorch_cuda.so lies beside libtorch_cpu.so, and how
-// many devices it can use; err says why the library cannot be loaded.
+// CUDA tells whether this libtorch knows CUDA, which is to say that libtorch_cuda.so lies beside
+// libtorch_cpu.so, and how many devices it can use; err says why the library cannot be loaded.
 func CUDA() (known bool, devices int, err error) {
 	if known = C.gc_knows_cuda() != 0; !known {
 		return false, 0, nil
@@ -83,8 +84,8 @@ func CUDA() (known bool, devices int, err error) {
 	return true, devices, err
 }
 
-// FellBack is a sentence for who let "auto" choose and got the CPU from a libtorch that knows CUDA, so that nobody runs on
-// the CPU without knowing; "" in every other case.
+// FellBack is a sentence for who let "auto" choose and got the CPU from a libtorch that knows CUDA,
+// so that nobody runs on the CPU without knowing; "" in every other case.
 func FellBack(name string, chosen Device) string {
 	if name != "auto" || chosen.Type == "cuda" {
 		return ""
@@ -94,9 +95,9 @@ func FellBack(name string, chosen Device) string {
 	case !known:
 		return ""
 	case err != nil:
-		return fmt.Sprintf("running on the CPU: %v; infer doctor says more, --device cpu chooses it", err)
+		return fmt.Sprintf("running on the CPU: %v", err)
 	default:
-		return "running on the CPU: libtorch knows CUDA and finds no device; infer doctor says why, --device cpu chooses it"
+		return "running on the CPU: libtorch knows CUDA and finds no device"
 	}
 }
 

@@ -2,7 +2,8 @@ package torch
 
 import "fmt"
 
-// DType is the type of a tensor's elements. The values are those of c10::ScalarType (c10/core/ScalarType.h).
+// DType is the type of a tensor's elements. The values are those of c10::ScalarType
+// (c10/core/ScalarType.h).
 type DType int8
 
 // The element types that goclip uses.
@@ -17,11 +18,14 @@ const (
 	Float64  DType = 7
 	Bool     DType = 11
 	BFloat16 DType = 15
+
+	complex128 DType = 10
 )
 
 var dtypeNames = map[DType]string{
 	Uint8: "uint8", Int8: "int8", Int16: "int16", Int32: "int32", Int64: "int64",
 	Float16: "float16", Float32: "float32", Float64: "float64", Bool: "bool", BFloat16: "bfloat16",
+	8: "complex32", 9: "complex64", complex128: "complex128", 12: "qint8", 13: "quint8", 14: "qint32",
 }
 
 // String is PyTorch's name of the type, "float32".
@@ -41,13 +45,15 @@ func (d DType) Size() int {
 		return 2
 	case Int32, Float32:
 		return 4
+	case complex128:
+		return 16
 	default:
 		return 8
 	}
 }
 
-// Element is a Go type that has a DType. float16 and bfloat16 have none: convert with [Tensor.To] and copy as float32,
-// or move their bits as [Half] and [BHalf].
+// Element is a Go type that has a DType. float16 and bfloat16 have none: convert with [Tensor.To]
+// and copy as float32, or move their bits as [Half] and [BHalf].
 type Element interface {
 	uint8 | int8 | int16 | int32 | int64 | float32 | float64 | bool | Half | BHalf
 }

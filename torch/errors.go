@@ -15,15 +15,18 @@ type Error struct {
 	Inputs []string // "float32[4 512]", for each tensor among the arguments
 }
 
-// Error reads "torch: linear(float32[4 512], float32[512 768]): mat1 and mat2 shapes cannot be multiplied".
+// Error reads "torch: linear(float32[4 512], float32[512 768]): mat1 and mat2 shapes cannot be
+// multiplied".
 func (e *Error) Error() string {
 	return fmt.Sprintf("torch: %s(%s): %s", e.Op, strings.Join(e.Inputs, ", "), e.Msg)
 }
 
-// assertion is how libtorch begins when it finds something that it never expects, which is always an argument here.
+// assertion is how libtorch begins when it finds something that it never expects, which is always
+// an argument here.
 const assertion = "INTERNAL ASSERT FAILED at "
 
-// sentence is the first line of libtorch's message, without the advice to report what is no bug of PyTorch's.
+// sentence is the first line of libtorch's message, without the advice to report what is no bug of
+// PyTorch's.
 func sentence(text string) string {
 	first, _, _ := strings.Cut(text, "\n")
 	condition, rest, asserted := strings.Cut(first, assertion)

@@ -16,9 +16,10 @@ import (
 	"runtime"
 )
 
-// Graph is work on a CUDA device that was captured once, kernel by kernel, and is given to the device again in one go: what Go, the
-// dispatcher and autograd cost is then paid no more. It works on the memory that it was captured with, so what it reads is copied into
-// the same tensors before each [Graph.Replay], and what is read of it lies in tensors that were there before the capture.
+// Graph is work on a CUDA device that was captured once, kernel by kernel, and is given to the
+// device again in one go: what Go, the dispatcher and autograd cost is then paid no more. It works
+// on the memory that it was captured with, so what it reads is copied into the same tensors before
+// each [Graph.Replay], and what is read of it lies in tensors that were there before the capture.
 type Graph struct {
 	c       *C.gc_graph
 	cleanup runtime.Cleanup
@@ -27,9 +28,9 @@ type Graph struct {
 // CanCapture tells whether this program was built with CUDA graphs (build tag cuda).
 func CanCapture() bool { return C.gc_can_capture() != 0 }
 
-// Capture runs f, whose operators on d are noted and not done. f may call [Do], must not read anything back from d nor bring anything
-// there, and should have run before, so that libraries have prepared what they need. Random numbers of d's default generator are
-// drawn anew by each replay.
+// Capture runs f, whose operators on d are noted and not done. f may call [Do], must not read
+// anything back from d nor bring anything there, and should have run before, so that libraries have
+// prepared what they need. Random numbers of d's default generator are drawn anew by each replay.
 func Capture(d Device, f func() error) (g *Graph, err error) {
 	if d.Type != "cuda" {
 		return nil, fmt.Errorf("torch: work on %s cannot be captured: only CUDA has graphs", d)

@@ -1,7 +1,7 @@
 package torch
 
-// GraphCache keeps captured work by the shape of its input. The first input of a shape runs as it is, which prepares what
-// libraries need; the second is captured; every later one is replayed:
+// GraphCache keeps captured work by the shape of its input. The first input of a shape runs as it
+// is, which prepares what libraries need; the second is captured; every later one is replayed:
 //
 //	graph, work, err := cache.Get(shape, capture)
 //	switch {
@@ -14,8 +14,9 @@ package torch
 //	graph.Replay()
 //	return read(work.output)
 //
-// T is what a graph works on: the tensors that inputs are copied into and results are read from. A cache, and what it gave,
-// is one goroutine's at a time: graphs share the memory of their temporaries.
+// T is what a graph works on: the tensors that inputs are copied into and results are read from. A
+// cache, and what it gave, is one goroutine's at a time: graphs share the memory of their
+// temporaries.
 type GraphCache[K comparable, T any] struct {
 	Max     int // shapes that are captured; the first to come. Inputs of others run as they are
 	entries map[K]*graphEntry[T]
@@ -26,8 +27,9 @@ type graphEntry[T any] struct {
 	work  T
 }
 
-// Get is the graph for inputs of this shape and what it works on, or nil where the input is to run as it is. capture is called
-// for the second input, and makes both; if it fails, it is called for the next again.
+// Get is the graph for inputs of this shape and what it works on, or nil where the input is to run
+// as it is. capture is called for the second input, and makes both; if it fails, it is called for
+// the next again.
 func (c *GraphCache[K, T]) Get(shape K, capture func() (*Graph, T, error)) (graph *Graph, work T, err error) {
 	e, known := c.entries[shape]
 	switch {
@@ -51,8 +53,8 @@ func (c *GraphCache[K, T]) Get(shape K, capture func() (*Graph, T, error)) (grap
 // Len is how many shapes have come, at most Max.
 func (c *GraphCache[K, T]) Len() int { return len(c.entries) }
 
-// Reset frees all graphs and forgets them, as when weights that they read have moved. What they worked on is the caller's or
-// the garbage collector's.
+// Reset frees all graphs and forgets them, as when weights that they read have moved. What they
+// worked on is the caller's or the garbage collector's.
 func (c *GraphCache[K, T]) Reset() {
 	for _, e := range c.entries {
 		if e.graph != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// TestGraphCache sees what the cache says of inputs of these shapes. Work on the CPU cannot be captured, so that an empty graph
-// stands for one; TestCachedGraphs replays real ones.
+// TestGraphCache sees what the cache says of inputs of these shapes. Work on the CPU cannot be
+// captured, so that an empty graph stands for one; TestCachedGraphs replays real ones.
 func TestGraphCache(t *testing.T) {
 	var captures int
 	var fails error

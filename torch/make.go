@@ -24,10 +24,12 @@ var (
 	opUniform    = NewOp("aten::uniform_")
 )
 
-// To converts to a type and moves to a device: (...) -> (...). t itself comes back, as another handle, when nothing changes.
+// To converts to a type and moves to a device: (...) -> (...). t itself comes back, as another
+// handle, when nothing changes.
 func (t *Tensor) To(d Device, dtype DType) *Tensor { return opTo.Call(t, dtype, nil, d) }
 
-// Contiguous is t with its elements one behind the other in memory: (...) -> (...). It copies only if they are not.
+// Contiguous is t with its elements one behind the other in memory: (...) -> (...). It copies only
+// if they are not.
 func (t *Tensor) Contiguous() *Tensor { return opContiguous.Call(t) }
 
 // Clone is a copy, through which gradients flow: (...) -> (...).
@@ -36,8 +38,8 @@ func (t *Tensor) Clone() *Tensor { return opClone.Call(t) }
 // Detach shares t's memory and is a leaf that requires no gradient: (...) -> (...).
 func (t *Tensor) Detach() *Tensor { return opDetach.Call(t) }
 
-// In place: they overwrite t, of any shape, and return it. On a tensor that requires a gradient they need [NoGrad], as in
-// Python.
+// In place: they overwrite t, of any shape, and return it. On a tensor that requires a gradient
+// they need [NoGrad], as in Python.
 
 // CopyFrom overwrites t with u, broadcast to the shape of t and converted to its type.
 func (t *Tensor) CopyFrom(u *Tensor) *Tensor { opCopy.Run(nil, t, u); return t }
@@ -60,7 +62,8 @@ func (t *Tensor) NormalInPlace(mean, std float64) *Tensor { opNormal.Run(nil, t,
 // UniformInPlace draws every element from [from, to).
 func (t *Tensor) UniformInPlace(from, to float64) *Tensor { opUniform.Run(nil, t, from, to); return t }
 
-// Factories. The result has the given shape, none for a scalar, and belongs to s or, if s is nil, to the garbage collector.
+// Factories. The result has the given shape, none for a scalar, and belongs to s or, if s is nil,
+// to the garbage collector.
 
 // Zeros is full of 0.
 func Zeros(s *Scope, d Device, dtype DType, shape ...int) *Tensor {
@@ -86,15 +89,15 @@ func Rand(s *Scope, d Device, shape ...int) *Tensor { return opRand.In(s, shape,
 // Arange is 0, 1, ..., n-1 as int64: (n).
 func Arange(s *Scope, d Device, n int) *Tensor { return opArange.In(s, n, Int64, nil, d) }
 
-// FromFile maps the first n float32 numbers of a file as a tensor that the garbage collector frees. What is written into it
-// stays out of the file.
+// FromFile maps the first n float32 numbers of a file as a tensor that the garbage collector frees.
+// What is written into it stays out of the file.
 func FromFile(path string, n int) (t *Tensor, err error) {
 	err = NoGrad(func(s *Scope) { t = opFromFile.In(s, path, false, n, Float32, nil, CPU).Keep() })
 	return t, err
 }
 
-// ShareStorage has t be the numbers of source from offset on, in row-major order, of the given shape, and gives back its own
-// memory.
+// ShareStorage has t be the numbers of source from offset on, in row-major order, of the given
+// shape, and gives back its own memory.
 func (t *Tensor) ShareStorage(source *Tensor, offset int, shape ...int) {
 	strides := make([]int, len(shape))
 	for i, step := len(shape)-1, 1; i >= 0; i-- {
@@ -103,14 +106,23 @@ func (t *Tensor) ShareStorage(source *Tensor, offset int, shape ...int) {
 	opSetStorage.Run(nil, t, source, offset, shape, strides)
 }
 
-// ArangeLike is [Arange] in the scope and on the device of t.
-func ArangeLike(t *Tensor, n int) *Tensor { return Arange(t.scope, t.Device(), n) }
+// Like-factories take scope and device from t, and nothing else.
 
-// FromSliceLike is [FromSlice] in the scope and on the device of t. It does not wait for what a GPU is doing: CUDA takes the numbers into
-// memory of its own at once.
-func FromSliceLike[T Element](t *Tensor, data []T, shape ...int) *Tensor {
-	return opTo.Call(FromSlice(t.scope, data, shape...), dtypeOf[T](), nil, t.Device(), nil, true)
+// ArangeLike is [Arange] in the scope and on the device of t.
+func ArangeLike(t *Tensor, n int) *Tensor {
+	d := t.Device()
+	return Arange(t.scope, d, n)
 }
 
-// RandLike is uniform noise in [0, 1) in the scope and on the device of t.
-func RandLike(t *Tensor, shape ...int) *Tensor { return Rand(t.scope, t.Device(), shape...) }
+// RandLike is [Rand] in the scope and on the device of t.
+func RandLike(t *Tensor, shape ...int) *Tensor {
+	d := t.Device()
+	return Rand(t.scope, d, shape...)
+}
+
+// FromSliceLike is [FromSlice] in the scope and on the device of t. It does not wait for what a GPU
+// is doing: CUDA takes the numbers into memory of its own at once.
+func FromSliceLike[T Element](t *Tensor, data []T, shape ...int) *Tensor {
+	d := t.Device()
+	return opTo.Call(FromSlice(t.scope, data, shape...), dtypeOf[T](), nil, d, nil, true)
+}

@@ -11,8 +11,9 @@ import (
 	"unsafe"
 )
 
-// Object is an object of one of libtorch's C++ classes that operators make and take, such as the packed weights of
-// quantized::linear_prepack. The garbage collector frees it; [LiveTensors] counts it.
+// Object is an object of one of libtorch's C++ classes that operators make and take, such as the
+// packed weights of quantized::linear_prepack. The garbage collector frees it; [LiveTensors] counts
+// it.
 type Object struct{ c *C.gc_object }
 
 // Object runs the operator and returns its first result, an object.

@@ -1,7 +1,8 @@
 package torch
 
-// Operators, one line each: arithmetic, activations, products, normalisations, reductions. Names, argument order and meaning are
-// PyTorch's. Shapes stand before and after an arrow; "..." is any number of dimensions.
+// Operators, one line each: arithmetic, activations, products, normalisations, reductions. Names,
+// argument order and meaning are PyTorch's. Shapes stand before and after an arrow; "..." is any
+// number of dimensions.
 
 var (
 	opAdd         = NewOp("aten::add.Tensor")
@@ -66,7 +67,8 @@ var (
 	opMse         = NewOp("aten::mse_loss")
 )
 
-// Arithmetic, element by element. The shapes of t and u are broadcast together: (3, 1) and (4) -> (3, 4).
+// Arithmetic, element by element. The shapes of t and u are broadcast together: (3, 1) and (4) ->
+// (3, 4).
 
 // Add is t + u.
 func (t *Tensor) Add(u *Tensor) *Tensor { return opAdd.Call(t, u) }
@@ -177,7 +179,8 @@ func (t *Tensor) LogSoftmax(dim int) *Tensor { return opLogSoftmax.Call(t, dim) 
 // MaskedFill puts v where the bool tensor mask, broadcast to t, is true: (...) -> (...).
 func (t *Tensor) MaskedFill(mask *Tensor, v float64) *Tensor { return opMaskedFill.Call(t, mask, v) }
 
-// Dropout puts 0 in place of a share p of the elements, drawn anew, and divides the others by 1-p: (...) -> (...).
+// Dropout puts 0 in place of a share p of the elements, drawn anew, and divides the others by 1-p:
+// (...) -> (...).
 func (t *Tensor) Dropout(p float64) *Tensor { return opDropout.Call(t, p, true) }
 
 // Gelu is the exact Gaussian error linear unit, x * Phi(x), not the tanh approximation.
@@ -189,25 +192,29 @@ func (t *Tensor) GeluTanh() *Tensor { return opGelu.Call(t, "tanh") }
 // quickGelu is the factor in [Tensor.QuickGelu].
 const quickGelu = 1.702
 
-// QuickGelu is x * sigmoid(1.702 x), the activation of OpenAI's models (openai/CLIP clip/model.py). It is computed as
-// silu(1.702 x) / 1.702, of which the backward pass needs one tensor and not two.
+// QuickGelu is x * sigmoid(1.702 x), the activation of OpenAI's models (openai/CLIP clip/model.py).
+// It is computed as silu(1.702 x) / 1.702, of which the backward pass needs one tensor and not two.
 func (t *Tensor) QuickGelu() *Tensor { return t.MulScalar(quickGelu).Silu().MulScalar(1 / quickGelu) }
 
 // Products.
 
-// Linear is t @ weight^T + bias: (..., in) -> (..., out), with weight (out, in); bias may be nil. Of a weight (out, ...) all that
-// is behind out is in: a convolution's on windows that are rows already.
+// Linear is t @ weight^T + bias: (..., in) -> (..., out), with weight (out, in); bias may be nil.
+// Of a weight (out, ...) all that is behind out is in: a convolution's on windows that are rows
+// already.
 func (t *Tensor) Linear(weight, bias *Tensor) *Tensor {
 	if weight.packedFor(t, bias, false) {
 		return weight.packed.linear(t)
 	}
+	t.handle("linear")
+	weight.handle("linear")
 	if weight.Dim() > 2 {
 		weight = t.Borrow(weight).Flatten(1, -1)
 	}
 	return opLinear.Call(t, weight, bias)
 }
 
-// LinearGelu is Linear and then [Tensor.Gelu], in one pass where the weight is packed ([Tensor.Pack]).
+// LinearGelu is Linear and then [Tensor.Gelu], in one pass where the weight is packed
+// ([Tensor.Pack]).
 func (t *Tensor) LinearGelu(weight, bias *Tensor) *Tensor {
 	if weight.packedFor(t, bias, false) {
 		return weight.packed.linearGelu(t)
@@ -215,7 +222,8 @@ func (t *Tensor) LinearGelu(weight, bias *Tensor) *Tensor {
 	return t.Linear(weight, bias).Gelu()
 }
 
-// LinearQuickGelu is Linear and then [Tensor.QuickGelu], in one pass where the weight is packed ([Tensor.PackQuickGelu]).
+// LinearQuickGelu is Linear and then [Tensor.QuickGelu], in one pass where the weight is packed
+// ([Tensor.PackQuickGelu]).
 func (t *Tensor) LinearQuickGelu(weight, bias *Tensor) *Tensor {
 	if weight.packedFor(t, bias, true) {
 		return weight.packed.linearQuickGelu(t)
@@ -223,20 +231,23 @@ func (t *Tensor) LinearQuickGelu(weight, bias *Tensor) *Tensor {
 	return t.Linear(weight, bias).QuickGelu()
 }
 
-// MatMul is the matrix product, batched over leading dimensions: (..., n, k), (..., k, m) -> (..., n, m).
+// MatMul is the matrix product, batched over leading dimensions: (..., n, k), (..., k, m) -> (...,
+// n, m).
 func (t *Tensor) MatMul(u *Tensor) *Tensor { return opMatmul.Call(t, u) }
 
-// Conv2d is a convolution with weight (O, C, K, K), and padding zeros on each side: (B, C, H, W) -> (B, O, H', W'). bias is
-// (O) or nil.
+// Conv2d is a convolution with weight (O, C, K, K), and padding zeros on each side: (B, C, H, W) ->
+// (B, O, H', W'). bias is (O) or nil.
 func (t *Tensor) Conv2d(weight, bias *Tensor, stride, padding int) *Tensor {
 	return opConv2d.Call(t, weight, bias, []int{stride, stride}, []int{padding, padding})
 }
 
-// AvgPool2d is the mean over squares of k x k that do not overlap: (B, C, H, W) -> (B, C, H/k, W/k), rounded down.
+// AvgPool2d is the mean over squares of k x k that do not overlap: (B, C, H, W) -> (B, C, H/k,
+// W/k), rounded down.
 func (t *Tensor) AvgPool2d(k int) *Tensor { return opAvgPool2d.Call(t, []int{k, k}) }
 
-// BatchNorm normalises each channel of (B, C, H, W). weight, bias, mean and variance are (C). With training it takes the
-// batch's own statistics and moves mean and variance towards them by momentum; else it takes mean and variance.
+// BatchNorm normalises each channel of (B, C, H, W). weight, bias, mean and variance are (C). With
+// training it takes the batch's own statistics and moves mean and variance towards them by
+// momentum; else it takes mean and variance.
 func (t *Tensor) BatchNorm(weight, bias, mean, variance *Tensor, training bool, momentum, eps float64) *Tensor {
 	return opBatchNorm.Call(t, weight, bias, mean, variance, training, momentum, eps, true)
 }
@@ -249,7 +260,8 @@ func (t *Tensor) LayerNorm(weight, bias *Tensor, eps float64) *Tensor {
 // Embedding takes the rows of weight that the int64 ids t name: (...) -> (..., W).
 func (t *Tensor) Embedding(weight *Tensor) *Tensor { return opEmbedding.Call(weight, t) }
 
-// ScaledDotProductAttention is softmax(q k^T / sqrt(d)) v over (B, heads, T, d). With causal, position i sees j <= i.
+// ScaledDotProductAttention is softmax(q k^T / sqrt(d)) v over (B, heads, T, d). With causal,
+// position i sees j <= i.
 func ScaledDotProductAttention(q, k, v *Tensor, causal bool) *Tensor {
 	return opSDPA.Call(q, k, v, nil, 0.0, causal)
 }
@@ -257,9 +269,9 @@ func ScaledDotProductAttention(q, k, v *Tensor, causal bool) *Tensor {
 // MseLoss is the mean of the squared differences from target, of the shape of t: (...) -> ().
 func (t *Tensor) MseLoss(target *Tensor) *Tensor { return opMse.Call(t, target) }
 
-// MaskedAttention is [ScaledDotProductAttention] with mask, which broadcasts to (B, heads, T, T): bool, true where a
-// query sees a key, or numbers that are added to the products. nil masks nothing. dropout is the share of the attention
-// weights that becomes 0.
+// MaskedAttention is [ScaledDotProductAttention] with mask, which broadcasts to (B, heads, T, T):
+// bool, true where a query sees a key, or numbers that are added to the products. nil masks
+// nothing. dropout is the share of the attention weights that becomes 0.
 func MaskedAttention(q, k, v, mask *Tensor, dropout float64) *Tensor {
 	return opSDPA.Call(q, k, v, mask, dropout, false)
 }
@@ -267,10 +279,12 @@ func MaskedAttention(q, k, v, mask *Tensor, dropout float64) *Tensor {
 // CrossEntropy is the mean over rows of -log softmax(t)[i, target[i]]: (N, C), (N) int64 -> ().
 func (t *Tensor) CrossEntropy(target *Tensor) *Tensor { return opCrossEntr.Call(t, target) }
 
-// Normalize divides by the Euclidean norm along dim, at least 1e-12, as torch.nn.functional.normalize does: (...) -> (...).
+// Normalize divides by the Euclidean norm along dim, at least 1e-12, as
+// torch.nn.functional.normalize does: (...) -> (...).
 func (t *Tensor) Normalize(dim int) *Tensor { return t.Div(t.Norm(dim).ClampMin(1e-12)) }
 
-// Norm is the Euclidean norm along dim, which stays with size 1: (..., n) -> (..., 1) along the last.
+// Norm is the Euclidean norm along dim, which stays with size 1: (..., n) -> (..., 1) along the
+// last.
 func (t *Tensor) Norm(dim int) *Tensor { return opNorm.Call(t, 2.0, []int{dim}, true) }
 
 // Reductions.
@@ -293,7 +307,8 @@ func (t *Tensor) VarDim(dim int) *Tensor { return opVar.Call(t, []int{dim}) }
 // Max is the largest element: (...) -> ().
 func (t *Tensor) Max() *Tensor { return opMax.Call(t) }
 
-// MaxDim is the largest values along dim, which goes; the gradient goes to the first of equals: (n, m) -> (m) along 0.
+// MaxDim is the largest values along dim, which goes; the gradient goes to the first of equals: (n,
+// m) -> (m) along 0.
 func (t *Tensor) MaxDim(dim int) *Tensor { return opMaxDim.Call(t, dim) }
 
 // Argmax is the int64 position of the largest value along dim, which goes: (n, m) -> (m) along 0.
@@ -302,8 +317,8 @@ func (t *Tensor) Argmax(dim int) *Tensor { return opArgmax.Call(t, dim) }
 // All is true if every element is: (...) -> () bool.
 func (t *Tensor) All() *Tensor { return opAll.Call(t) }
 
-// TopK is the k largest values along dim and their int64 positions, in no particular order if sorted is false:
-// (..., n) -> (..., k) along the last.
+// TopK is the k largest values along dim and their int64 positions, in no particular order if
+// sorted is false: (..., n) -> (..., k) along the last.
 func (t *Tensor) TopK(k, dim int, sorted bool) (values, indices *Tensor) {
 	out := opTopk.All(nil, t, k, dim, true, sorted)
 	return out[0], out[1]

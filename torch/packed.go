@@ -4,14 +4,14 @@ package torch
 type Packing int
 
 const (
-	// PackFloat32 lays the weight out as oneDNN's kernels read it. The products are those of plain float32, summed in another
-	// order.
+	// PackFloat32 lays the weight out as oneDNN's kernels read it. The products are those of plain
+	// float32, summed in another order.
 	PackFloat32 Packing = iota + 1
-	// PackBFloat16 rounds weights and inputs to bfloat16; sums and results are float32. On a CPU with AMX or AVX-512's
-	// bfloat16 it is several times faster, on others slower.
+	// PackBFloat16 rounds weights and inputs to bfloat16; sums and results are float32. On a CPU
+	// with AMX or AVX-512's bfloat16 it is several times faster, on others slower.
 	PackBFloat16
-	// PackInt8 rounds each row of the weight to 8 bits with a scale of its own, and the inputs of each product to 8 bits
-	// between their smallest and their largest (dynamic quantisation).
+	// PackInt8 rounds each row of the weight to 8 bits with a scale of its own, and the inputs of
+	// each product to 8 bits between their smallest and their largest (dynamic quantisation).
 	PackInt8
 )
 
@@ -36,16 +36,19 @@ var (
 
 const qint8 = 12 // c10::ScalarType::QInt8
 
-// Pack prepares the float32 weight t (out, in) on the CPU, or (out, ...) as [Tensor.Linear] takes it, for many products with this
-// bias, (out) or nil. From then on Linear with both uses what was prepared wherever no gradient is recorded. It is a copy: who
-// writes into t or bias afterwards calls Pack again. It may fail by a panic as an operator does.
+// Pack prepares the float32 weight t (out, in) on the CPU, or (out, ...) as [Tensor.Linear] takes
+// it, for many products with this bias, (out) or nil. From then on Linear with both uses what was
+// prepared wherever no gradient is recorded. It is a copy: who writes into t or bias afterwards
+// calls Pack again. It may fail by a panic as an operator does.
 func (t *Tensor) Pack(bias *Tensor, how Packing) { t.pack(bias, how, false) }
 
-// PackQuickGelu is Pack for [Tensor.LinearQuickGelu], and for nothing else: oneDNN knows x * sigmoid(x), which is QuickGELU of
-// what is 1.702 times as large, so weight and bias are multiplied by that.
+// PackQuickGelu is Pack for [Tensor.LinearQuickGelu], and for nothing else: oneDNN knows x *
+// sigmoid(x), which is QuickGELU of what is 1.702 times as large, so weight and bias are multiplied
+// by that.
 func (t *Tensor) PackQuickGelu(bias *Tensor, how Packing) { t.pack(bias, how, true) }
 
 func (t *Tensor) pack(bias *Tensor, how Packing, quick bool) {
+	t.handle("pack")
 	t.packed = nil
 	p := packed{how: how, quick: quick, bias: bias, rows: bias}
 	if err := NoGrad(func(s *Scope) {
@@ -75,11 +78,12 @@ func (t *Tensor) pack(bias *Tensor, how Packing, quick bool) {
 	t.packed = &p
 }
 
-// Packed tells whether [Tensor.Pack] prepared t and x records no gradient, so that Linear(t, bias) uses it.
+// Packed tells whether [Tensor.Pack] prepared t and x records no gradient, so that Linear(t, bias)
+// uses it.
 func (t *Tensor) Packed(x, bias *Tensor) bool { return t.packedFor(x, bias, false) }
 
 func (t *Tensor) packedFor(x, bias *Tensor, quick bool) bool {
-	return t.packed != nil && t.packed.quick == quick && t.packed.bias == bias && x.scope.inference()
+	return t != nil && x != nil && t.packed != nil && t.packed.quick == quick && t.packed.bias == bias && x.scope.inference()
 }
 
 // linear is x @ weight^T + bias in float32.

@@ -47,7 +47,8 @@ func TestPack(t *testing.T) {
 						assert.Equal(t, ToSlice[float32](plain), ToSlice[float32](rows.Linear(quick, bias)))
 						assert.Equal(t, ToSlice[float32](plain.Gelu()), ToSlice[float32](rows.LinearGelu(quick, bias)))
 					}
-					// Another bias than the one that was packed, and a product that records gradients, take the plain weight.
+					// Another bias than the one that was packed, and a product that records
+					// gradients, take the plain weight.
 					assert.Equal(t, ToSlice[float32](opLinear.Call(in, weight, other)), ToSlice[float32](in.Linear(weight, other)))
 				}))
 				require.NoError(t, Do(func(s *Scope) {

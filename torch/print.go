@@ -15,8 +15,8 @@ import (
 	"strings"
 )
 
-// How PyTorch prints tensors (torch/_tensor_str.py, the default options): four digits, lines of 80 columns, and of more
-// than 1000 elements the first and last three along each dimension.
+// How PyTorch prints tensors (torch/_tensor_str.py, the default options): four digits, lines of 80
+// columns, and of more than 1000 elements the first and last three along each dimension.
 const (
 	printPrecision = 4
 	printThreshold = 1000
@@ -25,8 +25,9 @@ const (
 	printIndent    = len("tensor(")
 )
 
-// String is t with its numbers, as Python's print(t) shows it: "tensor([[1., 2.]])". It reads t, so that on a GPU it waits for
-// what the device was given. [Tensor.Summary] is the type and the shape alone.
+// String is t with its numbers, as Python's print(t) shows it: "tensor([[1., 2.]])". It reads t, so
+// that on a GPU it waits for what the device was given. [Tensor.Summary] is the type and the shape
+// alone.
 func (t *Tensor) String() (text string) {
 	if t == nil || t.root().c == nil {
 		return t.Summary()
@@ -161,7 +162,8 @@ func (p *printer) read(t *Tensor) {
 	}
 }
 
-// measure writes each number by itself, with the digits that all of them call for, and finds the width of the widest.
+// measure writes each number by itself, with the digits that all of them call for, and finds the
+// width of the widest.
 func (p *printer) measure() {
 	whole, low, high := true, math.Inf(1), 0.
 	for _, v := range p.floats {

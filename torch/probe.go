@@ -9,8 +9,8 @@ type NonFinite struct {
 	Inputs []*Tensor // tensors without a scope among the arguments, parameters that is
 }
 
-// FirstNonFinite runs f as [NoGrad] does and looks at every operator's result until one is not finite; nil if all are. It
-// is slow: for the run that has failed already.
+// FirstNonFinite runs f as [NoGrad] does and looks at every operator's result until one is not
+// finite; nil if all are. It is slow: for the run that has failed already.
 func FirstNonFinite(f func(s *Scope)) (found *NonFinite, err error) {
 	err = NoGrad(func(s *Scope) {
 		p := &probe{}

@@ -17,14 +17,15 @@ import (
 	"sync/atomic"
 )
 
-// Recompute is f(x, side) that keeps nothing for the backward pass but x and side: there f runs a second time (gradient
-// checkpointing; Chen et al., arXiv 1604.06174). Memory falls to one block's temporaries, and a step costs about one more
-// forward. side is a mask, a position or nil, and gets no gradient; params are the tensors that f depends on besides and
-// that may need one.
+// Recompute is f(x, side) that keeps nothing for the backward pass but x and side: there f runs a
+// second time (gradient checkpointing; Chen et al., arXiv 1604.06174). Memory falls to one block's
+// temporaries, and a step costs about one more forward. side is a mask, a position or nil, and gets
+// no gradient; params are the tensors that f depends on besides and that may need one.
 //
-// Both runs have the mode of x's scope. Where f draws random numbers, the second run draws the same ones, from the default
-// generator of x's device. f must not keep what it is given: each run has a scope of its own. Without gradients f runs
-// once, as in [Tidy]. An error of the second run is the error of [Tensor.Backward].
+// Both runs have the mode of x's scope. Where f draws random numbers, the second run draws the same
+// ones, from the default generator of x's device. f must not keep what it is given: each run has a
+// scope of its own. Without gradients f runs once, as in [Tidy]. An error of the second run is the
+// error of [Tensor.Backward].
 func Recompute(f func(x, side *Tensor) *Tensor, x, side *Tensor, params ...*Tensor) *Tensor {
 	x.local("recompute")
 	mode := C.gc_enter(0) // looked at and left as it is
@@ -62,7 +63,8 @@ func Recompute(f func(x, side *Tensor) *Tensor, x, side *Tensor, params ...*Tens
 	return own(out, x.scope)
 }
 
-// recomputation is what a node in libtorch's graph needs of Go. Its handle lives as long as the node.
+// recomputation is what a node in libtorch's graph needs of Go. Its handle lives as long as the
+// node.
 type recomputation struct {
 	f      func(x, side *Tensor) *Tensor
 	mode   C.uint32_t
@@ -89,8 +91,8 @@ func forgetRecomputations() {
 	}
 }
 
-// goclipRecompute runs f for the node id: in the goroutine that called Backward or, with CUDA, in one on libtorch's own
-// thread. It owns x and side. No panic may pass the C++ that called it.
+// goclipRecompute runs f for the node id: in the goroutine that called Backward or, with CUDA, in
+// one on libtorch's own thread. It owns x and side. No panic may pass the C++ that called it.
 //
 //export goclipRecompute
 func goclipRecompute(id C.uint64_t, x, side *C.gc_tensor, y **C.gc_tensor) (msg *C.char) {

@@ -14,8 +14,8 @@ func parameter(values []float32, shape ...int) *torch.Tensor {
 	return torch.FromSlice(nil, values, shape...).SetRequiresGrad(true)
 }
 
-// TestRecompute holds value and gradients against those of the same function run once, in each mode and for each set of
-// inputs that need a gradient, and counts how often the function ran.
+// TestRecompute holds value and gradients against those of the same function run once, in each mode
+// and for each set of inputs that need a gradient, and counts how often the function ran.
 func TestRecompute(t *testing.T) {
 	weights := []float32{0.5, -1, 2, 0.25, 1, -0.5}
 	for _, c := range []struct {
@@ -109,7 +109,8 @@ func TestRecompute(t *testing.T) {
 	}
 }
 
-// TestRecomputeWithoutBackward frees a graph that no backward has run through, in and behind its Do.
+// TestRecomputeWithoutBackward frees a graph that no backward has run through, in and behind its
+// Do.
 func TestRecomputeWithoutBackward(t *testing.T) {
 	p := parameter([]float32{1, 2}, 2)
 	defer p.Free()
@@ -149,7 +150,8 @@ func TestRecomputeGradients(t *testing.T) {
 	}))
 }
 
-// TestRecomputeErrors brings what fails in the second run out of Backward, and the process lives on.
+// TestRecomputeErrors brings what fails in the second run out of Backward, and the process lives
+// on.
 func TestRecomputeErrors(t *testing.T) {
 	p, three := parameter([]float32{1, 2}, 2), parameter([]float32{1, 2, 3}, 3)
 	defer p.Free()

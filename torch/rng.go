@@ -11,7 +11,8 @@ import "C"
 
 import "runtime"
 
-// ManualSeed seeds the default generators of the CPU and of every CUDA device, as torch.manual_seed does.
+// ManualSeed seeds the default generators of the CPU and of every CUDA device, as torch.manual_seed
+// does.
 func ManualSeed(seed uint64) { check("manual_seed", C.gc_manual_seed(C.uint64_t(seed))) }
 
 // RNGState is the state of a device's default generator, for [SetRNGState].

@@ -33,8 +33,8 @@ var (
 	threads atomic.Int32
 )
 
-// Do runs f on a thread that is kept for libtorch, waits for it, frees what f made, and returns the libtorch error that f ran
-// into, if any.
+// Do runs f on a thread that is kept for libtorch, waits for it, frees what f made, and returns the
+// libtorch error that f ran into, if any.
 func Do(f func(s *Scope)) error { return run(0, f) }
 
 // NoGrad is [Do] without recording gradients.
@@ -53,12 +53,13 @@ func run(mode C.uint32_t, f func(s *Scope)) (err error) {
 	return err
 }
 
-// SetNumThreads sets how many threads libtorch's kernels use, from the next [Do] on. 0 restores the default. More than
-// 64, or than there are CPUs, are not started: libgomp ends the process when it cannot start a thread.
+// SetNumThreads sets how many threads libtorch's kernels use, from the next [Do] on. 0 restores the
+// default. More than 64, or than there are CPUs, are not started: libgomp ends the process when it
+// cannot start a thread.
 func SetNumThreads(n int) { threads.Store(int32(max(0, min(n, max(64, runtime.NumCPU()))))) }
 
-// NumThreads is how many threads libtorch's kernels use. The default is the CPUs that the process may use, which
-// counts a container's quota, as GOMAXPROCS does.
+// NumThreads is how many threads libtorch's kernels use. The default is the CPUs that the process
+// may use, which counts a container's quota, as GOMAXPROCS does.
 func NumThreads() int {
 	if n := int(threads.Load()); n > 0 {
 		return n
@@ -73,8 +74,8 @@ func newScope(mode, owner C.uint32_t) *Scope {
 	return &Scope{born: births.Add(1), mode: mode, owner: owner}
 }
 
-// NoGrad runs f in a scope inside s that records no gradients: no operator that f calls does, whichever scope its
-// tensors are in.
+// NoGrad runs f in a scope inside s that records no gradients: no operator that f calls does,
+// whichever scope its tensors are in.
 func (s *Scope) NoGrad(f func(s *Scope)) {
 	s.here("no_grad")
 	inner := newScope(s.mode|C.GC_NO_GRAD, s.owner)
@@ -97,8 +98,8 @@ func (s *Scope) here(op string) {
 	}
 }
 
-// Autocast lets products that follow in this scope run in dtype, BFloat16 or Float16, while parameters stay float32, as
-// torch.autocast does.
+// Autocast lets products that follow in this scope run in dtype, BFloat16 or Float16, while
+// parameters stay float32, as torch.autocast does.
 func (s *Scope) Autocast(device Device, dtype DType) {
 	s.here("autocast")
 	if dtype != BFloat16 && dtype != Float16 {
@@ -114,8 +115,9 @@ func (s *Scope) castsTo() (dtype DType, on bool) {
 	return DType(s.mode >> 8 & 0xff), s.mode&C.GC_AUTOCAST != 0
 }
 
-// Alias is t in the scope s: the result of an operator on it belongs to s and follows the mode of s. It is t under
-// another name and no copy. The garbage collector keeps t as long as the alias; where t is freed, the alias is too.
+// Alias is t in the scope s: the result of an operator on it belongs to s and follows the mode of
+// s. It is t under another name and no copy. The garbage collector keeps t as long as the alias;
+// where t is freed, the alias is too.
 func (s *Scope) Alias(t *Tensor) *Tensor {
 	t.handle("alias")
 	if t.scope != nil && s != nil && t.scope.owner != s.owner {
@@ -124,8 +126,9 @@ func (s *Scope) Alias(t *Tensor) *Tensor {
 	return &Tensor{of: t.root(), scope: s}
 }
 
-// Borrow is p in the scope of t, [Scope.Alias]. Model code uses it where an operator has nothing but parameters as
-// inputs, whose result would otherwise wait for the garbage collector. If t has no scope, it is p itself.
+// Borrow is p in the scope of t, [Scope.Alias]. Model code uses it where an operator has nothing
+// but parameters as inputs, whose result would otherwise wait for the garbage collector. If t has
+// no scope, it is p itself.
 func (t *Tensor) Borrow(p *Tensor) *Tensor {
 	t.handle("borrow")
 	if t.scope == nil {
@@ -180,10 +183,10 @@ func (s *Scope) age() uint64 {
 	return s.born
 }
 
-// Tidy returns f(x) and frees everything else that f made on the way. f's x is an alias, and the result belongs to the
-// scope of the x that Tidy was given.
+// Tidy returns f(x) and frees everything else that f made on the way. f's x is an alias, and the
+// result belongs to the scope of the x that Tidy was given.
 func Tidy(f func(*Tensor) *Tensor, x *Tensor) *Tensor {
-	x.handle("tidy")
+	x.local("tidy")
 	s := newScope(0, C.gc_thread())
 	if x.scope != nil {
 		s.mode, s.probe = x.scope.mode, x.scope.probe

@@ -23,13 +23,15 @@ var (
 	opIndexSelect = NewOp("aten::index_select")
 )
 
-// Reshape has the same elements in the same order: (...) -> shape, in which one size may be -1. It copies if it must.
+// Reshape has the same elements in the same order: (...) -> shape, in which one size may be -1. It
+// copies if it must.
 func (t *Tensor) Reshape(shape ...int) *Tensor { return opReshape.Call(t, shape) }
 
 // View is [Tensor.Reshape] that never copies: it fails where t's memory does not allow it.
 func (t *Tensor) View(shape ...int) *Tensor { return opView.Call(t, shape) }
 
-// Expand repeats dimensions of size 1, and new ones in front, without copying: (3, 1) -> (2, 3, 4); -1 keeps a size.
+// Expand repeats dimensions of size 1, and new ones in front, without copying: (3, 1) -> (2, 3, 4);
+// -1 keeps a size.
 func (t *Tensor) Expand(shape ...int) *Tensor { return opExpand.Call(t, shape) }
 
 // Permute reorders the dimensions: (B, T, W) -> (T, B, W) by 1, 0, 2.
@@ -47,7 +49,8 @@ func (t *Tensor) Flatten(from, to int) *Tensor { return opFlatten.Call(t, from, 
 // Unsqueeze puts in a dimension of size 1: (B, W) -> (B, 1, W) at 1.
 func (t *Tensor) Unsqueeze(dim int) *Tensor { return opUnsqueeze.Call(t, dim) }
 
-// Squeeze takes out a dimension of size 1, and leaves one of another size: (B, 1, W) -> (B, W) at 1.
+// Squeeze takes out a dimension of size 1, and leaves one of another size: (B, 1, W) -> (B, W) at
+// 1.
 func (t *Tensor) Squeeze(dim int) *Tensor { return opSqueeze.Call(t, dim) }
 
 // Select is one position of dim, which goes: (B, T, W) -> (B, W) along 1.
@@ -62,13 +65,15 @@ func (t *Tensor) Unbind(dim int) []*Tensor { return opUnbind.All(nil, t, dim) }
 // Split cuts t into parts of the given sizes along dim, whose sum is that of t.
 func (t *Tensor) Split(dim int, sizes ...int) []*Tensor { return opSplit.All(nil, t, sizes, dim) }
 
-// Gather takes along dim what the int64 ids name, of the same number of dimensions: (n, m), (n, k) -> (n, k) along 1.
+// Gather takes along dim what the int64 ids name, of the same number of dimensions: (n, m), (n, k)
+// -> (n, k) along 1.
 func (t *Tensor) Gather(dim int, ids *Tensor) *Tensor { return opGather.Call(t, dim, ids) }
 
 // IndexSelect takes positions of dim that the int64 i (k) names: (n, m) -> (k, m) along 0.
 func (t *Tensor) IndexSelect(dim int, i *Tensor) *Tensor { return opIndexSelect.Call(t, dim, i) }
 
-// Index is t[i0, i1, ...] with int64 tensors that are broadcast together; nil takes a whole dimension.
+// Index is t[i0, i1, ...] with int64 tensors that are broadcast together; nil takes a whole
+// dimension.
 func (t *Tensor) Index(indices ...*Tensor) *Tensor { return opIndex.Call(t, OptTensors(indices)) }
 
 // Cat joins tensors along dim: (n, W), (m, W) -> (n+m, W) along 0.

@@ -30,7 +30,8 @@ import (
 	_ "github.com/goclip/goclip/csrc" // the C++ behind the header
 )
 
-// Tensor is a handle on a libtorch tensor. Its [Scope] frees it or, without one, the garbage collector.
+// Tensor is a handle on a libtorch tensor. Its [Scope] frees it or, without one, the garbage
+// collector.
 type Tensor struct {
 	c       *C.gc_tensor // nil in an alias and once freed: using it then panics with a sentence
 	of      *Tensor      // whose alias this is: it has the handle and frees it; nil for an owner
@@ -90,14 +91,15 @@ func (t *Tensor) owner() C.uint32_t {
 	return t.scope.owner
 }
 
-// FromSlice copies data into a new tensor of the given shape on the CPU. It belongs to s or, if s is nil, to the
-// garbage collector. It panics with *Error when the shape does not fit the data.
+// FromSlice copies data into a new tensor of the given shape on the CPU. It belongs to s or, if s
+// is nil, to the garbage collector. It panics with *Error when the shape does not fit the data.
 func FromSlice[T Element](s *Scope, data []T, shape ...int) *Tensor {
 	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), len(data)*dtypeOf[T]().Size())
 	return FromBytes(s, bytes, dtypeOf[T](), shape...)
 }
 
-// ToSlice copies the elements out in row-major order. The element type must be the tensor's: [Tensor.To] converts.
+// ToSlice copies the elements out in row-major order. The element type must be the tensor's:
+// [Tensor.To] converts.
 func ToSlice[T Element](t *Tensor) []T {
 	if want, have := dtypeOf[T](), t.DType(); want != have {
 		misuse("to_slice", "the tensor is %s, not %s", t.Summary(), want)
@@ -113,8 +115,8 @@ func ToSlice[T Element](t *Tensor) []T {
 
 var hostReads atomic.Int64
 
-// HostReads counts how often the process has read numbers out of tensors: [Tensor.Item], [ToSlice] and their like. Those of a tensor on a
-// GPU wait until it has done all that it was given.
+// HostReads counts how often the process has read numbers out of tensors: [Tensor.Item], [ToSlice]
+// and their like. Those of a tensor on a GPU wait until it has done all that it was given.
 func HostReads() int64 { return hostReads.Load() }
 
 // Shape is the size of each dimension.
@@ -162,10 +164,15 @@ func (t *Tensor) Size(d int) int {
 	return shape[d]
 }
 
+const maxElements = 1 << 44
+
 // Numel is the number of elements.
 func (t *Tensor) Numel() int {
 	n := 1
 	for _, d := range t.Shape() {
+		if d > 0 && n > maxElements/d { // what Expand can make of one element
+			misuse("numel", "%s has more elements than any memory", t.Summary())
+		}
 		n *= d
 	}
 	return n
@@ -206,7 +213,8 @@ func (t *Tensor) Item() float64 {
 	return float64(v)
 }
 
-// Summary is the type and the shape in one word, "float32[4 512]", for messages. [Tensor.String] has the numbers.
+// Summary is the type and the shape in one word, "float32[4 512]", for messages. [Tensor.String]
+// has the numbers.
 func (t *Tensor) Summary() (text string) {
 	switch {
 	case t == nil:
@@ -230,8 +238,8 @@ func (t *Tensor) Summary() (text string) {
 	return fmt.Sprintf("%s%v", DType(dtype), shape[:min(int(n), len(shape))])
 }
 
-// Keep moves t out of its scope: the garbage collector frees it. It returns t. An alias becomes a tensor of its own that
-// shares the memory.
+// Keep moves t out of its scope: the garbage collector frees it. It returns t. An alias becomes a
+// tensor of its own that shares the memory.
 func (t *Tensor) Keep() *Tensor { return t.moveTo(nil) }
 
 // moveTo gives t to another scope, or to the garbage collector.
@@ -257,8 +265,8 @@ func (t *Tensor) moveTo(s *Scope) *Tensor {
 	return t
 }
 
-// Free frees t now, and ends an alias without freeing what it is an alias of. It may be called twice. No other goroutine
-// may be using t.
+// Free frees t now, and ends an alias without freeing what it is an alias of. It may be called
+// twice. No other goroutine may be using t.
 func (t *Tensor) Free() {
 	if t == nil || t.of != nil || t.c == nil {
 		if t != nil {
@@ -305,8 +313,9 @@ func ToBytes(t *Tensor) []byte {
 	return dst
 }
 
-// WriteBytes copies little-endian elements over those of t, which is contiguous and on the CPU, from the byte offset on.
-// The threads of libtorch's kernels share the work, so that a large file is copied as fast as memory goes.
+// WriteBytes copies little-endian elements over those of t, which is contiguous and on the CPU,
+// from the byte offset on. The threads of libtorch's kernels share the work, so that a large file
+// is copied as fast as memory goes.
 func (t *Tensor) WriteBytes(offset int, data []byte) {
 	check("write", C.gc_write(t.local("write"), C.size_t(offset), unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data))), t)
 	runtime.KeepAlive(t)

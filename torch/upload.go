@@ -20,8 +20,9 @@ type Upload struct {
 	arrived *C.gc_event // nil once it has, and for the CPU
 }
 
-// NewUpload begins to copy data to a device, as a tensor of the given shape, and returns at once: data may then change. To CUDA it goes
-// through page-locked memory and on a stream of its own, beside what the device computes. It may be called in any goroutine.
+// NewUpload begins to copy data to a device, as a tensor of the given shape, and returns at once:
+// data may then change. To CUDA it goes through page-locked memory and on a stream of its own,
+// beside what the device computes. It may be called in any goroutine.
 func NewUpload[T Element](data []T, d Device, shape ...int) (u *Upload, err error) {
 	defer catch(&err)
 	if d.Type != "cuda" {
@@ -39,8 +40,9 @@ func NewUpload[T Element](data []T, d Device, shape ...int) (u *Upload, err erro
 	return u, nil
 }
 
-// Tensor is what was uploaded, without a scope; the upload owns it. What the device is given to do from now on in this goroutine's
-// [Do] waits for it, and this goroutine does not. Call it in that Do.
+// Tensor is what was uploaded, without a scope; the upload owns it. What the device is given to do
+// from now on in this goroutine's [Do] waits for it, and this goroutine does not. Call it in that
+// Do.
 func (u *Upload) Tensor() *Tensor {
 	if u.arrived != nil {
 		check("upload", C.gc_arrive(u.arrived, u.tensor.handle("upload")), u.tensor)

@@ -14,13 +14,16 @@ import (
 	"sync"
 )
 
-// A worker is an OS thread that runs libtorch. Every thread that calls libtorch gets a team of OpenMP threads and memory of its
-// own, and where teams have more threads than there are CPUs, libgomp no longer waits for work but sleeps after every kernel:
-// a ViT-B/32 in bfloat16 takes 38 ms for a picture then, and 24 ms with one team on two CPUs. The goroutines of Go move
-// between threads, so what they bring to [Do] runs on the worker that ran last, and only what runs at the same time has another.
+// A worker is an OS thread that runs libtorch. Every thread that calls libtorch gets a team of
+// OpenMP threads and memory of its own, and where teams have more threads than there are CPUs,
+// libgomp no longer waits for work but sleeps after every kernel: a ViT-B/32 in bfloat16 takes 38
+// ms for a picture then, and 24 ms with one team on two CPUs. The goroutines of Go move between
+// threads, so what they bring to [Do] runs on the worker that ran last, and only what runs at the
+// same time has another.
 type worker struct{ jobs chan func() }
 
-// idle is the worker that ran last, if it has nothing to do. Others end when they have nothing to do, and their teams with them.
+// idle is the worker that ran last, if it has nothing to do. Others end when they have nothing to
+// do, and their teams with them.
 var idle struct {
 	sync.Mutex
 	worker *worker
@@ -54,7 +57,8 @@ func (w *worker) release() {
 	}
 }
 
-// Panic is a panic that is not libtorch's, of a function that ran in [Do], brought to the goroutine that called Do.
+// Panic is a panic that is not libtorch's, of a function that ran in [Do], brought to the goroutine
+// that called Do.
 type Panic struct {
 	Value any
 	Stack []byte // where it began
@@ -68,8 +72,8 @@ func (p *Panic) Unwrap() error {
 	return err
 }
 
-// onWorker runs f on a worker: on this thread if it is one already. A panic of f is the caller's, and so is runtime.Goexit, by
-// which a test ends.
+// onWorker runs f on a worker: on this thread if it is one already. A panic of f is the caller's,
+// and so is runtime.Goexit, by which a test ends.
 func onWorker(f func()) {
 	if C.gc_on_worker() != 0 {
 		f()

@@ -77,7 +77,7 @@ func (p *Pairs) check(op string, g Gatherer, tile int) {
 	}
 	for name, ids := range map[string]*torch.Tensor{"ImageIDs": p.ImageIDs, "TextIDs": p.TextIDs} {
 		if ids != nil && (ids.DType() != torch.Int64 || ids.Dim() != 1 || ids.Size(0) != k) {
-			refuse("%s are %s, which should be int64[%d]", name, ids, k)
+			refuse("%s are %s, which should be int64[%d]", name, ids.Summary(), k)
 		}
 	}
 }

@@ -103,7 +103,8 @@ func TestProgressiveJPEGStopsBetweenScans(t *testing.T) {
 	assert.Nil(t, img)
 }
 
-// What ReadHeader says that decoding holds is more than all that it allocates, whatever is freed in between.
+// What ReadHeader says that decoding holds is more than all that it allocates, whatever is freed in
+// between.
 func TestMemoryIsToldBeforeItIsTaken(t *testing.T) {
 	check := func(name string, data []byte, lim Limits) {
 		head, err := ReadHeader(data, lim)

@@ -8,41 +8,50 @@ import (
 	"strings"
 )
 
-// Limits bound what a picture may cost. They are checked on the file's length and header, before pixels are
-// allocated. A field that is zero takes its value from DefaultLimits.
+// Limits bound what a picture may cost. They are checked on the file's length and header, before
+// pixels are allocated. A field that is zero takes its value from DefaultLimits.
 type Limits struct {
 	MaxPixels int64 // width times height
 	MaxBytes  int64 // length of the file
 	MaxMemory int64 // bytes that decoding holds at one time, as ReadHeader tells them
 
-	// JPEGScale 2, 4 or 8 decodes a JPEG at that fraction of its size, much faster, as Pillow's draft mode: good where
-	// the picture is shrunk further anyway. 0 and 1 decode in full. Other formats, and image/jpeg, pass it over.
+	// JPEGScale 2, 4 or 8 decodes a JPEG at that fraction of its size, much faster, as Pillow's
+	// draft mode: good where the picture is shrunk further anyway. 0 and 1 decode in full. Other
+	// formats, and image/jpeg, pass it over.
 	JPEGScale int
 
-	// FastJPEG lets Transform.Bytes and File choose JPEGScale for each JPEG: the smallest picture whose sides are no
-	// shorter than those that it is then resized to. Grey levels differ from those of the full decoding: on a photograph
-	// of a face by 1.5 on average at 1/2, 2.2 at 1/4 and 6.5 at 1/8, cosine 0.9998, 0.9997 and 0.9974.
+	// FastJPEG lets Transform.Bytes and File choose JPEGScale for each JPEG: the smallest picture
+	// whose sides are no shorter than those that it is then resized to. Grey levels differ from
+	// those of the full decoding: on a photograph of a face by 1.5 on average at 1/2, 2.2 at 1/4
+	// and 6.5 at 1/8, cosine 0.9998, 0.9997 and 0.9974.
 	FastJPEG bool
 
-	// Orient turns and mirrors the picture as the orientation in its EXIF data says (JPEG, PNG, WebP), as Pillow's
-	// ImageOps.exif_transpose does. CLIP's own transforms do not, and neither does the zero value.
+	// Orient turns and mirrors the picture as the orientation in its EXIF data says (JPEG, PNG,
+	// WebP), as Pillow's ImageOps.exif_transpose does. CLIP's own transforms do not, and neither
+	// does the zero value.
 	Orient bool
+
+	// NoHEIF refuses HEIC and AVIF also where the system has libheif, which decodes them: C++ that
+	// strangers' files should not reach, and whose memory is bounded by what the header claims
+	// alone.
+	NoHEIF bool
 
 	part *part
 }
 
-// part is what a transform arranges with the JPEG decoder: it keeps the memory of the pixels, and columns that its crop
-// drops need no pixels at all.
+// part is what a transform arranges with the JPEG decoder: it keeps the memory of the pixels, and
+// columns that its crop drops need no pixels at all.
 type part struct {
 	pix []uint8
-	// plan is given the size of the picture and gives the scale, and the columns that are needed at that scale.
+	// plan is given the size of the picture and gives the scale, and the columns that are needed at
+	// that scale.
 	plan func(w, h int) (scale, from, to int)
 	left int // the first column that was decoded
 }
 
-// image is newImage in the caller's memory, where there is some. Its pixels are what was there before. They begin at an
-// odd address: rows at a multiple of 32 bytes are written by libjpeg-turbo past the caches, and reading them back waits
-// for the memory.
+// image is newImage in the caller's memory, where there is some. Its pixels are what was there
+// before. They begin at an odd address: rows at a multiple of 32 bytes are written by libjpeg-turbo
+// past the caches, and reading them back waits for the memory.
 func (l Limits) image(mode Mode, w, h int) *Image {
 	if l.part == nil {
 		return &Image{Width: w, Height: h, Mode: mode, Pix: make([]uint8, w*h*mode.Bytes()+1)[1:]}
@@ -60,7 +69,8 @@ func (l Limits) maxBytes() int64 {
 	return l.MaxBytes
 }
 
-// longestSide bounds one side of a picture: the weights of a resize grow with it, whatever the other side is.
+// longestSide bounds one side of a picture: the weights of a resize grow with it, whatever the
+// other side is.
 const longestSide = 1 << 20
 
 // size refuses a header's size that is empty or beyond the limit.
@@ -103,7 +113,7 @@ type picture struct {
 	width, height int
 	memory        int64 // bytes that decode holds at most at one time, its result among them
 	result        int64 // bytes of its result
-	turned        int   // the orientation, 1 to 8, that is undone; 0 where it is passed over
+	turned        int   // the orientation, 1 to 8, that is undone; 0 where it is that of the EXIF data, if any
 	decode        func(context.Context, Limits) (*Image, error)
 }
 
@@ -124,7 +134,10 @@ func open(data []byte, lim Limits) (p *picture, f format, err error) {
 		return nil, f, tooLong(int64(len(data)), lim)
 	}
 	f = sniff(data)
-	if f.open == nil {
+	if lim.NoHEIF && f.system {
+		f.open, f.advice = nil, ""
+	}
+	if f.open == nil || f.system && !HasHEIF() {
 		return nil, f, refuse(f, data)
 	}
 	if p, err = f.open(data); err != nil {
@@ -133,7 +146,7 @@ func open(data []byte, lim Limits) (p *picture, f format, err error) {
 	if err := lim.size(f.name, p.width, p.height); err != nil {
 		return nil, f, err
 	}
-	if lim.Orient && p.turned == 0 { // Pillow turns TIFF alone, and always
+	if lim.Orient && p.turned == 0 {
 		p.turned = orientation(data)
 	}
 	return p, f, lim.memory(p)
@@ -146,8 +159,8 @@ type Header struct {
 	Memory        int64  // bytes that Decode holds at most at one time, its result among them, data not
 }
 
-// ReadHeader tells what Decode would read and what that would take, so that a server can budget before it decodes. It
-// allocates nothing for pixels and refuses what Decode refuses on the header.
+// ReadHeader tells what Decode would read and what that would take, so that a server can budget
+// before it decodes. It allocates nothing for pixels and refuses what Decode refuses on the header.
 func ReadHeader(data []byte, lim Limits) (h Header, err error) {
 	var p *picture
 	var f format
@@ -169,9 +182,10 @@ func rescue(f *format, err *error) {
 	}
 }
 
-// Decode reads a PNG, JPEG, WebP, GIF, BMP or TIFF picture, told apart by content. An animation gives its first
-// frame. It does not panic: every bad input gives an *Error, whose kind is one of the Err values or a *LimitError. It
-// stops between rows, scans or strips when ctx ends, with the context's error.
+// Decode reads a PNG, JPEG, WebP, GIF, BMP or TIFF picture, and where HasHEIF a HEIC or AVIF, told
+// apart by content. An animation gives its first frame. It does not panic: every bad input gives an
+// *Error, whose kind is one of the Err values or a *LimitError. It stops between rows, scans or
+// strips when ctx ends, with the context's error.
 func Decode(ctx context.Context, data []byte, lim Limits) (img *Image, err error) {
 	var p *picture
 	var f format

@@ -39,7 +39,8 @@ var bmpOrders = map[[4]uint32]string{
 	{}:                                   "BGRA",
 }
 
-// openBMP gives Pillow's modes: RGB, RGBA where the header declares an alpha mask, P, and for grey palettes L or "1".
+// openBMP gives Pillow's modes: RGB, RGBA where the header declares an alpha mask, P, and for grey
+// palettes L or "1".
 func openBMP(data []byte) (*picture, error) {
 	short := fail(ErrTruncated, "the BMP data ends inside its header; the file is truncated")
 	if len(data) < 26 {
@@ -228,7 +229,8 @@ func (b *bmpFile) unpack(dst, src []uint8) {
 	}
 }
 
-// runs decodes RLE8 and RLE4 as Pillow's BmpRleDecoder does, a run that passes the end of its row too.
+// runs decodes RLE8 and RLE4 as Pillow's BmpRleDecoder does, a run that passes the end of its row
+// too.
 func (b *bmpFile) runs(ctx context.Context, out *Image) error {
 	short := fail(ErrTruncated, "the BMP data ends early; the file is truncated")
 	total, x, at := b.w*b.h, 0, 0

@@ -2,9 +2,10 @@ package preprocess
 
 import "context"
 
-// gifFile is a GIF up to its first frame. It is read as Pillow's GifImagePlugin reads it, which image/gif does not:
-// bytes between blocks and unknown extensions are passed over, codes may be of 1 bit, a colour table may be missing, a
-// frame may lie beyond the canvas, which is then widened, and later frames are not looked at.
+// gifFile is a GIF up to its first frame. It is read as Pillow's GifImagePlugin reads it, which
+// image/gif does not: bytes between blocks and unknown extensions are passed over, codes may be of
+// 1 bit, a colour table may be missing, a frame may lie beyond the canvas, which is then widened,
+// and later frames are not looked at.
 type gifFile struct {
 	w, h         int // the canvas
 	x, y, fw, fh int // the frame on it
@@ -16,7 +17,8 @@ type gifFile struct {
 	data         []byte     // the sub-blocks of the frame
 }
 
-// openGIF gives the first frame as Pillow does: mode P, or L where the palette is the grey ramp or missing.
+// openGIF gives the first frame as Pillow does: mode P, or L where the palette is the grey ramp or
+// missing.
 func openGIF(data []byte) (*picture, error) {
 	if len(data) < 13 {
 		return nil, errGIFShort()
@@ -92,7 +94,8 @@ func (g *gifFile) frame(data, table []byte) (*picture, error) {
 
 // decode puts the frame on its canvas; the rest has the transparent index, or 0.
 func (g *gifFile) decode(ctx context.Context, lim Limits) (*Image, error) {
-	// A code of LZW stands for 4096 pixels at most: a shorter file cannot hold its frame, so none is allocated.
+	// A code of LZW stands for 4096 pixels at most: a shorter file cannot hold its frame, so none
+	// is allocated.
 	if int64(g.fw)*int64(g.fh) > 4096*int64(len(g.data)) {
 		return nil, errGIFShort()
 	}

@@ -16,8 +16,8 @@ type jpegFrame struct {
 	several      bool // all scans are read, into the coefficients, before the first row
 }
 
-// A JPEG of many scans costs their number times its pixels, from few bytes. libjpeg-turbo's fuzzers stop at 500 scans;
-// encoders write about ten.
+// A JPEG of many scans costs their number times its pixels, from few bytes. libjpeg-turbo's fuzzers
+// stop at 500 scans; encoders write about ten.
 const (
 	maxScans      = 500
 	fewScans      = 20
@@ -52,7 +52,8 @@ const (
 	jpegYCbCr                     // from YCbCr to RGB, whatever the markers say
 )
 
-// jpegMarkers walks the segments of a JPEG, up to the first scan where the decoder reads no more than that.
+// jpegMarkers walks the segments of a JPEG, up to the first scan where the decoder reads no more
+// than that.
 func jpegMarkers(data []byte) (f jpegFrame) {
 	for at := 2; at < len(data); {
 		skip := bytes.IndexByte(data[at:], 0xff)

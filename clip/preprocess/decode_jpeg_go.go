@@ -14,7 +14,8 @@ import (
 // HasJPEGTurbo tells whether JPEG is decoded by libjpeg-turbo, to the bit as Pillow does.
 const HasJPEGTurbo = false
 
-// decodeJPEG takes image/jpeg. It repeats chroma where libjpeg interpolates it, so colour edges differ a little.
+// decodeJPEG takes image/jpeg. It repeats chroma where libjpeg interpolates it, so colour edges
+// differ a little.
 func decodeJPEG(ctx context.Context, data []byte, colours jpegColours, lim Limits) (*Image, error) {
 	if colours == jpegStored {
 		return nil, unsupported("TIFF", "with JPEG data of these colours is not read without libjpeg-turbo")

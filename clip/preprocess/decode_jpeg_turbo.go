@@ -21,8 +21,8 @@ import (
 // HasJPEGTurbo tells whether JPEG is decoded by libjpeg-turbo, to the bit as Pillow does.
 const HasJPEGTurbo = true
 
-// decodeJPEG gives pixels whose mode has as many bytes as the JPEG has components. Where lim has a part it may decode
-// some columns alone; they hold the values that they have in the whole picture.
+// decodeJPEG gives pixels whose mode has as many bytes as the JPEG has components. Where lim has a
+// part it may decode some columns alone; they hold the values that they have in the whole picture.
 func decodeJPEG(ctx context.Context, data []byte, colours jpegColours, lim Limits) (*Image, error) {
 	info := C.goclip_jpeg{colours: C.int(colours)}
 	var d *C.goclip_decoder
@@ -39,7 +39,8 @@ func decodeJPEG(ctx context.Context, data []byte, colours jpegColours, lim Limit
 	if err := lim.size("JPEG", int(info.width), int(info.height)); err != nil {
 		return nil, err
 	}
-	// A Huffman code takes a bit at least, and each block of 64 pixels one code: a shorter file cannot hold its pixels.
+	// A Huffman code takes a bit at least, and each block of 64 pixels one code: a shorter file
+	// cannot hold its pixels.
 	if info.arithmetic == 0 && int64(info.width)*int64(info.height) > 512*int64(len(data))+1<<16 {
 		return nil, jpegError(C.GOCLIP_JPEG_TRUNCATED, &info)
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/klauspost/compress/zlib"
 )
 
-// pngFile is a PNG, read as Pillow's PngImagePlugin reads it, which
-// image/png does not: checksums of the data are passed over, what follows the last row too, and IEND may be missing.
+// pngFile is a PNG, read as Pillow's PngImagePlugin reads it, which image/png does not: checksums
+// of the data are passed over, what follows the last row too, and IEND may be missing.
 type pngFile struct {
 	w, h          int
 	depth, colour uint8
@@ -34,8 +34,8 @@ const (
 // pngChannels is the number of samples of a pixel, by colour type.
 var pngChannels = [...]int{pngGrey: 1, pngRGB: 3, pngPalette: 1, pngGreyAlpha: 2, pngRGBA: 4}
 
-// pngModes are Pillow's: grey with alpha at 16 bits is RGBA; colours at 16 bits keep their high byte. A tRNS chunk adds
-// no alpha channel.
+// pngModes are Pillow's: grey with alpha at 16 bits is RGBA; colours at 16 bits keep their high
+// byte. A tRNS chunk adds no alpha channel.
 var pngModes = map[[2]uint8]Mode{ // by bits and colour type
 	{1, pngGrey}: Mode1, {2, pngGrey}: ModeL, {4, pngGrey}: ModeL, {8, pngGrey}: ModeL, {16, pngGrey}: ModeI16,
 	{8, pngRGB}: ModeRGB, {16, pngRGB}: ModeRGB,
@@ -114,7 +114,8 @@ func (p *pngFile) decode(ctx context.Context, lim Limits) (*Image, error) {
 	if err := p.chunks(ctx, p.data); err != nil {
 		return nil, err
 	}
-	// Deflate shrinks by 1032 at most: a file shorter than that cannot hold its pixels, so none are allocated.
+	// Deflate shrinks by 1032 at most: a file shorter than that cannot hold its pixels, so none are
+	// allocated.
 	if int64(len(p.data)) < int64(p.rowLen(p.w))*int64(p.h)/1032 {
 		return nil, fail(ErrTruncated, "the PNG data ends early; the file is truncated")
 	}
@@ -200,7 +201,8 @@ func (p *pngFile) unpack(dst, row []uint8) {
 	}
 }
 
-// bitScale is what a sample of few bits is multiplied by: a grey level fills the byte, an index stays.
+// bitScale is what a sample of few bits is multiplied by: a grey level fills the byte, an index
+// stays.
 func bitScale(mode Mode, depth int) uint8 {
 	if mode == ModeP {
 		return 1
@@ -216,7 +218,8 @@ func unpackBits(dst, src []uint8, depth int, scale uint8) {
 	}
 }
 
-// pngData reads the bodies of IDAT chunks that follow each other. A chunk cut short keeps what is there.
+// pngData reads the bodies of IDAT chunks that follow each other. A chunk cut short keeps what is
+// there.
 type pngData struct {
 	next []byte // from the next chunk on
 	body []byte // what is left of this one
@@ -286,7 +289,8 @@ func (r *pngRows) next() ([]uint8, error) {
 	return row, nil
 }
 
-// paeth adds, of the left, upper and upper left neighbours, the one that is nearest to left + upper - upper left.
+// paeth adds, of the left, upper and upper left neighbours, the one that is nearest to left + upper
+// - upper left.
 func paeth(row, above []uint8, step int) {
 	above = above[:len(row)]
 	for c := range step {

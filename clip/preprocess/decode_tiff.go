@@ -7,8 +7,9 @@ import (
 	"math/bits"
 )
 
-// tiffFile is the first page of a TIFF or BigTIFF, of strips or tiles. It is read here and not by x/image, whose reader
-// exchanges black and white of some faxes and knows no planes, CMYK, JPEG, Zstandard or big files.
+// tiffFile is the first page of a TIFF or BigTIFF, of strips or tiles. It is read here and not by
+// x/image, whose reader exchanges black and white of some faxes and knows no planes, CMYK, JPEG,
+// Zstandard or big files.
 type tiffFile struct {
 	tiffTags
 	tiffColours
@@ -22,9 +23,9 @@ type tiffFile struct {
 	palette        [][4]uint8
 }
 
-// openTIFF gives Pillow's modes: 1 and L from grey, I;16 from 12 and 16 bits of grey, P, LA, RGB, RGBA and CMYK; colours
-// at 16 bits keep their high byte. Associated alpha is divided out, and the orientation honoured, as Pillow does in TIFF
-// alone.
+// openTIFF gives Pillow's modes: 1 and L from grey, I;16 from 12 and 16 bits of grey, P, LA, RGB,
+// RGBA and CMYK; colours at 16 bits keep their high byte. Associated alpha is divided out, and the
+// orientation honoured, as Pillow does in TIFF alone.
 func openTIFF(data []byte) (*picture, error) {
 	tags, err := readTIFFTags(data)
 	if err != nil {
@@ -72,7 +73,8 @@ func (t *tiffFile) layout() error {
 	if t.number(tiffTileOffsets) > 0 {
 		t.pw, t.ph = t.first(tiffTileWidth, 0), t.first(tiffTileHeight, 0)
 		t.offsets, t.sizes = tiffTileOffsets, tiffTileCounts
-		// Small tiles cost more than their pixels, large ones more than the picture; both are no encoder's.
+		// Small tiles cost more than their pixels, large ones more than the picture; both are no
+		// encoder's.
 		if t.pw < 8 || t.ph < 8 || t.pw > t.w+1<<13 || t.ph > t.h+1<<13 {
 			return fail(ErrCorrupt, "the TIFF has tiles of %dx%d pixels in a picture of %dx%d", t.pw, t.ph, t.w, t.h)
 		}
@@ -122,7 +124,8 @@ func (t *tiffFile) rowLen() int {
 	return (t.pw*samples*t.bits + 7) / 8
 }
 
-// part gives the stored bytes of a strip or tile: up to the end of the data where the file does not tell their number.
+// part gives the stored bytes of a strip or tile: up to the end of the data where the file does not
+// tell their number.
 func (t *tiffFile) part(i int) []byte {
 	from, size := t.at(t.offsets, i), math.MaxInt
 	if i < t.number(t.sizes) {
@@ -177,8 +180,8 @@ func (t *tiffFile) decode(ctx context.Context, lim Limits) (*Image, error) {
 	return out, nil
 }
 
-// canHold tells whether the file is long enough for its pixels, so that a short one allocates none. The codecs that are
-// not asked may shrink rows of one colour to nothing.
+// canHold tells whether the file is long enough for its pixels, so that a short one allocates none.
+// The codecs that are not asked may shrink rows of one colour to nothing.
 func (t *tiffFile) canHold() bool {
 	need := int64(t.w) * int64(t.h) * int64(t.samples*t.bits) / 8
 	if t.planes > 1 {

@@ -21,9 +21,9 @@ const (
 	webpAlpha    = 1 << 4
 )
 
-// openWebP gives RGBA where the file says that it has alpha, else RGB. An animation gives its first frame on a
-// transparent canvas. The chroma of lossy pictures is interpolated and converted as libwebp does, which x/image leaves
-// to its caller.
+// openWebP gives RGBA where the file says that it has alpha, else RGB. An animation gives its first
+// frame on a transparent canvas. The chroma of lossy pictures is interpolated and converted as
+// libwebp does, which x/image leaves to its caller.
 func openWebP(data []byte) (*picture, error) {
 	if len(data) < 20 {
 		return nil, fail(ErrTruncated, "the WebP data ends inside its header; the file is truncated")
@@ -32,6 +32,9 @@ func openWebP(data []byte) (*picture, error) {
 	if c.id == "VP8X" && len(c.body) >= 10 {
 		w, h := 1+u24(c.body[4:]), 1+u24(c.body[7:])
 		alpha := c.body[0]&webpAlpha != 0
+		if c.body[0]&webpAnimated == 0 {
+			alpha = webpHasAlpha(rest, alpha)
+		}
 		return webpPicture(w, h, alpha, len(data), func(ctx context.Context) (*Image, error) {
 			if c.body[0]&webpAnimated != 0 {
 				return webpFirstFrame(ctx, rest, w, h, alpha)
@@ -43,7 +46,7 @@ func openWebP(data []byte) (*picture, error) {
 	if err != nil {
 		return nil, err
 	}
-	alpha := c.id == "VP8L" && len(c.body) >= 5 && c.body[4]&0x10 != 0
+	alpha := webpHasAlpha(data[12:], false)
 	return webpPicture(head.Width, head.Height, alpha, len(data), func(ctx context.Context) (*Image, error) {
 		return webpStill(ctx, data, alpha)
 	}), nil
@@ -56,14 +59,16 @@ func webpPicture(w, h int, alpha bool, file int, decode func(context.Context) (*
 	}
 	pixels := int64(w) * int64(h)
 	result := pixels * int64(mode.Bytes())
-	// Beside the result, x/image holds up to 8 bytes a pixel of lossless data, and a copy of the file.
+	// Beside the result, x/image holds up to 8 bytes a pixel of lossless data, and a copy of the
+	// file.
 	return &picture{width: w, height: h, result: result, memory: result + 8*pixels + int64(file) + 1<<20,
 		decode: func(ctx context.Context, _ Limits) (*Image, error) { return decode(ctx) }}
 }
 
 func u24(p []byte) int { return int(p[0]) | int(p[1])<<8 | int(p[2])<<16 }
 
-// nextChunk takes the first chunk off data, which has at least 8 bytes; one cut short keeps what is there.
+// nextChunk takes the first chunk off data, which has at least 8 bytes; one cut short keeps what is
+// there.
 func nextChunk(data []byte) (c webpChunk, rest []byte) {
 	size := int(binary.LittleEndian.Uint32(data[4:]))
 	body := data[8:]
@@ -71,8 +76,24 @@ func nextChunk(data []byte) (c webpChunk, rest []byte) {
 	return c, body[min(size+size&1, len(body)):]
 }
 
-// webpFile puts the image chunks into a file that x/image reads: it wants the VP8X alpha flag to say whether an ALPH
-// chunk follows, and nothing else before the image.
+// webpHasAlpha tells whether the picture in chunks has alpha, where the file's header said flag:
+// what a lossless picture says itself counts more. An ALPH chunk without the flag is passed over,
+// as in libwebp.
+func webpHasAlpha(data []byte, flag bool) bool {
+	for len(data) >= 8 {
+		var c webpChunk
+		switch c, data = nextChunk(data); c.id {
+		case "VP8L":
+			return len(c.body) >= 5 && c.body[4]&0x10 != 0
+		case "VP8 ":
+			return flag
+		}
+	}
+	return flag
+}
+
+// webpFile puts the image chunks into a file that x/image reads: it wants the VP8X alpha flag to
+// say whether an ALPH chunk follows, and nothing else before the image.
 func webpFile(w, h int, data []byte) []byte {
 	var body []byte
 	flags := byte(0)

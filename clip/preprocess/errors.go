@@ -15,8 +15,8 @@ var (
 	ErrTooLarge    = errors.New("too large")     // beyond Limits; see LimitError
 )
 
-// Error is what Decode and the transforms return for a picture that cannot be read. Kind is one of the Err values
-// above or a *LimitError; both are reached by errors.Is and errors.As.
+// Error is what Decode and the transforms return for a picture that cannot be read. Kind is one of
+// the Err values above or a *LimitError; both are reached by errors.Is and errors.As.
 type Error struct {
 	Path   string // the file, empty when the picture came as bytes
 	Kind   error

@@ -23,7 +23,13 @@ func FuzzDecode(f *testing.F) {
 			f.Add(data)
 		}
 	}
+	for _, u := range untidyFiles(f) {
+		if len(u.data) < 4000 {
+			f.Add(u.data)
+		}
+	}
 	f.Add([]byte("GIF89a"))
+	f.Add(manyScans(64, 64, 30))
 	f.Add(pngHeaderOnly(20000, 20000))
 	tr, err := NewTransform(DefaultConfig(16))
 	if err != nil {
@@ -38,11 +44,33 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
+		head, err := ReadHeader(data, lim)
+		if err != nil || head.Width != img.Width || head.Height != img.Height || head.Memory < int64(len(img.Pix)) {
+			t.Fatalf("the header says %+v (%v), the picture has %dx%d and %d bytes", head, err, img.Width, img.Height, len(img.Pix))
+		}
 		if int64(img.Width)*int64(img.Height) > lim.MaxPixels {
 			t.Fatalf("%dx%d pixels came past the limit", img.Width, img.Height)
 		}
 		if err := tr.Apply(make([]float32, tr.Len()), img); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// FuzzHEIF feeds what the system's libheif reads: a picture within the limits or an error, and no crash of its code.
+func FuzzHEIF(f *testing.F) {
+	needHEIF(f)
+	for _, g := range heifFiles(f) {
+		f.Add(g.data)
+	}
+	lim := Limits{MaxPixels: 1 << 18, MaxBytes: 1 << 20}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if k := KindOf(data, "").Format; k != "HEIC" && k != "AVIF" {
+			return
+		}
+		img, err := Decode(t.Context(), data, lim)
+		if (img == nil) == (err == nil) {
+			t.Fatalf("a picture %v and the error %v", img != nil, err)
 		}
 	})
 }

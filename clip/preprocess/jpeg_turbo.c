@@ -215,7 +215,8 @@ static int read_rows(goclip_decoder *d, goclip_jpeg *info, unsigned char *out) {
       return GOCLIP_JPEG_TRUNCATED;
     }
   }
-  return GOCLIP_JPEG_OK;
+  /* Up to the end marker, as Pillow: data that is damaged inside often shows only there. */
+  return jpeg_finish_decompress(c) ? GOCLIP_JPEG_OK : GOCLIP_JPEG_TRUNCATED;
 }
 
 int goclip_jpeg_read(goclip_decoder *d, const unsigned char *data, size_t size, goclip_jpeg *info, unsigned char *out) {

@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// orientation reads EXIF tag 0x0112 of a JPEG, PNG or WebP file: 1 to 8. Where there is none, or it makes no sense, the
-// picture stands as it is: 1.
+// orientation reads EXIF tag 0x0112 of a JPEG, PNG or WebP file: 1 to 8. Where there is none, or it
+// makes no sense, the picture stands as it is: 1.
 func orientation(data []byte) int {
 	exif := exifOf(data)
 	if exif == nil {

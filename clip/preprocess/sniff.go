@@ -2,6 +2,8 @@ package preprocess
 
 import (
 	"bytes"
+	"path/filepath"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -9,7 +11,77 @@ import (
 type format struct {
 	name   string
 	open   func([]byte) (*picture, error)
+	kind   string // what such files are counted as, where that is not their name
 	advice string
+	system bool // read where the system has libheif
+}
+
+// Kind is what a file is, as far as its first bytes and its name tell.
+type Kind struct {
+	Name     string // for counting: "image" of all that Decode reads, "RAW", "video", "HEIC", "PDF", "text"; "" is unknown
+	Format   string // "PNG", "camera RAW (CR2)"; the same as Name where there is no more to say
+	Readable bool   // Decode reads this format, though perhaps not this file
+}
+
+// KindOf tells the kind of a file whose content begins with head, of which 512 bytes are enough.
+// name is asked where head does not tell, and alone where head is nil; it may be empty. So a caller
+// can say which files of a folder it has left out: "3 RAW, 1 video".
+func KindOf(head []byte, name string) Kind {
+	f, byName := format{}, extensions[strings.ToLower(filepath.Ext(name))]
+	if head != nil {
+		if f = sniff(head); f.name == "" {
+			f = nothing(head)
+		}
+	}
+	if head == nil || f.name == "" && byName.open == nil || f.name == "TIFF" && byName.kind == "RAW" {
+		f = byName
+	}
+	k := Kind{Name: f.kind, Format: f.name, Readable: f.open != nil && (!f.system || HasHEIF())}
+	switch {
+	case k.Readable:
+		k.Name = "image"
+	case k.Name == "":
+		k.Name = k.Format
+	}
+	return k
+}
+
+const withLibheif = "install libheif (Debian: apt-get install libheif1), or convert it to PNG first"
+
+// The formats that are read.
+var (
+	isPNG  = format{name: "PNG", open: openPNG}
+	isJPEG = format{name: "JPEG", open: openJPEG}
+	isWebP = format{name: "WebP", open: openWebP}
+	isGIF  = format{name: "GIF", open: openGIF}
+	isBMP  = format{name: "BMP", open: openBMP}
+	isTIFF = format{name: "TIFF", open: openTIFF}
+	isHEIC = format{name: "HEIC", open: openHEIF, system: true, advice: withLibheif}
+	isAVIF = format{name: "AVIF", open: openHEIF, system: true, advice: withLibheif}
+)
+
+func raw(name string) format {
+	return format{name: "camera RAW (" + name + ")", kind: "RAW", advice: "export it as JPEG first"}
+}
+
+func video(name string) format {
+	return format{name: "video (" + name + ")", kind: "video", advice: "take a frame as PNG first"}
+}
+
+// extensions tell what content does not, or has not been read for: most cameras write a TIFF that
+// only its name tells apart.
+var extensions = map[string]format{
+	".jpg": isJPEG, ".jpeg": isJPEG, ".jpe": isJPEG, ".jfif": isJPEG, ".png": isPNG, ".gif": isGIF, ".bmp": isBMP,
+	".tif": isTIFF, ".tiff": isTIFF, ".webp": isWebP,
+	".heic": isHEIC, ".heif": isHEIC, ".avif": isAVIF, ".jxl": {name: "JPEG XL"},
+	".jp2": {name: "JPEG 2000"}, ".psd": {name: "Photoshop"},
+	".3fr": raw("3FR"), ".arw": raw("ARW"), ".cr2": raw("CR2"), ".cr3": raw("CR3"), ".crw": raw("CRW"), ".dng": raw("DNG"),
+	".erf": raw("ERF"), ".iiq": raw("IIQ"), ".kdc": raw("KDC"), ".mos": raw("MOS"), ".mrw": raw("MRW"), ".nef": raw("NEF"),
+	".nrw": raw("NRW"), ".orf": raw("ORF"), ".pef": raw("PEF"), ".raf": raw("RAF"), ".raw": raw("RAW"), ".rw2": raw("RW2"),
+	".sr2": raw("SR2"), ".srf": raw("SRF"), ".srw": raw("SRW"), ".x3f": raw("X3F"),
+	".3gp": video("3GP"), ".avi": video("AVI"), ".flv": video("FLV"), ".m2ts": video("MPEG"), ".m4v": video("MP4"),
+	".mkv": video("Matroska"), ".mov": video("QuickTime"), ".mp4": video("MP4"), ".mpeg": video("MPEG"),
+	".mpg": video("MPEG"), ".mts": video("MPEG"), ".ogv": video("Ogg"), ".webm": video("WebM"), ".wmv": video("WMV"),
 }
 
 // sniff tells the format from the first bytes. The name is empty for content that it does not know.
@@ -19,18 +91,20 @@ func sniff(data []byte) format {
 	}
 	switch {
 	case has(0, "\x89PNG\r\n\x1a\n"):
-		return format{name: "PNG", open: openPNG}
+		return isPNG
 	case has(0, "\xff\xd8\xff"):
-		return format{name: "JPEG", open: openJPEG}
+		return isJPEG
 	case has(0, "RIFF") && has(8, "WEBP"):
-		return format{name: "WebP", open: openWebP}
+		return isWebP
 	case has(0, "GIF87a"), has(0, "GIF89a"):
-		return format{name: "GIF", open: openGIF}
+		return isGIF
 	case has(0, "BM"):
-		return format{name: "BMP", open: openBMP}
+		return isBMP
+	case has(0, "II*\x00") && has(8, "CR\x02"):
+		return raw("CR2")
 	case has(0, "II*\x00"), has(0, "MM\x00*"), has(0, "MM*\x00"), has(0, "II\x00*"), // the last two by mistake
 		has(0, "II+\x00"), has(0, "MM\x00+"): // BigTIFF
-		return format{name: "TIFF", open: openTIFF}
+		return isTIFF
 	case has(4, "ftyp"):
 		return isoFormat(data)
 	case has(0, "\x00\x00\x00\x0cjP  "), has(0, "\xff\x4f\xff\x51"):
@@ -42,24 +116,50 @@ func sniff(data []byte) format {
 	case has(0, "8BPS"):
 		return format{name: "Photoshop"}
 	case has(0, "\x00\x00\x01\x00"):
-		return format{name: "icon (ICO)"}
+		return format{name: "icon (ICO)", kind: "icon"}
+	case has(0, "IIRO"), has(0, "IIRS"), has(0, "MMOR"):
+		return raw("ORF")
+	case has(0, "IIU\x00"):
+		return raw("RW2")
+	case has(0, "FUJIFILMCCD-RAW"):
+		return raw("RAF")
+	case has(0, "FOVb"):
+		return raw("X3F")
+	case has(0, "\x00MRM"):
+		return raw("MRW")
+	case has(4, "moov"), has(4, "mdat"), has(4, "wide"):
+		return video("QuickTime")
+	case has(0, "\x1a\x45\xdf\xa3"):
+		return video("Matroska")
+	case has(0, "RIFF") && has(8, "AVI "):
+		return video("AVI")
+	case has(0, "\x00\x00\x01\xba"), has(0, "\x00\x00\x01\xb3"), has(0, "G") && has(188, "G"):
+		return video("MPEG")
+	case has(0, "FLV\x01"):
+		return video("FLV")
+	case has(0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
+		return video("WMV")
 	case isSVG(data):
 		return format{name: "SVG", advice: "draw it as PNG first"}
 	}
 	return format{}
 }
 
-// isoFormat names the pictures that come in an ISO base media file.
+// isoFormat names what comes in an ISO base media file.
 func isoFormat(data []byte) format {
 	head := data[8:min(len(data), 40)]
+	has := func(brand string) bool { return bytes.Contains(head, []byte(brand)) }
 	switch {
-	case bytes.Contains(head, []byte("avif")), bytes.Contains(head, []byte("avis")):
-		return format{name: "AVIF"}
-	case bytes.Contains(head, []byte("heic")), bytes.Contains(head, []byte("heix")),
-		bytes.Contains(head, []byte("mif1")), bytes.Contains(head, []byte("hevc")):
-		return format{name: "HEIC"}
+	case has("avif"), has("avis"):
+		return isAVIF
+	case has("heic"), has("heix"), has("mif1"), has("hevc"):
+		return isHEIC
+	case has("crx "):
+		return raw("CR3")
+	case bytes.HasPrefix(head, []byte("qt  ")):
+		return video("QuickTime")
 	}
-	return format{name: "video (MP4)", advice: "take a frame as PNG first"}
+	return video("MP4")
 }
 
 // isSVG looks for the root element near the start of a text.
@@ -68,6 +168,26 @@ func isSVG(data []byte) bool {
 	return bytes.HasPrefix(head, []byte("<svg")) ||
 		(bytes.HasPrefix(head, []byte("<?xml")) || bytes.HasPrefix(head, []byte("<!"))) &&
 			bytes.Contains(head, []byte("<svg"))
+}
+
+// nothing names content that is no picture, though files are named as one. The name is empty where
+// it cannot tell.
+func nothing(data []byte) format {
+	head := data[:min(len(data), 512)]
+	text := bytes.ToLower(bytes.TrimSpace(head))
+	switch {
+	case len(data) == 0:
+		return format{name: "empty"}
+	case bytes.HasPrefix(head, []byte("version https://git-lfs.github.com/")):
+		return format{name: "Git LFS pointer", advice: "the file itself is elsewhere; fetch it with git lfs pull"}
+	case bytes.HasPrefix(text, []byte("<!doctype html")), bytes.HasPrefix(text, []byte("<html")):
+		return format{name: "HTML page"}
+	case len(data) >= 12 && len(bytes.Trim(data, "\x00")) == 0:
+		return format{name: "zeros"}
+	case len(data) >= 12 && !bytes.ContainsRune(head, 0) && utf8.Valid(bytes.TrimRight(head, "\x80\xbf\xc2\xe0\xf0")):
+		return format{name: "text"}
+	}
+	return format{}
 }
 
 // refuse says what the content is instead of a picture that can be read.
@@ -80,19 +200,18 @@ func refuse(f format, data []byte) error {
 		}
 		return fail(ErrUnsupported, "%s is not read; %s (%s)", f.name, advice, readable)
 	}
+	switch what := nothing(data); what.name {
+	case "Git LFS pointer":
+		return fail(ErrNotPicture, "not a picture: a Git LFS pointer; %s", what.advice)
+	case "zeros":
+		return fail(ErrNotPicture, "not a picture: all bytes are zero; %s", readable)
+	case "HTML page":
+		return fail(ErrNotPicture, "not a picture: the file is an HTML page; %s", readable)
+	case "text":
+		return fail(ErrNotPicture, "not a picture: the file is text; %s", readable)
+	}
 	if len(data) < 12 {
 		return fail(ErrNotPicture, "not a picture: only %d bytes; %s", len(data), readable)
-	}
-	if len(bytes.Trim(data, "\x00")) == 0 {
-		return fail(ErrNotPicture, "not a picture: all bytes are zero; %s", readable)
-	}
-	head := data[:min(len(data), 512)]
-	if text := bytes.TrimSpace(head); bytes.HasPrefix(bytes.ToLower(text), []byte("<!doctype html")) ||
-		bytes.HasPrefix(bytes.ToLower(text), []byte("<html")) {
-		return fail(ErrNotPicture, "not a picture: the file is an HTML page; %s", readable)
-	}
-	if !bytes.ContainsRune(head, 0) && utf8.Valid(bytes.TrimRight(head, "\x80\xbf\xc2\xe0\xf0")) {
-		return fail(ErrNotPicture, "not a picture: the file is text; %s", readable)
 	}
 	return fail(ErrNotPicture, "not a picture: the first bytes are % x; %s", data[:8], readable)
 }

@@ -17,7 +17,7 @@ type Source struct {
 
 // FromFile is the image file at path. Errors name the path; a missing file matches fs.ErrNotExist.
 func FromFile(path string) Source {
-	return Source{name: path, read: func(_ context.Context, lim Limits) ([]byte, error) { return ReadFile(path, lim) }}
+	return Source{name: path, read: func(ctx context.Context, lim Limits) ([]byte, error) { return ReadFile(ctx, path, lim) }}
 }
 
 // FromBytes is the content of an image file. data must not be changed while the source is in use.

@@ -107,7 +107,8 @@ func (c *tiffCodec) open(data []byte, n int) (io.Reader, error) {
 	return r, nil
 }
 
-// jpeg decodes a part that is a JPEG, whose tables may stand apart. Colours other than YCbCr are those that are stored.
+// jpeg decodes a part that is a JPEG, whose tables may stand apart. Colours other than YCbCr are
+// those that are stored.
 func (c *tiffCodec) jpeg(data []byte, n int) (io.Reader, error) {
 	if tables := c.tags[tiffJPEGTables].raw; len(tables) > 4 && len(data) > 2 {
 		data = append(bytes.Clone(tables[:len(tables)-2]), data[2:]...) // without the end of one, the start of the other

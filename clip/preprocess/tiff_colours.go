@@ -2,7 +2,8 @@ package preprocess
 
 import "slices"
 
-// tiffColours is how the samples of a TIFF become pixels: the part of Pillow's OPEN_INFO whose modes Image has.
+// tiffColours is how the samples of a TIFF become pixels: the part of Pillow's OPEN_INFO whose
+// modes Image has.
 type tiffColours struct {
 	mode          Mode
 	bits          int  // of a sample
@@ -107,7 +108,8 @@ func (c *tiffColours) rgb(extra int) bool {
 	return c.bits == 8 || c.bits == 16 && c.samples <= 4 && extra != tiffCorelDraw
 }
 
-// unpack writes the pixels of one row, or part of it. order says which byte of 16 bits is the high one.
+// unpack writes the pixels of one row, or part of it. order says which byte of 16 bits is the high
+// one.
 func (c *tiffColours) unpack(dst, src []uint8, bigEndian bool) {
 	n := c.mode.Bytes()
 	high := 1

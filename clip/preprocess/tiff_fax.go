@@ -5,7 +5,8 @@ import (
 	"math/bits"
 )
 
-// faxReader decodes CCITT's codes: rows of runs of white and black, white first. It gives packed rows, 1 for black.
+// faxReader decodes CCITT's codes: rows of runs of white and black, white first. It gives packed
+// rows, 1 for black.
 type faxReader struct {
 	data     []byte
 	at       int // bit
@@ -85,7 +86,8 @@ func (f *faxReader) next() error {
 	return nil
 }
 
-// endOfLine passes over the code before a row, eleven zeros or more and a one; some files have none.
+// endOfLine passes over the code before a row, eleven zeros or more and a one; some files have
+// none.
 func (f *faxReader) endOfLine() {
 	zeros, end := 0, 8*len(f.data)
 	for at := f.at; at < end; at++ {

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// The codes of runs of ITU-T T.4, tables 2 and 3: runs of 0 to 63, then of 64, 128 and so on up to 1728, then those of
-// 1792 to 2560, which white and black have in common.
+// The codes of runs of ITU-T T.4, tables 2 and 3: runs of 0 to 63, then of 64, 128 and so on up to
+// 1728, then those of 1792 to 2560, which white and black have in common.
 const (
 	faxWhite = "00110101 000111 0111 1000 1011 1100 1110 1111 10011 10100 00111 01000 001000 000011 110100 110101 " +
 		"101010 101011 0100111 0001100 0001000 0010111 0000011 0000100 0101000 0101011 0010011 0100100 " +

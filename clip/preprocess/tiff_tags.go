@@ -33,8 +33,8 @@ const (
 	tiffJPEGTables   tiffTag = 347
 )
 
-// tiffTags are the tags of the first directory of a TIFF, or of EXIF data, which is laid out so. They may come in any
-// order; of two alike the first counts. They share the file's memory.
+// tiffTags are the tags of the first directory of a TIFF, or of EXIF data, which is laid out so.
+// They may come in any order; of two alike the first counts. They share the file's memory.
 type tiffTags struct {
 	order binary.ByteOrder
 	tags  map[tiffTag]tiffValues
@@ -47,8 +47,8 @@ type tiffValues struct {
 	raw  []byte
 }
 
-// readTIFFTags reads a TIFF or BigTIFF. Tags of other types than whole numbers, or whose values lie beyond the file,
-// are left out, as Pillow does.
+// readTIFFTags reads a TIFF or BigTIFF. Tags of other types than whole numbers, or whose values lie
+// beyond the file, are left out, as Pillow does.
 func readTIFFTags(data []byte) (t tiffTags, err error) {
 	short := fail(ErrTruncated, "the TIFF data ends before its directory; the file is truncated")
 	if len(data) < 16 {
@@ -98,7 +98,8 @@ func readTIFFTags(data []byte) (t tiffTags, err error) {
 	return t, nil
 }
 
-// tiffSize is the length of a whole number of a TIFF type: byte, undefined, short, long or one of BigTIFF's.
+// tiffSize is the length of a whole number of a TIFF type: byte, undefined, short, long or one of
+// BigTIFF's.
 func tiffSize(kind uint16) int {
 	switch kind {
 	case 1, 7:

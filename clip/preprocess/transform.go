@@ -2,15 +2,11 @@ package preprocess
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 )
 
-// Transform is open_clip's evaluation transform: resize, centre crop, convert to RGB, scale to [0, 1], normalise; or
-// Hugging Face's, which converts first.
-// It is safe for concurrent use.
+// Transform is open_clip's evaluation transform: resize, centre crop, convert to RGB, scale to [0,
+// 1], normalise; or Hugging Face's, which converts first. It is safe for concurrent use.
 type Transform struct {
 	cfg   Config
 	table normTable
@@ -82,14 +78,15 @@ func (t *Transform) apply(b *scratch, dst []float32, img *Image, p placement) {
 	})
 }
 
-// Bytes decodes data under DefaultLimits, or those of WithLimits, and applies t. The decoded pixels stay in memory that
-// t keeps and uses again.
+// Bytes decodes data under DefaultLimits, or those of WithLimits, and applies t. The decoded pixels
+// stay in memory that t keeps and uses again.
 func (t *Transform) Bytes(ctx context.Context, dst []float32, data []byte) error {
 	_, _, err := t.Sized(ctx, dst, data, "")
 	return err
 }
 
-// Sized is Bytes for a picture of a name, which its errors have, and gives the picture's own size in pixels besides.
+// Sized is Bytes for a picture of a name, which its errors have, and gives the picture's own size
+// in pixels besides.
 func (t *Transform) Sized(ctx context.Context, dst []float32, data []byte, name string) (width, height int, err error) {
 	width, height, err = t.sized(ctx, dst, data)
 	return width, height, named(err, name)
@@ -140,9 +137,10 @@ func (t *Transform) jpegScale(lim Limits, w, h int) (scale, sw, sh int) {
 	return scale, (w + scale - 1) / scale, (h + scale - 1) / scale
 }
 
-// File reads the picture at path and applies t. Errors name the path; a missing file matches fs.ErrNotExist.
+// File reads the picture at path and applies t. Errors name the path; a missing file matches
+// fs.ErrNotExist.
 func (t *Transform) File(ctx context.Context, dst []float32, path string) error {
-	data, err := ReadFile(path, t.limits())
+	data, err := ReadFile(ctx, path, t.limits())
 	if err != nil {
 		return err
 	}
@@ -150,38 +148,15 @@ func (t *Transform) File(ctx context.Context, dst []float32, path string) error 
 	return err
 }
 
-// DecodeFile reads and decodes the picture at path. Errors name the path; a missing file matches fs.ErrNotExist.
+// DecodeFile reads and decodes the picture at path. Errors name the path; a missing file matches
+// fs.ErrNotExist.
 func DecodeFile(ctx context.Context, path string, lim Limits) (*Image, error) {
-	data, err := ReadFile(path, lim)
+	data, err := ReadFile(ctx, path, lim)
 	if err != nil {
 		return nil, err
 	}
 	img, err := Decode(ctx, data, lim)
 	return img, named(err, path)
-}
-
-// ReadFile reads the file at path; one beyond lim is refused before. Errors name the path; a missing file matches
-// fs.ErrNotExist.
-func ReadFile(path string, lim Limits) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err == nil && info.IsDir() {
-		return nil, named(fail(ErrNotPicture, "a directory, not a picture"), path)
-	}
-	if err == nil && info.Size() > lim.maxBytes() {
-		return nil, named(tooLong(info.Size(), lim), path)
-	}
-	var data []byte
-	if err == nil {
-		data, err = os.ReadFile(path)
-	}
-	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err
-		}
-		return nil, fmt.Errorf("preprocess: %s: %w", path, err)
-	}
-	return data, nil
 }
 
 func checkCall(dst []float32, want int, img *Image) error {
@@ -191,8 +166,9 @@ func checkCall(dst []float32, want int, img *Image) error {
 	return img.check()
 }
 
-// fillPadding writes the padding colour everywhere. It is a pixel of the file's own mode with every channel at fill,
-// as torchvision pads before the conversion: a palette picture is padded with its entry fill.
+// fillPadding writes the padding colour everywhere. It is a pixel of the file's own mode with every
+// channel at fill, as torchvision pads before the conversion: a palette picture is padded with its
+// entry fill.
 func fillPadding(dst []float32, table *normTable, img *Image, fill int) {
 	px := make([]uint8, img.Mode.Bytes())
 	for i := range px {

@@ -69,7 +69,7 @@ func TestBERTFiles(t *testing.T) {
 			}
 			write("vocab.txt", vocab)
 			write("tokenizer_config.json", "{"+tokens+c.switches+"}")
-			e, err := Open(t.Context(), dir, Options{})
+			e, err := Open(dir, Options{})
 			require.NoError(t, err)
 			assert.Equal(t, c.want, e.Encode(c.text))
 			row, _ := e.Tokenize("a", 4)
@@ -80,7 +80,7 @@ func TestBERTFiles(t *testing.T) {
 			write("tokenizer.json", `{"normalizer":{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true},
 				"pre_tokenizer":{"type":"BertPreTokenizer"},"post_processor":{"type":"BertProcessing","sep":["<s>",3],"cls":["<c>",2]},
 				"model":{"type":"WordPiece","unk_token":"<u>","vocab":{"<p>":0,"<u>":1,"<c>":2,"<s>":3,"cafe":4,"café":5,"Café":6,"##s":7,"東":8,"京":9,"東京":10,"a":11}}}`)
-			e, err = Open(t.Context(), dir, Options{})
+			e, err = Open(dir, Options{})
 			require.NoError(t, err)
 			assert.Equal(t, c.want, e.Encode(c.text))
 		})

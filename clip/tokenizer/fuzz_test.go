@@ -131,7 +131,7 @@ func FuzzSentencePiece(f *testing.F) {
 
 // tryOpen opens what a fuzz target wrote.
 func tryOpen(t *testing.T, dir string) {
-	e, err := Open(t.Context(), dir, Options{})
+	e, err := Open(dir, Options{})
 	if err != nil {
 		require.NotContains(t, err.Error(), "\n")
 		return
@@ -239,7 +239,7 @@ func TestWrongFiles(t *testing.T) {
 		for name, text := range c.files {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 		}
-		_, err := Open(t.Context(), dir, Options{})
+		_, err := Open(dir, Options{})
 		require.ErrorContains(t, err, c.want)
 		require.NotContains(t, err.Error(), "\n")
 		require.Contains(t, err.Error(), dir)
@@ -252,6 +252,6 @@ func TestHugeFile(t *testing.T) {
 	path := filepath.Join(dir, "spiece.model")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	require.NoError(t, os.Truncate(path, 1<<30))
-	_, err := Open(t.Context(), dir, Options{})
+	_, err := Open(dir, Options{})
 	require.EqualError(t, err, path+" is larger than 64 MiB, which no vocabulary is")
 }

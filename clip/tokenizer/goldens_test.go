@@ -66,7 +66,7 @@ func opened(t testing.TB, packed string, o Options) Encoder {
 		name = "tokenizer.json"
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
-	e, err := Open(t.Context(), dir, o)
+	e, err := Open(dir, o)
 	require.NoError(t, err)
 	return e
 }
@@ -80,13 +80,13 @@ func bert(t testing.TB, config string, o Options) Encoder {
 	if config != "" {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "tokenizer_config.json"), []byte(config), 0o600))
 	}
-	e, err := Open(t.Context(), dir, o)
+	e, err := Open(dir, o)
 	require.NoError(t, err)
 	return e
 }
 
 func roberta(t testing.TB) Encoder {
-	e, err := Open(t.Context(), testdata+"roberta", Options{})
+	e, err := Open(testdata+"roberta", Options{})
 	require.NoError(t, err)
 	return e
 }

@@ -114,7 +114,7 @@ func TestHuggingFaceFiles(t *testing.T) {
 	write(whole, "tokenizer.json", map[string]any{"model": map[string]any{"type": "BPE", "vocab": vocab, "merges": pairs, "end_of_word_suffix": "</w>"}})
 	texts, ids := goldens(t, "openai")
 	for dir, pad := range map[string]int64{files: 0, whole: EOT} {
-		e, err := Open(t.Context(), dir, Options{})
+		e, err := Open(dir, Options{})
 		require.NoError(t, err)
 		assert.Equal(t, pad, e.Pad())
 		assert.Equal(t, int64(EOT), e.End())

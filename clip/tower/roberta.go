@@ -278,3 +278,6 @@ func (r *Roberta) linears() []*nn.Linear {
 	}
 	return all
 }
+
+// SetGradCheckpointing has the blocks computed again in the backward pass.
+func (r *Roberta) SetGradCheckpointing(on bool) { r.checkpointing.on = on }

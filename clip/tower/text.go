@@ -192,3 +192,6 @@ func (t *Text) Initialize(s *torch.Scope) {
 }
 
 func (t *Text) InitializeBiases(s *torch.Scope) { t.Transformer.InitializeBiases(s) }
+
+// SetGradCheckpointing has the blocks computed again in the backward pass.
+func (t *Text) SetGradCheckpointing(on bool) { t.Transformer.checkpointing.on = on }

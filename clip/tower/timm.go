@@ -197,3 +197,6 @@ func (v *TimmViT) linears() []*nn.Linear {
 	}
 	return all
 }
+
+// SetGradCheckpointing has the blocks computed again in the backward pass.
+func (v *TimmViT) SetGradCheckpointing(on bool) { v.checkpointing.on = on }

@@ -152,7 +152,7 @@ func (c *classifyCmd) check() error {
 // classes are the names of the classes and the pictures.
 func (c *classifyCmd) classes(io *streams) (set pictureSet, labels []string, err error) {
 	if c.LabelsFromDirs {
-		folders, err := data.OpenFolders(context.TODO(), c.Paths[0])
+		folders, err := data.OpenFolders(context.Background(), c.Paths[0])
 		if err != nil {
 			return set, nil, err
 		}

@@ -23,14 +23,15 @@ type dataFlags struct {
 	Captions      bool   `help:"Embed the captions as well; what has none is left out. A picture with several has a row for each."`
 	CSVImgKey     string `name:"csv-img-key" help:"Column, or JSON key, of picture paths; in Parquet also of the pictures themselves." default:"filepath"`
 	CSVCaptionKey string `name:"csv-caption-key" help:"Column, or JSON key, of captions." default:"title"`
-	CSVSeparator  string `name:"csv-separator" help:"CSV separator." default:"\\t"`
+	CSVSeparator  string `name:"csv-separator" help:"CSV separator; where the default does not part the header, a comma, semicolon or bar that does is taken." default:"\\t"`
+	TextEncoding  string `name:"text-encoding" help:"Encoding of tables and caption files, such as windows-1252 or euc-kr (default: UTF-8, or UTF-16 where the first bytes say so)." placeholder:"NAME"`
 	ImageKey      string `help:"Extensions of a shard's pictures, as jpg;png, the one to prefer first; the default is all that are read."`
 	TextKey       string `help:"Extensions of a shard's captions." default:"txt"`
 	JSONTextKey   string `name:"json-text-key" help:"Key of the captions, a text or a list of texts, in a shard's .json members, in place of --text-key."`
 }
 
 func (f *dataFlags) options() data.Options {
-	o := data.Options{ImageKey: f.CSVImgKey, CaptionKey: f.CSVCaptionKey, Separator: f.CSVSeparator,
+	o := data.Options{ImageKey: f.CSVImgKey, CaptionKey: f.CSVCaptionKey, Separator: f.CSVSeparator, Encoding: f.TextEncoding,
 		TarImageKeys: f.ImageKey, TarTextKeys: f.TextKey, JSONTextKey: f.JSONTextKey, CaptionEach: f.Captions, Uncaptioned: !f.Captions}
 	if dir := pretrained.CacheDir(); dir != "" {
 		o.Cache = filepath.Join(dir, "unpacked")
@@ -43,14 +44,13 @@ type inputs interface {
 	Len() int
 	Key(i int) string
 	Captions(i int) []string
-	Image(i int) ([]byte, error)
+	Image(ctx context.Context, i int) ([]byte, error)
 }
 
 // listed is data as inputs; its captions may be none.
 type listed struct{ *data.Sources }
 
-func (l listed) Image(i int) ([]byte, error) {
-	ctx := context.TODO()
+func (l listed) Image(ctx context.Context, i int) ([]byte, error) {
 	s, err := l.Sample(ctx, i)
 	if err != nil {
 		return nil, err
@@ -59,8 +59,8 @@ func (l listed) Image(i int) ([]byte, error) {
 }
 
 // openListed opens a table or a shard.
-func openListed(name string, o data.Options) (listed, error) {
-	set, err := data.Open(context.TODO(), name, &o)
+func openListed(ctx context.Context, name string, o data.Options) (listed, error) {
+	set, err := data.Open(ctx, name, &o)
 	if err != nil {
 		return listed{}, inFlags(err)
 	}
@@ -73,7 +73,7 @@ func inFlags(err error) error {
 	if !errors.As(err, &option) {
 		return err
 	}
-	flag, known := map[string]string{"ImageKey": "--csv-img-key", "CaptionKey": "--csv-caption-key", "Cache": "GOCLIP_CACHE"}[option.Option]
+	flag, known := map[string]string{"ImageKey": "--csv-img-key", "CaptionKey": "--csv-caption-key", "Encoding": "--text-encoding", "Cache": "GOCLIP_CACHE"}[option.Option]
 	switch {
 	case known:
 		return &data.OptionError{Option: flag, Err: option.Err, Remedy: option.Remedy}
@@ -89,17 +89,19 @@ type pathList []string
 func (l pathList) Len() int                { return len(l) }
 func (l pathList) Key(i int) string        { return l[i] }
 func (l pathList) Captions(i int) []string { return nil }
-func (l pathList) Image(i int) ([]byte, error) {
-	return preprocess.ReadFile(l[i], preprocess.DefaultLimits)
+func (l pathList) Image(ctx context.Context, i int) ([]byte, error) {
+	return preprocess.FromFile(l[i]).Bytes(ctx, preprocess.DefaultLimits)
 }
 
 // textList is texts, which are no picture's.
 type textList []string
 
-func (l textList) Len() int                  { return len(l) }
-func (l textList) Key(i int) string          { return "" }
-func (l textList) Captions(i int) []string   { return l[i : i+1] }
-func (l textList) Image(int) ([]byte, error) { return nil, fmt.Errorf("a text is no picture") }
+func (l textList) Len() int                { return len(l) }
+func (l textList) Key(i int) string        { return "" }
+func (l textList) Captions(i int) []string { return l[i : i+1] }
+func (l textList) Image(context.Context, int) ([]byte, error) {
+	return nil, fmt.Errorf("a text is no picture")
+}
 
 // stretch is n inputs of a list, from one on.
 type stretch struct {
@@ -107,16 +109,18 @@ type stretch struct {
 	from, n int
 }
 
-func (s stretch) Len() int                    { return s.n }
-func (s stretch) Key(i int) string            { return s.inputs.Key(s.from + i) }
-func (s stretch) Captions(i int) []string     { return s.inputs.Captions(s.from + i) }
-func (s stretch) Image(i int) ([]byte, error) { return s.inputs.Image(s.from + i) }
+func (s stretch) Len() int                { return s.n }
+func (s stretch) Key(i int) string        { return s.inputs.Key(s.from + i) }
+func (s stretch) Captions(i int) []string { return s.inputs.Captions(s.from + i) }
+func (s stretch) Image(ctx context.Context, i int) ([]byte, error) {
+	return s.inputs.Image(ctx, s.from+i)
+}
 
 // pictures are the inputs' as eachPicture takes them.
 func pictures(in inputs) iter.Seq[source] {
 	return func(yield func(source) bool) {
 		for i := range in.Len() {
-			if !yield(source{in.Key(i), func() ([]byte, error) { return in.Image(i) }}) {
+			if !yield(source{in.Key(i), func(ctx context.Context) ([]byte, error) { return in.Image(ctx, i) }}) {
 				return
 			}
 		}
@@ -127,7 +131,7 @@ func pictures(in inputs) iter.Seq[source] {
 type part struct {
 	name string // of a shard
 	n    int    // how many; -1 until it is open
-	open func() (inputs, error)
+	open func(ctx context.Context) (inputs, error)
 }
 
 // plan is what a run embeds, in parts that do not depend on how many processes there are. A shard is a part of its own, so
@@ -154,13 +158,13 @@ func (p *plan) add(list inputs) {
 		}
 		if i%p.size == 0 {
 			s := stretch{list, i, min(p.size, list.Len()-i)}
-			p.parts = append(p.parts, part{"", s.n, func() (inputs, error) { return s, nil }})
+			p.parts = append(p.parts, part{"", s.n, func(context.Context) (inputs, error) { return s, nil }})
 		}
 	}
 }
 
 // addData adds what --data names. Tables are read at once, shards when their part's turn comes.
-func (p *plan) addData(f *dataFlags, errs io.Writer) error {
+func (p *plan) addData(ctx context.Context, f *dataFlags, errs io.Writer) error {
 	o := f.options()
 	if data.CheckSeparator(f.CSVSeparator) != nil {
 		return usageError(fmt.Sprintf("--csv-separator %q is not one character, or cannot part columns", f.CSVSeparator))
@@ -174,16 +178,20 @@ func (p *plan) addData(f *dataFlags, errs io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("--data: %w", err)
 		}
-		kind, err := data.KindOf(name)
+		kind, err := data.KindOf(ctx, name)
 		if err != nil {
 			return inFlags(err)
 		}
 		if kind == "webdataset" || kind == "parquet" {
-			p.see(fmt.Sprintf("%q %d %q", name, info.Size(), []string{o.ImageKey, o.CaptionKey, o.TarImageKeys, o.TarTextKeys, o.JSONTextKey}))
-			p.parts = append(p.parts, part{name, -1, func() (inputs, error) { return openListed(name, o) }})
+			keys := []string{o.ImageKey, o.CaptionKey, o.TarImageKeys, o.TarTextKeys, o.JSONTextKey}
+			if o.Encoding != "" {
+				keys = append(keys, o.Encoding)
+			}
+			p.see(fmt.Sprintf("%q %d %q", name, info.Size(), keys))
+			p.parts = append(p.parts, part{name, -1, func(ctx context.Context) (inputs, error) { return openListed(ctx, name, o) }})
 			continue
 		}
-		list, err := openListed(name, o)
+		list, err := openListed(ctx, name, o)
 		if err != nil {
 			return err
 		}

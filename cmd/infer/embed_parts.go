@@ -56,7 +56,7 @@ func (c *embedCmd) runParts(ctx context.Context, io *streams, world distributed.
 	plan.add(pathList(images))
 	plan.add(textList(texts))
 	if c.Data != "" {
-		if err := plan.addData(&c.dataFlags, io.err); err != nil {
+		if err := plan.addData(ctx, &c.dataFlags, io.err); err != nil {
 			return err
 		}
 	}
@@ -99,7 +99,7 @@ func (r *partRun) run(ctx context.Context, m manifest) error {
 	show := newProgress(r.errs, unit, r.expected(mine))
 	defer show.close()
 	for _, number := range mine {
-		in, err := r.parts[number].open()
+		in, err := r.parts[number].open(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.unopened++
 			show.line(message(err))

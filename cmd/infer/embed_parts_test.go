@@ -309,7 +309,7 @@ func TestEmbedData(t *testing.T) {
 		{"--part-size 2 --texts TXT photos", 2, "parts hold pictures or --texts"},
 		{"--data DIR/none.csv", 1, "--data: stat DIR/none.csv: no such file"},
 		{"--data DIR/{0..3}.tar", 1, "--data: stat DIR/0.tar: no such file"},
-		{"--data DIR/table.csv", 1, `it has no column "filepath"`},
+		{"--data DIR/table.csv --csv-separator ;", 1, `it has no column "filepath"`},
 		{"--data DIR/table.csv --csv-separator ab", 2, "is not one character"},
 		{"--data DIR/table.csv --csv-separator , --csv-caption-key words", 1, `it has no column "words"`},
 		{"--data DIR/texts.txt", 1, `the extension ".txt" tells none of`},

@@ -15,7 +15,7 @@ import (
 // source is a picture that is to be encoded: a name for it, and its file's bytes, which are asked for once, in any goroutine.
 type source struct {
 	path  string
-	bytes func() ([]byte, error)
+	bytes func(ctx context.Context) ([]byte, error)
 }
 
 // fromFiles are the pictures at paths.
@@ -67,7 +67,7 @@ func eachPicture(ctx context.Context, m *clip.Model, sources iter.Seq[source], b
 				defer func() { <-busy }()
 				d := picture{path: s.path}
 				var data []byte
-				if data, d.err = s.bytes(); d.err == nil {
+				if data, d.err = s.bytes(ctx); d.err == nil {
 					d.width, d.height, d.err = transform.Sized(ctx, pixels, data, s.path)
 				}
 				slot <- d

@@ -22,7 +22,7 @@ func listPictures(paths []string, take func(path string) bool) (pictures []strin
 			continue
 		}
 		before := len(pictures)
-		err = data.WalkImages(context.TODO(), path, func(picture string) error {
+		err = data.WalkImages(context.Background(), path, func(picture string) error {
 			if take == nil || take(picture) {
 				pictures = append(pictures, picture)
 			}

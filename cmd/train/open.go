@@ -76,7 +76,7 @@ func (o *options) reading() (data.Options, error) {
 	if err != nil {
 		return data.Options{}, fmt.Errorf("--class-templates: %w", err)
 	}
-	d := data.Options{Kind: o.DatasetType, ImageKey: o.CSVImgKey, CaptionKey: o.CSVCaptionKey, Separator: o.CSVSeparator,
+	d := data.Options{Kind: o.DatasetType, ImageKey: o.CSVImgKey, CaptionKey: o.CSVCaptionKey, Separator: o.CSVSeparator, Encoding: o.TextEncoding,
 		TarImageKeys: o.ImageKey, TarTextKeys: o.TextKey, JSONTextKey: o.JSONTextKey, CaptionLines: o.CaptionLines,
 		Classes: train.ClassCaptions(templates...), Samples: o.TrainNumSamples, Size: [2]int{224, 224}}
 	if dir := pretrained.CacheDir(); dir != "" {
@@ -128,7 +128,7 @@ func inFlags(err error) error {
 	var option *data.OptionError
 	flag, known := "", false
 	if errors.As(err, &option) {
-		flag, known = map[string]string{"Kind": "--dataset-type", "ImageKey": "--csv-img-key", "CaptionKey": "--csv-caption-key", "Cache": "GOCLIP_CACHE"}[option.Option]
+		flag, known = map[string]string{"Kind": "--dataset-type", "ImageKey": "--csv-img-key", "CaptionKey": "--csv-caption-key", "Encoding": "--text-encoding", "Cache": "GOCLIP_CACHE"}[option.Option]
 	}
 	if !known {
 		return err

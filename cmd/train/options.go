@@ -18,7 +18,8 @@ type options struct {
 	DatasetType   string `name:"dataset-type" default:"auto" help:"auto, which goes by extension; csv, jsonl, parquet, webdataset, imagefolder (a folder for each class), pairs (pictures with .txt files), or synthetic." complete:"auto,csv,jsonl,parquet,webdataset,imagefolder,pairs,synthetic"`
 	CSVImgKey     string `name:"csv-img-key" default:"filepath" help:"Column, or JSON key, of picture paths; in Parquet also of the pictures themselves." complete:"none"`
 	CSVCaptionKey string `name:"csv-caption-key" default:"title" help:"Column, or JSON key, of captions." complete:"none"`
-	CSVSeparator  string `name:"csv-separator" default:"\\t" help:"CSV separator." complete:"none"`
+	CSVSeparator  string `name:"csv-separator" default:"\\t" help:"CSV separator; where the default does not part the header, a comma, semicolon or bar that does is taken." complete:"none"`
+	TextEncoding  string `name:"text-encoding" help:"Encoding of tables and caption files, such as windows-1252 or euc-kr (default: UTF-8, or UTF-16 where the first bytes say so)." placeholder:"NAME" complete:"none"`
 	ImageKey      string `name:"image-key" help:"Extensions of a shard's pictures, as jpg;png, the one to prefer first; the default is all that are read." complete:"none"`
 	TextKey       string `name:"text-key" default:"txt" help:"Extensions of a shard's captions." complete:"none"`
 	JSONTextKey   string `name:"json-text-key" help:"Key of the captions, a text or a list of texts, in a shard's .json members, in place of --text-key." complete:"none"`

@@ -17,6 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 import untidy
+import untidy_photo
 import untidy_tiff
 
 HERE = Path(__file__).parent
@@ -43,7 +44,7 @@ def zip16(data):
 
 def main():
     warnings.simplefilter("ignore")
-    files = {**untidy.pngs(), **untidy.gifs(), **untidy.bmps(), **untidy_tiff.tiffs()}
+    files = {**untidy.pngs(), **untidy_photo.jpegs(), **untidy_photo.webps(), **untidy.gifs(), **untidy.bmps(), **untidy_tiff.tiffs()}
     found = []
     with zipfile.ZipFile(HERE / "untidy.zip", "w", zipfile.ZIP_DEFLATED) as z:
         for name, data in sorted(files.items()):

@@ -10,8 +10,9 @@ type Conv2d struct {
 	Padding int           `torch:"-"` // zeros on each side
 }
 
-// NewConv2d is a convolution of stride 1 that, with an odd kernel, keeps height and width. It has no bias, as in front of a
-// normalisation; [Conv2d.WithBias] adds one. It is initialised as torch.nn.Conv2d(in, out, kernel, bias=False).
+// NewConv2d is a convolution of stride 1 that, with an odd kernel, keeps height and width. It has
+// no bias, as in front of a normalisation; [Conv2d.WithBias] adds one. It is initialised as
+// torch.nn.Conv2d(in, out, kernel, bias=False).
 func NewConv2d(in, out, kernel int) *Conv2d {
 	return &Conv2d{Weight: kaimingUniform(in*kernel*kernel, out, in, kernel, kernel), Stride: 1, Padding: kernel / 2}
 }
@@ -23,8 +24,9 @@ func (c *Conv2d) WithBias() *Conv2d {
 	return c
 }
 
-// NewPatches is a convolution with bias that cuts an image of three channels into patches of size x size and maps each to
-// width numbers, initialised as torch.nn.Conv2d(3, width, size, stride=size): (B, 3, H, W) -> (B, width, H/size, W/size).
+// NewPatches is a convolution with bias that cuts an image of three channels into patches of size x
+// size and maps each to width numbers, initialised as torch.nn.Conv2d(3, width, size, stride=size):
+// (B, 3, H, W) -> (B, width, H/size, W/size).
 func NewPatches(width, size int) *Conv2d {
 	c := NewConv2d(3, width, size).WithBias()
 	c.Stride, c.Padding = size, 0
@@ -36,8 +38,8 @@ func (c *Conv2d) Forward(x *torch.Tensor) *torch.Tensor {
 	return x.Conv2d(c.Weight, c.Bias, c.Stride, c.Padding)
 }
 
-// BatchNorm2d normalises each channel (Ioffe and Szegedy, arXiv 1502.03167). Its keys and its constants, eps 1e-5 and
-// momentum 0.1, are torch.nn.BatchNorm2d's.
+// BatchNorm2d normalises each channel (Ioffe and Szegedy, arXiv 1502.03167). Its keys and its
+// constants, eps 1e-5 and momentum 0.1, are torch.nn.BatchNorm2d's.
 type BatchNorm2d struct {
 	Weight            *torch.Tensor `torch:"weight"`                     // (C)
 	Bias              *torch.Tensor `torch:"bias"`                       // (C)
@@ -55,8 +57,9 @@ func NewBatchNorm2d(channels int) *BatchNorm2d {
 		NumBatchesTracked: torch.Zeros(nil, torch.CPU, torch.Int64)}
 }
 
-// Forward keeps the shape (B, C, H, W). In training it normalises with the batch's statistics and counts them into the
-// running ones; else, and if it is frozen, with the running ones, so that images do not depend on their neighbours.
+// Forward keeps the shape (B, C, H, W). In training it normalises with the batch's statistics and
+// counts them into the running ones; else, and if it is frozen, with the running ones, so that
+// images do not depend on their neighbours.
 func (b *BatchNorm2d) Forward(x *torch.Tensor, training bool) *torch.Tensor {
 	training = training && !b.Frozen
 	if training {

@@ -6,14 +6,15 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// Parameter is a float32 tensor on the CPU that requires a gradient and belongs to the garbage collector. Its numbers are
-// whatever lies in its memory: load or set them. [Normal] and [Constant] set them.
+// Parameter is a float32 tensor on the CPU that requires a gradient and belongs to the garbage
+// collector. Its numbers are whatever lies in its memory: load or set them. [Normal] and [Constant]
+// set them.
 func Parameter(shape ...int) *torch.Tensor {
 	return torch.Empty(nil, torch.CPU, torch.Float32, shape...).SetRequiresGrad(true)
 }
 
-// Normal is a [Parameter] drawn from the normal distribution of mean 0 and this standard deviation, as torch.nn.init.normal_
-// draws it.
+// Normal is a [Parameter] drawn from the normal distribution of mean 0 and this standard deviation,
+// as torch.nn.init.normal_ draws it.
 func Normal(std float64, shape ...int) *torch.Tensor {
 	return drawn(func(p *torch.Tensor) { p.NormalInPlace(0, std) }, shape...)
 }
@@ -28,8 +29,8 @@ func uniform(bound float64, shape ...int) *torch.Tensor {
 	return drawn(func(p *torch.Tensor) { p.UniformInPlace(-bound, bound) }, shape...)
 }
 
-// kaimingUniform is torch.nn.init.kaiming_uniform_(a=sqrt(5)), a weight of torch.nn.Linear and Conv2d. The steps are
-// PyTorch's, because another order rounds to other bounds (torch/nn/init.py).
+// kaimingUniform is torch.nn.init.kaiming_uniform_(a=sqrt(5)), a weight of torch.nn.Linear and
+// Conv2d. The steps are PyTorch's, because another order rounds to other bounds (torch/nn/init.py).
 func kaimingUniform(fanIn int, shape ...int) *torch.Tensor {
 	a := math.Sqrt(5)
 	gain := math.Sqrt(2 / (1 + float64(a*a)))

@@ -37,8 +37,9 @@ func (g tensor) in(t *testing.T, s *torch.Scope) *torch.Tensor {
 	return torch.FromBytes(s, bits, torch.Float32, g.Shape...)
 }
 
-// TestInit holds each layer's first numbers against those of torch.nn with the same seed. Uniform numbers are equal bit by bit; of
-// the normal ones the last bit depends on the kernels that libtorch has for a CPU.
+// TestInit holds each layer's first numbers against those of torch.nn with the same seed. Uniform
+// numbers are equal bit by bit; of the normal ones the last bit depends on the kernels that
+// libtorch has for a CPU.
 func TestInit(t *testing.T) {
 	goldens, cpu := golden(t)
 	for name, layer := range map[string]func() any{
@@ -133,6 +134,8 @@ func TestNew(t *testing.T) {
 	before := torch.LiveTensors()
 	err := torch.NoGrad(func(*torch.Scope) { nn.NewLinear(-1, 2) })
 	assert.ErrorContains(t, err, "negative dimension")
+	err = torch.NoGrad(func(*torch.Scope) { nn.NewMultiheadAttention(8, 3) })
+	assert.EqualError(t, err, "torch: multihead_attention(): the width 8 is no multiple of 3 heads")
 	assert.Equal(t, before, torch.LiveTensors())
 	torch.ManualSeed(1)
 	state := torch.RNGState(torch.CPU)

@@ -6,9 +6,10 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// LoRA is what a frozen weight W (out, in) learns by low-rank adaptation: W x becomes W x + Scale * B A x (Hu et al., arXiv
-// 2106.09685, equation 3). A packed weight, such as that of queries, keys and values, has a pair for each of its Parts of
-// equal height. The keys are those of the peft library. A nil one changes nothing.
+// LoRA is what a frozen weight W (out, in) learns by low-rank adaptation: W x becomes W x + Scale *
+// B A x (Hu et al., arXiv 2106.09685, equation 3). A packed weight, such as that of queries, keys
+// and values, has a pair for each of its Parts of equal height. The keys are those of the peft
+// library. A nil one changes nothing.
 type LoRA struct {
 	A     *torch.Tensor `torch:"lora_A"` // (Parts * R, in)
 	B     *torch.Tensor `torch:"lora_B"` // (out, R)
@@ -24,7 +25,8 @@ func NewLoRA(weight *torch.Tensor, rank, parts int, alpha float64) *LoRA {
 	return &LoRA{A: on(parts*rank, weight.Size(1)), B: on(weight.Size(0), rank), Scale: alpha / float64(rank), Parts: parts}
 }
 
-// Initialize draws A as torch.nn.Linear's weight, U(+-1/sqrt(in)), and makes B zero, so that nothing changes at first.
+// Initialize draws A as torch.nn.Linear's weight, U(+-1/sqrt(in)), and makes B zero, so that
+// nothing changes at first.
 func (l *LoRA) Initialize(s *torch.Scope) {
 	bound := 1 / math.Sqrt(float64(l.A.Size(1)))
 	s.Alias(l.A).UniformInPlace(-bound, bound)

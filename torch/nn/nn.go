@@ -2,24 +2,27 @@
 //
 // # Models
 //
-// A model is a plain struct. Each exported field carries its state-dict key as a tag, and "-" marks configuration:
+// A model is a plain struct. Each exported field carries its state-dict key as a tag, and "-" marks
+// configuration:
 //
 //	type MLP struct {
 //		Fc1 *nn.Linear `torch:"fc1"`
 //		Fc2 *nn.Linear `torch:"fc2"`
 //	}
 //
-// [Params] yields what an optimiser trains, [State] what is saved, loaded and moved. They differ by the buffers, which
-// Forward computes and no gradient reaches: `torch:"running_mean,buffer"`. [SetTraining] reaches every layer that behaves
-// differently in training.
+// [Params] yields what an optimiser trains, [State] what is saved, loaded and moved. They differ by
+// the buffers, which Forward computes and no gradient reaches: `torch:"running_mean,buffer"`.
+// [SetTraining] reaches every layer that behaves differently in training.
 //
 // # Layers
 //
-// Constructors initialise as the layers of torch.nn do. They draw from libtorch's default generator, so that after
-// [torch.ManualSeed] a layer has the very numbers that it has in Python after torch.manual_seed. [Parameter] alone leaves
-// its memory as it is, for weights that are loaded.
+// Constructors initialise as the layers of torch.nn do. They draw from libtorch's default
+// generator, so that after [torch.ManualSeed] a layer has the very numbers that it has in Python
+// after torch.manual_seed. [Parameter] alone leaves its memory as it is, for weights that are
+// loaded.
 //
-// Forward runs inside [torch.Do]. Constructors and Forward panic with *[torch.Error] if a shape does not fit.
+// Forward runs inside [torch.Do]. Constructors and Forward panic with *[torch.Error] if a shape
+// does not fit.
 package nn
 
 import (
@@ -32,9 +35,9 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// Params yields every parameter under model with its state-dict key, in the order of declaration. A nil parameter (an
-// absent bias) is left out, and so is a nil module. An exported field without a tag panics, so that a forgotten tag never
-// loses a weight; the tag "-" marks configuration.
+// Params yields every parameter under model with its state-dict key, in the order of declaration. A
+// nil parameter (an absent bias) is left out, and so is a nil module. An exported field without a
+// tag panics, so that a forgotten tag never loses a weight; the tag "-" marks configuration.
 func Params(model any) iter.Seq2[string, *torch.Tensor] {
 	return func(yield func(string, *torch.Tensor) bool) { walk(reflect.ValueOf(model), "", false, yield) }
 }

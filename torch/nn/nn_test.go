@@ -54,7 +54,8 @@ func TestParams(t *testing.T) {
 	}
 }
 
-// TestBatchNorm follows torch.nn.BatchNorm2d: the batch 1, 3 has mean 2, variance 1 and, of the population, 2.
+// TestBatchNorm follows torch.nn.BatchNorm2d: the batch 1, 3 has mean 2, variance 1 and, of the
+// population, 2.
 func TestBatchNorm(t *testing.T) {
 	b := nn.NewBatchNorm2d(1)
 	require.NoError(t, torch.Do(func(s *torch.Scope) {

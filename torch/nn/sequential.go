@@ -11,8 +11,8 @@ type Module interface {
 	Forward(x *torch.Tensor) *torch.Tensor
 }
 
-// Sequential applies modules one after the other. The keys of its parameters begin with "0", "1", ..., as torch.nn.Sequential's
-// do; modules without parameters count.
+// Sequential applies modules one after the other. The keys of its parameters begin with "0", "1",
+// ..., as torch.nn.Sequential's do; modules without parameters count.
 type Sequential []Module
 
 // Forward is the last module's result of the one before's, and so on; with no modules it is x.
@@ -23,8 +23,8 @@ func (s Sequential) Forward(x *torch.Tensor) *torch.Tensor {
 	return x
 }
 
-// Func is a module without parameters. Any method of [torch.Tensor] that takes nothing else makes one:
-// nn.Func((*torch.Tensor).Exp).
+// Func is a module without parameters. Any method of [torch.Tensor] that takes nothing else makes
+// one: nn.Func((*torch.Tensor).Exp).
 type Func func(x *torch.Tensor) *torch.Tensor
 
 // Forward is f(x).
@@ -39,7 +39,8 @@ var (
 	Tanh    = Func((*torch.Tensor).Tanh)
 )
 
-// Dropout puts 0 in place of a share P of the elements in training and divides the others by 1-P. Else it changes nothing.
+// Dropout puts 0 in place of a share P of the elements in training and divides the others by 1-P.
+// Else it changes nothing.
 type Dropout struct {
 	P        float64 `torch:"-"`
 	training bool
@@ -59,8 +60,9 @@ func (d *Dropout) Forward(x *torch.Tensor) *torch.Tensor {
 	return x.Dropout(d.P)
 }
 
-// SetTraining calls SetTraining(on) of every module below model that has such a method, and leaves to that method what is
-// below it. A model may so implement its own SetTraining by SetTraining(model, on).
+// SetTraining calls SetTraining(on) of every module below model that has such a method, and leaves
+// to that method what is below it. A model may so implement its own SetTraining by
+// SetTraining(model, on).
 func SetTraining(model any, on bool) { setTraining(reflect.ValueOf(model), on, true) }
 
 func setTraining(v reflect.Value, on, top bool) {

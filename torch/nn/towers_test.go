@@ -15,7 +15,8 @@ import (
 
 // A dual encoder from torch and nn alone: a ViT and a RoBERTa-like text encoder.
 
-// transformerBlock is attention and an MLP with residuals; the ViT normalises before them, RoBERTa after.
+// transformerBlock is attention and an MLP with residuals; the ViT normalises before them, RoBERTa
+// after.
 type transformerBlock struct {
 	Attn  *nn.MultiheadAttention `torch:"attn"`
 	Norm1 *nn.LayerNorm          `torch:"norm1"`

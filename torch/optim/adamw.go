@@ -1,8 +1,8 @@
 // Package optim holds the optimisers [AdamW] and [SGD], and gradient clipping.
 //
-// A step of training is ZeroGrad, a forward pass, Backward, Step. What returns an error runs in a [torch.NoGrad] of its own.
-// What takes a scope panics with *[torch.Error], as operators do, and never waits for the device. An optimiser belongs to one
-// goroutine.
+// A step of training is ZeroGrad, a forward pass, Backward, Step. What returns an error runs in a
+// [torch.NoGrad] of its own. What takes a scope panics with *[torch.Error], as operators do, and
+// never waits for the device. An optimiser belongs to one goroutine.
 package optim
 
 import (
@@ -13,7 +13,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// AdamWOptions are the constants of AdamW (Loshchilov and Hutter, arXiv 1711.05101), named as in torch.optim.AdamW.
+// AdamWOptions are the constants of AdamW (Loshchilov and Hutter, arXiv 1711.05101), named as in
+// torch.optim.AdamW.
 type AdamWOptions struct {
 	LR, Beta1, Beta2, Eps float64
 }
@@ -44,7 +45,8 @@ var (
 	opForeachSub   = torch.NewOp("aten::_foreach_sub_.List")
 )
 
-// NewAdamW starts with moments of zero. It panics with *[torch.Error] if a parameter is not contiguous.
+// NewAdamW starts with moments of zero. It panics with *[torch.Error] if a parameter is not
+// contiguous.
 func NewAdamW(groups []Group, o AdamWOptions) *AdamW {
 	checkParams("adamw", groups)
 	a := &AdamW{options: o}
@@ -72,8 +74,8 @@ func (a *AdamW) Step() error {
 	return torch.NoGrad(func(s *torch.Scope) { a.StepIn(s, Decided{}) })
 }
 
-// Decided is what the device itself finds out about a step, so that nobody waits for it (torch/optim/adamw.py's names). Each is a
-// float32 scalar on the parameters' device, or nil.
+// Decided is what the device itself finds out about a step, so that nobody waits for it
+// (torch/optim/adamw.py's names). Each is a float32 scalar on the parameters' device, or nil.
 type Decided struct {
 	LR        *torch.Tensor // takes the place of [AdamW.SetLR]'s
 	GradScale *torch.Tensor // the gradients are divided by it, in place
@@ -152,7 +154,8 @@ func (a *AdamW) Parameters() []*torch.Tensor {
 	return all
 }
 
-// State yields the optimiser's tensors: "exp_avg.KEY", "exp_avg_sq.KEY" and "step.KEY" for each parameter KEY.
+// State yields the optimiser's tensors: "exp_avg.KEY", "exp_avg_sq.KEY" and "step.KEY" for each
+// parameter KEY.
 func (a *AdamW) State() iter.Seq2[string, *torch.Tensor] {
 	return func(yield func(string, *torch.Tensor) bool) {
 		for _, g := range a.groups {

@@ -66,7 +66,8 @@ func TestState(t *testing.T) {
 	assert.Equal(t, []string{"exp_avg.w", "exp_avg_sq.w", "step.w"}, names)
 }
 
-// TestLRScale steps a group at half the rate as a group of the half rate would step, weight decay included.
+// TestLRScale steps a group at half the rate as a group of the half rate would step, weight decay
+// included.
 func TestLRScale(t *testing.T) {
 	step := func(lr, scale float64) []float32 {
 		p := torch.FromSlice(nil, []float32{1, -2, 3}, 3).SetRequiresGrad(true)
@@ -82,7 +83,8 @@ func TestLRScale(t *testing.T) {
 	assert.NotEqual(t, step(0.01, 0), step(0.01, 0.5))
 }
 
-// TestStepIn has the device decide: gradients divided, a rate of its own, and a step that is left out.
+// TestStepIn has the device decide: gradients divided, a rate of its own, and a step that is left
+// out.
 func TestStepIn(t *testing.T) {
 	o := AdamWOptions{LR: 1e-2, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6}
 	gradient := func(p *torch.Tensor) {

@@ -12,9 +12,10 @@ var (
 	opForeachMul  = torch.NewOp("aten::_foreach_mul_.Scalar")
 )
 
-// ClipGradNorm scales the gradients of ts down so that their common Euclidean norm is at most max, as
-// torch.nn.utils.clip_grad_norm_ does, and returns the norm before. A max of 0 or less clips nothing.
-// Where a step follows, [GradNorm] and [ClipScale] do the same in the step's own pass over the gradients.
+// ClipGradNorm scales the gradients of ts down so that their common Euclidean norm is at most max,
+// as torch.nn.utils.clip_grad_norm_ does, and returns the norm before. A max of 0 or less clips
+// nothing. Where a step follows, [GradNorm] and [ClipScale] do the same in the step's own pass over
+// the gradients.
 func ClipGradNorm(ts []*torch.Tensor, max float64) (norm float64, err error) {
 	err = torch.NoGrad(func(s *torch.Scope) {
 		n := GradNorm(s, ts)
@@ -35,7 +36,8 @@ func ClipGradNorm(ts []*torch.Tensor, max float64) (norm float64, err error) {
 // clipEps is what torch.nn.utils.clip_grad_norm_ adds to the norm.
 const clipEps = 1e-6
 
-// GradNorm is the common Euclidean norm of the gradients of ts, () float32 on their device, or nil if there are none.
+// GradNorm is the common Euclidean norm of the gradients of ts, () float32 on their device, or nil
+// if there are none.
 func GradNorm(s *torch.Scope, ts []*torch.Tensor) *torch.Tensor {
 	grads := gradients(s, ts)
 	if len(grads) == 0 {
@@ -45,7 +47,8 @@ func GradNorm(s *torch.Scope, ts []*torch.Tensor) *torch.Tensor {
 	return norm.To(norm.Device(), torch.Float32)
 }
 
-// ClipScale is what gradients of this norm () are divided by, for a norm of at most max afterwards: [Decided].GradScale.
+// ClipScale is what gradients of this norm () are divided by, for a norm of at most max afterwards:
+// [Decided].GradScale.
 func ClipScale(norm *torch.Tensor, max float64) *torch.Tensor {
 	return norm.AddScalar(clipEps).MulScalar(1 / max).ClampMin(1)
 }

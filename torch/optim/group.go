@@ -29,7 +29,8 @@ func OneGroup(params iter.Seq2[string, *torch.Tensor], weightDecay float64) []Gr
 	return []Group{g}
 }
 
-// oneType cuts each group into groups of one type: the fused operator reads all tensors of a list as the first one's type.
+// oneType cuts each group into groups of one type: the fused operator reads all tensors of a list
+// as the first one's type.
 func oneType(groups []Group) (cut []Group) {
 	for _, g := range groups {
 		at := map[torch.DType]int{}
@@ -46,7 +47,8 @@ func oneType(groups []Group) (cut []Group) {
 	return cut
 }
 
-// checkParams refuses what an optimiser's kernels, which run over a parameter's memory from end to end, would misread.
+// checkParams refuses what an optimiser's kernels, which run over a parameter's memory from end to
+// end, would misread.
 func checkParams(op string, groups []Group) {
 	for _, g := range groups {
 		for _, p := range g.Params {

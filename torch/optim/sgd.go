@@ -6,8 +6,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// SGDOptions are the constants of stochastic gradient descent, named as in torch.optim.SGD. The zero values are PyTorch's
-// defaults, but for the learning rate.
+// SGDOptions are the constants of stochastic gradient descent, named as in torch.optim.SGD. The
+// zero values are PyTorch's defaults, but for the learning rate.
 type SGDOptions struct {
 	LR        float64
 	Momentum  float64
@@ -15,7 +15,8 @@ type SGDOptions struct {
 	Nesterov  bool    // takes a momentum and no dampening
 }
 
-// SGD is stochastic gradient descent with momentum (Sutskever et al., ICML 2013), and weight decay as a term of the gradient.
+// SGD is stochastic gradient descent with momentum (Sutskever et al., ICML 2013), and weight decay
+// as a term of the gradient.
 type SGD struct {
 	options SGDOptions
 	groups  []*sgdGroup
@@ -31,7 +32,8 @@ var (
 	opAddScaledInto = torch.NewOp("aten::add_.Tensor")
 )
 
-// NewSGD starts without momentum. It panics with *[torch.Error] if Nesterov is asked for without momentum or with dampening.
+// NewSGD starts without momentum. It panics with *[torch.Error] if Nesterov is asked for without
+// momentum or with dampening.
 func NewSGD(groups []Group, o SGDOptions) *SGD {
 	if o.Nesterov && (o.Momentum <= 0 || o.Dampening != 0) {
 		panic(&torch.Error{Op: "sgd", Msg: "Nesterov momentum requires a momentum and zero dampening"})
@@ -106,7 +108,8 @@ func (d *SGD) Parameters() []*torch.Tensor {
 	return all
 }
 
-// State yields "momentum_buffer.KEY" for each parameter KEY that has one: those that were updated with a momentum.
+// State yields "momentum_buffer.KEY" for each parameter KEY that has one: those that were updated
+// with a momentum.
 func (d *SGD) State() iter.Seq2[string, *torch.Tensor] {
 	return func(yield func(string, *torch.Tensor) bool) {
 		for _, g := range d.groups {

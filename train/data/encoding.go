@@ -34,7 +34,7 @@ func newText(in io.Reader, encoding string) (*text, error) {
 	if encoding != "" {
 		e, err := htmlindex.Get(encoding)
 		if err != nil {
-			return nil, fmt.Errorf("Encoding %q is not known; it is a name such as utf-8, utf-16le, windows-1252, shift_jis, euc-kr", encoding)
+			return nil, &OptionError{"Encoding", fmt.Errorf("the encoding %q is not known", encoding), "%s is a name such as utf-8, utf-16le, windows-1252, shift_jis, euc-kr"}
 		}
 		if name, _ := htmlindex.Name(e); name != "utf-8" {
 			t.decode(e.NewDecoder(), encoding)
@@ -137,18 +137,11 @@ const maxCaption = 1 << 20
 
 // readCaption reads a text of its own file, a .txt or a .json.
 func readCaption(in io.Reader, encoding string) (string, error) {
-	content, err := io.ReadAll(io.LimitReader(in, maxCaption))
+	content, err := io.ReadAll(io.LimitReader(in, maxCaption+1))
 	if err != nil {
 		return "", err
 	}
-	if len(content) == maxCaption { // which may have cut a character
-		for range utf8.UTFMax {
-			if c, size := utf8.DecodeLastRune(content); c != utf8.RuneError || size > 1 {
-				break
-			}
-			content = content[:len(content)-1]
-		}
-	}
+	content = whole(content)
 	if _, wide := utf16Order(content); !wide && encoding == "" && utf8.Valid(content) {
 		return string(bytes.TrimPrefix(content, []byte("\ufeff"))), nil
 	}
@@ -167,4 +160,16 @@ func readCaption(in io.Reader, encoding string) (string, error) {
 		}
 		out = utf8.AppendRune(out, c)
 	}
+}
+
+// whole is a text of at most maxCaption bytes, without the beginning of a character that was cut.
+func whole(content []byte) []byte {
+	if len(content) <= maxCaption {
+		return content
+	}
+	end := maxCaption
+	for !utf8.RuneStart(content[end]) && end > maxCaption-utf8.UTFMax {
+		end--
+	}
+	return content[:end]
 }

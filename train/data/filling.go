@@ -32,12 +32,6 @@ type slot struct {
 	image, text int64 // IDs
 }
 
-// task is a slot to fill.
-type task struct {
-	f    *filling
-	slot int
-}
-
 // begin makes f an empty batch of n places.
 func (f *filling) begin(index, first, n, pixels int) {
 	f.Index, f.first, f.done, f.err = index, first, make(chan struct{}), nil
@@ -80,15 +74,15 @@ func (f *filling) finish(pixels int) {
 	close(f.done)
 }
 
-// fill makes a task's sample; the worker that does a batch's last one finishes the batch.
-func (l *Loader) fill(ctx context.Context, t task, at func(place int) int, epoch int) {
-	f, n := t.f, l.o.Pixels
+// fill makes the sample of a slot; the worker that does a batch's last one finishes the batch.
+func (l *Loader) fill(ctx context.Context, f *filling, slot int, at func(place int) int, epoch int) {
+	n := l.o.Pixels
 	if ctx.Err() == nil {
-		place := f.first + t.slot
+		place := f.first + slot
 		rng := rand.New(rand.NewPCG(l.o.Seed, uint64(epoch)<<32|uint64(place)))
 		var err error
-		if f.slots[t.slot], err = l.sample(ctx, f.Pixels[t.slot*n:(t.slot+1)*n], at, place, rng); err != nil {
-			f.fail(t.slot, err)
+		if f.slots[slot], err = l.sample(ctx, f.Pixels[slot*n:(slot+1)*n], at, place, rng); err != nil {
+			f.fail(slot, err)
 		}
 	}
 	if f.left.Add(-1) == 0 && ctx.Err() == nil {

@@ -2,7 +2,9 @@ package data
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,11 +51,11 @@ func OpenFolders(ctx context.Context, dir string) (*Folders, error) {
 		if strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		info, err := os.Stat(filepath.Join(dir, e.Name())) // a class may be a link to a folder
-		if err != nil {
+		info, err := os.Stat(filepath.Join(dir, e.Name())) // a class may be a link to a folder, or to none
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("data: %w", err)
 		}
-		if !info.IsDir() {
+		if err != nil || !info.IsDir() {
 			continue
 		}
 		if err := f.add(ctx, e.Name()); err != nil {
@@ -108,6 +110,6 @@ func (f *Folders) Captions(i int) []string { return f.captions[f.labels[i]] }
 // Sample i. Two images of a class are no negatives of each other's captions.
 func (f *Folders) Sample(_ context.Context, i int) (Sample, error) {
 	key, captions := f.Key(i), f.Captions(i)
-	image := preprocess.FromFunc("", func(context.Context) ([]byte, error) { return readPicture(f.dir, key) })
+	image := preprocess.FromFunc("", func(ctx context.Context) ([]byte, error) { return readPicture(ctx, f.dir, key) })
 	return Sample{Image: image, Texts: captions, ID: key, Class: captions[0]}, nil
 }

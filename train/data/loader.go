@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
@@ -142,22 +144,23 @@ func (l *Loader) Epoch(ctx context.Context, epoch, from int) iter.Seq2[*Batch, e
 			free <- &filling{}
 		}
 		queue := make(chan *filling, prefetch+1) // in order
-		tasks := make(chan task)
-		var pool sync.WaitGroup
-		pool.Go(func() {
-			defer close(tasks)
+		var planning, workers errgroup.Group
+		workers.SetLimit(l.o.Workers)
+		planning.Go(func() error {
 			defer close(queue)
-			l.plan(ctx, from, free, queue, tasks)
-		})
-		for range l.o.Workers {
-			pool.Go(func() {
-				for t := range tasks {
-					l.fill(ctx, t, at, epoch)
-				}
+			l.plan(ctx, from, free, queue, func(f *filling, slot int) {
+				workers.Go(func() error { // waits for a free worker
+					l.fill(ctx, f, slot, at, epoch)
+					return nil // f keeps what went wrong, because the lowest slot's error counts and not the first
+				})
 			})
-		}
-		defer pool.Wait()
-		defer cancel()
+			return nil
+		})
+		defer func() {
+			cancel()
+			_ = planning.Wait()
+			_ = workers.Wait()
+		}()
 		for {
 			began := time.Now()
 			f, more := <-queue
@@ -188,7 +191,7 @@ func (l *Loader) Epoch(ctx context.Context, epoch, from int) iter.Seq2[*Batch, e
 }
 
 // plan hands out the samples of the batches, in order, to whichever worker is free.
-func (l *Loader) plan(ctx context.Context, from int, free <-chan *filling, queue chan<- *filling, tasks chan<- task) {
+func (l *Loader) plan(ctx context.Context, from int, free <-chan *filling, queue chan<- *filling, fill func(f *filling, slot int)) {
 	for b := from; b < l.Batches(); b++ {
 		var f *filling
 		select {
@@ -200,11 +203,10 @@ func (l *Loader) plan(ctx context.Context, from int, free <-chan *filling, queue
 		f.begin(b, first, max(min(l.o.BatchSize, l.order.places-first), 0), l.o.Pixels)
 		queue <- f // never blocks: there are as many places as batches
 		for slot := range len(f.slots) {
-			select {
-			case tasks <- task{f, slot}:
-			case <-ctx.Done():
+			if ctx.Err() != nil {
 				return
 			}
+			fill(f, slot)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func open(ctx context.Context, spec string, o Options) (*Sources, error) {
 		before := all.Len()
 		kind := o.Kind
 		if kind == "auto" {
-			if kind, err = KindOf(files[0]); err != nil {
+			if kind, err = KindOf(ctx, files[0]); err != nil {
 				return nil, err
 			}
 		}
@@ -82,12 +82,13 @@ func openFile(ctx context.Context, name, kind string, o Options) (Index, error) 
 }
 
 // KindOf tells a source's kind, one of Kinds, by its name, or by what a directory holds.
-func KindOf(name string) (string, error) {
+func KindOf(ctx context.Context, name string) (string, error) {
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		if hasPairs(name) {
-			return "pairs", nil
+		pairs, err := hasPairs(ctx, name)
+		if pairs {
+			return "pairs", err
 		}
-		return "imagefolder", nil
+		return "imagefolder", err
 	}
 	lower := strings.ToLower(strings.TrimRight(name, `'"`))
 	for _, known := range []struct {

@@ -4,19 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/goclip/goclip/clip/preprocess"
 )
 
 var errFound = errors.New("found")
 
 // hasPairs tells whether a .txt stands beside a picture somewhere in dir. The first folders that hold pictures decide, so
 // that a large folder of classes is not walked to its end.
-func hasPairs(dir string) bool {
+func hasPairs(ctx context.Context, dir string) (bool, error) {
 	looked := 0
-	err := WalkImages(context.TODO(), dir, func(picture string) error {
+	err := WalkImages(ctx, dir, func(picture string) error {
 		if _, err := os.Stat(captionFile(picture)); err == nil {
 			return errFound
 		}
@@ -25,7 +28,7 @@ func hasPairs(dir string) bool {
 		}
 		return nil
 	})
-	return errors.Is(err, errFound)
+	return errors.Is(err, errFound), ctx.Err()
 }
 
 // openPairs reads a folder of pictures with a .txt of the same name beside each, in folders of any depth. What starts
@@ -34,8 +37,8 @@ func openPairs(ctx context.Context, dir string, o Options) (Index, error) {
 	t := newTable(dir, o)
 	t.dir = dir
 	err := WalkImages(ctx, dir, func(picture string) error {
-		f, err := os.Open(captionFile(picture))
-		if errors.Is(err, os.ErrNotExist) {
+		f, size, err := preprocess.OpenRegular(captionFile(picture))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, preprocess.ErrNotRegular) {
 			t.add(picture)
 			return nil
 		}
@@ -43,7 +46,7 @@ func openPairs(ctx context.Context, dir string, o Options) (Index, error) {
 			return err
 		}
 		defer f.Close()
-		text, err := readCaption(f, o.Encoding)
+		text, err := readCaption(io.NewSectionReader(f, 0, size), o.Encoding)
 		if err != nil {
 			return within(f.Name(), err)
 		}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
+	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/deprecated"
@@ -30,7 +32,7 @@ type parquetRows struct {
 
 // openParquet reads columns of captions, texts or lists of texts, and of pictures: paths (a column of texts), or bytes.
 func openParquet(ctx context.Context, name string, o Options) (set Index, err error) {
-	f, err := os.Open(name)
+	f, size, err := preprocess.OpenRegular(name)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
@@ -43,15 +45,12 @@ func openParquet(ctx context.Context, name string, o Options) (set Index, err er
 			err = within("data: "+name, err)
 		}
 	}()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	p, err := parquet.OpenFile(f, info.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
+	p, err := parquet.OpenFile(f, size, parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
 	if err != nil {
 		return nil, fmt.Errorf("it is no Parquet file: %w", err)
 	}
-	captions, err := readCaptions(p, o)
+	c := &columnReader{p, newScales(ctx, f, size, p)}
+	captions, err := c.captions(o)
 	if err != nil {
 		return nil, err
 	}
@@ -71,15 +70,15 @@ func openParquet(ctx context.Context, name string, o Options) (set Index, err er
 	}
 	switch {
 	case bytesOf != nil:
-		return unpackParquet(ctx, f, p, *bytesOf, captions, o)
+		return c.unpack(f, *bytesOf, captions, o)
 	case pathOf != nil:
 		t := newTable(name, o)
-		err := readColumn(p, *pathOf, func(row int, v parquet.Value) error {
+		err := c.texts(*pathOf, func(row int, path string, _ bool) error {
 			texts, ok := captions.of(row)
 			if !ok {
 				return errors.New("it is damaged: there are more pictures than captions")
 			}
-			t.add(string(v.ByteArray()), texts...)
+			t.add(path, texts...)
 			return nil
 		})
 		if err == nil && len(t.images) == 0 {
@@ -108,8 +107,8 @@ func (c *rowCaptions) of(row int) ([]string, bool) {
 	return c.rows[row], true
 }
 
-func readCaptions(p *parquet.File, o Options) (c rowCaptions, err error) {
-	caption, err := columns(p, "CaptionKey", o.CaptionKey, captionKeys)
+func (r *columnReader) captions(o Options) (c rowCaptions, err error) {
+	caption, err := columns(r.p, "CaptionKey", o.CaptionKey, captionKeys)
 	if err != nil {
 		c.none = o.mayLackCaptions()
 		if c.none {
@@ -120,25 +119,28 @@ func readCaptions(p *parquet.File, o Options) (c rowCaptions, err error) {
 	if len(caption) != 1 || !isBytes(caption[0]) {
 		return c, fmt.Errorf("the column %q is of %s; a text is wanted, or a list of texts", caption[0].Path[0], caption[0].Node)
 	}
-	err = readColumn(p, caption[0], func(row int, v parquet.Value) error {
+	err = r.texts(caption[0], func(row int, text string, null bool) error {
 		if row == len(c.rows) {
 			c.rows = append(c.rows, nil)
 		}
-		if !v.IsNull() {
-			c.rows[row] = append(c.rows[row], string(v.ByteArray()))
+		if !utf8.ValidString(text) {
+			return fmt.Errorf("row %d: the caption is not UTF-8", row)
+		}
+		if !null {
+			c.rows[row] = append(c.rows[row], text)
 		}
 		return nil
 	})
 	return c, err
 }
 
-// unpackParquet writes each row's bytes to the cache, as a tar whose members are the rows.
-func unpackParquet(ctx context.Context, f *os.File, p *parquet.File, leaf parquet.LeafColumn, captions rowCaptions, o Options) (Index, error) {
+// unpack writes each row's bytes to the cache, as a tar whose members are the rows.
+func (c *columnReader) unpack(f *os.File, leaf parquet.LeafColumn, captions rowCaptions, o Options) (Index, error) {
 	unpacking := cache{dir: o.Cache}
 	column := strings.Join(leaf.Path, ".")
-	pictures, err := unpacking.unpack(ctx, f, "parquet "+column, func(out io.Writer) error {
+	pictures, err := unpacking.unpack(c.scales.ctx, f, "parquet "+column, func(out io.Writer) error {
 		w := tar.NewWriter(out)
-		err := readColumn(p, leaf, func(row int, v parquet.Value) error {
+		err := c.read(leaf, func(row int, v parquet.Value, _ parquet.Dictionary) error {
 			b := v.ByteArray() // none where it is null
 			if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("%09d", row), Mode: 0o644, Size: int64(len(b)), Typeflag: tar.TypeReg}); err != nil {
 				return err
@@ -157,7 +159,7 @@ func unpackParquet(ctx context.Context, f *os.File, p *parquet.File, leaf parque
 	}
 	r := &parquetRows{name: f.Name(), pictures: shard{pictures.Name(), pictures}}
 	row := 0
-	err = walkTar(ctx, pictures, info.Size(), func(h *tar.Header, at int64, _ io.Reader) error {
+	err = walkTar(c.scales.ctx, pictures, info.Size(), func(h *tar.Header, at int64, _ io.Reader) error {
 		texts, ok := captions.of(row)
 		if !ok {
 			return errors.New("there are more pictures than rows")
@@ -220,22 +222,35 @@ func isText(leaf parquet.LeafColumn) bool {
 	return converted != nil && *converted == deprecated.UTF8
 }
 
-// readColumn calls visit for each value, of a list each item, with its row. A value's memory is used again after visit.
-func readColumn(p *parquet.File, leaf parquet.LeafColumn, visit func(row int, v parquet.Value) error) error {
+// columnReader reads the columns of a file, each after it was weighed.
+type columnReader struct {
+	p      *parquet.File
+	scales *scales
+}
+
+// read calls visit for each value, of a list each item, with its row. A value's memory is used again after visit, but for
+// one of a dictionary, which stays as it is while the dictionary is in use.
+func (c *columnReader) read(leaf parquet.LeafColumn, visit func(row int, v parquet.Value, of parquet.Dictionary) error) error {
+	if err := c.scales.weigh(leaf); err != nil {
+		return err
+	}
 	row, values := -1, make([]parquet.Value, 64)
 	read := func(page parquet.Page) error {
 		defer parquet.Release(page)
 		in := page.Values()
 		for {
+			if err := c.scales.ctx.Err(); err != nil {
+				return err
+			}
 			n, err := in.ReadValues(values)
 			for _, v := range values[:n] {
 				if v.RepetitionLevel() == 0 {
 					row++
 				}
-				if row < 0 || int64(row) >= p.NumRows() {
-					return fmt.Errorf("it is damaged: the column %q has other rows than the %d of the file", strings.Join(leaf.Path, "."), p.NumRows())
+				if row < 0 || int64(row) >= c.p.NumRows() {
+					return fmt.Errorf("it is damaged: the column %q has other rows than the %d of the file", strings.Join(leaf.Path, "."), c.p.NumRows())
 				}
-				if err := visit(row, v); err != nil {
+				if err := visit(row, v, page.Dictionary()); err != nil {
 					return err
 				}
 			}
@@ -247,7 +262,7 @@ func readColumn(p *parquet.File, leaf parquet.LeafColumn, visit func(row int, v 
 			}
 		}
 	}
-	for _, group := range p.RowGroups() {
+	for _, group := range c.p.RowGroups() {
 		pages := group.ColumnChunks()[leaf.ColumnIndex].Pages()
 		defer pages.Close()
 		for {
@@ -266,6 +281,33 @@ func readColumn(p *parquet.File, leaf parquet.LeafColumn, visit func(row int, v 
 	return nil
 }
 
+// texts is read for texts, of which those of a dictionary share their memory. A longer one than maxCaption is cut.
+func (c *columnReader) texts(leaf parquet.LeafColumn, visit func(row int, text string, null bool) error) error {
+	type place struct {
+		first  *byte
+		length int
+	}
+	known := map[place]string{} // of one dictionary
+	var last parquet.Dictionary
+	return c.read(leaf, func(row int, v parquet.Value, of parquet.Dictionary) error {
+		b := v.ByteArray()
+		if of == nil {
+			return visit(row, string(whole(b)), v.IsNull())
+		}
+		if of != last {
+			clear(known)
+			last = of
+		}
+		at := place{unsafe.SliceData(b), len(b)}
+		text, ok := known[at]
+		if !ok {
+			text = string(whole(b))
+			known[at] = text
+		}
+		return visit(row, text, v.IsNull())
+	})
+}
+
 func (r *parquetRows) Len() int { return len(r.rows) }
 
 func (r *parquetRows) LeftOut() int { return r.leftOut }
@@ -276,8 +318,8 @@ func (r *parquetRows) Captions(i int) []string { return r.captions[i] }
 
 func (r *parquetRows) Sample(_ context.Context, i int) (Sample, error) {
 	key := r.Key(i)
-	image := preprocess.FromFunc("", func(context.Context) ([]byte, error) {
-		b, err := r.pictures.read(r.at[i], r.size[i])
+	image := preprocess.FromFunc("", func(ctx context.Context) ([]byte, error) {
+		b, err := r.pictures.read(ctx, r.at[i], r.size[i])
 		if err != nil {
 			return nil, fmt.Errorf("data: %s: %w", key, err)
 		}

@@ -100,7 +100,7 @@ func (m *members) none(files string, all []found) error {
 
 func openShard(ctx context.Context, name string, c *cache, m *members) (s shard, n found, err error) {
 	s.name = name
-	f, err := os.Open(name)
+	f, size, err := preprocess.OpenRegular(name)
 	if err != nil {
 		return s, n, fmt.Errorf("data: %w", err)
 	}
@@ -111,12 +111,13 @@ func openShard(ctx context.Context, name string, c *cache, m *members) (s shard,
 			return s, n, err
 		}
 		archive = s.f
+		info, err := archive.Stat()
+		if err != nil {
+			return s, n, fmt.Errorf("data: %w", err)
+		}
+		size = info.Size()
 	}
-	info, err := archive.Stat()
-	if err != nil {
-		return s, n, fmt.Errorf("data: %w", err)
-	}
-	n, err = m.index(ctx, archive, info.Size())
+	n, err = m.index(ctx, archive, size)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("data: the shard %s is damaged: %w", name, err)
 	}
@@ -133,8 +134,8 @@ func (t *tars) Captions(i int) []string { return t.samples[i].captions }
 
 func (t *tars) Sample(_ context.Context, i int) (Sample, error) {
 	s, key := &t.samples[i], t.Key(i)
-	image := preprocess.FromFunc("", func(context.Context) ([]byte, error) {
-		b, err := t.shards[s.shard].read(s.at, s.size)
+	image := preprocess.FromFunc("", func(ctx context.Context) ([]byte, error) {
+		b, err := t.shards[s.shard].read(ctx, s.at, s.size)
 		if err != nil {
 			return nil, fmt.Errorf("data: %s: %w", key, err)
 		}
@@ -143,20 +144,32 @@ func (t *tars) Sample(_ context.Context, i int) (Sample, error) {
 	return Sample{Image: image, Texts: s.captions, ID: key}, nil
 }
 
+// piece is read between two looks at the context.
+const piece = 4 << 20
+
 // read is n bytes from at on.
-func (s *shard) read(at, n int64) ([]byte, error) {
+func (s *shard) read(ctx context.Context, at, n int64) ([]byte, error) {
 	if n > preprocess.DefaultLimits.MaxBytes {
 		return nil, fmt.Errorf("a picture of %d bytes is more than the limit of %d", n, preprocess.DefaultLimits.MaxBytes)
 	}
 	f := s.f
 	if f == nil {
 		var err error
-		if f, err = os.Open(s.name); err != nil {
+		if f, _, err = preprocess.OpenRegular(s.name); err != nil {
 			return nil, err
 		}
 		defer f.Close()
 	}
 	b := make([]byte, n)
-	_, err := f.ReadAt(b, at)
-	return b, err
+	for rest := b; len(rest) > 0; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		m, err := f.ReadAt(rest[:min(len(rest), piece)], at)
+		if err != nil {
+			return nil, err
+		}
+		rest, at = rest[m:], at+int64(m)
+	}
+	return b, nil
 }

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/goclip/goclip/clip/preprocess"
@@ -25,13 +26,13 @@ type table struct {
 // openTable reads a table's file. A picture's path is taken as open_clip takes it, from the working directory, and if
 // there is no such file, from the table's own directory.
 func openTable(ctx context.Context, name string, o Options, read func(ctx context.Context, in *text, t *table, o Options) error) (Index, error) {
-	f, err := os.Open(name)
+	f, size, err := preprocess.OpenRegular(name)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
 	defer f.Close()
 	t := newTable(name, o)
-	in, err := newText(f, o.Encoding)
+	in, err := newText(io.NewSectionReader(f, 0, size), o.Encoding)
 	if err == nil {
 		err = read(ctx, in, t, o)
 	}
@@ -77,7 +78,7 @@ func (t *table) Captions(i int) []string { return t.captions[i] }
 // Sample i. Its ID is the path from the working directory, or from the table's.
 func (t *table) Sample(_ context.Context, i int) (Sample, error) {
 	name := t.images[i]
-	image := preprocess.FromFunc("", func(context.Context) ([]byte, error) { return readPicture(t.dir, name) })
+	image := preprocess.FromFunc("", func(ctx context.Context) ([]byte, error) { return readPicture(ctx, t.dir, name) })
 	s := Sample{Image: image, Texts: t.captions[i], ID: filepath.Clean(name)}
 	if !filepath.IsAbs(name) {
 		s.ID = filepath.Join(t.dir, name)
@@ -85,13 +86,11 @@ func (t *table) Sample(_ context.Context, i int) (Sample, error) {
 	return s, nil
 }
 
-func readPicture(dir, name string) ([]byte, error) {
-	b, err := os.ReadFile(name)
-	if errors.Is(err, os.ErrNotExist) && !filepath.IsAbs(name) {
-		b, err = os.ReadFile(filepath.Join(dir, name))
+// readPicture reads a file by its path from the working directory, or from dir.
+func readPicture(ctx context.Context, dir, name string) ([]byte, error) {
+	b, err := preprocess.FromFile(name).Bytes(ctx, preprocess.DefaultLimits)
+	if errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(name) {
+		return preprocess.FromFile(filepath.Join(dir, name)).Bytes(ctx, preprocess.DefaultLimits)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("data: %w", err)
-	}
-	return b, nil
+	return b, err
 }

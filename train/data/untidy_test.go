@@ -91,7 +91,7 @@ func TestUntidyTableRefusals(t *testing.T) {
 		{"half a pair.tsv", append(in(t, utf16WithMark, header+"a.png\t"), 0x3d, 0xd8, 'x', 0), columns, "line 2 is not UTF-16"},
 		{"wrong.csv", []byte("filepath,title\na.png,\xff\xff\n"), data.Options{Encoding: "euc-kr"}, "wrong.csv: line 2 is not euc-kr; Encoding names another"},
 		{"half a pair.jsonl", []byte(`{"path": "a", "title": "x\ud83d"}`), columns, `line 1: the caption is "x\ud83d", which has half of a surrogate pair`},
-		{"a.tsv", []byte(header), data.Options{Encoding: "klingon"}, `a.tsv: Encoding "klingon" is not known; it is a name such as utf-8,`},
+		{"a.tsv", []byte(header), data.Options{Encoding: "klingon"}, `a.tsv: the encoding "klingon" is not known; Encoding is a name such as utf-8,`},
 		{"comma.csv", []byte("filepath,title\na.png,x\n"), data.Options{Separator: ";"}, `it has no column "filepath", only ["filepath,title"]; ImageKey names another`},
 		{"endless.tsv", append([]byte(header+"a.png\t\""), bytes.Repeat([]byte("x\n"), 9<<20)...), columns, "line 2: a quotation mark opens a field of more than 16777216 bytes; is it ever closed?"},
 		{"wide.tsv", append([]byte(header+"a.png\t"), bytes.Repeat([]byte("x"), 17<<20)...), columns, "line 2: a row has more than 16777216 bytes"},

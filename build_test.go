@@ -7,76 +7,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-const userProgram = `package main
-
-import (
-	"context"
-	"fmt"
-	"os"
-
-	"github.com/goclip/goclip/clip"
-	"github.com/goclip/goclip/torch"
-)
-
-func main() {
-	config, err := tower.LookupConfig("emoji-64")
-	if err == nil {
-		var model *clip.Model
-		if model, err = clip.New(config, 1); err == nil {
-			var rows [][]float32
-			if rows, err = model.EncodeTexts(context.Background(), "a dog", "a car"); err == nil {
-				fmt.Println(len(rows), len(rows[0]), torch.LiveTensors() > 0)
-			}
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-`
-
-// TestImportFromAnotherModule builds and runs a program of a user: another module, goclip's sources read-only and
-// without third_party beside them as in the module cache, and the environment that the install script prints.
-func TestImportFromAnotherModule(t *testing.T) {
-	root, err := os.Getwd()
-	require.NoError(t, err)
-	sources := filepath.Join(t.TempDir(), "goclip")
-	copySources(t, root, sources)
-
-	user := t.TempDir()
-	write := func(name, text string) {
-		require.NoError(t, os.WriteFile(filepath.Join(user, name), []byte(text), 0o644))
-	}
-	gomod, err := os.ReadFile("go.mod")
-	require.NoError(t, err)
-	gosum, err := os.ReadFile("go.sum")
-	require.NoError(t, err)
-	text := strings.Replace(string(gomod), "module github.com/goclip/goclip", "module example.com/user", 1)
-	write("go.mod", text+"\nrequire github.com/goclip/goclip v0.0.0\n\nreplace github.com/goclip/goclip => "+sources+"\n")
-	write("go.sum", string(gosum))
-	write("main.go", userProgram)
-
-	elsewhere := linkLibtorch(t, root)
-	run := func(args ...string) string {
-		install := filepath.Join(root, "scripts", "install_libtorch.sh")
-		command := exec.Command("bash", append([]string{"-ec", `eval "$("$1" --print-env --prefix "$2")"; shift 2; "$@"`, "bash", install, elsewhere}, args...)...)
-		command.Dir = user
-		command.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
-		out, err := command.CombinedOutput()
-		require.NoError(t, err, "%v: %s", args, out)
-		return string(out)
-	}
-	run("go", "build", "-o", "user", ".")
-	assert.Equal(t, "2 128 true\n", run("./user"))
-}
 
 // TestBuildWithoutLibtorch builds where libtorch is missing, or another version: one sentence says
 // what to run, and nothing else is printed.

@@ -1,0 +1,11 @@
+//go:build !cgo || noheif
+
+package preprocess
+
+// HasHEIF tells whether HEIC and AVIF are decoded: not in a build without cgo, or with the tag
+// noheif.
+func HasHEIF() bool { return false }
+
+func openHEIF([]byte) (*picture, error) {
+	return nil, unsupported("HEIC or AVIF", "is not read by this build")
+}
