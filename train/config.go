@@ -327,7 +327,7 @@ func (c *Config) inherit(was Config) error {
 		if a.IsZero() {
 			a.Set(b)
 		} else if !slices.Contains(free, field.Name) && !reflect.DeepEqual(a.Interface(), b.Interface()) {
-			return c.errorf("{Resume}: the run was started with "+c.name(field.Name)+" %v, not %v; a resumed run continues it exactly", b, a)
+			return c.errorf("{resume}: the run was started with "+c.name(field.Name)+" %v, not %v; a resumed run continues it exactly", b, a)
 		}
 	}
 	return nil

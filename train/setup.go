@@ -17,7 +17,6 @@ func (t *Trainer) open(ctx context.Context, m *clip.Model, d Dataset, from strin
 		t.notes = append(t.notes, note)
 	}
 	c := &t.c
-	t.watch.c = c
 	t.model, t.device, t.data, t.resumed = m, m.Device(), d, from
 	if c.PatchDropout != 0 {
 		if err := m.SetPatchDropout(meant(c.PatchDropout)); err != nil {

@@ -123,7 +123,9 @@ func (t *Trainer) fail(err error) error {
 
 func (t *Trainer) openNew(ctx context.Context, m *clip.Model, d Dataset) error {
 	if _, err := os.Stat(filepath.Join(t.dir, "checkpoints")); err == nil && t.dir != "" {
-		return t.c.errorf("%s holds a run already; {Resume} continues it, or give another {Dir}", t.dir)
+		if from, _, err := t.find(t.dir); from != "" || err != nil { // else a run was killed before it had any
+			return t.c.errorf("%s holds a run already; {Resume} continues it, or give another {Dir}", t.dir)
+		}
 	}
 	if t.c.WiseFT > 0 && m.Weights == "" {
 		return t.c.refuse("{WiseFT} wants trained weights to begin with: {Trained}")
