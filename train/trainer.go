@@ -3,7 +3,6 @@ package train
 import (
 	"context"
 	"errors"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -277,5 +276,3 @@ func (t *Trainer) Close() error {
 	t.unlockDirectory()
 	return err
 }
-
-var _ io.Closer = (*Trainer)(nil)
