@@ -58,13 +58,13 @@ func describeShapes(path string, o OpenOptions) (d description, err error) {
 		o.log("%s is a %s by its shapes", path, names[0])
 		return d, nil
 	case len(fits) > 1:
-		return d, fmt.Errorf("clip: %s fits %s, and its weights do not tell which: give one of them as --model, and --pretrained %s", path, strings.Join(names, " and "), path)
+		return d, marked{fmt.Errorf("clip: %s fits %s, and its weights do not tell which: open one of them, with Pretrained %s", path, strings.Join(names, " and "), path), ErrAmbiguous}
 	}
 	if d.config, err = shapes.config(quick); err != nil {
 		return d, fmt.Errorf("clip: %s: %w", path, err)
 	}
 	if !known {
-		return d, fmt.Errorf("clip: %s fits no built-in config, and does not say with which GELU it was trained: give --model a directory with %s, or --force-quick-gelu", path, ConfigFile)
+		return d, marked{fmt.Errorf("clip: %s fits no built-in config, and does not say with which GELU it was trained: open a directory with %s, or set QuickGELU", path, ConfigFile), ErrAmbiguous}
 	}
 	o.log("%s has %v; %v", path, d.config.Vision, d.config.Text)
 	return d, nil
@@ -208,10 +208,10 @@ func (s fileShapes) config(quick bool) (*tower.Config, error) {
 	}
 	c.Text.MLPRatio = tower.MLPRatio(s.size(0, "transformer.resblocks.0.mlp.c_fc.weight"), max(1, z.textWidth))
 	if side == 0 || z.vocab == 0 || z.depth == 0 || z.textLayers == 0 || c.Complete() != nil {
-		return nil, fmt.Errorf("its shapes are no CLIP's that can be told by them alone: give --model a directory with %s, or a config with --pretrained", ConfigFile)
+		return nil, marked{fmt.Errorf("its shapes are no CLIP's that can be told by them alone: open a directory with %s, or a built-in config with Pretrained", ConfigFile), ErrAmbiguous}
 	}
 	if z.width%64 != 0 || z.textWidth%64 != 0 {
-		return nil, fmt.Errorf("the widths %d and %d are no multiples of 64, and the weights do not tell the number of heads: give --model a directory with %s", z.width, z.textWidth, ConfigFile)
+		return nil, marked{fmt.Errorf("the widths %d and %d are no multiples of 64, and the weights do not tell the number of heads: open a directory with %s", z.width, z.textWidth, ConfigFile), ErrAmbiguous}
 	}
 	return c, nil
 }

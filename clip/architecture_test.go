@@ -56,7 +56,7 @@ func TestDescribePublished(t *testing.T) {
 // TestDescribeTwins refuses to choose between published models of the same shapes. The file has a hole for its numbers.
 func TestDescribeTwins(t *testing.T) {
 	for name, says := range map[string]string{
-		"ViT-B-32":                 "fits ViT-B-32-quickgelu and ViT-B-32, and its weights do not tell which: give one of them as --model, and --pretrained",
+		"ViT-B-32":                 "fits ViT-B-32-quickgelu and ViT-B-32, and its weights do not tell which: open one of them, with Pretrained",
 		"ViT-SO400M-14-SigLIP-378": "fits ViT-SO400M-14-SigLIP-378 and ViT-SO400M-14-SigLIP-384, and",
 	} {
 		header, numbers := safetensorsHeader(t, name, checkpoint.F32)
@@ -163,6 +163,7 @@ func TestDescribeRefusals(t *testing.T) {
 		_, err := Open(t.Context(), write(shapes), nil)
 		require.Error(t, err)
 		text, _ := json.Marshal(shapes)
-		assert.Contains(t, err.Error(), "give --model a directory with open_clip_config.json", string(text))
+		assert.Contains(t, err.Error(), "open a directory with open_clip_config.json", string(text))
+		assert.ErrorIs(t, err, ErrAmbiguous)
 	}
 }

@@ -59,6 +59,11 @@ type Encoder struct {
 	Model     *Model
 	BatchSize int  // images or texts that run through a tower at once; 0 is 32 images and 128 texts
 	Raw       bool // features as they leave the tower, not L2-normalised
+
+	// Sized, if not nil, is told of image i's own size in pixels, before its row is yielded.
+	Sized func(i, width, height int)
+	// Cut, if not nil, is told of each text that is longer than the context length, before its row is yielded.
+	Cut func(i int, text string)
 }
 
 // batchOfImages and batchOfTexts are what an Encoder's BatchSize is by default.
@@ -117,15 +122,19 @@ func (e Encoder) Images(ctx context.Context, images iter.Seq[ImageSource]) iter.
 			return
 		}
 		size, length := cmp.Or(e.BatchSize, batchOfImages), transform.Len()
-		waiting := make([]error, 0, size) // why an image of the batch has no pixels, nil for the others
+		type decoded struct {
+			width, height int
+			err           error // why it has no pixels
+		}
+		waiting := make([]decoded, 0, size) // the images of the batch
 		batch := 0
 		// flush runs the model on the images that wait and yields their rows.
 		var pixels batches
 		flush := func() bool {
 			at := pixels.of(batch, size*length)
 			n := 0
-			for i, err := range waiting {
-				if err != nil {
+			for i, d := range waiting {
+				if d.err != nil {
 					continue
 				}
 				if n < i { // close the gap of an image that could not be read
@@ -138,12 +147,15 @@ func (e Encoder) Images(ctx context.Context, images iter.Seq[ImageSource]) iter.
 				yield(nil, err)
 				return false
 			}
-			for i, err := range waiting {
-				if err != nil {
-					if !yield(nil, &ImageError{batch*size + i, err}) {
+			for i, d := range waiting {
+				if d.err != nil {
+					if !yield(nil, &ImageError{batch*size + i, d.err}) {
 						return false
 					}
 					continue
+				}
+				if e.Sized != nil {
+					e.Sized(batch*size+i, d.width, d.height)
 				}
 				if !yield(rows[0], nil) {
 					return false
@@ -167,16 +179,16 @@ func (e Encoder) Images(ctx context.Context, images iter.Seq[ImageSource]) iter.
 				i++
 			}
 		}
-		decode := func(_ int, s slot) error {
-			_, _, err := transform.Source(ctx, s.pixels, s.source)
-			return err
+		decode := func(_ int, s slot) (d decoded) {
+			d.width, d.height, d.err = transform.Source(ctx, s.pixels, s.source)
+			return d
 		}
-		for err := range ahead.Map(slots, runtime.GOMAXPROCS(0), 2*size, decode) {
+		for d := range ahead.Map(slots, runtime.GOMAXPROCS(0), 2*size, decode) {
 			if ctx.Err() != nil {
 				yield(nil, ctx.Err())
 				return
 			}
-			if waiting = append(waiting, err); len(waiting) == size && !flush() {
+			if waiting = append(waiting, d); len(waiting) == size && !flush() {
 				return
 			}
 		}
@@ -248,8 +260,13 @@ func (e Encoder) Texts(ctx context.Context, texts iter.Seq[string]) iter.Seq2[[]
 			ids = ids[:0]
 			return true
 		}
+		i := 0
 		for text := range texts {
-			row, _ := t.Tokenize(text, length)
+			row, cut := t.Tokenize(text, length)
+			if cut && e.Cut != nil {
+				e.Cut(i, text)
+			}
+			i++
 			if ids = append(ids, row...); len(ids) == size*length && !flush() {
 				return
 			}

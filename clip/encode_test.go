@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
@@ -294,4 +295,29 @@ func TestScore(t *testing.T) {
 	assert.ErrorContains(t, err, "at least one text")
 	_, err = m.Score(ctx, []ImageSource{FromFile("gone.png")}, texts)
 	assert.ErrorAs(t, err, new(*ImageError))
+}
+
+// TestEncoderTells is told of each image's size and of each text that is cut, before their rows.
+func TestEncoderTells(t *testing.T) {
+	m, ctx := shippedModel(t), t.Context()
+	sizes, rows := map[int][2]int{}, 0
+	e := Encoder{Model: m, BatchSize: 2, Sized: func(i, width, height int) {
+		assert.Equal(t, rows, i)
+		sizes[i] = [2]int{width, height}
+	}}
+	images := []ImageSource{FromFile(picturePath("rgb_129x200.png")), FromBytes([]byte("no image")), FromFile(picturePath("rgb_63x64.png"))}
+	for _, err := range e.Images(ctx, slices.Values(images)) {
+		assert.Equal(t, rows == 1, err != nil)
+		rows++
+	}
+	assert.Equal(t, 3, rows)
+	assert.Equal(t, map[int][2]int{0: {129, 200}, 2: {63, 64}}, sizes)
+
+	long := strings.Repeat("a long text ", 50)
+	cut := map[int]string{}
+	e.Cut = func(i int, text string) { cut[i] = text }
+	for _, err := range e.Texts(ctx, slices.Values([]string{"a", "b", "c", long})) {
+		require.NoError(t, err)
+	}
+	assert.Equal(t, map[int]string{3: long}, cut)
 }

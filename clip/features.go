@@ -13,6 +13,13 @@ import (
 // Dim is the length of a row of features.
 func (m *Model) Dim() int { return m.Config.EmbedDim }
 
+// EncodeImage maps normalised pictures (B, 3, H, W) to features (B, E), not normalised.
+func (m *Model) EncodeImage(pixels *torch.Tensor) *torch.Tensor { return m.Visual.Forward(pixels) }
+
+// EncodeText maps tokens (B, T) int64 to features (B, E), not normalised. The tokens may be on the host whatever the
+// model's device: that spares the towers that cut texts at their end a wait for the device.
+func (m *Model) EncodeText(tokens *torch.Tensor) *torch.Tensor { return m.Text.Forward(tokens) }
+
 // encoded encodes n decoded images, raw or L2-normalised.
 func (m *Model) encoded(pixels []float32, n int, raw bool) (rows []float32, err error) {
 	if !raw {
@@ -143,4 +150,41 @@ func (m *Model) ArrangeTexts(tokens []int64, products torch.DType, room int) *to
 // EncodeArranged maps texts to features (n, E), not normalised. numbers are t's, int64 on the model's device.
 func (m *Model) EncodeArranged(t *tower.Texts, numbers *torch.Tensor) *torch.Tensor {
 	return m.Text.(tower.Arranger).ForwardArranged(t, numbers) // who else could have arranged them
+}
+
+// inTurn runs f when the callers that came before are through with the model. When ctx ends, its error is returned at once;
+// f is then never begun, or ends with nobody waiting, so it must write to nothing that the caller uses after an error.
+// A panic of f is the caller's.
+func (m *Model) inTurn(ctx context.Context, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case m.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	type outcome struct {
+		err    error
+		thrown any
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		defer func() {
+			o.thrown = recover()
+			<-m.turn
+			done <- o
+		}()
+		o.err = f()
+	}()
+	select {
+	case o := <-done:
+		if o.thrown != nil {
+			panic(o.thrown)
+		}
+		return o.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

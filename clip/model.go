@@ -30,6 +30,7 @@ type Model struct {
 	Visual     Tower         `torch:"visual"`
 
 	Name       string            `torch:"-"` // what Open was asked for
+	Options    OpenOptions       `torch:"-"` // and how: Open(ctx, Name, &Options) opens it again
 	Weights    string            `torch:"-"` // the file that they were read from; "" for random ones
 	Config     *tower.Config     `torch:"-"`
 	Preprocess preprocess.Config `torch:"-"`
@@ -181,13 +182,6 @@ func (m *Model) Loss(pixels, tokens *torch.Tensor) *torch.Tensor {
 	}
 	return loss.Contrastive(images, texts, scale)
 }
-
-// EncodeImage maps normalised pictures (B, 3, H, W) to features (B, E), not normalised.
-func (m *Model) EncodeImage(pixels *torch.Tensor) *torch.Tensor { return m.Visual.Forward(pixels) }
-
-// EncodeText maps tokens (B, T) int64 to features (B, E), not normalised. The tokens may be on the host whatever the model's device:
-// that spares the towers that cut texts at their end a wait for the device.
-func (m *Model) EncodeText(tokens *torch.Tensor) *torch.Tensor { return m.Text.Forward(tokens) }
 
 // ContextLength is the number of tokens of a text, the start and end tokens included.
 func (m *Model) ContextLength() int { return m.Config.Text.ContextLength }

@@ -87,6 +87,7 @@ var (
 	ErrChecksum    = pretrained.ErrChecksum // a file's bytes are not those that were published
 	ErrNoWeights   = errors.New("no weights")
 	ErrUnsupported = errors.New("not supported") // a kind of model, or a precision on a device
+	ErrAmbiguous   = errors.New("ambiguous")     // a file of weights that does not tell its architecture
 )
 
 // marked is an error that is also one of the above, whose words its own sentence does not need.
@@ -115,7 +116,7 @@ func Open(ctx context.Context, name string, o *OpenOptions) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Name = name
+	m.Name, m.Options = name, *o
 	return m, m.prepare(o)
 }
 
@@ -190,7 +191,7 @@ func OpenFS(ctx context.Context, fsys fs.FS, dir string, o *OpenOptions) (*Model
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
-	m.Name = dir
+	m.Name, m.Options = dir, *o
 	copied := *o
 	copied.Copy = true // data is the caller's and Go's
 	if err := m.loadFrom(f, dir, copied); err != nil {

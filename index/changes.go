@@ -102,17 +102,3 @@ func (w *Writer) known(ctx context.Context, path string, all map[string]*known) 
 	}
 	return nil
 }
-
-// Sums are those of the index dir, if it can be read, for [Identify].
-func Sums(dir string) []Sum {
-	ix, err := Open(dir)
-	if err != nil {
-		return nil
-	}
-	defer ix.Close()
-	info, err := ix.Info(context.Background())
-	if err != nil {
-		return nil
-	}
-	return info.Model.Files
-}

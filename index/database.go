@@ -65,7 +65,7 @@ func openDatabase(dir string, make bool) (*sql.DB, error) {
 	}
 	if _, err := os.Stat(path); err != nil && !make {
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%s is no index: it has no %s; infer index makes one: %w", dir, databaseName, fs.ErrNotExist)
+			err = fmt.Errorf("%s is no index: it has no %s: %w", dir, databaseName, fs.ErrNotExist)
 		}
 		return nil, err
 	}
@@ -134,8 +134,11 @@ func (st state) date() string {
 	return "coalesce(date, modified)"
 }
 
+// ErrVersion is inside the error for an index of a version that this program does not read.
+var ErrVersion = errors.New("it must be rebuilt")
+
 // errEmpty is for a database in which nothing was committed yet.
-var errEmpty = fmt.Errorf("nothing was ever indexed in it: infer index does: %w", fs.ErrNotExist)
+var errEmpty = fmt.Errorf("nothing was ever indexed in it: %w", fs.ErrNotExist)
 
 func readState(ctx context.Context, q querier, dir string) (st state, err error) {
 	if err := q.QueryRowContext(ctx, "PRAGMA user_version").Scan(&st.version); err != nil {
@@ -145,7 +148,7 @@ func readState(ctx context.Context, q querier, dir string) (st state, err error)
 		return st, fmt.Errorf("%s: %w", dir, errEmpty)
 	}
 	if st.version < oldest || st.version > format {
-		return st, fmt.Errorf("%s is an index of version %d and this goclip reads %d to %d: make it anew with infer index --rebuild", dir, st.version, oldest, format)
+		return st, fmt.Errorf("%s is an index of version %d and this goclip reads %d to %d: %w", dir, st.version, oldest, format, ErrVersion)
 	}
 	var model string
 	err = q.QueryRowContext(ctx, "SELECT generation, file, rows, model FROM state").Scan(&st.generation, &st.file, &st.rows, &model)

@@ -129,5 +129,6 @@ func TestIndexOfAnotherVersion(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 	_, err = OpenWriter(at, model)
-	assert.ErrorContains(t, err, "is an index of version 3 and this goclip reads 1 to 2: make it anew with infer index --rebuild")
+	assert.ErrorContains(t, err, "is an index of version 3 and this goclip reads 1 to 2: it must be rebuilt")
+	assert.ErrorIs(t, err, ErrVersion)
 }

@@ -250,7 +250,8 @@ func TestRefusals(t *testing.T) {
 		c.change(&other)
 		_, err := OpenWriter(at, other)
 		require.ErrorContains(t, err, c.says)
-		assert.ErrorContains(t, err, "index anew with infer index --rebuild")
+		assert.ErrorContains(t, err, "search with that model, or rebuild the index")
+		assert.ErrorIs(t, err, ErrModel)
 	}
 	moved := model
 	moved.Name = "elsewhere"

@@ -18,7 +18,7 @@ import (
 
 // Model is the model that an index belongs to: how it is opened again, and what tells it from others.
 type Model struct {
-	Name          string `json:"name"` // as clip.Open takes it; a path is absolute
+	Name          string `json:"name"` // as clip.Open takes it, such as ViT-B-32:openai or hf-hub:org/name; a path is absolute
 	Pretrained    string `json:"pretrained,omitempty"`
 	Seed          uint64 `json:"seed,omitempty"`
 	ImageSize     int    `json:"image_size,omitempty"`
@@ -28,14 +28,14 @@ type Model struct {
 	TextTower     string `json:"text_tower,omitempty"`
 
 	EmbedDim  int    `json:"embed_dim"`
-	Weights   string `json:"weights"`   // SHA-256 of the files of weights, or of the weights if there is no file
-	Transform string `json:"transform"` // SHA-256 of the config and the preprocessing
-	Files     []Sum  `json:"files"`     // what Weights was made of
+	Weights   string `json:"weights"`         // SHA-256 of the files of weights, or of the weights if there is no file
+	Transform string `json:"transform"`       // SHA-256 of the config and the preprocessing
+	Files     []Sum  `json:"files,omitempty"` // those of Weights; none for weights inside a program
 }
 
 // Sum is the SHA-256 of a file as it was when it was read. As long as size and time are the same it is not read again.
 type Sum struct {
-	Path    string    `json:"path"` // of weights inside a program: the program's, "#" and the model's name
+	Path    string    `json:"path"`
 	Size    int64     `json:"size"`
 	ModTime time.Time `json:"modified"`
 	SHA256  string    `json:"sha256"`
@@ -53,8 +53,10 @@ func (m Model) encode() string {
 	return string(text)
 }
 
-// Identify tells what an opened model is. known are sums that may save reading the weights, those of an index.
-func Identify(m *clip.Model, o *clip.OpenOptions, known []Sum) (Model, error) {
+// Identify tells what an opened model is, whose weights have not changed since. known are sums that may save reading the
+// weights, those of an index; nil for none.
+func Identify(m *clip.Model, known []Sum) (Model, error) {
+	o := &m.Options
 	id := Model{Name: absolute(m.Name), Pretrained: absolute(o.Pretrained), Seed: o.Seed, ImageSize: o.ImageSize, ContextLength: o.ContextLength,
 		QuickGELU: o.QuickGELU, ImageTower: absolute(o.ImageTower), TextTower: absolute(o.TextTower), EmbedDim: m.Config.EmbedDim}
 	config, err := json.Marshal([]any{m.Config, m.Preprocess})
@@ -80,11 +82,11 @@ func Identify(m *clip.Model, o *clip.OpenOptions, known []Sum) (Model, error) {
 	}
 	all := sha256.New()
 	if m.Weights == "" {
-		s, err := sumInside(m, o, known)
+		s, err := sumInside(m)
 		if err != nil {
-			return id, err
+			return id, fmt.Errorf("index: %w", err)
 		}
-		id.Files = append(id.Files, s)
+		io.WriteString(all, s)
 	}
 	for _, path := range paths {
 		s, err := sumFile(path, known)
@@ -92,8 +94,6 @@ func Identify(m *clip.Model, o *clip.OpenOptions, known []Sum) (Model, error) {
 			return id, fmt.Errorf("index: %w", err)
 		}
 		id.Files = append(id.Files, s)
-	}
-	for _, s := range id.Files {
 		io.WriteString(all, s.SHA256)
 	}
 	id.Weights = hex.EncodeToString(all.Sum(nil))
@@ -138,26 +138,16 @@ func sumFile(path string, known []Sum) (s Sum, err error) {
 	return s, nil
 }
 
-// sumInside is the sum of weights that no file holds: those inside the program, and random ones. Both follow from the
-// program and the options.
-func sumInside(m *clip.Model, o *clip.OpenOptions, known []Sum) (s Sum, err error) {
-	if exe, err := os.Executable(); err == nil {
-		if info, err := os.Stat(exe); err == nil {
-			s = Sum{Path: fmt.Sprintf("%s#%s %s %d", exe, m.Name, o.Pretrained, o.Seed), Size: info.Size(), ModTime: info.ModTime().UTC()}
-			if s.SHA256 = find(s, known); s.SHA256 != "" {
-				return s, nil
-			}
-		}
-	}
+// sumInside is the sum of weights that no file holds: those inside a program, random ones, and what a program has made.
+func sumInside(m *clip.Model) (string, error) {
 	h := sha256.New()
-	err = torch.NoGrad(func(scope *torch.Scope) {
+	err := torch.NoGrad(func(scope *torch.Scope) {
 		for key, p := range m.State() {
 			io.WriteString(h, key)
 			h.Write(torch.ToBytes(scope.Alias(p).To(torch.CPU, p.DType())))
 		}
 	})
-	s.SHA256 = hex.EncodeToString(h.Sum(nil))
-	return s, err
+	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 func find(s Sum, known []Sum) string {
@@ -176,7 +166,7 @@ func (m Model) Same(other Model) error {
 	if what == "" {
 		return nil
 	}
-	return fmt.Errorf("%w %s: %s; search with that model, or index anew with infer index --rebuild", errModel, m.Name, what)
+	return fmt.Errorf("%w %s: %s; search with that model, or rebuild the index", ErrModel, m.Name, what)
 }
 
 // Differs says what tells the model other from m; "" where their vectors may be compared.
@@ -192,4 +182,5 @@ func (m Model) Differs(other Model) string {
 	return ""
 }
 
-var errModel = errors.New("the index was made with the model")
+// ErrModel is inside the error for vectors of another model than the index has.
+var ErrModel = errors.New("the index was made with the model")

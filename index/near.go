@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,6 +25,9 @@ const (
 	Exact Engine = "exact"
 	FAISS Engine = "faiss"
 )
+
+// ErrEngine is inside the error for an index whose vectors the engine was not given.
+var ErrEngine = errors.New("an update with this engine gives it the vectors")
 
 // Check refuses an engine that is none, or that this program does not have.
 func (e Engine) Check() error {

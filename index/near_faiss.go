@@ -102,7 +102,7 @@ func openFAISS(dir string, st state) (near, error) {
 		err = fmt.Errorf("%s belongs to another index", path)
 	}
 	if err != nil { // not wrapped: that a file is missing means something else here
-		return nil, fmt.Errorf("there is no file of FAISS's that is whole (%v): infer index --engine faiss makes it", err)
+		return nil, fmt.Errorf("there is no file of FAISS's that is whole (%v): %w", err, ErrEngine)
 	}
 	return lists{x}, nil
 }

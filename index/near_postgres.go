@@ -54,7 +54,7 @@ func table(dir string, file int) (string, error) {
 func connect(ctx context.Context, e Engine, extend bool) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(string(e))
 	if err != nil {
-		return nil, fmt.Errorf("--engine: %w", err)
+		return nil, fmt.Errorf("the engine's address: %w", err)
 	}
 	config.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
 		if extend {
@@ -71,7 +71,7 @@ func connect(ctx context.Context, e Engine, extend bool) (*pgxpool.Pool, error) 
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("--engine: PostgreSQL at %s: %w", config.ConnConfig.Host, err)
+		return nil, fmt.Errorf("the engine PostgreSQL at %s: %w", config.ConnConfig.Host, err)
 	}
 	return pool, nil
 }
@@ -80,7 +80,7 @@ func openPostgres(dir string, e Engine, st state) (near, error) {
 	ctx := context.Background()
 	name, err := table(dir, st.file)
 	if err != nil {
-		return nil, fmt.Errorf("it was never given to PostgreSQL (%v): infer index --engine does it", err)
+		return nil, fmt.Errorf("it was never given to PostgreSQL (%v): %w", err, ErrEngine)
 	}
 	pool, err := connect(ctx, e, false)
 	if err != nil {
@@ -89,7 +89,7 @@ func openPostgres(dir string, e Engine, st state) (near, error) {
 	p := &postgres{pool: pool, table: name, dim: st.model.EmbedDim}
 	if err := p.count(ctx); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("PostgreSQL does not have its vectors: %w: infer index --engine adds them", err)
+		return nil, fmt.Errorf("PostgreSQL does not have its vectors: %w: %w", err, ErrEngine)
 	}
 	p.rows = min(p.rows, st.rows)
 	return p, nil

@@ -86,7 +86,7 @@ func testNear(t *testing.T, engine Engine) {
 	}
 
 	_, err := OpenWith(at, engine)
-	require.ErrorContains(t, err, "infer index --engine")
+	require.ErrorIs(t, err, ErrEngine)
 	assert.True(t, write(func(*Writer) {}))
 	assert.False(t, write(func(*Writer) {}), "nothing is new")
 	compare(Filter{})
@@ -127,7 +127,8 @@ func testNear(t *testing.T, engine Engine) {
 	require.NoError(t, os.Truncate(nearPath(at, 2), 1000))
 	require.NoError(t, os.WriteFile(filepath.Join(at, ".near.tmp"), nil, 0o644))
 	_, err = OpenWith(at, FAISS)
-	require.ErrorContains(t, err, "infer index --engine faiss makes it")
+	require.ErrorContains(t, err, "there is no file of FAISS's that is whole")
+	require.ErrorIs(t, err, ErrEngine)
 	assert.True(t, write(func(*Writer) {}), "made anew")
 	assert.NoFileExists(t, filepath.Join(at, ".near.tmp"))
 	compare(Filter{})

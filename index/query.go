@@ -1,11 +1,15 @@
 package index
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/goclip/goclip/clip"
 )
 
 // Term is a part of a query: words or a picture, and how much it counts.
@@ -134,17 +138,59 @@ func isNumber(s string) bool {
 	return s != "" && s != "." && strings.Trim(s, "0123456789.") == "" && strings.Count(s, ".") <= 1
 }
 
-// Combine is the query's vector: the sum of the terms' L2-normalised rows (len(terms), dim) by their weights, normalised.
-func Combine(terms []Term, rows []float32) ([]float32, error) {
-	if len(terms) == 0 || len(rows) == 0 || len(rows)%len(terms) != 0 {
-		return nil, fmt.Errorf("%d numbers for the %d terms of a query", len(rows), len(terms))
+// Query is the vector of a query's terms, to be searched for. An image that the index holds as it is on the disk has its
+// vector there; for all else encoder is asked, when it is first needed, for one of the index's model.
+func (ix *Index) Query(ctx context.Context, terms []Term, encoder func(ctx context.Context) (clip.Encoder, error)) ([]float32, error) {
+	var e clip.Encoder
+	rows := make([][]float32, 0, len(terms))
+	for _, t := range terms {
+		if t.Image != "" {
+			if f, err := Stat(t.Image); err == nil {
+				row, ok, err := ix.Vector(ctx, f)
+				if err != nil {
+					return nil, err
+				}
+				if ok {
+					rows = append(rows, row)
+					continue
+				}
+			}
+		}
+		if e.Model == nil {
+			var err error
+			if e, err = encoder(ctx); err != nil {
+				return nil, err
+			}
+			e.BatchSize, e.Raw = 1, false
+		}
+		encoded := e.Texts(ctx, slices.Values([]string{t.Text}))
+		if t.Image != "" {
+			encoded = e.Images(ctx, slices.Values([]clip.ImageSource{clip.FromFile(t.Image)}))
+		}
+		for row, err := range encoded {
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, row)
+		}
 	}
-	dim := len(rows) / len(terms)
+	return Combine(terms, rows)
+}
+
+// Combine is the query's vector: the sum of the terms' L2-normalised rows by their weights, normalised.
+func Combine(terms []Term, rows [][]float32) ([]float32, error) {
+	if len(terms) == 0 || len(rows) != len(terms) {
+		return nil, fmt.Errorf("%d rows for the %d terms of a query", len(rows), len(terms))
+	}
+	dim := len(rows[0])
 	sums, most, norm := make([]float64, dim), 0.0, 0.0
 	for i, t := range terms {
+		if len(rows[i]) != dim {
+			return nil, fmt.Errorf("rows of %d and of %d numbers in one query", dim, len(rows[i]))
+		}
 		most = max(most, math.Abs(t.Weight))
-		for j := range sums {
-			sums[j] += t.Weight * float64(rows[i*dim+j])
+		for j, x := range rows[i] {
+			sums[j] += t.Weight * float64(x)
 		}
 	}
 	for _, x := range sums {

@@ -47,13 +47,15 @@ func TestParseQuery(t *testing.T) {
 }
 
 func TestCombine(t *testing.T) {
-	row, err := Combine([]Term{{Weight: 2}, {Weight: -1}}, []float32{1, 0, 0, 1})
+	row, err := Combine([]Term{{Weight: 2}, {Weight: -1}}, [][]float32{{1, 0}, {0, 1}})
 	require.NoError(t, err)
 	assert.InDeltaSlice(t, []float64{2 / math.Sqrt(5), -1 / math.Sqrt(5)}, []float64{float64(row[0]), float64(row[1])}, 1e-6)
-	_, err = Combine([]Term{{Weight: 1}, {Weight: -1}}, []float32{1, 0, 1, 0})
+	_, err = Combine([]Term{{Weight: 1}, {Weight: -1}}, [][]float32{{1, 0}, {1, 0}})
 	assert.ErrorContains(t, err, "cancel each other out")
-	_, err = Combine([]Term{{Weight: 1}, {Weight: -1}}, []float32{1, 0, 1})
-	assert.ErrorContains(t, err, "3 numbers for the 2 terms")
+	_, err = Combine([]Term{{Weight: 1}, {Weight: -1}}, [][]float32{{1, 0}})
+	assert.ErrorContains(t, err, "1 rows for the 2 terms")
+	_, err = Combine([]Term{{Weight: 1}, {Weight: -1}}, [][]float32{{1, 0}, {1}})
+	assert.ErrorContains(t, err, "rows of 2 and of 1 numbers")
 }
 
 // FuzzParseQuery has every query give terms, with weights that can be summed, or one line of an error.

@@ -69,7 +69,7 @@ func checkVectors(path string, rows, dim int) error {
 }
 
 // ErrDamaged is inside the errors of an index whose files do not hold what they did.
-var ErrDamaged = errors.New("the index is damaged: make it anew with infer index --rebuild")
+var ErrDamaged = errors.New("the index is damaged and must be rebuilt")
 
 func damaged(path, format string, args ...any) error {
 	return fmt.Errorf("%s: %s: %w", path, fmt.Sprintf(format, args...), ErrDamaged)

@@ -367,7 +367,7 @@ func TestSearch(t *testing.T) {
 	_, at = start(t, Options{})
 	code, _, body := post(t, at+"/v1/search", object{"text": "a"})
 	assert.Equal(t, 404, code)
-	assert.Contains(t, string(body), "started without --index")
+	assert.Contains(t, string(body), "this server has no index")
 }
 
 func TestMethodsAndNames(t *testing.T) {

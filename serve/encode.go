@@ -130,7 +130,7 @@ func (s *Server) padded(ids []int64) ([]int64, error) {
 		}
 	}
 	if !slices.Contains(ids, s.tokenizer.End()) {
-		return nil, badRequest("input", fmt.Sprintf("the token ids lack the end token %d; infer tokenize prints such rows", s.tokenizer.End()))
+		return nil, badRequest("input", fmt.Sprintf("the token ids lack the end token %d, which every text has", s.tokenizer.End()))
 	}
 	row := slices.Clone(ids)
 	for len(row) < length {

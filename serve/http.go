@@ -173,7 +173,7 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 			h.Set("Connection", "close")
 		}
 		if !s.hosted(r.Host) {
-			dialect(asOpenAI).write(w, refuse(http.StatusForbidden, "host_not_allowed", "", "this server does not answer to that name; infer serve --host allows it"))
+			dialect(asOpenAI).write(w, refuse(http.StatusForbidden, "host_not_allowed", "", "this server does not answer to that name; its operator lists those that it answers to"))
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -10,7 +10,7 @@ import (
 // input is one text or picture of a request, or why it is none.
 type input struct {
 	text  *string
-	ids   []int64 // or its tokens, as infer tokenize prints them
+	ids   []int64 // or its tokens, the start and end tokens among them
 	file  []byte  // or an encoded picture
 	fetch string  // or where it is
 	err   error

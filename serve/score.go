@@ -17,7 +17,7 @@ type scoreRequest struct {
 	Texts  json.RawMessage `json:"texts"`
 }
 
-// scoreAnswer is what infer score --format json prints, with an index in the place of a path.
+// scoreAnswer has an index in the place of an image's path.
 type scoreAnswer struct {
 	Model      string       `json:"model"`
 	LogitScale float64      `json:"logit_scale"`

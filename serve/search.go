@@ -50,7 +50,7 @@ type searchHit struct {
 // search answers POST /v1/search: the pictures of the index that are nearest to a text or a picture.
 func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if s.index == nil {
-		return refuse(http.StatusNotFound, "no_index", "", "this server was started without --index, so there is nothing to search")
+		return refuse(http.StatusNotFound, "no_index", "", "this server has no index, so there is nothing to search")
 	}
 	var held bodies
 	defer held.release()

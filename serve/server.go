@@ -159,5 +159,5 @@ func (s *Server) checkModel(param, name string) error {
 	if s.called(name) {
 		return nil
 	}
-	return refuse(http.StatusNotFound, "model_not_found", param, fmt.Sprintf("the model %.100q is not served here; %s is (infer serve --alias gives it further names)", name, s.name))
+	return refuse(http.StatusNotFound, "model_not_found", param, fmt.Sprintf("the model %.100q is not served here; %s is", name, s.name))
 }

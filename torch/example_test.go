@@ -67,8 +67,9 @@ func ExampleNoGrad() {
 		log.Fatal(err)
 	}
 	fmt.Println(torch.Do(func(s *torch.Scope) { w.Fill(2) }))
-	// Output: tensor([1., 1.], requires_grad=True) torch: fill_(float32[2]): a leaf Variable that
-	// requires grad is being used in an in-place operation.
+	// Output:
+	// tensor([1., 1.], requires_grad=True)
+	// torch: fill_(float32[2]): a leaf Variable that requires grad is being used in an in-place operation.
 }
 
 // What libtorch refuses comes back as an error that names the operator and the shapes.
@@ -78,8 +79,7 @@ func ExampleError() {
 		x.Linear(torch.Zeros(s, torch.CPU, torch.Float32, 768, 256), nil)
 	})
 	fmt.Println(err)
-	// Output: torch: linear(float32[4 512], float32[768 256]): mat1 and mat2 shapes cannot be
-	// multiplied (4x512 and 256x768)
+	// Output: torch: linear(float32[4 512], float32[768 256]): mat1 and mat2 shapes cannot be multiplied (4x512 and 256x768)
 }
 
 // Every operator of libtorch is a line away, with or without a method of Tensor.

@@ -111,9 +111,10 @@ func (l Limits) memory(p *picture) error {
 // picture is a file whose header has been read: nothing is allocated for its pixels yet.
 type picture struct {
 	width, height int
-	memory        int64 // bytes that decode holds at most at one time, its result among them
-	result        int64 // bytes of its result
-	turned        int   // the orientation, 1 to 8, that is undone; 0 where it is that of the EXIF data, if any
+	memory        int64  // bytes that decode holds at most at one time, its result among them
+	result        int64  // bytes of its result
+	turned        int    // the orientation, 1 to 8, that is undone; 0 where it is that of the EXIF data, if any
+	exif          []byte // where it is not found by exifOf the file
 	decode        func(context.Context, Limits) (*Image, error)
 }
 
@@ -147,7 +148,10 @@ func open(data []byte, lim Limits) (p *picture, f format, err error) {
 		return nil, f, err
 	}
 	if lim.Orient && p.turned == 0 {
-		p.turned = orientation(data)
+		if p.exif == nil {
+			p.exif = exifOf(data)
+		}
+		p.turned = exifOrientation(p.exif)
 	}
 	return p, f, lim.memory(p)
 }
@@ -182,10 +186,10 @@ func rescue(f *format, err *error) {
 	}
 }
 
-// Decode reads a PNG, JPEG, WebP, GIF, BMP or TIFF picture, and where HasHEIF a HEIC or AVIF, told
-// apart by content. An animation gives its first frame. It does not panic: every bad input gives an
-// *Error, whose kind is one of the Err values or a *LimitError. It stops between rows, scans or
-// strips when ctx ends, with the context's error.
+// Decode reads a PNG, JPEG, WebP, GIF, BMP or TIFF picture, the preview in a camera's raw file, and
+// where HasHEIF a HEIC or AVIF, told apart by content. An animation gives its first frame. It does
+// not panic: every bad input gives an *Error, whose kind is one of the Err values or a *LimitError.
+// It stops between rows, scans or strips when ctx ends, with the context's error.
 func Decode(ctx context.Context, data []byte, lim Limits) (img *Image, err error) {
 	var p *picture
 	var f format

@@ -12,6 +12,7 @@ type jpegFrame struct {
 	components   int
 	coefficients int64 // bytes of all of them
 	progressive  bool
+	lossless     bool // as in camera RAW; no picture to look at, and not read
 	scans        int
 	several      bool // all scans are read, into the coefficients, before the first row
 }
@@ -100,7 +101,7 @@ func (f *jpegFrame) frame(marker byte, body []byte) {
 		return
 	}
 	f.h, f.w, f.components = int(binary.BigEndian.Uint16(body[1:])), int(binary.BigEndian.Uint16(body[3:])), int(body[5])
-	f.progressive = marker&3 == 2
+	f.progressive, f.lossless = marker&3 == 2, marker&3 == 3
 	mostX, mostY := 1, 1
 	for i := range f.components {
 		mostX, mostY = max(mostX, int(body[7+3*i]>>4)), max(mostY, int(body[7+3*i]&15))

@@ -31,6 +31,11 @@ func openTIFF(data []byte) (*picture, error) {
 	if err != nil {
 		return nil, err
 	}
+	if tags.isRAW() {
+		if p, err := openRAW(data); err == nil {
+			return p, nil
+		}
+	}
 	t := &tiffFile{tiffTags: tags, data: data, w: tags.first(tiffWidth, 0), h: tags.first(tiffHeight, 0)}
 	p := &picture{width: t.w, height: t.h, decode: t.decode}
 	if t.w <= 0 || t.h <= 0 || max(t.w, t.h) > longestSide { // refused by size, whatever follows

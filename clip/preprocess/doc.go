@@ -12,6 +12,7 @@
 //     Alpha is dropped, never blended.
 //   - The orientation in EXIF data is passed over, as all of CLIP's transforms pass it over, unless
 //     Limits.Orient is set. Pillow itself turns TIFF alone. HEIC and AVIF are always upright.
+//   - A camera's raw file gives the largest JPEG preview in it; nothing is developed.
 //   - Hugging Face's processors go another way: to RGB first, then resized. ParseHuggingFace reads
 //     their configuration.
 //   - Sizes and crop origins round as torchvision rounds them.

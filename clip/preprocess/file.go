@@ -13,11 +13,13 @@ import (
 // piece is read between two looks at the context.
 const piece = 4 << 20
 
-// ErrNotRegular is a FIFO, a device, a socket: opening or reading it might wait for ever, or never come to an end.
+// ErrNotRegular is a FIFO, a device, a socket: opening or reading it might wait for ever, or never
+// come to an end.
 var ErrNotRegular = errors.New("not a regular file")
 
-// OpenRegular opens a file for reading and gives its length. It does not wait for what is no regular file: the error
-// matches ErrNotRegular. A caller should read no further than the length: some files of /proc have none and no end.
+// OpenRegular opens a file for reading and gives its length. It does not wait for what is no
+// regular file: the error matches ErrNotRegular. A caller should read no further than the length:
+// some files of /proc have none and no end.
 func OpenRegular(path string) (*os.File, int64, error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
@@ -40,8 +42,8 @@ func OpenRegular(path string) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
-// ReadFile reads the file at path; one beyond lim is refused before. Errors name the path; a missing file matches
-// fs.ErrNotExist.
+// ReadFile reads the file at path; one beyond lim is refused before. Errors name the path; a
+// missing file matches fs.ErrNotExist.
 func ReadFile(ctx context.Context, path string, lim Limits) ([]byte, error) {
 	f, size, err := OpenRegular(path)
 	if errors.Is(err, ErrNotRegular) {

@@ -30,6 +30,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte("GIF89a"))
 	f.Add(manyScans(64, 64, 30))
+	f.Add(rawFile(6, readGolden(f, "pictures/cup_410.jpg"), readGolden(f, "pictures/cup_restarts.jpg")))
 	f.Add(pngHeaderOnly(20000, 20000))
 	tr, err := NewTransform(DefaultConfig(16))
 	if err != nil {

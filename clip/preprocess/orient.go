@@ -7,8 +7,9 @@ import (
 
 // orientation reads EXIF tag 0x0112 of a JPEG, PNG or WebP file: 1 to 8. Where there is none, or it
 // makes no sense, the picture stands as it is: 1.
-func orientation(data []byte) int {
-	exif := exifOf(data)
+func orientation(data []byte) int { return exifOrientation(exifOf(data)) }
+
+func exifOrientation(exif []byte) int {
 	if exif == nil {
 		return 1
 	}
@@ -21,22 +22,11 @@ func orientation(data []byte) int {
 
 // exifOf finds the EXIF data of a file, which is laid out as TIFF; nil where there is none.
 func exifOf(data []byte) []byte {
-	switch sniff(data).name {
+	switch f := sniff(data); f.name {
+	case "TIFF":
+		return data
 	case "JPEG":
-		for data = data[2:]; len(data) >= 4 && data[0] == 0xff; {
-			if data[1] == 0xff { // a fill byte
-				data = data[1:]
-				continue
-			}
-			n := int(binary.BigEndian.Uint16(data[2:]))
-			if data[1] == 0xda || n < 2 || n+2 > len(data) {
-				return nil
-			}
-			if body := data[4 : n+2]; data[1] == 0xe1 && bytes.HasPrefix(body, []byte("Exif\x00\x00")) {
-				return body[6:]
-			}
-			data = data[n+2:]
-		}
+		return exifOfJPEG(data)
 	case "PNG":
 		for data = data[8:]; len(data) >= 12; {
 			n := int64(binary.BigEndian.Uint32(data))
@@ -59,6 +49,28 @@ func exifOf(data []byte) []byte {
 			}
 			data = data[min(8+n+n&1, int64(len(data))):]
 		}
+	default:
+		if f.kind == "RAW" && !bytes.HasPrefix(data, []byte(rafMark)) {
+			return data
+		}
+	}
+	return nil
+}
+
+func exifOfJPEG(data []byte) []byte {
+	for data = data[2:]; len(data) >= 4 && data[0] == 0xff; {
+		if data[1] == 0xff { // a fill byte
+			data = data[1:]
+			continue
+		}
+		n := int(binary.BigEndian.Uint16(data[2:]))
+		if data[1] == 0xda || n < 2 || n+2 > len(data) {
+			return nil
+		}
+		if body := data[4 : n+2]; data[1] == 0xe1 && bytes.HasPrefix(body, []byte("Exif\x00\x00")) {
+			return body[6:]
+		}
+		data = data[n+2:]
 	}
 	return nil
 }

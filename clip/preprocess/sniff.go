@@ -18,9 +18,9 @@ type format struct {
 
 // Kind is what a file is, as far as its first bytes and its name tell.
 type Kind struct {
-	Name     string // for counting: "image" of all that Decode reads, "RAW", "video", "HEIC", "PDF", "text"; "" is unknown
+	Name     string // for counting: "image", "RAW", "HEIC", "video", "PDF", "text"; "" is unknown
 	Format   string // "PNG", "camera RAW (CR2)"; the same as Name where there is no more to say
-	Readable bool   // Decode reads this format, though perhaps not this file
+	Readable bool   // Decode reads this format here, though perhaps not this file
 }
 
 // KindOf tells the kind of a file whose content begins with head, of which 512 bytes are enough.
@@ -37,14 +37,15 @@ func KindOf(head []byte, name string) Kind {
 		f = byName
 	}
 	k := Kind{Name: f.kind, Format: f.name, Readable: f.open != nil && (!f.system || HasHEIF())}
-	switch {
-	case k.Readable:
-		k.Name = "image"
-	case k.Name == "":
-		k.Name = k.Format
+	if k.Name == "" {
+		if k.Name = k.Format; k.Readable && !f.system {
+			k.Name = "image"
+		}
 	}
 	return k
 }
+
+var jpegMark = []byte("\xff\xd8\xff")
 
 const withLibheif = "install libheif (Debian: apt-get install libheif1), or convert it to PNG first"
 
@@ -60,8 +61,9 @@ var (
 	isAVIF = format{name: "AVIF", open: openHEIF, system: true, advice: withLibheif}
 )
 
-func raw(name string) format {
-	return format{name: "camera RAW (" + name + ")", kind: "RAW", advice: "export it as JPEG first"}
+// raw is a camera's format; open reads its preview, or is nil.
+func raw(name string, open func([]byte) (*picture, error)) format {
+	return format{name: "camera RAW (" + name + ")", kind: "RAW", open: open, advice: "export it as JPEG first"}
 }
 
 func video(name string) format {
@@ -75,10 +77,10 @@ var extensions = map[string]format{
 	".tif": isTIFF, ".tiff": isTIFF, ".webp": isWebP,
 	".heic": isHEIC, ".heif": isHEIC, ".avif": isAVIF, ".jxl": {name: "JPEG XL"},
 	".jp2": {name: "JPEG 2000"}, ".psd": {name: "Photoshop"},
-	".3fr": raw("3FR"), ".arw": raw("ARW"), ".cr2": raw("CR2"), ".cr3": raw("CR3"), ".crw": raw("CRW"), ".dng": raw("DNG"),
-	".erf": raw("ERF"), ".iiq": raw("IIQ"), ".kdc": raw("KDC"), ".mos": raw("MOS"), ".mrw": raw("MRW"), ".nef": raw("NEF"),
-	".nrw": raw("NRW"), ".orf": raw("ORF"), ".pef": raw("PEF"), ".raf": raw("RAF"), ".raw": raw("RAW"), ".rw2": raw("RW2"),
-	".sr2": raw("SR2"), ".srf": raw("SRF"), ".srw": raw("SRW"), ".x3f": raw("X3F"),
+	".3fr": raw("3FR", openRAW), ".arw": raw("ARW", openRAW), ".cr2": raw("CR2", openRAW), ".cr3": raw("CR3", nil), ".crw": raw("CRW", nil), ".dng": raw("DNG", openRAW),
+	".erf": raw("ERF", openRAW), ".iiq": raw("IIQ", openRAW), ".kdc": raw("KDC", openRAW), ".mos": raw("MOS", nil), ".mrw": raw("MRW", nil), ".nef": raw("NEF", openRAW),
+	".nrw": raw("NRW", openRAW), ".orf": raw("ORF", nil), ".pef": raw("PEF", openRAW), ".raf": raw("RAF", openRAF), ".raw": raw("RAW", nil), ".rw2": raw("RW2", openRAW),
+	".sr2": raw("SR2", openRAW), ".srf": raw("SRF", openRAW), ".srw": raw("SRW", openRAW), ".x3f": raw("X3F", nil),
 	".3gp": video("3GP"), ".avi": video("AVI"), ".flv": video("FLV"), ".m2ts": video("MPEG"), ".m4v": video("MP4"),
 	".mkv": video("Matroska"), ".mov": video("QuickTime"), ".mp4": video("MP4"), ".mpeg": video("MPEG"),
 	".mpg": video("MPEG"), ".mts": video("MPEG"), ".ogv": video("Ogg"), ".webm": video("WebM"), ".wmv": video("WMV"),
@@ -92,7 +94,7 @@ func sniff(data []byte) format {
 	switch {
 	case has(0, "\x89PNG\r\n\x1a\n"):
 		return isPNG
-	case has(0, "\xff\xd8\xff"):
+	case bytes.HasPrefix(data, jpegMark):
 		return isJPEG
 	case has(0, "RIFF") && has(8, "WEBP"):
 		return isWebP
@@ -101,7 +103,7 @@ func sniff(data []byte) format {
 	case has(0, "BM"):
 		return isBMP
 	case has(0, "II*\x00") && has(8, "CR\x02"):
-		return raw("CR2")
+		return raw("CR2", openRAW)
 	case has(0, "II*\x00"), has(0, "MM\x00*"), has(0, "MM*\x00"), has(0, "II\x00*"), // the last two by mistake
 		has(0, "II+\x00"), has(0, "MM\x00+"): // BigTIFF
 		return isTIFF
@@ -118,15 +120,15 @@ func sniff(data []byte) format {
 	case has(0, "\x00\x00\x01\x00"):
 		return format{name: "icon (ICO)", kind: "icon"}
 	case has(0, "IIRO"), has(0, "IIRS"), has(0, "MMOR"):
-		return raw("ORF")
+		return raw("ORF", nil)
 	case has(0, "IIU\x00"):
-		return raw("RW2")
-	case has(0, "FUJIFILMCCD-RAW"):
-		return raw("RAF")
+		return raw("RW2", openRAW)
+	case has(0, rafMark):
+		return raw("RAF", openRAF)
 	case has(0, "FOVb"):
-		return raw("X3F")
+		return raw("X3F", nil)
 	case has(0, "\x00MRM"):
-		return raw("MRW")
+		return raw("MRW", nil)
 	case has(4, "moov"), has(4, "mdat"), has(4, "wide"):
 		return video("QuickTime")
 	case has(0, "\x1a\x45\xdf\xa3"):
@@ -155,7 +157,7 @@ func isoFormat(data []byte) format {
 	case has("heic"), has("heix"), has("mif1"), has("hevc"):
 		return isHEIC
 	case has("crx "):
-		return raw("CR3")
+		return raw("CR3", nil)
 	case bytes.HasPrefix(head, []byte("qt  ")):
 		return video("QuickTime")
 	}

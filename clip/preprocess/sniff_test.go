@@ -15,20 +15,17 @@ const lfsPointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2
 	"size 12345\n"
 
 func TestKindOf(t *testing.T) {
-	heic := Kind{"HEIC", "HEIC", false}
-	if HasHEIF() {
-		heic = Kind{"image", "HEIC", true}
-	}
+	heic := Kind{"HEIC", "HEIC", HasHEIF()}
 	for _, c := range []struct {
 		head, file string
 		want       Kind
 	}{
 		{"\x89PNG\r\n\x1a\n", "x.jpg", Kind{"image", "PNG", true}},
 		{"II*\x00\x08\x00\x00\x00", "x.tif", Kind{"image", "TIFF", true}},
-		{"II*\x00\x08\x00\x00\x00", "x.NEF", Kind{"RAW", "camera RAW (NEF)", false}},
-		{"II*\x00\x10\x00\x00\x00CR\x02\x00", "", Kind{"RAW", "camera RAW (CR2)", false}},
+		{"II*\x00\x08\x00\x00\x00", "x.NEF", Kind{"RAW", "camera RAW (NEF)", true}},
+		{"II*\x00\x10\x00\x00\x00CR\x02\x00", "", Kind{"RAW", "camera RAW (CR2)", true}},
 		{"\x00\x00\x00\x18ftypcrx \x00\x00\x00\x01crx isom", "", Kind{"RAW", "camera RAW (CR3)", false}},
-		{"FUJIFILMCCD-RAW 0201", "", Kind{"RAW", "camera RAW (RAF)", false}},
+		{"FUJIFILMCCD-RAW 0201", "", Kind{"RAW", "camera RAW (RAF)", true}},
 		{"\x00\x00\x00\x1cftypisom\x00\x00\x00\x00isomiso2", "", Kind{"video", "video (MP4)", false}},
 		{"\x00\x00\x00\x14ftypqt  \x00\x00\x00\x00qt  ", "", Kind{"video", "video (QuickTime)", false}},
 		{"\x1a\x45\xdf\xa3 and so on", "", Kind{"video", "video (Matroska)", false}},
@@ -46,7 +43,7 @@ func TestKindOf(t *testing.T) {
 		assert.Equal(t, c.want, KindOf([]byte(c.head), c.file), "%q named %q", c.head, c.file)
 	}
 	for name, want := range map[string]Kind{
-		"a/b.JPEG": {"image", "JPEG", true}, "x.webp": {"image", "WebP", true}, "x.dng": {"RAW", "camera RAW (DNG)", false},
+		"a/b.JPEG": {"image", "JPEG", true}, "x.webp": {"image", "WebP", true}, "x.dng": {"RAW", "camera RAW (DNG)", true},
 		"x.heif": heic, "x.txt": {}, "": {},
 	} {
 		assert.Equal(t, want, KindOf(nil, name), name)
@@ -79,7 +76,7 @@ func TestNamedLikePictures(t *testing.T) {
 		{write("lfs.jpg", lfsPointer), ErrNotPicture, "a Git LFS pointer; the file itself is elsewhere; fetch it with git lfs pull"},
 		{write("page.jpg", "<html><body>Please log in"), ErrNotPicture, "the file is an HTML page"},
 		{write("empty.jpg", ""), ErrEmpty, "the file is empty"},
-		{write("raw.jpg", "FUJIFILMCCD-RAW 0201FF123456"), ErrUnsupported, "camera RAW (RAF) is not read; export it as JPEG first"},
+		{write("raw.jpg", "\x00\x00\x00\x18ftypcrx \x00\x00\x00\x01crx isom"), ErrUnsupported, "camera RAW (CR3) is not read; export it as JPEG first"},
 		{write("video.jpg", "\x1a\x45\xdf\xa3"+strings.Repeat("\x01", 99)), ErrUnsupported, "video (Matroska) is not read"},
 		{pipe, ErrNotPicture, "not a regular file"},
 		{"/dev/zero", ErrNotPicture, "not a regular file"},

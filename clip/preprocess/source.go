@@ -7,8 +7,9 @@ import (
 	"io"
 )
 
-// Source is an image that has not been decoded yet: a file, its bytes, or an [image.Image]. It may be read in any
-// goroutine and, but for that of [FromReader], any number of times. The zero value is no image and gives ErrEmpty.
+// Source is an image that has not been decoded yet: a file, its bytes, or an [image.Image]. It may
+// be read in any goroutine and, but for that of [FromReader], any number of times. The zero value
+// is no image and gives ErrEmpty.
 type Source struct {
 	name  string // of the file, for errors
 	read  func(ctx context.Context, lim Limits) ([]byte, error)
@@ -25,8 +26,8 @@ func FromBytes(data []byte) Source {
 	return Source{read: func(context.Context, Limits) ([]byte, error) { return data, nil }}
 }
 
-// FromReader is an image file that is read to its end, such as a request's body. It can be read once, and no further than
-// the limit of the file's length.
+// FromReader is an image file that is read to its end, such as a request's body. It can be read
+// once, and no further than the limit of the file's length.
 func FromReader(r io.Reader) Source {
 	return Source{read: func(_ context.Context, lim Limits) ([]byte, error) {
 		data, err := io.ReadAll(io.LimitReader(r, lim.maxBytes()+1)) // one byte more: decoding refuses it
@@ -37,18 +38,18 @@ func FromReader(r io.Reader) Source {
 	}}
 }
 
-// FromFunc is an image file that read gives when it is needed: a member of an archive, an object in a store. read should
-// stop when ctx ends. name stands in errors of the decoder; it may be empty.
+// FromFunc is an image file that read gives when it is needed: a member of an archive, an object in
+// a store. read should stop when ctx ends. name stands in errors of the decoder; it may be empty.
 func FromFunc(name string, read func(ctx context.Context) ([]byte, error)) Source {
 	return Source{name: name, read: func(ctx context.Context, _ Limits) ([]byte, error) { return read(ctx) }}
 }
 
-// FromImage is an image that Go has decoded or drawn. For a JPEG, FromBytes gives the pixels that models are trained
-// on; Go's own decoder gives slightly different ones.
+// FromImage is an image that Go has decoded or drawn. For a JPEG, FromBytes gives the pixels that
+// models are trained on; Go's own decoder gives slightly different ones.
 func FromImage(img image.Image) Source { return Source{image: img} }
 
-// Bytes gives the content of the image file, whose length is at most lim's. An image that was given decoded has none: the
-// error matches ErrUnsupported.
+// Bytes gives the content of the image file, whose length is at most lim's. An image that was given
+// decoded has none: the error matches ErrUnsupported.
 func (s Source) Bytes(ctx context.Context, lim Limits) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -91,8 +92,9 @@ func (s Source) fromImage(ctx context.Context, lim Limits) (*Image, error) {
 	return Convert(s.image)
 }
 
-// Source reads s under DefaultLimits, or those of WithLimits, writes the normalised image to dst, (3, H, W), len t.Len(),
-// and gives the image's own size in pixels. A file's bytes take the way of Bytes, without an Image between.
+// Source reads s under DefaultLimits, or those of WithLimits, writes the normalised image to dst,
+// (3, H, W), len t.Len(), and gives the image's own size in pixels. A file's bytes take the way of
+// Bytes, without an Image between.
 func (t *Transform) Source(ctx context.Context, dst []float32, s Source) (width, height int, err error) {
 	if s.image != nil {
 		img, err := s.fromImage(ctx, t.limits())

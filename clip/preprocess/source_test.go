@@ -15,7 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSource gives the same pixels, to the bit, whichever way a file comes, and the size of the file's image.
+// TestSource gives the same pixels, to the bit, whichever way a file comes, and the size of the
+// file's image.
 func TestSource(t *testing.T) {
 	path := filepath.Join("..", "..", "testdata", "preprocess", "pictures", "face_420.jpg")
 	data, err := os.ReadFile(path)

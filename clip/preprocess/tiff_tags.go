@@ -31,6 +31,12 @@ const (
 	tiffExtraSamples tiffTag = 338
 	tiffSampleFormat tiffTag = 339
 	tiffJPEGTables   tiffTag = 347
+	tiffSubfile      tiffTag = 254
+	tiffSubIFDs      tiffTag = 330
+	tiffJPEGOffset   tiffTag = 513
+	tiffJPEGLength   tiffTag = 514
+	tiffDNGVersion   tiffTag = 50706
+	rw2Preview       tiffTag = 0x2e // Panasonic's
 )
 
 // tiffTags are the tags of the first directory of a TIFF, or of EXIF data, which is laid out so.
@@ -38,7 +44,9 @@ const (
 type tiffTags struct {
 	order binary.ByteOrder
 	tags  map[tiffTag]tiffValues
-	cut   bool // some tags, or their values, lie beyond the end of the file
+	big   bool   // BigTIFF
+	next  uint64 // where the next directory lies, 0 where there is none
+	cut   bool   // some tags, or their values, lie beyond the end of the file
 }
 
 // tiffValues are whole numbers of size bytes.
@@ -47,32 +55,44 @@ type tiffValues struct {
 	raw  []byte
 }
 
-// readTIFFTags reads a TIFF or BigTIFF. Tags of other types than whole numbers, or whose values lie
-// beyond the file, are left out, as Pillow does.
+// readTIFFTags reads the first directory of a TIFF or BigTIFF. Tags of other types than whole
+// numbers, or whose values lie beyond the file, are left out, as Pillow does.
 func readTIFFTags(data []byte) (t tiffTags, err error) {
-	short := fail(ErrTruncated, "the TIFF data ends before its directory; the file is truncated")
 	if len(data) < 16 {
-		return t, short
+		return t, errTIFFShort()
 	}
-	t = tiffTags{order: binary.LittleEndian, tags: make(map[tiffTag]tiffValues)}
+	t.order = binary.LittleEndian
 	if data[0] == 'M' {
 		t.order = binary.BigEndian
 	}
-	at, entry, counted := uint64(t.order.Uint32(data[4:])), 12, 2 // length of an entry, and of their number
-	if data[2] == 43 || data[3] == 43 {
-		at, entry, counted = t.order.Uint64(data[8:]), 20, 8
+	t.big = data[2] == 43 || data[3] == 43
+	if t.big {
+		return t, t.read(data, t.order.Uint64(data[8:]))
+	}
+	return t, t.read(data, uint64(t.order.Uint32(data[4:])))
+}
+
+func errTIFFShort() error {
+	return fail(ErrTruncated, "the TIFF data ends before its directory; the file is truncated")
+}
+
+// read reads the directory at a place of data.
+func (t *tiffTags) read(data []byte, at uint64) error {
+	t.tags, t.next, t.cut = make(map[tiffTag]tiffValues), 0, false
+	entry, counted := 12, 2 // length of an entry, and of their number
+	if t.big {
+		entry, counted = 20, 8
 	}
 	word := (entry - 4) / 2 // length of an offset
 	if at > uint64(len(data)-counted) {
-		return t, short
+		return errTIFFShort()
 	}
-	number := uint64(t.order.Uint16(data[at:]))
-	if counted == 8 {
-		number = t.order.Uint64(data[at:])
-	}
+	number := min(t.word(data[at:], counted), 1<<16) // as many as there are tags
 	entries := data[int(at)+counted:]
 	if most := uint64(len(entries) / entry); number > most {
 		number, t.cut = most, true
+	} else if end := entries[int(number)*entry:]; len(end) >= word {
+		t.next = t.word(end, word)
 	}
 	for e := entries[:int(number)*entry]; len(e) > 0; e = e[entry:] {
 		size := tiffSize(t.order.Uint16(e[2:]))
@@ -95,7 +115,7 @@ func readTIFFTags(data []byte) (t tiffTags, err error) {
 			t.tags[tag] = tiffValues{size: size, raw: values[:n]}
 		}
 	}
-	return t, nil
+	return nil
 }
 
 // tiffSize is the length of a whole number of a TIFF type: byte, undefined, short, long or one of

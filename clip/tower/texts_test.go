@@ -82,7 +82,7 @@ func TestPackedTexts(t *testing.T) {
 			}
 			torch.ZeroGrad(params)
 		}))
-		assert.Equal(t, before, torch.LiveTensors())
+		assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier tower")
 		return rows, gradients
 	}
 	ends := tower.config.ends(tokens, 48)

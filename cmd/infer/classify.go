@@ -91,7 +91,7 @@ func (c *classifyCmd) Run(ctx context.Context, io *streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	set, labels, err := c.classes(io)
+	set, labels, err := c.classes(ctx, io)
 	if err != nil {
 		return err
 	}
@@ -150,9 +150,9 @@ func (c *classifyCmd) check() error {
 }
 
 // classes are the names of the classes and the pictures.
-func (c *classifyCmd) classes(io *streams) (set pictureSet, labels []string, err error) {
+func (c *classifyCmd) classes(ctx context.Context, io *streams) (set pictureSet, labels []string, err error) {
 	if c.LabelsFromDirs {
-		folders, err := data.OpenFolders(context.Background(), c.Paths[0])
+		folders, err := data.OpenFolders(ctx, c.Paths[0])
 		if err != nil {
 			return set, nil, err
 		}
@@ -182,19 +182,19 @@ func (c *classifyCmd) classes(io *streams) (set pictureSet, labels []string, err
 		}
 		seen[label] = true
 	}
-	set.paths, err = c.walk()
+	set.paths, err = c.walk(ctx)
 	return set, labels, err
 }
 
 // walk lists the pictures. What --sort-into put there before is left out.
-func (c *classifyCmd) walk() (paths []string, err error) {
+func (c *classifyCmd) walk(ctx context.Context) (paths []string, err error) {
 	sorted := ""
 	if c.SortInto != "" {
 		if sorted, err = filepath.Abs(c.SortInto); err != nil {
 			return nil, fmt.Errorf("--sort-into: %w", err)
 		}
 	}
-	return listPictures(c.Paths, func(picture string) bool {
+	return listPictures(ctx, c.Paths, func(picture string) bool {
 		abs, err := filepath.Abs(picture)
 		return err != nil || sorted == "" || !strings.HasPrefix(abs, sorted+string(filepath.Separator))
 	})
@@ -227,32 +227,31 @@ func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, 
 	if set.truth != nil {
 		out.confusion = clip.NewConfusion(len(labels))
 	}
-	err = eachPicture(ctx, m, fromFiles(set.paths), c.BatchSize, false, func(p picture) error {
-		image := imageClass{Path: p.path}
+	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize}).Images(ctx, clip.FromFiles(set.paths...)) {
+		if err != nil && !errors.As(err, new(*clip.ImageError)) {
+			return nil, err
+		}
+		image := imageClass{Path: set.paths[len(out.Images)]}
 		if set.truth != nil {
 			image.Truth = labels[set.truth[len(out.Images)]]
 		}
-		if p.err != nil {
-			image.Error = p.err.Error()
-			fmt.Fprintln(io.err, message(p.err))
-			out.Images = append(out.Images, image)
-			return nil
-		}
-		guesses, err := z.Top([][]float32{p.row}, max(c.Top, 5))
 		if err != nil {
-			return err
+			image.Error = err.Error()
+			fmt.Fprintln(io.err, message(err))
+			out.Images = append(out.Images, image)
+			continue
+		}
+		guesses, err := z.Top([][]float32{row}, max(c.Top, 5))
+		if err != nil {
+			return nil, err
 		}
 		if set.truth != nil {
 			out.confusion.Add(set.truth[len(out.Images)], guesses[0])
 		}
 		for _, g := range guesses[0][:min(c.Top, len(guesses[0]))] {
-			image.Top = append(image.Top, guess{labels[g.Class], clip.Cosine(p.row, z.Weights[g.Class]), float64(g.Probability)})
+			image.Top = append(image.Top, guess{labels[g.Class], clip.Cosine(row, z.Weights[g.Class]), float64(g.Probability)})
 		}
 		out.Images = append(out.Images, image)
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
 	if n := out.confusion; n != nil && n.N > 0 {
 		out.Accuracy = &accuracy{Images: n.N, Top1: n.Top1(), Top5: n.Top5(), MeanPerClass: n.MeanPerClass()}

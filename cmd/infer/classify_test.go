@@ -86,7 +86,7 @@ func TestClassify(t *testing.T) {
 			class := want[0][j].Class
 			assert.Equal(t, labels[class], g.Label)
 			assert.InDelta(t, want[0][j].Probability, g.Prob, 1e-5)
-			assert.InDelta(t, cosines(images[read], z.Weights[class])[0], g.Cosine, 1e-5)
+			assert.InDelta(t, clip.Cosine(images[read], z.Weights[class]), g.Cosine, 1e-5)
 		}
 		read++
 	}

@@ -6,7 +6,6 @@ import (
 	"image"
 	"image/color"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/goclip/goclip/clip"
@@ -76,13 +75,9 @@ func shippedCosines(device torch.Device) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	picture, err := m.EncodeImages(ctx, clip.FromImage(checkPicture()))
+	s, err := m.Score(ctx, []clip.ImageSource{clip.FromImage(checkPicture())}, checkTexts)
 	if err != nil {
 		return nil, err
 	}
-	texts, err := m.EncodeTexts(ctx, checkTexts...)
-	if err != nil {
-		return nil, err
-	}
-	return cosines(picture[0], slices.Concat(texts...)), nil
+	return s.Cosine[0], nil
 }

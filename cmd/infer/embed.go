@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/internal/disk"
@@ -46,7 +47,7 @@ func (c *embedCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	images, texts, err := c.listed(io.in)
+	images, texts, err := c.listed(ctx, io.in)
 	if err != nil {
 		return err
 	}
@@ -139,8 +140,8 @@ func (c *embedCmd) parts(world distributed.World) bool {
 }
 
 // listed are the pictures and texts that the flags name, but for those of --data.
-func (c *embedCmd) listed(in io.Reader) (images, texts []string, err error) {
-	if images, err = listPictures(append(c.Images, c.Paths...), nil); err != nil {
+func (c *embedCmd) listed(ctx context.Context, in io.Reader) (images, texts []string, err error) {
+	if images, err = listPictures(ctx, append(c.Images, c.Paths...), nil); err != nil {
 		return nil, nil, err
 	}
 	if c.ImageList != "" {
@@ -160,41 +161,50 @@ func (c *embedCmd) listed(in io.Reader) (images, texts []string, err error) {
 const manyPictures = 256
 
 func (c *embedCmd) texts(ctx context.Context, m *clip.Model, texts []string, files *outputs, errs io.Writer) error {
-	rows, err := textFeatures(ctx, m, texts, c.BatchSize, c.Raw, warnCut(m, errs))
-	if err != nil {
-		return err
-	}
-	npy := newNpy(disk.Machine{}, filepath.Join(c.Out, "text_features.npy"), m.Config.EmbedDim)
+	npy := newNpy(disk.Machine{}, filepath.Join(c.Out, "text_features.npy"), m.Dim())
 	list := newLines(disk.Machine{}, filepath.Join(c.Out, "texts.jsonl"))
 	*files = append(*files, npy, list)
-	for i, text := range texts {
-		npy.row(rows[i*m.Config.EmbedDim : (i+1)*m.Config.EmbedDim])
-		list.add(map[string]any{"row": i, "text": text})
+	i := 0
+	e := clip.Encoder{Model: m, BatchSize: c.BatchSize, Raw: c.Raw, Cut: warnCut(m, errs)}
+	for row, err := range e.Texts(ctx, slices.Values(texts)) {
+		if err == nil {
+			npy.row(row)
+			list.add(map[string]any{"row": i, "text": texts[i]})
+			i++
+			err = errors.Join(npy.failure(), list.failure())
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return nil // what could not be written is told by finish
+	return nil
 }
 
 // images counts the pictures that cannot be read.
 func (c *embedCmd) images(ctx context.Context, m *clip.Model, paths []string, files *outputs, errs io.Writer) (failed int, err error) {
-	npy := newNpy(disk.Machine{}, filepath.Join(c.Out, "image_features.npy"), m.Config.EmbedDim)
+	npy := newNpy(disk.Machine{}, filepath.Join(c.Out, "image_features.npy"), m.Dim())
 	list, unread := newLines(disk.Machine{}, filepath.Join(c.Out, "images.jsonl")), newLines(disk.Machine{}, filepath.Join(c.Out, "errors.jsonl"))
 	*files = append(*files, npy, list, unread)
-	row := 0
 	show := newProgress(errs, "pictures", len(paths))
 	defer show.close()
-	err = eachPicture(ctx, m, fromFiles(paths), c.BatchSize, c.Raw, func(p picture) error {
-		show.add(p.err != nil)
-		if p.err != nil {
-			unread.add(unreadable(p.path, p.err))
-			show.line(message(p.err))
-		} else {
-			npy.row(p.row)
-			list.add(map[string]any{"row": row, "path": p.path})
-			row++
+	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize, Raw: c.Raw}).Images(ctx, clip.FromFiles(paths...)) {
+		if err != nil && !errors.As(err, new(*clip.ImageError)) {
+			return 0, err
 		}
-		return errors.Join(npy.failure(), list.failure(), unread.failure())
-	})
-	return show.bad, err
+		path := paths[show.n]
+		show.add(err != nil)
+		if err != nil {
+			unread.add(unreadable(path, err))
+			show.line(message(err))
+		} else {
+			list.add(map[string]any{"row": npy.rows, "path": path})
+			npy.row(row)
+		}
+		if err := errors.Join(npy.failure(), list.failure(), unread.failure()); err != nil {
+			return 0, err
+		}
+	}
+	return show.bad, nil
 }
 
 // unreadable is a line of errors.jsonl.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/train/data"
@@ -44,18 +45,20 @@ type inputs interface {
 	Len() int
 	Key(i int) string
 	Captions(i int) []string
-	Image(ctx context.Context, i int) ([]byte, error)
+	Source(i int) clip.ImageSource
 }
 
 // listed is data as inputs; its captions may be none.
 type listed struct{ *data.Sources }
 
-func (l listed) Image(ctx context.Context, i int) ([]byte, error) {
-	s, err := l.Sample(ctx, i)
-	if err != nil {
-		return nil, err
-	}
-	return s.Image.Bytes(ctx, preprocess.DefaultLimits)
+func (l listed) Source(i int) clip.ImageSource {
+	return preprocess.FromFunc(l.Key(i), func(ctx context.Context) ([]byte, error) {
+		s, err := l.Sample(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		return s.Image.Bytes(ctx, preprocess.DefaultLimits)
+	})
 }
 
 // openListed opens a table or a shard.
@@ -86,22 +89,18 @@ func inFlags(err error) error {
 // pathList is pictures by their paths.
 type pathList []string
 
-func (l pathList) Len() int                { return len(l) }
-func (l pathList) Key(i int) string        { return l[i] }
-func (l pathList) Captions(i int) []string { return nil }
-func (l pathList) Image(ctx context.Context, i int) ([]byte, error) {
-	return preprocess.FromFile(l[i]).Bytes(ctx, preprocess.DefaultLimits)
-}
+func (l pathList) Len() int                      { return len(l) }
+func (l pathList) Key(i int) string              { return l[i] }
+func (l pathList) Captions(i int) []string       { return nil }
+func (l pathList) Source(i int) clip.ImageSource { return clip.FromFile(l[i]) }
 
 // textList is texts, which are no picture's.
 type textList []string
 
-func (l textList) Len() int                { return len(l) }
-func (l textList) Key(i int) string        { return "" }
-func (l textList) Captions(i int) []string { return l[i : i+1] }
-func (l textList) Image(context.Context, int) ([]byte, error) {
-	return nil, fmt.Errorf("a text is no picture")
-}
+func (l textList) Len() int                    { return len(l) }
+func (l textList) Key(i int) string            { return "" }
+func (l textList) Captions(i int) []string     { return l[i : i+1] }
+func (l textList) Source(int) clip.ImageSource { return clip.ImageSource{} }
 
 // stretch is n inputs of a list, from one on.
 type stretch struct {
@@ -109,18 +108,16 @@ type stretch struct {
 	from, n int
 }
 
-func (s stretch) Len() int                { return s.n }
-func (s stretch) Key(i int) string        { return s.inputs.Key(s.from + i) }
-func (s stretch) Captions(i int) []string { return s.inputs.Captions(s.from + i) }
-func (s stretch) Image(ctx context.Context, i int) ([]byte, error) {
-	return s.inputs.Image(ctx, s.from+i)
-}
+func (s stretch) Len() int                      { return s.n }
+func (s stretch) Key(i int) string              { return s.inputs.Key(s.from + i) }
+func (s stretch) Captions(i int) []string       { return s.inputs.Captions(s.from + i) }
+func (s stretch) Source(i int) clip.ImageSource { return s.inputs.Source(s.from + i) }
 
-// pictures are the inputs' as eachPicture takes them.
-func pictures(in inputs) iter.Seq[source] {
-	return func(yield func(source) bool) {
+// imagesOf are the inputs' pictures, to be encoded.
+func imagesOf(in inputs) iter.Seq[clip.ImageSource] {
+	return func(yield func(clip.ImageSource) bool) {
 		for i := range in.Len() {
-			if !yield(source{in.Key(i), func(ctx context.Context) ([]byte, error) { return in.Image(ctx, i) }}) {
+			if !yield(in.Source(i)) {
 				return
 			}
 		}

@@ -119,7 +119,7 @@ func TestEmbedPartsInterrupted(t *testing.T) {
 func TestEmbedCrash(t *testing.T) {
 	m, err := clip.Open(t.Context(), tinyModel(t), nil)
 	require.NoError(t, err)
-	id, err := index.Identify(m, &clip.OpenOptions{}, nil)
+	id, err := index.Identify(m, nil)
 	require.NoError(t, err)
 	pictures, _ := testPictures(t)
 	plan := newPlan(2)

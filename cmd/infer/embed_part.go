@@ -1,6 +1,12 @@
 package main
 
-import "context"
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/goclip/goclip/clip"
+)
 
 // partFiles are the files of one part while it is written. Those of a kind that the run does not make are nil.
 type partFiles struct {
@@ -23,11 +29,11 @@ func (r *partRun) write(ctx context.Context, number int, in inputs, show *progre
 	}
 	f := &partFiles{run: r, number: number}
 	if r.pictures {
-		f.images = newNpy(r.fsys, r.path("img_emb", number), r.m.Config.EmbedDim)
+		f.images = newNpy(r.fsys, r.path("img_emb", number), r.m.Dim())
 		f.files = append(f.files, f.images)
 	}
 	if r.texts {
-		f.texts = newNpy(r.fsys, r.path("text_emb", number), r.m.Config.EmbedDim)
+		f.texts = newNpy(r.fsys, r.path("text_emb", number), r.m.Dim())
 		f.files = append(f.files, f.texts)
 	}
 	f.meta = newMetadata(r.fsys, r.path("metadata", number))
@@ -45,42 +51,54 @@ func (r *partRun) write(ctx context.Context, number int, in inputs, show *progre
 }
 
 func (f *partFiles) fill(ctx context.Context, in inputs, show *progress) error {
-	r, next := f.run, 0
+	r := f.run
 	if !r.pictures {
 		for i := range in.Len() {
 			show.add(false)
-			if err := f.add(ctx, picture{}, in.Captions(i)); err != nil {
+			if err := f.add(ctx, metadata{}, in.Captions(i), nil); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	return eachPicture(ctx, r.m, pictures(in), r.batch, r.raw, func(p picture) error {
-		captions := in.Captions(next)
-		next++
-		show.add(p.err != nil)
-		if p.err == nil {
-			return f.add(ctx, p, captions)
+	var about metadata
+	e := clip.Encoder{Model: r.m, BatchSize: r.batch, Raw: r.raw,
+		Sized: func(_, width, height int) { about.Width, about.Height = int32(width), int32(height) }}
+	i := 0
+	for row, err := range e.Images(ctx, imagesOf(in)) {
+		if err != nil && !errors.As(err, new(*clip.ImageError)) {
+			return err
 		}
-		r.bad = true
-		show.line(message(p.err))
-		return f.note(p)
-	})
+		about.ImagePath = in.Key(i)
+		show.add(err != nil)
+		if err == nil {
+			err = f.add(ctx, about, in.Captions(i), row)
+		} else {
+			r.bad = true
+			show.line(message(err))
+			err = f.note(about.ImagePath, err)
+		}
+		if err != nil {
+			return err
+		}
+		i++
+	}
+	return nil
 }
 
-// add writes the row of an input.
-func (f *partFiles) add(ctx context.Context, p picture, captions []string) error {
-	row := metadata{Row: int64(f.row), ImagePath: p.path, Width: int32(p.width), Height: int32(p.height)}
+// add writes the row of an input; image is nil where it is a text.
+func (f *partFiles) add(ctx context.Context, about metadata, captions []string, image []float32) error {
+	about.Row = int64(f.row)
 	if len(captions) > 0 {
-		row.Caption = captions[0]
+		about.Caption = captions[0]
 	}
 	f.row++
-	f.meta.add(row)
+	f.meta.add(about)
 	if f.images != nil {
-		f.images.row(p.row)
+		f.images.row(image)
 	}
 	if f.texts != nil {
-		if f.captions = append(f.captions, row.Caption); len(f.captions) == captionsAtOnce {
+		if f.captions = append(f.captions, about.Caption); len(f.captions) == captionsAtOnce {
 			if err := f.encodeCaptions(ctx); err != nil {
 				return err
 			}
@@ -90,29 +108,25 @@ func (f *partFiles) add(ctx context.Context, p picture, captions []string) error
 }
 
 // note lists a picture that cannot be read.
-func (f *partFiles) note(p picture) error {
+func (f *partFiles) note(path string, reason error) error {
 	if f.unread == nil {
 		l := newLines(f.run.fsys, f.run.path("errors", f.number))
 		f.unread = &l
 		f.files = append(f.files, l)
 	}
-	f.unread.add(unreadable(p.path, p.err))
+	f.unread.add(unreadable(path, reason))
 	return f.unread.failure()
 }
 
 // encodeCaptions writes the rows of the captions that wait.
 func (f *partFiles) encodeCaptions(ctx context.Context) error {
 	r := f.run
-	if len(f.captions) == 0 {
-		return nil
-	}
-	rows, err := textFeatures(ctx, r.m, f.captions, r.batch, r.raw, func(string) { r.cut++ })
-	if err != nil {
-		return err
-	}
-	width := r.m.Config.EmbedDim
-	for i := range f.captions {
-		f.texts.row(rows[i*width : (i+1)*width])
+	e := clip.Encoder{Model: r.m, BatchSize: r.batch, Raw: r.raw, Cut: func(int, string) { r.cut++ }}
+	for row, err := range e.Texts(ctx, slices.Values(f.captions)) {
+		if err != nil {
+			return err
+		}
+		f.texts.row(row)
 	}
 	f.captions = f.captions[:0]
 	return f.failure()

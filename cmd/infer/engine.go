@@ -1,6 +1,12 @@
 package main
 
-import "github.com/goclip/goclip/index"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/goclip/goclip/index"
+)
 
 // engineFlag chooses what finds the nearest vectors of an index.
 type engineFlag struct {
@@ -12,4 +18,13 @@ func (f engineFlag) check() error {
 		return usageError("--engine: " + err.Error())
 	}
 	return nil
+}
+
+// openIndex opens an index for searching.
+func openIndex(dir string, e index.Engine) (*index.Index, error) {
+	ix, err := index.OpenWith(dir, e)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; infer index makes one", err)
+	}
+	return ix, err
 }

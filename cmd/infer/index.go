@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/index"
@@ -52,32 +51,80 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 	if c.Verify {
 		return c.verify(ctx, io)
 	}
-	m, id, err := c.identify(ctx, io.err, index.Sums(c.Out))
+	m, err := c.open(ctx, io.err)
 	if err != nil {
 		return err
 	}
-	if c.Rebuild {
-		if err := index.Destroy(c.Out); err != nil {
-			return err
+	o := index.UpdateOptions{Paths: c.Paths, Exclude: c.ExcludeDir, KeepMissing: c.KeepMissing, Rebuild: c.Rebuild,
+		Engine: c.Engine, BatchSize: c.BatchSize, CommitEvery: c.CommitEvery}
+	if c.Verbose {
+		o.Committed = func(removed, added []string) error {
+			for _, path := range removed {
+				if _, err := fmt.Fprintln(io.out, "- "+path); err != nil {
+					return err
+				}
+			}
+			for _, path := range added {
+				if _, err := fmt.Fprintln(io.out, "+ "+path); err != nil {
+					return err
+				}
+			}
+			return nil
 		}
 	}
-	u := update{dir: c.Out, paths: c.Paths, exclude: c.ExcludeDir, keep: c.KeepMissing, batch: c.BatchSize, commit: c.CommitEvery, errs: io.err, engine: c.Engine}
-	if c.Verbose {
-		u.lines = io.out
-	}
-	d, err := u.run(ctx, m, id)
+	r, err := update(ctx, c.Out, m, o, io.err)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(io.err, "infer: %s: %s\n", c.Out, d)
-	if d.failed() {
+	fmt.Fprintf(io.err, "infer: %s: %s\n", c.Out, summary(r))
+	if r.Unreadable+r.Problems > 0 {
 		return errReported
 	}
 	return nil
 }
 
+// update brings an index up to date and shows how far it is.
+func update(ctx context.Context, dir string, m *clip.Model, o index.UpdateOptions, errs io.Writer) (index.Result, error) {
+	var show *progress
+	o.Problem = func(err error) { fmt.Fprintln(errs, message(err)) }
+	o.Found = func(images int) {
+		if o.Open != nil && images > 0 { // nobody asked for it, and it may take a while
+			fmt.Fprintf(errs, "infer: indexing %d pictures into %s\n", images, dir)
+		}
+		show = newProgress(errs, "pictures", images)
+	}
+	o.Encoded = func(_ string, err error) {
+		show.add(err != nil)
+		if err != nil {
+			show.line(message(err))
+		}
+	}
+	r, err := index.Update(ctx, dir, m, &o)
+	if show != nil {
+		show.close()
+	}
+	if errors.Is(err, context.Canceled) && r.New > 0 {
+		return r, fmt.Errorf("interrupted; %d of %d pictures are in the index, and the next run goes on from there", r.Added+r.Changed, r.New)
+	}
+	if r.EngineChanged {
+		fmt.Fprintf(errs, "infer: %s: the engine has every vector\n", dir)
+	}
+	return r, err
+}
+
+func summary(r index.Result) string {
+	text := fmt.Sprintf("%d pictures added, %d changed, %d removed, %d as they were", r.Added, r.Changed, r.Removed, r.Same)
+	if r.Unreadable > 0 {
+		text += fmt.Sprintf(", %d could not be read", r.Unreadable)
+	}
+	if n := r.Added + r.Changed; n > 0 && r.Took > 0 {
+		text += fmt.Sprintf("; %.0f pictures a second", float64(n)/r.Took.Seconds())
+	}
+	return text
+}
+
 func (c *indexCmd) verify(ctx context.Context, io *streams) error {
-	ix, err := index.Open(c.Out)
+	ix, err := openIndex(c.Out, index.Exact)
 	if err != nil {
 		return err
 	}
@@ -98,161 +145,6 @@ func (f *modelFlags) identify(ctx context.Context, errs io.Writer, known []index
 	if err != nil {
 		return nil, index.Model{}, err
 	}
-	o, err := f.options(errs)
-	if err != nil {
-		return nil, index.Model{}, err
-	}
-	id, err := index.Identify(m, o, known)
+	id, err := index.Identify(m, known)
 	return m, id, err
-}
-
-// update brings an index up to date with the pictures on the disk.
-type update struct {
-	dir     string
-	paths   []string
-	exclude []string
-	keep    bool // pictures whose files are gone
-	batch   int
-	commit  int // pictures that wait at most
-	errs    io.Writer
-	lines   io.Writer // told of each picture that is safe; nil for silence
-	quiet   bool      // no word if nothing is new
-	engine  index.Engine
-
-	lazily func() (*clip.Model, error) // opens the model where run gets none, if a picture is new
-}
-
-// done is what an update has done.
-type done struct {
-	added, changed, removed, same, unreadable, problems int
-	took                                                time.Duration
-}
-
-func (d done) failed() bool { return d.unreadable > 0 || d.problems > 0 }
-
-func (d done) String() string {
-	text := fmt.Sprintf("%d pictures added, %d changed, %d removed, %d as they were", d.added, d.changed, d.removed, d.same)
-	if d.unreadable > 0 {
-		text += fmt.Sprintf(", %d could not be read", d.unreadable)
-	}
-	if n := d.added + d.changed; n > 0 && d.took > 0 {
-		text += fmt.Sprintf("; %.0f pictures a second", float64(n)/d.took.Seconds())
-	}
-	return text
-}
-
-// defaultCommit and commitAfter: a commit makes pictures safe when so many wait, or when they have waited so long.
-const (
-	defaultCommit = 512
-	commitAfter   = 2 * time.Second
-)
-
-func (u *update) run(ctx context.Context, m *clip.Model, id index.Model) (d done, err error) {
-	w, err := index.OpenWriter(u.dir, id)
-	if err != nil {
-		return d, err
-	}
-	defer func() { err = errors.Join(err, w.Close()) }()
-	changes, err := w.Changes(ctx, u.paths, append(u.exclude, index.Excluded...))
-	if err != nil {
-		return d, err
-	}
-	for _, problem := range changes.Problems {
-		fmt.Fprintln(u.errs, message(problem))
-	}
-	d.problems, d.same = len(changes.Problems), changes.Same
-	began := time.Now()
-	defer func() { d.took = time.Since(began) }()
-	var waiting []string // lines of what the next commit makes safe
-	if !u.keep {
-		for _, path := range changes.Gone {
-			if err := w.Remove(path); err != nil {
-				return d, err
-			}
-			waiting = append(waiting, "- "+path)
-		}
-		d.removed = len(changes.Gone)
-	}
-	commit := func() error {
-		if err := w.Commit(); err != nil {
-			return err
-		}
-		for _, line := range waiting {
-			if u.lines != nil {
-				if _, err := fmt.Fprintln(u.lines, line); err != nil {
-					return err
-				}
-			}
-		}
-		waiting = waiting[:0]
-		return nil
-	}
-	for _, f := range changes.Undated {
-		f.Taken = index.Taken(f.Path)
-		err := w.Date(f)
-		if err == nil && w.Pending() >= u.commit {
-			err = commit()
-		}
-		if err = errors.Join(err, ctx.Err()); err != nil {
-			return d, err
-		}
-	}
-	files, paths := map[string]index.File{}, make([]string, len(changes.New))
-	for i, f := range changes.New {
-		files[f.Path], paths[i] = f, f.Path
-	}
-	if n := len(paths); n > 0 && u.quiet {
-		fmt.Fprintf(u.errs, "infer: indexing %d pictures into %s\n", n, u.dir)
-	}
-	if m == nil && len(paths) > 0 {
-		if m, err = u.lazily(); err != nil {
-			return d, err
-		}
-	}
-	show := newProgress(u.errs, "pictures", len(paths))
-	last := time.Now()
-	if len(paths) > 0 {
-		err = eachPicture(ctx, m, fromFiles(paths), u.batch, false, func(p picture) error {
-			show.add(p.err != nil)
-			var err error
-			if p.err != nil {
-				d.unreadable++
-				show.line(message(p.err))
-				err = w.Unreadable(files[p.path], p.err)
-			} else {
-				f := files[p.path]
-				f.Taken = index.Taken(p.path)
-				err = w.Add(f, p.row)
-				d.added++
-				waiting = append(waiting, "+ "+p.path)
-			}
-			if err == nil && (w.Pending() >= u.commit || time.Since(last) > commitAfter) {
-				err, last = commit(), time.Now()
-			}
-			return err
-		})
-	}
-	show.close()
-	if errors.Is(err, context.Canceled) {
-		if err := commit(); err != nil {
-			return d, err
-		}
-		return d, fmt.Errorf("interrupted; %d of %d pictures are in the index, and the next run goes on from there", d.added, len(paths))
-	}
-	if err != nil {
-		return d, err
-	}
-	d.changed = min(changes.Changed, d.added)
-	d.added -= d.changed
-	if err := commit(); err != nil {
-		return d, err
-	}
-	if err := w.Compact(ctx, false); err != nil {
-		return d, err
-	}
-	changed, err := w.UpdateEngine(ctx, u.engine)
-	if changed {
-		fmt.Fprintf(u.errs, "infer: %s: the engine has every vector\n", u.dir)
-	}
-	return d, err
 }

@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/models"
 	"github.com/goclip/goclip/torch/checkpoint"
@@ -52,7 +53,9 @@ func (*inspectCmd) Help() string {
 func (c *inspectCmd) Run(ctx context.Context, io *streams) error {
 	flags := modelFlags{Model: c.Model, Pretrained: c.Pretrained, BatchSize: 1, Device: "cpu"}
 	if _, err := os.Stat(c.Model); err != nil && c.Model != models.Default && c.Pretrained == "" {
-		flags.Pretrained = "random" // a config has no weights to tell of
+		if n, err := pretrained.ParseName(c.Model, tower.ConfigNames()); err == nil && n.Repo == "" && n.Tag == "" {
+			flags.Pretrained = "random" // a config has no weights to tell of
+		}
 	}
 	m, err := flags.open(ctx, io.err)
 	if err != nil {

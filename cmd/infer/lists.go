@@ -9,12 +9,13 @@ import (
 	"os"
 	"strings"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/train/data"
 )
 
 // listPictures are the pictures of paths, a directory being walked. Any other path stands for itself: one that is not there
 // is told of in its place. take leaves out what it is false for; nil takes all.
-func listPictures(paths []string, take func(path string) bool) (pictures []string, err error) {
+func listPictures(ctx context.Context, paths []string, take func(path string) bool) (pictures []string, err error) {
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil || !info.IsDir() {
@@ -22,7 +23,7 @@ func listPictures(paths []string, take func(path string) bool) (pictures []strin
 			continue
 		}
 		before := len(pictures)
-		err = data.WalkImages(context.Background(), path, func(picture string) error {
+		err = data.WalkImages(ctx, path, func(picture string) error {
 			if take == nil || take(picture) {
 				pictures = append(pictures, picture)
 			}
@@ -36,6 +37,13 @@ func listPictures(paths []string, take func(path string) bool) (pictures []strin
 		}
 	}
 	return pictures, nil
+}
+
+// warnCut is a clip.Encoder's Cut: it tells of each text.
+func warnCut(m *clip.Model, errs io.Writer) func(i int, text string) {
+	return func(_ int, text string) {
+		fmt.Fprintf(errs, "infer: the text %q is longer than the model's %d tokens: its end is cut off\n", text, m.ContextLength())
+	}
 }
 
 // readLines reads a list with an entry per line; "-" is stdin. Empty lines are left out, an empty list is an error.

@@ -40,7 +40,8 @@ type commands struct {
 	Convert     convertCmd     `cmd:"" help:"Writes a model as a directory in open_clip's layout."`
 	Probe       probeCmd       `cmd:"" help:"Accuracy of logistic regression on a model's frozen features."`
 	Interpolate interpolateCmd `cmd:"" help:"Weights between a model and its fine-tuning (WiSE-FT)."`
-	Models      modelsCmd      `cmd:"" help:"The built-in configs and the published tags of their weights."`
+	Models      modelsCmd      `cmd:"" help:"The built-in configs and the published tags of their weights; what is on this machine."`
+	Pull        pullCmd        `cmd:"" help:"Fetches a model, so that it can be used without the network."`
 	Doctor      doctorCmd      `cmd:"" help:"What this machine has, what goclip uses of it, and how to mend what is wrong."`
 	Completion  completionCmd  `cmd:"" help:"Completion of the command line for bash, zsh or fish."`
 	Man         manCmd         `cmd:"" hidden:"" help:"The man page."`
@@ -140,18 +141,28 @@ func version() string {
 	return "goclip"
 }
 
-// message is an error as one line, without the names of the packages that it came through first.
+// message is an error as one line, without the names of the packages that it came through first, and with the command
+// that mends it.
 func message(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	for _, name := range []string{"clip: ", "preprocess: ", "checkpoint: ", "index: ", "serve: "} {
+	for _, name := range []string{"clip: ", "pretrained: ", "preprocess: ", "checkpoint: ", "index: ", "serve: "} {
 		text = strings.TrimPrefix(text, name)
+	}
+	for _, remedy := range []struct {
+		of   error
+		does string
+	}{{index.ErrModel, "infer index --rebuild does that"}, {index.ErrDamaged, "infer index --rebuild does that"},
+		{index.ErrVersion, "infer index --rebuild does that"}, {index.ErrEngine, "infer index --engine does that"}} {
+		if errors.Is(err, remedy.of) {
+			text += "; " + remedy.does
+		}
 	}
 	return "infer: " + text
 }
 
 // modelFlags are the flags of every command that runs a model.
 type modelFlags struct {
-	Model      string `help:"Model directory (open_clip's or Hugging Face's), file of weights or built-in config; the default is the shipped model." default:"emoji-64" complete:"models"`
+	Model      string `help:"A published model (ViT-B-32:openai, hf-hub:ORG/NAME), a model directory (open_clip's or Hugging Face's), a file of weights or a built-in config; the default is the shipped model." default:"emoji-64" complete:"models"`
 	Pretrained string `help:"Weights of a built-in config: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin), a model directory or random." complete:"tags"`
 	loadFlags  `group:"Loading"`
 	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
@@ -221,6 +232,8 @@ func (f *modelFlags) worded(err error) error {
 		return fmt.Errorf("the config %s has no weights of its own: give --pretrained a published tag, a file of weights, a model directory or random", f.Model)
 	case errors.Is(err, clip.ErrUnsupported) && f.Precision != "fp32":
 		return usageError(fmt.Sprintf("--precision: %s", strings.TrimPrefix(err.Error(), "clip: ")))
+	case errors.Is(err, clip.ErrAmbiguous):
+		return fmt.Errorf("%w; --model takes the directory or the config, --pretrained the file, and --force-quick-gelu chooses QuickGELU", err)
 	case errors.Is(err, clip.ErrNotFound) && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w; infer models lists the names", err)
 	}

@@ -1,29 +1,49 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/models"
 )
 
-type modelsCmd struct{}
+type modelsCmd struct {
+	Downloaded bool `help:"Only the models that are on this machine, in goclip's cache or in Python's: name, size, where they come from, path."`
+}
 
 func (*modelsCmd) Help() string {
 	return `  infer models
   infer models | grep SigLIP
-  infer score --model ViT-B-32 --pretrained openai --text "a dog" dog.png      a config and one of its tags`
+  infer models --downloaded
+  infer score --model ViT-B-32:openai --text "a dog" dog.png      a config and one of its tags`
 }
 
-func (c *modelsCmd) Run(io *streams) error {
+func (c *modelsCmd) Run(ctx context.Context, io *streams) error {
+	t := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
+	if c.Downloaded {
+		list, err := pretrained.Downloads(ctx, pretrained.Options{})
+		if err != nil {
+			return err
+		}
+		for _, d := range list {
+			if opens(d) {
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", d.Name, bytesText(d.Size), d.Origin, d.Path)
+			}
+		}
+		return t.Flush()
+	}
 	tags := map[string][]string{}
 	for _, m := range pretrained.Tags() {
 		tags[m.Model] = m.Tags
 	}
-	t := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
 	for _, name := range tower.ConfigNames() {
 		note := strings.Join(tags[name], " ")
 		if name == models.Default {
@@ -32,4 +52,60 @@ func (c *modelsCmd) Run(io *streams) error {
 		fmt.Fprintf(t, "%s\t%s\n", name, note)
 	}
 	return t.Flush()
+}
+
+// opens tells a CLIP from the other models in Python's cache.
+func opens(d pretrained.Downloaded) bool {
+	if d.Type == "" {
+		return true
+	}
+	config, err := os.ReadFile(filepath.Join(d.Path, "config.json"))
+	if err == nil {
+		_, err = tower.ParseHuggingFace(config)
+	}
+	return err == nil
+}
+
+type pullCmd struct {
+	Name       string `arg:"" help:"A config and one of its tags (ViT-B-32:openai), or a model of the Hugging Face hub (hf-hub:ORG/NAME, hf-hub:ORG/NAME@REVISION)." complete:"models"`
+	Pretrained string `help:"The tag, where NAME is a config alone." complete:"tags"`
+}
+
+func (*pullCmd) Help() string {
+	return `  infer pull ViT-B-32:openai
+  infer pull hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K
+  HF_HUB_OFFLINE=1 infer score --model ViT-B-32:openai --text "a dog" dog.png      then needs no network`
+}
+
+// Run prints the paths of the model's files. What is on this machine already is not fetched again.
+func (c *pullCmd) Run(ctx context.Context, io *streams) error {
+	n, err := pretrained.ParseName(c.Name, tower.ConfigNames())
+	if err != nil {
+		return fmt.Errorf("%w; infer models lists the names", err)
+	}
+	if c.Pretrained != "" {
+		if n.Config == "" || n.Tag != "" && n.Tag != c.Pretrained {
+			return usageError(fmt.Sprintf("pull: %s and --pretrained %s both name weights; drop one", c.Name, c.Pretrained))
+		}
+		n.Tag = cmp.Or(n.Tag, c.Pretrained)
+	}
+	o := pretrained.Lines(io.err, "infer: ")
+	files, err := pretrained.Pull(ctx, n, o)
+	if err != nil {
+		return err
+	}
+	if n.Tag != "" { // a tag's tokenizer may lie in another repository
+		if _, _, err := clip.OpenTokenizer(ctx, n.String(), &clip.OpenOptions{Fetch: o}); err != nil {
+			return err
+		}
+	}
+	size := int64(0)
+	for _, f := range files {
+		size += f.Size
+		if _, err := fmt.Fprintln(io.out, f.Path); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(io.err, "infer: %s: %s, %s, from %s\n", n, numberOf(len(files), "file"), bytesText(size), files[len(files)-1].Origin)
+	return nil
 }

@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"math/rand/v2"
-	"runtime"
 	"slices"
 
 	"github.com/goclip/goclip/clip"
-	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/train"
 	"github.com/goclip/goclip/train/data"
 )
@@ -75,36 +73,23 @@ func (c *probeCmd) Run(ctx context.Context, io *streams) error {
 
 // features encodes a set's pictures and tells of those that cannot be read.
 func (c *probeCmd) features(ctx context.Context, io *streams, m *clip.Model, set *data.Folders, out *train.Labelled) (bad int, err error) {
-	transform, err := m.Transform()
-	if err != nil {
-		return 0, err
+	paths := make([]string, set.Len())
+	for i := range paths {
+		paths[i] = set.Key(i)
 	}
-	loader, err := data.NewLoader(set, &data.LoaderOptions{BatchSize: c.BatchSize, Workers: runtime.GOMAXPROCS(0), SkipBad: true, Pixels: transform.Len(),
-		Transform: func(dst []float32, img *preprocess.Image, _ *rand.Rand) error { return transform.Apply(dst, img) }})
-	if err != nil {
-		return 0, err
-	}
-	for b, err := range loader.Epoch(ctx, 0, 0) {
-		if err != nil {
-			return 0, err
-		}
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		rows, err := m.ImageFeatures(b.Pixels, b.N)
-		if err != nil {
-			return 0, err
-		}
-		out.Features = append(out.Features, rows...)
-		for _, i := range b.Samples {
+	i := 0
+	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize}).Images(ctx, clip.FromFiles(paths...)) {
+		switch {
+		case err == nil:
+			out.Features = append(out.Features, row...)
 			out.Classes = append(out.Classes, set.Class(i))
+		case errors.As(err, new(*clip.ImageError)):
+			fmt.Fprintln(io.err, message(err))
+			bad++
+		default:
+			return bad, err
 		}
+		i++
 	}
-	if ctx.Err() != nil {
-		return 0, ctx.Err()
-	}
-	for _, b := range loader.Bad() {
-		fmt.Fprintf(io.err, "infer: %s cannot be read: %v\n", b.Key, b.Err)
-	}
-	return len(loader.Bad()), nil
+	return bad, nil
 }

@@ -53,7 +53,7 @@ func TestProbe(t *testing.T) {
 	code, out, errs = infer(t, "", "probe", "--model", tiny, "--wd", "0", training, test)
 	assert.Equal(t, 1, code)
 	assert.Contains(t, out, "8 to test")
-	assert.Contains(t, oneLine(t, errs), "broken.png cannot be read")
+	assert.Contains(t, oneLine(t, errs), "broken.png: ")
 	for _, c := range []struct {
 		args []string
 		code int

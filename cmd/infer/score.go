@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -66,27 +67,32 @@ func (c *scoreCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	rows, err := textFeatures(ctx, m, texts, c.BatchSize, false, warnCut(m, io.err))
-	if err != nil {
-		return err
+	e := clip.Encoder{Model: m, BatchSize: c.BatchSize, Cut: warnCut(m, io.err)}
+	var words [][]float32
+	for row, err := range e.Texts(ctx, slices.Values(texts)) {
+		if err != nil {
+			return err
+		}
+		words = append(words, row)
 	}
 	out := scores{Model: m.Name, LogitScale: scale, Texts: texts}
 	failed := false
-	err = eachPicture(ctx, m, fromFiles(images), c.BatchSize, false, func(p picture) error {
-		s := imageScore{Path: p.path}
-		if p.err != nil {
+	for row, err := range e.Images(ctx, clip.FromFiles(images...)) {
+		if err != nil && !errors.As(err, new(*clip.ImageError)) {
+			return err
+		}
+		s := imageScore{Path: images[len(out.Images)]}
+		if err != nil {
 			failed = true
-			s.Error = p.err.Error()
-			fmt.Fprintln(io.err, message(p.err))
+			s.Error = err.Error()
+			fmt.Fprintln(io.err, message(err))
 		} else {
-			s.Cosine = cosines(p.row, rows)
+			for _, text := range words {
+				s.Cosine = append(s.Cosine, clip.Cosine(row, text))
+			}
 			s.Prob = clip.Softmax(s.Cosine, scale)
 		}
 		out.Images = append(out.Images, s)
-		return nil
-	})
-	if err != nil {
-		return err
 	}
 	if err := out.print(io.out, c.Format); err != nil {
 		return err
@@ -95,14 +101,6 @@ func (c *scoreCmd) Run(ctx context.Context, io *streams) error {
 		return errReported
 	}
 	return nil
-}
-
-// cosines are those of a picture's row with each row of texts.
-func cosines(image, texts []float32) (out []float64) {
-	for text := range slices.Chunk(texts, len(image)) {
-		out = append(out, clip.Cosine(image, text))
-	}
-	return out
 }
 
 // scoreColumns is the header of score --format csv, which report reads.

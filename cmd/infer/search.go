@@ -170,7 +170,7 @@ func (c *searchCmd) prepare(ctx context.Context, io *streams, dir string, filter
 			return nil, err
 		}
 	}
-	ix, err := index.OpenWith(at, c.Engine)
+	ix, err := openIndex(at, c.Engine)
 	if err != nil {
 		return nil, err
 	}
@@ -184,98 +184,63 @@ func (c *searchCmd) prepare(ctx context.Context, io *streams, dir string, filter
 
 // refresh indexes what is new below root. Where the index is not to be written, it is searched as it is.
 func (c *searchCmd) refresh(ctx context.Context, io *streams, s *searcher, at, root string) error {
-	var id index.Model
-	old, err := index.Open(at)
-	if err == nil {
-		info, err := old.Info(ctx)
-		if err = errors.Join(err, old.Close()); err != nil {
+	if c.Model != "" { // which is to be compared with the index's
+		if err := s.open(ctx, c, io, index.Model{}); err != nil {
 			return err
 		}
-		id = info.Model
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
 	}
-	if id.Weights == "" || c.Model != "" { // a new index, or a model that is to be compared with the index's
-		if err := s.open(ctx, c, io, id); err != nil {
-			return err
-		}
-		id = s.known
-	}
-	u := update{dir: at, paths: []string{root}, exclude: c.ExcludeDir, batch: c.BatchSize, commit: defaultCommit, errs: io.err, quiet: true, engine: c.Engine}
-	u.lazily = func() (*clip.Model, error) {
-		err := s.open(ctx, c, io, id)
+	o := index.UpdateOptions{Paths: []string{root}, Exclude: c.ExcludeDir, BatchSize: c.BatchSize, Engine: c.Engine}
+	o.Open = func(ctx context.Context, known index.Model) (*clip.Model, error) {
+		err := s.open(ctx, c, io, known)
 		return s.model, err
 	}
-	d, err := u.run(ctx, s.model, id)
+	r, err := update(ctx, at, s.model, o, io.err)
 	switch {
 	case errors.Is(err, index.ErrLocked), errors.Is(err, fs.ErrPermission):
 		fmt.Fprintln(io.err, message(fmt.Errorf("the index is searched as it is: %w", err)))
 		return nil
-	case err == nil && d.added+d.changed+d.removed > 0:
-		fmt.Fprintf(io.err, "infer: %s: %s\n", at, d)
+	case err == nil && r.Added+r.Changed+r.Removed > 0:
+		fmt.Fprintf(io.err, "infer: %s: %s\n", at, summary(r))
 	}
 	return err
 }
 
-// open opens the model that the index knows, or the one that the flags name, which must be the same.
-func (s *searcher) open(ctx context.Context, c *searchCmd, io *streams, known index.Model) error {
+// open opens the model that the index knows, or the one that the flags name.
+func (s *searcher) open(ctx context.Context, c *searchCmd, io *streams, known index.Model) (err error) {
 	if s.model != nil {
 		return nil
 	}
 	f := modelFlags{Model: c.Model, Pretrained: c.Pretrained, Device: c.Device, Threads: c.Threads, BatchSize: c.BatchSize, Precision: "fp32"}
-	if c.Model == "" && known.Weights != "" {
+	ours := c.Model == "" && known.Weights != ""
+	if ours {
 		f.Model, f.Pretrained, f.Seed = known.Name, known.Pretrained, known.Seed
 		f.loadFlags = loadFlags{ForceImageSize: known.ImageSize, ForceContextLength: known.ContextLength, ForceQuickGELU: known.QuickGELU,
 			PretrainedImage: known.ImageTower, PretrainedText: known.TextTower}
 	} else if c.Model == "" {
 		f.Model = models.Default
 	}
-	m, id, err := f.identify(ctx, io.err, known.Files)
-	if err != nil {
-		if c.Model == "" && known.Weights != "" {
-			err = fmt.Errorf("%w (the index's model; --model names it where it lies now)", err)
-		}
-		return err
+	if s.model, err = f.open(ctx, io.err); err != nil && ours {
+		err = fmt.Errorf("%w (the index's model; --model names it where it lies now)", err)
 	}
-	if known.Weights != "" {
-		if err := known.Same(id); err != nil {
-			return err
-		}
-	}
-	s.model, s.known = m, id
-	return nil
+	return err
 }
 
-// vector is the query's. A picture that the index holds needs no model.
+// vector is the query's. A picture that the index holds needs no model, unless --model is to be compared.
 func (s *searcher) vector(ctx context.Context, c *searchCmd, terms []index.Term, io *streams) ([]float32, error) {
-	var rows []float32
-	for _, t := range terms {
-		row, err := s.term(ctx, c, t, io)
+	encoder := func(ctx context.Context) (e clip.Encoder, err error) {
+		if err := s.open(ctx, c, io, s.known); err != nil {
+			return e, err
+		}
+		id, err := index.Identify(s.model, s.known.Files)
 		if err != nil {
+			return e, err
+		}
+		return clip.Encoder{Model: s.model, Cut: warnCut(s.model, io.err)}, s.known.Same(id)
+	}
+	if c.Model != "" {
+		if _, err := encoder(ctx); err != nil {
 			return nil, err
 		}
-		rows = append(rows, row...)
 	}
-	return index.Combine(terms, rows)
-}
-
-func (s *searcher) term(ctx context.Context, c *searchCmd, t index.Term, io *streams) ([]float32, error) {
-	if t.Image != "" && c.Model == "" {
-		if f, err := index.Stat(t.Image); err == nil {
-			if row, ok, err := s.ix.Vector(ctx, f); ok || err != nil {
-				return row, err
-			}
-		}
-	}
-	if err := s.open(ctx, c, io, s.known); err != nil {
-		return nil, err
-	}
-	if t.Image != "" {
-		rows, err := s.model.EncodeImages(ctx, clip.FromFile(t.Image))
-		if err != nil {
-			return nil, err
-		}
-		return rows[0], nil
-	}
-	return textFeatures(ctx, s.model, []string{t.Text}, 1, false, warnCut(s.model, io.err))
+	return s.ix.Query(ctx, terms, encoder)
 }

@@ -162,10 +162,10 @@ func TestIndex(t *testing.T) {
 	// Another model is refused, by both commands, and the same one elsewhere is the same.
 	code, _, errs = infer(t, "", "search", "--index", out, "--model", "emoji-64", "--text", "a dog")
 	assert.Equal(t, 1, code)
-	assert.Contains(t, oneLine(t, errs), "the index was made with the model "+tiny+": its features have 16 numbers, those of emoji-64 128; search with that model, or index anew with infer index --rebuild")
+	assert.Contains(t, oneLine(t, errs), "the index was made with the model "+tiny+": its features have 16 numbers, those of emoji-64 128; search with that model, or rebuild the index; infer index --rebuild does that")
 	code, _, errs = infer(t, "", "index", "--out", out, dir)
 	assert.Equal(t, 1, code)
-	assert.Contains(t, oneLine(t, errs), "index anew with infer index --rebuild")
+	assert.Contains(t, oneLine(t, errs), "or rebuild the index; infer index --rebuild does that")
 	moved := filepath.Join(t.TempDir(), "moved")
 	require.NoError(t, os.Rename(tiny, moved))
 	code, _, errs = infer(t, "", "search", "--index", out, "--text", "a dog")
@@ -197,7 +197,7 @@ func TestSearchCommandLine(t *testing.T) {
 		{"search a - DIR DIR", 1, "there is no index in DIR or above it: file does not exist: without -n infer search makes one"},
 		{"search a +", 2, "ends with an operator"},
 		{"search --index DIR a DIR", 2, "one of them is wanted"},
-		{"search --index DIR a", 1, "DIR is no index: it has no pictures.db; infer index makes one"},
+		{"search --index DIR a", 1, "DIR is no index: it has no pictures.db: file does not exist; infer index makes one"},
 		{"search a DIR --since yesterday", 2, "--since yesterday: a day (2024-06-01)"},
 		{"search a DIR --min-size big", 2, "--min-size big: a number of bytes"},
 		{"search a DIR --format xml", 2, "--format must be one of"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/index"
 	"github.com/goclip/goclip/serve"
 )
@@ -118,8 +121,8 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if o.Token == "" {
 		o.Token = os.Getenv("GOCLIP_TOKEN")
 	}
-	if c.Pretrained != "" {
-		o.Aliases = append(o.Aliases, c.Model+"__"+c.Pretrained) // Immich's spelling
+	if n, err := pretrained.ParseName(c.Model, tower.ConfigNames()); err == nil && n.Config != "" && cmp.Or(n.Tag, c.Pretrained) != "" {
+		o.Aliases = append(o.Aliases, n.Config+"__"+cmp.Or(n.Tag, c.Pretrained)) // Immich's spelling
 	}
 	loopback := listener.Addr().(*net.TCPAddr).IP.IsLoopback()
 	if loopback {
@@ -144,7 +147,7 @@ func (c *serveCmd) openIndexed(ctx context.Context, errs io.Writer) (m *clip.Mod
 		m, err = c.open(ctx, errs)
 		return m, s, err
 	}
-	if s.Index, err = index.OpenWith(c.Index, c.Engine); err != nil {
+	if s.Index, err = openIndex(c.Index, c.Engine); err != nil {
 		return nil, s, err
 	}
 	info, err := s.Info(ctx)

@@ -16,8 +16,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// BenchmarkEpoch reads an epoch of 1,024 photographs in batches of 256 from a shard, as training does, and tells of the
-// wait for the first batch and of pictures a second.
+// BenchmarkEpoch reads an epoch of 1,024 photographs in batches of 256 from a shard, as training
+// does, and tells of the wait for the first batch and of pictures a second.
 func BenchmarkEpoch(b *testing.B) {
 	photo, err := os.ReadFile(filepath.Join("..", "..", "testdata", "preprocess", "pictures", "face_420.jpg"))
 	require.NoError(b, err)
@@ -78,7 +78,8 @@ func BenchmarkOpen(b *testing.B) {
 	b.ReportMetric(1e3*(processorTime(b)-processor).Seconds()/float64(b.N), "processor-ms/op")
 }
 
-// processorTime is what this process has used, which a busy machine does not change as it does the clock.
+// processorTime is what this process has used, which a busy machine does not change as it does the
+// clock.
 func processorTime(b *testing.B) time.Duration {
 	var use syscall.Rusage
 	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &use))

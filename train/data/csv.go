@@ -11,7 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// CheckSeparator tells whether an Options.Separator is one character that can part columns; `\t` is a tab.
+// CheckSeparator tells whether an Options.Separator is one character that can part columns; `\t` is
+// a tab.
 func CheckSeparator(s string) error {
 	_, err := separatorOf(s)
 	return err
@@ -119,9 +120,10 @@ func (t *text) separator(key string) rune {
 // longestRow bounds a row, in bytes.
 const longestRow = 16 << 20
 
-// csvRows reads the rows of a table as pandas' C parser does (pandas/_libs/src/parser/tokenizer.c): a quotation mark
-// quotes only at the beginning of a field, what follows the closing one is taken as it is, and a doubled one stands for
-// itself; a line ends with \n, \r\n or \r; lines of nothing but blanks are passed over.
+// csvRows reads the rows of a table as pandas' C parser does (pandas/_libs/src/parser/tokenizer.c):
+// a quotation mark quotes only at the beginning of a field, what follows the closing one is taken
+// as it is, and a doubled one stands for itself; a line ends with \n, \r\n or \r; lines of nothing
+// but blanks are passed over.
 type csvRows struct {
 	*text
 	separator rune

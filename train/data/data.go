@@ -1,11 +1,12 @@
 // Package data reads images with captions and gives them as deterministic batches.
 //
-// A [Dataset] is what a program brings, or what [Open] makes of tables, shards and folders: an index of samples that is
-// made up front. For a tar that is each member's offset, so that an epoch is one seeded permutation of all samples (better
-// mixed than open_clip's shard and buffer shuffles, and indifferent to how many shards there are) and any batch of any
-// epoch can be made again. What has no random access, a compressed shard or a Parquet file's images, is unpacked once (see
-// Options.Cache). A [Loader] decodes ahead in goroutines; what it delivers depends on the seed alone, never on the number
-// of workers or of processes. Nothing here touches libtorch.
+// A [Dataset] is what a program brings, or what [Open] makes of tables, shards and folders: an
+// index of samples that is made up front. For a tar that is each member's offset, so that an epoch
+// is one seeded permutation of all samples (better mixed than open_clip's shard and buffer
+// shuffles, and indifferent to how many shards there are) and any batch of any epoch can be made
+// again. What has no random access, a compressed shard or a Parquet file's images, is unpacked once
+// (see Options.Cache). A [Loader] decodes ahead in goroutines; what it delivers depends on the seed
+// alone, never on the number of workers or of processes. Nothing here touches libtorch.
 package data
 
 import (
@@ -21,23 +22,24 @@ import (
 type Sample struct {
 	Image preprocess.Source
 	Texts []string // the captions, at least one to train on; a [Loader] does not change them
-	// ID names the image, in messages and to a loss that knows equal images: samples of one ID have the same image. ""
-	// says that no other sample has it.
+	// ID names the image, in messages and to a loss that knows equal images: samples of one ID have
+	// the same image. "" says that no other sample has it.
 	ID string
-	// Class, where it is not "", says that every caption of the class fits each of its images: a loss that knows equal
-	// images and captions takes those of a class as equal.
+	// Class, where it is not "", says that every caption of the class fits each of its images: a
+	// loss that knows equal images and captions takes those of a class as equal.
 	Class string
 }
 
 // Dataset is a collection of samples. Its methods are called by many goroutines at once.
 type Dataset interface {
 	Len() int
-	// Sample gives sample i of 0 to Len()-1, the same each time. Where Image is read only when it is decoded (FromFile,
-	// FromFunc), a Loader that keeps decoded images reads it once.
+	// Sample gives sample i of 0 to Len()-1, the same each time. Where Image is read only when it
+	// is decoded (FromFile, FromFunc), a Loader that keeps decoded images reads it once.
 	Sample(ctx context.Context, i int) (Sample, error)
 }
 
-// Index is a Dataset that knows the names and captions of its samples without making them, as those of [Open] do.
+// Index is a Dataset that knows the names and captions of its samples without making them, as those
+// of [Open] do.
 type Index interface {
 	Dataset
 	Key(i int) string        // names a sample in messages: a path as its table has it, or SHARD:KEY
@@ -47,9 +49,9 @@ type Index interface {
 // compared is how many samples of a Dataset that is no Index tell it from another.
 const compared = 64
 
-// Fingerprint tells two data sets apart by their names and captions, in their order: a run that is resumed on other data
-// than it began with would not continue itself. It does not look into the images. Of a Dataset that is not an [Index] it
-// asks for a few samples spread over it.
+// Fingerprint tells two data sets apart by their names and captions, in their order: a run that is
+// resumed on other data than it began with would not continue itself. It does not look into the
+// images. Of a Dataset that is not an [Index] it asks for a few samples spread over it.
 func Fingerprint(ctx context.Context, set Dataset) (uint64, error) {
 	h := fnv.New64a()
 	add := func(key string, captions []string) {
@@ -84,8 +86,8 @@ func Fingerprint(ctx context.Context, set Dataset) (uint64, error) {
 	return h.Sum64(), nil
 }
 
-// id is 64-bit FNV-1a: equal texts have equal ids on every machine, and among the 10^6 of a large batch two different
-// ones share theirs with a chance of 3e-8.
+// id is 64-bit FNV-1a: equal texts have equal ids on every machine, and among the 10^6 of a large
+// batch two different ones share theirs with a chance of 3e-8.
 func id(parts ...string) int64 {
 	h := uint64(14695981039346656037)
 	for _, part := range parts {

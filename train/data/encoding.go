@@ -13,8 +13,8 @@ import (
 	"golang.org/x/text/transform"
 )
 
-// text reads characters and counts lines. It refuses what is not of its encoding, where a decoder would write U+FFFD
-// in silence.
+// text reads characters and counts lines. It refuses what is not of its encoding, where a decoder
+// would write U+FFFD in silence.
 type text struct {
 	in      *bufio.Reader
 	from    string // the encoding, for messages
@@ -26,8 +26,8 @@ type text struct {
 // headBytes are looked at to tell a text's encoding and a table's separator.
 const headBytes = 64 << 10
 
-// newText reads a text of an encoding, by its name among the WHATWG's; "" is UTF-8, or UTF-16 where the first bytes say
-// so. A byte order mark is left out.
+// newText reads a text of an encoding, by its name among the WHATWG's; "" is UTF-8, or UTF-16 where
+// the first bytes say so. A byte order mark is left out.
 func newText(in io.Reader, encoding string) (*text, error) {
 	t := &text{in: bufio.NewReaderSize(in, headBytes), from: "UTF-8", ended: true}
 	head, _ := t.in.Peek(headBytes)
@@ -60,8 +60,8 @@ func (t *text) startsWithMark() bool {
 	return string(head) == "\ufeff"
 }
 
-// utf16Order tells UTF-16 by its byte order mark, or by the zero bytes of the Latin letters and digits that it begins
-// with.
+// utf16Order tells UTF-16 by its byte order mark, or by the zero bytes of the Latin letters and
+// digits that it begins with.
 func utf16Order(head []byte) (order unicode.Endianness, ok bool) {
 	switch {
 	case bytes.HasPrefix(head, []byte{0xff, 0xfe}):

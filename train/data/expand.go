@@ -19,7 +19,8 @@ func Files(spec string) (files []string, err error) {
 	return files, nil
 }
 
-// expand turns "a-{00..02}.tar" or "b/*.tar" into the files it means, in order. A file of exactly that name is itself.
+// expand turns "a-{00..02}.tar" or "b/*.tar" into the files it means, in order. A file of exactly
+// that name is itself.
 func expand(part string) ([]string, error) {
 	if part == "" {
 		return nil, fmt.Errorf("data: a source is empty: paths joined by :: are wanted")

@@ -10,7 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// filling is a batch that workers fill, each sample in its slot, so that no image is copied after it was made.
+// filling is a batch that workers fill, each sample in its slot, so that no image is copied after
+// it was made.
 type filling struct {
 	Batch
 	first int // place in the epoch of the first slot
@@ -120,7 +121,8 @@ func (l *Loader) sample(ctx context.Context, dst []float32, at func(place int) i
 	return slot{sample: -1}, fmt.Errorf("data: none of the %d samples can be read, the last one: %w", l.order.places, last)
 }
 
-// captioned draws a sample's caption, after the augmentation, which is then the same with one caption and with five.
+// captioned draws a sample's caption, after the augmentation, which is then the same with one
+// caption and with five.
 func (l *Loader) captioned(i int, s Sample, rng *rand.Rand) slot {
 	out := slot{sample: i, texts: s.Texts}
 	if l.o.DrawCaption && len(s.Texts) > 1 {

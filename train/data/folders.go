@@ -13,8 +13,8 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// Folders is a set of labelled pictures: a folder for each class, as ImageNet's validation pictures are unpacked and
-// torchvision's ImageFolder reads them.
+// Folders is a set of labelled pictures: a folder for each class, as ImageNet's validation pictures
+// are unpacked and torchvision's ImageFolder reads them.
 type Folders struct {
 	dir     string
 	classes []string
@@ -24,7 +24,8 @@ type Folders struct {
 	captions [][]string // of each class
 }
 
-// openClasses takes a folder of folders as data to train on: a class's captions are those of each of its pictures.
+// openClasses takes a folder of folders as data to train on: a class's captions are those of each
+// of its pictures.
 func openClasses(ctx context.Context, dir string, o Options) (Index, error) {
 	f, err := OpenFolders(ctx, dir)
 	if err != nil {
@@ -39,8 +40,9 @@ func openClasses(ctx context.Context, dir string, o Options) (Index, error) {
 	return f, nil
 }
 
-// OpenFolders lists the pictures of the folders in dir, and of the folders in those. Classes and pictures are in
-// alphabetical order; what has not a picture's extension or starts with a dot is left out.
+// OpenFolders lists the pictures of the folders in dir, and of the folders in those. Classes and
+// pictures are in alphabetical order; what has not a picture's extension or starts with a dot is
+// left out.
 func OpenFolders(ctx context.Context, dir string) (*Folders, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

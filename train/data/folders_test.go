@@ -85,7 +85,8 @@ func TestOpenFoldersRefusals(t *testing.T) {
 	}
 }
 
-// TestSkipBad leaves unreadable pictures out of their batches, down to an empty one, and lists each once.
+// TestSkipBad leaves unreadable pictures out of their batches, down to an empty one, and lists each
+// once.
 func TestSkipBad(t *testing.T) {
 	files := map[string][]byte{}
 	for i := range 11 {

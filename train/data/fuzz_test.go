@@ -12,8 +12,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// openBytes writes a source and opens it. What opens must give its samples, each with a caption, without a panic; what
-// does not must say which file it was, in one line.
+// openBytes writes a source and opens it. What opens must give its samples, each with a caption,
+// without a panic; what does not must say which file it was, in one line.
 func openBytes(t *testing.T, name string, content []byte, o data.Options) {
 	t.Helper()
 	dir := t.TempDir()

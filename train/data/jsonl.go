@@ -75,8 +75,8 @@ func field(row map[string]json.RawMessage, option, key string, known []string) (
 	return nil, &OptionError{option, fmt.Errorf("it has no key %q, only %q", key, slices.Sorted(maps.Keys(row))), "%s names another"}
 }
 
-// captionsOf reads a caption, or a list of them. null and empty lists are none. Numbers are taken as open_clip takes them,
-// by their digits.
+// captionsOf reads a caption, or a list of them. null and empty lists are none. Numbers are taken
+// as open_clip takes them, by their digits.
 func captionsOf(raw json.RawMessage) ([]string, error) {
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
@@ -110,7 +110,8 @@ func captionsOf(raw json.RawMessage) ([]string, error) {
 	return out, nil
 }
 
-// halfPair tells of a \uD800 to \uDFFF in JSON that is none of a pair: encoding/json writes U+FFFD for it.
+// halfPair tells of a \uD800 to \uDFFF in JSON that is none of a pair: encoding/json writes U+FFFD
+// for it.
 func halfPair(text string, raw json.RawMessage) bool {
 	return strings.ContainsRune(text, utf8.RuneError) && !bytes.ContainsRune(raw, utf8.RuneError) &&
 		!bytes.Contains(bytes.ToLower(raw), []byte(`\ufffd`))

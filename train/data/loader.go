@@ -37,7 +37,8 @@ type LoaderOptions struct {
 	CacheSize int64                     // bytes of decoded images to keep for later epochs
 }
 
-// Batch is BatchSize samples, the last of an epoch perhaps fewer, and with LoaderOptions.SkipBad any of them, down to none.
+// Batch is BatchSize samples, the last of an epoch perhaps fewer, and with LoaderOptions.SkipBad
+// any of them, down to none.
 type Batch struct {
 	Index    int // in the epoch
 	N        int
@@ -57,12 +58,12 @@ type Bad struct {
 	Err error
 }
 
-// Loader makes batches of a Dataset. An unreadable sample is replaced by the one after it, or left out, and listed in
-// Bad.
+// Loader makes batches of a Dataset. An unreadable sample is replaced by the one after it, or left
+// out, and listed in Bad.
 //
-// Batch b of an epoch is places b*BatchSize*World on of the epoch's order, of which process Rank has its BatchSize. All
-// that is random about a sample depends on the seed, the epoch and the place, so World processes see together exactly
-// what one with a batch World times as large sees.
+// Batch b of an epoch is places b*BatchSize*World on of the epoch's order, of which process Rank
+// has its BatchSize. All that is random about a sample depends on the seed, the epoch and the
+// place, so World processes see together exactly what one with a batch World times as large sees.
 type Loader struct {
 	set     Dataset
 	o       LoaderOptions
@@ -129,12 +130,13 @@ func (l *Loader) Bad() []Bad {
 	return append([]Bad(nil), l.bad...)
 }
 
-// prefetch is how many batches are made ahead of the one in use. Workers share the samples of one batch, so two suffice:
-// one is finished while the other is begun.
+// prefetch is how many batches are made ahead of the one in use. Workers share the samples of one
+// batch, so two suffice: one is finished while the other is begun.
 const prefetch = 2
 
-// Epoch yields the batches of an epoch from the batch from on, in order. Workers run ahead by a few batches and stop when
-// the loop over Epoch ends, for whatever reason. A batch's memory is used again after the loop's body.
+// Epoch yields the batches of an epoch from the batch from on, in order. Workers run ahead by a few
+// batches and stop when the loop over Epoch ends, for whatever reason. A batch's memory is used
+// again after the loop's body.
 func (l *Loader) Epoch(ctx context.Context, epoch, from int) iter.Seq2[*Batch, error] {
 	return func(yield func(*Batch, error) bool) {
 		at := l.order.epoch(epoch)

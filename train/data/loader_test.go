@@ -19,7 +19,8 @@ func decode(b []byte) (*preprocess.Image, error) {
 	return preprocess.Decode(context.Background(), b, preprocess.DefaultLimits)
 }
 
-// numbers is a data set of grey pictures, each with as many captions as is asked for; some cannot be read.
+// numbers is a data set of grey pictures, each with as many captions as is asked for; some cannot
+// be read.
 type numbers struct {
 	pictures [][]byte
 	captions int
@@ -76,8 +77,8 @@ func read(t testing.TB, set data.Dataset, o data.LoaderOptions, epoch, from int)
 	return out
 }
 
-// TestSameBatches gives the same batches with any number of workers, from the middle of an epoch, and divided among
-// processes, with bad samples among them.
+// TestSameBatches gives the same batches with any number of workers, from the middle of an epoch,
+// and divided among processes, with bad samples among them.
 func TestSameBatches(t *testing.T) {
 	for name, change := range map[string]func(o *data.LoaderOptions){
 		"a permutation": func(*data.LoaderOptions) {},
@@ -166,7 +167,8 @@ func TestEpochs(t *testing.T) {
 	assert.Equal(t, slices.Repeat([]int{1}, 30), all)
 }
 
-// TestUpsampling draws a source as often as its factor says: 4 standard deviations of a draw of 6,000.
+// TestUpsampling draws a source as often as its factor says: 4 standard deviations of a draw of
+// 6,000.
 func TestUpsampling(t *testing.T) {
 	set := newNumbers(t, 30, 1)
 	o := reading(100, 2)
@@ -223,7 +225,8 @@ func TestDraws(t *testing.T) {
 	assert.Equal(t, make([]int, 50), read(t, set, o, 0, 0)[0].Captions)
 }
 
-// TestStopped ends an epoch from the loop's body, by its context and by an error, and leaves no worker behind.
+// TestStopped ends an epoch from the loop's body, by its context and by an error, and leaves no
+// worker behind.
 func TestStopped(t *testing.T) {
 	set := newNumbers(t, 101, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 	o := reading(4, 3)

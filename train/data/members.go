@@ -38,10 +38,11 @@ type found struct {
 	endings map[string]int // how many members have which
 }
 
-// index finds the samples of a tar of size bytes, as webdataset does (webdataset/tariterators.py, group_by_keys): the
-// members of a sample stand together and share the name up to the first dot, and what follows is the extension; one that
-// comes a second time begins another sample. Members that begin with a dot, or are neither image nor caption, are passed
-// over, where webdataset lets those of another name end a sample. A sample without an image or a caption is left out.
+// index finds the samples of a tar of size bytes, as webdataset does (webdataset/tariterators.py,
+// group_by_keys): the members of a sample stand together and share the name up to the first dot,
+// and what follows is the extension; one that comes a second time begins another sample. Members
+// that begin with a dot, or are neither image nor caption, are passed over, where webdataset lets
+// those of another name end a sample. A sample without an image or a caption is left out.
 func (m *members) index(ctx context.Context, r io.ReaderAt, size int64) (found, error) {
 	g := grouping{members: m, found: found{endings: map[string]int{}}}
 	err := walkTar(ctx, r, size, func(h *tar.Header, at int64, content io.Reader) error {
@@ -78,8 +79,8 @@ const (
 	aJSON
 )
 
-// kind tells what an extension stands for. One of several parts that is none of those wanted, such as "left.jpg", is told
-// by its last, and part is what stands before.
+// kind tells what an extension stands for. One of several parts that is none of those wanted, such
+// as "left.jpg", is told by its last, and part is what stands before.
 func (m *members) kind(ext string) (part string, kind kindOf) {
 	if kind = m.exactly(ext); kind != other {
 		return "", kind
@@ -112,8 +113,8 @@ type grouping struct {
 	order []*candidate // parts as they come
 }
 
-// candidate is the members of a sample that share what stands between the key and the last extension: nothing, or of
-// a.left.jpg and a.left.txt "left".
+// candidate is the members of a sample that share what stands between the key and the last
+// extension: nothing, or of a.left.jpg and a.left.txt "left".
 type candidate struct {
 	tarSample
 	rank     int // the image's place in members.images
@@ -160,8 +161,8 @@ func (g *grouping) take(part string, kind kindOf, ext string, at, size int64, co
 	return nil
 }
 
-// flush ends a sample. Of one whose plain members lack an image or a caption, each other part that has both is a sample:
-// names such as a.0001.jpg have their number there.
+// flush ends a sample. Of one whose plain members lack an image or a caption, each other part that
+// has both is a sample: names such as a.0001.jpg have their number there.
 func (g *grouping) flush() {
 	before := len(g.samples)
 	if plain := g.parts[""]; plain != nil && g.whole(plain) {

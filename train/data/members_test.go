@@ -16,7 +16,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// named is an archive of members of these names, each with its place as its content. One that ends in / is a folder.
+// named is an archive of members of these names, each with its place as its content. One that ends
+// in / is a folder.
 func named(t testing.TB, names ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer

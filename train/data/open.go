@@ -12,9 +12,10 @@ import (
 // Kinds are the values of Options.Kind.
 var Kinds = []string{"auto", "csv", "jsonl", "parquet", "webdataset", "imagefolder", "pairs", "synthetic"}
 
-// Open opens the data that spec names: one or more sources joined by `::`, each a file or directory, with {00000..00012}
-// and shell globs. Kind "auto" tells each source's kind by its extension; a directory is a folder of folders as classes,
-// or, where a .txt stands beside an image, one of images with their captions. The Dataset is a [*Sources].
+// Open opens the data that spec names: one or more sources joined by `::`, each a file or
+// directory, with {00000..00012} and shell globs. Kind "auto" tells each source's kind by its
+// extension; a directory is a folder of folders as classes, or, where a .txt stands beside an
+// image, one of images with their captions. The Dataset is a [*Sources].
 func Open(ctx context.Context, spec string, o *Options) (Dataset, error) {
 	set, err := open(ctx, spec, o.filled())
 	if err != nil {

@@ -12,10 +12,11 @@ type Options struct {
 	ImageKey   string // the column, or key, of an image's path, in Parquet also of its bytes; "": filepath, or what is usual
 	CaptionKey string // the column, or key, of the captions; "": title, or what is usual
 
-	// Separator parts the columns of a CSV table. `\t` and "" are a tab, or which of , ; | parts the header's columns.
+	// Separator parts the columns of a CSV table. `\t` and "" are a tab, or which of , ; | parts
+	// the header's columns.
 	Separator string
-	// Encoding of tables and captions, a name such as "windows-1252" or "euc-kr"; "" is UTF-8, or UTF-16 where the first
-	// bytes say so.
+	// Encoding of tables and captions, a name such as "windows-1252" or "euc-kr"; "" is UTF-8, or
+	// UTF-16 where the first bytes say so.
 	Encoding string
 
 	TarImageKeys string // extensions of a shard's images, "jpg;png", the one to prefer first; "": all that are read
@@ -25,8 +26,8 @@ type Options struct {
 	CaptionEach  bool // every caption is a sample of its own, as open_clip has it, instead of an image with several captions one
 	CaptionLines bool // each line of a .txt is a caption, instead of the whole text one
 
-	// Uncaptioned takes an image without a caption as a sample as well, and a table that has no column of captions where
-	// CaptionKey is the default.
+	// Uncaptioned takes an image without a caption as a sample as well, and a table that has no
+	// column of captions where CaptionKey is the default.
 	Uncaptioned bool
 
 	// Classes gives the captions of each class of a folder of folders; nil takes the folder's name.
@@ -37,8 +38,8 @@ type Options struct {
 	Cache   string // the directory for what has to be unpacked
 }
 
-// Keys that are tried where ImageKey and CaptionKey are open_clip's defaults, filepath and title, and a file has no such
-// key: Hugging Face's data sets and img2dataset write these.
+// Keys that are tried where ImageKey and CaptionKey are open_clip's defaults, filepath and title,
+// and a file has no such key: Hugging Face's data sets and img2dataset write these.
 var (
 	imageKeys   = []string{"filepath", "image", "file_name", "image_path", "path"}
 	captionKeys = []string{"title", "caption", "captions", "text"}
@@ -69,7 +70,8 @@ func candidates(key string, known []string) []string {
 	return []string{key}
 }
 
-// mayLackCaptions tells whether a table without captions will do: where they are not asked for by their key.
+// mayLackCaptions tells whether a table without captions will do: where they are not asked for by
+// their key.
 func (o *Options) mayLackCaptions() bool { return o.Uncaptioned && o.CaptionKey == captionKeys[0] }
 
 // wanted is what a row must have to be a sample.
@@ -97,7 +99,8 @@ func (e *OptionError) Named(option string) string {
 // Unwrap gives what is wrong.
 func (e *OptionError) Unwrap() error { return e.Err }
 
-// within says where err was met. An OptionError stays the outermost, so that Named is the whole message.
+// within says where err was met. An OptionError stays the outermost, so that Named is the whole
+// message.
 func within(place string, err error) error {
 	if option, ok := err.(*OptionError); ok {
 		return &OptionError{option.Option, within(place, option.Err), option.Remedy}

@@ -9,9 +9,9 @@ import (
 
 // order says which sample stands at each place of an epoch.
 //
-// Without replacement all epochs read one endless sequence of passes, each a permutation of all samples, in pieces of the
-// epoch's length: where an epoch is shorter than the data, no picture comes a second time before each has come once. With
-// replacement each place draws for itself.
+// Without replacement all epochs read one endless sequence of passes, each a permutation of all
+// samples, in pieces of the epoch's length: where an epoch is shorter than the data, no picture
+// comes a second time before each has come once. With replacement each place draws for itself.
 type order struct {
 	n, places int
 	seed      uint64
@@ -81,10 +81,12 @@ func (r *order) permutation(pass int) []uint32 {
 	return p
 }
 
-// drawing parts the stream of random numbers that draws samples from those of permutations and augmentation.
+// drawing parts the stream of random numbers that draws samples from those of permutations and
+// augmentation.
 const drawing = 0x9e3779b97f4a7c15
 
-// draw is a sample drawn with replacement: each sample of a source is as likely as the source's factor says.
+// draw is a sample drawn with replacement: each sample of a source is as likely as the source's
+// factor says.
 func (r *order) draw(epoch, place int) int {
 	rng := rand.New(rand.NewPCG(r.seed^drawing, uint64(epoch)<<32|uint64(place)))
 	x := rng.Float64() * r.upTo[len(r.upTo)-1]

@@ -15,8 +15,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// album is a data set as a user writes one: images drawn in Go and images as files, some of them the same, each with
-// captions.
+// album is a data set as a user writes one: images drawn in Go and images as files, some of them
+// the same, each with captions.
 type album struct {
 	levels []uint8 // the grey of each image
 	texts  [][]string
@@ -89,7 +89,8 @@ func TestOwnDataset(t *testing.T) {
 	}
 }
 
-// TestOwnDatasetKept asks for each sample once where decoded images are kept, and lists a bad one by a name.
+// TestOwnDatasetKept asks for each sample once where decoded images are kept, and lists a bad one
+// by a name.
 func TestOwnDatasetKept(t *testing.T) {
 	a, o := newAlbum(), drawing(2, 3)
 	o.CacheSize = 1 << 10
@@ -137,8 +138,8 @@ func (s samplesOf) Len() int { return s.n }
 
 func (s samplesOf) Sample(ctx context.Context, i int) (data.Sample, error) { return s.sample(ctx, i) }
 
-// TestOwnDatasetRefusals says what is wrong with a set or with a loader's options, and blames no sample for a run that
-// was stopped.
+// TestOwnDatasetRefusals says what is wrong with a set or with a loader's options, and blames no
+// sample for a run that was stopped.
 func TestOwnDatasetRefusals(t *testing.T) {
 	for want, change := range map[string]func(o *data.LoaderOptions){
 		"data: BatchSize 0: must be at least 1":                  func(o *data.LoaderOptions) { o.BatchSize = 0 },

@@ -15,8 +15,8 @@ import (
 
 var errFound = errors.New("found")
 
-// hasPairs tells whether a .txt stands beside a picture somewhere in dir. The first folders that hold pictures decide, so
-// that a large folder of classes is not walked to its end.
+// hasPairs tells whether a .txt stands beside a picture somewhere in dir. The first folders that
+// hold pictures decide, so that a large folder of classes is not walked to its end.
 func hasPairs(ctx context.Context, dir string) (bool, error) {
 	looked := 0
 	err := WalkImages(ctx, dir, func(picture string) error {
@@ -31,8 +31,8 @@ func hasPairs(ctx context.Context, dir string) (bool, error) {
 	return errors.Is(err, errFound), ctx.Err()
 }
 
-// openPairs reads a folder of pictures with a .txt of the same name beside each, in folders of any depth. What starts
-// with a dot is left out.
+// openPairs reads a folder of pictures with a .txt of the same name beside each, in folders of any
+// depth. What starts with a dot is left out.
 func openPairs(ctx context.Context, dir string, o Options) (Index, error) {
 	t := newTable(dir, o)
 	t.dir = dir
@@ -71,8 +71,8 @@ func captionFile(picture string) string {
 	return strings.TrimSuffix(picture, filepath.Ext(picture)) + ".txt"
 }
 
-// WalkImages visits the image files under dir, told by their extensions, in the order of their names. Files and folders
-// that start with a dot are left out.
+// WalkImages visits the image files under dir, told by their extensions, in the order of their
+// names. Files and folders that start with a dot are left out.
 func WalkImages(ctx context.Context, dir string, visit func(path string) error) error {
 	root := filepath.Clean(dir)
 	return filepath.WalkDir(root+string(filepath.Separator), func(path string, d fs.DirEntry, err error) error {

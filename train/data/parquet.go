@@ -19,8 +19,9 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// parquetRows are the rows of a Parquet file that holds its pictures: as bytes, or as Hugging Face's data sets have them, a
-// group of bytes and path. A picture's bytes lie in compressed pages with many others, so they are unpacked.
+// parquetRows are the rows of a Parquet file that holds its pictures: as bytes, or as Hugging
+// Face's data sets have them, a group of bytes and path. A picture's bytes lie in compressed pages
+// with many others, so they are unpacked.
 type parquetRows struct {
 	name     string
 	pictures shard
@@ -30,7 +31,8 @@ type parquetRows struct {
 	leftOut  int
 }
 
-// openParquet reads columns of captions, texts or lists of texts, and of pictures: paths (a column of texts), or bytes.
+// openParquet reads columns of captions, texts or lists of texts, and of pictures: paths (a column
+// of texts), or bytes.
 func openParquet(ctx context.Context, name string, o Options) (set Index, err error) {
 	f, size, err := preprocess.OpenRegular(name)
 	if err != nil {
@@ -90,7 +92,8 @@ func openParquet(ctx context.Context, name string, o Options) (set Index, err er
 	return nil, fmt.Errorf("the column %q is of %s; a picture's path or bytes are wanted, one a row", image[0].Path[0], image[0].Node)
 }
 
-// rowCaptions are the captions of each row of a Parquet file, grown by what is there, not by what the file says of itself.
+// rowCaptions are the captions of each row of a Parquet file, grown by what is there, not by what
+// the file says of itself.
 type rowCaptions struct {
 	rows [][]string
 	none bool // there is no such column, and none is needed
@@ -228,8 +231,9 @@ type columnReader struct {
 	scales *scales
 }
 
-// read calls visit for each value, of a list each item, with its row. A value's memory is used again after visit, but for
-// one of a dictionary, which stays as it is while the dictionary is in use.
+// read calls visit for each value, of a list each item, with its row. A value's memory is used
+// again after visit, but for one of a dictionary, which stays as it is while the dictionary is in
+// use.
 func (c *columnReader) read(leaf parquet.LeafColumn, visit func(row int, v parquet.Value, of parquet.Dictionary) error) error {
 	if err := c.scales.weigh(leaf); err != nil {
 		return err
@@ -281,7 +285,8 @@ func (c *columnReader) read(leaf parquet.LeafColumn, visit func(row int, v parqu
 	return nil
 }
 
-// texts is read for texts, of which those of a dictionary share their memory. A longer one than maxCaption is cut.
+// texts is read for texts, of which those of a dictionary share their memory. A longer one than
+// maxCaption is cut.
 func (c *columnReader) texts(leaf parquet.LeafColumn, visit func(row int, text string, null bool) error) error {
 	type place struct {
 		first  *byte

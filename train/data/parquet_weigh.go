@@ -21,9 +21,10 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// A page of a few bytes can stand for gigabytes: by its compression, by runs of one value, by values that share their
-// beginnings. The library makes room for whatever a page says, so all pages of a column are weighed before it reads them.
-// A file may unpack to so many times its size as a shard may (see expansion).
+// A page of a few bytes can stand for gigabytes: by its compression, by runs of one value, by
+// values that share their beginnings. The library makes room for whatever a page says, so all pages
+// of a column are weighed before it reads them. A file may unpack to so many times its size as a
+// shard may (see expansion).
 type scales struct {
 	ctx  context.Context
 	file *os.File
@@ -239,8 +240,8 @@ func (s *scales) content(h *format.PageHeader, levels, content []byte, leaf parq
 	return nil
 }
 
-// checkRuns counts the values of runs and bit-packed groups, of which the last may be filled up: there are no more than
-// values.
+// checkRuns counts the values of runs and bit-packed groups, of which the last may be filled up:
+// there are no more than values.
 func checkRuns(in []byte, width, values int) error {
 	if width > 32 {
 		return errDamaged

@@ -21,7 +21,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// captionTable writes a Parquet table of captions, the column of which is encoded and compressed as is said, and of paths.
+// captionTable writes a Parquet table of captions, the column of which is encoded and compressed as
+// is said, and of paths.
 func captionTable(t testing.TB, codec compress.Codec, e encoding.Encoding, version int, captions []string) []byte {
 	t.Helper()
 	schema := parquet.NewSchema("table", parquet.Group{
@@ -70,7 +71,8 @@ func TestParquetWeighed(t *testing.T) {
 	}
 }
 
-// TestParquetBombs refuses what unpacks to more than 64 times the file's size and 16 MiB, before it is in memory.
+// TestParquetBombs refuses what unpacks to more than 64 times the file's size and 16 MiB, before it
+// is in memory.
 func TestParquetBombs(t *testing.T) {
 	long := strings.Repeat("a", 40<<20)
 	shared := append([]string{strings.Repeat("b", 1<<20)}, make([]string, 40)...)
@@ -136,7 +138,8 @@ func TestParquetLies(t *testing.T) {
 	_, err := openTable(t, first(plain, func(h *format.PageHeader) { h.CompressedPageSize += 1 << 20 }), columns)
 	assert.ErrorContains(t, err, "t.parquet: it is damaged: a page does not hold what its header says")
 
-	// A run of 1,000 captions becomes one of 8,000: 0xd0 0x0f and 0xfd 0x7d are the variable-length integers of twice that.
+	// A run of 1,000 captions becomes one of 8,000: 0xd0 0x0f and 0xfd 0x7d are the variable-length
+	// integers of twice that.
 	for _, version := range []int{1, 2} {
 		run := captionTable(t, &parquet.Uncompressed, &parquet.RLEDictionary, version, make([]string, 1000))
 		assert.GreaterOrEqual(t, bytes.Count(run, []byte{0xd0, 0x0f}), 2, "of the levels and of the values")

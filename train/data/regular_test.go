@@ -16,7 +16,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// TestNotRegular waits for no FIFO and reads no device, as a source, as a row, as a caption or as a class.
+// TestNotRegular waits for no FIFO and reads no device, as a source, as a row, as a caption or as a
+// class.
 func TestNotRegular(t *testing.T) {
 	dir := tree(t, map[string][]byte{"a.png": greyPNG(t, 1), "pairs/a.png": greyPNG(t, 1), "pairs/b.png": nil, "pairs/b.txt": []byte("b"),
 		"classes/cat/a.png": nil, "classes/dog/a.png": nil,

@@ -17,8 +17,8 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// pictures are the extensions of files that preprocess reads (open_clip looks for the first four), the one to
-// take where a sample has several first.
+// pictures are the extensions of files that preprocess reads (open_clip looks for the first four),
+// the one to take where a sample has several first.
 var pictures = []string{"jpg", "png", "jpeg", "webp", "gif", "bmp", "tif", "tiff"}
 
 type tarSample struct {
@@ -40,7 +40,8 @@ type shard struct {
 	f    *os.File // nil: opened for each picture, because there may be more shards than files that may be open
 }
 
-// openTars indexes webdataset shards, several at a time. A shard that ends too early is an error that names the place.
+// openTars indexes webdataset shards, several at a time. A shard that ends too early is an error
+// that names the place.
 func openTars(ctx context.Context, files []string, o Options) (Index, error) {
 	t := &tars{shards: make([]shard, len(files))}
 	unpacking, m := cache{dir: o.Cache}, membersOf(o)

@@ -30,7 +30,8 @@ func (s *Sources) add(set Index) {
 // Parts are the numbers of samples of the sources that `::` joined.
 func (s *Sources) Parts() []int { return s.parts }
 
-// LeftOut counts what was found and makes no sample: an image without a caption, or a caption without an image.
+// LeftOut counts what was found and makes no sample: an image without a caption, or a caption
+// without an image.
 func (s *Sources) LeftOut() (n int) {
 	for _, set := range s.sets {
 		if set, ok := set.(interface{ LeftOut() int }); ok {
@@ -62,7 +63,8 @@ func (s *Sources) Captions(i int) []string {
 	return set.Captions(i)
 }
 
-// Classes tells of a folder of classes among the sources: images of one class have captions in common.
+// Classes tells of a folder of classes among the sources: images of one class have captions in
+// common.
 func (s *Sources) Classes() bool {
 	return slices.ContainsFunc(s.sets, func(set Index) bool {
 		_, ok := set.(*Folders)

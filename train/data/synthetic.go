@@ -10,8 +10,9 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// synthetic is open_clip's SyntheticDataset (open_clip_train/data.py): the same black picture and the same caption, to see
-// how fast a machine is and whether its options run. The loss stays at ln of the batch.
+// synthetic is open_clip's SyntheticDataset (open_clip_train/data.py): the same black picture and
+// the same caption, to see how fast a machine is and whether its options run. The loss stays at ln
+// of the batch.
 type synthetic struct {
 	n       int
 	picture []byte

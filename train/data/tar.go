@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// walkTar calls visit for each file of an archive with the place of its first byte. An archive that was cut is an error,
-// between two members too: one that is whole ends in blocks of zeros.
+// walkTar calls visit for each file of an archive with the place of its first byte. An archive that
+// was cut is an error, between two members too: one that is whole ends in blocks of zeros.
 func walkTar(ctx context.Context, r io.ReaderAt, size int64, visit func(h *tar.Header, at int64, content io.Reader) error) error {
 	window := &window{r: r, size: size}
 	archive := tar.NewReader(window)
@@ -47,8 +47,8 @@ func walkTar(ctx context.Context, r io.ReaderAt, size int64, visit func(h *tar.H
 // block is a tar's unit.
 const block = 512
 
-// window reads forward from a file in small pieces and seeks over what nobody wants: most of a shard is pictures, and an
-// index needs the headers and captions alone.
+// window reads forward from a file in small pieces and seeks over what nobody wants: most of a
+// shard is pictures, and an index needs the headers and captions alone.
 type window struct {
 	r        io.ReaderAt
 	size, at int64

@@ -18,11 +18,12 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// What has no random access is unpacked once, to a plain tar in the cache, from where any picture of any epoch can be read
-// at once; reading forward instead would bind the order of samples to that of the shards, and a run that is resumed to
-// reading all that came before. The price is the disk: pictures are compressed already, so it is about the data's size
-// again. The file is named by its source's path, size and time, so that a changed source is unpacked anew and that the
-// runs and processes of a machine share it. It is removed when no run has opened it for thirty days.
+// What has no random access is unpacked once, to a plain tar in the cache, from where any picture
+// of any epoch can be read at once; reading forward instead would bind the order of samples to that
+// of the shards, and a run that is resumed to reading all that came before. The price is the disk:
+// pictures are compressed already, so it is about the data's size again. The file is named by its
+// source's path, size and time, so that a changed source is unpacked anew and that the runs and
+// processes of a machine share it. It is removed when no run has opened it for thirty days.
 type cache struct {
 	dir   string
 	clean sync.Once
@@ -30,14 +31,15 @@ type cache struct {
 
 const unused = 30 * 24 * time.Hour
 
-// expansion bounds what a source may unpack to: as many times its size, and a little for small ones. Pictures hardly shrink;
-// what goes beyond is made to fill a disk.
+// expansion bounds what a source may unpack to: as many times its size, and a little for small
+// ones. Pictures hardly shrink; what goes beyond is made to fill a disk.
 const (
 	expansion     = 64
 	freeExpansion = 16 << 20 // bytes
 )
 
-// unpack opens the file that write makes of a source, or has made before. what tells several files of one source apart.
+// unpack opens the file that write makes of a source, or has made before. what tells several files
+// of one source apart.
 func (c *cache) unpack(ctx context.Context, source *os.File, what string, write func(out io.Writer) error) (*os.File, error) {
 	name := source.Name()
 	if c.dir == "" {
@@ -149,7 +151,7 @@ func compression(f io.ReaderAt) string {
 	return ""
 }
 
-// widest is the largest window that zstd may ask memory for; zstd --long has 128 MiB.
+// widest is the largest window that zstd may ask memory for; zstd for long distances has 128 MiB.
 const widest = 128 << 20
 
 // decompress writes what in holds.
@@ -179,7 +181,8 @@ func decompress(out io.Writer, in io.Reader, format string) error {
 	return err
 }
 
-// padded reads gzip members up to the zeros that some programs, and tapes, fill the last block with.
+// padded reads gzip members up to the zeros that some programs, and tapes, fill the last block
+// with.
 type padded struct {
 	in *bufio.Reader
 	z  *gzip.Reader

@@ -155,7 +155,8 @@ func TestPaddedGzip(t *testing.T) {
 	}
 }
 
-// TestForeignCaptions reads captions of their own files in other encodings, and names what is of none.
+// TestForeignCaptions reads captions of their own files in other encodings, and names what is of
+// none.
 func TestForeignCaptions(t *testing.T) {
 	for name, c := range map[string]struct {
 		text []byte
