@@ -55,6 +55,9 @@ func Overfit(ctx context.Context, m *clip.Model, d Dataset, pairs int, c *Config
 		return sum, errors.Join(own.refuse("{Overfit} is for one process"), t.Close())
 	}
 	sum, err = t.overfit(ctx, pairs)
+	if err != nil && ctx.Err() != nil {
+		err = ErrInterrupted
+	}
 	return sum, errors.Join(err, t.Close())
 }
 

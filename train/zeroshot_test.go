@@ -67,9 +67,9 @@ func TestZeroshot(t *testing.T) {
 
 	results, err := os.ReadFile(filepath.Join(sum.Dir, "results.jsonl"))
 	require.NoError(t, err)
-	var evaluations []map[string]float64
+	var evaluations []train.Metrics
 	for line := range strings.Lines(string(results)) {
-		var m map[string]float64
+		var m train.Metrics
 		require.NoError(t, json.Unmarshal([]byte(line), &m))
 		evaluations = append(evaluations, m)
 	}
