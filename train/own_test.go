@@ -77,6 +77,7 @@ func TestOwnDataset(t *testing.T) {
 	assert.Equal(t, float64(samples), metrics["num_samples"])
 	assert.Positive(t, metrics["text_to_image_R@10"])
 	require.NoError(t, whole.Close())
+	assert.ErrorContains(t, whole.Save(t.Context()), "the Trainer is closed")
 
 	dir := filepath.Join(t.TempDir(), "run")
 	parts, err := train.New(fresh(t), set, small(dir))

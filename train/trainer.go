@@ -195,7 +195,10 @@ func (t *Trainer) SetLR(lr float64) error {
 // begin makes the files that the run writes and opens what it is watched by, once all processes
 // have opened what they need. A port in use is told before a file is there.
 func (t *Trainer) begin(ctx context.Context) error {
-	if t.begun {
+	switch {
+	case t.closed:
+		return t.c.errorf("the Trainer is closed")
+	case t.begun:
 		return nil
 	}
 	if t.resumed == "" {
