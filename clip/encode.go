@@ -14,8 +14,8 @@ import (
 	"github.com/goclip/goclip/internal/ahead"
 )
 
-// ImageSource is an image that is not decoded yet: [FromFile], [FromBytes], [FromReader], [FromImage], or what
-// package preprocess makes besides.
+// ImageSource is an image that is not decoded yet: [FromFile], [FromBytes], [FromReader],
+// [FromImage], or what package preprocess makes besides.
 type ImageSource = preprocess.Source
 
 // FromFile is the image file at path. Errors name the path; a missing file matches fs.ErrNotExist.
@@ -35,11 +35,12 @@ func FromFiles(paths ...string) iter.Seq[ImageSource] {
 // FromBytes is the content of an image file. data must not be changed while the source is in use.
 func FromBytes(data []byte) ImageSource { return preprocess.FromBytes(data) }
 
-// FromReader is an image file that is read to its end, such as a request's body. It can be read once.
+// FromReader is an image file that is read to its end, such as a request's body. It can be read
+// once.
 func FromReader(r io.Reader) ImageSource { return preprocess.FromReader(r) }
 
-// FromImage is an image that Go has decoded or drawn. For a JPEG, [FromBytes] gives the pixels that models are
-// trained on; Go's own decoder gives slightly different ones.
+// FromImage is an image that Go has decoded or drawn. For a JPEG, [FromBytes] gives the pixels that
+// models are trained on; Go's own decoder gives slightly different ones.
 func FromImage(img image.Image) ImageSource { return preprocess.FromImage(img) }
 
 // ImageError says which of several images cannot be read, and why.
@@ -53,8 +54,8 @@ func (e *ImageError) Error() string { return e.Err.Error() }
 // Unwrap gives the reason: it matches one of preprocess's errors, or fs.ErrNotExist.
 func (e *ImageError) Unwrap() error { return e.Err }
 
-// Encoder encodes sequences of any length in batches. Its methods may be called from any number of goroutines:
-// images are decoded side by side, and the model takes the batches in turn.
+// Encoder encodes sequences of any length in batches. Its methods may be called from any number of
+// goroutines: images are decoded side by side, and the model takes the batches in turn.
 type Encoder struct {
 	Model     *Model
 	BatchSize int  // images or texts that run through a tower at once; 0 is 32 images and 128 texts
@@ -62,7 +63,8 @@ type Encoder struct {
 
 	// Sized, if not nil, is told of image i's own size in pixels, before its row is yielded.
 	Sized func(i, width, height int)
-	// Cut, if not nil, is told of each text that is longer than the context length, before its row is yielded.
+	// Cut, if not nil, is told of each text that is longer than the context length, before its row is
+	// yielded.
 	Cut func(i int, text string)
 }
 
@@ -72,9 +74,9 @@ const (
 	batchOfTexts  = 128
 )
 
-// EncodeImages encodes images into L2-normalised rows of length [Model.Dim]. When ctx ends, its error is
-// returned. When an image cannot be read, the error is an [*ImageError] for the first of them. It may be called
-// from any number of goroutines.
+// EncodeImages encodes images into L2-normalised rows of length [Model.Dim]. When ctx ends, its
+// error is returned. When an image cannot be read, the error is an [*ImageError] for the first of
+// them. It may be called from any number of goroutines.
 func (m *Model) EncodeImages(ctx context.Context, images ...ImageSource) ([][]float32, error) {
 	rows := make([][]float32, 0, len(images))
 	e := Encoder{Model: m, BatchSize: min(len(images), batchOfImages)} // a few images take the memory of a few
@@ -87,8 +89,9 @@ func (m *Model) EncodeImages(ctx context.Context, images ...ImageSource) ([][]fl
 	return rows, nil
 }
 
-// EncodeTexts encodes texts into L2-normalised rows of length [Model.Dim]. A text longer than the context length
-// is cut, as CLIP cuts it; [Model.Tokenize] tells which. It may be called from any number of goroutines.
+// EncodeTexts encodes texts into L2-normalised rows of length [Model.Dim]. A text longer than the
+// context length is cut, as CLIP cuts it; [Model.Tokenize] tells which. It may be called from any
+// number of goroutines.
 func (m *Model) EncodeTexts(ctx context.Context, texts ...string) ([][]float32, error) {
 	rows := make([][]float32, 0, len(texts))
 	for row, err := range m.EncodeTextSeq(ctx, slices.Values(texts)) {
@@ -100,9 +103,9 @@ func (m *Model) EncodeTexts(ctx context.Context, texts ...string) ([][]float32, 
 	return rows, nil
 }
 
-// EncodeImageSeq yields the L2-normalised row of each image, in order; images are decoded ahead. An image that
-// cannot be read yields an [*ImageError], and the others go on. Any other error, such as that of ctx, ends the
-// sequence.
+// EncodeImageSeq yields the L2-normalised row of each image, in order; images are decoded ahead. An
+// image that cannot be read yields an [*ImageError], and the others go on. Any other error, such as
+// that of ctx, ends the sequence.
 func (m *Model) EncodeImageSeq(ctx context.Context, images iter.Seq[ImageSource]) iter.Seq2[[]float32, error] {
 	return Encoder{Model: m}.Images(ctx, images)
 }
@@ -112,8 +115,8 @@ func (m *Model) EncodeTextSeq(ctx context.Context, texts iter.Seq[string]) iter.
 	return Encoder{Model: m}.Texts(ctx, texts)
 }
 
-// Images is [Model.EncodeImageSeq] with the encoder's batch size. Memory holds four batches, however many images
-// there are.
+// Images is [Model.EncodeImageSeq] with the encoder's batch size. Memory holds four batches,
+// however many images there are.
 func (e Encoder) Images(ctx context.Context, images iter.Seq[ImageSource]) iter.Seq2[[]float32, error] {
 	return func(yield func([]float32, error) bool) {
 		transform, err := e.Model.Transform()

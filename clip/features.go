@@ -16,8 +16,9 @@ func (m *Model) Dim() int { return m.Config.EmbedDim }
 // EncodeImage maps normalised pictures (B, 3, H, W) to features (B, E), not normalised.
 func (m *Model) EncodeImage(pixels *torch.Tensor) *torch.Tensor { return m.Visual.Forward(pixels) }
 
-// EncodeText maps tokens (B, T) int64 to features (B, E), not normalised. The tokens may be on the host whatever the
-// model's device: that spares the towers that cut texts at their end a wait for the device.
+// EncodeText maps tokens (B, T) int64 to features (B, E), not normalised. The tokens may be on the
+// host whatever the model's device: that spares the towers that cut texts at their end a wait for
+// the device.
 func (m *Model) EncodeText(tokens *torch.Tensor) *torch.Tensor { return m.Text.Forward(tokens) }
 
 // encoded encodes n decoded images, raw or L2-normalised.
@@ -45,8 +46,8 @@ func (m *Model) encodedTexts(tokens []int64, n int, raw bool) (rows []float32, e
 	return rows, err
 }
 
-// ImageFeatures encodes n normalised pictures, (n, 3, H, W) in row-major order, into n L2-normalised rows (n, E).
-// Callers take no turns; those of [Model.EncodeImages] do.
+// ImageFeatures encodes n normalised pictures, (n, 3, H, W) in row-major order, into n
+// L2-normalised rows (n, E). Callers take no turns; those of [Model.EncodeImages] do.
 func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 	if n == 0 {
 		return nil, nil
@@ -59,8 +60,8 @@ func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 	})
 }
 
-// TextFeatures encodes n texts of ContextLength tokens each, (n, L), into n L2-normalised rows (n, E).
-// Callers take no turns; those of [Model.EncodeTexts] do.
+// TextFeatures encodes n texts of ContextLength tokens each, (n, L), into n L2-normalised rows (n,
+// E). Callers take no turns; those of [Model.EncodeTexts] do.
 func (m *Model) TextFeatures(tokens []int64, n int) ([]float32, error) {
 	if n == 0 {
 		return nil, nil
@@ -78,7 +79,8 @@ func (m *Model) TextFeatures(tokens []int64, n int) ([]float32, error) {
 	}, func(_ *tower.Texts, tokens *torch.Tensor) *torch.Tensor { return m.EncodeText(tokens) })
 }
 
-// features is the normalised rows of what encode makes of a tower's input, by a graph unless the shape is zero.
+// features is the normalised rows of what encode makes of a tower's input, by a graph unless the
+// shape is zero.
 func (m *Model) features(at graphShape, texts *tower.Texts, upload func() (*torch.Upload, error), encode func(texts *tower.Texts, x *torch.Tensor) *torch.Tensor) (rows []float32, err error) {
 	input, err := upload()
 	if err != nil {
@@ -102,8 +104,8 @@ func (m *Model) features(at graphShape, texts *tower.Texts, upload func() (*torc
 	return rows, nil
 }
 
-// Tokenize gives the token ids of texts, (len(texts), L) with L the ContextLength. truncated tells for each whether it
-// was cut at that length.
+// Tokenize gives the token ids of texts, (len(texts), L) with L the ContextLength. truncated tells
+// for each whether it was cut at that length.
 func (m *Model) Tokenize(ctx context.Context, texts ...string) (ids []int64, truncated []bool, err error) {
 	t, err := m.Tokenizer(ctx)
 	if err != nil {
@@ -136,10 +138,10 @@ func (m *Model) dtype() torch.DType {
 	return torch.Float32
 }
 
-// ArrangeTexts prepares texts of ContextLength tokens each, on the host, for [Model.EncodeArranged] with
-// products of the given type. It is nil where the text tower is no [tower.Arranger] or cannot: that wants
-// [Model.EncodeText]. With room, which is for CUDA and half precision alone, tokens that nobody reads make
-// the number of rows a multiple of it.
+// ArrangeTexts prepares texts of ContextLength tokens each, on the host, for [Model.EncodeArranged]
+// with products of the given type. It is nil where the text tower is no [tower.Arranger] or cannot:
+// that wants [Model.EncodeText]. With room, which is for CUDA and half precision alone, tokens that
+// nobody reads make the number of rows a multiple of it.
 func (m *Model) ArrangeTexts(tokens []int64, products torch.DType, room int) *tower.Texts {
 	if t, ok := m.Text.(tower.Arranger); ok {
 		return t.Arrange(tokens, m.ContextLength(), products, room)
@@ -147,14 +149,15 @@ func (m *Model) ArrangeTexts(tokens []int64, products torch.DType, room int) *to
 	return nil
 }
 
-// EncodeArranged maps texts to features (n, E), not normalised. numbers are t's, int64 on the model's device.
+// EncodeArranged maps texts to features (n, E), not normalised. numbers are t's, int64 on the
+// model's device.
 func (m *Model) EncodeArranged(t *tower.Texts, numbers *torch.Tensor) *torch.Tensor {
 	return m.Text.(tower.Arranger).ForwardArranged(t, numbers) // who else could have arranged them
 }
 
-// inTurn runs f when the callers that came before are through with the model. When ctx ends, its error is returned at once;
-// f is then never begun, or ends with nobody waiting, so it must write to nothing that the caller uses after an error.
-// A panic of f is the caller's.
+// inTurn runs f when the callers that came before are through with the model. When ctx ends, its
+// error is returned at once; f is then never begun, or ends with nobody waiting, so it must write
+// to nothing that the caller uses after an error. A panic of f is the caller's.
 func (m *Model) inTurn(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -26,8 +26,8 @@ const (
 // largeBlock is how many rows of a large index are made at a time.
 const largeBlock = 10_000
 
-// large makes an index of random vectors in the directory GOCLIP_BENCH_INDEX, where it stays, or in one of its own. The rows
-// of a block come again, each time multiplied by another number.
+// large makes an index of random vectors in the directory GOCLIP_BENCH_INDEX, where it stays, or in
+// one of its own. The rows of a block come again, each time multiplied by another number.
 func large(b *testing.B) string {
 	rng := rand.New(rand.NewPCG(1, 2))
 	rows := make([]float32, largeBlock*largeDim)
@@ -42,7 +42,8 @@ func large(b *testing.B) string {
 	})
 }
 
-// largeOf makes an index of largeRows vectors, which fill makes block by block, in a directory of that name.
+// largeOf makes an index of largeRows vectors, which fill makes block by block, in a directory of
+// that name.
 func largeOf(b testing.TB, name string, fill func(block []float32)) string {
 	dir := os.Getenv("GOCLIP_BENCH_INDEX")
 	if dir == "" {
@@ -90,9 +91,9 @@ func largeOf(b testing.TB, name string, fill func(block []float32)) string {
 	return at
 }
 
-// BenchmarkSearch is an exact search for the ten nearest of 1,000,000 vectors of 512 numbers: in an index that is open, and
-// with opening it, as a command does. It tells the median and the best of its turns, and the median of
-// the processor time, which other work on the machine changes less.
+// BenchmarkSearch is an exact search for the ten nearest of 1,000,000 vectors of 512 numbers: in an
+// index that is open, and with opening it, as a command does. It tells the median and the best of
+// its turns, and the median of the processor time, which other work on the machine changes less.
 func BenchmarkSearch(b *testing.B) {
 	at := large(b)
 	query := make([]float32, largeDim)

@@ -25,8 +25,8 @@ type known struct {
 	seen           bool
 }
 
-// Changes walks the paths and compares what it finds with the index by path, size and time of the last change. Gone are
-// only pictures below the directories among paths.
+// Changes walks the paths and compares what it finds with the index by path, size and time of the
+// last change. Gone are only pictures below the directories among paths.
 func (w *Writer) Changes(ctx context.Context, paths, exclude []string) (c Changes, err error) {
 	all := map[string]*known{}
 	for _, path := range paths {

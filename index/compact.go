@@ -13,7 +13,8 @@ import (
 	"github.com/goclip/goclip/internal/disk"
 )
 
-// wasteful is from how many dead rows on, if they are also more than the live ones, Compact has something to do.
+// wasteful is from how many dead rows on, if they are also more than the live ones, Compact has
+// something to do.
 const wasteful = 1024
 
 const renumber = `
@@ -31,8 +32,8 @@ ALTER TABLE packed RENAME TO pictures;
 DELETE FROM dead;
 `
 
-// Compact leaves the dead rows behind if they are many, or in any case if always is set. A reader goes on with the former
-// file until its next search.
+// Compact leaves the dead rows behind if they are many, or in any case if always is set. A reader
+// goes on with the former file until its next search.
 func (w *Writer) Compact(ctx context.Context, always bool) error {
 	if err := w.Commit(); err != nil {
 		return err
@@ -110,7 +111,8 @@ func copyRows(ctx context.Context, out io.Writer, path string, live []int64, dim
 	return nil
 }
 
-// Destroy removes an index, also a damaged one, and nothing else that lies in its directory. It fails with ErrLocked.
+// Destroy removes an index, also a damaged one, and nothing else that lies in its directory. It
+// fails with ErrLocked.
 func Destroy(dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil

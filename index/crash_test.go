@@ -21,9 +21,9 @@ type moment struct {
 	holds    map[string]int // the path's base, and which vector
 }
 
-// TestCrash stops a writer after every operation on its files, with what was not synced kept, lost or torn. SQLite's part
-// of a state is its files as they were after the last commit before the stop, and after the one at the very stop
-// without it too.
+// TestCrash stops a writer after every operation on its files, with what was not synced kept, lost
+// or torn. SQLite's part of a state is its files as they were after the last commit before the
+// stop, and after the one at the very stop without it too.
 func TestCrash(t *testing.T) {
 	root := t.TempDir()
 	fsys, err := crashtest.New(root)
@@ -116,7 +116,8 @@ func TestCrash(t *testing.T) {
 	t.Logf("%d states of %d operations and %d commits", states, fsys.Journal(), len(moments))
 }
 
-// survived opens the index after a crash as the next writer does, compares all it holds, and adds to it.
+// survived opens the index after a crash as the next writer does, compares all it holds, and adds
+// to it.
 func survived(t *testing.T, root, at string, m moment) {
 	t.Helper()
 	check := func(want map[string]int) {

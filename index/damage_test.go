@@ -20,7 +20,8 @@ func edit(t testing.TB, path string, change func(data []byte) []byte) {
 	require.NoError(t, os.WriteFile(path, change(data), 0o644))
 }
 
-// TestDamage gives one fault each: an error of one sentence that matches its sentinel, from searching or from opening.
+// TestDamage gives one fault each: an error of one sentence that matches its sentinel, from
+// searching or from opening.
 func TestDamage(t *testing.T) {
 	for _, c := range []struct {
 		name, file string
@@ -77,7 +78,8 @@ func searchAll(at string) error {
 	return ix.Verify(ctx)
 }
 
-// FuzzOpen has any change of any file of an index give an error of one line, or right answers, and no panic.
+// FuzzOpen has any change of any file of an index give an error of one line, or right answers, and
+// no panic.
 func FuzzOpen(f *testing.F) {
 	dir := f.TempDir()
 	at := filled(f, dir, 20)

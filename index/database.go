@@ -18,8 +18,8 @@ import (
 // databaseName is the file without which a directory is no index.
 const databaseName = "pictures.db"
 
-// format is in SQLite's user_version. Version 1 had no dates: it is read, with the files' times in their place, and the next
-// writer makes it one of version 2.
+// format is in SQLite's user_version. Version 1 had no dates: it is read, with the files' times in
+// their place, and the next writer makes it one of version 2.
 const (
 	format = 2
 	oldest = 1

@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// dated copies two pictures that were taken in July 2019 and one that does not tell into dir, as files of 2024.
+// dated copies two pictures that were taken in July 2019 and one that does not tell into dir, as
+// files of 2024.
 func dated(t *testing.T, dir string) (list []File) {
 	t.Helper()
 	changed := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
@@ -40,7 +41,8 @@ func since(t *testing.T, at string, year int) (names []string) {
 	return names
 }
 
-// A filter goes by when pictures were taken, and by the file's time where that is not known; also after packing.
+// A filter goes by when pictures were taken, and by the file's time where that is not known; also
+// after packing.
 func TestDates(t *testing.T) {
 	dir := t.TempDir()
 	at := filepath.Join(dir, DirName)
@@ -64,8 +66,8 @@ func TestDates(t *testing.T) {
 	require.NoError(t, w.Close())
 }
 
-// An index of version 1, which had no dates, is searched by the files' times; the next writer makes it one of version 2 and
-// is told whose dates are to be looked at, until they are.
+// An index of version 1, which had no dates, is searched by the files' times; the next writer makes
+// it one of version 2 and is told whose dates are to be looked at, until they are.
 func TestIndexOfVersionOne(t *testing.T) {
 	dir := t.TempDir()
 	at := filepath.Join(dir, DirName)

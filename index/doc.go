@@ -2,24 +2,26 @@
 //
 // An index is a directory of three files:
 //
-//	pictures.db    SQLite in WAL mode: paths, sizes, dates, the model, and which row of the vectors is whose
-//	vectors-N.f32  64 bytes of header and float32 rows (rows, E), L2-normalised, mapped and never read as a whole
+//	pictures.db    SQLite in WAL mode: paths, sizes, dates, the model, and whose each row is
+//	vectors-N.f32  64 bytes of header and float32 rows (rows, E), L2-normalised, mapped
 //	lock           locked by the one process that writes
 //
-// [Open] reads one and may be used from many goroutines while another process writes; [OpenWriter] adds and removes. In a
-// directory with the name [DirName] paths are relative to the directory around it, which may then be moved with its
-// pictures; in any other index they are absolute.
+// [Open] reads one and may be used from many goroutines while another process writes; [OpenWriter]
+// adds and removes. In a directory with the name [DirName] paths are relative to the directory
+// around it, which may then be moved with its pictures; in any other index they are absolute.
 //
 // # What a crash leaves
 //
-// [Writer.Commit] appends the vectors, syncs them, and then commits the rows of the database that refer to them, in one
-// transaction, synced too. What was committed is safe; rows of the vectors beyond what the database knows are cut off
-// by the next writer. No row is ever written over: a changed picture gets a new one, and the old one is dead. When dead
-// rows are many, [Writer.Compact] copies the others into vectors-N+1 and changes the database's mind in one transaction;
-// a reader that still has the former file mapped goes on with it.
+// [Writer.Commit] appends the vectors, syncs them, and then commits the rows of the database that
+// refer to them, in one transaction, synced too. What was committed is safe; rows of the vectors
+// beyond what the database knows are cut off by the next writer. No row is ever written over: a
+// changed picture gets a new one, and the old one is dead. When dead rows are many,
+// [Writer.Compact] copies the others into vectors-N+1 and changes the database's mind in one
+// transaction; a reader that still has the former file mapped goes on with it.
 //
 // # The model
 //
-// Vectors of different models cannot be compared. An index holds the SHA-256 of its model's weights and of its config and
-// preprocessing ([Model]), and [Model.Same] says in a sentence what does not agree.
+// Vectors of different models cannot be compared. An index holds the SHA-256 of its model's weights
+// and of its config and preprocessing ([Model]), and [Model.Same] says in a sentence what does not
+// agree.
 package index

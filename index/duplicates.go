@@ -17,9 +17,10 @@ var (
 // mostPairs bounds what Duplicates remembers. An index with more is mostly one picture.
 const mostPairs = 1 << 24
 
-// Duplicates finds groups of pictures that are alike: each has a cosine of at least least, in (0, 1], with another of its
-// group. The largest file is a group's first, and Score is the cosine with it, which may be less than least at the end of
-// a chain. Groups are in the order of indexing. The time grows with the square of the pictures.
+// Duplicates finds groups of pictures that are alike: each has a cosine of at least least, in (0,
+// 1], with another of its group. The largest file is a group's first, and Score is the cosine with
+// it, which may be less than least at the end of a chain. Groups are in the order of indexing. The
+// time grows with the square of the pictures.
 func (ix *Index) Duplicates(ctx context.Context, least float64, f Filter) (groups [][]Hit, err error) {
 	if !(least > 0 && least <= 1) {
 		return nil, fmt.Errorf("duplicates with a cosine of %g: above 0 and up to 1 is wanted", least)

@@ -15,8 +15,8 @@ import (
 // DirName is the directory that holds the index of the directory around it.
 const DirName = ".goclip"
 
-// Index is an index that is open for searching. It sees what a [Writer], of this process or another, has committed.
-// Its methods may be called from many goroutines.
+// Index is an index that is open for searching. It sees what a [Writer], of this process or
+// another, has committed. Its methods may be called from many goroutines.
 type Index struct {
 	dir, root string // root: what paths are relative to, "" for absolute ones
 	db        *sql.DB
@@ -43,8 +43,8 @@ type Hit struct {
 	Score float64 // cosine with the query
 }
 
-// Find is the index of dir: the directory [DirName] in it or in one of those around it, as git looks for .git. It
-// fails with fs.ErrNotExist.
+// Find is the index of dir: the directory [DirName] in it or in one of those around it, as git
+// looks for .git. It fails with fs.ErrNotExist.
 func Find(dir string) (string, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {

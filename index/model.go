@@ -16,7 +16,8 @@ import (
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// Model is the model that an index belongs to: how it is opened again, and what tells it from others.
+// Model is the model that an index belongs to: how it is opened again, and what tells it from
+// others.
 type Model struct {
 	Name          string `json:"name"` // as clip.Open takes it, such as ViT-B-32:openai or hf-hub:org/name; a path is absolute
 	Pretrained    string `json:"pretrained,omitempty"`
@@ -33,7 +34,8 @@ type Model struct {
 	Files     []Sum  `json:"files,omitempty"` // those of Weights; none for weights inside a program
 }
 
-// Sum is the SHA-256 of a file as it was when it was read. As long as size and time are the same it is not read again.
+// Sum is the SHA-256 of a file as it was when it was read. As long as size and time are the same it
+// is not read again.
 type Sum struct {
 	Path    string    `json:"path"`
 	Size    int64     `json:"size"`
@@ -53,8 +55,8 @@ func (m Model) encode() string {
 	return string(text)
 }
 
-// Identify tells what an opened model is, whose weights have not changed since. known are sums that may save reading the
-// weights, those of an index; nil for none.
+// Identify tells what an opened model is, whose weights have not changed since. known are sums that
+// may save reading the weights, those of an index; nil for none.
 func Identify(m *clip.Model, known []Sum) (Model, error) {
 	o := &m.Options
 	id := Model{Name: absolute(m.Name), Pretrained: absolute(o.Pretrained), Seed: o.Seed, ImageSize: o.ImageSize, ContextLength: o.ContextLength,
@@ -105,7 +107,8 @@ func sum(data []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// absolute is a name that stands for a file or directory as a path from the root, and any other as it is.
+// absolute is a name that stands for a file or directory as a path from the root, and any other as
+// it is.
 func absolute(name string) string {
 	if _, err := os.Stat(name); name == "" || err != nil {
 		return name
@@ -138,7 +141,8 @@ func sumFile(path string, known []Sum) (s Sum, err error) {
 	return s, nil
 }
 
-// sumInside is the sum of weights that no file holds: those inside a program, random ones, and what a program has made.
+// sumInside is the sum of weights that no file holds: those inside a program, random ones, and what
+// a program has made.
 func sumInside(m *clip.Model) (string, error) {
 	h := sha256.New()
 	err := torch.NoGrad(func(scope *torch.Scope) {
@@ -159,8 +163,8 @@ func find(s Sum, known []Sum) string {
 	return ""
 }
 
-// Same says, in a sentence that a user can act on, why vectors of the model other do not belong into an index of m; nil
-// if they do.
+// Same says, in a sentence that a user can act on, why vectors of the model other do not belong
+// into an index of m; nil if they do.
 func (m Model) Same(other Model) error {
 	what := m.Differs(other)
 	if what == "" {

@@ -11,16 +11,17 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// Engine is what finds the nearest vectors: [Exact], [FAISS], or the address of a PostgreSQL with pgvector,
-// postgres://USER@HOST/DATABASE.
+// Engine is what finds the nearest vectors: [Exact], [FAISS], or the address of a PostgreSQL with
+// pgvector, postgres://USER@HOST/DATABASE.
 //
-// An engine other than Exact holds a copy of the first rows of vectors-N.f32, which stays the truth. It finds candidates;
-// they are compared exactly, rows beyond the copy too, and dead ones are hidden. A crash can therefore leave a copy behind
-// the vectors and never wrong, and a copy that is lost is made anew.
+// An engine other than Exact holds a copy of the first rows of vectors-N.f32, which stays the
+// truth. It finds candidates; they are compared exactly, rows beyond the copy too, and dead ones
+// are hidden. A crash can therefore leave a copy behind the vectors and never wrong, and a copy
+// that is lost is made anew.
 type Engine string
 
-// Exact compares every vector with the query. FAISS looks into the lists nearest to it, in process and compiled in by a
-// build tag ([faiss]).
+// Exact compares every vector with the query. FAISS looks into the lists nearest to it, in process
+// and compiled in by a build tag ([faiss]).
 const (
 	Exact Engine = "exact"
 	FAISS Engine = "faiss"
@@ -55,14 +56,15 @@ const (
 // near is an engine's copy of the first rows of a file of vectors.
 type near interface {
 	Rows() int
-	// Search finds k rows near to each of the queries (Q, dim), (Q, k), the nearest first; -1 stands for none. permitted
-	// has a bit for each row that is wanted, nil for all; an engine may find others as well.
+	// Search finds k rows near to each of the queries (Q, dim), (Q, k), the nearest first; -1 stands
+	// for none. permitted has a bit for each row that is wanted, nil for all; an engine may find
+	// others as well.
 	Search(ctx context.Context, queries []float32, k int, permitted []byte) ([]int64, error)
 	Close()
 }
 
-// UpdateEngine makes the engine's copy of the vectors, or adds to it the rows that have come meanwhile if they are many, and
-// tells whether it did. What was not committed is not in it.
+// UpdateEngine makes the engine's copy of the vectors, or adds to it the rows that have come
+// meanwhile if they are many, and tells whether it did. What was not committed is not in it.
 func (w *Writer) UpdateEngine(ctx context.Context, e Engine) (changed bool, err error) {
 	if err := e.Check(); err != nil || e == Exact || w.state.rows < nearLeast {
 		return false, err
@@ -78,7 +80,8 @@ func (w *Writer) UpdateEngine(ctx context.Context, e Engine) (changed bool, err 
 	return w.updatePostgres(ctx, e, m)
 }
 
-// OpenWith is Open for searching with an engine. It fails where the index has many pictures and the engine no copy of them.
+// OpenWith is Open for searching with an engine. It fails where the index has many pictures and the
+// engine no copy of them.
 func OpenWith(dir string, e Engine) (*Index, error) {
 	if err := e.Check(); err != nil {
 		return nil, err
@@ -86,7 +89,8 @@ func OpenWith(dir string, e Engine) (*Index, error) {
 	return open(dir, e)
 }
 
-// openNear opens the engine's copy of a state's vectors; nil for the exact search, and where there are too few.
+// openNear opens the engine's copy of a state's vectors; nil for the exact search, and where there
+// are too few.
 func openNear(dir string, e Engine, st state) (near, error) {
 	switch {
 	case e == Exact || st.rows < nearLeast:
@@ -98,7 +102,8 @@ func openNear(dir string, e Engine, st state) (near, error) {
 	}
 }
 
-// searchNear is search by an engine: its candidates are compared exactly, and so are the rows that it does not have yet.
+// searchNear is search by an engine: its candidates are compared exactly, and so are the rows that
+// it does not have yet.
 func (m *mapping) searchNear(ctx context.Context, x near, queries []float32, k int, allowed, dead []int64) ([][]found, error) {
 	rows := x.Rows()
 	wanted := min(rows, max(k, min(nearCandidates*k, mostCandidates)))

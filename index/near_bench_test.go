@@ -12,13 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkNear is FAISS beside the exact search on 1,000,000 vectors of 512 numbers: recall@10 and the time of a query in an
-// open index, SQLite's part included.
+// BenchmarkNear is FAISS beside the exact search on 1,000,000 vectors of 512 numbers: recall@10 and
+// the time of a query in an open index, SQLite's part included.
 //
-// Clustered vectors are like features of pictures: 20,000 subjects, some with many pictures and most with few, and a
-// spectrum that falls with the square root, around each subject as well as between them. Their queries are pictures
-// that are not in the index, and "texts": subjects moved by a vector that all texts share. Random vectors have no
-// neighbours that are nearer than others, which is the hardest case and like nothing that a model makes.
+// Clustered vectors are like features of pictures: 20,000 subjects, some with many pictures and
+// most with few, and a spectrum that falls with the square root, around each subject as well as
+// between them. Their queries are pictures that are not in the index, and "texts": subjects moved
+// by a vector that all texts share. Random vectors have no neighbours that are nearer than others,
+// which is the hardest case and like nothing that a model makes.
 func BenchmarkNear(b *testing.B) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	unit := func(x []float32) {

@@ -123,8 +123,9 @@ func (m *mapping) train() (*faiss.Index, error) {
 	return faiss.Train(sample, m.dim, lists)
 }
 
-// calibrate finds how many lists must be looked into. The queries are pictures of the index with noise that leaves a cosine of
-// 0.8: harder than pictures, easier than texts of a model whose texts lie elsewhere.
+// calibrate finds how many lists must be looked into. The queries are pictures of the index with
+// noise that leaves a cosine of 0.8: harder than pictures, easier than texts of a model whose texts
+// lie elsewhere.
 func (m *mapping) calibrate(ctx context.Context, x *faiss.Index, dead []int64) error {
 	const k = 10
 	rng := rand.New(rand.NewPCG(1, 2))

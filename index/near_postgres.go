@@ -21,15 +21,17 @@ import (
 	pgxvector "github.com/pgvector/pgvector-go/pgx"
 )
 
-// tableName is the file that holds the name under which PostgreSQL knows the index, which is drawn: two indexes at one
-// path of two machines are not confused.
+// tableName is the file that holds the name under which PostgreSQL knows the index, which is drawn:
+// two indexes at one path of two machines are not confused.
 const tableName = "postgres.name"
 
-// efSearch is as long a list as pgvector keeps while it searches its graph (hnsw.ef_search), and the most that it finds.
+// efSearch is as long a list as pgvector keeps while it searches its graph (hnsw.ef_search), and
+// the most that it finds.
 const efSearch = 1000
 
-// postgres is a table (slot, v) with an HNSW index, of the rows of one file of vectors. Rows are only ever added to it,
-// in order and by transactions, so that it has the first of them at any moment.
+// postgres is a table (slot, v) with an HNSW index, of the rows of one file of vectors. Rows are
+// only ever added to it, in order and by transactions, so that it has the first of them at any
+// moment.
 type postgres struct {
 	pool  *pgxpool.Pool
 	table string
@@ -159,8 +161,8 @@ func (p *postgres) dropFormer(ctx context.Context) error {
 	return err
 }
 
-// add adds rows in one transaction, in a table that is made anew if fresh is set. Only then is the graph built at once,
-// which is faster than row by row.
+// add adds rows in one transaction, in a table that is made anew if fresh is set. Only then is the
+// graph built at once, which is faster than row by row.
 func (p *postgres) add(ctx context.Context, m *mapping, fresh bool) error {
 	return pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
 		if fresh {

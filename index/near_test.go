@@ -22,8 +22,8 @@ func TestEngine(t *testing.T) {
 	}
 }
 
-// TestNear compares the engines with the exact search while an index changes: FAISS with -tags faiss, and the PostgreSQL at
-// the address GOCLIP_POSTGRES (make test-engines).
+// TestNear compares the engines with the exact search while an index changes: FAISS with -tags
+// faiss, and the PostgreSQL at the address GOCLIP_POSTGRES (make test-engines).
 func TestNear(t *testing.T) {
 	t.Run("faiss", func(t *testing.T) {
 		if !faiss.Built {

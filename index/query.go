@@ -25,12 +25,13 @@ const mostTerms = 64
 // ParseQuery reads a query in rclip's manner:
 //
 //	horse                                              words
-//	./pool.jpg                                         a picture: a path that begins with /, ./, ../ or ~/
+//	./pool.jpg                                         a picture: it begins with /, ./, ../ or ~/
 //	horse + stripes - "a zoo"                          terms, with blanks around + and -
 //	"2:golden retriever" + 0.5:./pool.jpg - fruit      terms with weights
 //
-// Quotation marks keep a + or - from parting what they enclose. The words of a command line are parsed one by one, so
-// that [horse, +, stripes] is [horse + stripes]; rest is what follows the last term that an operator joins.
+// Quotation marks keep a + or - from parting what they enclose. The words of a command line are
+// parsed one by one, so that [horse, +, stripes] is [horse + stripes]; rest is what follows the
+// last term that an operator joins.
 func ParseQuery(words ...string) (terms []Term, rest []string, err error) {
 	sign, wanted := 1.0, true // a term is wanted next
 	for i, word := range words {
@@ -77,7 +78,8 @@ type part struct {
 	operator bool
 }
 
-// split parts a word at + and - that have blanks, or the word's ends, on both sides and are outside quotation marks.
+// split parts a word at + and - that have blanks, or the word's ends, on both sides and are outside
+// quotation marks.
 func split(word string) (parts []part, err error) {
 	var text strings.Builder
 	quoted := false
@@ -138,8 +140,9 @@ func isNumber(s string) bool {
 	return s != "" && s != "." && strings.Trim(s, "0123456789.") == "" && strings.Count(s, ".") <= 1
 }
 
-// Query is the vector of a query's terms, to be searched for. An image that the index holds as it is on the disk has its
-// vector there; for all else encoder is asked, when it is first needed, for one of the index's model.
+// Query is the vector of a query's terms, to be searched for. An image that the index holds as it
+// is on the disk has its vector there; for all else encoder is asked, when it is first needed, for
+// one of the index's model.
 func (ix *Index) Query(ctx context.Context, terms []Term, encoder func(ctx context.Context) (clip.Encoder, error)) ([]float32, error) {
 	var e clip.Encoder
 	rows := make([][]float32, 0, len(terms))
@@ -177,7 +180,8 @@ func (ix *Index) Query(ctx context.Context, terms []Term, encoder func(ctx conte
 	return Combine(terms, rows)
 }
 
-// Combine is the query's vector: the sum of the terms' L2-normalised rows by their weights, normalised.
+// Combine is the query's vector: the sum of the terms' L2-normalised rows by their weights,
+// normalised.
 func Combine(terms []Term, rows [][]float32) ([]float32, error) {
 	if len(terms) == 0 || len(rows) != len(terms) {
 		return nil, fmt.Errorf("%d rows for the %d terms of a query", len(rows), len(terms))

@@ -58,7 +58,8 @@ func TestCombine(t *testing.T) {
 	assert.ErrorContains(t, err, "rows of 2 and of 1 numbers")
 }
 
-// FuzzParseQuery has every query give terms, with weights that can be summed, or one line of an error.
+// FuzzParseQuery has every query give terms, with weights that can be summed, or one line of an
+// error.
 func FuzzParseQuery(f *testing.F) {
 	for _, query := range []string{"horse + stripes", `"2:golden retriever" + ./pool.jpg - fruit`, "a +", `"`, "1e9:x", "- - -", "2:\"a\"", "\x00 + \xff", "a\n+ b"} {
 		f.Add(query, "+")

@@ -27,9 +27,11 @@ type found struct {
 	score float32
 }
 
-// Search finds for each query the k pictures of the highest cosine among those that pass the filter, exactly
-// unless the index was opened with another engine; equal scores in the order of indexing. queries are L2-normalised rows (Q, EmbedDim). Fewer than k are found where there are
-// no more. Searches take turns, each with all of libtorch's threads; one that waits or runs ends with ctx.
+// Search finds for each query the k pictures of the highest cosine among those that pass the
+// filter, exactly unless the index was opened with another engine; equal scores in the order of
+// indexing. queries are L2-normalised rows (Q, EmbedDim). Fewer than k are found where there are no
+// more. Searches take turns, each with all of libtorch's threads; one that waits or runs ends with
+// ctx.
 func (ix *Index) Search(ctx context.Context, queries []float32, k int, f Filter) (hits [][]Hit, err error) {
 	err = ix.read(ctx, func(tx *sql.Tx, st state, m *mapping) error {
 		hits = nil
@@ -96,7 +98,8 @@ func (ix *Index) inTurn(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// find is the search by the engine. What a filter leaves of the rows is compared exactly if it is little.
+// find is the search by the engine. What a filter leaves of the rows is compared exactly if it is
+// little.
 func (m *mapping) find(ctx context.Context, queries []float32, k int, allowed, dead []int64) ([][]found, error) {
 	if m.near == nil || allowed != nil && len(allowed) < m.n/10 {
 		return m.search(ctx, queries, k, allowed, dead, 0)
@@ -104,7 +107,8 @@ func (m *mapping) find(ctx context.Context, queries []float32, k int, allowed, d
 	return m.searchNear(ctx, m.near, queries, k, allowed, dead)
 }
 
-// search is the exact search for queries (Q, dim) in the rows from first on: for each the k best, the best first.
+// search is the exact search for queries (Q, dim) in the rows from first on: for each the k best,
+// the best first.
 func (m *mapping) search(ctx context.Context, queries []float32, k int, allowed, dead []int64, first int) ([][]found, error) {
 	best := make([][]found, len(queries)/m.dim)
 	for from := first; from < m.n; from += blockRows {
@@ -214,7 +218,8 @@ func (ix *Index) hits(ctx context.Context, tx *sql.Tx, st state, m *mapping, lis
 	return out, nil
 }
 
-// Vector is the indexed vector of a file, (EmbedDim), if the file has the size and time that it had then.
+// Vector is the indexed vector of a file, (EmbedDim), if the file has the size and time that it had
+// then.
 func (ix *Index) Vector(ctx context.Context, f File) (row []float32, ok bool, err error) {
 	path, err := inside(ix.root, f.Path)
 	if err != nil {
@@ -242,7 +247,8 @@ func (ix *Index) Vector(ctx context.Context, f File) (row []float32, ok bool, er
 	return row, ok, err
 }
 
-// Verify reads every vector and compares its checksum, and whether each belongs to one picture or is dead.
+// Verify reads every vector and compares its checksum, and whether each belongs to one picture or
+// is dead.
 func (ix *Index) Verify(ctx context.Context) error {
 	return ix.read(ctx, func(tx *sql.Tx, st state, m *mapping) error {
 		dead, err := slots(ctx, tx, ix.dir, st.rows, "SELECT slot FROM dead ORDER BY slot")

@@ -9,9 +9,10 @@ import (
 	"github.com/bep/imagemeta"
 )
 
-// Taken is when a JPEG, PNG, WebP or TIFF file's EXIF data says that the picture was taken: DateTimeOriginal (tag 0x9003 of
-// the Exif standard, CIPA DC-008), in the zone of OffsetTimeOriginal (0x9011), which older cameras lack, or else in this
-// machine's. It is the zero time if the file does not tell, or tells of no time from 1800 to 2199.
+// Taken is when a JPEG, PNG, WebP or TIFF file's EXIF data says that the picture was taken:
+// DateTimeOriginal (tag 0x9003 of the Exif standard, CIPA DC-008), in the zone of
+// OffsetTimeOriginal (0x9011), which older cameras lack, or else in this machine's. It is the zero
+// time if the file does not tell, or tells of no time from 1800 to 2199.
 func Taken(path string) time.Time {
 	f, err := os.Open(path)
 	if err != nil {
@@ -53,7 +54,8 @@ func takenOf(r io.ReadSeeker) time.Time {
 	return at
 }
 
-// metadataFormat tells a format by a file's first 12 bytes; ImageFormatAuto is none that has EXIF data.
+// metadataFormat tells a format by a file's first 12 bytes; ImageFormatAuto is none that has EXIF
+// data.
 func metadataFormat(head []byte) imagemeta.ImageFormat {
 	switch {
 	case bytes.HasPrefix(head, []byte{0xff, 0xd8}):

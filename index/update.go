@@ -12,8 +12,8 @@ import (
 	"github.com/goclip/goclip/clip"
 )
 
-// UpdateOptions say what an index is to hold. The zero value is for an index that is called [DirName]: it holds the
-// images of the directory around it.
+// UpdateOptions say what an index is to hold. The zero value is for an index that is called
+// [DirName]: it holds the images of the directory around it.
 type UpdateOptions struct {
 	Paths       []string // images, and directories that are walked; nil: the directory around the index
 	Exclude     []string // names of directories to leave out, besides hidden ones and [Excluded]
@@ -23,13 +23,14 @@ type UpdateOptions struct {
 	BatchSize   int      // images that run through the model at once; 0 is 32
 	CommitEvery int      // images after which what was indexed is made safe, if two seconds are not over before; 0 is 512
 
-	// Open gives the model where Update gets none, once there is an image to encode. known is the index's model, which
-	// it must be; the zero Model leaves the choice, because the index is new.
+	// Open gives the model where Update gets none, once there is an image to encode. known is the
+	// index's model, which it must be; the zero Model leaves the choice, because the index is new.
 	Open func(ctx context.Context, known Model) (*clip.Model, error)
 
-	// Who watches is told, in Update's goroutine, of paths that cannot be looked at; of the number of new and changed
-	// images, before the first is encoded; of each of them, with an *clip.ImageError where it cannot be read; and of
-	// the paths that a commit has made safe. An error of Committed ends the update.
+	// Who watches is told, in Update's goroutine, of paths that cannot be looked at; of the number of
+	// new and changed images, before the first is encoded; of each of them, with an *clip.ImageError
+	// where it cannot be read; and of the paths that a commit has made safe. An error of Committed
+	// ends the update.
 	Problem   func(err error)
 	Found     func(images int)
 	Encoded   func(path string, err error)
@@ -50,12 +51,14 @@ type Result struct {
 	Took                    time.Duration // from the first change on
 }
 
-// Update brings the index dir up to date with the images on the disk, and makes it where there is none. m encodes what is
-// new or changed since; nil is opened by o.Open if need be. A nil o means the defaults.
+// Update brings the index dir up to date with the images on the disk, and makes it where there is
+// none. m encodes what is new or changed since; nil is opened by o.Open if need be. A nil o means
+// the defaults.
 //
-// When ctx ends, what was encoded is made safe, the error matches ctx's, and the next update goes on from there. Files
-// that cannot be read as images are counted, and tried again when they change. It fails where the index has another model
-// ([ErrModel]) and where another process writes it ([ErrLocked]).
+// When ctx ends, what was encoded is made safe, the error matches ctx's, and the next update goes
+// on from there. Files that cannot be read as images are counted, and tried again when they change.
+// It fails where the index has another model ([ErrModel]) and where another process writes it
+// ([ErrLocked]).
 func Update(ctx context.Context, dir string, m *clip.Model, o *UpdateOptions) (r Result, err error) {
 	u := update{dir: dir, model: m}
 	if o != nil {

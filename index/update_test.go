@@ -60,7 +60,8 @@ func holding(t *testing.T, at string, m *clip.Model, paths ...string) {
 	}
 }
 
-// TestUpdate makes an index of a directory, and follows what changes in it, with the model opened only when it is needed.
+// TestUpdate makes an index of a directory, and follows what changes in it, with the model opened
+// only when it is needed.
 func TestUpdate(t *testing.T) {
 	m, dir := smallModel(t, 1), t.TempDir()
 	_, err := m.EncodeTexts(ctx, "warm")
@@ -128,7 +129,8 @@ func TestUpdate(t *testing.T) {
 	assert.LessOrEqual(t, torch.LiveTensors(), before)
 }
 
-// TestUpdateStopped ends the context in the middle: what was encoded is in the index, and the next update goes on.
+// TestUpdateStopped ends the context in the middle: what was encoded is in the index, and the next
+// update goes on.
 func TestUpdateStopped(t *testing.T) {
 	m, dir := smallModel(t, 1), t.TempDir()
 	at := filepath.Join(dir, DirName)
@@ -212,7 +214,8 @@ func (ix *Index) modelNow(t *testing.T) Model {
 	return info.Model
 }
 
-// TestQuery makes vectors of queries: an image of the index wants no model, words and other images want it once.
+// TestQuery makes vectors of queries: an image of the index wants no model, words and other images
+// want it once.
 func TestQuery(t *testing.T) {
 	m, dir := smallModel(t, 1), t.TempDir()
 	at := filepath.Join(dir, DirName)
@@ -253,7 +256,8 @@ func TestQuery(t *testing.T) {
 	assert.ErrorIs(t, err, fs.ErrPermission)
 }
 
-// TestIdentifyNames keeps a name as clip.Open takes it, and makes a path one that holds in any directory.
+// TestIdentifyNames keeps a name as clip.Open takes it, and makes a path one that holds in any
+// directory.
 func TestIdentifyNames(t *testing.T) {
 	m := smallModel(t, 1)
 	dir := filepath.Join(t.TempDir(), "small")

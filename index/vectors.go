@@ -15,7 +15,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// The header of a file of vectors: what it is, and how long a row is. Rows begin at a multiple of 64 bytes.
+// The header of a file of vectors: what it is, and how long a row is. Rows begin at a multiple of
+// 64 bytes.
 const (
 	headerSize = 64
 	magic      = "goclip vectors 1"
@@ -124,7 +125,8 @@ func (a *appender) sync() error {
 	return a.out.Sync()
 }
 
-// mapping is the rows of a file of vectors, mapped. It is released as often as it was made and retained.
+// mapping is the rows of a file of vectors, mapped. It is released as often as it was made and
+// retained.
 type mapping struct {
 	path string
 	rows *torch.Tensor // (rows, dim); nil without rows

@@ -28,8 +28,8 @@ func (f File) date() int64 {
 	return f.Taken.UnixNano()
 }
 
-// Excluded are the directories that a walk leaves out unless told otherwise, besides hidden ones: thumbnails of
-// Synology's disks, and packages of npm.
+// Excluded are the directories that a walk leaves out unless told otherwise, besides hidden ones:
+// thumbnails of Synology's disks, and packages of npm.
 var Excluded = []string{"@eaDir", "node_modules"}
 
 // extensions are those of the formats that package preprocess decodes.
@@ -47,9 +47,10 @@ func Stat(path string) (f File, err error) {
 	return File{Path: path, Size: info.Size(), ModTime: info.ModTime()}, nil
 }
 
-// Walk yields the pictures of paths. A directory is walked: hidden files and directories, those that exclude names, and
-// files whose extension is no picture's are left out, links to directories are not followed. A file is taken whatever
-// its name. An error goes with the path that could not be read, and the walk goes on.
+// Walk yields the pictures of paths. A directory is walked: hidden files and directories, those
+// that exclude names, and files whose extension is no picture's are left out, links to directories
+// are not followed. A file is taken whatever its name. An error goes with the path that could not
+// be read, and the walk goes on.
 func Walk(paths, exclude []string) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for _, path := range paths {

@@ -17,8 +17,8 @@ import (
 	"github.com/goclip/goclip/internal/disk"
 )
 
-// Writer adds pictures to an index and removes them. There is one for an index at a time, of all processes; searches go
-// on meanwhile. It is for one goroutine.
+// Writer adds pictures to an index and removes them. There is one for an index at a time, of all
+// processes; searches go on meanwhile. It is for one goroutine.
 type Writer struct {
 	dir, root string
 	fsys      disk.FS
@@ -45,8 +45,8 @@ type change struct {
 // ErrLocked is inside the error for an index that another process writes.
 var ErrLocked = errors.New("it is being written by another process")
 
-// OpenWriter opens an index to write, for pictures of the model m, and makes it where there is none. It fails where the
-// index has another model, and with ErrLocked.
+// OpenWriter opens an index to write, for pictures of the model m, and makes it where there is
+// none. It fails where the index has another model, and with ErrLocked.
 func OpenWriter(dir string, m Model) (*Writer, error) { return openWriter(disk.Machine{}, dir, m) }
 
 func openWriter(fsys disk.FS, dir string, m Model) (*Writer, error) {
@@ -139,8 +139,8 @@ func (w *Writer) create(m Model) error {
 	return w.fsys.SyncDir(w.dir)
 }
 
-// removeStale removes the files that the database does not name: a former one's, or what a crash left; of an index that was
-// just made, what an engine kept of an earlier one, too.
+// removeStale removes the files that the database does not name: a former one's, or what a crash
+// left; of an index that was just made, what an engine kept of an earlier one, too.
 func (w *Writer) removeStale(made bool) error {
 	entries, err := os.ReadDir(w.dir)
 	if err != nil {
@@ -176,8 +176,8 @@ func (w *Writer) transaction(f func(tx *sql.Tx) error) error {
 	return nil
 }
 
-// Add takes a picture's L2-normalised vector, (EmbedDim). It is in the index after the next Commit, in place of an
-// earlier one of the same path.
+// Add takes a picture's L2-normalised vector, (EmbedDim). It is in the index after the next Commit,
+// in place of an earlier one of the same path.
 func (w *Writer) Add(f File, vector []float32) error {
 	if len(vector) != w.state.model.EmbedDim {
 		return fmt.Errorf("%s: a vector of %d numbers, and the index has %d", f.Path, len(vector), w.state.model.EmbedDim)
@@ -225,8 +225,8 @@ func (w *Writer) Remove(path string) error {
 // Pending is how many changes the next Commit makes safe.
 func (w *Writer) Pending() int { return len(w.changes) }
 
-// Commit makes what was added and removed safe: first the vectors, then the database that refers to them. After an error
-// the index is as it was before, and the Writer can only be closed.
+// Commit makes what was added and removed safe: first the vectors, then the database that refers to
+// them. After an error the index is as it was before, and the Writer can only be closed.
 func (w *Writer) Commit() error {
 	if w.err != nil || len(w.changes) == 0 {
 		return w.err

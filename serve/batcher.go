@@ -188,8 +188,8 @@ func (b *batcher) run() {
 	}
 }
 
-// gather closes a batch when it is full, or when its first job has waited for the window. What came while the model was
-// busy has waited already.
+// gather closes a batch when it is full, or when its first job has waited for the window. What came
+// while the model was busy has waited already.
 func (b *batcher) gather(first *job, queue <-chan *job) []*job {
 	jobs := []*job{first}
 	wait := time.NewTimer(b.limits.Window - time.Since(first.since))

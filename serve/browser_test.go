@@ -27,7 +27,8 @@ import (
 	"github.com/goclip/goclip/clip"
 )
 
-// browser is a headless Chromium on the page. complaints are what its console and the network say against the page.
+// browser is a headless Chromium on the page. complaints are what its console and the network say
+// against the page.
 func browser(t *testing.T, at string, width, height int64, scheme string) (ctx context.Context, complaints *[]string) {
 	t.Helper()
 	path := ""
@@ -67,7 +68,8 @@ func browser(t *testing.T, at string, width, height int64, scheme string) (ctx c
 	return ctx, complaints
 }
 
-// shot keeps a picture of the whole page under GOCLIP_SCREENSHOTS, where that is set, and checks that it shows something.
+// shot keeps a picture of the whole page under GOCLIP_SCREENSHOTS, where that is set, and checks
+// that it shows something.
 func shot(t *testing.T, ctx context.Context, name string) {
 	t.Helper()
 	var data []byte
@@ -95,8 +97,8 @@ func noSideways(t *testing.T, ctx context.Context) {
 	assert.LessOrEqual(t, over, 0.0)
 }
 
-// Pictures are chosen, texts typed: the matrix has the shares and the cosines of the API, and the best text of each
-// picture is marked.
+// Pictures are chosen, texts typed: the matrix has the shares and the cosines of the API, and the
+// best text of each picture is marked.
 func TestPageCompare(t *testing.T) {
 	_, at := start(t, Options{})
 	ctx, complaints := browser(t, at, 1000, 900, "light")

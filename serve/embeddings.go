@@ -37,8 +37,8 @@ type usage struct {
 	TotalTokens  int `json:"total_tokens"`
 }
 
-// embeddings answers POST /v1/embeddings. An input that cannot be read has an error in its place; when none could be
-// read, the first one's error is the answer.
+// embeddings answers POST /v1/embeddings. An input that cannot be read has an error in its place;
+// when none could be read, the first one's error is the answer.
 func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	var held bodies
 	defer held.release()

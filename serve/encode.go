@@ -19,9 +19,10 @@ type encoded struct {
 	err       error
 }
 
-// encode runs inputs through the model, in batches with those of other requests. An input that cannot be read has its
-// error in its place; the error beside is that of the request. More inputs than a request may have (the prompts of a
-// classifier are made here) go in parts, of which only the first may find the queue full.
+// encode runs inputs through the model, in batches with those of other requests. An input that
+// cannot be read has its error in its place; the error beside is that of the request. More inputs
+// than a request may have (the prompts of a classifier are made here) go in parts, of which only
+// the first may find the queue full.
 func (s *Server) encode(ctx context.Context, inputs []input) ([]encoded, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.limits.Wait, s.late())
 	defer cancel()
@@ -120,8 +121,8 @@ func (s *Server) job(ctx context.Context, in *input, out *encoded, held *bodies)
 	return &job{ids: ids}, nil
 }
 
-// padded checks token ids: one outside the vocabulary would fail the whole batch, and a text without its end token has
-// no feature.
+// padded checks token ids: one outside the vocabulary would fail the whole batch, and a text
+// without its end token has no feature.
 func (s *Server) padded(ids []int64) ([]int64, error) {
 	vocabulary, length := s.tokenizer.VocabSize(), s.model.ContextLength()
 	for _, id := range ids {
@@ -139,7 +140,8 @@ func (s *Server) padded(ids []int64) ([]int64, error) {
 	return row, nil
 }
 
-// textCache keeps the features of the texts that were asked for lately: labels come again with every picture.
+// textCache keeps the features of the texts that were asked for lately: labels come again with
+// every picture.
 type textCache struct {
 	most int
 

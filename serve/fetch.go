@@ -15,9 +15,10 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// fetcher gets pictures by address, when the server's owner allows it. Whoever may name an address may try to make this
-// server speak to what only it can reach. So each connection, also of a redirect, resolves its name once, refuses it
-// if any of its addresses is not a global one, and dials the very address that was checked.
+// fetcher gets pictures by address, when the server's owner allows it. Whoever may name an address
+// may try to make this server speak to what only it can reach. So each connection, also of a
+// redirect, resolves its name once, refuses it if any of its addresses is not a global one, and
+// dials the very address that was checked.
 type fetcher struct {
 	client   *http.Client
 	resolver *net.Resolver
@@ -106,7 +107,8 @@ func (f *fetcher) get(ctx context.Context, address string, a *admission, held *b
 	return data, nil
 }
 
-// fetchProblem tells no more than the client needs: what lies behind an address is not its business.
+// fetchProblem tells no more than the client needs: what lies behind an address is not its
+// business.
 func fetchProblem(err error) error {
 	var p *problem
 	if errors.As(err, &p) && p.code == "fetch_refused" {
@@ -115,8 +117,9 @@ func fetchProblem(err error) error {
 	return refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the picture could not be fetched")
 }
 
-// check refuses what needs no resolving: other schemes, credentials, and hosts that only some resolvers read as an
-// address (0177.0.0.1, 2130706433, 0x7f.1), which is how a check and a connection come to disagree.
+// check refuses what needs no resolving: other schemes, credentials, and hosts that only some
+// resolvers read as an address (0177.0.0.1, 2130706433, 0x7f.1), which is how a check and a
+// connection come to disagree.
 func (f *fetcher) check(u *url.URL) error {
 	host := u.Hostname()
 	switch {
@@ -146,7 +149,8 @@ func (f *fetcher) check(u *url.URL) error {
 	return nil
 }
 
-// dial resolves the host of address once, refuses it unless all it stands for is global, and connects to that.
+// dial resolves the host of address once, refuses it unless all it stands for is global, and
+// connects to that.
 func (f *fetcher) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

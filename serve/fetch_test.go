@@ -55,7 +55,8 @@ func newCanary(t *testing.T) *canary {
 	return c
 }
 
-// nameServer is a DNS server on loopback. answer gives the addresses of a name, by the number of the question.
+// nameServer is a DNS server on loopback. answer gives the addresses of a name, by the number of
+// the question.
 func nameServer(t *testing.T, answer func(name string, question int64) []netip.Addr) *net.Resolver {
 	t.Helper()
 	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -111,8 +112,8 @@ func dnsReply(q []byte, answer func(name string) []netip.Addr) []byte {
 	return out
 }
 
-// Addresses that must reach nothing: P is the canary's port. Names under .test are resolved by the name server of
-// TestFetchReachesNothing.
+// Addresses that must reach nothing: P is the canary's port. Names under .test are resolved by the
+// name server of TestFetchReachesNothing.
 var forbidden = []string{
 	// loopback and its spellings
 	"http://127.0.0.1:P/", "http://127.0.0.2:P/", "http://127.255.255.254:P/", "http://localhost:P/", "http://LOCALHOST:P/", "http://localhost.:P/",
@@ -137,11 +138,13 @@ var forbidden = []string{
 	// names that stand for such addresses, and names of this network
 	"http://loopback.test:P/", "http://private.test:P/", "http://mapped.test:P/", "http://both.test:P/", "http://loopback6.test:P/", "http://meta.test:P/", "http://nowhere.test:P/", "http://printer:P/",
 	"http://router.local:P/", "http://nas.lan:P/", "http://www.intranet:P/", "http://x.home.arpa:P/",
-	// a name that moves to loopback when it is asked again; TestFetch has the one that was good at first
+	// a name that moves to loopback when it is asked again; TestFetch has the one that was good at
+	// first
 	"http://rebinding.test:P/",
 }
 
-// An address handed in reaches nothing but the public internet. The canary on loopback hears not a byte.
+// An address handed in reaches nothing but the public internet. The canary on loopback hears not a
+// byte.
 func TestFetchReachesNothing(t *testing.T) {
 	c := newCanary(t)
 	resolver := nameServer(t, func(name string, question int64) []netip.Addr {
@@ -181,8 +184,9 @@ func TestFetchReachesNothing(t *testing.T) {
 	assert.Zero(t, c.bytes.Load())
 }
 
-// The check counts at the moment of the connection: a name whose answer changes, and a redirect into the network, reach
-// nothing. That fetching works at all is shown where loopback is let through.
+// The check counts at the moment of the connection: a name whose answer changes, and a redirect
+// into the network, reach nothing. That fetching works at all is shown where loopback is let
+// through.
 func TestFetch(t *testing.T) {
 	c := newCanary(t)
 	dog := dogFile(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fuzzed serves what a fuzz target sends and checks what holds of every answer: a status that the client is to blame
-// for, or 200; no word of ours; nothing left behind.
+// fuzzed serves what a fuzz target sends and checks what holds of every answer: a status that the
+// client is to blame for, or 200; no word of ours; nothing left behind.
 func fuzzed(f *testing.F, path, contentType string, seeds ...string) {
 	images := knownPictures(f, "data/demo/dog.png", "data/demo/racing_car.png")
 	s, err := New(f.Context(), model(f), Options{Index: shelf{images[0], images[1]}, Limits: Limits{Body: 1 << 20, Pixels: 1e6, Inputs: 16, BatchSize: 4}})

@@ -80,8 +80,8 @@ func (s *Server) mux() *http.ServeMux {
 	return mux
 }
 
-// endpoint is a route's handler with what all of them share: the token, refusal when the queue is full, errors in the
-// route's dialect, and figures.
+// endpoint is a route's handler with what all of them share: the token, refusal when the queue is
+// full, errors in the route's dialect, and figures.
 func (s *Server) endpoint(route route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -158,7 +158,8 @@ func (s *Server) fail(route route, w http.ResponseWriter, r *http.Request, err e
 
 // middleware is what holds of every request, also of those that no route takes.
 func (s *Server) middleware(next http.Handler) http.Handler {
-	// A page on another site may not make a browser ask this server: the browser tells where a request comes from.
+	// A page on another site may not make a browser ask this server: the browser tells where a request
+	// comes from.
 	sites := http.NewCrossOriginProtection()
 	sites.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		dialect(asOpenAI).write(w, refuse(http.StatusForbidden, "origin_not_allowed", "", "requests from a page of another site are not answered"))
@@ -180,7 +181,8 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 	})
 }
 
-// hosted is whether the Host header names this server. Addresses always do: no web page gets one by a name of its own.
+// hosted is whether the Host header names this server. Addresses always do: no web page gets one by
+// a name of its own.
 func (s *Server) hosted(host string) bool {
 	if s.hosts == nil {
 		return true

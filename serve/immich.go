@@ -12,9 +12,10 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// What Immich's server sends to its machine learning service (server/src/repositories/machine-learning.repository.ts)
-// and gets from it (machine-learning/immich_ml/main.py): a form of "entries", JSON of task, kind and model, with "image"
-// or "text"; the features come as a JSON array in a JSON string.
+// What Immich's server sends to its machine learning service
+// (server/src/repositories/machine-learning.repository.ts) and gets from it
+// (machine-learning/immich_ml/main.py): a form of "entries", JSON of task, kind and model, with
+// "image" or "text"; the features come as a JSON array in a JSON string.
 
 type immichEntry struct {
 	ModelName string `json:"modelName"`

@@ -31,8 +31,8 @@ func pictureInput(s string) (in input) {
 	return in
 }
 
-// elements walks through a JSON array, or takes a value that is no array as the only one. It stops at the most-th:
-// the elements of an array of a million numbers would take many times its bytes.
+// elements walks through a JSON array, or takes a value that is no array as the only one. It stops
+// at the most-th: the elements of an array of a million numbers would take many times its bytes.
 func elements(param string, data []byte, most int, yield func(json.RawMessage) error) error {
 	data = bytes.TrimSpace(data)
 	if len(data) == 0 || string(data) == "null" {
@@ -64,8 +64,9 @@ func tooMany(param string, most int) error {
 	return refuse(http.StatusRequestEntityTooLarge, "too_many_inputs", param, fmt.Sprintf("%s has more than %d elements", param, most))
 }
 
-// embeddingInputs reads the input of /v1/embeddings: a text, an array of texts (a data URI among them is a picture),
-// Jina's objects {"text": ...} and {"image": ...}, one array of token ids or several.
+// embeddingInputs reads the input of /v1/embeddings: a text, an array of texts (a data URI among
+// them is a picture), Jina's objects {"text": ...} and {"image": ...}, one array of token ids or
+// several.
 func embeddingInputs(data []byte, limits Limits, contextLength int) (list []input, err error) {
 	if ids, ok := tokenArray(data, contextLength); ok {
 		return []input{{ids: ids}}, nil

@@ -98,8 +98,9 @@ func (a *admission) full() *problem {
 	return nil
 }
 
-// slow is whether the model would hardly come to n more inputs in time. A slow model's queue is shorter than a fast
-// one's: what is accepted should be answered. Alone, a request is always let in.
+// slow is whether the model would hardly come to n more inputs in time. A slow model's queue is
+// shorter than a fast one's: what is accepted should be answered. Alone, a request is always let
+// in.
 func (a *admission) slow(n int) bool {
 	if a.speed == 0 || a.inputs == 0 {
 		return false
@@ -136,7 +137,8 @@ func (a *admission) leave() {
 	a.inputs--
 }
 
-// busy is the answer to those for whom there is no room: when there will be, to judge by the latest batches.
+// busy is the answer to those for whom there is no room: when there will be, to judge by the latest
+// batches.
 func (a *admission) busy() *problem {
 	p := refuse(http.StatusTooManyRequests, "queue_full", "", "the queue is full; ask again after the seconds of Retry-After")
 	p.retry = 1
@@ -146,14 +148,16 @@ func (a *admission) busy() *problem {
 	return p
 }
 
-// depth is how many inputs are accepted and not yet computed, and how many bytes of requests are held.
+// depth is how many inputs are accepted and not yet computed, and how many bytes of requests are
+// held.
 func (a *admission) depth() (inputs int, bytes int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.inputs, a.bytes
 }
 
-// body is a request's body that counts its bytes in admission until it is released, and bounds them.
+// body is a request's body that counts its bytes in admission until it is released, and bounds
+// them.
 type body struct {
 	from io.Reader
 	a    *admission

@@ -31,7 +31,8 @@ func bomb(w, h uint32) []byte {
 	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(header))
 }
 
-// What is refused, each with its status and one sentence without a name of ours, while others are served.
+// What is refused, each with its status and one sentence without a name of ours, while others are
+// served.
 func TestRefusals(t *testing.T) {
 	_, at := start(t, Options{Limits: Limits{Body: 1 << 20, Inputs: 8, Queue: 64}})
 	others := crowd(t, at, 4)
@@ -95,7 +96,8 @@ func TestRefusals(t *testing.T) {
 	others()
 }
 
-// crowd asks for a text and a picture again and again until it is ended, which checks that all were answered.
+// crowd asks for a text and a picture again and again until it is ended, which checks that all were
+// answered.
 func crowd(t testing.TB, at string, n int) (end func()) {
 	stop := make(chan struct{})
 	var all sync.WaitGroup
@@ -152,8 +154,8 @@ func serveOn(t testing.TB, o Options) (s *Server, at string, end func() error) {
 	return s, "http://" + listener.Addr().String(), func() error { cancel(); return <-ended }
 }
 
-// A client that is slow, one that sends half a body, and one that sends half a header: each gets its answer or its end,
-// while others are served.
+// A client that is slow, one that sends half a body, and one that sends half a header: each gets
+// its answer or its end, while others are served.
 func TestSlowClients(t *testing.T) {
 	_, at, end := serveOn(t, Options{Limits: Limits{Read: 700 * time.Millisecond}})
 	others := crowd(t, at, 4)
@@ -181,7 +183,8 @@ func TestSlowClients(t *testing.T) {
 	require.NoError(t, end())
 }
 
-// When the queue is full, requests get 429 and Retry-After, those before them are answered, and then there is room.
+// When the queue is full, requests get 429 and Retry-After, those before them are answered, and
+// then there is room.
 func TestQueueFull(t *testing.T) {
 	s, at := start(t, Options{Limits: Limits{Queue: 8, Inputs: 8, BatchSize: 2}})
 	require.Nil(t, s.admission.enter(8)) // as eight inputs that are not done yet
@@ -316,7 +319,8 @@ func TestLimitsThatCannotBe(t *testing.T) {
 	}
 }
 
-// 64 clients of all kinds at once: every answer is right, batches gather the inputs of several, and nothing is left.
+// 64 clients of all kinds at once: every answer is right, batches gather the inputs of several, and
+// nothing is left.
 func TestManyClients(t *testing.T) {
 	before := torch.LiveTensors()
 	s, err := New(t.Context(), model(t), Options{})

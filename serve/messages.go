@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// vLLM's form of /v1/embeddings: a conversation in place of an input, which gives one row. Of a CLIP model vLLM takes
-// one picture, or texts, and refuses both together (vllm/model_executor/models/clip.py), since no tower reads both; it
-// joins texts by its default template (chat_templates/template_basic.jinja).
+// vLLM's form of /v1/embeddings: a conversation in place of an input, which gives one row. Of a
+// CLIP model vLLM takes one picture, or texts, and refuses both together
+// (vllm/model_executor/models/clip.py), since no tower reads both; it joins texts by its default
+// template (chat_templates/template_basic.jinja).
 
 type conversation struct {
 	parts    []string // the texts of the message that is being read

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Ollama's /api/embed and the older /api/embeddings, with the pictures that its users ask for (ollama/ollama issue 5304) and that oclip has.
+// Ollama's /api/embed and the older /api/embeddings, with the pictures that its users ask for
+// (ollama/ollama issue 5304) and that oclip has.
 
 type ollamaRequest struct {
 	Model      string          `json:"model"`
@@ -67,7 +68,8 @@ func (s *Server) ollamaEmbed(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// ollamaOldRequest and its answer are of one text; Ollama keeps them for clients from before /api/embed.
+// ollamaOldRequest and its answer are of one text; Ollama keeps them for clients from before
+// /api/embed.
 type ollamaOldRequest struct {
 	Model  string `json:"model"`
 	Prompt string `json:"prompt"`
@@ -77,7 +79,8 @@ type ollamaOldAnswer struct {
 	Embedding []float32 `json:"embedding"` // L2-normalised, which Ollama's own are not here
 }
 
-// ollamaEmbeddings answers POST /api/embeddings. Without a prompt clients ask whether the model is loaded.
+// ollamaEmbeddings answers POST /api/embeddings. Without a prompt clients ask whether the model is
+// loaded.
 func (s *Server) ollamaEmbeddings(w http.ResponseWriter, r *http.Request) error {
 	var held bodies
 	defer held.release()

@@ -15,7 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The document lists what is served, no more and no less, and requests and answers of every route are as it says.
+// The document lists what is served, no more and no less, and requests and answers of every route
+// are as it says.
 func TestOpenAPI(t *testing.T) {
 	images := knownPictures(t, "data/demo/dog.png", "data/demo/racing_car.png")
 	s, at := start(t, Options{Index: shelf{images[0], images[1]}, Thumbnail: func(string) ([]byte, string, error) { return dogFile(t), "image/png", nil }})

@@ -5,12 +5,14 @@ import (
 	"net/http"
 )
 
-// The page and the description of the API. All that the page uses is here: it works without a network.
+// The page and the description of the API. All that the page uses is here: it works without a
+// network.
 //
 //go:embed openapi.yaml page
 var assets embed.FS
 
-// pagePolicy lets the page use what comes from this server, and pictures that its user dropped on it.
+// pagePolicy lets the page use what comes from this server, and pictures that its user dropped on
+// it.
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; " +
 	"form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 

@@ -16,8 +16,8 @@ import (
 	_ "golang.org/x/image/webp" // likewise
 )
 
-// checkSides refuses a picture whose header tells a shorter side than least. What has no header that can be read is the
-// decoder's to refuse.
+// checkSides refuses a picture whose header tells a shorter side than least. What has no header
+// that can be read is the decoder's to refuse.
 func checkSides(file []byte, least int) error {
 	if w, h, ok := headerSize(file); ok && min(w, h) < least {
 		return refuse(http.StatusUnprocessableEntity, "picture_too_small", "",
@@ -26,7 +26,8 @@ func checkSides(file []byte, least int) error {
 	return nil
 }
 
-// headerSize is the size in pixels that the header tells; not ok for TIFF and for what is no picture.
+// headerSize is the size in pixels that the header tells; not ok for TIFF and for what is no
+// picture.
 func headerSize(file []byte) (w, h int, ok bool) {
 	defer func() { _ = recover() }() // of a codec: the decoder will say what is wrong
 	if bytes.HasPrefix(file, []byte("II")) || bytes.HasPrefix(file, []byte("MM")) {

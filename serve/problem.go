@@ -9,8 +9,8 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// problem is why a request, or one of its inputs, was refused. Its message is for the client: one sentence without
-// names of ours.
+// problem is why a request, or one of its inputs, was refused. Its message is for the client: one
+// sentence without names of ours.
 type problem struct {
 	status  int
 	code    string // for programs, as OpenAI's error codes are
@@ -29,7 +29,8 @@ func badRequest(param, message string) *problem {
 	return refuse(http.StatusBadRequest, "invalid_request", param, message)
 }
 
-// asProblem is what a client is told of err. An error that is not a problem is ours: the log has it, the client not.
+// asProblem is what a client is told of err. An error that is not a problem is ours: the log has
+// it, the client not.
 func asProblem(err error) *problem {
 	var p *problem
 	if errors.As(err, &p) {

@@ -130,8 +130,8 @@ type labelShare struct {
 // mostPrompts bounds labels times templates of a request.
 const mostPrompts = 4096
 
-// classify answers POST /v1/classify: zero-shot classes. A label's row is the mean of its prompts' features, normalised
-// again (paper, section 3.1.4), as clip.Model.Classifier has it.
+// classify answers POST /v1/classify: zero-shot classes. A label's row is the mean of its prompts'
+// features, normalised again (paper, section 3.1.4), as clip.Model.Classifier has it.
 func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 	var held bodies
 	defer held.release()

@@ -11,10 +11,11 @@ import (
 	"strconv"
 )
 
-// Index is what /v1/search asks: pictures by their features, from the model that is served. Its methods are called from
-// several goroutines.
+// Index is what /v1/search asks: pictures by their features, from the model that is served. Its
+// methods are called from several goroutines.
 type Index interface {
-	// Search gives the k pictures whose rows have the largest cosine with an L2-normalised row (E), the largest first.
+	// Search gives the k pictures whose rows have the largest cosine with an L2-normalised row (E),
+	// the largest first.
 	Search(ctx context.Context, row []float32, k int) ([]Hit, error)
 	// Len is how many pictures there are.
 	Len() int
@@ -47,7 +48,8 @@ type searchHit struct {
 	Picture string  `json:"picture,omitempty"` // where a small one is served
 }
 
-// search answers POST /v1/search: the pictures of the index that are nearest to a text or a picture.
+// search answers POST /v1/search: the pictures of the index that are nearest to a text or a
+// picture.
 func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if s.index == nil {
 		return refuse(http.StatusNotFound, "no_index", "", "this server has no index, so there is nothing to search")
@@ -134,7 +136,8 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// health answers GET /healthz: 200 while requests are accepted, 503 when the server is about to end.
+// health answers GET /healthz: 200 while requests are accepted, 503 when the server is about to
+// end.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
 	type health struct {
 		Status    string  `json:"status"`

@@ -18,7 +18,8 @@ import (
 	"github.com/goclip/goclip/clip/tokenizer"
 )
 
-// Options say what a server is. The zero value serves the model to whoever reaches it, under [DefaultLimits].
+// Options say what a server is. The zero value serves the model to whoever reaches it, under
+// [DefaultLimits].
 type Options struct {
 	Name    string   // what the API calls the model; the default is the last part of Model.Name
 	Aliases []string // further names that requests may use for it; "*" is every name
@@ -116,8 +117,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 // Answered counts the requests that were accepted and answered in full.
 func (s *Server) Answered() int64 { return s.answered.Load() }
 
-// Serve answers on listener until ctx ends. Then no more is accepted, what was is answered within Limits.Grace, and the
-// server is closed.
+// Serve answers on listener until ctx ends. Then no more is accepted, what was is answered within
+// Limits.Grace, and the server is closed.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	defer s.Close()
 	server := &http.Server{Handler: s, ReadHeaderTimeout: min(s.limits.Read, 10*time.Second), ReadTimeout: s.limits.Read,

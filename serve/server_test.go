@@ -20,7 +20,9 @@ import (
 )
 
 // shipped is the model that goclip ships.
-var shipped = sync.OnceValues(func() (*clip.Model, error) { return clip.OpenFS(context.Background(), models.FS(), models.Default, nil) })
+var shipped = sync.OnceValues(func() (*clip.Model, error) {
+	return clip.OpenFS(context.Background(), models.FS(), models.Default, nil)
+})
 
 func model(t testing.TB) *clip.Model {
 	t.Helper()

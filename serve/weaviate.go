@@ -6,7 +6,8 @@ import (
 	"net/http"
 )
 
-// What Weaviate's module multi2vec-clip sends to its inference container (multi2vec-clip-inference, app.py).
+// What Weaviate's module multi2vec-clip sends to its inference container (multi2vec-clip-inference,
+// app.py).
 
 type weaviateRequest struct {
 	Texts  json.RawMessage `json:"texts"`
@@ -18,7 +19,8 @@ type weaviateAnswer struct {
 	ImageVectors [][]float32 `json:"imageVectors"`
 }
 
-// weaviateVectorize answers POST /vectorize. The shape has no place for the error of one input, so it is the request's.
+// weaviateVectorize answers POST /vectorize. The shape has no place for the error of one input, so
+// it is the request's.
 func (s *Server) weaviateVectorize(w http.ResponseWriter, r *http.Request) error {
 	var held bodies
 	defer held.release()

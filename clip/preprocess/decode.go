@@ -151,7 +151,7 @@ func open(data []byte, lim Limits) (p *picture, f format, err error) {
 		if p.exif == nil {
 			p.exif = exifOf(data)
 		}
-		p.turned = exifOrientation(p.exif)
+		p.turned = orientation(p.exif)
 	}
 	return p, f, lim.memory(p)
 }
@@ -204,6 +204,9 @@ func Decode(ctx context.Context, data []byte, lim Limits) (img *Image, err error
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if p.turned > 1 && lim.part != nil {
+		lim.part.plan = nil // the columns are not those of the result
 	}
 	if img, err = p.decode(ctx, lim); err != nil {
 		if ended := ctx.Err(); ended != nil {

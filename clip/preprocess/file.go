@@ -22,11 +22,14 @@ var ErrNotRegular = errors.New("not a regular file")
 // some files of /proc have none and no end.
 func OpenRegular(path string) (*os.File, int64, error) {
 	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
-	}
-	if err != nil {
+	var fault *fs.PathError
+	switch {
+	case errors.As(err, &fault):
+		return nil, 0, &fs.PathError{Op: "open", Path: path, Err: fault.Err}
+	case err != nil:
 		return nil, 0, err
+	case !info.Mode().IsRegular():
+		return nil, 0, &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // which matters to a FIFO that came in between
 	if err != nil {

@@ -38,6 +38,7 @@ func TestNotRegular(t *testing.T) {
 	}
 	_, _, err = OpenRegular(filepath.Join(dir, "none"))
 	assert.ErrorIs(t, err, fs.ErrNotExist)
+	assert.EqualError(t, err, "open "+filepath.Join(dir, "none")+": no such file or directory")
 
 	if _, err := os.Stat("/proc/self/status"); errors.Is(err, fs.ErrNotExist) {
 		t.Skip("no /proc here")

@@ -5,11 +5,9 @@ import (
 	"encoding/binary"
 )
 
-// orientation reads EXIF tag 0x0112 of a JPEG, PNG or WebP file: 1 to 8. Where there is none, or it
-// makes no sense, the picture stands as it is: 1.
-func orientation(data []byte) int { return exifOrientation(exifOf(data)) }
-
-func exifOrientation(exif []byte) int {
+// orientation is tag 0x0112 of EXIF data: 1 to 8. Where there is none, or it makes no sense, the picture
+// stands as it is: 1.
+func orientation(exif []byte) int {
 	if exif == nil {
 		return 1
 	}

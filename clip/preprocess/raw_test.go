@@ -89,6 +89,12 @@ func TestRAWGivesItsPreview(t *testing.T) {
 	img, err = Decode(t.Context(), append(fuji, lying...), Limits{Orient: true})
 	require.NoError(t, err)
 	assert.Equal(t, decodeGolden(t, "orientation6.jpg").oriented(6), img)
+	tr, err := NewTransform(DefaultConfig(8))
+	require.NoError(t, err)
+	whole, columns := make([]float32, tr.Len()), make([]float32, tr.Len())
+	require.NoError(t, tr.Apply(whole, img))
+	require.NoError(t, tr.WithLimits(Limits{Orient: true}).Bytes(t.Context(), columns, append(fuji, lying...)))
+	assert.Equal(t, whole, columns)
 	_, err = Decode(t.Context(), fuji, DefaultLimits)
 	require.ErrorIs(t, err, ErrUnsupported)
 }

@@ -106,9 +106,6 @@ func (t *Transform) sized(ctx context.Context, dst []float32, data []byte) (widt
 		_, from, to = t.scale.weightsOf(p.x, p.filter, false)
 		return scale, from, to
 	}
-	if lim.Orient && orientation(data) != 1 {
-		b.part.plan = nil // the columns are not those of the result
-	}
 	img, err := Decode(ctx, data, lim)
 	if err == nil {
 		err = checkCall(dst, t.Len(), img)

@@ -54,7 +54,8 @@ func (p classPage) Matrix() [][]int {
 // Confused are the pairs most often confused.
 func (p classPage) Confused() []confusion { return p.confused(4 * mostConfused) }
 
-// writePage writes the page whole or not at all: wrong guesses first, then by class, the surest first.
+// writePage writes the page whole or not at all: wrong guesses first, then by class, the surest
+// first.
 func (c *classification) writePage(ctx context.Context, path string, errs io.Writer) error {
 	p := classPage{classification: c}
 	for _, image := range c.Images {

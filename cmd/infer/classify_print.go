@@ -10,7 +10,8 @@ import (
 	"text/tabwriter"
 )
 
-// mostMatrix is how many classes a confusion matrix is printed for; of more, the pairs most often confused are.
+// mostMatrix is how many classes a confusion matrix is printed for; of more, the pairs most often
+// confused are.
 const (
 	mostMatrix   = 12
 	mostConfused = 10
@@ -92,7 +93,8 @@ func (c *classification) printAccuracy(w io.Writer) error {
 	return t.Flush()
 }
 
-// confused are the most frequent pairs of a class and another that it was taken for, more than once.
+// confused are the most frequent pairs of a class and another that it was taken for, more than
+// once.
 func (c *classification) confused(most int) []confusion {
 	wrong := slices.DeleteFunc(slices.Clone(c.Accuracy.Confusion), func(cell confusion) bool { return cell.Truth == cell.Label || cell.Count < 2 })
 	slices.SortStableFunc(wrong, func(a, b confusion) int { return cmp.Compare(b.Count, a.Count) })

@@ -41,8 +41,8 @@ func classifyJSON(t *testing.T, wantCode int, args ...string) (got classificatio
 	return got, errs
 }
 
-// TestClassify checks the three formats against clip's own classifier, over a directory that is walked, with a picture
-// that cannot be read and one that is not there.
+// TestClassify checks the three formats against clip's own classifier, over a directory that is
+// walked, with a picture that cannot be read and one that is not there.
 func TestClassify(t *testing.T) {
 	t.Setenv("GOCLIP_CACHE", t.TempDir())
 	tiny := tinyModel(t)
@@ -123,7 +123,8 @@ func TestClassify(t *testing.T) {
 	})
 }
 
-// TestClassifyCache counts the files of the cache, and gives a classifier that only the cache can have.
+// TestClassifyCache counts the files of the cache, and gives a classifier that only the cache can
+// have.
 func TestClassifyCache(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("GOCLIP_CACHE", cache)
@@ -208,8 +209,8 @@ func TestClassifyFolders(t *testing.T) {
 	assert.Contains(t, html, "broken.png")
 }
 
-// TestClassifyShippedModel classifies the held-out hand's pictures by their names, the whole of it: the accuracy is the
-// picture to text recall that train measured of the same model.
+// TestClassifyShippedModel classifies the held-out hand's pictures by their names, the whole of it:
+// the accuracy is the picture to text recall that train measured of the same model.
 func TestClassifyShippedModel(t *testing.T) {
 	t.Setenv("GOCLIP_CACHE", t.TempDir())
 	dir := t.TempDir()
@@ -292,7 +293,8 @@ func TestClassifyCommandLine(t *testing.T) {
 	assert.Contains(t, out, "infer classify --labels-from-dirs --html report.html held-out")
 }
 
-// TestClassifyInterrupted sends the signal while pictures are read: nothing is sorted, nothing is written.
+// TestClassifyInterrupted sends the signal while pictures are read: nothing is sorted, nothing is
+// written.
 func TestClassifyInterrupted(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "photos"), 0o755))

@@ -13,8 +13,8 @@ import (
 	"github.com/goclip/goclip/models"
 )
 
-// TestManual holds the completions and the man page against what the parser takes: every command, flag, value and argument
-// is in them, and every command has examples.
+// TestManual holds the completions and the man page against what the parser takes: every command,
+// flag, value and argument is in them, and every command has examples.
 func TestManual(t *testing.T) {
 	parser, err := kong.New(&commands{}, kong.Name("infer"), kong.Vars{"version": "", "excluded": "", "partSize": ""})
 	require.NoError(t, err)

@@ -54,7 +54,8 @@ func mustBeNew(command, dir string) error {
 	return nil
 }
 
-// writeModel has save write a directory under a temporary name and renames it to out: it is there whole or not at all.
+// writeModel has save write a directory under a temporary name and renames it to out: it is there
+// whole or not at all.
 func writeModel(out string, save func(dir string) error) (err error) {
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return err

@@ -41,8 +41,8 @@ type diagnosis struct {
 	Troubles  []trouble `json:"troubles"`
 }
 
-// trouble is something that is not as it should be, and in the same sentence how to mend it. With a warning goclip works,
-// and less well than it could.
+// trouble is something that is not as it should be, and in the same sentence how to mend it. With a
+// warning goclip works, and less well than it could.
 type trouble struct {
 	Warning bool   `json:"warning"`
 	Text    string `json:"text"`

@@ -71,7 +71,8 @@ func (d *diagnosis) checkCache(dir string) {
 	}
 }
 
-// writable tells whether files can be made in dir, or in the first of those above it that exists. Nothing is made.
+// writable tells whether files can be made in dir, or in the first of those above it that exists.
+// Nothing is made.
 func writable(dir string) bool {
 	for {
 		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {

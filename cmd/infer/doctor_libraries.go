@@ -21,8 +21,8 @@ var versionIn = map[string]*regexp.Regexp{
 	"libc.so":    regexp.MustCompile(`stable release version (\d[\w.]*\d)`),
 }
 
-// checkLibraries reads what the dynamic loader has mapped, which LD_LIBRARY_PATH or a run path may have made other than one
-// thinks.
+// checkLibraries reads what the dynamic loader has mapped, which LD_LIBRARY_PATH or a run path may
+// have made other than one thinks.
 func (d *diagnosis) checkLibraries(machine fs.FS) {
 	paths, err := loaded(machine)
 	if err != nil {
@@ -63,8 +63,8 @@ func loaded(machine fs.FS) (paths []string, err error) {
 	return paths, nil
 }
 
-// libraryVersion is told by the bytes of some, and by the name of others: libstdc++.so.6.0.30. Those of libtorch have
-// libtorch's.
+// libraryVersion is told by the bytes of some, and by the name of others: libstdc++.so.6.0.30.
+// Those of libtorch have libtorch's.
 func libraryVersion(machine fs.FS, p, torchVersion string) string {
 	name, number, _ := strings.Cut(path.Base(p), ".so")
 	if strings.HasPrefix(name, "libtorch") || strings.HasPrefix(name, "libc10") {

@@ -110,8 +110,8 @@ func memoryLimit(machine fs.FS) (least int64) {
 	return least
 }
 
-// cgroups are the directories of the process's cgroup for a controller and of those around it. In a container the file
-// names a path of the host, of which the container's own directory is the root.
+// cgroups are the directories of the process's cgroup for a controller and of those around it. In a
+// container the file names a path of the host, of which the container's own directory is the root.
 func cgroups(machine fs.FS, controller string) (dirs []string) {
 	data, _ := fs.ReadFile(machine, "proc/self/cgroup")
 	for line := range strings.Lines(string(data)) {

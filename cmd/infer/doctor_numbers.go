@@ -13,7 +13,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// selfCheck is the shipped model on a drawn picture and two texts, beside what open_clip makes of the same.
+// selfCheck is the shipped model on a drawn picture and two texts, beside what open_clip makes of
+// the same.
 type selfCheck struct {
 	Cosines    []float64 `json:"cosines,omitempty"`
 	Difference float64   `json:"difference"` // the largest
@@ -32,7 +33,8 @@ func (s selfCheck) String() string {
 	}
 }
 
-// The texts of the self-check and their cosines with checkPicture by open_clip 3.3.0 (testdata/clip/make_selfcheck.py).
+// The texts of the self-check and their cosines with checkPicture by open_clip 3.3.0
+// (testdata/clip/make_selfcheck.py).
 var (
 	checkTexts   = []string{"a rainbow", "a racing car"}
 	checkCosines = []float64{0.20003739, -0.17796578}
@@ -41,7 +43,8 @@ var (
 // checkTolerance is far beyond rounding, TF32's too, and far below what any fault makes.
 const checkTolerance = 2e-3
 
-// checkPicture is 64 pixels square, as the model takes it: red to the right, green downwards, blue along the diagonal.
+// checkPicture is 64 pixels square, as the model takes it: red to the right, green downwards, blue
+// along the diagonal.
 func checkPicture() image.Image {
 	img := image.NewRGBA(image.Rect(0, 0, 64, 64))
 	for y := range 64 {

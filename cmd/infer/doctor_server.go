@@ -12,7 +12,8 @@ import (
 // probePatience is how long a server may take to say that it is well.
 const probePatience = 5 * time.Second
 
-// checkServer asks a running infer serve, as a container's health check does, and looks at nothing else.
+// checkServer asks a running infer serve, as a container's health check does, and looks at nothing
+// else.
 func checkServer(out io.Writer, addr string) error {
 	ctx, stop := context.WithTimeout(context.Background(), probePatience)
 	defer stop()

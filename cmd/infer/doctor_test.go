@@ -69,8 +69,8 @@ func troubles(d diagnosis) string {
 	return strings.Join(all, "\n")
 }
 
-// TestDoctorOtherCUDA gives the command a libtorch whose part for CUDA cannot be loaded, and one that finds no device: each
-// command says so when it runs on the CPU, and --device cuda is refused.
+// TestDoctorOtherCUDA gives the command a libtorch whose part for CUDA cannot be loaded, and one
+// that finds no device: each command says so when it runs on the CPU, and --device cuda is refused.
 func TestDoctorOtherCUDA(t *testing.T) {
 	if d := examine(t, must(infer(t, "", "doctor", "--format", "json"))); d.CUDA.Libtorch {
 		t.Skip("this libtorch knows CUDA")

@@ -88,8 +88,8 @@ func (c *embedCmd) Run(ctx context.Context, io *streams) error {
 	return nil
 }
 
-// check finds what is wrong with the command line before anything is read, and this process's place among those that
-// share the work.
+// check finds what is wrong with the command line before anything is read, and this process's place
+// among those that share the work.
 func (c *embedCmd) check() (world distributed.World, err error) {
 	switch {
 	case c.ImageList == "-" && c.Texts == "-":
@@ -110,7 +110,8 @@ func (c *embedCmd) check() (world distributed.World, err error) {
 	return world, nil
 }
 
-// place is this process among those that share the work, by its flags or by its environment, which tells its device, too.
+// place is this process among those that share the work, by its flags or by its environment, which
+// tells its device, too.
 func (c *embedCmd) place() (world distributed.World, err error) {
 	if c.Rank != nil || c.World != nil {
 		if c.Rank == nil || c.World == nil || *c.World < 1 || *c.Rank < 0 || *c.Rank >= *c.World {
@@ -134,7 +135,8 @@ func (c *embedCmd) place() (world distributed.World, err error) {
 	return world, nil
 }
 
-// parts tells whether the files are written in parts. A plain run never has any, however much it embeds.
+// parts tells whether the files are written in parts. A plain run never has any, however much it
+// embeds.
 func (c *embedCmd) parts(world distributed.World) bool {
 	return c.PartSize > 0 || c.Data != "" || world.Size > 1
 }

@@ -131,8 +131,9 @@ type part struct {
 	open func(ctx context.Context) (inputs, error)
 }
 
-// plan is what a run embeds, in parts that do not depend on how many processes there are. A shard is a part of its own, so
-// that a process opens the shards of its own parts alone; lists and tables are cut.
+// plan is what a run embeds, in parts that do not depend on how many processes there are. A shard
+// is a part of its own, so that a process opens the shards of its own parts alone; lists and tables
+// are cut.
 type plan struct {
 	size  int
 	parts []part

@@ -21,7 +21,8 @@ import (
 	"github.com/goclip/goclip/torch/distributed"
 )
 
-// partsData is a table of some pictures with captions, one of which cannot be read, and the flags that embed it into dir.
+// partsData is a table of some pictures with captions, one of which cannot be read, and the flags
+// that embed it into dir.
 func partsData(t *testing.T, pictures int) (flags func(out string) []string) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	table := "title,filepath\nnone,gone.png\n"
@@ -34,8 +35,8 @@ func partsData(t *testing.T, pictures int) (flags func(out string) []string) {
 	}
 }
 
-// TestEmbedKilled kills infer embed with SIGKILL at random moments until it comes to its end: the files are byte for byte
-// those of a run that nobody disturbed.
+// TestEmbedKilled kills infer embed with SIGKILL at random moments until it comes to its end: the
+// files are byte for byte those of a run that nobody disturbed.
 func TestEmbedKilled(t *testing.T) {
 	flags := partsData(t, 80)
 	dir := t.TempDir()
@@ -81,7 +82,8 @@ func TestEmbedKilled(t *testing.T) {
 	t.Logf("%d kills, %d of them after the run had completed a part, in %d runs of %d files", kills, writing, whole, len(want))
 }
 
-// TestEmbedPartsInterrupted stops a run by a signal: what is complete stays, nothing else, and the next run goes on.
+// TestEmbedPartsInterrupted stops a run by a signal: what is complete stays, nothing else, and the
+// next run goes on.
 func TestEmbedPartsInterrupted(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	list := writeFile(t, dir, "list.txt", []byte(strings.Repeat(testPicture("rgb_1x1.png")+"\n", 6_000)))
@@ -114,8 +116,9 @@ func TestEmbedPartsInterrupted(t *testing.T) {
 	assert.Equal(t, readTree(t, calm), readTree(t, out))
 }
 
-// TestEmbedCrash stops a run after every operation on its files, with what was not synced kept, lost or torn: what the next
-// run takes for complete is, and at its end the files are those of a run that was not stopped.
+// TestEmbedCrash stops a run after every operation on its files, with what was not synced kept,
+// lost or torn: what the next run takes for complete is, and at its end the files are those of a
+// run that was not stopped.
 func TestEmbedCrash(t *testing.T) {
 	m, err := clip.Open(t.Context(), tinyModel(t), nil)
 	require.NoError(t, err)

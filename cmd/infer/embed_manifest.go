@@ -42,8 +42,8 @@ func readManifest(dir string) (m manifest, found bool, err error) {
 	return m, true, nil
 }
 
-// claim makes dir the directory of these parts, or finds that it is. Of several processes that begin at once each writes
-// the same.
+// claim makes dir the directory of these parts, or finds that it is. Of several processes that
+// begin at once each writes the same.
 func (m manifest) claim(fsys disk.FS, dir string) error {
 	there, found, err := readManifest(dir)
 	if err == nil && !found {

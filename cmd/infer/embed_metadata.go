@@ -7,8 +7,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// metadata is a row of a part's Parquet file. image_path and caption have clip-retrieval's names (clip_inference/writer.py),
-// so that what reads its files reads these.
+// metadata is a row of a part's Parquet file. image_path and caption have clip-retrieval's names
+// (clip_inference/writer.py), so that what reads its files reads these.
 type metadata struct {
 	Row       int64  `parquet:"row"`                 // of the part's arrays
 	ImagePath string `parquet:"image_path,optional"` // or SHARD:KEY

@@ -8,7 +8,8 @@ import (
 	"github.com/goclip/goclip/clip"
 )
 
-// partFiles are the files of one part while it is written. Those of a kind that the run does not make are nil.
+// partFiles are the files of one part while it is written. Those of a kind that the run does not
+// make are nil.
 type partFiles struct {
 	run      *partRun
 	number   int
@@ -21,8 +22,8 @@ type partFiles struct {
 	captions []string // of the last rows, not yet encoded
 }
 
-// write makes the files of one part. They have their names when it returns, the one that says that the part is complete
-// last.
+// write makes the files of one part. They have their names when it returns, the one that says that
+// the part is complete last.
 func (r *partRun) write(ctx context.Context, number int, in inputs, show *progress) error {
 	if err := r.clear(number); err != nil {
 		return err
@@ -132,7 +133,8 @@ func (f *partFiles) encodeCaptions(ctx context.Context) error {
 	return f.failure()
 }
 
-// failure is what went wrong with a file so far: a full disk must not be learned of at the end of a part.
+// failure is what went wrong with a file so far: a full disk must not be learned of at the end of a
+// part.
 func (f *partFiles) failure() error {
 	for _, file := range f.files {
 		if err := file.failure(); err != nil {

@@ -24,8 +24,9 @@ const (
 	captionsAtOnce = 4096
 )
 
-// partKinds are the directories of parts, which are the beginnings of their files' names too, and the files' endings.
-// Names and layout are clip-retrieval's (clip_inference/writer.py), but for errors.
+// partKinds are the directories of parts, which are the beginnings of their files' names too, and
+// the files' endings. Names and layout are clip-retrieval's (clip_inference/writer.py), but for
+// errors.
 var partKinds = map[string]string{"img_emb": ".npy", "text_emb": ".npy", "metadata": ".parquet", "errors": ".jsonl"}
 
 // partRun writes the parts of one process.
@@ -173,8 +174,8 @@ func numberOf(n int, what string) string {
 	return fmt.Sprint(n, " ", what)
 }
 
-// expected is how many inputs the parts have. What is in a shard is known once it is open: the others are taken to be like
-// those that are.
+// expected is how many inputs the parts have. What is in a shard is known once it is open: the
+// others are taken to be like those that are.
 func (r *partRun) expected(parts []int) int {
 	known, open := 0, 0
 	for _, number := range parts {
@@ -200,7 +201,8 @@ func (r *partRun) kinds() (kinds []string) {
 	return append(kinds, "metadata")
 }
 
-// name is that of a part's file. Numbers have the same width, since readers go by the order of the names.
+// name is that of a part's file. Numbers have the same width, since readers go by the order of the
+// names.
 func (r *partRun) name(kind string, number int) string {
 	width := max(4, len(fmt.Sprint(len(r.parts)-1)))
 	return fmt.Sprintf("%s_%0*d%s", kind, width, number, partKinds[kind])
@@ -210,7 +212,8 @@ func (r *partRun) path(kind string, number int) string {
 	return filepath.Join(r.dir, kind, r.name(kind, number))
 }
 
-// look notes which files there are, and removes a manifest that was not finished, if no other process may be at it.
+// look notes which files there are, and removes a manifest that was not finished, if no other
+// process may be at it.
 func (r *partRun) look() error {
 	r.there, r.begun = map[string]bool{}, map[string][]string{}
 	for _, kind := range append(slices.Collect(maps.Keys(partKinds)), "") {

@@ -47,8 +47,8 @@ func near(t *testing.T, want, got [][]float32) {
 	}
 }
 
-// testPictures are pictures of several formats in a directory, with a hidden one, one in a directory below, and one that
-// cannot be read; good are those that can, in their order.
+// testPictures are pictures of several formats in a directory, with a hidden one, one in a
+// directory below, and one that cannot be read; good are those that can, in their order.
 func testPictures(t *testing.T) (dir string, good []string) {
 	t.Helper()
 	dir = t.TempDir()

@@ -17,8 +17,9 @@ import (
 	"github.com/goclip/goclip/index"
 )
 
-// TestIndexKilled kills infer index with SIGKILL at random moments while it adds and removes pictures. After each kill
-// the index opens, every vector has its checksum, what --verbose has told of is there once, and the next run goes on.
+// TestIndexKilled kills infer index with SIGKILL at random moments while it adds and removes
+// pictures. After each kill the index opens, every vector has its checksum, what --verbose has told
+// of is there once, and the next run goes on.
 func TestIndexKilled(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	emoji(t, dir, 40)
@@ -98,7 +99,8 @@ func TestIndexKilled(t *testing.T) {
 	t.Logf("%d kills, %d of them after a commit of the run, and %d whole runs, for %d pictures", killed, adding, whole, made)
 }
 
-// holds checks the index and that it has what was acknowledged; it gives the number of its pictures.
+// holds checks the index and that it has what was acknowledged; it gives the number of its
+// pictures.
 func holds(t *testing.T, at string, acknowledged map[string]bool) int {
 	t.Helper()
 	ctx := context.Background()

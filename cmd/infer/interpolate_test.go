@@ -11,7 +11,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// TestInterpolate mixes a model with one whose temperature is another, and refuses what cannot be mixed.
+// TestInterpolate mixes a model with one whose temperature is another, and refuses what cannot be
+// mixed.
 func TestInterpolate(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	m, err := clip.Open(t.Context(), tiny, &clip.OpenOptions{Copy: true})

@@ -13,8 +13,9 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// listPictures are the pictures of paths, a directory being walked. Any other path stands for itself: one that is not there
-// is told of in its place. take leaves out what it is false for; nil takes all.
+// listPictures are the pictures of paths, a directory being walked. Any other path stands for
+// itself: one that is not there is told of in its place. take leaves out what it is false for; nil
+// takes all.
 func listPictures(ctx context.Context, paths []string, take func(path string) bool) (pictures []string, err error) {
 	for _, path := range paths {
 		info, err := os.Stat(path)
@@ -46,7 +47,8 @@ func warnCut(m *clip.Model, errs io.Writer) func(i int, text string) {
 	}
 }
 
-// readLines reads a list with an entry per line; "-" is stdin. Empty lines are left out, an empty list is an error.
+// readLines reads a list with an entry per line; "-" is stdin. Empty lines are left out, an empty
+// list is an error.
 func readLines(flag, name string, in io.Reader) ([]string, error) {
 	if name != "-" {
 		f, err := os.Open(name)

@@ -1,7 +1,7 @@
 // Command infer scores pictures against texts, computes features, and shows what a model is.
 //
-// Data goes to stdout, everything else to stderr. Exit status: 0 done, 1 something failed while running, 2 the command
-// line is wrong.
+// Data goes to stdout, everything else to stderr. Exit status: 0 done, 1 something failed while
+// running, 2 the command line is wrong.
 package main
 
 import (
@@ -141,8 +141,8 @@ func version() string {
 	return "goclip"
 }
 
-// message is an error as one line, without the names of the packages that it came through first, and with the command
-// that mends it.
+// message is an error as one line, without the names of the packages that it came through first,
+// and with the command that mends it.
 func message(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
 	for _, name := range []string{"clip: ", "pretrained: ", "preprocess: ", "checkpoint: ", "index: ", "serve: "} {

@@ -17,8 +17,8 @@ import (
 	"github.com/goclip/goclip/clip/tower"
 )
 
-// asCommand makes the test's binary be infer, in which no file grows beyond fileLimit bytes if that is set. The test's
-// own process must not be limited: go test writes a log from it.
+// asCommand makes the test's binary be infer, in which no file grows beyond fileLimit bytes if that
+// is set. The test's own process must not be limited: go test writes a log from it.
 const (
 	asCommand = "GOCLIP_TEST_AS_COMMAND"
 	fileLimit = "GOCLIP_TEST_FILE_LIMIT"
@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// infer runs the command in this process and checks what holds of every run: no Go or C++ trace, and one of three
-// exit statuses.
+// infer runs the command in this process and checks what holds of every run: no Go or C++ trace,
+// and one of three exit statuses.
 func infer(t *testing.T, in string, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
@@ -54,7 +54,8 @@ func noTrace(t *testing.T, text string) {
 	}
 }
 
-// oneLine checks that a message is a line of its own that begins with the command's name, and returns it.
+// oneLine checks that a message is a line of its own that begins with the command's name, and
+// returns it.
 func oneLine(t *testing.T, errs string) string {
 	t.Helper()
 	assert.Equal(t, 1, strings.Count(errs, "\n"), "one line is wanted: %q", errs)

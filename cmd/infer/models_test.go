@@ -19,7 +19,8 @@ import (
 	"github.com/goclip/goclip/index"
 )
 
-// hub answers on loopback as the Hugging Face hub does for one model, org/tiny; whoever looks for models has no other.
+// hub answers on loopback as the Hugging Face hub does for one model, org/tiny; whoever looks for
+// models has no other.
 func hub(t *testing.T) *httptest.Server {
 	t.Helper()
 	const commit = "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268"
@@ -56,8 +57,8 @@ func hub(t *testing.T) *httptest.Server {
 	return s
 }
 
-// TestPull fetches a model of the hub by its name. Then every command has it without the network, by any spelling of the
-// name, and an index finds it again.
+// TestPull fetches a model of the hub by its name. Then every command has it without the network,
+// by any spelling of the name, and an index finds it again.
 func TestPull(t *testing.T) {
 	s := hub(t)
 	code, out, errs := infer(t, "", "models", "--downloaded")

@@ -9,8 +9,8 @@ import (
 	"github.com/goclip/goclip/internal/disk"
 )
 
-// npy writes a float32 array (N, D) in NumPy's format (numpy.lib.format, version 1.0) row by row, since N is known only
-// at the end: the header has a fixed length and is written again then.
+// npy writes a float32 array (N, D) in NumPy's format (numpy.lib.format, version 1.0) row by row,
+// since N is known only at the end: the header has a fixed length and is written again then.
 type npy struct {
 	*output
 	rows, width int

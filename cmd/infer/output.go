@@ -13,7 +13,8 @@ import (
 	"github.com/goclip/goclip/internal/disk"
 )
 
-// output is a file that appears under its name only when it is whole: finish writes it to the disk, rename gives it the name.
+// output is a file that appears under its name only when it is whole: finish writes it to the disk,
+// rename gives it the name.
 type output struct {
 	path string
 	fsys disk.FS
@@ -114,8 +115,8 @@ type finisher interface {
 // outputs are the files of one command.
 type outputs []finisher
 
-// commit finishes every file before it gives the first its name, so that a full disk leaves the former ones. When it
-// returns, a loss of power leaves the new ones.
+// commit finishes every file before it gives the first its name, so that a full disk leaves the
+// former ones. When it returns, a loss of power leaves the new ones.
 func (files outputs) commit() error {
 	for _, step := range []func(finisher) error{finisher.finish, finisher.rename, finisher.sync} {
 		for _, f := range files {

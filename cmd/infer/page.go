@@ -6,7 +6,8 @@ import (
 	"html/template"
 )
 
-// pageFuncs and pageStyle are what the pages that infer writes have in common. A page loads nothing from elsewhere.
+// pageFuncs and pageStyle are what the pages that infer writes have in common. A page loads nothing
+// from elsewhere.
 var pageFuncs = template.FuncMap{
 	"heat":    func(p float64) template.CSS { return template.CSS(fmt.Sprintf("background:rgba(40,140,80,%.2f)", p)) },
 	"percent": func(p float64) string { return fmt.Sprintf("%.1f %%", 100*p) },

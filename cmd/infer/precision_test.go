@@ -11,8 +11,8 @@ import (
 	"github.com/goclip/goclip/clip"
 )
 
-// TestPrecision embeds texts of many lengths and a picture in each precision: the rows stand in the order of the texts, whatever
-// their lengths, and are near those that the library gives one by one.
+// TestPrecision embeds texts of many lengths and a picture in each precision: the rows stand in the
+// order of the texts, whatever their lengths, and are near those that the library gives one by one.
 func TestPrecision(t *testing.T) {
 	texts := []string{"dog", strings.Repeat("a long text about a dog and a car ", 3), "racing car", "", "a", "the dog face of the moon"}
 	texts[3] = "sun"

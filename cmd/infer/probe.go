@@ -27,7 +27,8 @@ func (*probeCmd) Help() string {
   infer probe --wd 1e-4 --format json flowers/train flowers/test`
 }
 
-// Run trains logistic regression on the frozen picture tower's features: CLIP_benchmark's linear probe.
+// Run trains logistic regression on the frozen picture tower's features: CLIP_benchmark's linear
+// probe.
 func (c *probeCmd) Run(ctx context.Context, io *streams) error {
 	if c.LR <= 0 || c.Epochs < 1 || c.WD < 0 && c.WD != -1 {
 		return usageError(fmt.Sprintf("probe: --lr %g --epochs %d --wd %g: positive numbers are wanted, or -1 for --wd", c.LR, c.Epochs, c.WD))

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/term"
 )
 
-// progress is a bar on a terminal, with rate, time to go and the count of bad pictures; elsewhere a line every ten seconds.
+// progress is a bar on a terminal, with rate, time to go and the count of bad pictures; elsewhere a
+// line every ten seconds.
 type progress struct {
 	errs          io.Writer
 	unit          string // pictures

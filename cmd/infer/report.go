@@ -132,7 +132,8 @@ func (p *page) readScores(path string) error {
 	return nil
 }
 
-// drawPictures embeds the thumbnails. A picture that is gone by now leaves its place empty and is told of.
+// drawPictures embeds the thumbnails. A picture that is gone by now leaves its place empty and is
+// told of.
 func (p *page) drawPictures(errs io.Writer) (failed bool) {
 	for i := range p.Rows {
 		row := &p.Rows[i]
@@ -148,7 +149,8 @@ func (p *page) drawPictures(errs io.Writer) (failed bool) {
 	return failed
 }
 
-// eachLine reads a .jsonl file; one that is not there has no lines, and the one that train is writing does not count.
+// eachLine reads a .jsonl file; one that is not there has no lines, and the one that train is
+// writing does not count.
 func eachLine(path string, f func(map[string]float64)) error {
 	in, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

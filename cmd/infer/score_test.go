@@ -42,7 +42,8 @@ func features(t *testing.T, model string, pictures, texts []string) (m *clip.Mod
 	return m, images, words
 }
 
-// TestScore checks the three formats against clip itself, with a picture in the middle that cannot be read.
+// TestScore checks the three formats against clip itself, with a picture in the middle that cannot
+// be read.
 func TestScore(t *testing.T) {
 	tiny := tinyModel(t)
 	gone := filepath.Join(t.TempDir(), "gone.png")
@@ -129,7 +130,8 @@ func bomb(w, h uint32) []byte {
 	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(chunk))
 }
 
-// TestPictures scores pictures of every kind in one command: each bad one has its line, the others their scores.
+// TestPictures scores pictures of every kind in one command: each bad one has its line, the others
+// their scores.
 func TestPictures(t *testing.T) {
 	dir := t.TempDir()
 	face := readFile(t, testPicture("face.png"))

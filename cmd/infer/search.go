@@ -182,7 +182,8 @@ func (c *searchCmd) prepare(ctx context.Context, io *streams, dir string, filter
 	return s, nil
 }
 
-// refresh indexes what is new below root. Where the index is not to be written, it is searched as it is.
+// refresh indexes what is new below root. Where the index is not to be written, it is searched as
+// it is.
 func (c *searchCmd) refresh(ctx context.Context, io *streams, s *searcher, at, root string) error {
 	if c.Model != "" { // which is to be compared with the index's
 		if err := s.open(ctx, c, io, index.Model{}); err != nil {
@@ -225,7 +226,8 @@ func (s *searcher) open(ctx context.Context, c *searchCmd, io *streams, known in
 	return err
 }
 
-// vector is the query's. A picture that the index holds needs no model, unless --model is to be compared.
+// vector is the query's. A picture that the index holds needs no model, unless --model is to be
+// compared.
 func (s *searcher) vector(ctx context.Context, c *searchCmd, terms []index.Term, io *streams) ([]float32, error) {
 	encoder := func(ctx context.Context) (e clip.Encoder, err error) {
 		if err := s.open(ctx, c, io, s.known); err != nil {

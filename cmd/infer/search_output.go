@@ -151,7 +151,8 @@ func printPaths(w io.Writer, hits []index.Hit) error {
 	return nil
 }
 
-// printRows prints a line for each picture; a table has an empty line between groups, CSV their numbers.
+// printRows prints a line for each picture; a table has an empty line between groups, CSV their
+// numbers.
 func (c *searchCmd) printRows(w io.Writer, groups [][]index.Hit) error {
 	if c.Format == "csv" {
 		t := csv.NewWriter(w)

@@ -12,9 +12,9 @@ import (
 	"github.com/goclip/goclip/index"
 )
 
-// Pictures in the terminal: kitty's graphics protocol (sw.kovidgoyal.net/kitty/graphics-protocol) and iTerm2's inline
-// images (iterm2.com/documentation-images.html). A terminal tells what it is by its environment; asking it would
-// mean to read from it, and a pipe may stand there.
+// Pictures in the terminal: kitty's graphics protocol (sw.kovidgoyal.net/kitty/graphics-protocol)
+// and iTerm2's inline images (iterm2.com/documentation-images.html). A terminal tells what it is by
+// its environment; asking it would mean to read from it, and a pipe may stand there.
 
 // drawing writes an encoded picture in a terminal's protocol.
 type drawing func(w io.Writer, png []byte) error
@@ -39,7 +39,8 @@ func terminalDrawing(out io.Writer, env func(string) string) (drawing, error) {
 	return nil, fmt.Errorf("--preview: the terminal (TERM=%.40q) is not known to show pictures; kitty, Ghostty, Konsole, iTerm2 and WezTerm are", name)
 }
 
-// drawKitty transmits and shows a PNG, in pieces of at most 4,096 characters, and asks for no answer.
+// drawKitty transmits and shows a PNG, in pieces of at most 4,096 characters, and asks for no
+// answer.
 func drawKitty(w io.Writer, png []byte) error {
 	const most = 4096
 	text := base64.StdEncoding.EncodeToString(png)

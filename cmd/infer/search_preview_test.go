@@ -69,7 +69,8 @@ func TestTerminalDrawing(t *testing.T) {
 	assert.ErrorContains(t, err, "the output is no terminal")
 }
 
-// TestDrawKitty puts the pieces together again: each within kitty's bound, all but the last announcing more.
+// TestDrawKitty puts the pieces together again: each within kitty's bound, all but the last
+// announcing more.
 func TestDrawKitty(t *testing.T) {
 	for _, n := range []int{1, 3071, 3072, 3073, 10_000} {
 		data := bytes.Repeat([]byte{7, 1, 0}, n)[:n]
@@ -90,8 +91,8 @@ func TestDrawKitty(t *testing.T) {
 	}
 }
 
-// TestSearchPreview runs the command on a terminal: the picture that comes out is the one that was found. One that is
-// gone is told of, and the others are shown.
+// TestSearchPreview runs the command on a terminal: the picture that comes out is the one that was
+// found. One that is gone is told of, and the others are shown.
 func TestSearchPreview(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"dog.png", "racing_car.png"} {

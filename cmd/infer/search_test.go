@@ -18,7 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// emoji writes the first n pictures of the held-out hand into dir, and gives their names by their captions.
+// emoji writes the first n pictures of the held-out hand into dir, and gives their names by their
+// captions.
 func emoji(t testing.TB, dir string, n int) map[string]string {
 	t.Helper()
 	byCaption := map[string]string{}
@@ -66,7 +67,8 @@ func TestSearchFindsEmoji(t *testing.T) {
 	assert.Greater(t, found, 20, "chance is 2 of 60")
 }
 
-// TestSearchFolder goes rclip's way: the folder is indexed when it is searched, and again when it has changed.
+// TestSearchFolder goes rclip's way: the folder is indexed when it is searched, and again when it
+// has changed.
 func TestSearchFolder(t *testing.T) {
 	dir := t.TempDir()
 	sub := filepath.Join(dir, "sub")
@@ -92,7 +94,8 @@ func TestSearchFolder(t *testing.T) {
 	assert.Equal(t, car+"\n", out)
 	assert.Empty(t, errs, "nothing is new, and what cannot be read is told once")
 
-	// A copy is found by the picture and as its duplicate; the index holds the vector, so no model is needed.
+	// A copy is found by the picture and as its duplicate; the index holds the vector, so no model is
+	// needed.
 	twin := writeFile(t, sub, "twin.png", append(readFile(t, dog), 0))
 	code, out, _ = infer(t, "", "search", "--format", "csv", "-t", "2", dog, dir)
 	assert.Equal(t, 0, code)
@@ -220,7 +223,8 @@ func TestSearchCommandLine(t *testing.T) {
 	assert.Equal(t, []string{"file"}, names(t, dir))
 }
 
-// TestSearchDates goes by when a picture was taken, by its EXIF data, and by the file's time without.
+// TestSearchDates goes by when a picture was taken, by its EXIF data, and by the file's time
+// without.
 func TestSearchDates(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"offset.jpg", "none.jpg"} {

@@ -23,8 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What TestLoad runs: GOCLIP_LOAD_MODEL (the shipped model without), GOCLIP_LOAD_SECONDS of 64 clients (120), and
-// GOCLIP_LOAD_EMBED pictures for the rate of infer embed (4,000).
+// What TestLoad runs: GOCLIP_LOAD_MODEL (the shipped model without), GOCLIP_LOAD_SECONDS of 64
+// clients (120), and GOCLIP_LOAD_EMBED pictures for the rate of infer embed (4,000).
 func loadSetting(name string, other int) int {
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
 		return n
@@ -41,8 +41,8 @@ func loadModel() []string {
 
 var loadPictures = []string{"face.png", "cup_444.jpg", "palette.png", "lossless.webp", "rgb_500x333.png", "cat_grey.jpg", "face_420.jpg", "grey_alpha.png"}
 
-// embedRate is the pictures that infer embed computes a second, and the CPU's milliseconds that one takes: by the difference
-// of n and of n/4 pictures, so that starting is not in it.
+// embedRate is the pictures that infer embed computes a second, and the CPU's milliseconds that one
+// takes: by the difference of n and of n/4 pictures, so that starting is not in it.
 func embedRate(t *testing.T, n, batch int) (rate, cpu float64) {
 	t.Helper()
 	took := func(n int) (wall, cpu float64) {
@@ -64,7 +64,8 @@ func embedRate(t *testing.T, n, batch int) (rate, cpu float64) {
 	return float64(n-n/4) / (many - few), 1e3 * (manyCPU - fewCPU) / float64(n-n/4)
 }
 
-// cpuOf is the CPU time that a process has taken, in seconds (proc(5): utime and stime, in hundredths).
+// cpuOf is the CPU time that a process has taken, in seconds (proc(5): utime and stime, in
+// hundredths).
 func cpuOf(t *testing.T, pid int) float64 {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -138,7 +139,8 @@ func residentOf(t *testing.T, pid int) float64 {
 	return kib / 1024
 }
 
-// refusedWithin is the share of the refused requests that the server itself was done with within 5 ms.
+// refusedWithin is the share of the refused requests that the server itself was done with within 5
+// ms.
 func refusedWithin(t *testing.T, at string) (share float64) {
 	t.Helper()
 	answer, err := http.Get(at + "/metrics")
@@ -155,8 +157,9 @@ func refusedWithin(t *testing.T, at string) (share float64) {
 	return within / max(all, 1)
 }
 
-// TestLoad: 64 clients without a pause beside the rate of infer embed on the same pictures, then ten times what was
-// reached, then SIGTERM. No time is asserted: the figures are for docs/serve.md. Errors and memory are.
+// TestLoad: 64 clients without a pause beside the rate of infer embed on the same pictures, then
+// ten times what was reached, then SIGTERM. No time is asserted: the figures are for docs/serve.md.
+// Errors and memory are.
 func TestLoad(t *testing.T) {
 	n := loadSetting("GOCLIP_LOAD_EMBED", 4000)
 	best := 0.0

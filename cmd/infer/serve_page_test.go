@@ -26,7 +26,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// heldOutPage runs scripts/page_demo.sh: the address of its page, what it printed before, and where the pictures are.
+// heldOutPage runs scripts/page_demo.sh: the address of its page, what it printed before, and where
+// the pictures are.
 func heldOutPage(t *testing.T) (at, said, dir string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -95,8 +96,8 @@ func screenshot(t *testing.T, ctx context.Context, name string) {
 	}
 }
 
-// The one command of README.md: the held-out hand's pictures are classified and searched by words in the terminal, and then
-// on its page, on a screen and on a phone, light and dark.
+// The one command of README.md: the held-out hand's pictures are classified and searched by words
+// in the terminal, and then on its page, on a screen and on a phone, light and dark.
 func TestPageHeldOut(t *testing.T) {
 	at, said, dir := heldOutPage(t)
 	for _, line := range []string{`dog face/dog face\.png +dog 0\.9`, `racing car/racing car\.png +car 1\.0`, `top-1 0\.131\d  top-5 0\.297\d .*1914 classes, 1914 pictures`,

@@ -65,7 +65,8 @@ func dogRequest(t *testing.T) []byte {
 	return []byte(`{"input":"data:image/png;base64,` + base64.StdEncoding.EncodeToString(dog) + `"}`)
 }
 
-// SIGTERM in the middle of the work of 16 clients: all that was accepted is answered, and the status is 0.
+// SIGTERM in the middle of the work of 16 clients: all that was accepted is answered, and the
+// status is 0.
 func TestServe(t *testing.T) {
 	s := begin(t, "--token", "open sesame")
 	request := dogRequest(t)

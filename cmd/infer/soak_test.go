@@ -27,7 +27,8 @@ func soaked() (paths []string) {
 	return paths
 }
 
-// TestSoak scores 20,000 pictures in one run of the command, some of them unreadable, and looks at what it holds.
+// TestSoak scores 20,000 pictures in one run of the command, some of them unreadable, and looks at
+// what it holds.
 func TestSoak(t *testing.T) {
 	args := []string{"score", "--model", tinyModel(t), "--text", "a face", "--text", "a cup", "--format", "json", "--threads", "1"}
 	soak(t, append(args, soaked()...)...)
@@ -44,7 +45,8 @@ func TestSoakEmbed(t *testing.T) {
 		"--threads", "1", "--out", filepath.Join(dir, "out"))
 }
 
-// soak runs the command, which has one picture in five that cannot be read, and compares what it holds early and late.
+// soak runs the command, which has one picture in five that cannot be read, and compares what it
+// holds early and late.
 func soak(t *testing.T, args ...string) {
 	t.Helper()
 	before := torch.LiveTensors()

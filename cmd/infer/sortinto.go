@@ -15,8 +15,8 @@ import (
 	"github.com/goclip/goclip/internal/disk"
 )
 
-// sort puts the pictures into the directories of their classes and notes where. It tells of what it could not put there
-// and goes on.
+// sort puts the pictures into the directories of their classes and notes where. It tells of what it
+// could not put there and goes on.
 func (c *classifyCmd) sort(ctx context.Context, io *streams, out *classification) (failed bool, err error) {
 	folders := folderNames(out.Labels)
 	s := sorter{copies: c.Copy, dry: c.DryRun, taken: map[string]string{}}
@@ -78,8 +78,8 @@ type sorter struct {
 	made, there int
 }
 
-// place puts the picture at path into dir and gives its path there. It takes the first name that is free: NAME.EXT,
-// NAME (2).EXT, ... One that is there already, from an earlier run, stays.
+// place puts the picture at path into dir and gives its path there. It takes the first name that is
+// free: NAME.EXT, NAME (2).EXT, ... One that is there already, from an earlier run, stays.
 func (s *sorter) place(path, dir string) (string, error) {
 	source, err := filepath.Abs(path)
 	if err != nil {
@@ -118,8 +118,8 @@ func (s *sorter) place(path, dir string) (string, error) {
 	}
 }
 
-// put makes the link or the copy. fs.ErrExist is inside the error for a name that is not free: the system decides, so
-// that two programs at once lose nothing.
+// put makes the link or the copy. fs.ErrExist is inside the error for a name that is not free: the
+// system decides, so that two programs at once lose nothing.
 func (s *sorter) put(source, to string) error {
 	if s.dry {
 		if _, err := os.Lstat(to); err == nil {

@@ -25,8 +25,8 @@ func tree(t *testing.T, dir string) map[string]string {
 	return out
 }
 
-// TestSortInto sorts pictures whose names are the same, beside files that are there already: nothing is replaced, and a
-// second run changes nothing.
+// TestSortInto sorts pictures whose names are the same, beside files that are there already:
+// nothing is replaced, and a second run changes nothing.
 func TestSortInto(t *testing.T) {
 	t.Setenv("GOCLIP_CACHE", t.TempDir())
 	tiny := tinyModel(t)

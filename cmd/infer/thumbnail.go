@@ -15,8 +15,9 @@ import (
 // thumbnailSide is twice what the report shows, for screens of high density.
 const thumbnailSide = 256
 
-// thumbnail is a picture within 256 x 256 pixels as a PNG, or as a JPEG where it was shrunk and nothing shows through,
-// with its media type. preprocess decodes it, under its limits: imaging's own TIFF reader can panic (CVE-2023-36308).
+// thumbnail is a picture within 256 x 256 pixels as a PNG, or as a JPEG where it was shrunk and
+// nothing shows through, with its media type. preprocess decodes it, under its limits: imaging's
+// own TIFF reader can panic (CVE-2023-36308).
 func thumbnail(path string) (data []byte, kind string, err error) {
 	small, shrunk, err := shrink(path)
 	if err != nil {

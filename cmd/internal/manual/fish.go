@@ -49,7 +49,8 @@ func Fish(app *kong.Application, words Words) string {
 	return b.String()
 }
 
-// fishValue offers words and files; fish has no directories alone without a call of its own functions.
+// fishValue offers words and files; fish has no directories alone without a call of its own
+// functions.
 func fishValue(v value, required bool) string {
 	text := ""
 	switch {

@@ -178,8 +178,8 @@ func wrap(text string) string {
 	return keepDots(strings.Join(append(lines, line), "\n"))
 }
 
-// escape keeps roff from reading text as its own: backslashes, hyphens that must stay such, and a dot or an apostrophe
-// at the beginning of a line.
+// escape keeps roff from reading text as its own: backslashes, hyphens that must stay such, and a
+// dot or an apostrophe at the beginning of a line.
 func escape(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`).Replace(text)
 	return keepDots(text)

@@ -51,7 +51,8 @@ func trees(t *testing.T) (commands, flat *kong.Application) {
 	return commandsParser.Model, flatParser.Model
 }
 
-// completionCases are what Tab finds after a line, in every shell. has and lacks are words of the answer.
+// completionCases are what Tab finds after a line, in every shell. has and lacks are words of the
+// answer.
 var completionCases = []struct {
 	line, has, lacks string
 	flat             bool // the program without commands
@@ -129,8 +130,8 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// zshTab runs an interactive zsh on a terminal of its own, whose completion prints what it would offer: compadd is
-// called with -O for that, which stores the matches.
+// zshTab runs an interactive zsh on a terminal of its own, whose completion prints what it would
+// offer: compadd is called with -O for that, which stores the matches.
 const zshTab = `
 zmodload zsh/zpty
 zpty shell zsh -f -i
@@ -166,7 +167,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// rendered reads a page with mandoc's lint and groff's warnings, where they are installed: neither may say a word.
+// rendered reads a page with mandoc's lint and groff's warnings, where they are installed: neither
+// may say a word.
 func rendered(t *testing.T, file string) {
 	t.Helper()
 	for _, program := range [][]string{{"mandoc", "-Tlint", "-Wwarning", file}, {"groff", "-man", "-Tutf8", "-ww", "-z", file}} {

@@ -1,8 +1,10 @@
-// Package manual writes what can be told of a command line without running it: completions for bash, zsh and fish, and a man
-// page. Everything comes from the tree that kong parses with, so that nothing is listed twice.
+// Package manual writes what can be told of a command line without running it: completions for
+// bash, zsh and fish, and a man page. Everything comes from the tree that kong parses with, so that
+// nothing is listed twice.
 //
-// kongplete and its kin were looked at and not taken: they hand each Tab to the program, which here loads 450 MB of
-// libraries first, know bash's protocol alone, and stand on packages that nobody has kept for years.
+// kongplete and its kin were looked at and not taken: they hand each Tab to the program, which here
+// loads 450 MB of libraries first, know bash's protocol alone, and stand on packages that nobody
+// has kept for years.
 package manual
 
 import (
@@ -12,8 +14,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Words are what the values of flags and arguments can be, by the name that stands in their tag `complete`: "models" for
-// clip's configs. A tag that is no name here holds the words themselves, with commas between.
+// Words are what the values of flags and arguments can be, by the name that stands in their tag
+// `complete`: "models" for clip's configs. A tag that is no name here holds the words themselves,
+// with commas between.
 type Words map[string][]string
 
 // places says which files complete a value, besides its words.
