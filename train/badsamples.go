@@ -12,13 +12,13 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// badFile lists the samples that could not be read, a JSON object a line, in the run's directory. There is none where
-// all could be read.
+// badFile lists the samples that could not be read, a JSON object a line, in the run's directory.
+// There is none where all could be read.
 const badFile = "bad_samples.jsonl"
 
 // badSample is a line of badFile.
 type badSample struct {
-	Data  string `json:"data"` // the flag that named it: train-data, val-data or imagenet-val
+	Data  string `json:"data"` // train-data, val-data or imagenet-val
 	Key   string `json:"key"`  // a path, or SHARD:KEY
 	Error string `json:"error"`
 }
@@ -29,42 +29,62 @@ type badSamples struct {
 	told  int // of the training data, in the log
 }
 
-// noteBad adds the samples to badFile that are new since it was last called, and tells the log how many there are.
-func (r *run) noteBad() error {
-	sources := []struct {
-		flag   string
-		loader *data.Loader
-	}{{"train-data", r.loader}, {"val-data", r.val}}
-	if r.zeroshot != nil {
-		sources = append(sources, struct {
-			flag   string
-			loader *data.Loader
-		}{"imagenet-val", r.zeroshot.loader})
+// source is a loader under the name that bad samples have it by.
+type source struct {
+	name   string
+	loader *data.Loader
+}
+
+// sources are the loaders that there are.
+func (t *Trainer) sources() (list []source) {
+	if t.loader != nil {
+		list = append(list, source{"train-data", t.loader})
 	}
-	path := filepath.Join(r.dir, badFile)
+	if t.val != nil {
+		list = append(list, source{"val-data", t.val})
+	}
+	if t.zeroshot != nil {
+		list = append(list, source{"imagenet-val", t.zeroshot.loader})
+	}
+	return list
+}
+
+// watchData tells of bad samples when the log has a line.
+func (t *Trainer) watchData(s Step) error {
+	if s.Step%t.c.LogEvery != 0 && s.Step != t.total {
+		return nil
+	}
+	return t.noteBad()
+}
+
+// noteBad adds the samples to badFile that are new since it was last called, and tells the log how
+// many there are.
+func (t *Trainer) noteBad() error {
+	path := filepath.Join(t.dir, badFile)
 	var fresh []badSample
-	for _, source := range sources {
-		if source.loader == nil {
-			continue
-		}
+	for _, source := range t.sources() {
 		bad := source.loader.Bad()
-		if len(bad) > 0 && r.bad.known == nil {
-			if err := r.bad.read(path); err != nil {
+		if len(bad) > 0 && t.watch.bad.known == nil {
+			if err := t.watch.bad.read(path); err != nil {
 				return err
 			}
 		}
 		for _, b := range bad {
-			if at := [2]string{source.flag, b.Key}; !r.bad.known[at] {
-				r.bad.known[at] = true
-				fresh = append(fresh, badSample{source.flag, b.Key, reason(b.Err)})
+			if at := [2]string{source.name, b.Key}; !t.watch.bad.known[at] {
+				t.watch.bad.known[at] = true
+				fresh = append(fresh, badSample{source.name, b.Key, t.c.reason(b.Err)})
 			}
 		}
 	}
-	if n := len(r.loader.Bad()); n > r.bad.told {
-		r.bad.told = n
-		r.logf("%d pictures could not be read so far, others took their places; %s lists them", n, path)
+	if n := len(t.loader.Bad()); n > t.watch.bad.told {
+		t.watch.bad.told = n
+		lists := ""
+		if t.dir != "" {
+			lists = "; " + path + " lists them"
+		}
+		t.watch.logf("%d pictures could not be read so far, others took their places%s", n, lists)
 	}
-	if len(fresh) == 0 || !r.first() {
+	if len(fresh) == 0 || !t.first() || t.dir == "" {
 		return nil
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
@@ -101,11 +121,11 @@ func (b *badSamples) read(path string) error {
 	return nil
 }
 
-// reason is an error of a sample, with the flag that moves its limit.
-func reason(err error) string {
+// reason is an error of a sample, with the field that moves its limit.
+func (c *Config) reason(err error) string {
 	var limit *preprocess.LimitError
 	if errors.As(err, &limit) && limit.Width > 0 {
-		return err.Error() + ", which --max-image-pixels sets"
+		return err.Error() + c.words(", which {MaxImagePixels} sets")
 	}
 	return err.Error()
 }

@@ -1,11 +1,11 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
 	"image/png"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,11 +17,14 @@ import (
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/internal/disk/crashtest"
+	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/optim"
+	"github.com/goclip/goclip/train/data"
 )
 
-// tinyRun is options for 2 epochs of 3 steps, evaluated and kept after each, with a checkpoint after each second step.
-func tinyRun(t *testing.T, logs string) Options {
+// tinyRun is options for 2 epochs of 3 steps, evaluated and kept after each, with a checkpoint
+// after each second step.
+func tinyRun(t *testing.T, logs string) crashing {
 	t.Helper()
 	dir := t.TempDir()
 	c, err := tower.ParseConfig([]byte(`{"embed_dim":4,"vision_cfg":{"image_size":16,"layers":1,"width":8,"head_width":8,"patch_size":8,"patch_dropout":0.25},
@@ -42,24 +45,44 @@ func tinyRun(t *testing.T, logs string) Options {
 		require.NoError(t, f.Close())
 		table += fmt.Sprintf("%d.png\tsquare number %d\n", i, i)
 	}
-	data := filepath.Join(dir, "data.tsv")
-	require.NoError(t, os.WriteFile(data, []byte(table), 0o644))
-	o := DefaultOptions()
-	o.TrainData, o.ValData, o.Model, o.Logs, o.Name = data, data, filepath.Join(dir, "model"), logs, "run"
-	o.BatchSize, o.Epochs, o.LR, o.Warmup, o.Workers, o.Threads, o.Device = 4, 2, 1e-3, 2, 1, 1, "cpu"
-	o.DeletePrev, o.SaveEverySteps, o.SaveEveryMinutes, o.LogEvery = true, 2, 0, 1
-	return o
+	list := filepath.Join(dir, "data.tsv")
+	require.NoError(t, os.WriteFile(list, []byte(table), 0o644))
+	return crashing{Config{BatchSize: 4, Epochs: 2, LR: 1e-3, Warmup: 2, Workers: 1, WeightDecay: 0.2, DeletePrevious: true, SaveSteps: 2,
+		SaveEvery: None, LogEvery: 1, Dir: filepath.Join(logs, "run")}, list, filepath.Join(dir, "model")}
 }
 
-// on trains on a disk.
-func (o Options) on(t *testing.T, logs string, watch func(n int, kind crashtest.Kind, path string) error) (*crashtest.FS, error) {
+// crashing is a run on a disk that fails.
+type crashing struct {
+	Config
+	data, model string
+}
+
+// on trains on a disk, from the beginning or from where it is.
+func (o crashing) on(t *testing.T, logs string, watch func(n int, kind crashtest.Kind, path string) error) (*crashtest.FS, error) {
 	t.Helper()
+	torch.SetNumThreads(1)
 	fsys, err := crashtest.New(logs)
 	require.NoError(t, err)
 	fsys.Fail = watch
-	o.Logs = logs
-	_, err = (&run{o: o, log: io.Discard, disk: fsys}).run(t.Context())
-	return fsys, err
+	o.Dir = filepath.Join(logs, "run")
+	set, err := data.Open(t.Context(), o.data, nil)
+	require.NoError(t, err)
+	o.Val = set
+	tr, err := prepare(&o.Config, fsys)
+	require.NoError(t, err)
+	err = ErrNoCheckpoint
+	if exists(tr.dir) {
+		err = tr.openResumed(t.Context(), tr.dir, set)
+	}
+	if errors.Is(err, ErrNoCheckpoint) {
+		var m *clip.Model
+		m, err = clip.Open(t.Context(), o.model, &clip.OpenOptions{Copy: true})
+		require.NoError(t, err)
+		err = tr.open(t.Context(), m, set, "")
+	}
+	require.NoError(t, err)
+	err = tr.Run(t.Context())
+	return fsys, errors.Join(err, tr.Close())
 }
 
 // left is what a run comes to: its tensors, its losses, its evaluations.
@@ -77,9 +100,9 @@ func left(t *testing.T, logs string) string {
 	return all
 }
 
-// TestCrashOfARun stops a whole run after every operation: what it says of its steps and evaluations fits the checkpoint
-// that is found, which is never older than one that was safe; and run on to its end it comes to the run that was never
-// stopped, bit for bit.
+// TestCrashOfARun stops a whole run after every operation: what it says of its steps and
+// evaluations fits the checkpoint that is found, which is never older than one that was safe; and
+// run on to its end it comes to the run that was never stopped, bit for bit.
 func TestCrashOfARun(t *testing.T) {
 	logs := inMemory(t)
 	o := tinyRun(t, logs)
@@ -115,14 +138,14 @@ func TestCrashOfARun(t *testing.T) {
 		require.NoError(t, s.Write(state, store))
 		at := fmt.Sprintf("after operation %d of %d:\n%s", n, fsys.Journal(), s)
 		dir := filepath.Join(state, "run")
-		r := &run{o: Options{Resume: latest}, dir: dir}
-		found, err := r.findResume()
+		r := &checkpoints{dir: dir}
+		found, note, err := r.find(dir)
 		require.NoError(t, err, at)
 		least := 0
 		if n > 0 && n-1 < len(safe) {
 			least = safe[n-1]
 		}
-		require.True(t, least == 0 || len(r.notes) == 0, "latest is always whole, once there is one: %s", at)
+		require.True(t, least == 0 || note == "", "latest is always whole, once there is one: %s", at)
 		if found == "" {
 			require.Zero(t, least, at)
 		} else {
@@ -132,7 +155,7 @@ func TestCrashOfARun(t *testing.T) {
 				files[is.Step] = is.Files
 			}
 			require.Equal(t, files[is.Step], is.Files, at)
-			records, err := openRecords(must(crashtest.New(state)), dir, o, is.Step)
+			records, err := openRecords(must(crashtest.New(state)), dir, &o.Config, is.Step)
 			require.NoError(t, err, at)
 			require.NoError(t, records.close())
 			require.Equal(t, is.Step, metricsLines(t, dir), at)
@@ -141,7 +164,7 @@ func TestCrashOfARun(t *testing.T) {
 		if looked%runFinishEvery == 0 {
 			finished++
 			again := o
-			again.Resume, again.Workers = latest, 1+finished%4
+			again.Workers = 1 + finished%4
 			_, err := again.on(t, state, nil)
 			require.NoError(t, err, at)
 			require.True(t, want == left(t, state), "another end: %s", at)
@@ -151,8 +174,8 @@ func TestCrashOfARun(t *testing.T) {
 	assert.Positive(t, finished)
 }
 
-// TestDamage takes a checkpoint that has been damaged, which no crash does: the run goes on from the newest that is whole
-// and says so, or stops if there is none.
+// TestDamage takes a checkpoint that has been damaged, which no crash does: the run goes on from
+// the newest that is whole and says so, or stops if there is none.
 func TestDamage(t *testing.T) {
 	for name, damage := range map[string]func(dir string) error{
 		"bit":     func(dir string) error { return flip(filepath.Join(dir, clip.WeightsFile)) },
@@ -186,11 +209,10 @@ func TestDamage(t *testing.T) {
 			require.NoError(t, damage(filepath.Join(checkpoints, latest)))
 			require.NoError(t, damage(filepath.Join(checkpoints, "epoch_2")))
 			_, err = resumed(t, fsys, logs)
-			assert.ErrorContains(t, err, "train: --resume latest: "+checkpoints+" holds no whole checkpoint: ")
+			assert.ErrorContains(t, err, checkpoints+" holds no whole checkpoint: ")
 			one := smallest(t, fsys, logs)
-			one.o.Resume = filepath.Join(checkpoints, "epoch_2")
-			_, err = one.findResume()
-			assert.ErrorContains(t, err, "train: --resume "+one.o.Resume+": ")
+			_, _, err = one.find(filepath.Join(checkpoints, "epoch_2"))
+			assert.Error(t, err)
 		})
 	}
 }
@@ -226,8 +248,8 @@ func TestEarlierCheckpoint(t *testing.T) {
 	r.shut()
 }
 
-// TestEarlierEpoch goes back to an epoch, and is stopped after each operation of that: latest is the one or the other, with
-// all lines of its steps, and in the end the epoch's.
+// TestEarlierEpoch goes back to an epoch, and is stopped after each operation of that: latest is
+// the one or the other, with all lines of its steps, and in the end the epoch's.
 func TestEarlierEpoch(t *testing.T) {
 	logs := inMemory(t)
 	fsys, err := crashtest.New(logs)
@@ -244,8 +266,7 @@ func TestEarlierEpoch(t *testing.T) {
 	fsys, err = crashtest.New(logs)
 	require.NoError(t, err)
 	back := smallest(t, fsys, logs)
-	back.o.Resume = filepath.Join(logs, "run", "checkpoints", "epoch_2")
-	from, err := back.findResume()
+	from, _, err := back.find(filepath.Join(logs, "run", "checkpoints", "epoch_2"))
 	require.NoError(t, err)
 	require.NoError(t, back.readState(from))
 	back.model, err = clip.Open(t.Context(), from, &clip.OpenOptions{Copy: true})

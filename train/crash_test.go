@@ -3,7 +3,6 @@ package train
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +20,8 @@ import (
 	"github.com/goclip/goclip/torch/optim"
 )
 
-// inMemory is a directory in memory, if the machine has one: a crash test makes thousands of small directories.
+// inMemory is a directory in memory, if the machine has one: a crash test makes thousands of small
+// directories.
 func inMemory(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "goclip-crash-*")
@@ -32,22 +32,24 @@ func inMemory(t *testing.T) string {
 	return dir
 }
 
-// smallest is a run of a model with 1,000 numbers, up to where its loop would begin: for saving, not for training.
-func smallest(t *testing.T, fsys disk.FS, logs string) *run {
+// smallest is a run of a model with 1,000 numbers, up to where its loop would begin: for saving,
+// not for training.
+func smallest(t *testing.T, fsys disk.FS, logs string) *Trainer {
 	t.Helper()
 	c, err := tower.ParseConfig([]byte(`{"embed_dim":2,"vision_cfg":{"image_size":4,"layers":1,"width":4,"head_width":4,"patch_size":4},
 		"text_cfg":{"context_length":4,"vocab_size":8,"width":4,"heads":1,"layers":1}}`))
 	require.NoError(t, err)
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)
-	r := alone(t, m)
-	r.o, r.log, r.disk, r.dir = Options{Logs: logs, Name: "run", SaveFrequency: 1, DeletePrev: true}, io.Discard, fsys, filepath.Join(logs, "run")
+	r := &Trainer{stepper: single(t, m), checkpoints: &checkpoints{disk: fsys, dir: filepath.Join(logs, "run")}}
+	r.c = Config{SaveEpochs: 1, DeletePrevious: true}
+	r.watch = newWatcher(&r.c, true)
 	r.optimiser = optim.NewAdamW(parameterGroups(r.model, 0.2), optim.AdamWOptions{LR: 1e-3, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6})
 	return r
 }
 
 // next changes the model, as a step would, and tells of it.
-func (r *run) next(t *testing.T) error {
+func (r *Trainer) next(t *testing.T) error {
 	t.Helper()
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 		for _, p := range r.model.Parameters() {
@@ -55,17 +57,19 @@ func (r *run) next(t *testing.T) error {
 		}
 	}))
 	r.state.Step++
-	return r.records.step(Step{Step: r.state.Step, Loss: 1})
+	return r.watch.records.step(Step{Step: r.state.Step, Loss: 1})
 }
 
-// resumed is a run that has been opened by --resume latest.
-func resumed(t *testing.T, fsys disk.FS, logs string) (*run, error) {
+// resumed is a run that has been opened at its latest checkpoint.
+func resumed(t *testing.T, fsys disk.FS, logs string) (*Trainer, error) {
 	t.Helper()
 	r := smallest(t, fsys, logs)
-	r.o.Resume = latest
-	from, err := r.findResume()
+	from, note, err := r.find(r.dir)
 	if err != nil {
 		return r, err
+	}
+	if note != "" {
+		r.notes = append(r.notes, note)
 	}
 	if from != "" {
 		require.NoError(t, r.readState(from))
@@ -78,15 +82,14 @@ func resumed(t *testing.T, fsys disk.FS, logs string) (*run, error) {
 }
 
 // shut closes what a run has open.
-func (r *run) shut() {
-	if r.records != nil {
-		r.records.close()
-	}
+func (r *Trainer) shut() {
+	r.watch.records.close()
 	r.unlockDirectory()
 }
 
-// saves is what crash tests stop: two epochs of two steps, latest after each step, epoch_N after each epoch.
-func (r *run) saves(t *testing.T, saved func(name string)) error {
+// saves is what crash tests stop: two epochs of two steps, latest after each step, epoch_N after
+// each epoch.
+func (r *Trainer) saves(t *testing.T, saved func(name string)) error {
 	for range 4 {
 		if err := r.next(t); err != nil {
 			return err
@@ -162,8 +165,9 @@ func record(t *testing.T, exchange bool) *history {
 	return h
 }
 
-// TestCrashWhileSaving stops a run's saves after every operation, lets the disk keep, lose and tear what was not synced, and
-// resumes from all that this can leave: from the checkpoint that was written last or was being written, with its lines.
+// TestCrashWhileSaving stops a run's saves after every operation, lets the disk keep, lose and tear
+// what was not synced, and resumes from all that this can leave: from the checkpoint that was
+// written last or was being written, with its lines.
 func TestCrashWhileSaving(t *testing.T) {
 	for _, exchange := range []bool{true, false} {
 		t.Run(fmt.Sprintf("exchange %v", exchange), func(t *testing.T) {
@@ -190,11 +194,12 @@ func TestCrashWhileSaving(t *testing.T) {
 	}
 }
 
-// check finds the checkpoint of a crashed disk and compares it with what was saved. safe is the step that must not be lost.
+// check finds the checkpoint of a crashed disk and compares it with what was saved. safe is the
+// step that must not be lost.
 func check(t *testing.T, logs string, h *history, safe int, at func() string) (name string) {
 	t.Helper()
-	r := &run{o: Options{Resume: latest}, dir: filepath.Join(logs, "run"), disk: disk.Machine{}}
-	dir, err := r.findResume()
+	r := &checkpoints{dir: filepath.Join(logs, "run"), disk: disk.Machine{}}
+	dir, note, err := r.find(r.dir)
 	require.NoError(t, err, at())
 	for epoch := range 3 { // what has such a name is whole
 		if path := filepath.Join(r.dir, "checkpoints", epochName(epoch)); exists(path) {
@@ -206,7 +211,7 @@ func check(t *testing.T, logs string, h *history, safe int, at func() string) (n
 		return ""
 	}
 	if filepath.Base(dir) != latest && safe > 0 {
-		require.NotEmpty(t, r.notes, at())
+		require.NotEmpty(t, note, at())
 	}
 	s, err := openState(filepath.Join(dir, stateDir, stateFile))
 	require.NoError(t, err)
@@ -214,7 +219,7 @@ func check(t *testing.T, logs string, h *history, safe int, at func() string) (n
 	require.True(t, contents(t, dir) == h.kept[s.Step], "other numbers: %s", at())
 	fsys, err := crashtest.New(logs)
 	require.NoError(t, err)
-	lines, err := openRecords(fsys, r.dir, r.o, s.Step)
+	lines, err := openRecords(fsys, r.dir, &Config{}, s.Step)
 	require.NoError(t, err)
 	require.NoError(t, lines.close())
 	require.Equal(t, s.Step, metricsLines(t, r.dir), at())
@@ -226,7 +231,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// crashAgain resumes from a crashed disk, does a step more and saves, and checks all that a stop in that can leave.
+// crashAgain resumes from a crashed disk, does a step more and saves, and checks all that a stop in
+// that can leave.
 func crashAgain(t *testing.T, logs string, h *history, at func() string) (states int) {
 	t.Helper()
 	fsys, err := crashtest.New(logs)
@@ -267,8 +273,9 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// TestEveryOperationFails lets each operation of the saves fail, once or from then on: the run stops with a sentence that
-// names the file, and the checkpoint before is whole, also if the power fails then.
+// TestEveryOperationFails lets each operation of the saves fail, once or from then on: the run
+// stops with a sentence that names the file, and the checkpoint before is whole, also if the power
+// fails then.
 func TestEveryOperationFails(t *testing.T) {
 	h := record(t, true)
 	for _, c := range []struct {

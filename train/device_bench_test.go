@@ -14,9 +14,9 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// BenchmarkDeviceStep is a training step of a random ViT-B-32 on GOCLIP_BENCH_DEVICE, with products in bfloat16 on a GPU, on
-// GOCLIP_BENCH_BATCH pairs that are in the host's memory: with captions of all 77 tokens and ordinary ones, kernel by kernel and as a graph.
-// benchmarks/gpu.py runs it.
+// BenchmarkDeviceStep is a training step of a random ViT-B-32 on GOCLIP_BENCH_DEVICE, with products
+// in bfloat16 on a GPU, on GOCLIP_BENCH_BATCH pairs that are in the host's memory: with captions of
+// all 77 tokens and ordinary ones, kernel by kernel and as a graph. benchmarks/gpu.py runs it.
 func BenchmarkDeviceStep(b *testing.B) {
 	name, n := os.Getenv("GOCLIP_BENCH_DEVICE"), 0
 	if name == "" {
@@ -39,9 +39,9 @@ func BenchmarkDeviceStep(b *testing.B) {
 				require.NoError(b, m.To(device))
 				group, err := distributed.Init(b.Context(), distributed.World{Size: 1, LocalSize: 1}, distributed.Options{})
 				require.NoError(b, err)
-				r := &run{model: m, device: device, precision: choosePrecision("auto", device), group: group}
-				r.o.AccumFreq, r.o.CUDAGraphs = 1, how == "graph"
-				require.NoError(b, r.checkGraphs())
+				r := &stepper{model: m, device: device, precision: choosePrecision("auto", device), group: group}
+				r.capturing = how == "graph"
+				require.True(b, !r.capturing || r.checkGraphs(&Config{AccumFreq: 1}) == "")
 				r.reducer, err = distributed.NewReducer(group, nil, 1)
 				require.NoError(b, err)
 				r.optimise()
@@ -63,7 +63,7 @@ func BenchmarkDeviceStep(b *testing.B) {
 				pairs, err := r.micro(batch)
 				require.NoError(b, err)
 				step := func() {
-					_, err := r.compute([]*micro{pairs}, common{n: n})
+					_, err := r.step([]*micro{pairs}, common{n: n})
 					require.NoError(b, err)
 					r.optimiser.ZeroGrad()
 				}

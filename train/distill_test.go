@@ -10,13 +10,14 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// TestDistillation learns from a teacher: the loss begins near twice that of guessing, --accum-freq changes nothing, and a
-// stopped run goes on exactly. A teacher that wants other pictures or tokens is refused.
+// TestDistillation learns from a teacher: the loss begins near twice that of guessing, AccumFreq
+// changes nothing, and a stopped run goes on exactly. A teacher that wants other pictures or tokens
+// is refused.
 func TestDistillation(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44)
 	o := options(t, model, data)
-	o.PatchDropout, o.DistillModel = 0, tinyModel(t)
-	sum, err := train.Run(context.Background(), o, train.Reporter{})
+	o.PatchDropout, o.DistillModel = train.None, tinyModel(t)
+	sum, err := trained(context.Background(), o, reporter{})
 	require.NoError(t, err)
 	want := losses(t, sum.Dir)
 	assert.InDelta(t, 2*2.079, want[0], 0.3)
@@ -25,30 +26,28 @@ func TestDistillation(t *testing.T) {
 	micro := o
 	micro.Logs, micro.BatchSize, micro.AccumFreq = t.TempDir(), 2, 4
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err = train.Run(ctx, micro, train.Reporter{Step: func(s train.Step, _ int) {
+	_, err = trained(ctx, micro, reporter{Step: func(s train.Step, _ int) {
 		if s.Step == 4 {
 			cancel()
 		}
 	}})
 	require.ErrorIs(t, err, train.ErrInterrupted)
 	micro.Resume = "latest"
-	sum, err = train.Run(context.Background(), micro, train.Reporter{})
+	sum, err = trained(context.Background(), micro, reporter{})
 	require.NoError(t, err)
 	for i, loss := range losses(t, sum.Dir) {
 		assert.InEpsilon(t, want[i], loss, 1e-4, "step %d", i+1)
 	}
 
-	for message, change := range map[string]func(o *train.Options){
-		"--distill-pretrained wants --distill-model":             func(o *train.Options) { o.DistillModel, o.DistillPretrained = "", "openai" },
-		"--distill-model is for the softmax loss; drop --siglip": func(o *train.Options) { o.SigLIP = true },
-		"wants pictures of [32 32] pixels, not [40 40]":          func(o *train.Options) { o.ForceImageSize = 40 },
-		"wants texts of 16 tokens, not 12":                       func(o *train.Options) { o.ForceContextLength = 12 },
-		"--distill-model: clip: \"none\" is neither a model":     func(o *train.Options) { o.DistillModel = "none" },
+	for message, change := range map[string]func(o *setup){
+		"Teacher is for the softmax loss, and the model has a bias of the logits": func(o *setup) { o.Opening.SigLIP = true },
+		"wants pictures of [32 32] pixels, not [40 40]":                           func(o *setup) { o.Opening.ImageSize = 40 },
+		"wants texts of 16 tokens, not 12":                                        func(o *setup) { o.Opening.ContextLength = 12 },
 	} {
 		wrong := o
 		wrong.Logs = t.TempDir()
 		change(&wrong)
-		_, err := train.Run(context.Background(), wrong, train.Reporter{})
+		_, err := trained(context.Background(), wrong, reporter{})
 		assert.ErrorContains(t, err, message)
 	}
 }

@@ -2,15 +2,16 @@ package train
 
 import (
 	"context"
-	"fmt"
+	"iter"
 
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/optim"
 )
 
-// ema is an exponential moving average of what learns: after step t, average = d * average + (1 - d) * weight, with d =
-// min(decay, (1 + t) / (10 + t)), so that the first steps, far from the end, are soon forgotten (tf.train's
-// ExponentialMovingAverage; Polyak and Juditsky, 1992). A ResNet's running statistics are those of the run.
+// ema is an exponential moving average of what learns: after step t, average = d * average + (1 -
+// d) * weight, with d = min(decay, (1 + t) / (10 + t)), so that the first steps, far from the end,
+// are soon forgotten (tf.train's ExponentialMovingAverage; Polyak and Juditsky, 1992). A ResNet's
+// running statistics are those of the run.
 type ema struct {
 	decay    float64
 	params   []optim.Param
@@ -42,7 +43,8 @@ func (e *ema) update(t int) error {
 	})
 }
 
-// swap exchanges the averages with the model's weights, exactly, so that a second call undoes the first.
+// swap exchanges the averages with the model's weights, exactly, so that a second call undoes the
+// first.
 func (e *ema) swap() error {
 	e.inModel = !e.inModel
 	return torch.NoGrad(func(s *torch.Scope) {
@@ -56,52 +58,54 @@ func (e *ema) swap() error {
 	})
 }
 
-// restoreWeights puts the trained weights back into their place, where an evaluation of others was interrupted.
-func (r *run) restoreWeights() error {
-	if r.trained != nil {
-		r.model = r.trained
+func (e *ema) state() iter.Seq2[string, *torch.Tensor] {
+	return func(yield func(string, *torch.Tensor) bool) {
+		for i, p := range e.params {
+			if !yield(p.Name, e.averages[i]) {
+				return
+			}
+		}
 	}
-	if r.ema == nil || !r.ema.inModel {
+}
+
+// restoreWeights puts the trained weights back into their place, where an evaluation of others was
+// interrupted.
+func (t *Trainer) restoreWeights() error {
+	if t.ema == nil || !t.ema.inModel {
 		return nil
 	}
-	return r.ema.swap()
+	return t.ema.swap()
 }
 
 // averageWeights follows an optimiser step.
-func (r *run) averageWeights() error {
-	if r.ema == nil {
+func (t *Trainer) averageWeights() error {
+	if t.ema == nil {
 		return nil
 	}
-	if err := r.ema.update(r.state.Step); err != nil {
-		return fmt.Errorf("train: --ema-decay: %w", err)
+	if err := t.ema.update(t.state.Step); err != nil {
+		return t.c.errorf("{EMADecay}: %w", err)
 	}
 	return nil
 }
 
-// evaluateAverage adds what the averaged weights reach to metrics, each under its name behind "ema_".
-func (r *run) evaluateAverage(ctx context.Context, metrics map[string]float64) error {
-	if r.ema == nil || r.state.Step == 0 || len(metrics) == 0 {
+// evaluateAverage adds what the averaged weights reach to metrics, each under its name behind
+// "ema_".
+func (t *Trainer) evaluateAverage(ctx context.Context, metrics Metrics) error {
+	if t.ema == nil || t.state.Step == 0 || len(metrics) == 0 {
 		return nil
 	}
-	if err := r.ema.swap(); err != nil {
+	if err := t.ema.swap(); err != nil {
 		return err
 	}
-	r.logf("the same with the averaged weights (--ema-decay %g):", r.o.EMADecay)
-	averaged := map[string]float64{}
+	t.watch.logf("the same with the averaged weights (%s %g):", t.c.name("EMADecay"), t.c.EMADecay)
 	_, classified := metrics[zeroshotTop1]
 	_, retrieved := metrics["clip_val_loss"]
-	var err error
-	if classified {
-		err = r.classify(ctx, averaged)
-	}
-	if retrieved && err == nil {
-		err = r.retrieve(ctx, averaged)
-	}
-	if err != nil {
-		return err // an interruption has written a checkpoint and put the weights back
+	averaged := Metrics{}
+	if err := t.measureModel(ctx, t.model, classified, retrieved, averaged); err != nil {
+		return err // an interruption writes a checkpoint and puts the weights back
 	}
 	for name, x := range averaged {
 		metrics["ema_"+name] = x
 	}
-	return r.restoreWeights()
+	return t.restoreWeights()
 }

@@ -7,53 +7,84 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/loss"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/train/data"
 )
 
-// evaluate computes what is due where the run stands, between two epochs, and writes a line of results.jsonl: zero-shot
-// classification also before the first step. Where the line is there already, as in a resumed run, it does nothing.
-func (r *run) evaluate(ctx context.Context) error {
-	if r.state.Batch != 0 || r.records.evaluated == r.state.Step {
+// Metrics are figures under open_clip's names: image_to_text_R@1, text_to_image_mean_rank,
+// clip_val_loss and so on.
+type Metrics map[string]float64
+
+// Evaluate is how well images and texts of d find each other: the metrics of [Retrieval], and
+// clip_val_loss, the mean of the batches' losses, which depends on BatchSize. Of several processes,
+// which all call it, the first evaluates and has the metrics.
+func (t *Trainer) Evaluate(ctx context.Context, d Dataset) (Metrics, error) {
+	metrics := Metrics{}
+	err := t.alone(func() error {
+		loader, err := t.evaluating(ctx, d)
+		if err != nil {
+			return t.c.errorf("evaluation: %w", t.c.named(err))
+		}
+		return t.retrieve(ctx, t.model, loader, metrics)
+	})
+	if errors.Is(err, ErrInterrupted) {
+		return nil, context.Cause(ctx) // nothing was written
+	}
+	if err != nil {
+		return nil, t.fail(err)
+	}
+	return metrics, nil
+}
+
+// evaluate computes what is due where the run stands, between two epochs, and writes a line of
+// results.jsonl: zero-shot classification also before the first step. Where the line is there
+// already, as in a resumed run, it does nothing.
+func (t *Trainer) evaluate(ctx context.Context) error {
+	if t.state.Batch != 0 || t.watch.records.evaluated == t.state.Step {
 		return nil
 	}
-	metrics := map[string]float64{}
-	if r.zeroshot != nil && r.due(r.o.ZeroshotFrequency) {
-		if err := r.classify(ctx, metrics); err != nil {
+	metrics := Metrics{}
+	err := t.measureModel(ctx, t.model, t.zeroshot != nil && t.due(t.c.ZeroShotEpochs), t.val != nil && t.state.Step > 0 && t.due(t.c.ValEpochs), metrics)
+	if err != nil || len(metrics) == 0 {
+		return err
+	}
+	if err := t.evaluateAverage(ctx, metrics); err != nil {
+		return err
+	}
+	metrics["epoch"], metrics["step"] = float64(t.state.Epoch), float64(t.state.Step)
+	t.metrics = metrics
+	if err := t.watch.result(t.state.Epoch, metrics); err != nil {
+		return err
+	}
+	return t.watch.records.result(metrics)
+}
+
+// measureModel adds zero-shot and retrieval metrics of m to metrics, as far as these are wanted.
+func (t *Trainer) measureModel(ctx context.Context, m *clip.Model, classes, pairs bool, metrics Metrics) error {
+	if classes {
+		if err := t.classify(ctx, m, metrics); err != nil {
 			return err
 		}
 	}
-	if r.val != nil && r.state.Step > 0 && r.due(r.o.ValFrequency) {
-		if err := r.retrieve(ctx, metrics); err != nil {
-			return err
-		}
+	if pairs {
+		return t.retrieve(ctx, m, t.val, metrics)
 	}
-	if len(metrics) == 0 {
-		return nil
-	}
-	if err := r.evaluateAverage(ctx, metrics); err != nil {
-		return err
-	}
-	metrics["epoch"], metrics["step"] = float64(r.state.Epoch), float64(r.state.Step)
-	r.metrics = metrics
-	if err := r.boardResult(metrics); err != nil {
-		return err
-	}
-	return r.records.result(metrics)
+	return nil
 }
 
 // due tells whether what happens every so many epochs, and at the end, happens now.
-func (r *run) due(every int) bool {
-	return every > 0 && (r.state.Epoch%every == 0 || r.state.Step >= r.total)
+func (t *Trainer) due(every int) bool {
+	return every > 0 && (t.state.Epoch%every == 0 || t.state.Step >= t.total)
 }
 
-// retrieve adds open_clip's validation metrics on --val-data to metrics. clip_val_loss is the mean of the batches'
-// losses, so it depends on --batch-size.
-func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
+// retrieve adds open_clip's validation metrics on the loader's pairs to metrics.
+func (t *Trainer) retrieve(ctx context.Context, m *clip.Model, loader *data.Loader, metrics Metrics) error {
 	var images, texts []float32
 	var captions [][]string // of each picture that was read
-	total, n := 0.0, 0
-	for b, err := range r.val.Epoch(ctx, 0, 0) {
+	total, n, width, size := 0.0, 0, 0, m.Preprocess.Size
+	for b, err := range loader.Epoch(ctx, 0, 0) {
 		if ctx.Err() != nil {
 			return ErrInterrupted
 		}
@@ -64,13 +95,13 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 			continue
 		}
 		err = torch.NoGrad(func(s *torch.Scope) {
-			size := r.model.Config.Vision.ImageSize
-			pixels := torch.FromSlice(s, b.Pixels, b.N, 3, size.Height, size.Width).To(r.device, r.precision.weights)
-			tokens := torch.FromSlice(s, b.Tokens, b.N, r.model.ContextLength())
-			i, t := r.encodeImage(pixels).To(r.device, torch.Float32), r.model.EncodeText(tokens).Normalize(1).To(r.device, torch.Float32)
-			total += loss.Contrastive(i, t, s.Alias(r.model.LogitScale).Exp()).Item() * float64(b.N)
-			images = append(images, torch.ToSlice[float32](i)...)
-			texts = append(texts, torch.ToSlice[float32](t)...)
+			pixels := torch.FromSlice(s, b.Pixels, b.N, 3, size[0], size[1]).To(t.device, t.precision.weights)
+			tokens := torch.FromSlice(s, b.Tokens, b.N, m.ContextLength())
+			ofImages, ofTexts := m.EncodeImage(pixels).Normalize(1).To(t.device, torch.Float32), m.EncodeText(tokens).Normalize(1).To(t.device, torch.Float32)
+			width = ofImages.Size(1)
+			total += loss.Contrastive(ofImages, ofTexts, s.Alias(m.LogitScale).Exp()).Item() * float64(b.N)
+			images = append(images, torch.ToSlice[float32](ofImages)...)
+			texts = append(texts, torch.ToSlice[float32](ofTexts)...)
 		})
 		if err != nil {
 			return fmt.Errorf("train: evaluation: %w", err)
@@ -81,31 +112,31 @@ func (r *run) retrieve(ctx context.Context, metrics map[string]float64) error {
 		return ErrInterrupted
 	}
 	if n == 0 {
-		return errors.New("train: --val-data: none of its pictures can be read")
+		return t.c.errorf("{Val}: none of its pictures can be read")
 	}
-	texts, of, err := r.allCaptions(ctx, captions, texts)
+	texts, of, err := t.allCaptions(ctx, m, captions, texts)
 	if ctx.Err() != nil {
-		return r.interrupted()
+		return ErrInterrupted
 	}
 	if err != nil {
 		return fmt.Errorf("train: evaluation: %w", err)
 	}
-	ranks, err := Retrieval(images, texts, of, r.model.Config.EmbedDim)
+	ranks, err := Retrieval(images, texts, of, width)
 	if err != nil {
 		return err
 	}
 	maps.Copy(metrics, ranks)
 	metrics["clip_val_loss"] = total / float64(n)
 	metrics["num_samples"] = float64(n)
-	r.logf("evaluation on %d pairs: text to image R@1 %.3f R@5 %.3f R@10 %.3f, image to text R@1 %.3f R@5 %.3f, loss %.4f", n,
+	t.watch.logf("evaluation on %d pairs: text to image R@1 %.3f R@5 %.3f R@10 %.3f, image to text R@1 %.3f R@5 %.3f, loss %.4f", n,
 		metrics["text_to_image_R@1"], metrics["text_to_image_R@5"], metrics["text_to_image_R@10"],
 		metrics["image_to_text_R@1"], metrics["image_to_text_R@5"], metrics["clip_val_loss"])
 	return nil
 }
 
-// allCaptions gives every caption of the pictures that were read, and whose each is, where a picture has several; else
-// texts as they are, and nil. The loss is that of the first captions.
-func (r *run) allCaptions(ctx context.Context, of [][]string, texts []float32) ([]float32, []int, error) {
+// allCaptions gives every caption of the pictures that were read, and whose each is, where a
+// picture has several; else texts as they are, and nil. The loss is that of the first captions.
+func (t *Trainer) allCaptions(ctx context.Context, m *clip.Model, of [][]string, texts []float32) ([]float32, []int, error) {
 	var captions []string
 	var owners []int
 	for i, own := range of {
@@ -117,15 +148,15 @@ func (r *run) allCaptions(ctx context.Context, of [][]string, texts []float32) (
 		return texts, nil, nil
 	}
 	texts = texts[:0]
-	for chunk := range slices.Chunk(captions, r.o.BatchSize) {
+	for chunk := range slices.Chunk(captions, t.c.BatchSize) {
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
-		ids, _, err := r.model.Tokenize(ctx, chunk...)
+		ids, _, err := m.Tokenize(ctx, chunk...)
 		if err != nil {
 			return nil, nil, err
 		}
-		rows, err := r.model.TextFeatures(ids, len(chunk))
+		rows, err := m.TextFeatures(ids, len(chunk))
 		if err != nil {
 			return nil, nil, err
 		}

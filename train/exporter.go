@@ -3,7 +3,6 @@ package train
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -18,7 +17,7 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// exporter answers Prometheus on --metrics-addr under /metrics. A nil one does nothing.
+// exporter answers Prometheus on Config.MetricsAddr under /metrics. A nil one does nothing.
 type exporter struct {
 	server   *http.Server
 	registry *prometheus.Registry
@@ -30,14 +29,14 @@ type exporter struct {
 	bad     int
 	waited  float64 // seconds for data, of this sitting
 	trained float64 // seconds of steps
-	results map[string]float64
+	results Metrics
 }
 
 // listen begins to serve, on a port that nobody else has.
 func listen(addr string) (*exporter, error) {
 	socket, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("train: --metrics-addr %s: %w", addr, err)
+		return nil, err
 	}
 	e := &exporter{registry: prometheus.NewRegistry(), addr: socket.Addr().String()}
 	if err := e.registry.Register(e); err != nil {
@@ -71,7 +70,7 @@ func (e *exporter) step(s Step, total, bad int) {
 	e.waited, e.trained = e.waited+s.DataTime, e.trained+s.StepTime
 }
 
-func (e *exporter) result(metrics map[string]float64) {
+func (e *exporter) result(metrics Metrics) {
 	if e == nil {
 		return
 	}

@@ -5,92 +5,137 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// gradients adds to every parameter the gradient of the loss of all the micro-batches as one batch, times the scaler's
-// factor, and returns the loss and what [run.accuracy] says, both ().
-func (r *run) gradients(s *torch.Scope, micros []*micro) (loss, accuracy *torch.Tensor) {
+// gradients adds to every parameter the gradient of the loss of all the micro-batches as one batch,
+// times the scaler's factor, and returns the loss and what [accuracy] says, both ().
+func (t *stepper) gradients(s *torch.Scope, micros []*micro) (loss, accuracy *torch.Tensor) {
 	if len(micros) > 1 {
-		return r.cachedGradients(s, micros)
+		return t.cachedGradients(s, micros)
 	}
-	pixels, texts := r.onDevice(s, micros[0])
-	return r.directGradients(s, micros[0], pixels, texts)
+	pixels, texts := t.onDevice(s, micros[0])
+	return t.directGradients(s, micros[0], pixels, texts)
 }
 
-// directGradients is the gradients of one micro-batch, whose pictures and texts are on the device.
-func (r *run) directGradients(s *torch.Scope, m *micro, pixels, texts *torch.Tensor) (loss, accuracy *torch.Tensor) {
-	images, captions := torch.Tidy(r.encodeImage, pixels), torch.Tidy(r.encodeText(m), texts)
-	g, accuracy := r.loss(s, images, captions, []*micro{m})
-	r.lastBackward()
+// directGradients is the gradients of one micro-batch, whose images and texts are on the device.
+func (t *stepper) directGradients(s *torch.Scope, m *micro, pixels, texts *torch.Tensor) (loss, accuracy *torch.Tensor) {
+	images, captions := torch.Tidy(t.encodeImage, pixels), torch.Tidy(t.encodeText(m), texts)
+	g, accuracy := t.loss(s, images, captions, []*micro{m})
+	t.lastBackward()
 	backward(images, g.Images)
 	backward(captions, g.Texts)
-	r.temperature(s, g)
+	t.temperature(s, g)
 	return g.Loss, accuracy
 }
 
-// cachedGradients is the gradient cache (Gao et al., arXiv 2101.06983): all micro-batches are embedded without gradients,
-// the loss gives the gradient of every feature, and each micro-batch runs once more, with the noise of its first time, to
-// bring that to the weights. By the chain rule the sum is the whole batch's gradient, the temperature's too, which
-// open_clip's --accum-freq counts once for each micro-batch.
-func (r *run) cachedGradients(s *torch.Scope, micros []*micro) (loss, accuracy *torch.Tensor) {
+// cachedGradients is the gradient cache (Gao et al., arXiv 2101.06983): all micro-batches are
+// embedded without gradients, the loss gives the gradient of every feature, and each micro-batch
+// runs once more, with the noise of its first time, to bring that to the weights. By the chain rule
+// the sum is the whole batch's gradient, the temperature's too, which open_clip's accumulation
+// counts once for each micro-batch.
+func (t *stepper) cachedGradients(s *torch.Scope, micros []*micro) (loss, accuracy *torch.Tensor) {
 	var images, texts []*torch.Tensor
 	for _, m := range micros {
-		m.rng = torch.RNGState(r.device)
+		m.rng = torch.RNGState(t.device)
 		s.NoGrad(func(s *torch.Scope) {
-			pixels, captions := r.onDevice(s, m)
-			images = append(images, torch.Tidy(r.encodeImage, pixels).Keep())
-			texts = append(texts, torch.Tidy(r.encodeText(m), captions).Keep())
+			pixels, captions := t.onDevice(s, m)
+			images = append(images, torch.Tidy(t.encodeImage, pixels).Keep())
+			texts = append(texts, torch.Tidy(t.encodeText(m), captions).Keep())
 		})
 	}
-	g, accuracy := r.loss(s, cat(s, images), cat(s, texts), micros)
+	g, accuracy := t.loss(s, cat(s, images), cat(s, texts), micros)
 	first := 0
 	for i, m := range micros {
 		if i == len(micros)-1 {
-			r.lastBackward()
+			t.lastBackward()
 		}
-		if err := torch.SetRNGState(r.device, m.rng); err != nil {
+		if err := torch.SetRNGState(t.device, m.rng); err != nil {
 			panic(err)
 		}
-		pixels, captions := r.onDevice(s, m)
+		pixels, captions := t.onDevice(s, m)
 		replay := func(encode func(*torch.Tensor) *torch.Tensor, gradient, x *torch.Tensor) {
 			torch.Tidy(func(x *torch.Tensor) *torch.Tensor {
 				backward(encode(x), gradient.Narrow(0, first, m.n))
 				return x
 			}, x)
 		}
-		replay(r.encodeImage, g.Images, pixels)
-		replay(r.encodeText(m), g.Texts, captions)
+		replay(t.encodeImage, g.Images, pixels)
+		replay(t.encodeText(m), g.Texts, captions)
 		pixels.Free()
 		captions.Free()
 		first += m.n
 	}
-	r.temperature(s, g)
+	t.temperature(s, g)
 	return g.Loss, accuracy
 }
 
-// loss is this process's share of the loss of all processes' normalised features (n, E), with the gradients of its own, times
-// the scaler's factor, and the accuracy.
-func (r *run) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*micro) (g loss.Gradient, accuracy *torch.Tensor) {
-	accuracy = torch.Tidy(func(texts *torch.Tensor) *torch.Tensor { return r.accuracy(images.Detach(), texts) }, texts.Detach())
-	p := loss.Pairs{Images: images.Detach(), Texts: texts.Detach(), Scale: images.Borrow(r.model.LogitScale).Detach().Exp().Reshape()}
-	if r.matchIDs {
+// loss is this process's share of the loss of all processes' normalised features (n, E), with the
+// gradients of its own, times the scaler's factor, and the accuracy.
+func (t *stepper) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*micro) (g loss.Gradient, right *torch.Tensor) {
+	right = torch.Tidy(func(texts *torch.Tensor) *torch.Tensor { return accuracy(images.Detach(), texts) }, texts.Detach())
+	if t.lossOf != nil {
+		return t.ownLoss(s, images, texts), right
+	}
+	p := loss.Pairs{Images: images.Detach(), Texts: texts.Detach(), Scale: images.Borrow(t.model.LogitScale).Detach().Exp().Reshape()}
+	if t.matchIDs {
 		p.ImageIDs, p.TextIDs = ids(images, micros)
 	}
-	r.teach(s, &p, micros)
+	t.teach(s, &p, micros)
 	var others loss.Gatherer
-	if r.group.Size() > 1 {
-		others = r.group
+	if t.group.Size() > 1 {
+		others = t.group
 	}
-	if bias := r.model.LogitBias; bias != nil {
+	if bias := t.model.LogitBias; bias != nil {
 		p.Bias = images.Borrow(bias).Detach().Reshape()
 		g = loss.TiledSigmoid(p, others, 0)
-		g.Bias = r.scaled(g.Bias)
+		g.Bias = t.scaled(g.Bias)
 	} else {
 		g = loss.TiledContrastive(p, others, 0)
 	}
-	g.Images, g.Texts, g.Scale = r.scaled(g.Images), r.scaled(g.Texts), r.scaled(g.Scale)
-	return g, accuracy
+	g.Images, g.Texts, g.Scale = t.scaled(g.Images), t.scaled(g.Texts), t.scaled(g.Scale)
+	return g, right
 }
 
-// ids are the numbers of the micro-batches' pictures and captions, by which equal ones are known.
+// ownLoss is [stepper.loss] of the caller's [Loss]. Every process computes the whole of it, so each
+// counts by 1 / processes; of the features' gradients it keeps its own rows. Those of the
+// parameters in the loss, the temperature's, are there when it returns: the sum over the processes
+// makes them whole.
+func (t *stepper) ownLoss(s *torch.Scope, images, texts *torch.Tensor) loss.Gradient {
+	k, processes := images.Size(0), t.group.Size()
+	zeros := func(shape ...int) *torch.Tensor { return torch.Zeros(s, t.device, torch.Float32, shape...) }
+	out := loss.Gradient{Loss: zeros(), Images: zeros(images.Shape()...), Texts: zeros(texts.Shape()...)}
+	if err := torch.Do(func(s *torch.Scope) { // without the autocast of the towers
+		leaf := func(own *torch.Tensor) *torch.Tensor { // (N, E) float32
+			all := s.Alias(own).Detach().To(t.device, torch.Float32)
+			if processes > 1 {
+				all = t.group.AllGather(all)
+			}
+			return all.Detach().SetRequiresGrad(true)
+		}
+		inputs := []*torch.Tensor{leaf(images), leaf(texts)}
+		whole := t.lossOf(t.model, inputs[0], inputs[1])
+		for _, p := range t.model.Parameters() {
+			if p.RequiresGrad() {
+				inputs = append(inputs, s.Alias(p))
+			}
+		}
+		gradients := torch.Gradients(whole, inputs...)
+		for i, own := range []*torch.Tensor{out.Images, out.Texts} {
+			if g := gradients[i]; g != nil { // nil: the loss does not look at them
+				s.Alias(own).CopyFrom(t.scaled(g.Narrow(0, t.group.Rank()*k, k)))
+			}
+		}
+		for i, p := range inputs[2:] {
+			if g := gradients[2+i]; g != nil {
+				backward(p, g.MulScalar(t.factor()/float64(processes)))
+			}
+		}
+		s.Alias(out.Loss).CopyFrom(whole.Detach().MulScalar(1 / float64(processes)).Reshape())
+	}); err != nil {
+		panic(err) // an operator's *torch.Error, on its way to the Do around the features
+	}
+	return out
+}
+
+// ids are the numbers of the micro-batches' images and captions, by which equal ones are known.
 func ids(like *torch.Tensor, micros []*micro) (images, texts *torch.Tensor) {
 	var i, t []int64
 	for _, m := range micros {
@@ -99,18 +144,38 @@ func ids(like *torch.Tensor, micros []*micro) (images, texts *torch.Tensor) {
 	return torch.FromSliceLike(like, i, len(i)), torch.FromSliceLike(like, t, len(t))
 }
 
-// temperature brings the gradients of the logits' factor and bias to their parameters.
-func (r *run) temperature(s *torch.Scope, g loss.Gradient) {
-	scale := s.Alias(r.model.LogitScale).Exp()
+// teach gives the loss the teacher's features of the micro-batches.
+func (t *stepper) teach(s *torch.Scope, p *loss.Pairs, micros []*micro) {
+	if t.teacher == nil {
+		return
+	}
+	var images, texts []*torch.Tensor
+	for _, m := range micros {
+		s.NoGrad(func(s *torch.Scope) {
+			pixels, _ := t.onDevice(s, m)
+			images = append(images, torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return t.teacher.EncodeImage(x).Normalize(1) }, pixels).Keep())
+			texts = append(texts, torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return t.teacher.EncodeText(x).Normalize(1) }, s.Alias(m.tokens)).Keep())
+		})
+	}
+	p.Teacher = &loss.Teacher{Images: cat(s, images), Texts: cat(s, texts), Scale: s.Alias(t.teacher.LogitScale).Exp().Detach().Reshape()}
+}
+
+// temperature brings the gradients of the logits' factor and bias to their parameters. A loss of
+// the caller's has done so.
+func (t *stepper) temperature(s *torch.Scope, g loss.Gradient) {
+	if g.Scale == nil {
+		return
+	}
+	scale := s.Alias(t.model.LogitScale).Exp()
 	backward(scale, g.Scale.Reshape(scale.Shape()...))
-	if bias := r.model.LogitBias; bias != nil {
+	if bias := t.model.LogitBias; bias != nil {
 		backward(s.Alias(bias), g.Bias.Reshape(bias.Shape()...))
 	}
 }
 
 // lastBackward says that the gradients of what follows are complete: they may travel.
-func (r *run) lastBackward() {
-	if err := r.reducer.Prepare(); err != nil {
+func (t *stepper) lastBackward() {
+	if err := t.reducer.Prepare(); err != nil {
 		panic(&torch.Error{Op: "backward", Msg: err.Error()})
 	}
 }
@@ -130,4 +195,15 @@ func cat(s *torch.Scope, parts []*torch.Tensor) *torch.Tensor {
 		defer p.Free()
 	}
 	return torch.Cat(0, aliases...)
+}
+
+// accuracyPictures is how many of a batch's images look for their text.
+const accuracyPictures = 256
+
+// accuracy is the share of a batch's first images that find their text by the normalised features
+// (n, E), ().
+func accuracy(images, texts *torch.Tensor) *torch.Tensor {
+	n := min(images.Size(0), accuracyPictures)
+	nearest := images.Narrow(0, 0, n).MatMul(texts.T()).Argmax(1)
+	return nearest.Eq(torch.ArangeLike(texts, n)).To(images.Device(), torch.Float32).Mean()
 }

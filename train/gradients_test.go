@@ -25,30 +25,30 @@ const (
 		{"vocab_size":400,"hidden_size":32,"num_hidden_layers":2,"num_attention_heads":2,"intermediate_size":48,"max_position_embeddings":20}}`
 )
 
-// smallRun is a run with a model and nothing around it.
-func smallRun(t *testing.T, config string) *run {
+// smallRun is a stepper with a model and nothing around it.
+func smallRun(t *testing.T, config string) *stepper {
 	t.Helper()
 	c, err := tower.ParseConfig([]byte(config))
 	require.NoError(t, err)
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)
 	m.SetTraining(true)
-	return alone(t, m)
+	return single(t, m)
 }
 
-// alone is a run of one process.
-func alone(t *testing.T, m *clip.Model) *run {
+// single is a stepper of one process.
+func single(t *testing.T, m *clip.Model) *stepper {
 	t.Helper()
 	group, err := distributed.Init(t.Context(), distributed.World{Size: 1, LocalSize: 1}, distributed.Options{})
 	require.NoError(t, err)
-	r := &run{model: m, device: torch.CPU, precision: precisions["fp32"], group: group}
+	r := &stepper{model: m, device: torch.CPU, precision: precisions["fp32"], group: group}
 	r.reducer, err = distributed.NewReducer(group, nil, 1)
 	require.NoError(t, err)
 	return r
 }
 
 // randomBatch is n pictures of noise and captions of several lengths.
-func randomBatch(r *run, n int) *data.Batch {
+func randomBatch(r *stepper, n int) *data.Batch {
 	rng := rand.New(rand.NewPCG(3, 4))
 	length := r.model.ContextLength()
 	b := &data.Batch{N: n, Pixels: make([]float32, n*3*32*32), Tokens: make([]int64, n*length)}
@@ -66,7 +66,7 @@ func randomBatch(r *run, n int) *data.Batch {
 }
 
 // part is the rows [from, to) of a batch.
-func part(r *run, b *data.Batch, from, to int) *data.Batch {
+func part(r *stepper, b *data.Batch, from, to int) *data.Batch {
 	picture, length := len(b.Pixels)/b.N, r.model.ContextLength()
 	return &data.Batch{N: to - from, Pixels: b.Pixels[from*picture : to*picture], Tokens: b.Tokens[from*length : to*length]}
 }
@@ -103,8 +103,8 @@ func sameGradients(t *testing.T, want, got map[string][]float32, tolerance float
 	}
 }
 
-// TestGradientCache holds the gradients of micro-batches of any size, noise included, against those of one graph through all of
-// them and the dense loss.
+// TestGradientCache holds the gradients of micro-batches of any size, noise included, against those
+// of one graph through all of them and the dense loss.
 func TestGradientCache(t *testing.T) {
 	for name, config := range map[string]string{
 		"clip":         `{"embed_dim":16,"vision_cfg":` + smallViT + `,"text_cfg":` + smallText + `}`,
@@ -169,7 +169,7 @@ func TestGradientCache(t *testing.T) {
 	}
 }
 
-// optimise gives the run AdamW's constants for its parameters.
-func (r *run) optimise() {
+// optimise gives the stepper AdamW's constants for its parameters.
+func (r *stepper) optimise() {
 	r.optimiser = optim.NewAdamW(parameterGroups(r.model, 0.1), optim.AdamWOptions{LR: 1e-3, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6})
 }

@@ -58,29 +58,29 @@ const (
 		{"vocab_size":2000,"hidden_size":32,"num_hidden_layers":2,"num_attention_heads":2,"intermediate_size":48,"max_position_embeddings":20}}`
 )
 
-// TestLockedRuns trains with each lock, whole and interrupted: the losses are the same, what is locked is bit-equal to
-// what the run began with, and the optimiser knows nothing of it.
+// TestLockedRuns trains with each lock, whole and interrupted: the losses are the same, what is
+// locked is bit-equal to what the run began with, and the optimiser knows nothing of it.
 func TestLockedRuns(t *testing.T) {
 	data := shard(t, 28) // 3 batches an epoch
 	for _, c := range []struct {
 		name, vision, text string
-		set                func(o *train.Options)
+		set                func(o *setup)
 		learns             func(key string) bool // of the weights, the temperature aside
 		moves              func(key string) bool // of the buffers
 	}{
 		{name: "image", vision: lockViT, text: lockText,
-			set:    func(o *train.Options) { o.LockImage = true },
+			set:    func(o *setup) { o.LockImage = true },
 			learns: func(key string) bool { return !strings.HasPrefix(key, "visual.") }},
 		{name: "image but two groups, in bfloat16", vision: lockViT, text: lockText,
-			set: func(o *train.Options) { o.LockImage, o.UnlockedGroups, o.Precision = true, 2, "amp_bf16" },
+			set: func(o *setup) { o.LockImage, o.UnlockedGroups, o.Precision = true, 2, "amp_bf16" },
 			learns: func(key string) bool {
 				return !strings.HasPrefix(key, "visual.") || key == "visual.proj" || strings.HasPrefix(key, "visual.ln_post") || strings.Contains(key, "resblocks.1")
 			}},
 		{name: "text but a layer", vision: lockViT, text: lockText,
-			set:    func(o *train.Options) { o.LockText, o.UnlockedLayers = true, 1 },
+			set:    func(o *setup) { o.LockText, o.UnlockedLayers = true, 1 },
 			learns: func(key string) bool { return strings.HasPrefix(key, "visual.") || key == "text_projection" }},
 		{name: "a ResNet and its statistics but the pooling, and a RoBERTa but its normalisations", vision: lockResNet, text: lockRoberta,
-			set: func(o *train.Options) {
+			set: func(o *setup) {
 				o.LockImage, o.UnlockedGroups, o.FreezeBNStats, o.LockText = true, 1, true, true
 			},
 			learns: func(key string) bool {
@@ -88,7 +88,7 @@ func TestLockedRuns(t *testing.T) {
 			},
 			moves: func(string) bool { return false }},
 		{name: "a ResNet", vision: lockResNet, text: lockText,
-			set:    func(o *train.Options) { o.LockImage = true },
+			set:    func(o *setup) { o.LockImage = true },
 			learns: func(key string) bool { return !strings.HasPrefix(key, "visual.") },
 			moves:  func(string) bool { return true }},
 	} {
@@ -97,20 +97,20 @@ func TestLockedRuns(t *testing.T) {
 			whole := options(t, model, data)
 			whole.Epochs = 2
 			c.set(&whole)
-			sum, err := train.Run(context.Background(), whole, train.Reporter{})
+			sum, err := trained(context.Background(), whole, reporter{})
 			require.NoError(t, err)
 
 			parts := whole
 			parts.Logs = t.TempDir()
 			ctx, cancel := context.WithCancel(context.Background())
-			_, err = train.Run(ctx, parts, train.Reporter{Step: func(s train.Step, _ int) {
+			_, err = trained(ctx, parts, reporter{Step: func(s train.Step, _ int) {
 				if s.Step == 2 {
 					cancel()
 				}
 			}})
 			require.ErrorIs(t, err, train.ErrInterrupted)
 			parts.Resume = "latest"
-			_, err = train.Run(context.Background(), parts, train.Reporter{})
+			_, err = trained(context.Background(), parts, reporter{})
 			require.NoError(t, err)
 			assert.Equal(t, losses(t, sum.Dir), losses(t, filepath.Join(parts.Logs, "run")))
 
@@ -131,14 +131,14 @@ func TestLockedRuns(t *testing.T) {
 			}
 			text, err := os.ReadFile(filepath.Join(sum.Dir, "params.txt"))
 			require.NoError(t, err)
-			assert.Contains(t, string(text), "lock-image-unlocked-groups: ")
+			assert.Contains(t, string(text), "UnlockedGroups: ")
 			if whole.LockImage {
-				assert.Contains(t, string(text), "lock-image: true\n")
+				assert.Contains(t, string(text), "LockImage: true\n")
 			}
 
 			parts.LockImage, parts.UnlockedGroups = true, whole.UnlockedGroups+1
-			_, err = train.Run(context.Background(), parts, train.Reporter{})
-			assert.ErrorContains(t, err, "the run was started with --lock-image")
+			_, err = trained(context.Background(), parts, reporter{})
+			assert.ErrorContains(t, err, "the run was started with ")
 		})
 	}
 }

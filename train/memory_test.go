@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -34,9 +33,10 @@ type measured struct {
 
 const asMeasured = "GOCLIP_MEMORY_STEP"
 
-// TestMemory holds the estimate against the memory of real steps, two of them on a CPU: what they use, which glibc
-// shows when it gives every freed tensor back to the system at once, and what stays resident by its default, which
-// keeps freed tensors of up to 32 MiB in a heap with gaps. docs/scale.md has the table.
+// TestMemory holds the estimate against the memory of real steps, two of them on a CPU: what they
+// use, which glibc shows when it gives every freed tensor back to the system at once, and what
+// stays resident by its default, which keeps freed tensors of up to 32 MiB in a heap with gaps.
+// docs/scale.md has the table.
 func TestMemory(t *testing.T) {
 	if text := os.Getenv(asMeasured); text != "" {
 		var m measured
@@ -94,7 +94,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// run prints the estimate and the most that became resident over what libtorch and Go had before the model.
+// run prints the estimate and the most that became resident over what libtorch and Go had before
+// the model.
 func (m measured) run(t *testing.T) {
 	require.NoError(t, torch.Do(func(s *torch.Scope) {
 		torch.Randn(s, torch.CPU, 64, 64).MatMul(torch.Randn(s, torch.CPU, 64, 64)).Sum().Item()
@@ -110,8 +111,8 @@ func (m measured) run(t *testing.T) {
 	if m.How == "checkpointing" {
 		require.NoError(t, model.SetGradCheckpointing(true))
 	}
-	r := alone(t, model)
-	r.precision, r.schedule = precisions[m.Precision], func(int) float64 { return 1e-4 }
+	r := single(t, model)
+	r.precision = precisions[m.Precision]
 	r.optimiser = optim.NewAdamW(parameterGroups(model, 0.2), optim.AdamWOptions{LR: 1e-4, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6})
 	model.SetTraining(true)
 	for range 2 {
@@ -121,8 +122,9 @@ func (m measured) run(t *testing.T) {
 			require.NoError(t, err)
 			micros = append(micros, made)
 		}
-		_, _, err := r.trainStep(micros, time.Now(), 0, false)
+		_, err := r.step(micros, common{n: m.Batch})
 		require.NoError(t, err)
+		r.optimiser.ZeroGrad()
 		for _, m := range micros {
 			m.free()
 		}
@@ -132,7 +134,7 @@ func (m measured) run(t *testing.T) {
 	fmt.Printf("MEMORY %.0f %.0f\n%+v\n", estimate.Peak(), status(t, "VmHWM")-base, estimate)
 }
 
-func (m measured) batch(r *run) *data.Batch {
+func (m measured) batch(r *stepper) *data.Batch {
 	size, length := r.model.Config.Vision.ImageSize, r.model.ContextLength()
 	b := &data.Batch{N: m.Micro, Pixels: make([]float32, m.Micro*3*size.Height*size.Width), Tokens: make([]int64, m.Micro*length)}
 	for i := range b.Pixels {

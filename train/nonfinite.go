@@ -9,17 +9,17 @@ import (
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// mostSkipped is how many steps in a row --non-finite skip leaves out before it gives up.
+// mostSkipped is how many steps in a row Config.SkipNonFinite leaves out before it gives up.
 const mostSkipped = 100
 
-// notFinite tells where a loss or gradient that is not finite comes from: the first parameter, else the first result of
-// the towers on the step's micro-batches, else the first gradient. It runs the towers once more and leaves the generator
-// as it was.
-func (r *run) notFinite(micros []*micro) string {
+// notFinite tells where a loss or gradient that is not finite comes from: the first parameter, else
+// the first result of the towers on the step's micro-batches, else the first gradient. It runs the
+// towers once more and leaves the generator as it was.
+func (t *stepper) notFinite(micros []*micro) string {
 	name, found := "", ""
-	rng := torch.RNGState(r.device)
+	rng := torch.RNGState(t.device)
 	err := torch.NoGrad(func(s *torch.Scope) {
-		for key, p := range r.model.Parameters() {
+		for key, p := range t.model.Parameters() {
 			if found == "" && s.Alias(p).IsFinite().All().Item() == 0 {
 				found = "the parameter " + key + " is not finite"
 			}
@@ -31,15 +31,15 @@ func (r *run) notFinite(micros []*micro) string {
 		}
 		var at *torch.NonFinite
 		at, err = torch.FirstNonFinite(func(s *torch.Scope) {
-			r.precision.enter(s, r.device)
-			pixels, texts := r.onDevice(s, m)
-			r.encodeImage(pixels)
-			r.encodeText(m)(texts)
+			t.precision.enter(s, t.device)
+			pixels, texts := t.onDevice(s, m)
+			t.encodeImage(pixels)
+			t.encodeText(m)(texts)
 		})
 		if at == nil {
 			continue
 		}
-		for key, p := range r.model.Parameters() {
+		for key, p := range t.model.Parameters() {
 			for _, in := range at.Inputs {
 				if name == "" && p.Same(in) {
 					name = " with " + key
@@ -53,14 +53,14 @@ func (r *run) notFinite(micros []*micro) string {
 	}
 	if found == "" && err == nil {
 		err = torch.NoGrad(func(s *torch.Scope) {
-			for key, p := range r.model.Parameters() {
+			for key, p := range t.model.Parameters() {
 				if g := s.Alias(p).Grad(); found == "" && g != nil && g.IsFinite().All().Item() == 0 {
 					found = "the gradient of " + key + " is not finite"
 				}
 			}
 		})
 	}
-	if again := torch.SetRNGState(r.device, rng); err == nil {
+	if again := torch.SetRNGState(t.device, rng); err == nil {
 		err = again
 	}
 	if err != nil {

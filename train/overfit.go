@@ -2,119 +2,136 @@ package train
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"hash/maphash"
 	"math"
-	"math/rand/v2"
+	"slices"
 	"time"
 
-	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/train/data"
 )
 
-// overfitSteps is how many steps --overfit has without --max-steps.
+// overfitSteps is how many steps Overfit has without Config.MaxSteps.
 const overfitSteps = 300
-
-// overfitting is what --overfit makes of a run's options: a few pairs over and over, each time the same, and nothing
-// beside.
-func (o Options) overfitting() Options {
-	if o.MaxSteps <= 0 {
-		o.MaxSteps = overfitSteps
-	}
-	o.Epochs, o.BatchSize, o.AccumFreq = o.MaxSteps, min(o.BatchSize, o.Overfit), 1
-	o.LRScheduler, o.Warmup = "const", Warmup(min(10, o.MaxSteps-1))
-	o.PatchDropout, o.ValData, o.ImageNetVal = 0, "", ""
-	return o
-}
 
 // firstSamples is the beginning of a data set.
 type firstSamples struct {
-	data.Dataset
+	Dataset
 	n int
 }
 
 func (f firstSamples) Len() int { return f.n }
 
-// overfitLoader makes batches of the pairs that --overfit takes, without augmentation and in their order.
-func (r *run) overfitLoader(set data.Dataset, o data.LoaderOptions) (*data.Loader, error) {
-	if set.Len() < r.o.Overfit {
-		return nil, fmt.Errorf("train: --overfit %d: the data has %d pairs", r.o.Overfit, set.Len())
+// Overfit is a self-test: it trains m on the first pairs of d alone, over and over without
+// augmentation, until they are known by heart, which is when the mean loss of a pass is a tenth of
+// the way from what equal captions and images allow at best to guessing. It fails if MaxSteps (300)
+// do not suffice. Nothing is written.
+func Overfit(ctx context.Context, m *clip.Model, d Dataset, pairs int, c *Config) (sum Summary, err error) {
+	var own Config
+	if c != nil {
+		own = *c
 	}
-	plain, err := r.model.Transform()
+	if pairs < 2 {
+		return sum, own.refuse("{Overfit} %d: at least 2 pairs are wanted", pairs)
+	}
+	if d.Len() < pairs {
+		return sum, own.errorf("{Overfit} %d: the data has %d pairs", pairs, d.Len())
+	}
+	fill(&own.MaxSteps, overfitSteps)
+	fill(&own.BatchSize, 64)
+	own.Epochs, own.BatchSize, own.AccumFreq, own.NoShuffle = max(own.MaxSteps, 1), min(own.BatchSize, pairs), 1, true
+	own.Schedule, own.CooldownEpochs, own.Warmup = "const", 0, float64(min(10, own.MaxSteps-1))
+	if own.Warmup == 0 {
+		own.Warmup = None
+	}
+	own.PatchDropout, own.EpochSamples, own.Resample, own.UpsamplingFactors = None, 0, false, nil
+	own.Val, own.ZeroShot, own.WiseFT, own.Dir, own.TensorBoard, own.MetricsAddr = nil, nil, 0, "", false, ""
+	t, err := New(m, firstSamples{d, pairs}, &own)
 	if err != nil {
-		return nil, err
+		return sum, err
 	}
-	o.Shuffle = false
-	o.Transform = func(dst []float32, img *preprocess.Image, _ *rand.Rand) error { return plain.Apply(dst, img) }
-	return data.NewLoader(firstSamples{set, r.o.Overfit}, &o)
+	if t.group.Size() > 1 {
+		return sum, errors.Join(own.refuse("{Overfit} is for one process"), t.Close())
+	}
+	sum, err = t.overfit(ctx, pairs)
+	if err != nil && ctx.Err() != nil {
+		err = ErrInterrupted
+	}
+	return sum, errors.Join(err, t.Close())
 }
 
-// overfit trains until the mean loss of a pass over the pairs is known to be learned by heart: a tenth of the way from
-// what equal captions and pictures allow at best to guessing. It fails if the steps do not suffice.
-func (r *run) overfit(ctx context.Context) (sum Summary, err error) {
-	if r.report.Log != nil {
-		r.log = r.report.Log
+func (t *Trainer) overfit(ctx context.Context, pairs int) (sum Summary, err error) {
+	for _, note := range slices.Concat(t.c.Notes, t.notes) {
+		t.watch.logf("%s", note)
 	}
-	for _, note := range r.notes {
-		r.logf("%s", note)
+	plain, err := t.loading(ctx)
+	if err != nil {
+		return sum, err
 	}
-	r.model.SetTraining(true)
-	defer r.model.SetTraining(false)
-	sum = Summary{Total: r.total}
-	chance, first := r.chance(r.o.BatchSize), 0.0
-	for r.state.Step < r.total {
+	if plain.Transform, err = t.plain(); err != nil {
+		return sum, err
+	}
+	plain.DropLast = true
+	loader, err := data.NewLoader(t.data, &plain)
+	if err != nil {
+		return sum, err
+	}
+	chance, first := t.chance(t.c.BatchSize), 0.0
+	sum.Total = t.total
+	for t.state.Step < t.total {
 		loss, least, batches := 0.0, 0.0, 0
-		for b, err := range r.loader.Epoch(ctx, 0, 0) {
+		for b, err := range loader.Epoch(ctx, 0, 0) {
 			if ctx.Err() != nil {
 				return sum, ErrInterrupted
 			}
 			if err != nil {
 				return sum, err
 			}
-			m, err := r.micro(b)
+			m, err := t.micro(b)
 			if err != nil {
 				return sum, err
 			}
 			least += leastLoss(b)
-			s, _, err := r.trainStep([]*micro{m}, time.Now(), m.wait, false)
+			s, _, err := t.trainStep([]*micro{m}, time.Now(), m.wait, false)
 			m.free()
 			if err != nil {
 				return sum, err
 			}
-			r.state.Step++
+			t.state.Step++
 			loss, batches = loss+s.Loss, batches+1
-			if sum.Steps, sum.Loss = r.state.Step, s.Loss; s.Step == 1 {
+			if sum.Steps, sum.Loss = t.state.Step, s.Loss; s.Step == 1 {
 				first = s.Loss
 			}
-			if r.report.Step != nil {
-				r.report.Step(*s, r.total)
+			if s.Step%t.c.LogEvery == 0 || s.Step == 1 || s.Step == t.total || s.Step%10 == 0 {
+				t.watch.logf("step %d/%d loss %.4f (guessing %.4f) scale %.2f norm %.2f", s.Step, t.total, s.Loss, chance, s.LogitScale, s.GradNorm)
 			}
-			if r.logs(*s) || s.Step%10 == 0 {
-				r.logf("step %d/%d loss %.4f (guessing %.4f) scale %.2f norm %.2f", s.Step, r.total, s.Loss, chance, s.LogitScale, s.GradNorm)
-			}
-			if r.state.Step >= r.total {
+			if t.state.Step >= t.total {
 				break
 			}
+		}
+		if ctx.Err() != nil {
+			return sum, ErrInterrupted
 		}
 		loss, least = loss/float64(batches), least/float64(batches)
 		bound := least + 0.1*math.Max(chance-least, 0)
 		switch {
 		case chance-least < 0.01*chance:
-			return sum, fmt.Errorf("train: --overfit %d: the captions or the pictures of these pairs are all the same, so there is nothing to learn", r.o.Overfit)
+			return sum, t.c.errorf("{Overfit} %d: the captions or the pictures of these pairs are all the same, so there is nothing to learn", pairs)
 		case loss < bound:
-			r.logf("--overfit %d: the loss fell from %.3f to %.3f in %d steps, where guessing is %.3f: model, data and --lr can learn. Nothing was written",
-				r.o.Overfit, first, loss, r.state.Step, chance)
+			t.watch.logf(t.c.words("{Overfit} %d: the loss fell from %.3f to %.3f in %d steps, where guessing is %.3f: model, data and {LR} can learn. Nothing was written"),
+				pairs, first, loss, t.state.Step, chance)
 			return sum, nil
-		case r.state.Step >= r.total:
-			return sum, fmt.Errorf("train: --overfit %d: after %d steps the loss is %.3f and not below %.3f, where guessing is %.3f: something keeps these pairs from being learned; "+
-				"try another --lr (it was %g) or more --max-steps, see that nothing is locked, and look at the pictures and captions", r.o.Overfit, r.total, loss, bound, chance, r.o.LR)
+		case t.state.Step >= t.total:
+			return sum, t.c.errorf("{Overfit} %d: after %d steps the loss is %.3f and not below %.3f, where guessing is %.3f: something keeps these pairs from being learned; "+
+				"try another {LR} (it was %g) or more {MaxSteps}, see that nothing is locked, and look at the pictures and captions", pairs, t.total, loss, bound, chance, t.c.LR)
 		}
 	}
 	return sum, nil
 }
 
-// leastLoss is what the loss of a batch cannot fall below: a caption, or a picture, that stands in it k times is known
-// with ln k at best.
+// leastLoss is what the loss of a batch cannot fall below: a caption, or a picture, that stands in
+// it k times is known with ln k at best.
 func leastLoss(b *data.Batch) float64 {
 	captions, pictures := make([]string, b.N), make([]uint64, b.N)
 	seed := maphash.MakeSeed()

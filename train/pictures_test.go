@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/train"
 )
 
@@ -34,8 +35,8 @@ func pictureFiles(t *testing.T, dir string, n int) {
 	}
 }
 
-// TestResumeOfAnyData stops runs on every way to read data in the middle of an epoch; they end as those that were never
-// stopped.
+// TestResumeOfAnyData stops runs on every way to read data in the middle of an epoch; they end as
+// those that were never stopped.
 func TestResumeOfAnyData(t *testing.T) {
 	model, tar := tinyModel(t), shard(t, 20)
 	dir := t.TempDir()
@@ -49,28 +50,31 @@ func TestResumeOfAnyData(t *testing.T) {
 	for class, n := range map[string]int{"dark": 7, "light_grey": 14} {
 		pictureFiles(t, filepath.Join(dir, "classes", class), n)
 	}
-	for name, change := range map[string]func(o *train.Options){
-		"several captions": func(o *train.Options) { o.TrainData = table },
-		"each caption":     func(o *train.Options) { o.TrainData, o.Captions = table, "each" },
-		"two sources, resampled": func(o *train.Options) {
-			o.TrainData, o.DatasetResampled, o.UpsamplingFactors, o.TrainNumSamples = table+"::"+tar, true, "1::2.5", 30
+	for name, change := range map[string]func(o *setup){
+		"several captions": func(o *setup) { o.TrainData = table },
+		"each caption":     func(o *setup) { o.TrainData, o.Reading.CaptionEach = table, true },
+		"two sources, resampled": func(o *setup) {
+			o.TrainData, o.Resample, o.UpsamplingFactors, o.EpochSamples = table+"::"+tar, true, []float64{1, 2.5}, 30
 		},
-		"pieces of a pass": func(o *train.Options) { o.TrainNumSamples = 17 },
-		"classes": func(o *train.Options) {
-			o.TrainData, o.ClassPrompts = filepath.Join(dir, "classes"), "openai_imagenet_7"
+		"pieces of a pass": func(o *setup) { o.EpochSamples = 17 },
+		"classes": func(o *setup) {
+			o.TrainData = filepath.Join(dir, "classes")
+			seven, err := clip.Templates("openai_imagenet_7")
+			require.NoError(t, err)
+			o.Reading.Classes = train.ClassCaptions(seven...)
 		},
-		"synthetic": func(o *train.Options) { o.TrainData, o.DatasetType, o.TrainNumSamples = "", "synthetic", 19 },
+		"synthetic": func(o *setup) { o.TrainData, o.Reading.Kind, o.Reading.Samples = "", "synthetic", 19 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			run := func(o train.Options, stop int) (string, error) {
+			run := func(o setup, stop int) (string, error) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				_, err := train.Run(ctx, o, train.Reporter{Step: func(s train.Step, _ int) {
+				_, err := trained(ctx, o, reporter{Step: func(s train.Step, _ int) {
 					if s.Step == stop {
 						cancel()
 					}
 				}})
-				return filepath.Join(o.Logs, o.Name), err
+				return o.dir(), err
 			}
 			o := options(t, model, tar)
 			o.ValData, o.BatchSize, o.Epochs, o.MaxSteps = "", 4, 5, 14
@@ -90,47 +94,46 @@ func TestResumeOfAnyData(t *testing.T) {
 			if name == "several captions" {
 				log, err := os.ReadFile(filepath.Join(parts, "out.log"))
 				require.NoError(t, err)
-				assert.Contains(t, string(log), "--train-data: 21 pictures have 63 captions; each epoch draws one of a picture's")
+				assert.Contains(t, string(log), "the training data: 21 pictures have 63 captions; each epoch draws one of a picture's")
 				require.NoError(t, os.WriteFile(table+"2", []byte(lines), 0o644))
 				require.NoError(t, os.WriteFile(table, []byte(strings.Replace(lines, "the 3th", "the 3rd", 1)), 0o644))
 				_, err = run(o, 0)
 				require.NoError(t, os.Rename(table+"2", table))
-				assert.ErrorContains(t, err, "the pictures or captions of --train-data are not those that the run began with")
+				assert.ErrorContains(t, err, "the pictures or captions of the training data are not those that the run began with")
 			}
 		})
 	}
 	for _, c := range []struct {
 		want string
-		set  func(o *train.Options)
+		set  func(o *setup)
 	}{
-		{"--captions draw, not each", func(o *train.Options) { o.Captions = "each" }},
-		{"--train-num-samples 0, not 9", func(o *train.Options) { o.TrainNumSamples = 9 }},
-		{"--dataset-resampled false, not true", func(o *train.Options) { o.DatasetResampled = true }},
-		{"--image-mean [], not [0.5 0.5 0.5]", func(o *train.Options) { o.ImageMean = train.Triple{0.5, 0.5, 0.5} }},
-		{"--max-image-pixels 25000000, not 7", func(o *train.Options) { o.MaxImagePixels = 7 }},
+		{"EpochSamples 0, not 9", func(o *setup) { o.EpochSamples = 9 }},
+		{"Resample false, not true", func(o *setup) { o.Resample = true }},
+		{"MaxImagePixels 25000000, not 7", func(o *setup) { o.MaxImagePixels = 7 }},
 	} {
 		o := options(t, model, tar)
-		o.Captions, o.MaxSteps, o.Warmup = "draw", 1, 0
-		_, err := train.Run(t.Context(), o, train.Reporter{})
+		o.MaxSteps, o.Warmup = 1, train.None
+		_, err := trained(t.Context(), o, reporter{})
 		require.NoError(t, err)
 		o.Resume = "latest"
 		c.set(&o)
-		_, err = train.Run(t.Context(), o, train.Reporter{})
+		_, err = trained(t.Context(), o, reporter{})
 		assert.ErrorContains(t, err, "the run was started with "+c.want)
 	}
 }
 
-// TestPreprocessOverrides trains and evaluates on other pixels than the model's, and keeps them in the checkpoint.
+// TestPreprocessOverrides trains and evaluates on other pixels than the model's, and keeps them in
+// the checkpoint.
 func TestPreprocessOverrides(t *testing.T) {
 	o := options(t, tinyModel(t), shard(t, 20))
-	o.MaxSteps, o.Warmup = 1, 0
-	first := func(o train.Options) (loss float64) {
+	o.MaxSteps, o.Warmup = 1, train.None
+	first := func(o setup) (loss float64) {
 		o.Logs = t.TempDir()
-		sum, err := train.Run(t.Context(), o, train.Reporter{})
+		sum, err := trained(t.Context(), o, reporter{})
 		require.NoError(t, err)
 		m, err := clip.Open(t.Context(), filepath.Join(sum.Dir, "checkpoints", "latest"), nil)
 		require.NoError(t, err)
-		if len(o.ImageMean) > 0 {
+		if o.Preprocess != nil {
 			assert.Equal(t, [3]float32{0.5, 0.25, 0.5}, m.Preprocess.Mean)
 			assert.Equal(t, [3]float32{0.5, 0.5, 0.5}, m.Preprocess.Std)
 			assert.Equal(t, "squash", m.Preprocess.ResizeMode)
@@ -139,9 +142,9 @@ func TestPreprocessOverrides(t *testing.T) {
 		return sum.Loss
 	}
 	plain := first(o)
-	require.NoError(t, o.ImageMean.UnmarshalText([]byte("0.5 0.25,0.5")))
-	require.NoError(t, o.ImageStd.UnmarshalText([]byte("0.5")))
-	o.ImageResizeMode, o.ImageInterpolation = "squash", "bilinear"
+	o.Preprocess = func(c *preprocess.Config) {
+		c.Mean, c.Std, c.ResizeMode, c.Interpolation = [3]float32{0.5, 0.25, 0.5}, [3]float32{0.5, 0.5, 0.5}, "squash", "bilinear"
+	}
 	assert.NotEqual(t, plain, first(o))
 }
 
@@ -165,23 +168,23 @@ func TestBadSamplesFile(t *testing.T) {
 	o := options(t, tinyModel(t), table)
 	o.MaxImagePixels = 2000
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = train.Run(ctx, o, train.Reporter{Step: func(s train.Step, _ int) {
+	_, err = trained(ctx, o, reporter{Step: func(s train.Step, _ int) {
 		if s.Step == 4 {
 			cancel()
 		}
 	}})
 	require.ErrorIs(t, err, train.ErrInterrupted)
 	o.Resume = "latest"
-	sum, err := train.Run(t.Context(), o, train.Reporter{})
+	sum, err := trained(t.Context(), o, reporter{})
 	require.NoError(t, err)
 	assert.Equal(t, 22.0, sum.Metrics["num_samples"])
 	list, err := os.ReadFile(filepath.Join(sum.Dir, "bad_samples.jsonl"))
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{
 		`{"data":"train-data","key":"05.png","error":"preprocess: the PNG data ends inside its header; the file is truncated"}`,
-		`{"data":"train-data","key":"06.png","error":"preprocess: 60x60 pixels is more than the limit of 2000; shrink it or raise MaxPixels, which --max-image-pixels sets"}`,
+		`{"data":"train-data","key":"06.png","error":"preprocess: 60x60 pixels is more than the limit of 2000; shrink it or raise MaxPixels, which MaxImagePixels sets"}`,
 		`{"data":"val-data","key":"05.png","error":"preprocess: the PNG data ends inside its header; the file is truncated"}`,
-		`{"data":"val-data","key":"06.png","error":"preprocess: 60x60 pixels is more than the limit of 2000; shrink it or raise MaxPixels, which --max-image-pixels sets"}`,
+		`{"data":"val-data","key":"06.png","error":"preprocess: 60x60 pixels is more than the limit of 2000; shrink it or raise MaxPixels, which MaxImagePixels sets"}`,
 	}, strings.Split(strings.TrimSpace(string(list)), "\n"))
 	log, err := os.ReadFile(filepath.Join(sum.Dir, "out.log"))
 	require.NoError(t, err)

@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -9,7 +10,7 @@ import (
 	"github.com/goclip/goclip/internal/estimate"
 )
 
-// Plan is what --dry-run tells of a run.
+// Plan is what a run would do and take, before it has begun.
 type Plan struct {
 	Model               string
 	Image, Text         string // the towers
@@ -28,46 +29,54 @@ type Plan struct {
 	Loader              float64         // bytes of the batches that are made ahead, and of the decoded pictures that are kept, at most
 	Checkpoint          float64         // bytes of one
 	Checkpoints         int             // how many there are in the end, and while one is replaced
-	Free                float64         // bytes on the disk of --logs; 0 where that is not known
+	Free                float64         // bytes on the disk of Config.Dir; 0 where that is not known
 	Dir                 string
+
+	name func(field string) string
 }
 
-// plan looks at what open has opened.
-func (r *run) plan() (*Plan, error) {
-	c := r.model.Config
-	p := &Plan{Model: r.o.Model, Image: c.Vision.String(), Text: c.Text.String(), Parameters: r.model.NumParameters(),
-		Pictures: r.loader.Len(), Batches: r.loader.Batches(), Batch: r.batch(), Micro: r.o.BatchSize, Steps: r.total, Done: r.state.Step,
-		Warmup: r.warmup, Schedule: r.o.LRScheduler, LR: r.o.LR, TokenLR: r.o.tokenLR(r.total), Device: r.device.String(), Products: r.precision.computes().String(),
-		Guessing: r.chance(r.batch()), Dir: r.dir}
-	for _, t := range r.model.Parameters() {
+// Plan looks at what has been opened. It measures the speed of a matrix product, and writes
+// nothing.
+func (t *Trainer) Plan() (*Plan, error) {
+	c := t.model.Config
+	p := &Plan{Model: t.model.Name, Image: "a tower of one's own", Text: "a tower of one's own", Parameters: t.model.NumParameters(),
+		Pictures: t.loader.Len(), Batches: t.loader.Batches(), Batch: t.batch(), Micro: t.c.BatchSize, Steps: t.total, Done: t.state.Step,
+		Warmup: t.warmup, Schedule: t.c.Schedule, LR: t.c.LR, TokenLR: t.c.tokenLR(t.total), Device: t.device.String(), Products: t.precision.computes().String(),
+		Guessing: t.chance(t.batch()), Dir: t.dir, name: t.c.name}
+	for _, t := range t.model.Parameters() {
 		if t.RequiresGrad() {
 			p.Learn += t.Numel()
 		}
 	}
-	if r.val != nil {
-		p.Val = r.val.Len()
+	if t.val != nil {
+		p.Val = t.val.Len()
 	}
-	if r.zeroshot != nil {
-		p.Zeroshot = r.zeroshot.loader.Len()
+	if t.zeroshot != nil {
+		p.Zeroshot = t.zeroshot.loader.Len()
 	}
 	var err error
-	if p.Peak, err = measurePeak(r.device, r.precision.computes()); err != nil {
+	if p.Peak, err = measurePeak(t.device, t.precision.computes()); err != nil {
 		return nil, err
 	}
-	p.StepFLOPs = estimate.StepCostOf(r.model).FLOPs(slices.Repeat([]int{r.model.ContextLength()}, p.Batch))
-	p.Memory = estimate.MemoryOf(r.model, estimate.Training{Batch: p.Batch, MicroBatch: p.Micro, BFloat16: r.precision.amp,
-		Checkpointing: r.o.GradCheckpointing})
+	if estimable(t.model) {
+		p.Image, p.Text = c.Vision.String(), c.Text.String()
+		p.StepFLOPs = estimate.StepCostOf(t.model).FLOPs(slices.Repeat([]int{t.model.ContextLength()}, p.Batch))
+		p.Memory = estimate.MemoryOf(t.model, estimate.Training{Batch: p.Batch, MicroBatch: p.Micro, BFloat16: t.precision.amp,
+			Checkpointing: t.c.GradCheckpointing})
+	}
 	pixels := 3 * float64(c.Vision.ImageSize.Height*c.Vision.ImageSize.Width)
-	p.Loader = 4*pixels*float64(r.o.BatchSize*(r.o.Workers+1)) + min(cacheSize, pixels*float64(p.Pictures))
+	p.Loader = 4*pixels*float64(t.c.BatchSize*(t.c.Workers+1)) + min(cacheSize, pixels*float64(p.Pictures))
 	p.Checkpoint = 4*float64(p.Parameters) + 8*float64(p.Learn)
 	p.Checkpoints = 2
-	switch epochs := r.o.Epochs; {
-	case r.o.SaveFrequency > 0 && r.o.DeletePrev:
+	switch epochs := t.c.Epochs; {
+	case t.c.SaveEpochs > 0 && t.c.DeletePrevious:
 		p.Checkpoints += 2
-	case r.o.SaveFrequency > 0:
-		p.Checkpoints += (epochs + r.o.SaveFrequency - 1) / r.o.SaveFrequency
+	case t.c.SaveEpochs > 0:
+		p.Checkpoints += (epochs + t.c.SaveEpochs - 1) / t.c.SaveEpochs
 	}
-	p.Free = float64(disk.FreeBytes(r.o.Logs))
+	if t.dir != "" {
+		p.Free = float64(disk.FreeBytes(filepath.Dir(t.dir)))
+	}
 	return p, nil
 }
 
@@ -102,7 +111,7 @@ func (p *Plan) String() string {
 	}
 	line("disk", "%s a checkpoint, %s for up to %d of them under %s%s", sizeText(p.Checkpoint), sizeText(p.Checkpoint*float64(p.Checkpoints)), p.Checkpoints, p.Dir, free)
 	if need := p.Checkpoint * float64(p.Checkpoints); p.Free > 0 && need > p.Free {
-		line("", "that is more than there is: give --save-frequency 0, --delete-previous-checkpoint or another --logs")
+		line("", "that is more than there is: keep fewer checkpoints (%s, %s) or take another disk", p.name("SaveEpochs"), p.name("DeletePrevious"))
 	}
 	return b.String()
 }

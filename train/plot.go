@@ -13,12 +13,8 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 )
 
-// PlotLoss draws a run's losses as a PNG: each step faintly, a running mean over them, and the loss of guessing, ln of
-// the batch size, as a dashed line.
-func PlotLoss(path string, steps []int, losses []float64, chance float64) error {
-	return plotLoss(disk.Machine{}, path, steps, losses, chance)
-}
-
+// plotLoss draws a run's losses as a PNG: each step faintly, a running mean over them, and the loss
+// of guessing, where it is known, as a dashed line.
 func plotLoss(fsys disk.FS, path string, steps []int, losses []float64, chance float64) error {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = "loss", "step", "contrastive loss"
@@ -43,10 +39,16 @@ func plotLoss(fsys disk.FS, path string, steps []int, losses []float64, chance f
 		return fmt.Errorf("train: plot: %w", err)
 	}
 	faint.Color, line.Color, line.Width = color.RGBA{R: 160, G: 190, B: 230, A: 255}, color.RGBA{R: 20, G: 80, B: 170, A: 255}, vg.Points(1.5)
-	p.Add(plotter.NewGrid(), guess, faint, line)
+	p.Add(plotter.NewGrid())
+	if chance > 0 {
+		p.Add(guess)
+	}
+	p.Add(faint, line)
 	p.Legend.Top = true
 	p.Legend.Add("loss", line)
-	p.Legend.Add("guessing, ln(batch)", guess)
+	if chance > 0 {
+		p.Legend.Add("guessing, ln(batch)", guess)
+	}
 	p.Y.Min = 0
 	canvas := vgimg.NewWith(vgimg.UseWH(16*vg.Centimeter, 10*vg.Centimeter), vgimg.UseDPI(120))
 	p.Draw(draw.New(canvas))

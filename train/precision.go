@@ -5,8 +5,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// precisions are the values of --precision. Weights and moments stay float32 in all but pure_bf16: bfloat16 and float16 are then what
-// products are computed in.
+// precisions are the values of Config.Precision. Weights and moments stay float32 in all but
+// pure_bf16: bfloat16 and float16 are then what products are computed in.
 var precisions = map[string]precision{
 	"fp32":         {weights: torch.Float32},
 	"amp_bf16":     {weights: torch.Float32, products: torch.BFloat16, amp: true},
@@ -24,7 +24,8 @@ type precision struct {
 	scales   bool // float16's gradients underflow, unless the loss is scaled up
 }
 
-// choosePrecision is --precision; auto is bfloat16 products on CUDA and float32 on the CPU.
+// choosePrecision is the one of that name; auto is bfloat16 products on CUDA and float32 on the
+// CPU.
 func choosePrecision(name string, device torch.Device) precision {
 	if name == "auto" {
 		name = "fp32"
@@ -49,8 +50,16 @@ func (p precision) convert(m *clip.Model) error {
 	return m.Cast(p.weights)
 }
 
-// scaler is the factor on the loss that keeps float16's gradients above its smallest number: halved when one overflows, and
-// doubled after 2000 steps without (torch.amp.GradScaler's constants).
+// computes is what a precision's products are in.
+func (p precision) computes() torch.DType {
+	if p.amp {
+		return p.products
+	}
+	return p.weights
+}
+
+// scaler is the factor on the loss that keeps float16's gradients above its smallest number: halved
+// when one overflows, and doubled after 2000 steps without (torch.amp.GradScaler's constants).
 type scaler struct {
 	Factor float64 `json:"factor"`
 	Good   int     `json:"good"` // steps since the last overflow
@@ -71,10 +80,18 @@ func (s *scaler) update(finite bool) {
 	}
 }
 
+// factor is the scaler's, 1 without one.
+func (t *stepper) factor() float64 {
+	if t.scaler == nil {
+		return 1
+	}
+	return t.scaler.Factor
+}
+
 // scaled is a gradient times the scaler's factor.
-func (r *run) scaled(gradient *torch.Tensor) *torch.Tensor {
-	if r.state.Scaler == nil {
+func (t *stepper) scaled(gradient *torch.Tensor) *torch.Tensor {
+	if t.scaler == nil {
 		return gradient
 	}
-	return gradient.MulScalar(r.state.Scaler.Factor)
+	return gradient.MulScalar(t.scaler.Factor)
 }

@@ -16,20 +16,20 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// TestPrecisions trains in each precision, also with --accum-freq, stopped and resumed: it learns, resuming is exact, and the losses
-// stay within the precision's rounding of those in float32.
+// TestPrecisions trains in each precision, also with AccumFreq, stopped and resumed: it learns,
+// resuming is exact, and the losses stay within the precision's rounding of those in float32.
 func TestPrecisions(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44)
 	plain := options(t, model, data)
 	plain.Epochs = 2
-	sum, err := train.Run(context.Background(), plain, train.Reporter{})
+	sum, err := trained(context.Background(), plain, reporter{})
 	require.NoError(t, err)
 	want := losses(t, sum.Dir)
 	for name, bound := range map[string]float64{"amp_bf16": 0.05, "amp": 0, "pure_bf16": 0.1} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, model, data)
 			o.Precision, o.Epochs = name, 2
-			sum, err := train.Run(context.Background(), o, train.Reporter{})
+			sum, err := trained(context.Background(), o, reporter{})
 			require.NoError(t, err)
 			got := losses(t, sum.Dir)
 			require.Len(t, got, len(want))
@@ -44,45 +44,46 @@ func TestPrecisions(t *testing.T) {
 			parts := o
 			parts.Logs = t.TempDir()
 			ctx, cancel := context.WithCancel(context.Background())
-			_, err = train.Run(ctx, parts, train.Reporter{Step: func(s train.Step, _ int) {
+			_, err = trained(ctx, parts, reporter{Step: func(s train.Step, _ int) {
 				if s.Step == 4 {
 					cancel()
 				}
 			}})
 			require.ErrorIs(t, err, train.ErrInterrupted)
 			parts.Resume = "latest"
-			sum, err = train.Run(context.Background(), parts, train.Reporter{})
+			sum, err = trained(context.Background(), parts, reporter{})
 			require.NoError(t, err)
 			assert.Equal(t, got, losses(t, sum.Dir))
 		})
 	}
 }
 
-// TestAccumulatedRuns finds the losses of a batch of 8 in steps of 2 batches of 4 and 4 of 2, and resumes them exactly.
+// TestAccumulatedRuns finds the losses of a batch of 8 in steps of 2 batches of 4 and 4 of 2, and
+// resumes them exactly.
 func TestAccumulatedRuns(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44)
 	run := func(batch, accum int) []float64 {
 		o := options(t, model, data)
-		o.BatchSize, o.AccumFreq, o.PatchDropout = batch, accum, 0
-		sum, err := train.Run(context.Background(), o, train.Reporter{})
+		o.BatchSize, o.AccumFreq, o.PatchDropout = batch, accum, train.None
+		sum, err := trained(context.Background(), o, reporter{})
 		require.NoError(t, err)
 		whole := losses(t, sum.Dir)
 		if accum > 1 {
 			o.Logs = t.TempDir()
 			ctx, cancel := context.WithCancel(context.Background())
-			_, err := train.Run(ctx, o, train.Reporter{Step: func(s train.Step, _ int) {
+			_, err := trained(ctx, o, reporter{Step: func(s train.Step, _ int) {
 				if s.Step == 7 {
 					cancel()
 				}
 			}})
 			require.ErrorIs(t, err, train.ErrInterrupted)
 			o.Resume = "latest"
-			sum, err = train.Run(context.Background(), o, train.Reporter{})
+			sum, err = trained(context.Background(), o, reporter{})
 			require.NoError(t, err)
 			assert.Equal(t, whole, losses(t, sum.Dir))
 			o.AccumFreq = 3
-			_, err = train.Run(context.Background(), o, train.Reporter{})
-			assert.ErrorContains(t, err, "the run was started with --accum-freq")
+			_, err = trained(context.Background(), o, reporter{})
+			assert.ErrorContains(t, err, "the run was started with AccumFreq")
 		}
 		return whole
 	}
@@ -96,7 +97,8 @@ func TestAccumulatedRuns(t *testing.T) {
 	}
 }
 
-// TestNonFinite gives weights that overflow or are NaN: the run stops at the name of the first tensor, or skips.
+// TestNonFinite gives weights that overflow or are NaN: the run stops at the name of the first
+// tensor, or skips.
 func TestNonFinite(t *testing.T) {
 	data := shard(t, 40)
 	spoiled := func(key string, value float64) string {
@@ -127,12 +129,12 @@ func TestNonFinite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, spoiled(c.key, c.value), data)
 			o.Precision = c.precision
-			_, err := train.Run(context.Background(), o, train.Reporter{})
+			_, err := trained(context.Background(), o, reporter{})
 			require.ErrorContains(t, err, c.want)
-			assert.ErrorContains(t, err, "lower --lr")
+			assert.ErrorContains(t, err, "lower LR")
 
-			o.NonFinite, o.Logs, o.Epochs, o.ValData = "skip", t.TempDir(), 1, ""
-			sum, err := train.Run(context.Background(), o, train.Reporter{})
+			o.SkipNonFinite, o.Logs, o.Epochs, o.ValData = true, t.TempDir(), 1, ""
+			sum, err := trained(context.Background(), o, reporter{})
 			require.NoError(t, err)
 			log, err := os.ReadFile(filepath.Join(sum.Dir, "out.log"))
 			require.NoError(t, err)

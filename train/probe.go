@@ -16,7 +16,8 @@ type Labelled struct {
 	Classes  []int
 }
 
-// ProbeOptions are the constants of a linear probe. The zero value takes CLIP_benchmark's (benchmark/metrics/linear_probe.py).
+// ProbeOptions are the constants of a linear probe. The zero value takes CLIP_benchmark's
+// (benchmark/metrics/linear_probe.py).
 type ProbeOptions struct {
 	LR          float64 // at the beginning; 0 stands for 0.1
 	Epochs      int     // 0 stands for 10
@@ -34,9 +35,10 @@ type ProbeResult struct {
 	WeightDecay  float64 `json:"weight_decay"`
 }
 
-// LinearProbe trains logistic regression on frozen features and tests it: how much a model's pictures tell of the classes to
-// one who has labels (paper, section 3.2). It is CLIP_benchmark's: one linear layer with bias, cross-entropy, AdamW with
-// PyTorch's betas, a cosine over the steps; but it begins with zeros and not with random numbers.
+// LinearProbe trains logistic regression on frozen features and tests it: how much a model's
+// pictures tell of the classes to one who has labels (paper, section 3.2). It is CLIP_benchmark's:
+// one linear layer with bias, cross-entropy, AdamW with PyTorch's betas, a cosine over the steps;
+// but it begins with zeros and not with random numbers.
 func LinearProbe(training, test Labelled, classes int, o ProbeOptions) (r ProbeResult, err error) {
 	if o.LR == 0 {
 		o.LR = 0.1
@@ -68,8 +70,8 @@ func LinearProbe(training, test Labelled, classes int, o ProbeOptions) (r ProbeR
 	return r, err
 }
 
-// bestDecay searches 97 powers of ten from 10^-6 to 10^2 as CLIP_benchmark does: every 16th, then on both sides of the best
-// at half the distance, down to neighbours.
+// bestDecay searches 97 powers of ten from 10^-6 to 10^2 as CLIP_benchmark does: every 16th, then
+// on both sides of the best at half the distance, down to neighbours.
 func bestDecay(all Labelled, classes int, o ProbeOptions) (float64, error) {
 	order := rand.New(rand.NewPCG(o.Seed, 1)).Perm(len(all.Classes))
 	held := len(order) / 5

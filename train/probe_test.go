@@ -41,7 +41,8 @@ func TestLinearProbe(t *testing.T) {
 	}
 }
 
-// TestLinearProbeChoosesDecay separates classes that a line can part, and finds a decay that lets it.
+// TestLinearProbeChoosesDecay separates classes that a line can part, and finds a decay that lets
+// it.
 func TestLinearProbeChoosesDecay(t *testing.T) {
 	random := rand.New(rand.NewPCG(0, 0))
 	draw := func(n int) (set Labelled) {

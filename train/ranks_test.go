@@ -27,7 +27,7 @@ type rankTask struct {
 
 const rankPairs = 24 // of all processes
 
-func (task rankTask) ids(r *run) (images, texts []int64) {
+func (task rankTask) ids(r *stepper) (images, texts []int64) {
 	for i := range rankPairs {
 		images, texts = append(images, int64(i/2)), append(texts, int64(i%9))
 	}
@@ -35,7 +35,7 @@ func (task rankTask) ids(r *run) (images, texts []int64) {
 }
 
 // micros are this process's micro-batches.
-func (task rankTask) micros(r *run) (micros []*micro) {
+func (task rankTask) micros(r *stepper) (micros []*micro) {
 	b := randomBatch(r, rankPairs)
 	b.ImageIDs, b.TextIDs = task.ids(r)
 	own := rankPairs / r.group.Size()
@@ -62,8 +62,9 @@ func TestRankWorker(t *testing.T) {
 	var tasks []rankTask
 	require.NoError(t, json.Unmarshal([]byte(text), &tasks))
 	torch.SetNumThreads(1)
-	o := Options{Device: "cpu"}
-	group, err := o.join(t.Context())
+	w, err := distributed.FromEnvironment()
+	require.NoError(t, err)
+	group, err := distributed.Init(t.Context(), w, distributed.Options{})
 	require.NoError(t, err)
 	for _, task := range tasks {
 		r := smallRun(t, task.Config)
@@ -103,8 +104,8 @@ func TestRankWorker(t *testing.T) {
 	require.NoError(t, group.Close())
 }
 
-// TestGradientsOfProcesses holds the gradients of 2 and 4 real processes, with micro-batches of several sizes, against the dense loss of one
-// process on the whole batch.
+// TestGradientsOfProcesses holds the gradients of 2 and 4 real processes, with micro-batches of
+// several sizes, against the dense loss of one process on the whole batch.
 func TestGradientsOfProcesses(t *testing.T) {
 	vit := `{"image_size":32,"layers":2,"width":64,"head_width":32,"patch_size":8}`
 	configs := map[string]string{
@@ -153,7 +154,8 @@ func TestGradientsOfProcesses(t *testing.T) {
 	}
 }
 
-// dense are the gradients of the whole batch through one graph and the N x N matrix, with "loss" the loss.
+// dense are the gradients of the whole batch through one graph and the N x N matrix, with "loss"
+// the loss.
 func dense(t *testing.T, task rankTask) map[string][]float32 {
 	r := smallRun(t, task.Config)
 	total := 0.0
@@ -181,8 +183,9 @@ func dense(t *testing.T, task rankTask) map[string][]float32 {
 	return out
 }
 
-// denseWithIDs is the loss whose matches are all pairs that share a picture or a caption, by the matrix of them.
-func denseWithIDs(s *torch.Scope, r *run, m *micro, images, texts, scale *torch.Tensor) *torch.Tensor {
+// denseWithIDs is the loss whose matches are all pairs that share a picture or a caption, by the
+// matrix of them.
+func denseWithIDs(s *torch.Scope, r *stepper, m *micro, images, texts, scale *torch.Tensor) *torch.Tensor {
 	matches := make([]float32, rankPairs*rankPairs)
 	for i := range rankPairs {
 		for j := range rankPairs {

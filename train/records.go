@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
 
 	"github.com/goclip/goclip/internal/disk"
 )
@@ -25,13 +24,14 @@ type records struct {
 	losses  []float64
 	last    Step
 
-	before    map[string]float64 // the evaluation before the first step
-	evaluated int                // the step of the last evaluation; -1 before there is one
+	before    Metrics // the evaluation before the first step
+	evaluated int     // the step of the last evaluation; -1 before there is one
 }
 
-// openRecords opens LOGS/NAME's files and, in a resumed run, drops what metrics.jsonl and results.jsonl say about steps
-// after the checkpoint. out.log tells of every sitting and loses only what a crash has torn.
-func openRecords(fsys disk.FS, dir string, o Options, step int) (r *records, err error) {
+// openRecords opens a run's files and, in a resumed run, drops what metrics.jsonl and results.jsonl
+// say about steps after the checkpoint. out.log tells of every sitting and loses only what a crash
+// has torn.
+func openRecords(fsys disk.FS, dir string, c *Config, step int) (r *records, err error) {
 	r = &records{dir: dir, disk: fsys, evaluated: -1}
 	defer func() {
 		if err != nil {
@@ -39,7 +39,7 @@ func openRecords(fsys disk.FS, dir string, o Options, step int) (r *records, err
 		}
 	}()
 	err = disk.WriteFile(fsys, filepath.Join(dir, "params.txt"), func(w io.Writer) error {
-		_, err := w.Write(params(o))
+		_, err := io.WriteString(w, c.params())
 		return err
 	})
 	if err != nil {
@@ -61,7 +61,7 @@ func openRecords(fsys disk.FS, dir string, o Options, step int) (r *records, err
 		return r, err
 	}
 	err = truncateAt(r.results, after(step, func(line []byte) {
-		var metrics map[string]float64
+		var metrics Metrics
 		if json.Unmarshal(line, &metrics) == nil {
 			r.noteResult(metrics)
 		}
@@ -119,6 +119,9 @@ func truncateAt(f disk.Output, tooMany func(line []byte) bool) error {
 // sync makes safe what has been written.
 func (r *records) sync() error {
 	for _, f := range []disk.Output{r.out, r.metrics, r.results} {
+		if f == nil {
+			continue // nothing is recorded before there is a latest checkpoint
+		}
 		if err := f.Sync(); err != nil {
 			return err
 		}
@@ -126,14 +129,12 @@ func (r *records) sync() error {
 	return nil
 }
 
-// params is params.txt: each option under its flag's name, as open_clip writes it.
-func params(o Options) []byte {
-	var b bytes.Buffer
-	v := reflect.ValueOf(o)
-	for i := range v.NumField() {
-		fmt.Fprintf(&b, "%s: %v\n", v.Type().Field(i).Tag.Get("name"), v.Field(i).Interface())
+// params is params.txt: each option under its name.
+func (c *Config) params() string {
+	if c.Settings != nil {
+		return c.Settings.String()
 	}
-	return b.Bytes()
+	return c.String()
 }
 
 func (r *records) note(s Step) {
@@ -145,21 +146,24 @@ func (r *records) note(s Step) {
 
 func (r *records) step(s Step) error {
 	r.note(s)
-	if r.metrics == nil { // rank 0 writes
+	if r.metrics == nil { // process 0 writes, and a run with a directory
 		return nil
 	}
 	return line(r.metrics, s)
 }
 
-func (r *records) noteResult(metrics map[string]float64) {
+func (r *records) noteResult(metrics Metrics) {
 	r.evaluated = int(metrics["step"])
 	if r.evaluated == 0 {
 		r.before = metrics
 	}
 }
 
-func (r *records) result(metrics map[string]float64) error {
+func (r *records) result(metrics Metrics) error {
 	r.noteResult(metrics)
+	if r.results == nil {
+		return nil
+	}
 	return line(r.results, metrics)
 }
 
@@ -182,9 +186,6 @@ func (r *records) plot(chance float64) error {
 }
 
 func (r *records) close() error {
-	if r == nil {
-		return nil
-	}
 	var errs []error
 	for _, f := range []disk.Output{r.out, r.metrics, r.results} {
 		if f != nil {

@@ -9,43 +9,38 @@ import (
 	"strings"
 )
 
-// findResume is the checkpoint directory that --resume means. As open_clip's, latest without any checkpoint is the
-// beginning, dir "": a run that was killed before its first checkpoint is started by the same command line.
-//
-// latest is checkpoints/latest. Only if that is not whole it is the newest whole one of the others: .latest.tmp and
-// .latest.old, which a crash may leave where the system cannot exchange two names, and epoch_N.
-func (r *run) findResume() (dir string, err error) {
-	if r.o.Resume != latest {
-		if err := checkWhole(r.o.Resume); err != nil {
-			return "", fmt.Errorf("train: --resume %s: %w", r.o.Resume, err)
-		}
-		return r.o.Resume, nil
+// find is the checkpoint that where names: itself or, if it is the run's directory, the latest.
+// That is checkpoints/latest. Only if that is not whole it is the newest whole one of the others,
+// and note says so: .latest.tmp and .latest.old, which a crash may leave where the system cannot
+// exchange two names, and epoch_N. "" is a run without any.
+func (k *checkpoints) find(where string) (dir, note string, err error) {
+	if filepath.Clean(where) != k.dir {
+		return where, "", checkWhole(where)
 	}
-	parent := filepath.Join(r.dir, "checkpoints")
+	parent := filepath.Join(k.dir, "checkpoints")
 	newest := filepath.Join(parent, latest)
 	fault := checkWhole(newest)
 	if fault == nil {
-		return newest, nil
+		return newest, "", nil
 	}
-	others, err := r.otherCheckpoints()
+	others, err := k.otherCheckpoints()
 	if errors.Is(fault, os.ErrPermission) {
 		err = fault
 	}
 	if err != nil {
-		return "", fmt.Errorf("train: --resume latest: %w", err)
+		return "", "", err
 	}
 	for _, c := range others {
 		if err := checkWhole(c.dir); err == nil {
-			r.notes = append(r.notes, fmt.Sprintf("WARNING: %s is not whole: %v; the run continues from %s, after step %d", newest, fault, c.dir, c.step))
-			return c.dir, nil
+			return c.dir, fmt.Sprintf("WARNING: %s is not whole: %v; the run continues from %s, after step %d", newest, fault, c.dir, c.step), nil
 		}
 	}
 	_, gone := os.Lstat(newest)
 	named := func(c candidate) bool { return !strings.HasPrefix(filepath.Base(c.dir), ".") }
 	if gone != nil && !slices.ContainsFunc(others, named) { // what a crash left of the first one
-		return "", nil
+		return "", "", nil
 	}
-	return "", fmt.Errorf("train: --resume latest: %s holds no whole checkpoint: %w", parent, fault)
+	return "", "", fmt.Errorf("%s holds no whole checkpoint: %w", parent, fault)
 }
 
 // candidate is a checkpoint that may be whole.
@@ -55,8 +50,8 @@ type candidate struct {
 }
 
 // otherCheckpoints are those of the run besides latest, the newest first.
-func (r *run) otherCheckpoints() (list []candidate, err error) {
-	parent := filepath.Join(r.dir, "checkpoints")
+func (k *checkpoints) otherCheckpoints() (list []candidate, err error) {
+	parent := filepath.Join(k.dir, "checkpoints")
 	newest := filepath.Join(parent, latest)
 	entries, err := os.ReadDir(parent)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -77,33 +72,34 @@ func (r *run) otherCheckpoints() (list []candidate, err error) {
 	return list, nil
 }
 
-// settle makes the checkpoint from which the run continues checkpoints/latest, if it is another, and removes what a crash
-// left half-written. From then on --resume latest means this one.
-func (r *run) settle(resumed string) error {
-	parent := filepath.Join(r.dir, "checkpoints")
+// settle makes the checkpoint from which the run continues checkpoints/latest, if it is another,
+// and removes what a crash left half-written. From then on the latest is this one; again writes it
+// anew.
+func (k *checkpoints) settle(resumed string, again func() error) error {
+	parent := filepath.Join(k.dir, "checkpoints")
 	newest := filepath.Join(parent, latest)
 	switch {
 	case resumed == newest || resumed == "":
 	case resumed == hidden(newest, "tmp"), resumed == hidden(newest, "old"):
-		err := r.remove(newest) // which is not whole
+		err := k.remove(newest) // which is not whole
 		if err == nil {
-			err = r.disk.Rename(resumed, newest)
+			err = k.disk.Rename(resumed, newest)
 		}
 		if err == nil {
-			err = r.disk.SyncDir(parent)
+			err = k.disk.SyncDir(parent)
 		}
 		if err != nil {
-			return fmt.Errorf("train: --resume: %s did not become %s: %w", resumed, newest, err)
+			return fmt.Errorf("train: %s did not become %s: %w", resumed, newest, err)
 		}
 	default:
-		if err := r.save(latest); err != nil {
+		if err := again(); err != nil {
 			return err
 		}
 	}
-	for _, pattern := range []string{filepath.Join(parent, ".*.tmp"), filepath.Join(parent, ".*.old"), filepath.Join(r.dir, ".*.tmp")} {
+	for _, pattern := range []string{filepath.Join(parent, ".*.tmp"), filepath.Join(parent, ".*.old"), filepath.Join(k.dir, ".*.tmp")} {
 		left, _ := filepath.Glob(escapeGlob(filepath.Dir(pattern)) + "/" + filepath.Base(pattern))
 		for _, path := range left {
-			if err := r.remove(path); err != nil {
+			if err := k.remove(path); err != nil {
 				return fmt.Errorf("train: %w", err)
 			}
 		}

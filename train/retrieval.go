@@ -8,16 +8,17 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// Retrieval ranks, for each picture, the texts by cosine, and for each text the pictures. images are the L2-normalised
-// rows (N, dim) of the pictures, texts those (M, dim) of the captions; of[j] is the picture of caption j, and nil says
-// that row i of the one belongs to row i of the other.
+// Retrieval ranks, for each picture, the texts by cosine, and for each text the pictures. images
+// are the L2-normalised rows (N, dim) of the pictures, texts those (M, dim) of the captions; of[j]
+// is the picture of caption j, and nil says that row i of the one belongs to row i of the other.
 //
-// The names are open_clip's (open_clip_train/train.py, get_clip_metrics): a rank counts from 0 in the median and from
-// 1 in the mean, R@k is the share of ranks below k, and of equal similarities the earlier one comes first. Where a
-// picture has several captions, its rank is that of its best one: R@k counts a hit if any of them is among the first
-// k, as CLIP_benchmark does (clip_benchmark/metrics/zeroshot_retrieval.py). A picture without a caption is left out of
+// The names are open_clip's (open_clip_train/train.py, get_clip_metrics): a rank counts from 0 in
+// the median and from 1 in the mean, R@k is the share of ranks below k, and of equal similarities
+// the earlier one comes first. Where a picture has several captions, its rank is that of its best
+// one: R@k counts a hit if any of them is among the first k, as CLIP_benchmark does
+// (clip_benchmark/metrics/zeroshot_retrieval.py). A picture without a caption is left out of
 // image_to_text and stays among those that a text is to find its own in.
-func Retrieval(images, texts []float32, of []int, dim int) (map[string]float64, error) {
+func Retrieval(images, texts []float32, of []int, dim int) (Metrics, error) {
 	n, m := len(images)/dim, len(texts)/dim
 	if n == 0 || m == 0 {
 		return nil, fmt.Errorf("train: retrieval: %d pictures and %d texts make no pair", n, m)
@@ -36,7 +37,7 @@ func Retrieval(images, texts []float32, of []int, dim int) (map[string]float64, 
 		}
 		captions[i], owners[j] = append(captions[i], j), []int{i}
 	}
-	metrics := map[string]float64{}
+	metrics := Metrics{}
 	for _, side := range []struct {
 		name             string
 		queries, against []float32
@@ -54,8 +55,9 @@ func Retrieval(images, texts []float32, of []int, dim int) (map[string]float64, 
 // similarities is how many of them are computed at once: 64 MiB of float32.
 const similarities = 16 << 20
 
-// ranks is, for each row of queries that has matches among the rows of against, how many rows come before the first of
-// them, sorted by their product with it. At most limit products are computed at once, but one row's.
+// ranks is, for each row of queries that has matches among the rows of against, how many rows come
+// before the first of them, sorted by their product with it. At most limit products are computed at
+// once, but one row's.
 func ranks(queries, against []float32, matches [][]int, dim, limit int) (out []int, err error) {
 	n, m := len(queries)/dim, len(against)/dim
 	chunk := max(1, limit/m)
@@ -119,7 +121,7 @@ func chunkRanks(s *torch.Scope, products *torch.Tensor, matches [][]int) (ranks 
 	return ranks
 }
 
-func summarise(metrics map[string]float64, name string, ranks []int) {
+func summarise(metrics Metrics, name string, ranks []int) {
 	n := float64(len(ranks))
 	sorted := slices.Sorted(slices.Values(ranks))
 	sum := 0

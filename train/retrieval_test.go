@@ -14,8 +14,8 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// TestRetrieval holds ranks against open_clip's for pairs, and against CLIP_benchmark's definition where pictures have
-// one to five captions each (testdata/retrieval/make_goldens.py).
+// TestRetrieval holds ranks against open_clip's for pairs, and against CLIP_benchmark's definition
+// where pictures have one to five captions each (testdata/retrieval/make_goldens.py).
 func TestRetrieval(t *testing.T) {
 	var g struct {
 		Dim                     int
@@ -45,12 +45,13 @@ func TestRetrieval(t *testing.T) {
 	assert.ErrorContains(t, err, "23 pictures and 0 texts make no pair")
 }
 
-// TestRanks has small numbers whose products are exact: the same in chunks, equal similarities in their order, and a
-// picture without captions.
+// TestRanks has small numbers whose products are exact: the same in chunks, equal similarities in
+// their order, and a picture without captions.
 func TestRanks(t *testing.T) {
 	images := []float32{1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 0}
 	texts := []float32{0.5, 0, 0.75, 0.75, 0.5, 0, 0, 0, 1, 0.75, 0, 0, 0.75, 0, 0}
-	// Products of picture 0: 0.5 0.75 0 0.75 0.75; of 1: 0 0.5 0 0 0; of 2: 0.75 0 1 0 0; of 3: 0.5 1.25 0 0.75 0.75.
+	// Products of picture 0: 0.5 0.75 0 0.75 0.75; of 1: 0 0.5 0 0 0; of 2: 0.75 0 1 0 0; of 3: 0.5
+	// 1.25 0 0.75 0.75.
 	matches := [][]int{{0, 4}, {}, {2}, {3, 0}}
 	for _, limit := range []int{1, 5, 10, 1000} {
 		got, err := ranks(images, texts, matches, 3, limit)
@@ -91,10 +92,9 @@ func TestGuessing(t *testing.T) {
 
 // TestAccuracy counts the pictures whose text is nearest.
 func TestAccuracy(t *testing.T) {
-	r := &run{}
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 		images := torch.FromSlice(s, []float32{1, 0, 0, 1, 0.6, 0.8, 0.8, 0.6}, 4, 2)
 		texts := torch.FromSlice(s, []float32{1, 0, 0.6, 0.8, 0, 1, 0.8, 0.6}, 4, 2)
-		assert.Equal(t, 0.5, r.accuracy(images, texts).Item(), "the second and the third are each other's")
+		assert.Equal(t, 0.5, accuracy(images, texts).Item(), "the second and the third are each other's")
 	}))
 }

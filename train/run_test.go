@@ -67,19 +67,12 @@ func tinyModel(t *testing.T) string {
 	return dir
 }
 
-func options(t *testing.T, model, data string) train.Options {
-	o := train.DefaultOptions()
-	o.TrainData, o.ValData, o.Model, o.AugCfg = data, data, model, jitter(t)
-	o.BatchSize, o.Epochs, o.LR, o.Warmup, o.GradClipNorm = 8, 3, 1e-3, 2, 1
-	o.Workers, o.Device, o.SaveFrequency, o.LogEvery = 2, "cpu", 0, 1
-	o.Logs, o.Name = t.TempDir(), "run"
+func options(t *testing.T, model, data string) (o setup) {
+	o.TrainData, o.ValData, o.Model, o.Augment = data, data, model, jittered
+	o.BatchSize, o.Epochs, o.LR, o.Warmup, o.GradClipNorm, o.WeightDecay = 8, 3, 1e-3, 2, 1, 0.2
+	o.Workers, o.SaveEpochs, o.LogEvery = 2, train.None, 1
+	o.Logs = t.TempDir()
 	return o
-}
-
-func jitter(t *testing.T) (a train.AugCfg) {
-	t.Helper()
-	require.NoError(t, a.UnmarshalText([]byte("scale=(0.5,1.0) color_jitter=[0.4,0.4,0.4,0.1] color_jitter_prob=0.8 gray_scale_prob=0.2")))
-	return a
 }
 
 func losses(t *testing.T, dir string) (out []float64) {
@@ -95,12 +88,12 @@ func losses(t *testing.T, dir string) (out []float64) {
 	return out
 }
 
-// TestResumeIsExact interrupts a run in the middle of an epoch, twice, and finds the losses of one that never stopped,
-// bit for bit, with another number of workers.
+// TestResumeIsExact interrupts a run in the middle of an epoch, twice, and finds the losses of one
+// that never stopped, bit for bit, with another number of workers.
 func TestResumeIsExact(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44) // 5 batches an epoch
 	whole := options(t, model, data)
-	sum, err := train.Run(context.Background(), whole, train.Reporter{})
+	sum, err := trained(context.Background(), whole, reporter{})
 	require.NoError(t, err)
 	assert.Equal(t, 15, sum.Steps)
 	want := losses(t, sum.Dir)
@@ -111,7 +104,7 @@ func TestResumeIsExact(t *testing.T) {
 	parts := options(t, model, data)
 	for i, stop := range []int{3, 9, 0} {
 		ctx, cancel := context.WithCancel(context.Background())
-		_, err := train.Run(ctx, parts, train.Reporter{Step: func(s train.Step, total int) {
+		_, err := trained(ctx, parts, reporter{Step: func(s train.Step, total int) {
 			if s.Step == stop {
 				cancel()
 			}
@@ -137,19 +130,20 @@ func TestResumeIsExact(t *testing.T) {
 	assert.Equal(t, 0.25, m.Config.Vision.PatchDropout)
 
 	parts.LR = 2e-3
-	_, err = train.Run(context.Background(), parts, train.Reporter{})
-	assert.ErrorContains(t, err, "the run was started with --lr 0.001, not 0.002")
+	_, err = trained(context.Background(), parts, reporter{})
+	assert.ErrorContains(t, err, "the run was started with LR 0.001, not 0.002")
 	parts.Resume = ""
-	_, err = train.Run(context.Background(), parts, train.Reporter{})
-	assert.ErrorContains(t, err, "holds a run already; give --resume latest")
+	_, err = trained(context.Background(), parts, reporter{})
+	assert.ErrorContains(t, err, "holds a run already; Resume continues it")
 }
 
-// TestForcedSizes trains on other pictures and texts than the model's, resumes, and leaves a model of the new sizes.
+// TestForcedSizes trains on other pictures and texts than the model's, resumes, and leaves a model
+// of the new sizes.
 func TestForcedSizes(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 40)
-	run := func(o train.Options) string {
-		o.ForceImageSize, o.ForceContextLength, o.Epochs = 40, 12, 1
-		sum, err := train.Run(t.Context(), o, train.Reporter{})
+	run := func(o setup) string {
+		o.Opening.ImageSize, o.Opening.ContextLength, o.Epochs = 40, 12, 1
+		sum, err := trained(t.Context(), o, reporter{})
 		require.NoError(t, err)
 		return sum.Dir
 	}
@@ -165,8 +159,8 @@ func TestForcedSizes(t *testing.T) {
 
 	o := options(t, model, data)
 	ctx, cancel := context.WithCancel(t.Context())
-	o.ForceImageSize, o.ForceContextLength, o.Epochs = 40, 12, 1
-	_, err = train.Run(ctx, o, train.Reporter{Step: func(s train.Step, _ int) {
+	o.Opening.ImageSize, o.Opening.ContextLength, o.Epochs = 40, 12, 1
+	_, err = trained(ctx, o, reporter{Step: func(s train.Step, _ int) {
 		if s.Step == 2 {
 			cancel()
 		}
@@ -174,9 +168,6 @@ func TestForcedSizes(t *testing.T) {
 	require.ErrorIs(t, err, train.ErrInterrupted)
 	o.Resume = "latest"
 	assert.Equal(t, losses(t, whole), losses(t, run(o)))
-	o.ForceImageSize = 0
-	_, err = train.Run(t.Context(), o, train.Reporter{})
-	assert.ErrorContains(t, err, "the run was started with --force-image-size 40, not 0")
 }
 
 func TestRefusals(t *testing.T) {
@@ -191,28 +182,27 @@ func TestRefusals(t *testing.T) {
 	require.NoError(t, err)
 	for _, c := range []struct {
 		want string
-		set  func(o *train.Options)
+		set  func(o *setup)
 	}{
-		{"--train-data is missing", func(o *train.Options) { o.TrainData = "" }},
-		{"--batch-size 1: the loss compares", func(o *train.Options) { o.BatchSize = 1 }},
-		{"20 samples make no batch of 64", func(o *train.Options) { o.BatchSize = 64 }},
-		{"--warmup 99 is not shorter than the run of 6 steps", func(o *train.Options) { o.Warmup = 99 }},
-		{`--lr-scheduler "linear" is none of`, func(o *train.Options) { o.LRScheduler = "linear" }},
-		{`--precision "fp8" is none of`, func(o *train.Options) { o.Precision = "fp8" }},
-		{"no such file", func(o *train.Options) { o.TrainData = filepath.Join(dir, "none.tar") }},
-		{"is neither a model directory, nor a file of weights, nor a built-in config", func(o *train.Options) { o.Model = "ViT-Q" }},
-		{"is damaged: 010.png ends too early", func(o *train.Options) { o.TrainData = write("cut.tar", string(whole[:len(whole)/2])) }},
-		{`it has no column "title", only ["filepath" "caption"]; --csv-caption-key names another`, func(o *train.Options) { o.TrainData = write("a.tsv", "filepath\tcaption\na.png\tx\n") }},
-		{"it has a header and no rows", func(o *train.Options) { o.TrainData = write("b.tsv", "filepath\ttitle\n") }},
-		{"more than 10 samples cannot be read", func(o *train.Options) {
+		{"BatchSize 1: the loss compares", func(o *setup) { o.BatchSize = 1 }},
+		{"20 samples make no batch of 64", func(o *setup) { o.BatchSize = 64 }},
+		{"Warmup 99 is not shorter than the run of 6 steps", func(o *setup) { o.Warmup = 99 }},
+		{`Schedule "linear" is none of`, func(o *setup) { o.Schedule = "linear" }},
+		{`Precision "fp8" is none of`, func(o *setup) { o.Precision = "fp8" }},
+		{"no such file", func(o *setup) { o.TrainData = filepath.Join(dir, "none.tar") }},
+		{"is neither a model directory, nor a file of weights, nor a built-in config", func(o *setup) { o.Model = "ViT-Q" }},
+		{"is damaged: 010.png ends too early", func(o *setup) { o.TrainData = write("cut.tar", string(whole[:len(whole)/2])) }},
+		{`it has no column "title", only ["filepath" "caption"]; CaptionKey names another`, func(o *setup) { o.TrainData = write("a.tsv", "filepath\tcaption\na.png\tx\n") }},
+		{"it has a header and no rows", func(o *setup) { o.TrainData = write("b.tsv", "filepath\ttitle\n") }},
+		{"more than 10 samples cannot be read", func(o *setup) {
 			o.TrainData = write("c.tsv", "filepath\ttitle\n"+strings.Repeat("gone.png\tx\n", 1)+strings.Join(manyLines(40), ""))
 		}},
-		{"state.json: no such file", func(o *train.Options) { o.Resume = filepath.Join(dir, "gone") }},
-		{"the extension", func(o *train.Options) { o.TrainData = write("data.zip", "") }},
+		{"state.json: no such file", func(o *setup) { o.Resume = filepath.Join(dir, "gone") }},
+		{"the extension", func(o *setup) { o.TrainData = write("data.zip", "") }},
 	} {
 		o := options(t, model, data)
 		c.set(&o)
-		_, err := train.Run(context.Background(), o, train.Reporter{})
+		_, err := trained(context.Background(), o, reporter{})
 		require.ErrorContains(t, err, c.want)
 		assert.NoDirExists(t, filepath.Join(o.Logs, "run", "checkpoints", "latest"))
 	}
@@ -242,23 +232,11 @@ func TestBadPictureAmongGood(t *testing.T) {
 	path := filepath.Join(dir, "data.tsv")
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 	o := options(t, tinyModel(t), path)
-	sum, err := train.Run(context.Background(), o, train.Reporter{})
+	sum, err := trained(context.Background(), o, reporter{})
 	require.NoError(t, err)
 	require.Len(t, sum.Bad, 2, "once among the training pictures, once in the evaluation")
 	for _, b := range sum.Bad {
 		assert.Contains(t, b.Key, "broken.png")
 	}
 	assert.Equal(t, 16.0, sum.Metrics["num_samples"], "no picture is judged in another's place")
-}
-
-func TestSchedules(t *testing.T) { // values of open_clip_train/scheduler.py, base 1e-3, warm-up 10, 100 steps
-	cosine, err := train.NewSchedule("cosine", 1e-3, 10, 100)
-	require.NoError(t, err)
-	for step, want := range map[int]float64{0: 1e-4, 9: 1e-3, 10: 1e-3, 55: 5e-4, 99: 3.0458649045213493e-07} {
-		assert.InDelta(t, want, cosine(step), 1e-12, step)
-	}
-	constant, err := train.NewSchedule("const", 1e-3, 10, 100)
-	require.NoError(t, err)
-	assert.Equal(t, 1e-3, constant(99))
-	assert.InDelta(t, 5e-4, constant(4), 1e-12)
 }

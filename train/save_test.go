@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -12,21 +13,21 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// TestSaveWithinAnEpoch has a run write its latest checkpoint in the middle of an epoch, by steps and by minutes: what it
-// can be resumed from at that step, as by a kill, is exact.
+// TestSaveWithinAnEpoch has a run write its latest checkpoint in the middle of an epoch, by steps
+// and by minutes: what it can be resumed from at that step, as by a kill, is exact.
 func TestSaveWithinAnEpoch(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44) // 5 batches an epoch
 	whole := options(t, model, data)
 	whole.Epochs = 1
-	sum, err := train.Run(t.Context(), whole, train.Reporter{})
+	sum, err := trained(t.Context(), whole, reporter{})
 	require.NoError(t, err)
 	want := losses(t, sum.Dir)
 	for name, c := range map[string]struct {
-		set func(o *train.Options)
+		set func(o *setup)
 		has int // the step of the checkpoint that step 4 finds
 	}{
-		"steps":   {func(o *train.Options) { o.SaveEverySteps = 2 }, 2},
-		"minutes": {func(o *train.Options) { o.SaveEveryMinutes = 1e-9 }, 3},
+		"steps":   {func(o *setup) { o.SaveSteps = 2 }, 2},
+		"minutes": {func(o *setup) { o.SaveEvery = time.Nanosecond }, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, model, data)
@@ -34,7 +35,7 @@ func TestSaveWithinAnEpoch(t *testing.T) {
 			c.set(&o)
 			copied := o
 			copied.Logs = t.TempDir() // the directory as a kill during step 4 leaves it
-			_, err := train.Run(t.Context(), o, train.Reporter{Step: func(s train.Step, _ int) {
+			_, err := trained(t.Context(), o, reporter{Step: func(s train.Step, _ int) {
 				if s.Step == 4 {
 					require.NoError(t, os.CopyFS(copied.Logs, os.DirFS(o.Logs)))
 				}
@@ -43,7 +44,7 @@ func TestSaveWithinAnEpoch(t *testing.T) {
 			assert.Equal(t, want, losses(t, filepath.Join(o.Logs, "run")), "saving changes nothing")
 			copied.Resume = "latest"
 			first := 0
-			_, err = train.Run(t.Context(), copied, train.Reporter{Step: func(s train.Step, _ int) {
+			_, err = trained(t.Context(), copied, reporter{Step: func(s train.Step, _ int) {
 				if first == 0 {
 					first = s.Step
 				}
@@ -53,7 +54,7 @@ func TestSaveWithinAnEpoch(t *testing.T) {
 			assert.Equal(t, want, losses(t, filepath.Join(copied.Logs, "run")))
 
 			copied.Threads = torch.NumThreads() + 1
-			_, err = train.Run(t.Context(), copied, train.Reporter{})
+			_, err = trained(t.Context(), copied, reporter{})
 			require.NoError(t, err)
 			log, err := os.ReadFile(filepath.Join(copied.Logs, "run", "out.log"))
 			require.NoError(t, err)

@@ -1,22 +1,27 @@
 package train
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
-	"strings"
+	"time"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
+	"github.com/goclip/goclip/torch/optim"
 )
 
-// state is where a run stands: train_state/state.json of a checkpoint, beside the optimiser's tensors. It is written last
-// and has the sums of all other files, so it tells whether the checkpoint is whole.
+// state is where a run stands: train_state/state.json of a checkpoint, beside the optimiser's
+// tensors. It is written last and has the sums of all other files, so it tells whether the
+// checkpoint is whole.
 type state struct {
 	Seal    string   `json:"seal,omitempty"`    // CRC-32C of this text; the first field, see seal
 	Step    int      `json:"step"`              // optimiser steps done
@@ -28,7 +33,10 @@ type state struct {
 	Threads int      `json:"threads,omitempty"` // of libtorch's kernels
 	Scaler  *scaler  `json:"scaler,omitempty"`
 	Data    string   `json:"data,omitempty"` // fingerprint of the training data
-	Options Options  `json:"options"`
+	LR      float64  `json:"lr,omitempty"`   // that SetLR gave
+
+	Options json.RawMessage `json:"options,omitempty"` // Config.Settings, cmd/train's flags
+	Config  *Config         `json:"config,omitempty"`  // none: written by an earlier goclip
 
 	Skipped       int `json:"skipped,omitempty"`
 	SkippedInARow int `json:"skipped_in_a_row,omitempty"`
@@ -40,82 +48,242 @@ const (
 	stateDir      = "train_state"
 	stateFile     = "state.json"
 	optimiserFile = "optimizer.safetensors"
-	latest        = "latest"
+
+	// What LoRARank and EMADecay add, and the model directory of the averaged weights beside it. A
+	// checkpoint's own weights have LoRA's products in them, from which the frozen ones cannot be
+	// had back exactly: they are kept too.
+	loraFile = "lora.safetensors"
+	emaFile  = "ema.safetensors"
+	emaDir   = "ema"
 )
 
-// saveState writes the optimiser's tensors and, with the sums of all that went through disk, state.json.
-func (r *run) saveState(fsys *summing, dir string) error {
-	if err := disk.MkdirAll(fsys, dir); err != nil {
+// Save writes checkpoints/latest, from which [Resume] goes on exactly here. All processes call it,
+// between two steps.
+func (t *Trainer) Save(ctx context.Context) error {
+	if t.dir == "" {
+		return t.c.errorf("there is no place to save: {Dir} is empty")
+	}
+	if err := t.begin(ctx); err != nil {
+		return t.fail(err)
+	}
+	return t.fail(t.saveShared(latest))
+}
+
+// saveShared writes a checkpoint of all processes: process 0 has the weights, which are the same
+// everywhere, and each has a generator of its own. A run without a directory keeps nothing.
+func (t *Trainer) saveShared(name string) (err error) {
+	if t.dir == "" {
+		return nil
+	}
+	rng := t.rng
+	if rng == nil {
+		rng = torch.RNGState(t.device)
+	}
+	if t.state.RNG, err = t.group.Exchange(rng); err != nil || !t.first() {
 		return err
 	}
-	if err := writeTensors(fsys, filepath.Join(dir, optimiserFile), r.optimiser.State()); err != nil {
+	return t.save(name)
+}
+
+// save writes checkpoints/NAME.
+func (t *Trainer) save(name string) error {
+	if err := t.restoreWeights(); err != nil {
 		return err
 	}
-	r.state.Options, r.state.Threads, r.state.Files = r.o, torch.NumThreads(), fsys.files
-	text, err := seal(r.state)
+	if err := t.watch.records.sync(); err != nil { // a checkpoint has the lines of its steps
+		return fmt.Errorf("train: the checkpoint %s was not written: %w", filepath.Join(t.dir, "checkpoints", name), disk.Plain(err))
+	}
+	return t.put(name, t.write)
+}
+
+// saveEpoch writes the checkpoint that keeps its epoch's name. The one before it goes when this one
+// is safe.
+func (t *Trainer) saveEpoch() error {
+	if err := t.saveShared(epochName(t.state.Epoch)); err != nil {
+		return err
+	}
+	if t.c.DeletePrevious && t.first() && t.dir != "" {
+		return t.discard(epochName(t.state.Epoch - t.c.SaveEpochs))
+	}
+	return nil
+}
+
+// betweenDue tells whether checkpoints/latest is to be written in the middle of an epoch after the
+// step that begins, so that a kill costs minutes and not the epoch.
+func (t *Trainer) betweenDue() bool {
+	steps, every := t.c.SaveSteps, t.c.SaveEvery
+	return t.first() && t.dir != "" && (steps > 0 && (t.state.Step+1)%steps == 0 || every > 0 && time.Since(t.saved) >= every)
+}
+
+// write fills the directory of a checkpoint, state.json last, which is why it has the others' sums.
+func (t *Trainer) write(fsys *summing, dir string) error {
+	if err := t.model.SaveAs(dir, &clip.SaveOptions{FS: fsys}); err != nil {
+		return err
+	}
+	in := filepath.Join(dir, stateDir)
+	if err := disk.MkdirAll(fsys, in); err != nil {
+		return err
+	}
+	if t.c.LoRARank > 0 {
+		if err := writeTensors(fsys, filepath.Join(in, loraFile), t.lowRank()); err != nil {
+			return err
+		}
+	}
+	if t.ema != nil {
+		if err := writeTensors(fsys, filepath.Join(in, emaFile), t.ema.state()); err != nil {
+			return err
+		}
+		if err := t.saveAverage(fsys, filepath.Join(dir, emaDir)); err != nil {
+			return err
+		}
+	}
+	if err := writeTensors(fsys, filepath.Join(in, optimiserFile), t.optimiser.State()); err != nil {
+		return err
+	}
+	t.state.Config, t.state.Threads, t.state.Files = &t.c, torch.NumThreads(), fsys.files
+	if t.c.Settings != nil {
+		settings, err := json.Marshal(t.c.Settings)
+		if err != nil {
+			return err
+		}
+		t.state.Options = settings
+	}
+	text, err := seal(t.state)
 	if err != nil {
 		return err
 	}
-	return disk.WriteFile(r.disk, filepath.Join(dir, stateFile), func(w io.Writer) error {
+	return disk.WriteFile(t.disk, filepath.Join(in, stateFile), func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
 	})
 }
 
-// changeable are the flags that a resumed run may be given anew: they say where it runs and what is watched and kept, not
-// what it learns. What opens the model is not asked again.
-var changeable = strings.Fields(`resume logs name device threads workers dist-url dist-backend val-data imagenet-val
-	zeroshot-frequency zeroshot-templates val-frequency save-frequency save-most-recent save-every-n-steps
-	save-every-minutes delete-previous-checkpoint log-every-n-steps report-to metrics-addr dry-run
-	overfit cuda-graphs pretrained pretrained-image-path pretrained-text-path`)
+// saveAverage writes the model directory of the averaged weights.
+func (t *Trainer) saveAverage(fsys disk.FS, dir string) (err error) {
+	if err := t.ema.swap(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.ema.swap()) }()
+	if err := disk.MkdirAll(fsys, dir); err != nil {
+		return err
+	}
+	return t.model.SaveAs(dir, &clip.SaveOptions{FS: fsys})
+}
 
-// readState loads train_state/state.json and refuses options that would not continue the same run.
-func (r *run) readState(dir string) error {
+// openDirectory makes the run's directory what it goes on from: the checkpoint resumed is the
+// latest, and the records end with it. Nothing has been written before.
+func (t *Trainer) openDirectory(resumed string) (err error) {
+	if err := disk.MkdirAll(t.disk, filepath.Join(t.dir, "checkpoints")); err != nil {
+		return fmt.Errorf("train: %w", disk.Plain(err))
+	}
+	if err := t.lockDirectory(); err != nil { // which was not there
+		return err
+	}
+	if err := t.settle(resumed, func() error { return t.save(latest) }); err != nil { // before the records: they may be longer than the latest checkpoint, not shorter
+		return err
+	}
+	t.saved = time.Now()
+	t.watch.records, err = openRecords(t.disk, t.dir, &t.c, t.state.Step)
+	return err
+}
+
+// readState loads train_state/state.json and makes the Config that of the run, or refuses what
+// would not continue it.
+func (t *Trainer) readState(dir string) error {
 	path := filepath.Join(dir, stateDir, stateFile)
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("train: --resume %s: %w", r.o.Resume, err)
+		return t.c.errorf("{resume} %s: %w", dir, err)
 	}
-	r.state.Options = DefaultOptions() // for the flags that a run of an earlier version did not know
-	if err := json.Unmarshal(text, &r.state); err != nil {
-		return fmt.Errorf("train: --resume: %s is not a run's state: %w", path, err)
+	if err := json.Unmarshal(text, &t.state); err != nil {
+		return t.c.errorf("{resume}: %s is not a run's state: %w", path, err)
 	}
-	now, was := reflect.ValueOf(r.o), reflect.ValueOf(r.state.Options)
-	for i := range now.NumField() {
-		flag := now.Type().Field(i).Tag.Get("name")
-		if a, b := now.Field(i).Interface(), was.Field(i).Interface(); !slices.Contains(changeable, flag) && !reflect.DeepEqual(a, b) {
-			return fmt.Errorf("train: --resume: the run was started with --%s %v, not %v; a resumed run continues it exactly", flag, b, a)
-		}
+	switch {
+	case t.c.Resuming != nil:
+		return t.c.Resuming(t.state.Options, &t.c)
+	case t.state.Config != nil:
+		return t.c.inherit(*t.state.Config)
 	}
-	return nil
+	return t.c.errorf("{resume}: %s was written by an earlier goclip, whose command continues it", path)
 }
 
 // restore brings the optimiser and the generator to where the checkpoint left them.
-func (r *run) restore(dir string) error {
-	if was, now := r.state.Threads, torch.NumThreads(); was != 0 && was != now {
-		r.notes = append(r.notes, fmt.Sprintf("WARNING: the run had %d threads and now has %d, which add in another order: it continues, but not bit for bit; --threads %d does", was, now, was))
+func (t *Trainer) restore(dir string) error {
+	if was, now := t.state.Threads, torch.NumThreads(); was != 0 && was != now {
+		t.notes = append(t.notes, fmt.Sprintf("WARNING: the run had %d threads and now has %d, which add in another order: it continues, but not bit for bit; with %d threads it does", was, now, was))
 	}
-	f, err := checkpoint.Open(filepath.Join(dir, stateDir, optimiserFile))
+	if err := readTensors(filepath.Join(dir, stateDir, optimiserFile), t.optimiser.State()); err != nil {
+		return err
+	}
+	return t.restoreGenerator()
+}
+
+// lowRank yields LoRA's products and the weights that they are added to.
+func (t *Trainer) lowRank() iter.Seq2[string, *torch.Tensor] {
+	return func(yield func(string, *torch.Tensor) bool) {
+		for key, p := range t.model.State() {
+			if (clip.IsLoRA(key) || t.model.Adapted(p)) && !yield(key, p) {
+				return
+			}
+		}
+	}
+}
+
+// openTuned makes the average of the weights, and brings it and LoRA's products to where the
+// checkpoint left them; dir is "" at the beginning.
+func (t *Trainer) openTuned(dir string) error {
+	if t.c.LoRARank > 0 && dir != "" {
+		if err := readTensors(filepath.Join(dir, stateDir, loraFile), t.lowRank()); err != nil {
+			return err
+		}
+	}
+	if t.c.EMADecay == 0 {
+		return nil
+	}
+	var learning []optim.Param
+	for key, p := range t.model.Parameters() {
+		if p.RequiresGrad() {
+			learning = append(learning, optim.Param{Name: key, T: p})
+		}
+	}
+	var err error
+	if t.ema, err = newEMA(t.c.EMADecay, learning); err != nil || dir == "" {
+		return err
+	}
+	return readTensors(filepath.Join(dir, stateDir, emaFile), t.ema.state())
+}
+
+func writeTensors(fsys disk.FS, path string, tensors iter.Seq2[string, *torch.Tensor]) error {
+	var entries []checkpoint.Entry
+	for key, t := range tensors {
+		entries = append(entries, checkpoint.Of(key, t, torch.Float32))
+	}
+	return checkpoint.WriteFS(fsys, path, entries, nil)
+}
+
+// readTensors fills tensors from a file that has each of them, in its shape, and nothing else.
+func readTensors(path string, tensors iter.Seq2[string, *torch.Tensor]) error {
+	f, err := checkpoint.Open(path)
 	if err != nil {
-		return fmt.Errorf("train: --resume: %w", err)
+		return fmt.Errorf("train: resume: %w", err)
 	}
 	defer f.Close()
-	want := 0
-	for key, t := range r.optimiser.State() {
+	want, name := 0, filepath.Base(path)
+	for key, t := range tensors {
 		want++
 		e, ok := f.Entry(key)
 		if !ok {
-			return fmt.Errorf("train: --resume: %s lacks %s", optimiserFile, key)
+			return fmt.Errorf("train: resume: %s lacks %s", name, key)
 		}
 		if !slices.Equal(e.Shape, t.Shape()) {
-			return fmt.Errorf("train: --resume: %s: %s has the shape %v, not %v", optimiserFile, key, e.Shape, t.Shape())
+			return fmt.Errorf("train: resume: %s: %s has the shape %v, not %v", name, key, e.Shape, t.Shape())
 		}
 		if err := f.CopyTo(e, t); err != nil {
-			return fmt.Errorf("train: --resume: %w", err)
+			return fmt.Errorf("train: resume: %w", err)
 		}
 	}
 	if extra := len(f.Names()) - want; extra > 0 {
-		return fmt.Errorf("train: --resume: %s holds %d tensors too many", optimiserFile, extra)
+		return fmt.Errorf("train: resume: %s holds %d tensors too many", name, extra)
 	}
-	return r.restoreGenerator()
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/train"
+	"github.com/goclip/goclip/train/data"
 )
 
 // results are the lines of results.jsonl.
@@ -40,30 +41,30 @@ func numbers(data []byte) []float32 {
 	return out
 }
 
-// TestTunedRuns trains with each way of fine-tuning, whole and interrupted: losses, weights, averages and what is
-// interpolated are bit-equal, and a resumption with another value is refused.
+// TestTunedRuns trains with each way of fine-tuning, whole and interrupted: losses, weights,
+// averages and what is interpolated are bit-equal, and a resumption with another value is refused.
 func TestTunedRuns(t *testing.T) {
 	data := shard(t, 28) // 3 batches an epoch
 	for _, c := range []struct {
 		name, vision, text string
-		set                func(o *train.Options)
-		other              func(o *train.Options) // refused at a resumption
+		set                func(o *setup)
+		other              func(o *setup) // refused at a resumption
 		says               string
 		check              func(t *testing.T, model, dir string)
 	}{
 		{name: "gradient checkpointing", vision: lockViT, text: lockRoberta,
-			set:   func(o *train.Options) { o.GradCheckpointing, o.Precision = true, "amp_bf16" },
-			other: func(o *train.Options) { o.SkipScheduler = true }, says: "--skip-scheduler false",
+			set:   func(o *setup) { o.GradCheckpointing, o.Precision = true, "amp_bf16" },
+			other: func(o *setup) { o.SkipSchedule = true }, says: "SkipSchedule false",
 			check: func(t *testing.T, model, dir string) {
 				o := options(t, model, data)
 				o.Epochs, o.Precision = 2, "amp_bf16"
-				sum, err := train.Run(context.Background(), o, train.Reporter{})
+				sum, err := trained(context.Background(), o, reporter{})
 				require.NoError(t, err)
 				assert.Equal(t, losses(t, sum.Dir), losses(t, dir), "those of a run without it")
 			}},
 		{name: "LoRA, averaged and interpolated", vision: lockViT, text: lockText,
-			set:   func(o *train.Options) { o.LoRARank, o.LoRAAlpha, o.EMADecay, o.WiseFT = 2, 4, 0.9, 0.5 },
-			other: func(o *train.Options) { o.LoRARank = 4 }, says: "--lora-rank 2, not 4",
+			set:   func(o *setup) { o.LoRARank, o.LoRAAlpha, o.EMADecay, o.WiseFT = 2, 4, 0.9, 0.5 },
+			other: func(o *setup) { o.LoRARank = 4 }, says: "LoRARank 2, not 4",
 			check: func(t *testing.T, model, dir string) {
 				before, after := tensors(t, model, clip.WeightsFile), tensors(t, dir, "checkpoints/latest", clip.WeightsFile)
 				state := tensors(t, dir, "checkpoints/latest/train_state/optimizer.safetensors")
@@ -76,10 +77,10 @@ func TestTunedRuns(t *testing.T) {
 				assert.Contains(t, state, "exp_avg.visual.transformer.resblocks.0.attn.in_proj.lora_A")
 			}},
 		{name: "LoRA of one tower", vision: lockResNet, text: lockRoberta,
-			set: func(o *train.Options) {
+			set: func(o *setup) {
 				o.LoRARank, o.LockImage, o.FreezeBNStats, o.GradCheckpointing = 2, true, true, false
 			},
-			other: func(o *train.Options) { o.LoRAAlpha = 4 }, says: "--lora-alpha 0, not 4",
+			other: func(o *setup) { o.LoRAAlpha = 4 }, says: "LoRAAlpha 0, not 4",
 			check: func(t *testing.T, model, dir string) {
 				before, after := tensors(t, model, clip.WeightsFile), tensors(t, dir, "checkpoints/latest", clip.WeightsFile)
 				for key, was := range before {
@@ -89,11 +90,11 @@ func TestTunedRuns(t *testing.T) {
 				}
 			}},
 		{name: "layers, averages and interpolation", vision: lockViT, text: lockText,
-			set: func(o *train.Options) {
+			set: func(o *setup) {
 				o.ImageLayerDecay, o.TextLayerDecay, o.EMADecay, o.WiseFT, o.Warmup = 0.5, 0.8, 0.5, 0.25, 0.2
-				o.LRScheduler, o.EpochsCooldown, o.LRCooldownPow = "const-cooldown", 1, 1
+				o.Schedule, o.CooldownEpochs, o.CooldownPower = "const-cooldown", 1, 1
 			},
-			other: func(o *train.Options) { o.WiseFT = 0.5 }, says: "--wise-ft 0.25, not 0.5",
+			other: func(o *setup) { o.WiseFT = 0.5 }, says: "WiseFT 0.25, not 0.5",
 			check: func(t *testing.T, model, dir string) {
 				start, end := tensors(t, model, clip.WeightsFile), tensors(t, dir, "checkpoints/latest", clip.WeightsFile)
 				assert.Equal(t, start, tensors(t, dir, "checkpoints/start", clip.WeightsFile))
@@ -121,8 +122,10 @@ func TestTunedRuns(t *testing.T) {
 				}
 			}},
 		{name: "token embeddings", vision: lockViT, text: lockText,
-			set:   func(o *train.Options) { o.TokenLR, o.LR, o.WD, o.Warmup, o.GradClipNorm = -1, 1e-5, 0, 0, 0 }, // 0.04 / 20, for 6 steps
-			other: func(o *train.Options) { o.TokenLR = 1e-3 }, says: "--token-embedding-lr -1, not 0.001",
+			set: func(o *setup) {
+				o.TokenLR, o.LR, o.WeightDecay, o.Warmup, o.GradClipNorm = -1, 1e-5, train.None, train.None, 0
+			}, // 0.04 / 20, for 6 steps
+			other: func(o *setup) { o.TokenLR = 1e-3 }, says: "TokenLR -1, not 0.001",
 			check: func(t *testing.T, model, dir string) {
 				start, end := tensors(t, model, clip.WeightsFile), tensors(t, dir, "checkpoints/latest", clip.WeightsFile)
 				moved, farthest := 0, map[string]float64{}
@@ -137,7 +140,7 @@ func TestTunedRuns(t *testing.T) {
 						}
 					}
 				}
-				assert.Less(t, farthest["text_projection"], 2*6*1e-5, "all else learns by --lr")
+				assert.Less(t, farthest["text_projection"], 2*6*1e-5, "all else learns by LR")
 				assert.Greater(t, farthest["token_embedding.weight"], 0.003)
 				assert.Less(t, farthest["token_embedding.weight"], 0.012)
 				assert.Greater(t, moved, 5, "the captions' words")
@@ -149,12 +152,12 @@ func TestTunedRuns(t *testing.T) {
 			whole := options(t, model, data)
 			whole.Epochs = 2
 			c.set(&whole)
-			sum, err := train.Run(context.Background(), whole, train.Reporter{})
+			sum, err := trained(context.Background(), whole, reporter{})
 			require.NoError(t, err)
 			parts := whole
 			parts.Logs = t.TempDir()
 			ctx, cancel := context.WithCancel(context.Background())
-			_, err = train.Run(ctx, parts, train.Reporter{Step: func(s train.Step, _ int) {
+			_, err = trained(ctx, parts, reporter{Step: func(s train.Step, _ int) {
 				if s.Step == 2 {
 					cancel()
 				}
@@ -163,9 +166,9 @@ func TestTunedRuns(t *testing.T) {
 			parts.Resume = "latest"
 			changed := parts
 			c.other(&changed)
-			_, err = train.Run(context.Background(), changed, train.Reporter{})
+			_, err = trained(context.Background(), changed, reporter{})
 			require.ErrorContains(t, err, "the run was started with "+c.says)
-			_, err = train.Run(context.Background(), parts, train.Reporter{})
+			_, err = trained(context.Background(), parts, reporter{})
 			require.NoError(t, err)
 			dir := filepath.Join(parts.Logs, "run")
 			assert.Equal(t, losses(t, sum.Dir), losses(t, dir))
@@ -180,25 +183,26 @@ func TestTunedRuns(t *testing.T) {
 	}
 }
 
-// TestInterruptedEvaluations stops a run while other weights than its own are evaluated: what is saved are its own.
+// TestInterruptedEvaluations stops a run while other weights than its own are evaluated: what is
+// saved are its own.
 func TestInterruptedEvaluations(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 20)
 	o := options(t, model, data)
-	o.Epochs, o.EMADecay, o.WiseFT, o.Warmup = 1, 0.5, 0.5, 0
-	sum, err := train.Run(context.Background(), o, train.Reporter{})
+	o.Epochs, o.EMADecay, o.WiseFT, o.Warmup = 1, 0.5, 0.5, train.None
+	sum, err := trained(context.Background(), o, reporter{})
 	require.NoError(t, err)
 	want := tensors(t, sum.Dir, "checkpoints/latest", clip.WeightsFile)
 	for _, says := range []string{"the same with the averaged weights", "WiSE-FT, 0.5 of the start's weights"} {
 		parts := o
 		parts.Logs = t.TempDir()
 		ctx, cancel := context.WithCancel(context.Background())
-		_, err := train.Run(ctx, parts, train.Reporter{Log: cancelAt{says, cancel}})
+		_, err := trained(ctx, parts, reporter{Log: cancelAt{says, cancel}})
 		require.ErrorIs(t, err, train.ErrInterrupted, says)
 		dir := filepath.Join(parts.Logs, "run")
 		assert.Equal(t, want, tensors(t, dir, "checkpoints/latest", clip.WeightsFile), says)
 		assert.NoDirExists(t, filepath.Join(dir, "checkpoints/wise_ft"))
 		parts.Resume = "latest"
-		_, err = train.Run(context.Background(), parts, train.Reporter{})
+		_, err = trained(context.Background(), parts, reporter{})
 		require.NoError(t, err)
 		assert.Equal(t, tensors(t, sum.Dir, "checkpoints/wise_ft", clip.WeightsFile), tensors(t, dir, "checkpoints/wise_ft", clip.WeightsFile), says)
 	}
@@ -218,50 +222,58 @@ func (c cancelAt) Write(line []byte) (int, error) {
 }
 
 func TestWarmup(t *testing.T) {
-	for text, want := range map[string]train.Warmup{"200": 200, "0.1": 0.1, "10%": 0.1, "0": 0, "-1": -1} {
-		var w train.Warmup
-		require.NoError(t, w.UnmarshalText([]byte(text)))
-		assert.InDelta(t, float64(want), float64(w), 1e-12, text)
-	}
-	for _, text := range []string{"", "ten", "100%", "-5%", "1%%"} {
-		var w train.Warmup
-		assert.Error(t, w.UnmarshalText([]byte(text)), text)
-	}
 	o := options(t, tinyModel(t), shard(t, 44)) // 5 steps an epoch
 	o.Epochs, o.Warmup, o.LR = 2, 0.4, 1e-3     // 4 steps of 10
 	var rates []float64
-	_, err := train.Run(context.Background(), o, train.Reporter{Step: func(s train.Step, _ int) { rates = append(rates, s.LR) }})
+	_, err := trained(context.Background(), o, reporter{Step: func(s train.Step, _ int) { rates = append(rates, s.LR) }})
 	require.NoError(t, err)
 	assert.InDeltaSlice(t, []float64{2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3}, rates[:5], 1e-12)
-	o.Warmup, o.Name = 2.5, "other"
-	_, err = train.Run(context.Background(), o, train.Reporter{})
-	assert.ErrorContains(t, err, "--warmup 2.5: a number of steps is wanted")
+	o.Warmup, o.Logs = 2.5, t.TempDir()
+	_, err = trained(context.Background(), o, reporter{})
+	assert.ErrorContains(t, err, "Warmup 2.5: a number of steps is wanted")
 }
 
+// TestFineTuneDefaults gives a model with trained weights the rates that fine-tune it without
+// forgetting, says so, and lets a field that is given win.
 func TestFineTuneDefaults(t *testing.T) {
-	trained := tinyModel(t)
-	none := func(string) bool { return false }
+	dir, set := tinyModel(t), shard(t, 20)
+	d, err := data.Open(t.Context(), set, nil)
+	require.NoError(t, err)
 	for _, c := range []struct {
-		name  string
-		o     train.Options
-		given func(string) bool
-		lr    float64
-		wd    float64
-		token float64
-		says  string
+		name    string
+		trained bool
+		c       *train.Config
+		lr      float64
+		wd      float64
+		token   float64
+		says    string
 	}{
-		{"from nothing", train.Options{Model: "ViT-B-32", LR: 5e-4, WD: 0.2}, none, 5e-4, 0.2, 0, ""},
-		{"random", train.Options{Model: "ViT-B-32", Pretrained: "random", LR: 5e-4, WD: 0.2}, none, 5e-4, 0.2, 0, ""},
-		{"a tag", train.Options{Model: "ViT-B-32", Pretrained: "openai", LR: 5e-4, WD: 0.2}, none, 1e-5, 0.1, -1, "the defaults are --lr 1e-05 --wd 0.1 --token-embedding-lr -1;"},
-		{"a directory", train.Options{Model: trained, LR: 5e-4, WD: 0.2}, none, 1e-5, 0.1, -1, "the defaults are --lr 1e-05 --wd 0.1 --token-embedding-lr -1;"},
-		{"a flag wins", train.Options{Model: trained, LR: 5e-4, WD: 0.2}, func(f string) bool { return f == "lr" }, 5e-4, 0.1, 0, "the defaults are --wd 0.1"},
-		{"flags win", train.Options{Model: trained, LR: 5e-4, WD: 0.2}, func(string) bool { return true }, 5e-4, 0.2, 0, ""},
+		{"from nothing", false, nil, 5e-4, 0.2, train.TokenLRSame, ""},
+		{"trained weights", true, nil, 1e-5, 0.1, train.TokenLRAuto, "the defaults are LR 1e-05 WeightDecay 0.1 TokenLR -1;"},
+		{"a field wins", true, &train.Config{LR: 5e-4}, 5e-4, 0.1, train.TokenLRSame, "the defaults are WeightDecay 0.1;"},
+		{"fields win", true, &train.Config{LR: 5e-4, WeightDecay: 0.2}, 5e-4, 0.2, train.TokenLRSame, ""},
 	} {
-		says := c.o.FineTuneDefaults(c.given)
-		assert.Equal(t, c.lr, c.o.LR, c.name)
-		assert.Equal(t, c.wd, c.o.WD, c.name)
-		assert.Equal(t, c.token, c.o.TokenLR, c.name)
-		assert.Contains(t, says, c.says, c.name)
-		assert.Equal(t, c.says == "", says == "", c.name)
+		t.Run(c.name, func(t *testing.T) {
+			m, err := clip.Open(t.Context(), dir, &clip.OpenOptions{Copy: true})
+			require.NoError(t, err)
+			if !c.trained {
+				m, err = clip.New(m.Config, 1)
+				require.NoError(t, err)
+			}
+			var log bytes.Buffer
+			config := train.Config{}
+			if c.c != nil {
+				config = *c.c
+			}
+			config.BatchSize, config.MaxSteps, config.Log, config.Workers = 8, 1, &log, 1
+			tr, err := train.New(m, d, &config)
+			require.NoError(t, err)
+			is := tr.Config()
+			assert.Equal(t, []float64{c.lr, c.wd, c.token}, []float64{is.LR, is.WeightDecay, is.TokenLR})
+			require.NoError(t, tr.Run(t.Context()))
+			require.NoError(t, tr.Close())
+			assert.Contains(t, log.String(), c.says)
+			assert.Equal(t, c.says != "", strings.Contains(log.String(), "fine-tuning trained weights"))
+		})
 	}
 }

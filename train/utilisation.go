@@ -3,16 +3,17 @@ package train
 import (
 	"time"
 
-	"github.com/goclip/goclip/internal/estimate"
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
 )
 
-// utilisation tells which share of the machine's floating-point speed a step makes use of (model FLOPs utilisation,
-// PaLM, Chowdhery et al., arXiv 2204.02311, appendix B): what [estimate.StepCost] counts of it, by the time that it took
-// with all its waits, by the speed of a large matrix product on the same device in the same precision.
+// utilisation tells which share of the machine's floating-point speed a step makes use of (model
+// FLOPs utilisation, PaLM, Chowdhery et al., arXiv 2204.02311, appendix B): what
+// [estimate.StepCost] counts of it, by the time that it took with all its waits, by the speed of a
+// large matrix product on the same device in the same precision.
 type utilisation struct {
-	cost estimate.StepCost
-	peak float64 // operations in a second; 0 until measured
+	cost func(tokens []int64) float64 // of a micro-batch with such texts; nil: unknown
+	peak float64                      // operations in a second; 0 until measured
 
 	done, seconds float64 // of this sitting's steps
 }
@@ -34,16 +35,15 @@ func (u *utilisation) total() float64 {
 	return u.done / u.seconds / u.peak
 }
 
-// computes is what a precision's products are in.
-func (p precision) computes() torch.DType {
-	if p.amp {
-		return p.products
-	}
-	return p.weights
+// estimable tells whether a config describes the model's towers, which towers of one's own have
+// none of.
+func estimable(m *clip.Model) bool {
+	v := m.Config.Vision
+	return v.IsResNet() || v.PatchSize > 0
 }
 
-// measurePeak is the speed of a large matrix product: the fastest of those that fit into a third of a second, and of at
-// least three.
+// measurePeak is the speed of a large matrix product: the fastest of those that fit into a third of
+// a second, and of at least three.
 func measurePeak(d torch.Device, dtype torch.DType) (flops float64, err error) {
 	side := 1024
 	if d.Type == "cuda" {

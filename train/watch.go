@@ -2,89 +2,133 @@ package train
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"path/filepath"
-	"strings"
+	"runtime"
+	"slices"
+	"time"
 
 	"github.com/goclip/goclip/internal/estimate"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/train/data"
 	"github.com/goclip/goclip/train/tensorboard"
 )
 
-// watch is how a run is looked at from outside, beside its log: TensorBoard's files, Prometheus' page, and what a
-// step's figures are measured by.
-type watch struct {
+// watcher is how a run is looked at from outside: its log, its records, TensorBoard's files,
+// Prometheus' page, and what a step's figures are measured by. Of several processes the first
+// writes.
+type watcher struct {
+	c           *Config
+	first       bool
+	log         io.Writer
+	records     *records
+	total       int     // steps of the run
+	warmup      int     // of them
+	chance      float64 // the loss of guessing; 0: unknown
+	products    torch.DType
+	device      torch.Device
 	utilisation utilisation
 	guessing    guessing
-	board       *tensorboard.Writer // nil without --report-to tensorboard
-	metrics     *exporter           // nil without --metrics-addr
+	waiting     waiting
+	bad         badSamples
+	board       *tensorboard.Writer // nil without TensorBoard
+	metrics     *exporter           // nil without MetricsAddr
 }
 
-// openWatch begins to be looked at. Nothing before it has been written, but a port in use was refused by then.
-func (r *run) openWatch() (err error) {
-	if r.watch.metrics != nil {
-		r.logf("metrics at http://%s/metrics", r.watch.metrics.addr)
+// newWatcher writes to Config.Log until there are files.
+func newWatcher(c *Config, first bool) *watcher {
+	w := &watcher{c: c, first: first, log: io.Discard, records: &records{evaluated: -1}}
+	if first && c.Log != nil {
+		w.log = c.Log
 	}
-	r.watch.utilisation.cost = estimate.StepCostOf(r.model)
-	if r.watch.utilisation.peak, err = measurePeak(r.device, r.precision.computes()); err != nil {
+	return w
+}
+
+// listen takes the address of metrics.
+func (w *watcher) listen() (err error) {
+	if w.first && w.c.MetricsAddr != "" && w.metrics == nil {
+		if w.metrics, err = listen(w.c.MetricsAddr); err != nil {
+			return w.c.errorf("{MetricsAddr} %s: %w", w.c.MetricsAddr, err)
+		}
+	}
+	return nil
+}
+
+// open begins to watch t, whose files are there.
+func (w *watcher) open(t *Trainer) (err error) {
+	w.total, w.warmup, w.chance, w.device, w.products = t.total, t.warmup, t.chance(t.batch()), t.device, t.precision.computes()
+	if estimable(t.model) {
+		cost := estimate.StepCostOf(t.model)
+		w.utilisation.cost = func(tokens []int64) float64 { return cost.FLOPs(estimate.Lengths(t.model, tokens, w.products)) }
+	}
+	if !w.first {
+		return nil
+	}
+	switch out := w.records.out; {
+	case out != nil && w.c.Log != nil:
+		w.log = io.MultiWriter(w.c.Log, out)
+	case out != nil:
+		w.log = out
+	}
+	for _, note := range slices.Concat(w.c.Notes, t.notes) {
+		w.logf("%s", note)
+	}
+	if w.metrics != nil {
+		w.logf("metrics at http://%s/metrics", w.metrics.addr)
+	}
+	if w.utilisation.peak, err = measurePeak(w.device, w.products); err != nil {
 		return err
 	}
-	if r.o.reportsTo("tensorboard") {
-		r.watch.board, err = tensorboard.Open(filepath.Join(r.dir, "tensorboard"), r.nextStep())
+	if w.c.TensorBoard && t.dir != "" {
+		next := 0 // the first step that has yet to be done, of a run that goes on
+		if t.state.Step > 0 {
+			next = t.state.Step + 1
+		}
+		w.board, err = tensorboard.Open(filepath.Join(t.dir, "tensorboard"), next)
 	}
 	return err
 }
 
-// summariseWatch tells what the steps of this sitting came to.
-func (r *run) summariseWatch() float64 {
-	u := r.watch.utilisation
-	mfu := u.total()
-	if u.seconds > 0 {
-		r.logf("model FLOPs utilisation %.1f%%: %.4g TFLOP in %.0f s of steps, at a measured speed of %.1f GFLOP/s", 100*mfu, u.done/1e12, u.seconds, u.peak/1e9)
-	}
-	return mfu
+func (w *watcher) logf(format string, args ...any) {
+	fmt.Fprintf(w.log, "%s %s\n", time.Now().Format("2006-01-02 15:04:05"), fmt.Sprintf(format, args...))
 }
 
-// nextStep is the first step that has yet to be done, of a run that goes on, else 0.
-func (r *run) nextStep() int {
-	if r.state.Step == 0 {
-		return 0
+// summarise tells what the steps of this sitting came to.
+func (w *watcher) summarise() {
+	if u := w.utilisation; u.seconds > 0 {
+		w.logf("model FLOPs utilisation %.1f%%: %.4g TFLOP in %.0f s of steps, at a measured speed of %.1f GFLOP/s", 100*u.total(), u.done/1e12, u.seconds, u.peak/1e9)
 	}
-	return r.state.Step + 1
 }
 
-func (r *run) closeWatch() (err error) {
-	if r.watch.board != nil {
-		err = r.watch.board.Close()
+func (w *watcher) close() (err error) {
+	if w.board != nil {
+		err = w.board.Close()
 	}
-	r.watch.metrics.close()
+	w.metrics.close()
+	if closeErr := w.records.close(); err == nil {
+		err = closeErr
+	}
+	w.log = io.Discard
 	return err
 }
 
-// accuracyPictures is how many of a batch's pictures look for their text.
-const accuracyPictures = 256
-
-// accuracy is how many of a batch's first pictures find their text by the normalised features (n, E), ().
-func (r *run) accuracy(images, texts *torch.Tensor) *torch.Tensor {
-	n := min(images.Size(0), accuracyPictures)
-	nearest := images.Narrow(0, 0, n).MatMul(texts.T()).Argmax(1)
-	return nearest.Eq(torch.ArangeLike(texts, n)).To(r.device, torch.Float32).Mean()
-}
-
-// measureStep completes a step's figures from what it was done on.
-func (r *run) measureStep(s *Step, micros []*micro) {
-	length := r.model.ContextLength()
+// measure completes a step's figures from what it was done on.
+func (w *watcher) measure(s *Step, micros []*micro) {
 	var captions []int64
-	cost, u := 0.0, &r.watch.utilisation
+	length, cost, u := 1, 0.0, &w.utilisation
 	for _, m := range micros {
 		tokens := torch.ToSlice[int64](m.tokens)
-		cost += u.cost.FLOPs(estimate.Lengths(r.model, tokens, r.precision.computes()))
+		length = len(tokens) / m.n
+		if u.cost != nil {
+			cost += u.cost(tokens)
+		}
 		captions = append(captions, tokens...)
 	}
 	if cost > u.peak*s.StepTime { // then other programs slowed the measurement down
-		again, err := measurePeak(r.device, r.precision.computes())
+		again, err := measurePeak(w.device, w.products)
 		if err != nil {
-			r.logf("the speed of a matrix product cannot be measured: %v", err)
+			w.logf("the speed of a matrix product cannot be measured: %v", err)
 		}
 		u.peak = max(again, cost/s.StepTime)
 	}
@@ -92,36 +136,53 @@ func (r *run) measureStep(s *Step, micros []*micro) {
 	s.DuplicateCaptions = duplicates(captions, length)
 }
 
-// watchStep tells of a step to who looks on, and warns once of a loss that stays at guessing.
-func (r *run) watchStep(s Step) error {
-	r.watch.metrics.step(s, r.total, len(r.loader.Bad()))
-	chance := r.chance(r.batch())
-	if r.watch.guessing.stays(s.Loss, chance) {
-		r.logf("the loss has stayed within 1%% of %.3f, that of guessing, for %d steps: nothing is learned. Try another --lr (it is %.3g now, of --warmup %d steps), "+
-			"see that captions belong to their pictures (of this batch %.0f%% repeat another's), or let --overfit 32 tell whether model and data can be learned at all",
-			chance, guessingSteps, s.LR, r.warmup, 100*s.DuplicateCaptions)
+// step records a step and tells of it to who looks on, and warns once of a loss that stays at
+// guessing.
+func (w *watcher) step(s Step, training *data.Loader) error {
+	if err := w.records.step(s); err != nil {
+		return err
 	}
-	if !r.logs(s) {
-		return nil
+	w.metrics.step(s, w.total, len(training.Bad()))
+	if w.guessing.stays(s.Loss, w.chance) {
+		w.logf(w.c.words("the loss has stayed within 1%% of %.3f, that of guessing, for %d steps: nothing is learned. Try another {LR} (it is %.3g now, of {Warmup} %d steps), "+
+			"see that captions belong to their pictures (of this batch %.0f%% repeat another's), or let {Overfit} 32 tell whether model and data can be learned at all"),
+			w.chance, guessingSteps, s.LR, w.warmup, 100*s.DuplicateCaptions)
 	}
-	duplicate := ""
+	w.waiting.add(s)
+	if s.Step%w.c.LogEvery == 0 || s.Step == 1 || s.Step == w.total {
+		w.line(s)
+		if err := w.boardStep(s); err != nil {
+			return err
+		}
+	}
+	if s.Step%w.c.LogEvery == 0 || s.Step == w.total {
+		if verdict := w.waiting.verdict(w.c, runtime.GOMAXPROCS(0)); verdict != "" {
+			w.logf("%s", verdict)
+		}
+	}
+	return nil
+}
+
+// line is a step's in the log.
+func (w *watcher) line(s Step) {
+	duplicate, guess := "", ""
 	if s.DuplicateCaptions > 0 {
 		duplicate = fmt.Sprintf(", %.0f%% duplicate captions", 100*s.DuplicateCaptions)
 	}
-	r.logf("step %d/%d epoch %d loss %.4f (guessing %.4f) accuracy %.3f scale %.2f lr %.3g norm %.2f %.0f pictures/s, MFU %.1f%%, %.0f%% of the time waiting for data%s",
-		s.Step, r.total, s.Epoch, s.Loss, chance, s.Accuracy, s.LogitScale, s.LR, s.GradNorm, s.SamplesPerSecond, 100*s.MFU, 100*s.DataTime/s.StepTime, duplicate)
-	return r.boardStep(s)
+	if w.chance > 0 {
+		guess = fmt.Sprintf(" (guessing %.4f)", w.chance)
+	}
+	w.logf("step %d/%d epoch %d loss %.4f%s accuracy %.3f scale %.2f lr %.3g norm %.2f %.0f pictures/s, MFU %.1f%%, %.0f%% of the time waiting for data%s",
+		s.Step, w.total, s.Epoch, s.Loss, guess, s.Accuracy, s.LogitScale, s.LR, s.GradNorm, s.SamplesPerSecond, 100*s.MFU, 100*s.DataTime/s.StepTime, duplicate)
 }
 
-// logs tells whether a step has its line in the log.
-func (r *run) logs(s Step) bool {
-	return s.Step%max(r.o.LogEvery, 1) == 0 || s.Step == 1 || s.Step == r.total
-}
+// plot draws loss.png.
+func (w *watcher) plot() error { return w.records.plot(w.chance) }
 
-// boardStep writes a step's figures under open_clip's names (open_clip_train/train.py, train_one_epoch) and goclip's
-// own under its own.
-func (r *run) boardStep(s Step) error {
-	if r.watch.board == nil {
+// boardStep writes a step's figures under open_clip's names (open_clip_train/train.py,
+// train_one_epoch) and goclip's own under its own.
+func (w *watcher) boardStep(s Step) error {
+	if w.board == nil {
 		return nil
 	}
 	for _, p := range []struct {
@@ -132,38 +193,41 @@ func (r *run) boardStep(s Step) error {
 		{"contrastive_loss", s.Loss}, {"loss", s.Loss},
 		{"grad_norm", s.GradNorm}, {"mfu", s.MFU}, {"duplicate_captions", s.DuplicateCaptions}, {"accuracy", s.Accuracy},
 	} {
-		if err := r.watch.board.Scalar("train/"+p.name, s.Step, p.value); err != nil {
+		if err := w.board.Scalar("train/"+p.name, s.Step, p.value); err != nil {
 			return err
 		}
 	}
-	return r.watch.board.Flush()
+	return w.board.Flush()
 }
 
-// boardResult writes an evaluation as open_clip does: against the epoch.
-func (r *run) boardResult(metrics map[string]float64) error {
-	r.watch.metrics.result(metrics)
-	if r.watch.board == nil {
+// result writes an evaluation as open_clip does: against the epoch.
+func (w *watcher) result(epoch int, metrics Metrics) error {
+	w.metrics.result(metrics)
+	if w.board == nil {
 		return nil
 	}
 	for name, value := range metrics {
 		if name == "step" || name == "epoch" {
 			continue
 		}
-		if err := r.watch.board.Scalar("val/"+name, r.state.Epoch, value); err != nil {
+		if err := w.board.Scalar("val/"+name, epoch, value); err != nil {
 			return err
 		}
 	}
-	return r.watch.board.Flush()
+	return w.board.Flush()
 }
 
-// chance is the loss of who guesses among n pairs: ln n or, of the sigmoid loss, what the best constant answer to each
-// of the n x n questions costs.
-func (r *run) chance(n int) float64 {
+// chance is the loss of who guesses among n pairs: ln n or, of the sigmoid loss, what the best
+// constant answer to each of the n x n questions costs; 0, unknown, for a loss of the caller's.
+func (t *stepper) chance(n int) float64 {
+	if t.lossOf != nil {
+		return 0
+	}
 	chance := math.Log(float64(n))
-	if r.model.LogitBias != nil && n > 1 {
+	if t.model.LogitBias != nil && n > 1 {
 		chance += float64(n-1) * math.Log(float64(n)/float64(n-1))
 	}
-	if r.teacher != nil { // whatever it is sure of, a uniform guess costs ln n against it too
+	if t.teacher != nil { // whatever it is sure of, a uniform guess costs ln n against it too
 		chance *= 2
 	}
 	return chance
@@ -177,7 +241,7 @@ type guessing struct{ steps int }
 
 // stays tells once, when the last of guessingSteps steps comes.
 func (g *guessing) stays(loss, chance float64) bool {
-	if math.Abs(loss-chance) > 0.01*chance {
+	if chance == 0 || math.Abs(loss-chance) > 0.01*chance {
 		g.steps = min(g.steps, 0)
 		return false
 	}
@@ -189,8 +253,8 @@ func (g *guessing) stays(loss, chance float64) bool {
 	return true
 }
 
-// duplicates is the share of captions, rows of so many tokens, that stand in a batch before: each of them is a wrong
-// answer that is right.
+// duplicates is the share of captions, rows of so many tokens, that stand in a batch before: each
+// of them is a wrong answer that is right.
 func duplicates(tokens []int64, length int) float64 {
 	seen, repeated, n := map[string]bool{}, 0, len(tokens)/length
 	for i := range n {
@@ -210,14 +274,4 @@ func captionKey(tokens []int64) string {
 		key = append(key, byte(id), byte(id>>8), byte(id>>16))
 	}
 	return string(key)
-}
-
-// reportsTo tells whether --report-to names a place.
-func (o *Options) reportsTo(name string) bool {
-	for _, place := range strings.Split(o.ReportTo, ",") {
-		if strings.TrimSpace(place) == name {
-			return true
-		}
-	}
-	return false
 }

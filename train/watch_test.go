@@ -16,19 +16,21 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train"
+	"github.com/goclip/goclip/train/data"
 )
 
 // TestWatched looks at a run while it goes on: Prometheus' page, TensorBoard's files, the log.
 func TestWatched(t *testing.T) {
 	o := options(t, tinyModel(t), shard(t, 20))
-	o.Epochs, o.ReportTo, o.MetricsAddr = 2, "tensorboard", "127.0.0.1:0"
+	o.Epochs, o.TensorBoard, o.MetricsAddr = 2, true, "127.0.0.1:0"
 	var log bytes.Buffer
 	var pages []string
 	address := regexp.MustCompile(`http://(\S+)/metrics`)
 	var alive []int64
-	sum, err := train.Run(context.Background(), o, train.Reporter{Log: &log, Step: func(s train.Step, total int) {
+	sum, err := trained(context.Background(), o, reporter{Log: &log, Step: func(s train.Step, total int) {
 		alive = append(alive, torch.LiveTensors())
 		if s.Step%2 == 1 {
 			return
@@ -68,7 +70,7 @@ func TestWatched(t *testing.T) {
 
 	o.MaxSteps = 0
 	o.Resume = "latest"
-	_, err = train.Run(context.Background(), o, train.Reporter{})
+	_, err = trained(context.Background(), o, reporter{})
 	require.NoError(t, err)
 	files, err = filepath.Glob(filepath.Join(sum.Dir, "tensorboard", "*"))
 	require.NoError(t, err)
@@ -82,52 +84,75 @@ func TestPortInUse(t *testing.T) {
 	defer socket.Close()
 	o := options(t, tinyModel(t), shard(t, 20))
 	o.MetricsAddr = socket.Addr().String()
-	_, err = train.Run(context.Background(), o, train.Reporter{})
-	require.ErrorContains(t, err, "train: --metrics-addr "+o.MetricsAddr)
+	_, err = trained(context.Background(), o, reporter{})
+	require.ErrorContains(t, err, "train: MetricsAddr "+o.MetricsAddr)
 	assert.ErrorContains(t, err, "address already in use")
-	assert.NoDirExists(t, filepath.Join(o.Logs, "run"))
+	assert.NoDirExists(t, o.dir())
 }
 
-// TestOverfit passes with a learning rate that learns, fails with one that does not, and leaves nothing either way.
+// TestOverfit passes with a learning rate that learns, fails with one that does not, and leaves
+// nothing either way.
 func TestOverfit(t *testing.T) {
-	model, data := tinyModel(t), shard(t, 20)
-	o := options(t, model, data)
-	o.Overfit, o.LR, o.MaxSteps = 4, 3e-3, 400
-	var log bytes.Buffer
-	var alive []int64
-	sum, err := train.Run(context.Background(), o, train.Reporter{Log: &log, Step: func(train.Step, int) { alive = append(alive, torch.LiveTensors()) }})
+	o := options(t, tinyModel(t), shard(t, 20))
+	set, err := data.Open(t.Context(), o.TrainData, nil)
+	require.NoError(t, err)
+	overfit := func(ctx context.Context, pairs int) (train.Summary, error) {
+		m, err := clip.Open(t.Context(), o.Model, &clip.OpenOptions{Copy: true})
+		require.NoError(t, err)
+		c := o.Config
+		c.Dir = o.dir()
+		return train.Overfit(ctx, m, set, pairs, &c)
+	}
+	o.LR, o.MaxSteps = 3e-3, 400
+	log := &counting{}
+	o.Log = log
+	sum, err := overfit(t.Context(), 4)
 	require.NoError(t, err, log.String())
+	alive := log.alive[1 : len(log.alive)-1] // of steps
 	assert.LessOrEqual(t, slices.Max(alive), alive[0], "no step leaves a tensor; the collector may free an earlier model")
 	assert.Less(t, sum.Loss, 0.5)
 	assert.Less(t, sum.Steps, 400)
-	assert.Contains(t, log.String(), "model, data and --lr can learn. Nothing was written")
+	assert.Contains(t, log.String(), "model, data and LR can learn. Nothing was written")
 
 	o.LR, o.MaxSteps = 1e-9, 3
-	_, err = train.Run(context.Background(), o, train.Reporter{})
-	assert.ErrorContains(t, err, "train: --overfit 4: after 3 steps the loss is ")
-	o.Overfit = 21
-	_, err = train.Run(context.Background(), o, train.Reporter{})
-	assert.ErrorContains(t, err, "--overfit 21: the data has 20 pairs")
-	o.Overfit, o.Resume = 4, "latest"
-	_, err = train.Run(context.Background(), o, train.Reporter{})
-	assert.ErrorIs(t, err, train.ErrOptions)
+	_, err = overfit(t.Context(), 4)
+	assert.ErrorContains(t, err, "train: Overfit 4: after 3 steps the loss is ")
+	_, err = overfit(t.Context(), 21)
+	assert.ErrorContains(t, err, "Overfit 21: the data has 20 pairs")
+	_, err = overfit(t.Context(), 1)
+	assert.ErrorIs(t, err, train.ErrConfig)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	o.Resume = ""
-	_, err = train.Run(ctx, o, train.Reporter{})
+	_, err = overfit(ctx, 4)
 	assert.ErrorIs(t, err, train.ErrInterrupted)
-	assert.NoDirExists(t, filepath.Join(o.Logs, "run"))
+	assert.NoDirExists(t, o.dir())
 }
 
-// TestDryRun tells what there is and writes nothing.
-func TestDryRun(t *testing.T) {
+// counting is a log that counts the tensors that live at each of its lines.
+type counting struct {
+	bytes.Buffer
+	alive []int64
+}
+
+func (c *counting) Write(line []byte) (int, error) {
+	c.alive = append(c.alive, torch.LiveTensors())
+	return c.Buffer.Write(line)
+}
+
+// TestPlan tells what there is and writes nothing.
+func TestPlan(t *testing.T) {
 	o := options(t, tinyModel(t), shard(t, 20))
-	o.DryRun, o.AccumFreq, o.SaveFrequency = true, 2, 1
-	sum, err := train.Run(context.Background(), o, train.Reporter{})
-	require.NoError(t, err)
-	assert.NoDirExists(t, filepath.Join(o.Logs, "run"))
-	p := sum.Plan
-	require.NotNil(t, p)
+	o.AccumFreq, o.SaveEpochs = 2, 1
+	plan := func() *train.Plan {
+		tr, err := made(t.Context(), o)
+		require.NoError(t, err)
+		p, err := tr.Plan()
+		require.NoError(t, err)
+		require.NoError(t, tr.Close())
+		assert.NoDirExists(t, o.dir())
+		return p
+	}
+	p := plan()
 	assert.Equal(t, []int{20, 2, 20, 16, 8, 3}, []int{p.Pictures, p.Batches, p.Val, p.Batch, p.Micro, p.Steps})
 	assert.Equal(t, p.Parameters, p.Learn)
 	assert.Equal(t, float64(4*p.Parameters), p.Memory.Weights)
@@ -139,20 +164,9 @@ func TestDryRun(t *testing.T) {
 	}
 	assert.Equal(t, 10, strings.Count(text, "\n"), text)
 
-	o.LockText, o.Device = true, "cpu"
-	sum, err = train.Run(context.Background(), o, train.Reporter{})
-	require.NoError(t, err)
-	assert.Less(t, sum.Plan.Learn, p.Learn)
-	assert.Less(t, sum.Plan.StepFLOPs, p.StepFLOPs)
-	assert.Zero(t, sum.Plan.Memory.TextTower)
-}
-
-func TestReportTo(t *testing.T) {
-	for value, says := range map[string]string{"wandb": "wandb sync", "tensorboard,wandb": "wandb sync", "files": `--report-to "files" is none of`} {
-		o := options(t, "m", "d")
-		o.ReportTo = value
-		_, err := train.Run(context.Background(), o, train.Reporter{})
-		assert.ErrorContains(t, err, says)
-		assert.ErrorIs(t, err, train.ErrOptions)
-	}
+	o.LockText = true
+	locked := plan()
+	assert.Less(t, locked.Learn, p.Learn)
+	assert.Less(t, locked.StepFLOPs, p.StepFLOPs)
+	assert.Zero(t, locked.Memory.TextTower)
 }

@@ -2,7 +2,6 @@ package train
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -13,37 +12,45 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// zeroshot is what --imagenet-val evaluates: labelled pictures, and the classes' names in prompts.
+// zeroshot is what Config.ZeroShot evaluates: labelled images, and the classes' names in prompts.
 type zeroshot struct {
-	set       *data.Folders
+	set       Classes
 	loader    *data.Loader
 	names     []string // of set.Classes()
 	templates []string
 }
 
-func openZeroshot(ctx context.Context, o Options, loading data.LoaderOptions) (*zeroshot, error) {
-	z := &zeroshot{}
+func (t *Trainer) openZeroshot(ctx context.Context) (*zeroshot, error) {
+	c := &t.c
+	z := &zeroshot{set: c.ZeroShot, templates: c.ZeroShotTemplates}
 	var err error
-	if z.templates, err = clip.Templates(o.ZeroshotTemplates); err != nil {
-		return nil, fmt.Errorf("--zeroshot-templates: %w", err)
-	}
-	if z.set, err = data.OpenFolders(ctx, o.ImageNetVal); err != nil {
-		return nil, fmt.Errorf("--imagenet-val: %w", err)
+	if len(z.templates) == 0 {
+		if z.templates, err = clip.Templates("openai_imagenet_80"); err != nil {
+			return nil, c.errorf("{ZeroShotTemplates}: %w", err)
+		}
 	}
 	if z.names, err = ClassNames(z.set.Classes()); err != nil {
-		return nil, fmt.Errorf("--imagenet-val: %s: %w", o.ImageNetVal, err)
+		return nil, c.errorf("{ZeroShot}: %w", err)
 	}
-	loading.Tokenize, loading.CacheSize = nil, 0 // pictures are seen too seldom to keep
-	if z.loader, err = data.NewLoader(z.set, &loading); err != nil {
-		return nil, fmt.Errorf("--imagenet-val: %w", err)
+	o, err := t.loading(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if o.Transform, err = t.plain(); err != nil {
+		return nil, err
+	}
+	o.SkipBad, o.Tokenize, o.CacheSize = true, nil, 0 // images are seen too seldom to keep
+	if z.loader, err = data.NewLoader(z.set, &o); err != nil {
+		return nil, c.errorf("{ZeroShot}: %w", c.named(err))
 	}
 	return z, nil
 }
 
 var wordNetID = regexp.MustCompile(`^n\d{8}$`)
 
-// ClassNames are the names that folders stand for: n01440764 is ImageNet's tench, whichever of ImageNet's folders there
-// are; 0 to 999, when those are the folders, are ImageNet's indices, as in ImageNetV2; grey_wolf is a grey wolf.
+// ClassNames are the names that folders stand for: n01440764 is ImageNet's tench, whichever of
+// ImageNet's folders there are; 0 to 999, when those are the folders, are ImageNet's indices, as in
+// ImageNetV2; grey_wolf is a grey wolf.
 func ClassNames(folders []string) ([]string, error) {
 	imagenet := clip.ImageNetClasses()
 	byID := map[string]string{}
@@ -73,8 +80,8 @@ func ClassNames(folders []string) ([]string, error) {
 	return names, nil
 }
 
-// Metrics of zero-shot classification. open_clip calls the first two imagenet-zeroshot-val-top1 and -top5, whatever
-// --imagenet-val holds (open_clip_train/zero_shot.py); they stand under those names too.
+// Metrics of zero-shot classification. open_clip calls the first two imagenet-zeroshot-val-top1 and
+// -top5, whatever the images are (open_clip_train/zero_shot.py); they stand under those names too.
 const (
 	zeroshotTop1   = "zeroshot-val-top1"
 	zeroshotTop5   = "zeroshot-val-top5"
@@ -83,12 +90,12 @@ const (
 	zeroshotBad    = "zeroshot-val-unreadable"            // pictures that were not, and do not count
 )
 
-// classify adds the zero-shot metrics on --imagenet-val to metrics. With fewer than five classes the top 5 is all of
-// them.
-func (r *run) classify(ctx context.Context, metrics map[string]float64) error {
-	z := r.zeroshot
-	r.logf("zero-shot: pictures %d, classes %d, templates %d", z.set.Len(), len(z.names), len(z.templates))
-	classifier, err := r.model.Classifier(ctx, z.names, z.templates...)
+// classify adds the zero-shot metrics of m on Config.ZeroShot to metrics. With fewer than five
+// classes the top 5 is all of them.
+func (t *Trainer) classify(ctx context.Context, m *clip.Model, metrics Metrics) error {
+	z := t.zeroshot
+	t.watch.logf("zero-shot: pictures %d, classes %d, templates %d", z.set.Len(), len(z.names), len(z.templates))
+	classifier, err := m.Classifier(ctx, z.names, z.templates...)
 	if ctx.Err() != nil {
 		return ErrInterrupted
 	}
@@ -106,11 +113,11 @@ func (r *run) classify(ctx context.Context, metrics map[string]float64) error {
 		if b.N == 0 {
 			continue
 		}
-		rows, err := r.model.ImageFeatures(b.Pixels, b.N)
+		rows, err := m.ImageFeatures(b.Pixels, b.N)
 		if err != nil {
 			return fmt.Errorf("train: zero-shot: %w", err)
 		}
-		guesses, err := classifier.Top(slices.Collect(slices.Chunk(rows, r.model.Dim())), 5)
+		guesses, err := classifier.Top(slices.Collect(slices.Chunk(rows, m.Dim())), 5)
 		if err != nil {
 			return fmt.Errorf("train: zero-shot: %w", err)
 		}
@@ -122,32 +129,54 @@ func (r *run) classify(ctx context.Context, metrics map[string]float64) error {
 		return ErrInterrupted
 	}
 	if seen.N == 0 {
-		return errors.New("train: --imagenet-val: none of its pictures can be read")
+		return t.c.errorf("{ZeroShot}: none of its pictures can be read")
 	}
 	metrics[zeroshotTop1], metrics[zeroshotTop5] = seen.Top1(), seen.Top5()
 	metrics["imagenet-"+zeroshotTop1], metrics["imagenet-"+zeroshotTop5] = metrics[zeroshotTop1], metrics[zeroshotTop5]
 	metrics[zeroshotRecall] = seen.MeanPerClass()
 	metrics[zeroshotCount], metrics[zeroshotBad] = float64(seen.N), float64(z.set.Len()-seen.N)
-	r.logZeroshot(metrics)
+	t.logZeroshot(metrics)
 	return nil
 }
 
-// logZeroshot sets the metrics beside those from before training, because fine-tuning may cost what the model knew.
-func (r *run) logZeroshot(metrics map[string]float64) {
-	say := func(m map[string]float64) string {
+// logZeroshot sets the metrics beside those from before training, because fine-tuning may cost what
+// the model knew.
+func (t *Trainer) logZeroshot(metrics Metrics) {
+	say := func(m Metrics) string {
 		return fmt.Sprintf("top-1 %.4f, top-5 %.4f, mean per class recall %.4f", m[zeroshotTop1], m[zeroshotTop5], m[zeroshotRecall])
 	}
 	unreadable := ""
 	if bad := metrics[zeroshotBad]; bad > 0 {
 		unreadable = fmt.Sprintf("; unreadable pictures, which do not count: %.0f", bad)
 	}
-	_, known := r.records.before[zeroshotTop1]
+	_, known := t.watch.records.before[zeroshotTop1]
 	switch {
-	case r.state.Step == 0:
-		r.logf("zero-shot before training: %s%s", say(metrics), unreadable)
+	case t.state.Step == 0:
+		t.watch.logf("zero-shot before training: %s%s", say(metrics), unreadable)
 	case known:
-		r.logf("zero-shot after epoch %d: %s; before training: %s%s", r.state.Epoch, say(metrics), say(r.records.before), unreadable)
+		t.watch.logf("zero-shot after epoch %d: %s; before training: %s%s", t.state.Epoch, say(metrics), say(t.watch.records.before), unreadable)
 	default:
-		r.logf("zero-shot after epoch %d: %s%s", r.state.Epoch, say(metrics), unreadable)
+		t.watch.logf("zero-shot after epoch %d: %s%s", t.state.Epoch, say(metrics), unreadable)
+	}
+}
+
+// ClassCaptions makes the captions of a folder of classes, for data.Options.Classes: the names of
+// the classes put into templates, "a photo of a {}." without any.
+func ClassCaptions(templates ...string) func(folders []string) ([][]string, error) {
+	if len(templates) == 0 {
+		templates = []string{"a photo of a {}."}
+	}
+	return func(folders []string) ([][]string, error) {
+		names, err := ClassNames(folders)
+		if err != nil {
+			return nil, err
+		}
+		out := make([][]string, len(names))
+		for i, name := range names {
+			for _, template := range templates {
+				out[i] = append(out[i], strings.ReplaceAll(template, "{}", name))
+			}
+		}
+		return out, nil
 	}
 }

@@ -51,25 +51,25 @@ func (i interrupter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestZeroshot learns colours and tells of it before, between and after. A run that is interrupted in two of the
-// evaluations, after one and in an epoch has the same results.jsonl and losses, and one that evaluates nothing the same
-// losses.
+// TestZeroshot learns colours and tells of it before, between and after. A run that is interrupted
+// in two of the evaluations, after one and in an epoch has the same results.jsonl and losses, and
+// one that evaluates nothing the same losses.
 func TestZeroshot(t *testing.T) {
 	model, set := tinyModel(t), squares(t, 4)
 	whole := options(t, model, shard(t, 36)) // 4 batches an epoch
 	whole.LR, whole.ValData, whole.Threads = 3e-3, "", 1
-	whole.ImageNetVal, whole.ZeroshotFrequency, whole.ZeroshotTemplates = set, 2, "a {} number 3"
+	whole.ImageNetVal, whole.ZeroShotEpochs, whole.ZeroShotTemplates = set, 2, []string{"a {} number 3"}
 	require.NoError(t, os.WriteFile(filepath.Join(set, "red_square", "broken.png"), []byte("\x89PNG\r\n\x1a\n"), 0o644))
-	sum, err := train.Run(context.Background(), whole, train.Reporter{})
+	sum, err := trained(context.Background(), whole, reporter{})
 	require.NoError(t, err)
 	require.Len(t, sum.Bad, 1)
 	assert.Equal(t, filepath.Join(set, "red_square", "broken.png"), sum.Bad[0].Key)
 
 	results, err := os.ReadFile(filepath.Join(sum.Dir, "results.jsonl"))
 	require.NoError(t, err)
-	var evaluations []map[string]float64
+	var evaluations []train.Metrics
 	for line := range strings.Lines(string(results)) {
-		var m map[string]float64
+		var m train.Metrics
 		require.NoError(t, json.Unmarshal([]byte(line), &m))
 		evaluations = append(evaluations, m)
 	}
@@ -98,7 +98,7 @@ func TestZeroshot(t *testing.T) {
 	parts.Logs = t.TempDir()
 	for i, stop := range []string{"zero-shot: pictures", "zero-shot before training", "step 6/12", "zero-shot: pictures", "never"} {
 		ctx, cancel := context.WithCancel(context.Background())
-		_, err := train.Run(ctx, parts, train.Reporter{Log: interrupter{stop, cancel}})
+		_, err := trained(ctx, parts, reporter{Log: interrupter{stop, cancel}})
 		cancel()
 		if i < 4 {
 			require.ErrorIs(t, err, train.ErrInterrupted)
@@ -114,8 +114,8 @@ func TestZeroshot(t *testing.T) {
 	assert.Equal(t, want, losses(t, filepath.Join(parts.Logs, "run")))
 
 	plain := whole
-	plain.Logs, plain.ZeroshotFrequency = t.TempDir(), 0
-	sum, err = train.Run(context.Background(), plain, train.Reporter{})
+	plain.Logs, plain.ZeroShotEpochs = t.TempDir(), train.None
+	sum, err = trained(context.Background(), plain, reporter{})
 	require.NoError(t, err)
 	assert.Equal(t, want, losses(t, sum.Dir))
 	assert.Nil(t, sum.Metrics)
@@ -132,19 +132,18 @@ func TestZeroshotRefusals(t *testing.T) {
 	for name := range colours {
 		require.NoError(t, os.WriteFile(filepath.Join(broken, name+"_square", "0.png"), nil, 0o644))
 	}
-	for want, change := range map[string]func(o *train.Options){
-		"--imagenet-val: data: open ":                            func(o *train.Options) { o.ImageNetVal = filepath.Join(set, "none") },
-		"holds no folder: one for each class":                    func(o *train.Options) { o.ImageNetVal = filepath.Join(set, "red_square") },
-		"the folder n99999999 is named like a class of ImageNet": func(o *train.Options) { o.ImageNetVal = rename("red_square", "n99999999") },
-		`the folder "__" gives its class no name`:                func(o *train.Options) { o.ImageNetVal = rename("red_square", "__") },
-		"--imagenet-val: none of its pictures can be read":       func(o *train.Options) { o.ImageNetVal = broken },
-		`--zeroshot-templates: clip: "mine" is no set of`:        func(o *train.Options) { o.ZeroshotTemplates = "mine" },
-		"--zeroshot-frequency -1 is negative":                    func(o *train.Options) { o.ZeroshotFrequency = -1 },
+	for want, change := range map[string]func(o *setup){
+		"data: open ":                         func(o *setup) { o.ImageNetVal = filepath.Join(set, "none") },
+		"holds no folder: one for each class": func(o *setup) { o.ImageNetVal = filepath.Join(set, "red_square") },
+		"the folder n99999999 is named like a class of ImageNet": func(o *setup) { o.ImageNetVal = rename("red_square", "n99999999") },
+		`the folder "__" gives its class no name`:                func(o *setup) { o.ImageNetVal = rename("red_square", "__") },
+		"ZeroShot: none of its pictures can be read":             func(o *setup) { o.ImageNetVal = broken },
+		"ZeroShotEpochs -2 is negative":                          func(o *setup) { o.ZeroShotEpochs = -2 },
 	} {
 		o := options(t, model, shards)
-		o.ImageNetVal, o.ZeroshotFrequency, o.ZeroshotTemplates = set, 1, "a {}"
+		o.ImageNetVal, o.ZeroShotEpochs, o.ZeroShotTemplates = set, 1, []string{"a {}"}
 		change(&o)
-		_, err := train.Run(context.Background(), o, train.Reporter{})
+		_, err := trained(context.Background(), o, reporter{})
 		require.ErrorContains(t, err, want)
 		assert.NoDirExists(t, filepath.Join(o.Logs, "run", "checkpoints", "latest"))
 	}

@@ -24,8 +24,8 @@ func mount(t *testing.T, size string) (dir string) {
 	return dir
 }
 
-// TestRealFullDisk fills a real disk by a run's checkpoints: the run stops with a sentence and the last good one stays.
-// With room again it goes on, to the end of the run that always had room.
+// TestRealFullDisk fills a real disk by a run's checkpoints: the run stops with a sentence and the
+// last good one stays. With room again it goes on, to the end of the run that always had room.
 func TestRealFullDisk(t *testing.T) {
 	args, ample := killable(t, 1), t.TempDir()
 	require.NoError(t, process(append(args, "--logs", ample, "--name", "run")...).Run())
@@ -57,8 +57,8 @@ func TestReadOnlyDisk(t *testing.T) {
 	assert.Regexp(t, `^train: mkdir `+logs+`/run: read-only file system\n$`, errs)
 }
 
-// TestVanishedDirectory removes a run's directory under it: it stops at the next checkpoint and does not write the half
-// of a run anew.
+// TestVanishedDirectory removes a run's directory under it: it stops at the next checkpoint and
+// does not write the half of a run anew.
 func TestVanishedDirectory(t *testing.T) {
 	args, dir := lengthy(t)
 	var errs bytes.Buffer

@@ -18,8 +18,8 @@ import (
 	"github.com/goclip/goclip/clip"
 )
 
-// killable is a command line with all that has a state: augmentation, patch dropout, evaluation, checkpoints after epochs,
-// within them, and removed ones. It has 12 epochs of 3 steps.
+// killable is a command line with all that has a state: augmentation, patch dropout, evaluation,
+// checkpoints after epochs, within them, and removed ones. It has 12 epochs of 3 steps.
 func killable(t *testing.T, threads int) []string {
 	t.Helper()
 	data := shard(t, 26)
@@ -37,7 +37,8 @@ type outcome struct {
 	Results, Plot      string
 }
 
-// outcomeOf reads a run that has ended, and checks its log: whole lines, and one at least for each step.
+// outcomeOf reads a run that has ended, and checks its log: whole lines, and one at least for each
+// step.
 func outcomeOf(t *testing.T, dir string) (o outcome) {
 	t.Helper()
 	read := func(path ...string) []byte {
@@ -48,6 +49,7 @@ func outcomeOf(t *testing.T, dir string) (o outcome) {
 	o.Weights, o.Optimiser = read("checkpoints", "latest", clip.WeightsFile), read("checkpoints", "latest", "train_state", "optimizer.safetensors")
 	require.NoError(t, json.Unmarshal(read("checkpoints", "latest", "train_state", "state.json"), &o.State))
 	delete(o.State, "options") // the number of workers and --resume
+	delete(o.State, "config")
 	delete(o.State, "seal")
 	o.Results, o.Plot = string(read("results.jsonl")), string(read("loss.png"))
 	for _, line := range strings.Split(strings.TrimSpace(string(read("metrics.jsonl"))), "\n") {
@@ -92,9 +94,10 @@ func same(t *testing.T, want, have outcome) {
 	assert.True(t, want.Plot == have.Plot, "the plot")
 }
 
-// TestKilled kills runs at random moments, in starting, stepping, evaluating and saving, each sitting with another number
-// of workers. The same command line always goes on, and each run comes to the end of the one that was never killed, bit
-// for bit. A run that has come to its end is followed by another until all kills are done.
+// TestKilled kills runs at random moments, in starting, stepping, evaluating and saving, each
+// sitting with another number of workers. The same command line always goes on, and each run comes
+// to the end of the one that was never killed, bit for bit. A run that has come to its end is
+// followed by another until all kills are done.
 func TestKilled(t *testing.T) {
 	for _, c := range killings {
 		threads, kills := c.threads, c.kills

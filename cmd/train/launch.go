@@ -17,13 +17,15 @@ import (
 	"github.com/goclip/goclip/torch/distributed"
 )
 
-// launchFlags are those of the process that starts the others; torchrun has flags of these names and meanings.
+// launchFlags are those of the process that starts the others; torchrun has flags of these names
+// and meanings.
 type launchFlags struct {
 	NprocPerNode int `name:"nproc-per-node" default:"1" help:"Train in this many processes on this machine, each on a share of every batch; torchrun and srun start them over several."`
 	MaxRestarts  int `name:"max-restarts" help:"When a process fails, start all anew this many times, from the latest checkpoint."`
 }
 
-// grace is how long the processes have to end by themselves after one has failed: each still says why.
+// grace is how long the processes have to end by themselves after one has failed: each still says
+// why.
 const grace = 10 * time.Second
 
 func (f launchFlags) wanted() bool { return f.NprocPerNode != 1 || f.MaxRestarts != 0 }
@@ -41,14 +43,14 @@ func (f launchFlags) check() error {
 }
 
 // launchAll starts the processes with the same command line but for the flags of launching.
-func (c *commandLine) launchAll(args []string, out io.Writer, errs *os.File) int {
-	if err := errors.Join(c.launchFlags.check(), c.Options.Check()); err != nil {
+func (c *commandLine) launchAll(args []string, given func(flag string) bool, out io.Writer, errs *os.File) int {
+	if err := errors.Join(c.launchFlags.check(), c.options.check(c.config(given))); err != nil {
 		fmt.Fprintf(errs, "%s; train --help lists the flags\n", message(err))
 		return 2
 	}
 	args = withoutLaunchFlags(args)
 	if c.Name == "" { // it holds the time: every process, and every restart, is of one run
-		args = append(args, "--name", c.RunName(time.Now()))
+		args = append(args, "--name", c.runName(time.Now()))
 	}
 	return c.launch(args, out, errs)
 }
@@ -66,8 +68,8 @@ func withoutLaunchFlags(args []string) (rest []string) {
 	return rest
 }
 
-// launch runs args as the command line of every process until all have done their work, and returns the exit status. One
-// that was interrupted, or whose command line is wrong, is not started anew.
+// launch runs args as the command line of every process until all have done their work, and returns
+// the exit status. One that was interrupted, or whose command line is wrong, is not started anew.
 func (f launchFlags) launch(args []string, out io.Writer, errs *os.File) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -117,7 +119,8 @@ func start(n, restart int, args []string, out io.Writer, errs *os.File) (*job, e
 		c.Env = append(os.Environ(), fmt.Sprintf("RANK=%d", rank), fmt.Sprintf("LOCAL_RANK=%d", rank), fmt.Sprintf("WORLD_SIZE=%d", n),
 			fmt.Sprintf("LOCAL_WORLD_SIZE=%d", n), "MASTER_ADDR=127.0.0.1", fmt.Sprintf("MASTER_PORT=%d", store.Port),
 			"TORCHELASTIC_USE_AGENT_STORE=True", fmt.Sprintf("TORCHELASTIC_RESTART_COUNT=%d", restart))
-		// In a group of their own the terminal's Ctrl-C does not reach them a second time; they do not outlive this process.
+		// In a group of their own the terminal's Ctrl-C does not reach them a second time; they do
+		// not outlive this process.
 		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 		c.Stdout, c.Stderr = out, errs
 		if rank > 0 {
@@ -139,8 +142,9 @@ func start(n, restart int, args []string, out io.Writer, errs *os.File) (*job, e
 	return j, nil
 }
 
-// wait returns when all processes have ended: 0 when all have done their work, the status of a command line that is
-// wrong or of an interruption, else 1. Once one has failed, the others have the grace to end by themselves.
+// wait returns when all processes have ended: 0 when all have done their work, the status of a
+// command line that is wrong or of an interruption, else 1. Once one has failed, the others have
+// the grace to end by themselves.
 func (j *job) wait(signals <-chan os.Signal) int {
 	defer j.store.Close()
 	var late <-chan time.Time
@@ -174,7 +178,8 @@ func (j *job) signal(s os.Signal) {
 	}
 }
 
-// failures says which processes did not do their work: "rank 0 ended with status 1, rank 1 was ended by the signal killed".
+// failures says which processes did not do their work: "rank 0 ended with status 1, rank 1 was
+// ended by the signal killed".
 func (j *job) failures() string {
 	var list []string
 	for rank, c := range j.ranks {

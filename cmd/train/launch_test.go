@@ -23,13 +23,14 @@ import (
 	"github.com/goclip/goclip/torch/distributed"
 )
 
-// asWorker makes the processes that the launcher starts do worker in place of a training; its value says what goes wrong.
+// asWorker makes the processes that the launcher starts do worker in place of a training; its value
+// says what goes wrong.
 const asWorker = "GOCLIP_TEST_AS_WORKER"
 
 const workerSteps = 6
 
-// worker counts its steps by a sum over all ranks and keeps the count in a file of its directory, where a restart with
-// --resume latest goes on.
+// worker counts its steps by a sum over all ranks and keeps the count in a file of its directory,
+// where a restart with --resume latest goes on.
 func worker(fault string) error {
 	w, err := distributed.FromEnvironment()
 	if err != nil {
@@ -165,7 +166,8 @@ func TestLaunch(t *testing.T) {
 	}
 }
 
-// TestLauncherDies kills the launcher, whose processes then end too: nobody has the launcher's stderr open any more.
+// TestLauncherDies kills the launcher, whose processes then end too: nobody has the launcher's
+// stderr open any more.
 func TestLauncherDies(t *testing.T) {
 	c := process("--model", "emoji-64", "--train-data", "x.csv", "--nproc-per-node", "2")
 	c.Env = append(c.Env, asWorker+"=endless", "DIR="+t.TempDir())

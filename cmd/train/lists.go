@@ -8,7 +8,8 @@ import (
 // lists are open_clip's flags that take all arguments up to the next flag (argparse's nargs).
 var lists = []string{"--aug-cfg", "--image-mean", "--image-std"}
 
-// joinLists makes one argument of those of such a flag, so that `--image-mean 0.5 0.5 0.5` is read as open_clip reads it.
+// joinLists makes one argument of those of such a flag, so that `--image-mean 0.5 0.5 0.5` is read
+// as open_clip reads it.
 func joinLists(args []string) (out []string) {
 	for i := 0; i < len(args); i++ {
 		if !slices.Contains(lists, args[i]) {

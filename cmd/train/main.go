@@ -1,7 +1,7 @@
 // Command train fine-tunes a CLIP on pictures with captions, or trains one from nothing.
 //
-// Flags carry open_clip's names and meanings. Exit status: 0 done, 1 something failed while running, 2 the command line
-// is wrong, 130 interrupted (the checkpoint was written).
+// Flags carry open_clip's names and meanings. Exit status: 0 done, 1 something failed while
+// running, 2 the command line is wrong, 130 interrupted (the checkpoint was written).
 package main
 
 import (
@@ -16,12 +16,14 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
 	"github.com/goclip/goclip/clip/pretrained"
+	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train"
 )
 
@@ -42,7 +44,7 @@ Ctrl-C finishes the step and writes checkpoints/latest; the same command line wi
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 type commandLine struct {
-	train.Options
+	options
 	launchFlags
 	Version    kong.VersionFlag `help:"Say which goclip this is."`
 	Completion string           `help:"Print the completion of the command line for bash, zsh or fish." placeholder:"SHELL" enum:",bash,zsh,fish" default:""`
@@ -75,34 +77,90 @@ func run(args []string, out io.Writer, errs *os.File) int {
 		return c.describe(out, parser.Model)
 	}
 	if c.launchFlags.wanted() {
-		return c.launchAll(args, out, errs)
+		return c.launchAll(args, given(parsed), out, errs)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	report := reporter(errs)
-	if note := c.FineTuneDefaults(given(parsed)); note != "" {
-		report.Notes = []string{note}
-	}
-	sum, err := train.Run(ctx, c.Options, report)
+	err = c.train(ctx, given(parsed), out, errs)
 	switch {
 	case errors.Is(err, train.ErrInterrupted):
 		return 130
-	case errors.Is(err, train.ErrOptions):
+	case errors.Is(err, train.ErrConfig):
 		fmt.Fprintf(errs, "%s; train --help lists the flags\n", message(err))
 		return 2
 	case err != nil:
 		fmt.Fprintln(errs, message(err))
 		return 1
-	case sum.Plan != nil:
-		fmt.Fprint(out, sum.Plan)
-		return 0
-	case c.Overfit > 0:
-		return 0
 	}
-	fmt.Fprintf(errs, "train: %d steps in %.0f s, the last loss %.4f, MFU %.1f%%; %d pictures could not be read; %s/checkpoints/latest holds the model\n",
-		sum.Steps, sum.Duration.Seconds(), sum.Loss, 100*sum.MFU, len(sum.Bad), sum.Dir)
 	return 0
+}
+
+// train is the command's work, once its flags are read.
+func (o *options) train(ctx context.Context, given func(flag string) bool, out io.Writer, errs *os.File) (err error) {
+	began := time.Now()
+	if err := o.check(o.config(given)); err != nil {
+		return err
+	}
+	group, device, err := o.join(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil && !errors.Is(err, train.ErrInterrupted) {
+			err = group.Fail(err)
+		}
+		if closeErr := group.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	if (o.DryRun || o.Overfit > 0) && group.Size() > 1 {
+		return refusal("--dry-run and --overfit are for one process; drop --nproc-per-node")
+	}
+	torch.SetNumThreads(o.Threads)
+	if err := o.agree(group); err != nil {
+		return err
+	}
+	log, bar := logTo(errs)
+	c := o.config(given)
+	c.Group, c.Log = group, log
+	if note := torch.FellBack(o.Device, device); note != "" {
+		c.Notes = append(c.Notes, note)
+	}
+	t, err := o.open(ctx, c, device, pretrained.Lines(errs, "train: "))
+	if ctx.Err() != nil && err != nil {
+		return train.ErrInterrupted
+	}
+	if err != nil || o.Overfit > 0 {
+		return err
+	}
+	defer func() {
+		if closeErr := t.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	if o.DryRun {
+		plan, err := t.Plan()
+		if err == nil {
+			fmt.Fprint(out, plan)
+		}
+		return err
+	}
+	for s, err := range t.Steps(ctx) {
+		if err != nil {
+			return err
+		}
+		if bar != nil && group.Rank() == 0 {
+			bar.step(s, t.Summary().Total)
+		}
+	}
+	sum := t.Summary()
+	err = t.Close()
+	if err == nil {
+		fmt.Fprintf(errs, "train: %d steps in %.0f s, the last loss %.4f, MFU %.1f%%; %d pictures could not be read; %s/checkpoints/latest holds the model\n",
+			sum.Steps, time.Since(began).Seconds(), sum.Loss, 100*sum.MFU, len(sum.Bad), sum.Dir)
+	}
+	return err
 }
 
 // given tells which flags stand on the command line.
@@ -131,14 +189,13 @@ func message(err error) string { return "train: " + strings.TrimPrefix(oneLine(e
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// reporter prints the log's lines and, on a terminal, draws a bar below them.
-func reporter(errs *os.File) train.Reporter {
-	fetch := pretrained.Lines(errs, "train: ")
+// logTo prints the log's lines and, on a terminal, has a bar drawn below them.
+func logTo(errs *os.File) (io.Writer, *progress) {
 	if !term.IsTerminal(int(errs.Fd())) {
-		return train.Reporter{Log: errs, Fetch: fetch}
+		return errs, nil
 	}
 	p := &progress{errs: errs}
-	return train.Reporter{Step: p.step, Log: p, Fetch: fetch}
+	return p, p
 }
 
 // progress is a bar on a terminal; a bar that cannot be drawn loses nothing.

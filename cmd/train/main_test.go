@@ -120,8 +120,8 @@ func steps(t *testing.T, dir string) (list []train.Step) {
 	return list
 }
 
-// TestFineTuneDefaults trains a directory's model: its defaults are those of fine-tuning, the log says so first, and a flag
-// wins.
+// TestFineTuneDefaults trains a directory's model: its defaults are those of fine-tuning, the log
+// says so first, and a flag wins.
 func TestFineTuneDefaults(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 20)
 	for _, c := range []struct {
@@ -157,7 +157,8 @@ func TestHelpAndVersion(t *testing.T) {
 	assert.Contains(t, out, "goclip")
 }
 
-// TestRefusals gives one fault at a time: the exit status, a line that names it, and nothing written.
+// TestRefusals gives one fault at a time: the exit status, a line that names it, and nothing
+// written.
 func TestRefusals(t *testing.T) {
 	model, data, dir := tinyModel(t), shard(t, 20), t.TempDir()
 	write := func(name string, data []byte) string {
@@ -221,8 +222,8 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--lora-rank", "-1"}, 2, "--lora-rank -1 is negative"},
 		{[]string{"--lora-alpha", "2"}, 2, "--lora-alpha 2 wants --lora-rank"},
 		{[]string{"--lora-rank", "2", "--lock-image", "--lock-image-unlocked-groups", "1"}, 2, "a tower is adapted or locked; drop one"},
-		{[]string{"--lora-rank", "2", "--model", "RN50"}, 1, "RN50 has a ResNet for a picture tower, which LoRA"},
-		{[]string{"--grad-checkpointing", "--model", "RN50"}, 1, "RN50 has a ResNet for a picture tower, which gradient checkpointing"},
+		{[]string{"--lora-rank", "2", "--model", "RN50"}, 1, "RN50 has a ResNet for a tower, which LoRA"},
+		{[]string{"--grad-checkpointing", "--model", "RN50"}, 1, "RN50 has a ResNet for a tower, which gradient checkpointing"},
 		{[]string{"--grad-clip-norm", "-1"}, 2, "--grad-clip-norm -1"},
 		{[]string{"--precision", "fp8"}, 2, `--precision "fp8" is none of`},
 		{[]string{"--aug-cfg", "scale=[2,3]"}, 2, "--aug-cfg: preprocess: scale [2 3]"},
@@ -276,7 +277,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--train-data", noPictures}, 1, "holds no sample"},
 		{[]string{"--train-data", empty}, 1, "it is empty: a header line is wanted"},
 		{[]string{"--train-data", file}, 1, "give --dataset-type"},
-		{[]string{"--val-data", dir + "/gone.tar"}, 1, "--val-data: data: open " + dir + "/gone.tar: no such file"},
+		{[]string{"--val-data", dir + "/gone.tar"}, 1, "--val-data: data: stat " + dir + "/gone.tar: no such file"},
 		{[]string{"--model", "ViT-Q"}, 1, `"ViT-Q" is neither a model directory, nor a file of weights, nor a built-in config`},
 		{[]string{"--pretrained", dir + "/gone.safetensors"}, 1, "gone.safetensors"},
 		{[]string{"--resume", dir + "/gone"}, 1, "--resume " + dir + "/gone"},
@@ -299,8 +300,8 @@ func TestRefusals(t *testing.T) {
 	assert.Contains(t, errs, "train: --model is missing: a built-in config such as ViT-B-32, or a model directory; --train-data is missing")
 }
 
-// TestPlanAndSelfTest are the two that write nothing: the plan goes to stdout, the self-test's verdict is the exit
-// status.
+// TestPlanAndSelfTest are the two that write nothing: the plan goes to stdout, the self-test's
+// verdict is the exit status.
 func TestPlanAndSelfTest(t *testing.T) {
 	logs := filepath.Join(t.TempDir(), "logs")
 	args := []string{"--model", tinyModel(t), "--train-data", shard(t, 20), "--batch-size", "8", "--epochs", "1", "--warmup", "1", "--logs", logs}
@@ -314,4 +315,68 @@ func TestPlanAndSelfTest(t *testing.T) {
 	assert.Empty(t, out)
 	assert.Contains(t, errs, "train: --overfit 4: after 2 steps the loss is ")
 	assert.NoDirExists(t, logs)
+}
+
+// TestResumeOfOtherFlags refuses flags that would not continue a run, by their names, and continues
+// a run of an earlier goclip, whose checkpoints have flags alone.
+func TestResumeOfOtherFlags(t *testing.T) {
+	logs := t.TempDir()
+	args := []string{"--model", tinyModel(t), "--train-data", shard(t, 20), "--batch-size", "8", "--max-steps", "1", "--warmup", "0", "--captions", "draw", "--lr", "0.001", "--workers", "1", "--logs", logs, "--name", "run"}
+	code, _, errs := command(t, args...)
+	require.Equal(t, 0, code, errs)
+	for _, c := range []struct{ args, says string }{
+		{"--captions each", "--captions draw, not each"},
+		{"--train-num-samples 9", "--train-num-samples 0, not 9"},
+		{"--dataset-resampled", "--dataset-resampled false, not true"},
+		{"--image-mean 0.5", "--image-mean [], not [0.5 0.5 0.5]"},
+		{"--max-image-pixels 7", "--max-image-pixels 25000000, not 7"},
+		{"--force-image-size 40", "--force-image-size 0, not 40"},
+		{"--lr 0.002", "--lr 0.001, not 0.002"},
+		{"--lock-image", "--lock-image false, not true"},
+		{"--batch-size 4", "--batch-size 8, not 4"},
+	} {
+		code, _, errs := command(t, append(append(args, "--resume", "latest"), strings.Fields(c.args)...)...)
+		assert.Equal(t, 1, code)
+		assert.Equal(t, "train: --resume: the run was started with "+c.says+"; a resumed run continues it exactly\n", errs)
+	}
+	code, _, errs = command(t, args...)
+	assert.Equal(t, 1, code)
+	assert.Contains(t, errs, "holds a run already; --resume latest --name run continues it, or give another --name")
+
+	file := filepath.Join(logs, "run", "checkpoints", "latest", "train_state", "state.json")
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var state map[string]any
+	require.NoError(t, json.Unmarshal(text, &state))
+	for _, later := range []string{"config", "files", "seal"} {
+		require.Contains(t, state, later)
+		delete(state, later)
+	}
+	text, err = json.Marshal(state)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, text, 0o644))
+	code, _, errs = command(t, append(args, "--resume", "latest", "--wd", "0.3")...)
+	assert.Equal(t, 1, code)
+	assert.Contains(t, errs, "the run was started with --wd 0.1, not 0.3")
+	code, _, errs = command(t, append(args, "--resume", "latest")...)
+	assert.Equal(t, 0, code, errs)
+	assert.Contains(t, errs, "continuing after step 1 of 1")
+}
+
+// TestValues reads the flags whose values are texts of their own.
+func TestValues(t *testing.T) {
+	for text, want := range map[string]warmup{"200": 200, "0.1": 0.1, "10%": 0.1, "0": 0, "-1": -1} {
+		var w warmup
+		require.NoError(t, w.UnmarshalText([]byte(text)))
+		assert.InDelta(t, float64(want), float64(w), 1e-12, text)
+	}
+	for _, text := range []string{"", "ten", "100%", "-5%", "1%%"} {
+		var w warmup
+		assert.Error(t, w.UnmarshalText([]byte(text)), text)
+	}
+	var three triple
+	require.NoError(t, three.UnmarshalText([]byte("0.5 0.25,0.5")))
+	assert.Equal(t, triple{0.5, 0.25, 0.5}, three)
+	require.NoError(t, three.UnmarshalText([]byte("0.5")))
+	assert.Equal(t, triple{0.5, 0.5, 0.5}, three)
 }

@@ -36,7 +36,8 @@ func begun(dir string, n int) func() bool {
 	}
 }
 
-// whole checks that the directory holds the checkpoints and nothing half-written, and that latest opens.
+// whole checks that the directory holds the checkpoints and nothing half-written, and that latest
+// opens.
 func whole(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(dir, "checkpoints"))
@@ -62,7 +63,8 @@ func finish(t *testing.T, args []string, dir string) {
 	assert.Equal(t, 2, bytes.Count(results, []byte("\n")), "an evaluation at epochs 8 and 16")
 }
 
-// TestSignals stops a run with Ctrl-C's and the scheduler's signal: the checkpoint is written and the run goes on later.
+// TestSignals stops a run with Ctrl-C's and the scheduler's signal: the checkpoint is written and
+// the run goes on later.
 func TestSignals(t *testing.T) {
 	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		t.Run(signal.String(), func(t *testing.T) {
@@ -86,7 +88,8 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestFullDisk lets the disk fill up in the middle of a run: the last checkpoint stays and the run goes on later.
+// TestFullDisk lets the disk fill up in the middle of a run: the last checkpoint stays and the run
+// goes on later.
 func TestFullDisk(t *testing.T) {
 	args, dir := lengthy(t)
 	var errs bytes.Buffer

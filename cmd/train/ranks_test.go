@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestProcessesTrainAsOne trains in 1, 2 and 4 processes, with batches that make the same step: the losses are the same, and so is
-// what they find on --val-data.
+// TestProcessesTrainAsOne trains in 1, 2 and 4 processes, with batches that make the same step: the
+// losses are the same, and so is what they find on --val-data.
 func TestProcessesTrainAsOne(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 26)
 	run := func(processes, batch, accum int) (losses []float64, results string) {
@@ -46,8 +46,9 @@ func TestProcessesTrainAsOne(t *testing.T) {
 	}
 }
 
-// TestProcessIsKilled kills one of two processes in the middle of a run: the other ends and names it, and the restart that
-// --max-restarts allows finishes the job. A signal to the launcher leaves a checkpoint that goes on as one process does.
+// TestProcessIsKilled kills one of two processes in the middle of a run: the other ends and names
+// it, and the restart that --max-restarts allows finishes the job. A signal to the launcher leaves
+// a checkpoint that goes on as one process does.
 func TestProcessIsKilled(t *testing.T) {
 	args, dir := lengthy(t)
 	cmd := process(append(args, "--nproc-per-node", "2", "--max-restarts", "1", "--batch-size", "4", "--epochs", "60")...)
@@ -66,7 +67,8 @@ func TestProcessIsKilled(t *testing.T) {
 	whole(t, dir, "latest")
 }
 
-// TestProcessesAreInterrupted stops two processes by a signal to the launcher, and goes on with two, then with one.
+// TestProcessesAreInterrupted stops two processes by a signal to the launcher, and goes on with
+// two, then with one.
 func TestProcessesAreInterrupted(t *testing.T) {
 	args, dir := lengthy(t)
 	args = append(args, "--batch-size", "4")

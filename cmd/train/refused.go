@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// openCLIPOnly are flags of open_clip (open_clip_train/params.py) that goclip does not have. They are refused by name,
-// never ignored.
+// openCLIPOnly are flags of open_clip (open_clip_train/params.py) that goclip does not have. They
+// are refused by name, never ignored.
 var openCLIPOnly = strings.Fields(`val-num-samples imagenet-v2 cache-dir force-custom-text
 	pretrained-image momentum opt-kwargs use-bn-sync torchcompile torchscript
 	trace use-bnb-linear ddp-static-graph no-set-device-rank horovod local-loss gather-with-grad

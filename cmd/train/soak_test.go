@@ -36,7 +36,8 @@ func TestSoak(t *testing.T) {
 	assert.Less(t, handles, int64(200), "handles gained")
 }
 
-// TestSoakSeesALeak keeps a tensor of 64 KiB for each step: the figures that TestSoak checks must show it.
+// TestSoakSeesALeak keeps a tensor of 64 KiB for each step: the figures that TestSoak checks must
+// show it.
 func TestSoakSeesALeak(t *testing.T) {
 	var kept []*torch.Tensor
 	mib, handles := gain(t, soak(t, 1200, func(steps int) {
@@ -51,8 +52,8 @@ func TestSoakSeesALeak(t *testing.T) {
 	}
 }
 
-// gain compares the last quarter of the looks after the warm-up with the first: the smallest of each, since a look may
-// fall into the middle of a step or of a collection.
+// gain compares the last quarter of the looks after the warm-up with the first: the smallest of
+// each, since a look may fall into the middle of a step or of a collection.
 func gain(t *testing.T, samples []sample) (mib int, handles int64) {
 	t.Helper()
 	for len(samples) > 0 && samples[0].step < warmUp {
@@ -74,8 +75,8 @@ func gain(t *testing.T, samples []sample) (mib int, handles int64) {
 	return int(rss1-rss0) >> 10, handles1 - handles0
 }
 
-// soak trains for a number of steps by the command's own run and looks in on it. leak is told of each look with the
-// steps since the last one.
+// soak trains for a number of steps by the command's own run and looks in on it. leak is told of
+// each look with the steps since the last one.
 func soak(t *testing.T, total int, leak func(steps int)) (samples []sample) {
 	t.Helper()
 	logs, data := t.TempDir(), shard(t, 168)

@@ -17,8 +17,9 @@ import (
 	"github.com/goclip/goclip/internal/estimate"
 )
 
-// TestTraffic counts the bytes on the loopback device of a step of 2 and 4 processes: the difference between a long run and a
-// short one, over their difference in steps. Nothing else may use the device meanwhile.
+// TestTraffic counts the bytes on the loopback device of a step of 2 and 4 processes: the
+// difference between a long run and a short one, over their difference in steps. Nothing else may
+// use the device meanwhile.
 func TestTraffic(t *testing.T) {
 	c, err := tower.LookupConfig("emoji-64")
 	require.NoError(t, err)

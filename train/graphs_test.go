@@ -12,7 +12,8 @@ import (
 
 const plainViT = `{"image_size":32,"layers":2,"width":64,"head_width":32,"patch_size":8}`
 
-// TestCapturedSteps holds steps that are captured and replayed on a GPU against the same steps kernel by kernel.
+// TestCapturedSteps holds steps that are captured and replayed on a GPU against the same steps
+// kernel by kernel.
 func TestCapturedSteps(t *testing.T) {
 	device, err := torch.ParseDevice("cuda")
 	if err != nil {
@@ -25,15 +26,15 @@ func TestCapturedSteps(t *testing.T) {
 	run := func(captured bool) (losses []float64, weights []float32) {
 		r := smallRun(t, `{"embed_dim":16,"vision_cfg":`+plainViT+`,"text_cfg":`+smallText+`}`)
 		require.NoError(t, r.model.To(device))
-		r.device, r.precision, r.o.CUDAGraphs, r.o.AccumFreq, r.o.GradClipNorm = device, precisions["amp_bf16"], captured, 1, 1
-		require.NoError(t, r.checkGraphs())
+		r.device, r.precision, r.capturing, r.clipNorm = device, precisions["amp_bf16"], captured, 1
+		require.True(t, !captured || r.checkGraphs(&Config{AccumFreq: 1}) == "")
 		r.optimise()
 		b := randomBatch(r, 3*n)
 		for i := range steps {
 			r.optimiser.SetLR(1e-3 / float64(i+1))
 			m, err := r.micro(part(r, b, i%3*n, (i%3+1)*n))
 			require.NoError(t, err)
-			out, err := r.compute([]*micro{m}, common{n: n})
+			out, err := r.step([]*micro{m}, common{n: n})
 			require.NoError(t, err)
 			r.optimiser.ZeroGrad()
 			m.free()
@@ -63,13 +64,13 @@ func TestStepsOnGPU(t *testing.T) {
 			r := smallRun(t, `{"embed_dim":16,"vision_cfg":`+plainViT+`,"text_cfg":`+text+`}`)
 			r.model.SetTraining(false) // dropout's noise is another on each device
 			require.NoError(t, r.model.To(d))
-			r.device, r.o.GradClipNorm = d, 1
+			r.device, r.clipNorm = d, 1
 			r.optimise()
 			b := randomBatch(r, 24)
 			for i := range 6 {
 				m, err := r.micro(part(r, b, i%3*8, (i%3+1)*8))
 				require.NoError(t, err)
-				out, err := r.compute([]*micro{m}, common{n: 8})
+				out, err := r.step([]*micro{m}, common{n: 8})
 				require.NoError(t, err)
 				r.optimiser.ZeroGrad()
 				m.free()
@@ -85,36 +86,28 @@ func TestStepsOnGPU(t *testing.T) {
 func TestCheckGraphs(t *testing.T) {
 	gpu := torch.Device{Type: "cuda"}
 	for _, c := range []struct {
-		change func(r *run)
+		change func(r *stepper)
 		want   string
 	}{
-		{func(r *run) { r.o.CUDAGraphs = false }, ""},
-		{func(r *run) {}, "train: --cuda-graphs: the device is cpu"},
-		{func(r *run) { r.device = gpu }, "train: --cuda-graphs: this program is built without CUDA graphs: make build-cuda builds it with them"},
+		{func(r *stepper) {}, "the device is cpu"},
+		{func(r *stepper) { r.device = gpu }, "this program is built without CUDA graphs: make build-cuda builds it with them"},
 	} {
 		r := smallRun(t, `{"embed_dim":16,"vision_cfg":`+plainViT+`,"text_cfg":`+smallText+`}`)
-		r.o.CUDAGraphs, r.o.AccumFreq = true, 1
 		c.change(r)
-		err := r.checkGraphs()
-		switch {
-		case c.want == "":
-			assert.NoError(t, err)
-		case r.device == gpu && torch.CanCapture():
-			assert.ErrorContains(t, err, "captions must be packed for it", "its weights are on the CPU")
-		default:
-			assert.EqualError(t, err, c.want)
-		}
-		if err != nil {
-			assert.ErrorIs(t, err, ErrOptions)
+		why := r.checkGraphs(&Config{AccumFreq: 1})
+		if r.device == gpu && torch.CanCapture() {
+			assert.Contains(t, why, "captions must be packed for it", "its weights are on the CPU")
+		} else {
+			assert.Equal(t, c.want, why)
 		}
 	}
 }
 
 // TestRoomForGraphs leaves captions as they are where no step is captured.
 func TestRoomForGraphs(t *testing.T) {
-	r := &run{}
+	r := &stepper{}
 	assert.Zero(t, r.room(256))
-	r.o.CUDAGraphs = true
+	r.capturing = true
 	assert.Equal(t, 64, r.room(8))
 	assert.Equal(t, 256, r.room(256))
 }

@@ -77,7 +77,8 @@ func (f *summed) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// seal is the text of a state.json, with the sum of that text, where the sum itself counts as zeros.
+// seal is the text of a state.json, with the sum of that text, where the sum itself counts as
+// zeros.
 func seal(s state) ([]byte, error) {
 	s.Seal = unsealed
 	text, err := json.MarshalIndent(s, "", "  ")
@@ -109,8 +110,9 @@ func openState(path string) (s state, err error) {
 	return s, nil
 }
 
-// checkWhole reads a checkpoint and says what it lacks, by the sums in its state.json, which is written last: a checkpoint
-// whose state.json is whole was whole once, and is so still if its files have their sums.
+// checkWhole reads a checkpoint and says what it lacks, by the sums in its state.json, which is
+// written last: a checkpoint whose state.json is whole was whole once, and is so still if its files
+// have their sums.
 func checkWhole(dir string) error {
 	s, err := openState(filepath.Join(dir, stateDir, stateFile))
 	if err != nil {

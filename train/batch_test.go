@@ -12,8 +12,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// TestAhead has micro-batches made one ahead: all of them in their order, the error behind them, and none left when the reader has
-// had enough.
+// TestAhead has micro-batches made one ahead: all of them in their order, the error behind them,
+// and none left when the reader has had enough.
 func TestAhead(t *testing.T) {
 	r := smallRun(t, `{"embed_dim":16,"vision_cfg":`+smallViT+`,"text_cfg":`+smallText+`}`)
 	broken := errors.New("broken")
@@ -52,7 +52,8 @@ func TestAhead(t *testing.T) {
 	assert.Equal(t, before, torch.LiveTensors())
 }
 
-// TestOneRead has the host read a step's outcome once and nothing else, so that a GPU is given a whole step without a wait.
+// TestOneRead has the host read a step's outcome once and nothing else, so that a GPU is given a
+// whole step without a wait.
 func TestOneRead(t *testing.T) {
 	for name, text := range map[string]string{"clip": smallText, "roberta": smallRoberta} {
 		r := smallRun(t, `{"embed_dim":16,"vision_cfg":`+smallViT+`,"text_cfg":`+text+`}`)
@@ -60,7 +61,7 @@ func TestOneRead(t *testing.T) {
 		m, err := r.micro(randomBatch(r, 6))
 		require.NoError(t, err)
 		before := torch.HostReads()
-		out, err := r.compute([]*micro{m}, common{n: 6, save: true})
+		out, err := r.step([]*micro{m}, common{n: 6, save: true})
 		require.NoError(t, err)
 		reads := int64(1)
 		if m.texts == nil {

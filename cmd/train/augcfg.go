@@ -1,4 +1,4 @@
-package train
+package main
 
 import (
 	"encoding/json"
@@ -10,16 +10,17 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// AugCfg is open_clip's --aug-cfg: how training pictures are varied.
-type AugCfg struct {
+// augCfg is open_clip's --aug-cfg: how training pictures are varied.
+type augCfg struct {
 	preprocess.AugConfig
 }
 
-// UnmarshalText reads "scale=[0.5,1.0] color_jitter_prob=0.8", the fields of open_clip's AugmentationCfg
-// (open_clip/transform.py); parentheses stand for brackets, None for what is not given. Ratio acts here as it does there
-// with use_timm; what acts there with use_timm alone, and is not here, is refused by name.
-func (a *AugCfg) UnmarshalText(text []byte) error {
-	out := AugCfg{}
+// UnmarshalText reads "scale=[0.5,1.0] color_jitter_prob=0.8", the fields of open_clip's
+// AugmentationCfg (open_clip/transform.py); parentheses stand for brackets, None for what is not
+// given. Ratio acts here as it does there with use_timm; what acts there with use_timm alone, and
+// is not here, is refused by name.
+func (a *augCfg) UnmarshalText(text []byte) error {
+	out := augCfg{}
 	for _, field := range splitOutsideBrackets(string(text)) {
 		key, value, ok := strings.Cut(field, "=")
 		if !ok {
@@ -75,7 +76,7 @@ func splitOutsideBrackets(text string) []string {
 }
 
 // MarshalText writes what UnmarshalText reads, for a checkpoint's state.
-func (a AugCfg) MarshalText() ([]byte, error) {
+func (a augCfg) MarshalText() ([]byte, error) {
 	var fields []string
 	add := func(key string, value any, set bool) error {
 		text, err := json.Marshal(value)

@@ -1,16 +1,14 @@
-package train_test
+package main
 
 import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/goclip/goclip/train"
 )
 
 func TestAugCfg(t *testing.T) {
-	var a train.AugCfg
+	var a augCfg
 	require.NoError(t, a.UnmarshalText([]byte("scale=(0.9, 1.0) color_jitter=[0.32,0.32, 0.32,0.08];color_jitter_prob=0.8 gray_scale_prob=0.2 ratio=None use_timm=False re_prob=0.0 re_count=1")))
 	assert.Equal(t, [2]float64{0.9, 1}, a.Scale)
 	assert.Equal(t, [2]float64{}, a.Ratio)
@@ -18,11 +16,11 @@ func TestAugCfg(t *testing.T) {
 	assert.Equal(t, []float64{0.8, 0.2}, []float64{a.ColorJitterProb, a.GrayScaleProb})
 	text, err := a.MarshalText()
 	require.NoError(t, err)
-	var again train.AugCfg
+	var again augCfg
 	require.NoError(t, again.UnmarshalText(text))
 	assert.Equal(t, a, again)
 	require.NoError(t, a.UnmarshalText(nil))
-	assert.Equal(t, train.AugCfg{}, a)
+	assert.Equal(t, augCfg{}, a)
 
 	for text, want := range map[string]string{
 		"use_timm=True":                    "use_timm=True is of timm's augmentation",

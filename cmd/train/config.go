@@ -1,0 +1,259 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/train"
+	"github.com/goclip/goclip/train/data"
+)
+
+// config is what the flags say of a run; its model, data and processes come later. given tells
+// which flags stand on the command line.
+func (o *options) config(given func(flag string) bool) *train.Config {
+	c := &train.Config{
+		BatchSize: o.BatchSize, AccumFreq: o.AccumFreq, Epochs: o.Epochs, MaxSteps: o.MaxSteps,
+		Schedule: o.LRScheduler, CooldownEpochs: o.EpochsCooldown, CooldownEndLR: o.LRCooldownEnd, CooldownPower: o.LRCooldownPow, SkipSchedule: o.SkipScheduler,
+		ImageLayerDecay: o.ImageLayerDecay, TextLayerDecay: o.TextLayerDecay,
+		Beta1: meant(o.Beta1), Beta2: meant(o.Beta2), Eps: o.Eps, GradClipNorm: o.GradClipNorm, SkipNonFinite: o.NonFinite == "skip",
+		IDTargets: o.IDTargets, Precision: o.Precision, GradCheckpointing: o.GradCheckpointing, CUDAGraphs: o.CUDAGraphs, Workers: o.Workers, Seed: o.Seed,
+		LockImage: o.LockImage, UnlockedGroups: o.UnlockedGroups, FreezeBNStats: o.FreezeBNStats,
+		LockText: o.LockText, UnlockedLayers: o.UnlockedLayers, FreezeLayerNorm: o.FreezeLayerNorm,
+		LoRARank: o.LoRARank, LoRAAlpha: o.LoRAAlpha, EMADecay: o.EMADecay, WiseFT: o.WiseFT,
+		NoShuffle: o.NoShuffle, Resample: o.DatasetResampled, Augment: o.AugCfg.AugConfig, MaxImagePixels: o.MaxImagePixels,
+		ValEpochs: meant(o.ValFrequency), ZeroShotEpochs: meant(o.ZeroshotFrequency), SaveEpochs: meant(o.SaveFrequency), DeletePrevious: o.DeletePrev,
+		SaveSteps: o.SaveEverySteps, SaveEvery: train.None, LogEvery: o.LogEvery, TensorBoard: o.reportsTo("tensorboard"), MetricsAddr: o.MetricsAddr,
+		Dir: filepath.Join(o.Logs, o.Name), Settings: o, Resuming: o.resuming(given), Naming: o.flagOf,
+	}
+	if o.DatasetType != "synthetic" {
+		c.EpochSamples = o.TrainNumSamples
+	}
+	c.UpsamplingFactors, _ = o.upsampling()
+	if o.SaveEveryMinutes > 0 {
+		c.SaveEvery = max(1, time.Duration(o.SaveEveryMinutes*float64(time.Minute)))
+	}
+	if o.PatchDropout != -1 { // the model's
+		c.PatchDropout = meant(o.PatchDropout)
+	}
+	if o.Warmup != -1 { // the default
+		c.Warmup = meant(float64(o.Warmup))
+	}
+	if given("lr") { // else New chooses
+		c.LR = o.LR
+	}
+	if given("wd") {
+		c.WeightDecay = meant(o.WD)
+	}
+	if given("token-embedding-lr") {
+		o.tokenLR(c)
+	}
+	return c
+}
+
+// tokenLR is --token-embedding-lr, whose 0 is --lr.
+func (o *options) tokenLR(c *train.Config) {
+	if c.TokenLR = o.TokenLR; o.TokenLR == 0 {
+		c.TokenLR = train.TokenLRSame
+	}
+}
+
+// meant is a flag's number in a Config, whose zero is its default.
+func meant[T int | float64](x T) T {
+	if x == 0 {
+		return train.None
+	}
+	return x
+}
+
+// chosen takes over what New has chosen, for params.txt and checkpoints.
+func (o *options) chosen(c train.Config) {
+	o.LR, o.WD, o.TokenLR = c.LR, max(c.WeightDecay, 0), c.TokenLR
+	if c.TokenLR == train.TokenLRSame {
+		o.TokenLR = 0
+	}
+}
+
+// changeable are the flags that a resumed run may be given anew: they say where it runs and what is
+// watched and kept, not what it learns. What opens the model is not asked again.
+var changeable = strings.Fields(`resume logs name device threads workers dist-url dist-backend val-data imagenet-val
+	zeroshot-frequency zeroshot-templates val-frequency save-frequency save-most-recent save-every-n-steps
+	save-every-minutes delete-previous-checkpoint log-every-n-steps report-to metrics-addr dry-run
+	overfit cuda-graphs pretrained pretrained-image-path pretrained-text-path`)
+
+// resuming refuses flags that would not continue the run of a checkpoint. The learning rates and
+// the decay, whose defaults go by the weights that a run begins with, are the run's where they are
+// not given.
+func (o *options) resuming(given func(flag string) bool) func(settings json.RawMessage, c *train.Config) error {
+	return func(settings json.RawMessage, c *train.Config) error {
+		var was options
+		if settings == nil {
+			return errors.New("train: --resume: the run was started by a Go program, which must continue it")
+		}
+		err := kong.ApplyDefaults(&was) // for the flags that a run of an earlier version did not know
+		if err == nil {
+			err = json.Unmarshal(settings, &was)
+		}
+		if err != nil {
+			return fmt.Errorf("train: --resume: the checkpoint's flags cannot be read: %w", err)
+		}
+		for flag, pair := range map[string][2]*float64{"lr": {&o.LR, &was.LR}, "wd": {&o.WD, &was.WD}, "token-embedding-lr": {&o.TokenLR, &was.TokenLR}} {
+			if !given(flag) {
+				*pair[0] = *pair[1]
+			}
+		}
+		now, before := reflect.ValueOf(*o), reflect.ValueOf(was)
+		for i := range now.NumField() {
+			flag := now.Type().Field(i).Tag.Get("name")
+			if a, b := now.Field(i).Interface(), before.Field(i).Interface(); !slices.Contains(changeable, flag) && !reflect.DeepEqual(a, b) {
+				return fmt.Errorf("train: --resume: the run was started with --%s %v, not %v; a resumed run continues it exactly", flag, b, a)
+			}
+		}
+		c.LR, c.WeightDecay = o.LR, meant(o.WD)
+		o.tokenLR(c)
+		return nil
+	}
+}
+
+// check refuses flags that make no run, all at once, each by its name; the error is a
+// [train.ErrConfig].
+func (o *options) check(c *train.Config) error {
+	var faults []string
+	wants := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Sprintf(format, args...))
+		}
+	}
+	number := func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+	wants(o.Model != "", "--model is missing: a built-in config such as ViT-B-32, or a model directory")
+	wants(o.TrainData != "" || o.DatasetType == "synthetic", "--train-data is missing: a table, webdataset shards or a folder of pictures")
+	wants(slices.Contains(data.Kinds, o.DatasetType), "--dataset-type %q is none of %s", o.DatasetType, strings.Join(data.Kinds, ", "))
+	wants(data.CheckSeparator(o.CSVSeparator) == nil, "--csv-separator %q is not one character, or cannot part columns", o.CSVSeparator)
+	wants(slices.Contains([]string{"", "draw", "each"}, o.Captions), "--captions %q is none of draw, each", o.Captions)
+	wants(o.DatasetType != "synthetic" || o.TrainNumSamples > 0, "--dataset-type synthetic wants --train-num-samples")
+	_, err := o.upsampling()
+	wants(err == nil, "--train-data-upsampling-factors %s: a number for each source is wanted, 0 or positive, as 1::2::0.5", o.UpsamplingFactors)
+	wants(err != nil || o.UpsamplingFactors == "" || o.DatasetResampled, "--train-data-upsampling-factors wants --dataset-resampled")
+	pictures := preprocess.DefaultConfig(224)
+	err = o.overridePreprocess(&pictures)
+	wants(err == nil, "%v", err)
+	wants(o.ForceImageSize >= 0, "--force-image-size %d is negative", o.ForceImageSize)
+	wants(o.ForceContextLength >= 0, "--force-context-length %d is negative", o.ForceContextLength)
+	wants(o.DistillModel != "" || o.DistillPretrained == "", "--distill-pretrained wants --distill-model")
+	wants(o.DistillModel == "" || !o.SigLIP, "--distill-model is for the softmax loss; drop --siglip")
+	// A zero is the default of a field of Config, and -1 a zero: these flags mean neither.
+	for _, f := range []struct {
+		flag string
+		is   int
+	}{{"batch-size", o.BatchSize}, {"accum-freq", o.AccumFreq}, {"epochs", o.Epochs}, {"workers", o.Workers}, {"log-every-n-steps", o.LogEvery}} {
+		wants(f.is != 0, "--%s 0: at least 1 is wanted", f.flag)
+	}
+	wants(o.LR > 0 && number(o.LR), "--lr %g: a positive number is wanted", o.LR)
+	wants(o.Eps != 0, "--eps 0: a positive number is wanted")
+	wants(o.LRScheduler != "const-cooldown" || o.LRCooldownPow != 0, "--lr-cooldown-power 0: a positive number is wanted")
+	wants(o.WD >= 0 && number(o.WD), "--wd %g: 0 or a positive number is wanted", o.WD)
+	wants(o.Beta1 != -1, "--beta1 -1 is outside [0, 1)")
+	wants(o.Beta2 != -1, "--beta2 -1 is outside [0, 1)")
+	wants(o.TokenLR >= 0 && number(o.TokenLR) || o.TokenLR == -1, "--token-embedding-lr %g: a positive number is wanted, 0 for --lr, or -1", o.TokenLR)
+	for _, f := range []struct {
+		flag string
+		is   int
+	}{{"val-frequency", o.ValFrequency}, {"zeroshot-frequency", o.ZeroshotFrequency}, {"save-frequency", o.SaveFrequency}} {
+		wants(f.is != -1, "--%s -1 is negative", f.flag)
+	}
+	wants(o.SaveEveryMinutes >= 0 && number(o.SaveEveryMinutes), "--save-every-minutes %g: 0 or a positive number is wanted", o.SaveEveryMinutes)
+	wants(o.NonFinite == "stop" || o.NonFinite == "skip", "--non-finite %q is none of stop, skip", o.NonFinite)
+	wants(o.Opt == "" || o.Opt == "adamw", "--opt %q: goclip has adamw alone", o.Opt)
+	wants(o.Threads >= 0 && o.Threads <= 1024, "--threads %d: 1 to 1024 are wanted, or 0 for the default", o.Threads)
+	wants(o.WiseFT == 0 || o.fineTunes(), "--wise-ft wants trained weights to begin with: --pretrained, or a model directory")
+	for _, place := range strings.Split(o.ReportTo, ",") {
+		switch strings.TrimSpace(place) {
+		case "", "tensorboard":
+		case "wandb", "all":
+			wants(false, "--report-to %s: goclip does not speak to Weights & Biases; write --report-to tensorboard, whose files wandb sync uploads", o.ReportTo)
+		default:
+			wants(false, "--report-to %q is none of tensorboard", place)
+		}
+	}
+	wants(o.Overfit == 0 || o.Overfit >= 2, "--overfit %d: at least 2 pairs are wanted", o.Overfit)
+	wants(o.Overfit == 0 || o.Resume == "" && !o.DryRun, "--overfit stands alone: without --resume and --dry-run")
+	wants(o.Name == "" || o.Name == filepath.Base(filepath.Clean("/"+o.Name)), "--name %q is not the name of a directory", o.Name)
+	_, _, err = o.meeting()
+	wants(err == nil, "--dist-url: %v", err)
+	wants(o.DistBackend == "" || o.DistBackend == "gloo" || o.DistBackend == "nccl", "--dist-backend %q is none of gloo, nccl", o.DistBackend)
+	var more *train.ConfigError
+	if errors.As(c.Check(), &more) {
+		for _, fault := range more.Faults {
+			flag, _, _ := strings.Cut(fault, " ")
+			wants(slices.ContainsFunc(faults, func(f string) bool { return strings.HasPrefix(f, flag+" ") }), "%s", fault)
+		}
+	}
+	if len(faults) > 0 {
+		return &train.ConfigError{Faults: faults}
+	}
+	return nil
+}
+
+// fineTunes tells whether the run begins from trained weights: --pretrained, or a directory or file
+// for --model.
+func (o *options) fineTunes() bool {
+	if o.Pretrained != "" {
+		return o.Pretrained != "random"
+	}
+	_, err := os.Stat(o.Model)
+	return err == nil
+}
+
+// reportsTo tells whether --report-to names a place.
+func (o *options) reportsTo(name string) bool {
+	return slices.ContainsFunc(strings.Split(o.ReportTo, ","), func(place string) bool { return strings.TrimSpace(place) == name })
+}
+
+// upsampling is --train-data-upsampling-factors.
+func (o *options) upsampling() (factors []float64, err error) {
+	if o.UpsamplingFactors == "" {
+		return nil, nil
+	}
+	for _, field := range strings.Split(o.UpsamplingFactors, "::") {
+		x, err := strconv.ParseFloat(strings.TrimSpace(field), 64)
+		if err != nil || !(x >= 0) || math.IsInf(x, 0) {
+			return nil, fmt.Errorf("%q is no factor", field)
+		}
+		factors = append(factors, x)
+	}
+	return factors, nil
+}
+
+// overridePreprocess puts --image-mean and its siblings in place of what a model says of its
+// pictures. The checkpoints keep them.
+func (o *options) overridePreprocess(c *preprocess.Config) error {
+	was := *c
+	if len(o.ImageMean) == 3 {
+		c.Mean = [3]float32(o.ImageMean)
+	}
+	if len(o.ImageStd) == 3 {
+		c.Std = [3]float32(o.ImageStd)
+	}
+	if o.ImageInterpolation != "" {
+		c.Interpolation = o.ImageInterpolation
+	}
+	if o.ImageResizeMode != "" {
+		c.ResizeMode = o.ImageResizeMode
+	}
+	if err := c.Validate(); err != nil {
+		*c = was
+		return fmt.Errorf("--image-mean, --image-std, --image-interpolation, --image-resize-mode: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// triple is three numbers, for R, G and B; none is the zero value.
+type triple []float32
+
+// UnmarshalText reads one number, which stands for all three, or three, separated by spaces or
+// commas.
+func (t *triple) UnmarshalText(text []byte) error {
+	fields := strings.FieldsFunc(string(text), func(r rune) bool { return strings.ContainsRune(" ,;[]()", r) })
+	var out triple
+	for _, field := range fields {
+		x, err := strconv.ParseFloat(field, 32)
+		if err != nil || math.IsNaN(x) || math.IsInf(x, 0) {
+			return fmt.Errorf("%q is no number", field)
+		}
+		out = append(out, float32(x))
+	}
+	if len(out) == 1 {
+		out = triple{out[0], out[0], out[0]}
+	}
+	if len(out) != 3 && len(out) != 0 {
+		return fmt.Errorf("%q: one number is wanted, or three", text)
+	}
+	*t = out
+	return nil
+}
+
+// MarshalText writes what UnmarshalText reads, for a checkpoint's state.
+func (t triple) MarshalText() ([]byte, error) {
+	return []byte(strings.Trim(fmt.Sprint([]float32(t)), "[]")), nil
+}
+
+// warmup is --warmup: a number of steps or, below 1, a share of the run; -1 stands for the default.
+type warmup float64
+
+// UnmarshalText reads "200", "0.1" or "10%".
+func (w *warmup) UnmarshalText(text []byte) error {
+	number, percent := strings.CutSuffix(string(text), "%")
+	x, err := strconv.ParseFloat(number, 64)
+	if err != nil {
+		return fmt.Errorf("%q is neither a number of steps nor a share such as 0.1 or 10%%", text)
+	}
+	if percent {
+		if x < 0 || x >= 100 {
+			return fmt.Errorf("%s: a share of the run is wanted, at least 0%% and below 100%%", text)
+		}
+		x /= 100
+	}
+	*w = warmup(x)
+	return nil
+}
+
+// UnmarshalJSON reads the number of a checkpoint's state.
+func (w *warmup) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, (*float64)(w)) }

@@ -1,0 +1,31 @@
+package train
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// TestVerdict names the data only where it takes more than a fifth of the time, the first step's
+// wait apart.
+func TestVerdict(t *testing.T) {
+	for _, c := range []struct {
+		data, step    float64
+		workers, cpus int
+		want          string
+	}{
+		{0.1, 1, 2, 4, ""},
+		{0.2, 1, 2, 4, ""},
+		{0.5, 1, 2, 4, "the data is the bottleneck: 50% of the time waits for pictures, 500ms of a step's 1s; give more Workers"},
+		{0.003, 0.004, 4, 4, "the data is the bottleneck: 75% of the time waits for pictures, 3ms of a step's 4ms; Workers 4 has all 4 CPUs at work, so only smaller pictures, such as shards at the model's size, or a faster disk help"},
+	} {
+		var w waiting
+		w.add(Step{DataTime: 9, StepTime: 9})
+		assert.Empty(t, w.verdict(&Config{Workers: c.workers}, c.cpus), "nothing is known yet")
+		for range 5 {
+			w.add(Step{DataTime: c.data, StepTime: c.step})
+		}
+		assert.Equal(t, c.want, w.verdict(&Config{Workers: c.workers}, c.cpus))
+		assert.Empty(t, w.verdict(&Config{Workers: c.workers}, c.cpus), "each line tells of its own steps")
+	}
+}

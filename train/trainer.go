@@ -1,0 +1,281 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/disk"
+	"github.com/goclip/goclip/torch/distributed"
+	"github.com/goclip/goclip/train/data"
+)
+
+// Trainer trains a model on a Dataset. Its methods belong to one goroutine. [Trainer.Close] ends
+// it.
+type Trainer struct {
+	*stepper // the model, its gradients, what they do to it
+	*checkpoints
+	watch *watcher
+
+	c        Config // with its defaults
+	state    state
+	total    int // steps of the run
+	warmup   int // of them
+	schedule schedule
+	rng      []byte // the device's generator between two loops over Steps; nil within one
+	data     Dataset
+	loader   *data.Loader
+	val      *data.Loader
+	zeroshot *zeroshot
+	ema      *ema     // nil without EMADecay
+	resumed  string   // the checkpoint that the run goes on from; "" at the beginning
+	notes    []string // of opening, before there was a log
+	begun    bool     // files are there
+	ended    bool     // nothing is left to do
+	closed   bool
+	metrics  Metrics // of the last evaluation
+}
+
+// New prepares to train m, opened with clip.OpenOptions.Copy, on d, on the device of m; a nil c is
+// the zero Config. Defaults are open_clip's for a model with random weights, and what fine-tunes
+// without forgetting for one with trained weights. m is the Trainer's from then on: fields of
+// Config lock it, give it low-rank products, change the type of its weights. Nothing is written
+// before the first step.
+func New(m *clip.Model, d Dataset, c *Config) (*Trainer, error) {
+	t, err := prepare(c, disk.Machine{})
+	if err != nil {
+		return nil, err
+	}
+	return t.opened(t.openNew(context.Background(), m, d))
+}
+
+// Resume is the Trainer that wrote the checkpoint dir, or that trained in the directory dir, at its
+// latest checkpoint, exactly where it was: it does the steps that it would have done, bit for bit.
+// Fields of c that are zero are as they were; others must be, but for those that say where the run
+// computes and what is watched and kept. d must have the same samples. Where the run has no
+// checkpoint yet the error is an [ErrNoCheckpoint].
+func Resume(ctx context.Context, dir string, d Dataset, c *Config) (*Trainer, error) {
+	var own Config
+	if c != nil {
+		own = *c
+	}
+	if own.Dir == "" {
+		own.Dir = dir
+		if _, err := os.Stat(filepath.Join(dir, stateDir)); err == nil {
+			own.Dir = filepath.Dir(filepath.Dir(filepath.Clean(dir)))
+		}
+	}
+	t, err := prepare(&own, disk.Machine{})
+	if err != nil {
+		return nil, err
+	}
+	return t.opened(t.openResumed(ctx, dir, d))
+}
+
+// prepare is a Trainer without a model. Its directory is locked.
+func prepare(c *Config, fsys disk.FS) (t *Trainer, err error) {
+	t = &Trainer{stepper: &stepper{}, checkpoints: &checkpoints{disk: fsys}}
+	if c != nil {
+		t.c = *c
+	}
+	if err := t.c.Check(); err != nil {
+		return nil, err
+	}
+	if t.group = t.c.Group; t.group == nil {
+		if w, err := distributed.PlaceFromEnvironment(); err == nil && w.Size > 1 {
+			return nil, t.c.refuse("the environment (RANK, SLURM_PROCID) says that this is process %d of %d: give {Group} what distributed.Init has joined", w.Rank, w.Size)
+		}
+		if t.group, err = distributed.Init(context.Background(), distributed.World{Size: 1, LocalSize: 1}, distributed.Options{}); err != nil {
+			return nil, t.c.errorf("%w", err)
+		}
+	}
+	if t.c.Dir != "" {
+		t.dir = filepath.Clean(t.c.Dir)
+	}
+	t.watch = newWatcher(&t.c, t.group.Rank() == 0)
+	if t.first() {
+		if err := t.lockDirectory(); err != nil {
+			return nil, t.fail(err)
+		}
+	}
+	return t, nil
+}
+
+// opened closes what opening has left half-way.
+func (t *Trainer) opened(err error) (*Trainer, error) {
+	if err != nil {
+		return nil, errors.Join(t.fail(err), t.Close())
+	}
+	return t, nil
+}
+
+// fail tells the other processes of an error, and gives the one that the job ends with.
+func (t *Trainer) fail(err error) error {
+	if err == nil || errors.Is(err, ErrInterrupted) || errors.Is(err, ErrNoCheckpoint) {
+		return err
+	}
+	return t.group.Fail(err)
+}
+
+func (t *Trainer) openNew(ctx context.Context, m *clip.Model, d Dataset) error {
+	if _, err := os.Stat(filepath.Join(t.dir, "checkpoints")); err == nil && t.dir != "" {
+		if from, _, err := t.find(t.dir); from != "" || err != nil { // else a run was killed before it had any
+			return t.c.errorf("%s holds a run already; {Resume} continues it, or give another {Dir}", t.dir)
+		}
+	}
+	if t.c.WiseFT > 0 && m.Weights == "" {
+		return t.c.refuse("{WiseFT} wants trained weights to begin with: {Trained}")
+	}
+	if t.c.WiseFT > 0 && t.dir == "" {
+		return t.c.refuse("{WiseFT} wants {Dir}, where the first weights are kept")
+	}
+	return t.open(ctx, m, d, "")
+}
+
+func (t *Trainer) openResumed(ctx context.Context, dir string, d Dataset) error {
+	from, note, err := t.find(dir)
+	if err != nil {
+		return t.c.errorf("{resume} %s: %w", dir, err)
+	}
+	if from == "" {
+		return &noCheckpoint{t.c.errorf("{resume}: %s holds no checkpoint yet", filepath.Join(t.dir, "checkpoints"))}
+	}
+	if note != "" {
+		t.notes = append(t.notes, note)
+	}
+	if err := t.readState(from); err != nil {
+		return err
+	}
+	if err := t.c.Check(); err != nil {
+		return err
+	}
+	m := t.c.Model
+	if m == nil {
+		if m, err = clip.Open(ctx, from, &clip.OpenOptions{Device: t.c.Device, Copy: true}); err != nil {
+			return err
+		}
+	} else if err := m.Load(from); err != nil {
+		return t.c.errorf("{Model}: %w", err)
+	}
+	if err := t.open(ctx, m, d, from); err != nil {
+		return err
+	}
+	return t.identify(ctx)
+}
+
+// noCheckpoint is an [ErrNoCheckpoint].
+type noCheckpoint struct{ error }
+
+func (e *noCheckpoint) Is(target error) bool { return target == ErrNoCheckpoint }
+
+// reschedule makes the schedule of a run whose length is known.
+func (t *Trainer) reschedule() (err error) {
+	c := t.c
+	if t.state.LR != 0 {
+		c.LR = t.state.LR
+	}
+	t.warmup = c.warmupSteps(t.total)
+	t.schedule, err = c.scheduled(t.total, t.loader.Batches()/c.AccumFreq)
+	return err
+}
+
+// SetLR makes lr the peak of the learning rate's schedule from the next step on. Checkpoints keep
+// it.
+func (t *Trainer) SetLR(lr float64) error {
+	if !(lr > 0) || math.IsInf(lr, 0) {
+		return t.c.refuse("{LR} %g: a positive number is wanted", lr)
+	}
+	t.state.LR = lr
+	return t.reschedule()
+}
+
+// begin makes the files that the run writes and opens what it is watched by, once all processes
+// have opened what they need. A port in use is told before a file is there.
+func (t *Trainer) begin(ctx context.Context) error {
+	switch {
+	case t.closed:
+		return t.c.errorf("the Trainer is closed")
+	case t.begun:
+		return nil
+	}
+	if t.resumed == "" {
+		if err := t.identify(ctx); err != nil {
+			return err
+		}
+	}
+	if err := t.watch.listen(); err != nil {
+		return err
+	}
+	if err := t.group.Barrier(); err != nil {
+		return err
+	}
+	if t.first() && t.dir != "" {
+		if err := t.openDirectory(t.resumed); err != nil {
+			return err
+		}
+	}
+	t.begun = true
+	return t.watch.open(t)
+}
+
+// Model is the model that learns, in whose weights the last step is. It is not in training mode
+// between steps.
+func (t *Trainer) Model() *clip.Model { return t.model }
+
+// Config is the run's, with its defaults.
+func (t *Trainer) Config() Config { return t.c }
+
+// first tells of the process that writes and reports.
+func (t *Trainer) first() bool { return t.group.Rank() == 0 }
+
+// batch is how many pairs the loss compares.
+func (t *Trainer) batch() int { return t.c.BatchSize * t.c.AccumFreq * t.group.Size() }
+
+// Summary is what a run has come to.
+type Summary struct {
+	Dir     string
+	Steps   int        // optimiser steps, of earlier sittings too
+	Total   int        // of the whole run
+	Loss    float64    // of the last step
+	Metrics Metrics    // of the last evaluation
+	Bad     []data.Bad // samples that could not be read
+	MFU     float64    // of this Trainer's steps, with their waits for data
+}
+
+// Summary tells how far the run is.
+func (t *Trainer) Summary() Summary {
+	s := Summary{Dir: t.dir, Steps: t.state.Step, Total: t.total, Loss: t.watch.records.last.Loss, Metrics: t.metrics, MFU: t.watch.utilisation.total()}
+	for _, source := range t.sources() {
+		s.Bad = append(s.Bad, source.loader.Bad()...)
+	}
+	return s
+}
+
+// Close ends the log, gives back files, the directory's lock and the address of metrics. It writes
+// no checkpoint. The model and Config.Group stay open.
+func (t *Trainer) Close() error {
+	var err error
+	if t.closed {
+		return nil
+	}
+	t.closed = true
+	if t.begun {
+		t.watch.summarise()
+		for _, b := range t.Summary().Bad {
+			t.watch.logf("could not be read: %s: %s", b.Key, t.c.reason(b.Err))
+		}
+		err = t.noteBad()
+	}
+	if t.reducer != nil {
+		t.reducer.Close()
+	}
+	if t.ema != nil {
+		err = errors.Join(err, t.restoreWeights())
+	}
+	err = errors.Join(err, t.watch.close())
+	t.unlockDirectory()
+	return err
+}
