@@ -113,8 +113,13 @@ func (m *Model) Load(path string) error {
 
 func (m *Model) loadFrom(f *checkpoint.File, path string, o OpenOptions) error {
 	found, problems := m.weights(f)
-	return m.put(f, path, found, problems, o)
+	err := m.put(f, path, found, problems, o)
+	m.trained = m.trained || err == nil
+	return err
 }
+
+// Trained tells whether the model's weights were read, as of a file, and not drawn at random.
+func (m *Model) Trained() bool { return m.trained }
 
 // put compares the shapes of what was found and copies it, or fails with all problems and copies nothing.
 func (m *Model) put(f *checkpoint.File, path string, found map[string]weight, problems []string, o OpenOptions) error {

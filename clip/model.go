@@ -46,6 +46,8 @@ type Model struct {
 
 	graphs *graphs // nil without UseGraphs
 
+	trained bool // all weights were read
+
 	own bool // NewModel made it: no config describes its towers
 
 	lora map[*torch.Tensor]*nn.LoRA // of the weights that AddLoRA adapts; nil before

@@ -13,7 +13,7 @@ import (
 // open makes all that a run needs; from is the checkpoint that it goes on from.
 func (t *Trainer) open(ctx context.Context, m *clip.Model, d Dataset, from string) (err error) {
 	var note string
-	if t.c, note = t.c.filled(m.Weights != "" && from == ""); note != "" {
+	if t.c, note = t.c.filled(m.Trained() && from == ""); note != "" {
 		t.notes = append(t.notes, note)
 	}
 	c := &t.c

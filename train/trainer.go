@@ -126,7 +126,7 @@ func (t *Trainer) openNew(ctx context.Context, m *clip.Model, d Dataset) error {
 			return t.c.errorf("%s holds a run already; {Resume} continues it, or give another {Dir}", t.dir)
 		}
 	}
-	if t.c.WiseFT > 0 && m.Weights == "" {
+	if t.c.WiseFT > 0 && !m.Trained() {
 		return t.c.refuse("{WiseFT} wants trained weights to begin with: {Trained}")
 	}
 	if t.c.WiseFT > 0 && t.dir == "" {
