@@ -40,7 +40,7 @@ func BenchmarkDeviceStep(b *testing.B) {
 				group, err := distributed.Init(b.Context(), distributed.World{Size: 1, LocalSize: 1}, distributed.Options{})
 				require.NoError(b, err)
 				r := &stepper{model: m, device: device, precision: choosePrecision("auto", device), group: group}
-				r.capturing = how == "graph"
+				r.capturing, r.graphs.Max = how == "graph", maxGraphs
 				require.True(b, !r.capturing || r.checkGraphs(&Config{AccumFreq: 1}) == "")
 				r.reducer, err = distributed.NewReducer(group, nil, 1)
 				require.NoError(b, err)

@@ -15,15 +15,15 @@ type shape struct{ images, rows int }
 
 // capturedStep is a step and the tensors that it works on.
 type capturedStep struct {
-	graph   *torch.Graph  // nil until the second batch of its shape: the first prepares what libraries need
+	graph   *torch.Graph
 	pixels  *torch.Tensor // (n, 3, H, W)
 	numbers *torch.Tensor // of the texts
 	lr      *torch.Tensor // () float32
 	outcome *torch.Tensor // (7) float64
 }
 
-// mostGraphs is how many shapes are captured; batches of others are computed kernel by kernel.
-const mostGraphs = 16
+// maxGraphs is how many shapes are captured; batches of others are computed kernel by kernel.
+const maxGraphs = 16
 
 // checkGraphs says in words with {Field}s why a step cannot be captured, "" where it can.
 func (t *stepper) checkGraphs(c *Config) string {
@@ -73,34 +73,29 @@ func (t *stepper) captured(micros []*micro) (*capturedStep, error) {
 		return nil, nil
 	}
 	m := micros[0]
-	at := shape{m.n, m.texts.Rows()}
-	step, known := t.graphs[at]
-	switch {
-	case !known && len(t.graphs) < mostGraphs:
-		if t.graphs == nil {
-			t.graphs = map[shape]*capturedStep{}
-		}
-		t.graphs[at] = &capturedStep{}
+	graph, step, err := t.graphs.Get(shape{m.n, m.texts.Rows()}, func() (*torch.Graph, *capturedStep, error) {
+		step, err := t.capture(m)
+		return step.graph, step, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("capturing the step: %w", err)
+	}
+	if graph == nil {
 		return nil, nil
-	case !known:
-		return nil, nil
-	case step.graph == nil:
-		if err := t.capture(step, m); err != nil {
-			return nil, fmt.Errorf("capturing the step: %w", err)
-		}
 	}
 	return step, nil
 }
 
 // capture captures the step of batches of m's shape.
-func (t *stepper) capture(step *capturedStep, m *micro) (err error) {
+func (t *stepper) capture(m *micro) (step *capturedStep, err error) {
+	step = &capturedStep{}
 	if err := torch.NoGrad(func(s *torch.Scope) {
 		pixels, numbers := t.onDevice(s, m)
 		step.pixels, step.numbers = pixels.Clone().Keep(), numbers.Clone().Keep()
 		step.lr = torch.Zeros(nil, t.device, torch.Float32)
 		step.outcome = torch.Zeros(nil, t.device, torch.Float64, outcomes)
 	}); err != nil {
-		return err
+		return step, err
 	}
 	step.graph, err = torch.Capture(t.device, func() error {
 		defer t.optimiser.ZeroGrad() // into the graph's memory
@@ -111,7 +106,7 @@ func (t *stepper) capture(step *capturedStep, m *micro) (err error) {
 			s.Alias(step.outcome).CopyFrom(t.update(s, loss, accuracy, own, s.Alias(step.lr)))
 		})
 	})
-	return err
+	return step, err
 }
 
 // replay does a captured step on a batch of its shape.

@@ -34,6 +34,7 @@ func (t *Trainer) open(ctx context.Context, m *clip.Model, d Dataset, from strin
 		t.state.Scaler = newScaler()
 	}
 	t.scaler, t.clipNorm, t.lossOf, t.capturing = t.state.Scaler, c.GradClipNorm, c.Loss, c.CUDAGraphs
+	t.graphs.Max = maxGraphs
 	if (c.AccumFreq > 1 || t.group.Size() > 1) && m.Config.Vision.IsResNet() && !(c.LockImage && c.FreezeBNStats) {
 		return c.refuse("the statistics of a ResNet would be those of a process's or of a micro-batch's pictures, and its gradient not the whole batch's; train it in one process without {AccumFreq}, or lock it with {LockImage} {FreezeBNStats}, or take a ViT")
 	}

@@ -23,7 +23,7 @@ type stepper struct {
 	scaler    *scaler // nil where the precision needs none
 
 	capturing bool // of CUDA graphs
-	graphs    map[shape]*capturedStep
+	graphs    torch.GraphCache[shape, *capturedStep]
 }
 
 // common is what the processes find out about a step together.
