@@ -27,6 +27,7 @@ func TestCapturedSteps(t *testing.T) {
 		r := smallRun(t, `{"embed_dim":16,"vision_cfg":`+plainViT+`,"text_cfg":`+smallText+`}`)
 		require.NoError(t, r.model.To(device))
 		r.device, r.precision, r.capturing, r.clipNorm = device, precisions["amp_bf16"], captured, 1
+		r.graphs.Max = maxGraphs
 		require.True(t, !captured || r.checkGraphs(&Config{AccumFreq: 1}) == "")
 		r.optimise()
 		b := randomBatch(r, 3*n)
