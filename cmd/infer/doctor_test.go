@@ -131,7 +131,7 @@ func TestDoctorOtherCUDA(t *testing.T) {
 			assert.Empty(t, errs, "it was asked for")
 			_, errs, code = run(append(score, "--device", "cuda")...)
 			assert.Equal(t, 2, code)
-			assert.Contains(t, oneLine(t, errs), "--device cpu")
+			assert.Contains(t, oneLine(t, errs), "choose the device cpu")
 		})
 	}
 }

@@ -146,7 +146,7 @@ func TestPictures(t *testing.T) {
 		{writeFile(t, dir, "long.png", bomb(1<<31-1, 1)), "long.png"},
 		{writeFile(t, dir, "none.png", bomb(0, 5)), "0x5 pixels"},
 		{writeFile(t, dir, "words.jpg", []byte(strings.Repeat("not a picture at all\n", 5))), "the file is text"},
-		{writeFile(t, dir, "phone.heic", []byte("\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")), "HEIC is not read"},
+		{writeFile(t, dir, "phone.heic", []byte("\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")), "the HEIC or AVIF data cannot be read"},
 		{dir, "a directory, not a picture"},
 		{filepath.Join(dir, "gone.png"), "no such file"},
 		{filepath.Join(dir, "a\nb.png"), "no such file"},
