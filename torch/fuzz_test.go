@@ -322,7 +322,9 @@ func init() {
 		func(m *machine, _ int) { m.add(m.tensor().Linear(m.tensor(), m.tensor())) },
 		func(m *machine, _ int) { m.add(m.tensor().LinearGelu(m.tensor(), m.tensor())) },
 		func(m *machine, _ int) { m.add(m.tensor().LinearQuickGelu(m.tensor(), m.tensor())) },
-		func(m *machine, _ int) { m.add(m.tensor().Conv2d(m.tensor(), m.tensor(), m.number(), m.number()%8)) },
+		func(m *machine, _ int) {
+			m.add(m.tensor().Conv2d(m.tensor(), m.tensor(), m.number(), m.number()%8, m.number()))
+		},
 		func(m *machine, _ int) { m.add(m.tensor().LayerNorm(m.tensor(), m.tensor(), m.real())) },
 		func(m *machine, _ int) {
 			m.add(m.tensor().BatchNorm(m.tensor(), m.tensor(), m.tensor(), m.tensor(), m.next()%2 == 0, m.real(), m.real()))

@@ -120,6 +120,12 @@ func RandLike(t *Tensor, shape ...int) *Tensor {
 	return Rand(t.scope, d, shape...)
 }
 
+// OnesLike is float32 [Ones] in the scope and on the device of t.
+func OnesLike(t *Tensor, shape ...int) *Tensor {
+	d := t.Device()
+	return Ones(t.scope, d, Float32, shape...)
+}
+
 // FromSliceLike is [FromSlice] in the scope and on the device of t. It does not wait for what a GPU
 // is doing: CUDA takes the numbers into memory of its own at once.
 func FromSliceLike[T Element](t *Tensor, data []T, shape ...int) *Tensor {

@@ -235,10 +235,11 @@ func (t *Tensor) LinearQuickGelu(weight, bias *Tensor) *Tensor {
 // n, m).
 func (t *Tensor) MatMul(u *Tensor) *Tensor { return opMatmul.Call(t, u) }
 
-// Conv2d is a convolution with weight (O, C, K, K), and padding zeros on each side: (B, C, H, W) ->
-// (B, O, H', W'). bias is (O) or nil.
-func (t *Tensor) Conv2d(weight, bias *Tensor, stride, padding int) *Tensor {
-	return opConv2d.Call(t, weight, bias, []int{stride, stride}, []int{padding, padding})
+// Conv2d is a convolution with weight (O, C/groups, K, K), and padding zeros on each side: (B, C, H,
+// W) -> (B, O, H', W'). bias is (O) or nil. The channels of each of the groups, 1 for all of them,
+// are computed from those of the same group; with C groups the convolution is depthwise.
+func (t *Tensor) Conv2d(weight, bias *Tensor, stride, padding, groups int) *Tensor {
+	return opConv2d.Call(t, weight, bias, []int{stride, stride}, []int{padding, padding}, []int{1, 1}, groups)
 }
 
 // AvgPool2d is the mean over squares of k x k that do not overlap: (B, C, H, W) -> (B, C, H/k,

@@ -4,10 +4,11 @@ import "github.com/goclip/goclip/torch"
 
 // Conv2d is a convolution with a square kernel.
 type Conv2d struct {
-	Weight  *torch.Tensor `torch:"weight"` // (O, C, K, K)
+	Weight  *torch.Tensor `torch:"weight"` // (O, C/groups, K, K)
 	Bias    *torch.Tensor `torch:"bias"`   // (O), nil for none
 	Stride  int           `torch:"-"`
 	Padding int           `torch:"-"` // zeros on each side
+	Groups  int           `torch:"-"` // of channels that do not see each other; 0 is one group
 }
 
 // NewConv2d is a convolution of stride 1 that, with an odd kernel, keeps height and width. It has
@@ -35,7 +36,7 @@ func NewPatches(width, size int) *Conv2d {
 
 // Forward maps (B, C, H, W) to (B, O, H', W').
 func (c *Conv2d) Forward(x *torch.Tensor) *torch.Tensor {
-	return x.Conv2d(c.Weight, c.Bias, c.Stride, c.Padding)
+	return x.Conv2d(c.Weight, c.Bias, c.Stride, c.Padding, max(1, c.Groups))
 }
 
 // BatchNorm2d normalises each channel (Ioffe and Szegedy, arXiv 1502.03167). Its keys and its

@@ -86,7 +86,13 @@ func TestConv2d(t *testing.T) {
 		y := patches.Forward(torch.Ones(s, torch.CPU, torch.Float32, 1, 3, 4, 6))
 		assert.Equal(t, []int{1, 2, 2, 3}, y.Shape())
 		assert.InDelta(t, 12.5, y.Max().Item(), 1e-6)
+
+		depthwise := &nn.Conv2d{Weight: torch.FromSlice(s, []float32{2, 3}, 2, 1, 1, 1), Stride: 1, Groups: 2}
+		assert.Equal(t, []float32{2, 4, 9, 12}, torch.ToSlice[float32](depthwise.Forward(torch.FromSlice(s, []float32{1, 2, 3, 4}, 1, 2, 1, 2))))
 	}))
+	depthwise := &nn.Conv2d{Weight: nn.Parameter(2, 1, 1, 1), Stride: 1, Groups: 2}
+	err := torch.NoGrad(func(s *torch.Scope) { depthwise.Forward(torch.Ones(s, torch.CPU, torch.Float32, 1, 3, 1, 1)) })
+	assert.ErrorContains(t, err, "expected input[1, 3, 1, 1] to have 2 channels")
 }
 
 func TestLayers(t *testing.T) {
