@@ -97,7 +97,10 @@ func sizesOf(c *tower.Config) sizes {
 	for _, layers := range v.Layers {
 		s.depth += layers
 	}
-	if v.TimmPool == "map" {
+	switch {
+	case v.IsConvNeXt():
+		s.places = 0 // it has no positions
+	case v.TimmPool == "map":
 		s.places--
 	}
 	if t.EmbedCls {
@@ -154,7 +157,7 @@ func (s fileShapes) count(prefix, suffix string) (n int) {
 
 func (s fileShapes) sizes() sizes {
 	z := sizes{
-		width:      s.size(0, "visual.conv1.weight", "visual.trunk.patch_embed.proj.weight"),
+		width:      s.size(0, "visual.conv1.weight", "visual.trunk.patch_embed.proj.weight", "visual.trunk.stem.0.weight"),
 		depth:      s.count("visual.transformer.resblocks", "ln_1.weight"),
 		places:     s.size(-2, "visual.positional_embedding", "visual.trunk.pos_embed", "visual.attnpool.positional_embedding"),
 		vocab:      s.size(0, "token_embedding.weight", "transformer.embeddings.word_embeddings.weight"),
@@ -169,8 +172,11 @@ func (s fileShapes) sizes() sizes {
 	if s("visual.trunk.patch_embed.proj.weight") != nil && s("visual.ln_post.weight") == nil {
 		z.depth = s.count("visual.trunk.blocks", "norm1.weight")
 	}
+	for stage := range 4 { // of a ConvNeXt
+		z.depth += s.count(fmt.Sprintf("visual.trunk.stages.%d.blocks", stage), "norm.weight")
+	}
 	z.embed = s.size(1, "visual.proj")
-	for _, key := range []string{"visual.attnpool.c_proj.weight", "visual.head.proj.weight"} {
+	for _, key := range []string{"visual.attnpool.c_proj.weight", "visual.head.proj.weight", "visual.head.mlp.fc2.weight"} {
 		z.embed = max(z.embed, s.size(0, key))
 	}
 	if z.embed == 0 { // SigLIP's features are as wide as the tower

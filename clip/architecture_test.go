@@ -57,6 +57,7 @@ func TestDescribePublished(t *testing.T) {
 func TestDescribeTwins(t *testing.T) {
 	for name, says := range map[string]string{
 		"ViT-B-32":                 "fits ViT-B-32-quickgelu and ViT-B-32, and its weights do not tell which: open one of them, with Pretrained",
+		"convnext_base_w":          "fits convnext_base_w and convnext_base_w_320, and",
 		"ViT-SO400M-14-SigLIP-378": "fits ViT-SO400M-14-SigLIP-378 and ViT-SO400M-14-SigLIP-384, and",
 	} {
 		header, numbers := safetensorsHeader(t, name, checkpoint.F32)

@@ -45,6 +45,7 @@ func TestConfigStrings(t *testing.T) {
 		"ViT-B-32":              {"12 layers of width 768, 32-pixel patches of 224 pixels", "12 layers of width 512, 77 tokens of 49408"},
 		"RN50x4":                {"ResNet with 4, 6, 10 and 6 blocks of width 80, 288 pixels", "12 layers of width 640, 77 tokens of 49408"},
 		"ViT-B-16-SigLIP":       {"12 layers of width 768, 16-pixel patches of 224 pixels", "12 layers of width 768, 64 tokens of 32000"},
+		"convnext_base_w":       {"ConvNeXt with 3, 3, 27 and 3 blocks of width 128, 256 pixels", "12 layers of width 640, 77 tokens of 49408"},
 		"vit_b_32-roberta-base": {"12 layers of width 768, 32-pixel patches of 224 pixels", "12 layers of width 768, 77 tokens of 50265"},
 	} {
 		c, err := tower.LookupConfig(name)
@@ -56,7 +57,7 @@ func TestConfigStrings(t *testing.T) {
 
 // TestBadConfigs changes one field of a good config.
 func TestBadConfigs(t *testing.T) {
-	const vit, resnet, siglip, roberta = "clipa", "resnet", "siglip", "roberta-mean"
+	const vit, resnet, siglip, convnext, roberta = "clipa", "resnet", "siglip", "convnext", "roberta-mean"
 	texts := golden.VariantTexts(t)
 	for _, bad := range []struct{ base, old, new, want string }{
 		{vit, `"embed_dim": 24`, `"embed_dim": 0`, "embed_dim is 0"},
@@ -83,13 +84,20 @@ func TestBadConfigs(t *testing.T) {
 		{resnet, `"image_size": 64`, `"image_size": 48`, "a multiple of 32"},
 		{resnet, `"width": 8`, `"width": 7`, "of a ResNet is odd"},
 		{resnet, `[1, 2, 1, 1]`, `[1, 0, 1, 1]`, "layers is 0"},
-		{siglip, `"vit_tiny_siglip"`, `"convnext_base"`, `"convnext_base" names a tower that goclip does not have`},
+		{siglip, `"vit_tiny_siglip"`, `"swin_base"`, `"swin_base" names a tower that goclip does not have`},
 		{siglip, `"image_size": 24`, `"image_size": 32`, "vit_tiny_siglip takes 24"},
 		{siglip, `"map"`, `"avg"`, `vit_tiny_siglip has "map"`},
 		{siglip, `"timm_proj": "none"`, `"timm_proj": "mlp"`, "goclip has none, linear"},
 		{siglip, `"embed_dim": 32`, `"embed_dim": 24`, "without a projection gives 32"},
 		{siglip, `"timm_model_pretrained": false`, `"timm_model_pretrained": true`, "not fetched from timm"},
 		{siglip, `"timm_proj": "none"`, `"timm_proj": "none", "timm_drop_path": 0.1`, "goclip has neither"},
+		{convnext, `[40, 72]`, `[31, 72]`, "image_size is 31x72; both sides of a ConvNeXt's images must be at least 32"},
+		{convnext, `"timm_pool": ""`, `"timm_pool": "max"`, `timm_pool is "max"; goclip has avg`},
+		{convnext, `"linear"`, `"none"`, `timm_proj is "none"; with a ConvNeXt goclip has linear, mlp`},
+		{convnext, `"timm_drop": 0.0`, `"timm_drop": 0.1`, "timm_drop 0.1: goclip has no dropout before the projection"},
+		{convnext, `"timm_drop_path": 0.5`, `"timm_drop_path": 1`, "timm_drop_path 1 is outside [0, 1)"},
+		{convnext, `"timm_drop": 0.0`, `"patch_dropout": 0.5`, "patch_dropout and act_kwargs are not a ConvNeXt's"},
+		{convnext, `"timm_model_pretrained": false`, `"timm_model_pretrained": true`, "not fetched from timm"},
 		{roberta, `"mean_pooler"`, `"some_pooler"`, "goclip has mean_pooler"},
 		{roberta, `"mean_pooler"`, `"mean_pooler", "hf_proj_type": "none"`, "has no projection"},
 		{roberta, `"vocab_size": 64`, `"vocab_size": 64, "rotary": true`, `the field "rotary"`},

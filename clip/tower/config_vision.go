@@ -10,7 +10,7 @@ import (
 )
 
 // VisionConfig is a picture tower. Which one it is follows from the fields: TimmModelName names one of timm's vision
-// transformers, four Layers make a ResNet, and one makes a vision transformer.
+// transformers or ConvNeXts, four Layers make a ResNet, and one makes a vision transformer.
 type VisionConfig struct {
 	ImageSize Size    `json:"image_size"`
 	Layers    Layers  `json:"layers"`
@@ -35,10 +35,10 @@ type VisionConfig struct {
 	TimmModelName       string  `json:"timm_model_name,omitempty"`
 	TimmModelPretrained bool    `json:"timm_model_pretrained,omitempty"`
 	TimmPool            string  `json:"timm_pool,omitempty"` // map, token, avg: as the model has it
-	TimmProj            string  `json:"timm_proj,omitempty"` // none, linear
+	TimmProj            string  `json:"timm_proj,omitempty"` // none, linear, mlp
 	TimmProjBias        bool    `json:"timm_proj_bias,omitempty"`
 	TimmDrop            float64 `json:"timm_drop,omitempty"`
-	TimmDropPath        float64 `json:"timm_drop_path,omitempty"`
+	TimmDropPath        float64 `json:"timm_drop_path,omitempty"` // stochastic depth in training, of a ConvNeXt's last block
 }
 
 // Size is the pixels of a picture. In JSON it is one number when both are equal, else [height, width].
@@ -110,7 +110,13 @@ func oneOrMany(data []byte) (numbers []int, err error) {
 // IsResNet tells whether the tower is a ResNet.
 func (v VisionConfig) IsResNet() bool { return len(v.Layers) == 4 && v.TimmModelName == "" }
 
-// Depth is the number of blocks of a transformer, 0 for a ResNet.
+// IsConvNeXt tells whether the tower is a ConvNeXt.
+func (v VisionConfig) IsConvNeXt() bool {
+	_, ok := timm.ConvNeXts[v.TimmModelName]
+	return ok
+}
+
+// Depth is the number of blocks of a transformer, 0 for a ResNet or ConvNeXt.
 func (v VisionConfig) Depth() int {
 	if len(v.Layers) != 1 {
 		return 0
@@ -118,7 +124,8 @@ func (v VisionConfig) Depth() int {
 	return v.Layers[0]
 }
 
-// Grid is the number of patches from top to bottom and from left to right. A ResNet sees 32-pixel patches.
+// Grid is the number of patches from top to bottom and from left to right. A ResNet and a ConvNeXt see 32-pixel
+// patches.
 func (v VisionConfig) Grid() (rows, columns int) {
 	if v.IsResNet() {
 		return v.ImageSize.Height / 32, v.ImageSize.Width / 32
@@ -130,6 +137,9 @@ func (v VisionConfig) Grid() (rows, columns int) {
 func (v VisionConfig) String() string {
 	if v.IsResNet() {
 		return fmt.Sprintf("ResNet with %d, %d, %d and %d blocks of width %d, %v pixels", v.Layers[0], v.Layers[1], v.Layers[2], v.Layers[3], v.Width, v.ImageSize)
+	}
+	if v.IsConvNeXt() {
+		return fmt.Sprintf("ConvNeXt with %d, %d, %d and %d blocks of width %d, %v pixels", v.Layers[0], v.Layers[1], v.Layers[2], v.Layers[3], v.Width, v.ImageSize)
 	}
 	return fmt.Sprintf("%d layers of width %d, %d-pixel patches of %v pixels", v.Depth(), v.Width, v.PatchSize, v.ImageSize)
 }
@@ -143,6 +153,9 @@ func (v *VisionConfig) fillDefaults() {
 	}
 	if t, ok := timm.ViTs[v.TimmModelName]; ok {
 		v.Layers, v.Width, v.HeadWidth, v.MLPRatio, v.PatchSize = Layers{t.Depth}, t.Width, t.Width/t.Heads, t.MLPRatio, t.Patch
+	}
+	if t, ok := timm.ConvNeXts[v.TimmModelName]; ok {
+		v.Layers, v.Width, v.PatchSize = Layers(t.Depths[:]), t.Widths[0], 32
 	}
 	if v.IsResNet() {
 		v.PatchSize, v.MLPRatio = 0, 0
@@ -195,20 +208,4 @@ func (v VisionConfig) validateViT(p *problems, c *Config) {
 		p.check(c.EmbedDim%v.AttnPoolerHeads == 0, "embed_dim %d is not a multiple of vision_cfg.attn_pooler_heads %d", c.EmbedDim, v.AttnPoolerHeads)
 		p.check(v.PoolType != "avg" || v.AttnPoolerQueries > 1, "vision_cfg.pool_type avg leaves out the first of attn_pooler_queries, and there is only one")
 	}
-}
-
-func (v VisionConfig) validateTimm(p *problems, c *Config) {
-	model, ok := timm.ViTs[v.TimmModelName]
-	p.check(ok, "vision_cfg.timm_model_name %q names a tower that goclip does not have; of timm it has SigLIP's and vit_base_patch32_224", v.TimmModelName)
-	if !ok {
-		return
-	}
-	p.check(v.ImageSize == Square(model.Image), "vision_cfg.image_size is %v, and %s takes %d", v.ImageSize, v.TimmModelName, model.Image)
-	p.check(v.TimmPool == model.Pool, "vision_cfg.timm_pool is %q, and %s has %q", v.TimmPool, v.TimmModelName, model.Pool)
-	p.check(v.TimmProj == "none" || v.TimmProj == "linear", "vision_cfg.timm_proj is %q; goclip has none, linear", v.TimmProj)
-	p.check(v.TimmProj != "none" || model.Width == c.EmbedDim, "embed_dim is %d, and %s without a projection gives %d", c.EmbedDim, v.TimmModelName, model.Width)
-	p.check(!v.TimmModelPretrained, "vision_cfg.timm_model_pretrained: weights are given with the model, not fetched from timm")
-	p.check(v.TimmDrop == 0 && v.TimmDropPath == 0, "vision_cfg.timm_drop and timm_drop_path: goclip has neither")
-	// act_kwargs is goclip's own here: Hugging Face's SigLIP computes the tanh approximation where timm's is exact.
-	p.check(v.NormOptions == nil && !v.AttentionalPool, "vision_cfg: norm_kwargs and attentional_pool are not timm's")
 }

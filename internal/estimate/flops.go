@@ -8,6 +8,7 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/timm"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -93,8 +94,8 @@ func learning(m *clip.Model) (weights, activations [2]float64) {
 	return weights, activations
 }
 
-// firstBlocks are in the keys of a tower's first block: CLIP's own, timm's, a RoBERTa's and a ResNet's.
-var firstBlocks = []string{"resblocks.0.", "blocks.0.", "encoder.layer.0.", "layer1.0."}
+// firstBlocks are in the keys of a tower's first block: CLIP's own, timm's, a RoBERTa's, a ResNet's and a ConvNeXt's.
+var firstBlocks = []string{"resblocks.0.", "trunk.blocks.0.", "encoder.layer.0.", "layer1.0.", "stages.0.blocks.0."}
 
 func keptPatches(patches int, dropout float64) int {
 	if dropout == 0 {
@@ -108,6 +109,9 @@ func imageFLOPs(c *tower.Config, patches int, pooled bool) float64 {
 	v := c.Vision
 	if v.IsResNet() {
 		return resNetFLOPs(c, pooled)
+	}
+	if v.IsConvNeXt() {
+		return convNeXtFLOPs(c)
 	}
 	rows, columns := v.Grid()
 	w := float64(v.Width)
@@ -126,6 +130,25 @@ func imageFLOPs(c *tower.Config, patches int, pooled bool) float64 {
 	default:
 		return cost + blocks(v.Width, hidden, v.Depth(), 1+patches, pooled && v.PoolType != "avg") + product(1, v.Width, c.EmbedDim)
 	}
+}
+
+// convNeXtFLOPs: a depthwise convolution costs each channel its own 7 x 7 places.
+func convNeXtFLOPs(c *tower.Config) float64 {
+	v := c.Vision
+	m := timm.ConvNeXts[v.TimmModelName]
+	rows, columns := v.ImageSize.Height/4, v.ImageSize.Width/4
+	cost := product(rows*columns, 3*4*4, m.Widths[0])
+	for stage, w := range m.Widths {
+		if stage > 0 {
+			rows, columns = rows/2, columns/2
+			cost += product(rows*columns, m.Widths[stage-1]*2*2, w)
+		}
+		cost += float64(m.Depths[stage]) * (product(rows*columns, 7*7, w) + 2*product(rows*columns, w, 4*w))
+	}
+	if v.TimmProj == "mlp" {
+		return cost + product(1, m.Widths[3], 2*c.EmbedDim) + product(1, 2*c.EmbedDim, c.EmbedDim)
+	}
+	return cost + product(1, m.Widths[3], c.EmbedDim)
 }
 
 func timmHead(c *tower.Config) float64 {

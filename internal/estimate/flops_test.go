@@ -85,6 +85,18 @@ func TestStepCost(t *testing.T) {
 	assert.Equal(t, append(slices.Repeat([]int{2}, 9), 4), lengths(slices.Concat(long, short), 4, torch.Float32), "18 tokens of padding are worth a group")
 }
 
+// TestConvNeXtStepCost costs a ConvNeXt's activations no backward below the first block that learns.
+func TestConvNeXtStepCost(t *testing.T) {
+	m, err := clip.New(golden.Variants(t)["convnext"], 1)
+	require.NoError(t, err)
+	assert.Equal(t, 3.0, StepCostOf(m).imagePasses)
+	assert.Equal(t, ImageFLOPs(m.Config), StepCostOf(m).image)
+	require.NoError(t, m.LockImage(2, false)) // the first block of the last stage learns
+	passes := StepCostOf(m).imagePasses
+	assert.Greater(t, passes, 1.0)
+	assert.Less(t, passes, 3.0)
+}
+
 // TestRobertaCost counts a step of a RoBERTa whose texts are computed at these lengths.
 func TestRobertaCost(t *testing.T) {
 	c, err := tower.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":8,"patch_size":4,"layers":1,"width":32,"head_width":16},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch/nn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,23 @@ func TestMemory(t *testing.T) {
 	assert.Zero(t, locked.TextTower)
 	assert.Equal(t, got.ImageTower, locked.ImageTower)
 	assert.Less(t, locked.Gradients, got.Gradients)
+}
+
+// TestConvNeXtMemory counts by hand: 512, 256, 96 and 32 numbers in the four stages of 1, 1, 2 and 1 blocks.
+func TestConvNeXtMemory(t *testing.T) {
+	c := golden.Variants(t)["convnext"]
+	c.Vision.ImageSize = tower.Square(32)
+	m, err := clip.New(c, 1)
+	require.NoError(t, err)
+	kept, work := imageActivations(m, Training{})
+	assert.Equal(t, 4.0*((512+256+32)*(2+12)+96*(2+2*12)), kept)
+	assert.Equal(t, 4.0*512*10, work)
+	kept, work = imageActivations(m, Training{Checkpointing: true})
+	assert.Equal(t, 4.0*((512+256+32)*(2+1)+96*(2+2)), kept)
+	assert.Equal(t, 4.0*512*(10+12), work)
+	kept, work = imageActivations(m, Training{BFloat16: true})
+	assert.Equal(t, (512.0+256+32)*(8+28)+96*(8+2*28), kept)
+	assert.Equal(t, 512.0*24, work)
 }
 
 const scaleBegin, scaleEnd = "<!-- begin: the estimate's tables -->\n", "<!-- end -->\n"

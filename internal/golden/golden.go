@@ -210,8 +210,17 @@ var timmVariants = map[string]timm.ViT{
 	"vit_tiny_siglip_tanh": {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 4, Pool: "map", Tanh: true},
 }
 
-// UseVariants makes timm's tiny vision transformers known.
-func UseVariants() { maps.Copy(timm.ViTs, timmVariants) }
+// convNeXtVariants are timm's ConvNeXts of testdata/clip/variants.py.
+var convNeXtVariants = map[string]timm.ConvNeXt{
+	"convnext_mini":      {Depths: [4]int{1, 1, 2, 1}, Widths: [4]int{8, 16, 24, 32}, Eps: 1e-6},
+	"convnext_mini_eps5": {Depths: [4]int{1, 2, 1, 1}, Widths: [4]int{8, 12, 16, 32}, Eps: 1e-5},
+}
+
+// UseVariants makes timm's tiny towers known.
+func UseVariants() {
+	maps.Copy(timm.ViTs, timmVariants)
+	maps.Copy(timm.ConvNeXts, convNeXtVariants)
+}
 
 // Variants are the tiny configs of testdata/clip/variants.json.
 func Variants(t *testing.T) map[string]*tower.Config {

@@ -1,8 +1,7 @@
-// Package timm knows the vision transformers of the Python library timm by their names there
-// (timm/models/vision_transformer.py).
+// Package timm knows towers of the Python library timm by their names there.
 package timm
 
-// ViT is a vision transformer.
+// ViT is a vision transformer (timm/models/vision_transformer.py).
 type ViT struct {
 	Image, Patch, Width, Depth, Heads int
 	MLPRatio                          float64

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import variants
 
 HERE = pathlib.Path(__file__).parent
-CONFIGS = HERE.parent.parent / "clip" / "configs"
+CONFIGS = HERE.parent.parent / "clip" / "tower" / "configs"
 
 
 # Whether a mask masks anything is asked of its numbers, and there are none.

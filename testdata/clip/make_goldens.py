@@ -15,7 +15,7 @@ import variants
 from variants import build, inputs, loss_of
 
 HERE = pathlib.Path(__file__).parent
-CONFIGS = HERE.parent.parent / "clip" / "configs"
+CONFIGS = HERE.parent.parent / "clip" / "tower" / "configs"
 SAMPLES = 64
 
 

@@ -34,7 +34,7 @@ def shortened(keys: list[str], every: list[str]) -> list[str]:
     return list(dict.fromkeys(highest(key) for key in keys))
 
 
-def steps(config: dict, tower: str, flag: bool, most: int = 6) -> list[list[str]]:
+def steps(config: dict, tower: str, flag: bool, most: int = 9) -> list[list[str]]:
     lists, known = [], []
     for count in range(most):
         model = build(config)
@@ -63,7 +63,7 @@ def main() -> None:
     for name, config in json.loads((HERE / "variants.json").read_text()).items():
         resnet = isinstance(config["vision_cfg"].get("layers"), list)
         # 3.3.0 unlocks no group of a ResNet, and CLIP's own text tower asserts --lock-text-freeze-layer-norm.
-        out[name] = {"image": steps(config, "image", False, 1 if resnet else 6), "text": steps(config, "text", True)}
+        out[name] = {"image": steps(config, "image", False, 1 if resnet else 9), "text": steps(config, "text", True)}
         if "hf_model_name" in config["text_cfg"]:
             out[name]["text_norms_learn"] = steps(config, "text", False)
         if resnet:

@@ -17,6 +17,7 @@ from open_clip.loss import ClipLoss, SigLipLoss
 from open_clip.model import resize_pos_embed, resize_text_pos_embed
 from safetensors.numpy import save_file
 from timm.models import register_model
+from timm.models.convnext import ConvNeXt
 from timm.models.vision_transformer import VisionTransformer
 
 import formula
@@ -30,9 +31,9 @@ HUB = {"roberta-base": ROBERTA, "roberta-large": ROBERTA | LARGE, "xlm-roberta-b
        "xlm-roberta-large": ROBERTA | LARGE | {"vocab_size": 250002}}
 
 
-def tiny(name: str, **kwargs) -> None:
+def tiny(name: str, architecture: type, **kwargs) -> None:
     def make(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **more):
-        model = VisionTransformer(**dict(img_size=24, patch_size=8, embed_dim=32, depth=2, num_heads=2) | kwargs | more)
+        model = architecture(**kwargs | more)
         model.default_cfg = {}
         return model
     make.__name__, make.__module__ = name, __name__
@@ -40,9 +41,12 @@ def tiny(name: str, **kwargs) -> None:
 
 
 __all__ = []
-tiny("vit_tiny")
-tiny("vit_tiny_siglip", class_token=False, global_pool="map")
-tiny("vit_tiny_siglip_tanh", class_token=False, global_pool="map", act_layer="gelu_tanh")
+VIT = dict(img_size=24, patch_size=8, embed_dim=32, depth=2, num_heads=2)
+tiny("vit_tiny", VisionTransformer, **VIT)
+tiny("vit_tiny_siglip", VisionTransformer, **VIT, class_token=False, global_pool="map")
+tiny("vit_tiny_siglip_tanh", VisionTransformer, **VIT, class_token=False, global_pool="map", act_layer="gelu_tanh")
+tiny("convnext_mini", ConvNeXt, depths=(1, 1, 2, 1), dims=(8, 16, 24, 32))
+tiny("convnext_mini_eps5", ConvNeXt, depths=(1, 2, 1, 1), dims=(8, 12, 16, 32), norm_eps=1e-5)  # as convnext_xxlarge
 
 
 def max_pooler(self, x, mask):
@@ -97,6 +101,7 @@ def loss_of(model, pixels, tokens):
 def record(out: dict, name: str, config: dict, training: bool) -> None:
     """Features, loss, and of each gradient its largest value, its norm and a few of its numbers; buffers afterwards."""
     model = build(config).train(training)
+    torch.manual_seed(0)  # for stochastic depth in training
     images, texts, loss = loss_of(model, *inputs(config))
     loss.backward()
     out |= {f"{name}/image_features": images, f"{name}/text_features": texts, f"{name}/loss": loss}
@@ -158,7 +163,7 @@ def write(here: pathlib.Path) -> None:
     (here / "init.json").write_text(json.dumps(initial(configs)).replace("]], ", "]],\n") + "\n")
     for name, config in configs.items():
         record(out, name, config, False)
-        if name == "resnet":
+        if name in ("resnet", "convnext"):
             record(out, name + "-training", config, True)
     positions(out)
     save_file({k: v.detach().contiguous().numpy() for k, v in out.items()}, here / "variants.safetensors")
