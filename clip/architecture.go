@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/timm"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
@@ -40,8 +41,8 @@ func describeShapes(path string, o OpenOptions) (d description, err error) {
 		if err != nil {
 			return d, err
 		}
-		timm := c.Vision.TimmModelName != "" && c.Text.HFModelName == "" // SigLIP's towers know no QuickGELU
-		if sizesOf(c) != own || known && !timm && c.QuickGELU != quick || o.QuickGELU && timm {
+		ofTimm := c.Vision.TimmModelName != "" && c.Text.HFModelName == "" // SigLIP's towers know no QuickGELU
+		if sizesOf(c) != own || known && !ofTimm && c.QuickGELU != quick || o.QuickGELU && ofTimm {
 			continue
 		}
 		m, err := tryAllocate(c)
@@ -100,7 +101,7 @@ func sizesOf(c *tower.Config) sizes {
 	switch {
 	case v.IsConvNeXt():
 		s.places = 0 // it has no positions
-	case v.TimmPool == "map":
+	case v.TimmPool == "map" && !v.IsEva(), timm.Evas[v.TimmModelName].NoClass:
 		s.places--
 	}
 	if t.EmbedCls {
@@ -176,7 +177,7 @@ func (s fileShapes) sizes() sizes {
 		z.depth += s.count(fmt.Sprintf("visual.trunk.stages.%d.blocks", stage), "norm.weight")
 	}
 	z.embed = s.size(1, "visual.proj")
-	for _, key := range []string{"visual.attnpool.c_proj.weight", "visual.head.proj.weight", "visual.head.mlp.fc2.weight"} {
+	for _, key := range []string{"visual.attnpool.c_proj.weight", "visual.head.proj.weight", "visual.head.mlp.fc2.weight", "visual.trunk.head.weight"} {
 		z.embed = max(z.embed, s.size(0, key))
 	}
 	if z.embed == 0 { // SigLIP's features are as wide as the tower

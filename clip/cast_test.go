@@ -13,7 +13,7 @@ import (
 // TestCast has towers of every kind compute in half precision: features near those in float32, and normalised in float32.
 func TestCast(t *testing.T) {
 	configs := golden.Variants(t)
-	for _, name := range []string{"clipa", "resnet", "siglip", "roberta-mean", "convnext-mlp"} {
+	for _, name := range []string{"clipa", "resnet", "siglip", "roberta-mean", "convnext-mlp", "eva-swiglu", "pe"} {
 		for dtype, least := range map[torch.DType]float64{torch.BFloat16: 0.995, torch.Float16: 0.9999} {
 			t.Run(name+" "+dtype.String(), func(t *testing.T) {
 				m := goldenModel(t, configs[name])

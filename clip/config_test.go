@@ -28,6 +28,15 @@ func TestConfigRoundTrip(t *testing.T) {
 	}
 }
 
+// TestConfigWritesNull has an EVA's config say that there is no projection of open_clip's, and no other.
+func TestConfigWritesNull(t *testing.T) {
+	for name, want := range map[string]int{"eva": 1, "pe": 1, "siglip": 0, "clipa": 0} {
+		text, err := json.Marshal(golden.Variants(t)[name])
+		require.NoError(t, err)
+		assert.Equal(t, want, strings.Count(string(text), `"timm_proj":null`), name)
+	}
+}
+
 func TestConfigSpellings(t *testing.T) {
 	for name, file := range map[string]string{"ViT-B/32": "ViT-B-32", "ViT-L/14@336px": "ViT-L-14-336", "RN50x4": "RN50x4"} {
 		c, err := tower.LookupConfig(name)
@@ -57,7 +66,7 @@ func TestConfigStrings(t *testing.T) {
 
 // TestBadConfigs changes one field of a good config.
 func TestBadConfigs(t *testing.T) {
-	const vit, resnet, siglip, convnext, roberta = "clipa", "resnet", "siglip", "convnext", "roberta-mean"
+	const vit, resnet, siglip, convnext, eva, roberta = "clipa", "resnet", "siglip", "convnext", "eva", "roberta-mean"
 	texts := golden.VariantTexts(t)
 	for _, bad := range []struct{ base, old, new, want string }{
 		{vit, `"embed_dim": 24`, `"embed_dim": 0`, "embed_dim is 0"},
@@ -98,6 +107,12 @@ func TestBadConfigs(t *testing.T) {
 		{convnext, `"timm_drop_path": 0.5`, `"timm_drop_path": 1`, "timm_drop_path 1 is outside [0, 1)"},
 		{convnext, `"timm_drop": 0.0`, `"patch_dropout": 0.5`, "patch_dropout and act_kwargs are not a ConvNeXt's"},
 		{convnext, `"timm_model_pretrained": false`, `"timm_model_pretrained": true`, "not fetched from timm"},
+		{eva, `"image_size": 24`, `"image_size": 32`, "eva_mini takes 24"},
+		{eva, `"token"`, `"map"`, `timm_pool is "map", and eva_mini has "token"`},
+		{eva, `null`, `"linear"`, `timm_proj is "linear"; with eva_mini goclip has null`},
+		{eva, `null`, `null, "timm_drop_path": 0.1`, "goclip has none of them with eva_mini"},
+		{eva, `null`, `null, "act_kwargs": {"approximate": "tanh"}`, "act_kwargs are not an EVA's"},
+		{"pe", `"map"`, `"token"`, `timm_pool is "token", and pe_mini has "map"`},
 		{roberta, `"mean_pooler"`, `"some_pooler"`, "goclip has mean_pooler"},
 		{roberta, `"mean_pooler"`, `"mean_pooler", "hf_proj_type": "none"`, "has no projection"},
 		{roberta, `"vocab_size": 64`, `"vocab_size": 64, "rotary": true`, `the field "rotary"`},

@@ -11,7 +11,7 @@ import (
 
 // FuzzConfigs gives any bytes to both readers of a model's config: what they accept has sizes that a model can have.
 func FuzzConfigs(f *testing.F) {
-	for _, name := range []string{"ViT-B-32", "RN50", "ViT-B-16-SigLIP", "roberta-ViT-B-32", "ViT-L-14-CLIPA"} {
+	for _, name := range []string{"ViT-B-32", "RN50", "ViT-B-16-SigLIP", "roberta-ViT-B-32", "ViT-L-14-CLIPA", "convnext_base", "EVA02-B-16", "PE-Core-B-16"} {
 		text, err := os.ReadFile(filepath.Join("tower", "configs", name+".json"))
 		require.NoError(f, err)
 		f.Add(text)

@@ -76,6 +76,7 @@ func TestSaveHuggingFaceRefusals(t *testing.T) {
 		"resnet":       "a ResNet as its picture tower",
 		"roberta-mean": "the text tower tiny",
 		"convnext":     "the picture tower convnext_mini and a projection",
+		"pe":           "the picture tower pe_mini and a projection",
 		"dual-encoder": "the picture tower vit_tiny and a projection",
 		"avg-first":    "no_ln_pre, attentional_pool, ls_init_value or another pool_type in its picture tower",
 		"pooler-avg":   "embed_cls, ls_init_value or proj_type none in its text tower",

@@ -55,6 +55,7 @@ func TestDepths(t *testing.T) {
 		"eos": {"visual.proj": 0, "visual.ln_post.weight": 1, "visual.transformer.resblocks.0.mlp.c_fc.weight": 1, "visual.conv1.weight": 2,
 			"ln_final.bias": 0, "transformer.resblocks.1.ln_1.weight": 0, "transformer.resblocks.0.ln_1.weight": 1, "token_embedding.weight": 2},
 		"resnet": {"visual.attnpool.c_proj.weight": 0, "visual.layer4.0.conv1.weight": 1, "visual.layer1.0.bn1.bias": 4, "visual.bn1.weight": 5, "text_projection": 0},
+		"pe":     {"visual.trunk.attn_pool.latent": 0, "visual.trunk.head.weight": 0, "visual.trunk.norm.weight": 1, "visual.trunk.blocks.0.norm1.weight": 2, "visual.trunk.norm_pre.bias": 3},
 		"convnext": {"visual.trunk.head.norm.weight": 0, "visual.trunk.stages.3.blocks.0.gamma": 1, "visual.trunk.stages.3.downsample.1.weight": 1,
 			"visual.trunk.stages.2.blocks.0.norm.bias": 3, "visual.trunk.stem.0.weight": 6},
 		"siglip-tanh": {"visual.trunk.attn_pool.latent": 0, "visual.trunk.norm.weight": 1, "visual.trunk.blocks.1.norm1.weight": 1, "visual.trunk.blocks.0.norm1.weight": 2, "visual.trunk.pos_embed": 3},

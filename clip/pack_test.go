@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -58,5 +59,24 @@ func TestPackedTowers(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestPackedTimm compares the image features of timm's other towers, packed in float32, with plain ones.
+func TestPackedTimm(t *testing.T) {
+	for _, name := range []string{"convnext", "convnext-mlp", "eva", "eva-post", "eva-swiglu", "pe", "pe-big"} {
+		m := goldenModel(t, golden.Variants(t)[name])
+		size := m.Config.Vision.ImageSize
+		pixels := make([]float32, 2*3*size.Height*size.Width)
+		for i := range pixels {
+			pixels[i] = float32(math.Sin(float64(i)))
+		}
+		want, err := m.ImageFeatures(pixels, 2)
+		require.NoError(t, err)
+		require.NoError(t, m.PackImages(torch.PackFloat32))
+		got, err := m.ImageFeatures(pixels, 2)
+		require.NoError(t, err)
+		assert.InDeltaSlice(t, want, got, tolerance, name)
+		assert.NotEqual(t, want, got, "%s runs packed", name)
 	}
 }

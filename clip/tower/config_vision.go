@@ -10,7 +10,7 @@ import (
 )
 
 // VisionConfig is a picture tower. Which one it is follows from the fields: TimmModelName names one of timm's vision
-// transformers or ConvNeXts, four Layers make a ResNet, and one makes a vision transformer.
+// transformers, EVAs or ConvNeXts, four Layers make a ResNet, and one makes a vision transformer.
 type VisionConfig struct {
 	ImageSize Size    `json:"image_size"`
 	Layers    Layers  `json:"layers"`
@@ -35,7 +35,7 @@ type VisionConfig struct {
 	TimmModelName       string  `json:"timm_model_name,omitempty"`
 	TimmModelPretrained bool    `json:"timm_model_pretrained,omitempty"`
 	TimmPool            string  `json:"timm_pool,omitempty"` // map, token, avg: as the model has it
-	TimmProj            string  `json:"timm_proj,omitempty"` // none, linear, mlp
+	TimmProj            string  `json:"timm_proj,omitempty"` // none, linear, mlp; an EVA's is null
 	TimmProjBias        bool    `json:"timm_proj_bias,omitempty"`
 	TimmDrop            float64 `json:"timm_drop,omitempty"`
 	TimmDropPath        float64 `json:"timm_drop_path,omitempty"` // stochastic depth in training, of a ConvNeXt's last block
@@ -110,6 +110,12 @@ func oneOrMany(data []byte) (numbers []int, err error) {
 // IsResNet tells whether the tower is a ResNet.
 func (v VisionConfig) IsResNet() bool { return len(v.Layers) == 4 && v.TimmModelName == "" }
 
+// IsEva tells whether the tower is one of timm's EVAs, a Perception Encoder among them.
+func (v VisionConfig) IsEva() bool {
+	_, ok := timm.Evas[v.TimmModelName]
+	return ok
+}
+
 // IsConvNeXt tells whether the tower is a ConvNeXt.
 func (v VisionConfig) IsConvNeXt() bool {
 	_, ok := timm.ConvNeXts[v.TimmModelName]
@@ -152,6 +158,9 @@ func (v *VisionConfig) fillDefaults() {
 		setDefault(&v.AttnPoolerHeads, 8)
 	}
 	if t, ok := timm.ViTs[v.TimmModelName]; ok {
+		v.Layers, v.Width, v.HeadWidth, v.MLPRatio, v.PatchSize = Layers{t.Depth}, t.Width, t.Width/t.Heads, t.MLPRatio, t.Patch
+	}
+	if t, ok := timm.Evas[v.TimmModelName]; ok {
 		v.Layers, v.Width, v.HeadWidth, v.MLPRatio, v.PatchSize = Layers{t.Depth}, t.Width, t.Width/t.Heads, t.MLPRatio, t.Patch
 	}
 	if t, ok := timm.ConvNeXts[v.TimmModelName]; ok {

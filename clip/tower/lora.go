@@ -19,6 +19,20 @@ func (v *TimmViT) Adapted() (all []Adapted) {
 	return all
 }
 
+func (v *Eva) Adapted() (all []Adapted) {
+	for _, b := range v.Blocks {
+		a := b.Attn
+		if a.QKV != nil {
+			all = append(all, adaptLinear(a.QKV, 3), adaptLinear(a.Out, 1), adaptLinear(b.MLP.Fc1, 1), adaptLinear(b.MLP.Fc2, 1))
+			continue
+		}
+		for _, l := range []*nn.Linear{a.Q, a.K, a.V, a.Out, b.GLU.Gate, b.GLU.Fc1, b.GLU.Fc2} {
+			all = append(all, adaptLinear(l, 1))
+		}
+	}
+	return all
+}
+
 func (r *Roberta) Adapted() (all []Adapted) {
 	for _, layer := range r.Layers {
 		for _, l := range []*nn.Linear{layer.Query, layer.Key, layer.Value, layer.AttentionOut, layer.Intermediate, layer.Output} {

@@ -72,8 +72,7 @@ func newTimmViT(c *Config) *TimmViT {
 	if m.Pool == "token" {
 		v.ClassToken, places = nn.Parameter(1, 1, w), places+1
 	} else {
-		v.AttnPool = &LatentPool{Latent: nn.Parameter(1, 1, w), Q: linear(w, w), KV: linear(w, 2*w),
-			Proj: linear(w, w), Norm: norm(), MLP: mlp(), heads: m.Heads}
+		v.AttnPool = newLatentPool(w, m.Heads, int(float64(w)*m.MLPRatio), 1e-6, act)
 	}
 	v.Positions = nn.Parameter(1, places, w)
 	for range m.Depth {
@@ -87,6 +86,11 @@ func newTimmViT(c *Config) *TimmViT {
 		}
 	}
 	return v
+}
+
+func newLatentPool(width, heads, hidden int, eps float64, act activation) *LatentPool {
+	return &LatentPool{Latent: nn.Parameter(1, 1, width), Q: linear(width, width), KV: linear(width, 2*width), Proj: linear(width, width),
+		Norm: newLayerNorm(width, &NormOptions{Eps: eps}), MLP: &TimmMLP{Fc1: linear(width, hidden), Fc2: linear(hidden, width), act: act}, heads: heads}
 }
 
 // Forward maps normalised pictures (B, 3, R, R) to features (B, E).

@@ -1,5 +1,5 @@
 // Package tower holds the two halves of a CLIP and their configs: [ViT], CLIP's own vision transformer;
-// [ResNet]; [TimmViT], which is SigLIP's; [ConvNeXt]; the text transformer [Text]; and [Roberta].
+// [ResNet]; [TimmViT], which is SigLIP's; [ConvNeXt]; [Eva]; the text transformer [Text]; and [Roberta].
 //
 // Each tower is a file that reads like its paper, made of shared parts: [Transformer], [AttentionalPool],
 // patches, positions. Fields carry open_clip's state-dict keys as tags, so a tower is its own state dict.
@@ -75,6 +75,8 @@ type Measurer interface {
 // Image makes the image tower that a config describes, with weights that are not initialised.
 func Image(c *Config) Tower {
 	switch {
+	case c.Vision.IsEva():
+		return newEva(c)
 	case c.Vision.IsConvNeXt():
 		return newConvNeXt(c)
 	case c.Vision.TimmModelName != "":

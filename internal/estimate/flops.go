@@ -118,6 +118,8 @@ func imageFLOPs(c *tower.Config, patches int, pooled bool) float64 {
 	cost := product(rows*columns, 3*v.PatchSize*v.PatchSize, v.Width)
 	hidden := int(w * v.MLPRatio)
 	switch {
+	case v.IsEva():
+		return cost + evaFLOPs(c, patches)
 	case v.TimmModelName != "" && v.TimmPool == "map": // no class token; one query attends to the patches
 		return cost + blocks(v.Width, hidden, v.Depth(), patches, false) + product(1, v.Width, v.Width) + product(patches, v.Width, 2*v.Width) +
 			4*float64(patches)*w + product(1, v.Width, v.Width) + 2*product(1, v.Width, hidden) + timmHead(c)
@@ -130,6 +132,25 @@ func imageFLOPs(c *tower.Config, patches int, pooled bool) float64 {
 	default:
 		return cost + blocks(v.Width, hidden, v.Depth(), 1+patches, pooled && v.PoolType != "avg") + product(1, v.Width, c.EmbedDim)
 	}
+}
+
+// evaFLOPs has one matrix more in a gated perceptron. A Perception Encoder's pool is four times as wide within.
+func evaFLOPs(c *tower.Config, patches int) float64 {
+	v := c.Vision
+	m := timm.Evas[v.TimmModelName]
+	tokens := 1 + patches
+	if m.NoClass {
+		tokens = patches
+	}
+	w, hidden := v.Width, int(float64(v.Width)*v.MLPRatio)
+	cost := blocks(w, hidden, v.Depth(), tokens, false) + product(1, w, c.EmbedDim)
+	switch m.Kind {
+	case timm.EvaSwiGLU:
+		cost += float64(v.Depth()) * product(tokens, w, hidden)
+	case timm.EvaPE:
+		cost += 2*product(1, w, w) + product(tokens, w, 2*w) + 4*float64(tokens*w) + 2*product(1, w, 4*w)
+	}
+	return cost
 }
 
 // convNeXtFLOPs: a depthwise convolution costs each channel its own 7 x 7 places.

@@ -156,6 +156,10 @@ func imageActivations(m *clip.Model, t Training) (kept, work float64) {
 		if v.LnPre == nil {
 			a.stem = 0
 		}
+	case *tower.Eva:
+		if a.tokens++; v.Blocks[0].GLU != nil {
+			a.hidden = a.hidden * 5 / 2 // the gate before and behind its activation, what it gates, that gated, that normalised
+		}
 	case *tower.TimmViT:
 		a.tokens = keptPatches(a.tokens, v.PatchDropout())
 		a.stem = 4 // the last block's output, that normalised, and the pool's keys and values

@@ -216,10 +216,20 @@ var convNeXtVariants = map[string]timm.ConvNeXt{
 	"convnext_mini_eps5": {Depths: [4]int{1, 2, 1, 1}, Widths: [4]int{8, 12, 16, 32}, Eps: 1e-5},
 }
 
+// evaVariants are timm's EVAs of testdata/clip/variants.py.
+var evaVariants = map[string]timm.Eva{
+	"eva_mini":        {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 2.5, Kind: timm.EvaPlain},
+	"eva_mini_post":   {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 4, Kind: timm.EvaPost},
+	"eva_mini_swiglu": {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 8.0 / 3, Kind: timm.EvaSwiGLU, RotaryGrid: 4},
+	"pe_mini":         {Image: 32, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 4, Kind: timm.EvaPE, RotaryGrid: 3},
+	"pe_mini_big":     {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 3.5, Kind: timm.EvaPE, RotaryGrid: 4, NoClass: true},
+}
+
 // UseVariants makes timm's tiny towers known.
 func UseVariants() {
 	maps.Copy(timm.ViTs, timmVariants)
 	maps.Copy(timm.ConvNeXts, convNeXtVariants)
+	maps.Copy(timm.Evas, evaVariants)
 }
 
 // Variants are the tiny configs of testdata/clip/variants.json.

@@ -1,6 +1,7 @@
 """Every kind of tower that open_clip builds, tiny, and the sizes of the published ones. make_goldens.py runs it."""
 
 import copy
+import functools
 import hashlib
 import json
 import pathlib
@@ -16,8 +17,10 @@ from open_clip import hf_model
 from open_clip.loss import ClipLoss, SigLipLoss
 from open_clip.model import resize_pos_embed, resize_text_pos_embed
 from safetensors.numpy import save_file
+from timm.layers import LayerNorm
 from timm.models import register_model
 from timm.models.convnext import ConvNeXt
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 
 import formula
@@ -47,6 +50,15 @@ tiny("vit_tiny_siglip", VisionTransformer, **VIT, class_token=False, global_pool
 tiny("vit_tiny_siglip_tanh", VisionTransformer, **VIT, class_token=False, global_pool="map", act_layer="gelu_tanh")
 tiny("convnext_mini", ConvNeXt, depths=(1, 1, 2, 1), dims=(8, 16, 24, 32))
 tiny("convnext_mini_eps5", ConvNeXt, depths=(1, 2, 1, 1), dims=(8, 12, 16, 32), norm_eps=1e-5)  # as convnext_xxlarge
+EVA = dict(img_size=24, patch_size=8, embed_dim=32, depth=2, num_heads=2)
+PE = EVA | dict(attn_type="rope", use_pre_transformer_norm=True, use_rot_pos_emb=True, rope_grid_indexing="xy", attn_pool_num_heads=8,
+                attn_pool_mlp_ratio=4.0, norm_layer=functools.partial(LayerNorm, eps=1e-5))
+tiny("eva_mini", Eva, **EVA, mlp_ratio=2.5)
+tiny("eva_mini_post", Eva, **EVA, use_post_norm=True)
+tiny("eva_mini_swiglu", Eva, **EVA, mlp_ratio=4 * 2 / 3, qkv_fused=False, swiglu_mlp=True, scale_mlp=True, scale_attn_inner=True,
+     use_rot_pos_emb=True, ref_feat_shape=(4, 4))
+tiny("pe_mini", Eva, **PE | dict(img_size=32), ref_feat_shape=(3, 3), rope_grid_offset=1.0)
+tiny("pe_mini_big", Eva, **PE, mlp_ratio=3.5, ref_feat_shape=(4, 4), class_token=False)
 
 
 def max_pooler(self, x, mask):
