@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -48,15 +49,16 @@ func TestParityFull(t *testing.T) {
 	if isFormat {
 		shares = []float64{1}
 	}
+	options := open.options(dir)
 	start := time.Now()
-	m, err := Open(t.Context(), open.name(dir), open.options(dir))
+	m, err := Open(t.Context(), open.name(dir), &options)
 	require.NoError(t, err)
 	row := parityRow{LoadSeconds: time.Since(start).Seconds(), LoadPeakMB: residentSize(t, "VmHWM"), LoadAnonMB: residentSize(t, "RssAnon"),
 		Parameters: m.NumParameters(), Cuts: map[string]float64{}}
 	f, err := checkpoint.Open(filepath.Join(dir, "outputs.safetensors"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.Close()) })
-	g := goldens{t, f}
+	g := golden.Of(t, f)
 	var full map[string][]float32
 	differences := map[string]float64{}
 	for _, share := range shares {
@@ -123,30 +125,41 @@ func cut(t *testing.T, m *Model, share float64) *Model {
 	c := &Model{Text: m.Text, LogitScale: m.LogitScale, LogitBias: m.LogitBias, Visual: m.Visual, Config: m.Config, Preprocess: m.Preprocess, Name: m.Name}
 	switch v := m.Visual.(type) {
 	case *tower.ViT:
-		tower := *v
-		tower.Transformer = &Transformer{Blocks: firstOf(v.Transformer.Blocks, share)}
-		c.Visual = &tower
-	case *TimmViT:
-		tower := *v
-		tower.Blocks = firstOf(v.Blocks, share)
-		c.Visual = &tower
-	case *ResNet:
-		tower := *v
-		tower.Layer1, tower.Layer2 = firstOf(v.Layer1, share), firstOf(v.Layer2, share)
-		tower.Layer3, tower.Layer4 = firstOf(v.Layer3, share), firstOf(v.Layer4, share)
-		c.Visual = &tower
+		short := *v
+		short.Transformer = &tower.Transformer{Blocks: firstOf(v.Transformer.Blocks, share)}
+		c.Visual = &short
+	case *tower.TimmViT:
+		short := *v
+		short.Blocks = firstOf(v.Blocks, share)
+		c.Visual = &short
+	case *tower.Eva:
+		short := *v
+		short.Blocks = firstOf(v.Blocks, share)
+		c.Visual = &short
+	case *tower.ConvNeXt:
+		short := *v
+		short.Stages = nil
+		for _, stage := range v.Stages {
+			short.Stages = append(short.Stages, &tower.ConvNeXtStage{Downsample: stage.Downsample, Blocks: firstOf(stage.Blocks, share)})
+		}
+		c.Visual = &short
+	case *tower.ResNet:
+		short := *v
+		short.Layer1, short.Layer2 = firstOf(v.Layer1, share), firstOf(v.Layer2, share)
+		short.Layer3, short.Layer4 = firstOf(v.Layer3, share), firstOf(v.Layer4, share)
+		c.Visual = &short
 	default:
 		require.Failf(t, "a tower of an unknown kind", "%T", v)
 	}
 	switch x := m.Text.(type) {
-	case *Text:
-		tower := *x
-		tower.Transformer = &Transformer{Blocks: firstOf(x.Transformer.Blocks, share)}
-		c.Text = &tower
-	case *Roberta:
-		tower := *x
-		tower.Layers = firstOf(x.Layers, share)
-		c.Text = &tower
+	case *tower.Text:
+		short := *x
+		short.Transformer = &tower.Transformer{Blocks: firstOf(x.Transformer.Blocks, share)}
+		c.Text = &short
+	case *tower.Roberta:
+		short := *x
+		short.Layers = firstOf(x.Layers, share)
+		c.Text = &short
 	default:
 		require.Failf(t, "a tower of an unknown kind", "%T", x)
 	}

@@ -163,8 +163,11 @@ func Open(t *testing.T, name string) File {
 	f, err := checkpoint.Open(Path(name + ".safetensors"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.Close()) })
-	return File{t, f}
+	return Of(t, f)
 }
+
+// Of is a file that is open already.
+func Of(t *testing.T, f *checkpoint.File) File { return File{t, f} }
 
 // Names are the tensors of the file.
 func (g File) Names() []string { return g.f.Names() }

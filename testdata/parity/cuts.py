@@ -5,8 +5,9 @@ import math
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 
-# Where each kind of tower keeps its blocks; a ResNet has four stages of them.
-LISTS = ("visual.transformer.resblocks", "visual.trunk.blocks", "visual.layer1", "visual.layer2", "visual.layer3", "visual.layer4",
+# Where each kind of tower keeps its blocks; a ResNet and a ConvNeXt have four stages of them.
+LISTS = ("visual.transformer.resblocks", "visual.trunk.blocks", *(f"visual.trunk.stages.{stage}.blocks" for stage in range(4)),
+         "visual.layer1", "visual.layer2", "visual.layer3", "visual.layer4",
          "transformer.resblocks", "text.transformer.resblocks", "text.transformer.encoder.layer")
 
 

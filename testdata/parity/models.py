@@ -11,7 +11,7 @@ from open_clip import hf_model
 import inputs
 import weights
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "clip" / "configs"
+CONFIGS = pathlib.Path(__file__).parents[2] / "clip" / "tower" / "configs"
 
 # What the hub's config.json of each name says.
 ROBERTA = dict(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5,
