@@ -28,7 +28,8 @@ func TestConfigRoundTrip(t *testing.T) {
 	}
 }
 
-// TestConfigWritesNull has an EVA's config say that there is no projection of open_clip's, and no other.
+// TestConfigWritesNull has an EVA's config say that there is no projection of open_clip's, and no
+// other.
 func TestConfigWritesNull(t *testing.T) {
 	for name, want := range map[string]int{"eva": 1, "pe": 1, "siglip": 0, "clipa": 0} {
 		text, err := json.Marshal(golden.Variants(t)[name])

@@ -18,10 +18,10 @@ import (
 //     config fixes learn with their group. Both is open_clip's way;
 //   - of a [tower.TimmViT] the pool map, where there is one; the last block with the norm; each block before it; the patches
 //     with the class token and the positions. The projection is no part of timm's model: it always learns;
-//   - of a [tower.Eva] the projection with the pool; the last block with the norm; each block before it; the patches with
-//     the class token and the positions;
-//   - of a [tower.ConvNeXt] the last LayerNorm; each block, the first of a stage with the downsampling before it; the
-//     stem. The projection always learns;
+//   - of a [tower.Eva] the projection with the pool; the last block with the norm; each block
+//     before it; the patches with the class token and the positions;
+//   - of a [tower.ConvNeXt] the last LayerNorm; each block, the first of a stage with the
+//     downsampling before it; the stem. The projection always learns;
 //   - of a [tower.ResNet] the attention pool; layer4, layer3, layer2, layer1; the stem. open_clip has no groups here and
 //     fails unless the count is 0.
 //

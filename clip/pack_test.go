@@ -62,7 +62,8 @@ func TestPackedTowers(t *testing.T) {
 	}
 }
 
-// TestPackedTimm compares the image features of timm's other towers, packed in float32, with plain ones.
+// TestPackedTimm compares the image features of timm's other towers, packed in float32, with plain
+// ones.
 func TestPackedTimm(t *testing.T) {
 	for _, name := range []string{"convnext", "convnext-mlp", "eva", "eva-post", "eva-swiglu", "pe", "pe-big"} {
 		m := goldenModel(t, golden.Variants(t)[name])

@@ -21,7 +21,8 @@ func (v VisionConfig) MarshalJSON() ([]byte, error) {
 // validateTimm checks the fields that open_clip's timm_model.py reads.
 func (v VisionConfig) validateTimm(p *problems, c *Config) {
 	p.check(!v.TimmModelPretrained, "vision_cfg.timm_model_pretrained: weights are given with the model, not fetched from timm")
-	// act_kwargs is goclip's own here: Hugging Face's SigLIP computes the tanh approximation where timm's is exact.
+	// act_kwargs is goclip's own here: Hugging Face's SigLIP computes the tanh approximation where
+	// timm's is exact.
 	p.check(v.NormOptions == nil && !v.AttentionalPool, "vision_cfg: norm_kwargs and attentional_pool are not timm's")
 	if model, ok := timm.ViTs[v.TimmModelName]; ok {
 		v.validateTimmViT(p, c, model)

@@ -9,8 +9,9 @@ import (
 	"github.com/goclip/goclip/internal/timm"
 )
 
-// VisionConfig is a picture tower. Which one it is follows from the fields: TimmModelName names one of timm's vision
-// transformers, EVAs or ConvNeXts, four Layers make a ResNet, and one makes a vision transformer.
+// VisionConfig is a picture tower. Which one it is follows from the fields: TimmModelName names one
+// of timm's vision transformers, EVAs or ConvNeXts, four Layers make a ResNet, and one makes a
+// vision transformer.
 type VisionConfig struct {
 	ImageSize Size    `json:"image_size"`
 	Layers    Layers  `json:"layers"`
@@ -130,8 +131,8 @@ func (v VisionConfig) Depth() int {
 	return v.Layers[0]
 }
 
-// Grid is the number of patches from top to bottom and from left to right. A ResNet and a ConvNeXt see 32-pixel
-// patches.
+// Grid is the number of patches from top to bottom and from left to right. A ResNet and a ConvNeXt
+// see 32-pixel patches.
 func (v VisionConfig) Grid() (rows, columns int) {
 	if v.IsResNet() {
 		return v.ImageSize.Height / 32, v.ImageSize.Width / 32

@@ -6,9 +6,10 @@ import (
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// ConvNeXt is a convolutional image tower in the manner of a transformer (Liu et al., arXiv 2201.03545), as timm's
-// convnext.py computes it under open_clip's timm_model.py: a stem that cuts patches of 4 x 4 pixels, four stages of
-// blocks, between two of them a convolution that halves height and width, and the normalised mean over all places.
+// ConvNeXt is a convolutional image tower in the manner of a transformer (Liu et al., arXiv
+// 2201.03545), as timm's convnext.py computes it under open_clip's timm_model.py: a stem that cuts
+// patches of 4 x 4 pixels, four stages of blocks, between two of them a convolution that halves
+// height and width, and the normalised mean over all places.
 type ConvNeXt struct {
 	Stem          *nn.Conv2d       `torch:"trunk.stem.0"` // (C, 3, 4, 4), stride 4
 	StemNorm      *nn.LayerNorm    `torch:"trunk.stem.1"` // over channels, as all others
@@ -31,7 +32,8 @@ type ConvNeXtDownsample struct {
 	Conv *nn.Conv2d    `torch:"1"` // (C, in, 2, 2), stride 2
 }
 
-// ConvNeXtBlock is a residual block: each channel's surroundings of 7 x 7 places, then a perceptron at each place.
+// ConvNeXtBlock is a residual block: each channel's surroundings of 7 x 7 places, then a perceptron
+// at each place.
 type ConvNeXtBlock struct {
 	Depthwise *nn.Conv2d    `torch:"conv_dw"` // (C, 1, 7, 7)
 	Norm      *nn.LayerNorm `torch:"norm"`
@@ -102,7 +104,8 @@ func (v *ConvNeXt) Forward(pixels *torch.Tensor) *torch.Tensor {
 	return v.Proj.Forward(x)
 }
 
-// overChannels normalises the channels of each place: (B, C, H, W) -> (B, C, H, W), timm's LayerNorm2d.
+// overChannels normalises the channels of each place: (B, C, H, W) -> (B, C, H, W), timm's
+// LayerNorm2d.
 func overChannels(norm *nn.LayerNorm, x *torch.Tensor) *torch.Tensor {
 	return norm.Forward(x.Permute(0, 2, 3, 1)).Permute(0, 3, 1, 2)
 }
@@ -117,8 +120,9 @@ func (b *ConvNeXtBlock) Forward(x *torch.Tensor, training bool) *torch.Tensor {
 	return x.Add(y)
 }
 
-// dropPath is stochastic depth (Huang et al., arXiv 1603.09382; timm layers/drop.py drop_path): a residual branch
-// becomes 0 for a random share of the images, and is divided by 1-share for the others.
+// dropPath is stochastic depth (Huang et al., arXiv 1603.09382; timm layers/drop.py drop_path): a
+// residual branch becomes 0 for a random share of the images, and is divided by 1-share for the
+// others.
 func dropPath(branch *torch.Tensor, share float64) *torch.Tensor {
 	ones := torch.OnesLike(branch, branch.Size(0), 1, 1, 1).To(branch.Device(), branch.DType())
 	return branch.Mul(ones.Dropout(share))
@@ -130,8 +134,8 @@ func (v *ConvNeXt) SetTraining(on bool) { v.checkpointing.training = on }
 // SetGradCheckpointing has the blocks computed again in the backward pass.
 func (v *ConvNeXt) SetGradCheckpointing(on bool) { v.checkpointing.on = on }
 
-// Groups are the stem, each block with the downsampling before it, and the last LayerNorm. The projection is no part of
-// timm's model.
+// Groups are the stem, each block with the downsampling before it, and the last LayerNorm. The
+// projection is no part of timm's model.
 func (v *ConvNeXt) Groups() []Group {
 	groups := []Group{{v.Stem, v.StemNorm}}
 	for _, stage := range v.Stages {
@@ -146,9 +150,9 @@ func (v *ConvNeXt) Groups() []Group {
 	return append(groups, Group{v.Norm})
 }
 
-// Initialize is timm's _init_weights of convnext.py: 0.02 for every matrix and convolution, no bias, and branches that
-// begin at a millionth. timm cuts the normal distribution at +-2, a hundred standard deviations. The head keeps PyTorch's
-// default.
+// Initialize is timm's _init_weights of convnext.py: 0.02 for every matrix and convolution, no
+// bias, and branches that begin at a millionth. timm cuts the normal distribution at +-2, a hundred
+// standard deviations. The head keeps PyTorch's default.
 func (v *ConvNeXt) Initialize(s *torch.Scope) {
 	for _, w := range v.weights() {
 		normal(s, w[0], 0.02)

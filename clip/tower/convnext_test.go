@@ -10,8 +10,8 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// TestDropPath finds a branch whole or not at all, the same for an image's every place, and as large on average as
-// without stochastic depth.
+// TestDropPath finds a branch whole or not at all, the same for an image's every place, and as
+// large on average as without stochastic depth.
 func TestDropPath(t *testing.T) {
 	for _, dtype := range []torch.DType{torch.Float32, torch.BFloat16} {
 		require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
@@ -37,7 +37,8 @@ func TestDropPath(t *testing.T) {
 	}
 }
 
-// TestDropPathRates rises from none to the config's rate over all blocks (timm layers/drop.py calculate_drop_path_rates).
+// TestDropPathRates rises from none to the config's rate over all blocks (timm layers/drop.py
+// calculate_drop_path_rates).
 func TestDropPathRates(t *testing.T) {
 	timm.ConvNeXts["convnext_rates"] = timm.ConvNeXt{Depths: [4]int{1, 2, 1, 1}, Widths: [4]int{2, 3, 4, 5}, Eps: 1e-6}
 	defer delete(timm.ConvNeXts, "convnext_rates")

@@ -8,11 +8,12 @@ import (
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// Eva is timm's eva.py under open_clip's timm_model.py: the image towers of EVA-CLIP (Fang et al., arXiv 2211.07636 and
-// 2303.11331; Sun et al., 2303.15389) and of Meta's Perception Encoder (Bolya et al., 2504.13181). A class token and
-// learned positions as in [ViT], and in most of them rotary positions within attention.
+// Eva is timm's eva.py under open_clip's timm_model.py: the image towers of EVA-CLIP (Fang et al.,
+// arXiv 2211.07636 and 2303.11331; Sun et al., 2303.15389) and of Meta's Perception Encoder (Bolya
+// et al., 2504.13181). A class token and learned positions as in [ViT], and in most of them rotary
+// positions within attention.
 type Eva struct {
-	Patches    *nn.Conv2d    `torch:"trunk.patch_embed.proj"` // (W, 3, P, P); with a bias but in a Perception Encoder
+	Patches    *nn.Conv2d    `torch:"trunk.patch_embed.proj"` // (W, 3, P, P); no bias in a Perception Encoder
 	ClassToken *torch.Tensor `torch:"trunk.cls_token"`        // (1, 1, W); nil without
 	Positions  *torch.Tensor `torch:"trunk.pos_embed"`        // (1, G*G, W); one more with a class token
 	NormPre    *nn.LayerNorm `torch:"trunk.norm_pre"`         // of a Perception Encoder
@@ -35,10 +36,10 @@ type EvaBlock struct {
 	post  bool
 }
 
-// EvaAttention is multi-head self-attention with rotary positions. Queries, keys and values come from one product or
-// from three; in EVA keys have no bias.
+// EvaAttention is multi-head self-attention with rotary positions. Queries, keys and values come
+// from one product or from three; in EVA keys have no bias.
 type EvaAttention struct {
-	QKV   *nn.Linear    `torch:"qkv"`    // (3W, W); its bias only in a Perception Encoder
+	QKV   *nn.Linear    `torch:"qkv"`    // (3W, W); has a bias in a Perception Encoder alone
 	QBias *torch.Tensor `torch:"q_bias"` // (W), of QKV without a bias
 	VBias *torch.Tensor `torch:"v_bias"` // (W)
 	Q     *nn.Linear    `torch:"q_proj"` // nil with QKV, as K and V
@@ -175,14 +176,15 @@ func (v *Eva) SetGradCheckpointing(on bool) { v.checkpointing.on = on }
 // PatchWeight is (W, 3, P, P).
 func (v *Eva) PatchWeight() *torch.Tensor { return v.Patches.Weight }
 
-// Groups are the patches with the tokens and positions, each block, the last with the norm, and the head with its pool.
+// Groups are the patches with the tokens and positions, each block, the last with the norm, and the
+// head with its pool.
 func (v *Eva) Groups() []Group {
 	return append(layers(Group{v.Patches, v.ClassToken, v.Positions, v.NormPre}, v.Blocks, v.Norm), Group{v.AttnPool, v.Proj})
 }
 
-// Initialize is timm's Eva.init_weights: 0.02 for every matrix and the positions, less for the last of each branch the
-// deeper its block, a thousandth for the projection, and no bias. timm cuts the normal distribution at +-2, a hundred
-// standard deviations. The patches keep PyTorch's default.
+// Initialize is timm's Eva.init_weights: 0.02 for every matrix and the positions, less for the last
+// of each branch the deeper its block, a thousandth for the projection, and no bias. timm cuts the
+// normal distribution at +-2, a hundred standard deviations. The patches keep PyTorch's default.
 func (v *Eva) Initialize(s *torch.Scope) {
 	for _, l := range v.linears() {
 		normal(s, l.Weight, 0.02)

@@ -6,8 +6,9 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// rotary is by which angles attention turns queries and keys (Su et al., arXiv 2104.09864), half of them for a patch's
-// row and half for its column (timm layers/pos_embed_sincos.py RotaryEmbeddingCat).
+// rotary is by which angles attention turns queries and keys (Su et al., arXiv 2104.09864), half of
+// them for a patch's row and half for its column (timm layers/pos_embed_sincos.py
+// RotaryEmbeddingCat).
 type rotary struct {
 	rows, columns int
 	bands         int // a quarter of a head's width
@@ -17,8 +18,9 @@ type rotary struct {
 	columnFirst   bool
 }
 
-// turns are cosines and sines (2, T, D/2) float32 for heads of width D, on the device of x; nil of a nil rotary. They are
-// computed anew each time, because a tower keeps no tensors beside its state dict.
+// turns are cosines and sines (2, T, D/2) float32 for heads of width D, on the device of x; nil of
+// a nil rotary. They are computed anew each time, because a tower keeps no tensors beside its state
+// dict.
 func (r *rotary) turns(x *torch.Tensor) *torch.Tensor {
 	if r == nil {
 		return nil

@@ -1,5 +1,6 @@
-// Package tower holds the two halves of a CLIP and their configs: [ViT], CLIP's own vision transformer;
-// [ResNet]; [TimmViT], which is SigLIP's; [ConvNeXt]; [Eva]; the text transformer [Text]; and [Roberta].
+// Package tower holds the two halves of a CLIP and their configs: [ViT], CLIP's own vision
+// transformer; [ResNet]; [TimmViT], which is SigLIP's; [ConvNeXt]; [Eva]; the text transformer
+// [Text]; and [Roberta].
 //
 // Each tower is a file that reads like its paper, made of shared parts: [Transformer], [AttentionalPool],
 // patches, positions. Fields carry open_clip's state-dict keys as tags, so a tower is its own state dict.

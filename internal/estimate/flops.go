@@ -94,7 +94,8 @@ func learning(m *clip.Model) (weights, activations [2]float64) {
 	return weights, activations
 }
 
-// firstBlocks are in the keys of a tower's first block: CLIP's own, timm's, a RoBERTa's, a ResNet's and a ConvNeXt's.
+// firstBlocks are in the keys of a tower's first block: CLIP's own, timm's, a RoBERTa's, a ResNet's
+// and a ConvNeXt's.
 var firstBlocks = []string{"resblocks.0.", "trunk.blocks.0.", "encoder.layer.0.", "layer1.0.", "stages.0.blocks.0."}
 
 func keptPatches(patches int, dropout float64) int {
@@ -134,7 +135,8 @@ func imageFLOPs(c *tower.Config, patches int, pooled bool) float64 {
 	}
 }
 
-// evaFLOPs has one matrix more in a gated perceptron. A Perception Encoder's pool is four times as wide within.
+// evaFLOPs has one matrix more in a gated perceptron. A Perception Encoder's pool is four times as
+// wide within.
 func evaFLOPs(c *tower.Config, patches int) float64 {
 	v := c.Vision
 	m := timm.Evas[v.TimmModelName]

@@ -85,7 +85,8 @@ func TestStepCost(t *testing.T) {
 	assert.Equal(t, append(slices.Repeat([]int{2}, 9), 4), lengths(slices.Concat(long, short), 4, torch.Float32), "18 tokens of padding are worth a group")
 }
 
-// TestConvNeXtStepCost costs a ConvNeXt's activations no backward below the first block that learns.
+// TestConvNeXtStepCost costs a ConvNeXt's activations no backward below the first block that
+// learns.
 func TestConvNeXtStepCost(t *testing.T) {
 	m, err := clip.New(golden.Variants(t)["convnext"], 1)
 	require.NoError(t, err)

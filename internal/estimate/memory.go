@@ -222,9 +222,9 @@ func resNetActivations(c *tower.Config, t Training) (kept, work float64) {
 	return kept + 4*places*6*float64(32*v.Width), work
 }
 
-// convNeXtActivations: of each place a block keeps its input, that convolved and normalised, and the perceptron's hidden
-// layer before and behind the activation and its output. With autocast the residual stream and what LayerNorm reads stay
-// float32, all others are bfloat16.
+// convNeXtActivations: of each place a block keeps its input, that convolved and normalised, and
+// the perceptron's hidden layer before and behind the activation and its output. With autocast the
+// residual stream and what LayerNorm reads stay float32, all others are bfloat16.
 func convNeXtActivations(c *tower.Config, t Training) (kept, work float64) {
 	v := c.Vision
 	m := timm.ConvNeXts[v.TimmModelName]

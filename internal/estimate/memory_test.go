@@ -60,7 +60,8 @@ func TestMemory(t *testing.T) {
 	assert.Less(t, locked.Gradients, got.Gradients)
 }
 
-// TestConvNeXtMemory counts by hand: 512, 256, 96 and 32 numbers in the four stages of 1, 1, 2 and 1 blocks.
+// TestConvNeXtMemory counts by hand: 512, 256, 96 and 32 numbers in the four stages of 1, 1, 2 and
+// 1 blocks.
 func TestConvNeXtMemory(t *testing.T) {
 	c := golden.Variants(t)["convnext"]
 	c.Vision.ImageSize = tower.Square(32)
