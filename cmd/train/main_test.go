@@ -277,7 +277,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--train-data", noPictures}, 1, "holds no sample"},
 		{[]string{"--train-data", empty}, 1, "it is empty: a header line is wanted"},
 		{[]string{"--train-data", file}, 1, "give --dataset-type"},
-		{[]string{"--val-data", dir + "/gone.tar"}, 1, "--val-data: data: stat " + dir + "/gone.tar: no such file"},
+		{[]string{"--val-data", dir + "/gone.tar"}, 1, "--val-data: data: open " + dir + "/gone.tar: no such file"},
 		{[]string{"--model", "ViT-Q"}, 1, `"ViT-Q" is neither a model directory, nor a file of weights, nor a built-in config`},
 		{[]string{"--pretrained", dir + "/gone.safetensors"}, 1, "gone.safetensors"},
 		{[]string{"--resume", dir + "/gone"}, 1, "--resume " + dir + "/gone"},
