@@ -14,6 +14,7 @@ import (
 type graphs struct {
 	mutex sync.Mutex // a graph works on tensors of its own
 	cache torch.GraphCache[graphShape, towerWork]
+	log   func(format string, args ...any)
 }
 
 // graphShape is what two batches must share for one graph: their number and, of texts, the tokens.
@@ -35,7 +36,7 @@ func (m *Model) UseGraphs() error {
 	case !torch.CanCapture():
 		return marked{errors.New("clip: this program is built without CUDA graphs: make build-cuda builds it with them"), ErrUnsupported}
 	}
-	m.graphs = &graphs{cache: torch.GraphCache[graphShape, towerWork]{Max: maxGraphs}}
+	m.graphs = &graphs{cache: torch.GraphCache[graphShape, towerWork]{Max: maxGraphs}, log: m.Options.log}
 	return nil
 }
 
@@ -45,7 +46,7 @@ func (g *graphs) rows(at graphShape, texts *tower.Texts, x *torch.Tensor, encode
 	defer g.mutex.Unlock()
 	graph, work, err := g.cache.Get(at, func() (*torch.Graph, towerWork, error) { return captureTower(texts, x, encode) })
 	if err != nil {
-		return nil, err
+		g.log("batches of one shape (%+v) are encoded without a CUDA graph: %v", at, err)
 	}
 	if graph == nil {
 		return torch.ToSlice[float32](encode(texts, x)), nil
@@ -61,5 +62,9 @@ func captureTower(texts *tower.Texts, x *torch.Tensor, encode func(texts *tower.
 	graph, err := torch.Capture(work.x.Device(), func() error {
 		return torch.NoGrad(func(s *torch.Scope) { s.Alias(work.y).CopyFrom(encode(texts, s.Alias(work.x))) })
 	})
+	if err != nil {
+		work.x.Free()
+		work.y.Free()
+	}
 	return graph, work, err
 }

@@ -48,6 +48,7 @@ func Capture(d Device, f func() error) (g *Graph, err error) {
 		err = f()
 	})
 	if err != nil {
+		g.Free()
 		return nil, err
 	}
 	return g, nil

@@ -4,10 +4,10 @@ package torch
 // is, which prepares what libraries need; the second is captured; every later one is replayed:
 //
 //	graph, work, err := cache.Get(shape, capture)
-//	switch {
-//	case err != nil:
-//		return err
-//	case graph == nil:
+//	if err != nil {
+//		log.Printf("inputs of shape %v run operator by operator: %v", shape, err)
+//	}
+//	if graph == nil {
 //		return plain(input) // operator by operator
 //	}
 //	work.input.CopyFrom(input)
@@ -23,13 +23,15 @@ type GraphCache[K comparable, T any] struct {
 }
 
 type graphEntry[T any] struct {
-	graph *Graph // nil until the second input
-	work  T
+	graph  *Graph // nil until the second input
+	work   T
+	failed bool // to be captured, which is not tried again
 }
 
 // Get is the graph for inputs of this shape and what it works on, or nil where the input is to run
-// as it is. capture is called for the second input, and makes both; if it fails, it is called for
-// the next again.
+// as it is. capture is called for the second input, and makes both. If it fails, err says so, this
+// once; this input and all later ones of the shape run as they are, because a capture costs more
+// than a run and what failed, such as an operator that waits for the device, would fail again.
 func (c *GraphCache[K, T]) Get(shape K, capture func() (*Graph, T, error)) (graph *Graph, work T, err error) {
 	e, known := c.entries[shape]
 	switch {
@@ -39,11 +41,12 @@ func (c *GraphCache[K, T]) Get(shape K, capture func() (*Graph, T, error)) (grap
 		}
 		c.entries[shape] = &graphEntry[T]{}
 		return nil, work, nil
-	case !known:
+	case !known || e.failed:
 		return nil, work, nil
 	case e.graph == nil:
 		if graph, work, err = capture(); err != nil {
-			return nil, work, err
+			e.failed = true
+			return nil, *new(T), err
 		}
 		e.graph, e.work = graph, work
 	}

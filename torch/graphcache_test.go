@@ -48,10 +48,19 @@ func TestGraphCache(t *testing.T) {
 	graph, _, err = c.Get(1, capture)
 	assert.Nil(t, graph)
 	assert.ErrorIs(t, err, fails)
+	graph, _, err = c.Get(1, func() (*torch.Graph, string, error) {
+		t.Error("a capture that failed is not tried again")
+		return nil, "", nil
+	})
+	assert.NoError(t, err, "which is said once")
+	assert.Nil(t, graph)
+	c.Reset()
 	fails = nil
+	_, _, err = c.Get(1, capture)
+	require.NoError(t, err)
 	graph, _, err = c.Get(1, capture)
 	require.NoError(t, err)
-	assert.NotNil(t, graph, "a capture that failed is tried again")
+	assert.NotNil(t, graph, "Reset forgets that too")
 	graph.Free()
 	graph.Free()
 

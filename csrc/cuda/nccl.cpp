@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "group.h"
+#include "version.h"
 
 using c10d::ProcessGroupNCCL;
 
