@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/goclip/goclip/torch"
@@ -14,6 +17,8 @@ type cuda struct {
 	Cards    int    `json:"cards"`    // NVIDIA's display controllers on the PCI bus
 	Driver   string `json:"driver"`   // version of the kernel's module; "" if it is not loaded
 	Nodes    bool   `json:"nodes"`    // /dev/nvidiactl is there, which a container must be given
+	Denied   bool   `json:"denied"`   // and this user may not open it
+	Hidden   bool   `json:"hidden"`   // CUDA_VISIBLE_DEVICES names no card
 	Libtorch bool   `json:"libtorch"` // it knows CUDA
 	Devices  int    `json:"devices"`  // that libtorch can use
 	Error    string `json:"error,omitempty"`
@@ -33,6 +38,24 @@ func (c cuda) String() string {
 	return strings.Join(parts, ", ")
 }
 
+// oldestDriver is the first for CUDA 13, by which libtorch's packages with CUDA are built.
+const oldestDriver = 580
+
+// old tells whether the driver is one for an earlier CUDA.
+func (c cuda) old() bool {
+	major, _, _ := strings.Cut(c.Driver, ".")
+	n, err := strconv.Atoi(major)
+	return err == nil && n < oldestDriver
+}
+
+// hidesCards tells whether this value of CUDA_VISIBLE_DEVICES names no card: CUDA reads indices up
+// to the first that is none.
+func hidesCards(visible string) bool {
+	first, _, _ := strings.Cut(visible, ",")
+	first = strings.TrimSpace(first)
+	return first == "" || strings.HasPrefix(first, "-") || first == "NoDevFiles"
+}
+
 // lookForCUDA reads what the machine says of cards and driver.
 func lookForCUDA(machine fs.FS) (c cuda) {
 	devices, _ := fs.Glob(machine, "sys/bus/pci/devices/*/vendor")
@@ -49,15 +72,24 @@ func lookForCUDA(machine fs.FS) (c cuda) {
 			}
 		}
 	}
-	_, err := fs.Stat(machine, "dev/nvidiactl")
-	c.Nodes = err == nil
+	node, err := machine.Open("dev/nvidiactl")
+	if err == nil {
+		node.Close()
+	}
+	c.Denied = errors.Is(err, fs.ErrPermission)
+	c.Nodes = err == nil || c.Denied
 	return c
 }
 
 // checkDevice finds what --device stands for here, and why.
 func (d *diagnosis) checkDevice(machine fs.FS, name string) torch.Device {
 	d.CUDA = lookForCUDA(machine)
+	visible, set := os.LookupEnv("CUDA_VISIBLE_DEVICES")
+	d.CUDA.Hidden = set && hidesCards(visible)
 	known, devices, err := torch.CUDA()
+	if devices > 0 {
+		_, err = torch.ParseDevice("cuda") // which asks for kernels too
+	}
 	d.CUDA.Libtorch, d.CUDA.Devices = known, devices
 	if err != nil {
 		d.CUDA.Error = err.Error()
@@ -76,20 +108,27 @@ func (d *diagnosis) explainDevice(name string, refused error) {
 	var lack string // of a GPU, and how to mend it
 	switch {
 	case c.Devices > 0:
+		lack = c.Error // without kernels for it
 	case !c.Libtorch && c.Cards > 0:
 		lack = "there is an NVIDIA card and this libtorch was installed without CUDA: scripts/install_libtorch.sh --cuda"
 	case !c.Libtorch:
 		lack = "this libtorch was installed without CUDA, and there is no NVIDIA card"
 	case c.Error != "":
 		lack = "libtorch's part for CUDA cannot be loaded (" + c.Error + "): install it anew with scripts/install_libtorch.sh --cuda"
+	case c.Hidden:
+		lack = "CUDA_VISIBLE_DEVICES hides every card: unset it, or set it to 0 for the first"
 	case c.Cards == 0:
 		lack = "libtorch knows CUDA, and this machine shows no NVIDIA card: choose --device cpu, or give the virtual machine a card"
 	case c.Driver == "":
 		lack = "there is an NVIDIA card and no driver: install NVIDIA's driver and start its module (nvidia-smi then lists the card)"
 	case !c.Nodes:
 		lack = "the driver is there and /dev/nvidiactl is not: start the container with --gpus all"
+	case c.Denied:
+		lack = "this user may not open /dev/nvidiactl: join the group that owns it (ls -l /dev/nvidiactl), or start the container with --gpus all"
+	case c.old():
+		lack = fmt.Sprintf("the driver %s is too old for CUDA 13: install driver %d or newer", c.Driver, oldestDriver)
 	default:
-		lack = "the driver " + c.Driver + " gives libtorch no device: it must be one for CUDA 13 (580 or newer), and CUDA_VISIBLE_DEVICES must not hide the card"
+		lack = "the driver " + c.Driver + " gives libtorch no device: nvidia-smi says whether the card works, and a restart loads a driver that was updated"
 	}
 	switch {
 	case refused != nil:
