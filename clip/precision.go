@@ -39,6 +39,20 @@ func ParsePrecision(name string) (Precision, error) {
 	return Precision(i), nil
 }
 
+// DefaultPrecision is the one to take on d where nobody chose: float32 on the CPU, bfloat16 on a GPU,
+// and float16 on one before Ampere, which computes bfloat16 slowly. Callers say in their log which
+// it is, because features then differ from float32's in the third digit.
+func DefaultPrecision(d torch.Device) Precision {
+	switch {
+	case d.Type != "cuda":
+		return FP32
+	case d.HasBFloat16():
+		return BF16
+	default:
+		return FP16
+	}
+}
+
 // compute prepares a model that is on its device for a precision.
 func (m *Model) compute(p Precision) error {
 	onCPU := m.Device() == torch.CPU

@@ -44,6 +44,7 @@ c10::IValue argument(const gc_value &v, const int64_t *pool) {
     case GC_OBJECT:
       return *reinterpret_cast<const c10::IValue *>(v.bits);
     case GC_DEVICE:
+      if (v.n == static_cast<int32_t>(c10::kCUDA)) open_cuda();
       return c10::Device(static_cast<c10::DeviceType>(v.n), static_cast<c10::DeviceIndex>(v.bits));
     case GC_STRING:
       return std::string(reinterpret_cast<const char *>(list), v.n);

@@ -34,6 +34,7 @@ extern "C" {
 char *gc_upload(const void *data, size_t bytes, int32_t dtype, const int64_t *shape, int32_t dims, int32_t index,
                 gc_tensor **out, gc_event **arrived) {
   return guard([&] {
+    open_cuda();
     const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
     const c10::Stream stream = copying(device);
     const c10::StreamGuard on(stream);
@@ -66,6 +67,7 @@ char *gc_capture_begin(int32_t index, gc_graph **out) {
   return guard([&] {
     TORCH_CHECK(&cuda_graph != nullptr,
                 "this program is built without CUDA graphs: make build-cuda builds the commands with them");
+    open_cuda();
     auto graph = cuda_graph(static_cast<c10::DeviceIndex>(index));
     graph->begin();
     *out = reinterpret_cast<gc_graph *>(graph.release());

@@ -17,6 +17,14 @@ extern std::atomic<int64_t> live;
 // thread_number is the calling thread's, never 0.
 uint32_t thread_number();
 
+// libtorch looks for CUDA once: getCUDAHooks() when it is first called, autograd at the first backward. What it does not
+// find then it never finds, so libtorch_cuda.so is opened before anything that makes it look.
+//
+// open_cuda opens it, or says why that cannot be. open_cuda_if_there does so without a word, once, if it lies beside
+// libtorch_cpu.so.
+void open_cuda();
+void open_cuda_if_there();
+
 // on_thread fails on every thread but the owner's.
 inline void on_thread(uint32_t owner) {
   TORCH_CHECK(owner == 0 || owner == thread_number(),

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <mutex>
+#include <typeinfo>
 
 #include "guard.h"
 
@@ -29,7 +30,10 @@ std::string beside(const char *name) {
   return slash == std::string::npos ? name : path.substr(0, slash + 1) + name;
 }
 
+void *cuda_library = nullptr;  // libtorch_cuda.so
+
 at::Generator generator(int32_t type, int32_t index) {
+  if (type == static_cast<int32_t>(c10::kCUDA)) open_cuda();
   return at::globalContext().defaultGenerator(
       c10::Device(static_cast<c10::DeviceType>(type), static_cast<c10::DeviceIndex>(index)));
 }
@@ -39,6 +43,31 @@ at::Generator generator(int32_t type, int32_t index) {
 uint32_t goclip::thread_number() {
   if (this_thread == 0) this_thread = ++threads;
   return this_thread;
+}
+
+void goclip::open_cuda() {
+  if (cuda_is_open) return;
+  static std::mutex opening;
+  const std::lock_guard<std::mutex> lock(opening);
+  if (cuda_is_open) return;
+  cuda_library = dlopen(beside("libtorch_cuda.so").c_str(), RTLD_NOW | RTLD_GLOBAL);
+  TORCH_CHECK(cuda_library != nullptr, "this libtorch cannot use CUDA: ", dlerror());
+  // Not hasCUDA(), which is false without a device too.
+  TORCH_CHECK(typeid(at::detail::getCUDAHooks()) != typeid(at::CUDAHooksInterface),
+              "libtorch_cuda.so was opened after libtorch had looked for CUDA, and it looks once");
+  auto &context = at::globalContext();
+  // Float32 is float32 in convolutions too, unless TF32 is asked for as it is for products of matrices.
+  context.setAllowTF32CuDNN(context.allowTF32CuBLAS());
+  // On Hopper cuDNN's attention comes first, and plans anew for each shape and thread.
+  context.setSDPUseCuDNN(false);
+  cuda_is_open = true;
+}
+
+void goclip::open_cuda_if_there() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    if (gc_knows_cuda()) free(guard([] { open_cuda(); }));  // who asks for a device is told why there is none
+  });
 }
 
 extern "C" {
@@ -89,15 +118,25 @@ char *gc_set_rng_state(int32_t type, int32_t index, const gc_tensor *state) {
 
 char *gc_open_cuda(int32_t *devices) {
   return guard([&] {
-    static std::mutex opening;
-    const std::lock_guard<std::mutex> lock(opening);
-    if (!cuda_is_open) {
-      const std::string path = beside("libtorch_cuda.so");
-      TORCH_CHECK(dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr,
-                  "this libtorch cannot use CUDA: ", dlerror());
-      cuda_is_open = true;
-    }
+    open_cuda();
     *devices = static_cast<int32_t>(at::detail::getCUDAHooks().deviceCount());
+  });
+}
+
+// Asked of libcudart, which libtorch_cuda.so brings with it: libtorch's own functions need CUDA's headers.
+char *gc_cuda_capability(int32_t index, int32_t *capability, int32_t *runtime) {
+  return guard([&] {
+    open_cuda();
+    const auto attribute = reinterpret_cast<int (*)(int *, int, int)>(dlsym(cuda_library, "cudaDeviceGetAttribute"));
+    const auto version = reinterpret_cast<int (*)(int *)>(dlsym(cuda_library, "cudaRuntimeGetVersion"));
+    TORCH_CHECK(attribute != nullptr && version != nullptr, "libtorch_cuda.so comes without libcudart");
+    constexpr int major_attribute = 75, minor_attribute = 76;  // cudaDevAttrComputeCapability...
+    int major = 0, minor = 0;
+    int failed = attribute(&major, major_attribute, index);
+    if (failed == 0) failed = attribute(&minor, minor_attribute, index);
+    if (failed == 0) failed = version(runtime);
+    TORCH_CHECK(failed == 0, "CUDA does not tell the compute capability of cuda:", index, ": error ", failed);
+    *capability = 10 * major + minor;
   });
 }
 
@@ -106,7 +145,10 @@ int gc_knows_cuda(void) { return access(beside("libtorch_cuda.so").c_str(), F_OK
 const char *gc_version(void) { return TORCH_VERSION; }
 
 char *gc_config(char **text) {
-  return guard([&] { *text = strdup(at::show_config().c_str()); });
+  return guard([&] {
+    open_cuda_if_there();  // show_config looks for CUDA
+    *text = strdup(at::show_config().c_str());
+  });
 }
 
 }  // extern "C"

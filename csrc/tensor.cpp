@@ -108,12 +108,16 @@ char *gc_from_pointer(const void *tensor, gc_tensor **out) {
 void gc_free_pointer(void *tensor) { delete static_cast<at::Tensor *>(tensor); }
 
 char *gc_backward(const gc_tensor *t, const gc_tensor *gradient, int retain_graph) {
-  return guard([&] { ref(t).backward(ref(gradient), retain_graph != 0, /*create_graph=*/false); });
+  return guard([&] {
+    open_cuda_if_there();  // autograd counts the devices
+    ref(t).backward(ref(gradient), retain_graph != 0, /*create_graph=*/false);
+  });
 }
 
 char *gc_grad(gc_tensor *const *outputs, gc_tensor *const *gradients, size_t nout, gc_tensor *const *inputs, size_t nin,
               int retain_graph, gc_tensor **grads) {
   return guard([&] {
+    open_cuda_if_there();
     auto out = torch::autograd::grad(refs(outputs, nout), refs(inputs, nin),
                                      gradients == nullptr ? std::vector<at::Tensor>() : refs(gradients, nout),
                                      retain_graph != 0, /*create_graph=*/false, /*allow_unused=*/true);

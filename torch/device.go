@@ -4,6 +4,8 @@ package torch
 #include "../csrc/goclip.h"
 #cgo noescape gc_open_cuda
 #cgo nocallback gc_open_cuda
+#cgo noescape gc_cuda_capability
+#cgo nocallback gc_cuda_capability
 */
 import "C"
 
@@ -30,9 +32,9 @@ const (
 	maxDevices = 128 // c10::DeviceIndex is an int8
 )
 
-// ParseDevice reads "auto", "cpu", "cuda" or "cuda:1". "auto" is the first CUDA device that there
-// is, else the CPU. A CUDA device that this machine lacks is an error: nothing falls back to the
-// CPU unasked.
+// ParseDevice reads "auto", "cpu", "cuda" or "cuda:1". "auto" is the first CUDA device if libtorch
+// can compute on it, else the CPU. A CUDA device that this machine lacks, or that libtorch has no
+// kernels for, is an error: nothing falls back to the CPU unasked.
 func ParseDevice(name string) (Device, error) {
 	kind, index, indexed := strings.Cut(name, ":")
 	d := Device{Type: kind}
@@ -45,7 +47,7 @@ func ParseDevice(name string) (Device, error) {
 	}
 	switch kind {
 	case "auto":
-		if n, err := openCUDA(); err == nil && n > 0 {
+		if n, err := openCUDA(); err == nil && n > 0 && hasKernels(Device{Type: "cuda"}) == nil {
 			return Device{Type: "cuda"}, nil
 		}
 		return CPU, nil
@@ -58,6 +60,9 @@ func ParseDevice(name string) (Device, error) {
 			return CPU, fmt.Errorf("device %s: %w; install libtorch with CUDA, or choose the device cpu", name, err)
 		case d.Index >= n:
 			return CPU, fmt.Errorf("device %s: this machine has %d CUDA devices; choose the device cpu", name, n)
+		}
+		if err := hasKernels(d); err != nil {
+			return CPU, fmt.Errorf("device %s: %w; choose the device cpu", name, err)
 		}
 		return d, nil
 	default:
@@ -73,6 +78,54 @@ var openCUDA = sync.OnceValues(func() (int, error) {
 	}
 	return int(n), nil
 })
+
+// The generations of NVIDIA's devices between which something changes, as [Device.Capability]
+// counts them.
+const (
+	turing = 75 // the oldest that builds of libtorch for CUDA 13 have kernels for
+	ampere = 80 // the first with products in bfloat16, and with flash attention in libtorch
+)
+
+// Capability is a CUDA device's compute capability, 90 for 9.0 (Hopper); 0 for the CPU.
+func (d Device) Capability() (int, error) {
+	n, _, err := d.capability()
+	return n, err
+}
+
+// capability is also the version of the CUDA runtime, 13000 for 13.0.
+func (d Device) capability() (capability, runtime int, err error) {
+	if d.Type != "cuda" {
+		return 0, 0, nil
+	}
+	var c, r C.int32_t
+	if msg := C.gc_cuda_capability(C.int32_t(d.Index), &c, &r); msg != nil {
+		return 0, 0, takeMessage("capability", msg)
+	}
+	return int(c), int(r), nil
+}
+
+// hasKernels fails where libtorch finds a device and was built without kernels for it.
+func hasKernels(d Device) error {
+	n, runtime, err := d.capability()
+	if err == nil && runtime >= 13000 && n < turing {
+		err = fmt.Errorf("the GPU has compute capability %d.%d, and this libtorch has kernels from 7.5 (Turing) on", n/10, n%10)
+	}
+	return err
+}
+
+// HasBFloat16 tells whether d computes products in bfloat16 at the rate of float16: CUDA devices
+// from Ampere on. It is false for the CPU, where that depends on the processor.
+func (d Device) HasBFloat16() bool {
+	n, err := d.Capability()
+	return err == nil && n >= ampere
+}
+
+// CanVarlen tells whether [VarlenAttention] runs on d. CUDA devices before Ampere have no flash
+// attention of sequences of several lengths.
+func (d Device) CanVarlen() bool {
+	n, err := d.Capability()
+	return d.Type != "cuda" || err == nil && n >= ampere
+}
 
 // CUDA tells whether this libtorch knows CUDA, which is to say that libtorch_cuda.so lies beside
 // libtorch_cpu.so, and how many devices it can use; err says why the library cannot be loaded.
@@ -90,7 +143,10 @@ func FellBack(name string, chosen Device) string {
 	if name != "auto" || chosen.Type == "cuda" {
 		return ""
 	}
-	known, _, err := CUDA()
+	known, n, err := CUDA()
+	if n > 0 {
+		err = hasKernels(Device{Type: "cuda"})
+	}
 	switch {
 	case !known:
 		return ""

@@ -24,13 +24,17 @@ type precision struct {
 	scales   bool // float16's gradients underflow, unless the loss is scaled up
 }
 
-// choosePrecision is the one of that name; auto is bfloat16 products on CUDA and float32 on the
-// CPU.
+// choosePrecision is the one of that name; auto is float32 on the CPU, bfloat16 products on CUDA, and
+// float16 products on devices before Ampere, which have no fast ones in bfloat16.
 func choosePrecision(name string, device torch.Device) precision {
 	if name == "auto" {
-		name = "fp32"
-		if device != torch.CPU {
+		switch {
+		case device == torch.CPU:
+			name = "fp32"
+		case device.HasBFloat16():
 			name = "amp_bf16"
+		default:
+			name = "amp"
 		}
 	}
 	return precisions[name]

@@ -97,10 +97,11 @@ func (t *Text) cuts() bool {
 	return !t.config.NoCausalMask && t.ClassEmbedding == nil && t.config.PoolType != "first" && t.config.PoolType != "last"
 }
 
-// packs tells whether texts need no padding, with products of the given type: flash attention wants a GPU, half precision, and heads
+// packs tells whether texts need no padding, with products of the given type: flash attention wants a GPU of Ampere or later, half precision, and heads
 // whose width is a multiple of 8.
 func (t *Text) packs(products torch.DType) bool {
-	return t.TokenEmbedding.Weight.Device().Type == "cuda" && (products == torch.BFloat16 || products == torch.Float16) &&
+	device := t.TokenEmbedding.Weight.Device()
+	return device.Type == "cuda" && device.CanVarlen() && (products == torch.BFloat16 || products == torch.Float16) &&
 		t.config.Width/t.config.Heads%8 == 0
 }
 

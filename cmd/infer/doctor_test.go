@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -90,7 +91,8 @@ func TestDoctorOtherCUDA(t *testing.T) {
 				require.NoError(t, os.WriteFile(path, []byte("not a library"), 0o644))
 			}},
 		{"no device", "libtorch knows CUDA and finds no device", "libtorch knows CUDA", func(t *testing.T, path string) {
-			out, err := exec.Command("cc", "-shared", "-o", path, "-xc", "/dev/null").CombinedOutput()
+			include := filepath.Join(filepath.Dir(libraries[at]), "..", "include")
+			out, err := exec.Command("c++", "-std=c++17", "-shared", "-fPIC", "-o", path, "-isystem", include, filepath.Join("..", "..", "torch", "testdata", "cuda_stub.cpp")).CombinedOutput()
 			require.NoError(t, err, "%s", out)
 		}},
 	} {
@@ -156,6 +158,7 @@ func TestDoctorDevice(t *testing.T) {
 		}
 		return all
 	}
+	old := fstest.MapFS{"proc/driver/nvidia/version": {Data: []byte("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5\n")}}
 	for _, c := range []struct {
 		name    string
 		machine fstest.MapFS
@@ -171,15 +174,18 @@ func TestDoctorDevice(t *testing.T) {
 		{"no card, CUDA", nil, cuda{Libtorch: true}, "auto", "shows no NVIDIA card", true, true},
 		{"no driver", card, cuda{Libtorch: true}, "auto", "install NVIDIA's driver", true, true},
 		{"no node", join(card, driver), cuda{Libtorch: true}, "auto", "--gpus all", true, true},
-		{"hidden", join(card, driver, node), cuda{Libtorch: true}, "auto", "the driver 580.65.06 gives libtorch no device", true, true},
+		{"an old driver", join(card, old, node), cuda{Libtorch: true}, "auto", "the driver 550.54.15 is too old for CUDA 13: install driver 580 or newer", true, true},
+		{"hidden", join(card, driver, node), cuda{Libtorch: true, Hidden: true}, "auto", "CUDA_VISIBLE_DEVICES hides every card", true, true},
+		{"broken", join(card, driver, node), cuda{Libtorch: true}, "auto", "the driver 580.65.06 gives libtorch no device", true, true},
+		{"Volta", join(card, driver, node), cuda{Libtorch: true, Devices: 1, Error: "this libtorch has kernels from 7.5"}, "auto", "has kernels from 7.5", true, true},
 		{"damaged", join(card, driver, node), cuda{Libtorch: true, Error: "no libcudart"}, "auto", "(no libcudart): install it anew", true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := &diagnosis{Device: "cpu", CUDA: lookForCUDA(c.machine)}
-			if c.machine["dev/nvidiactl"] != nil {
+			if c.machine["dev/nvidiactl"] != nil && c.name != "an old driver" {
 				assert.Equal(t, cuda{Cards: 1, Driver: "580.65.06", Nodes: true}, d.CUDA)
 			}
-			d.CUDA.Libtorch, d.CUDA.Error = c.cuda.Libtorch, c.cuda.Error
+			d.CUDA.Libtorch, d.CUDA.Error, d.CUDA.Devices, d.CUDA.Hidden = c.cuda.Libtorch, c.cuda.Error, c.cuda.Devices, c.cuda.Hidden
 			d.explainDevice(c.device, nil)
 			assert.Contains(t, d.Why, c.says)
 			require.Equal(t, c.warned, len(d.Troubles) == 1, "%v", d.Troubles)
@@ -195,6 +201,34 @@ func TestDoctorDevice(t *testing.T) {
 	d = &diagnosis{}
 	d.explainDevice("cuda", errors.New("device cuda: no"))
 	assert.Equal(t, "--device cuda: no", d.Troubles[0].Text)
+}
+
+// denied lets nobody open /dev/nvidiactl.
+type denied struct{ fstest.MapFS }
+
+func (d denied) Open(name string) (fs.File, error) {
+	if name == "dev/nvidiactl" {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+	}
+	return d.MapFS.Open(name)
+}
+
+// TestDoctorDenied tells a card that this user may not use from one that is not there.
+func TestDoctorDenied(t *testing.T) {
+	d := &diagnosis{Device: "cpu", CUDA: lookForCUDA(denied{fstest.MapFS{
+		"sys/bus/pci/devices/0000:65:00.0/vendor": {Data: []byte("0x10de\n")}, "sys/bus/pci/devices/0000:65:00.0/class": {Data: []byte("0x030200\n")},
+		"proc/driver/nvidia/version": {Data: []byte("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n")},
+	}})}
+	d.CUDA.Libtorch = true
+	d.explainDevice("auto", nil)
+	assert.Contains(t, troubles(*d), "this user may not open /dev/nvidiactl")
+}
+
+// TestHidesCards reads values of CUDA_VISIBLE_DEVICES.
+func TestHidesCards(t *testing.T) {
+	for value, want := range map[string]bool{"": true, "-1": true, " -1,0": true, "NoDevFiles": true, "0": false, "1,0": false, "GPU-8f3c": false} {
+		assert.Equal(t, want, hidesCards(value), value)
+	}
 }
 
 // TestDoctorLimits reads the limits of both versions of cgroups.

@@ -85,7 +85,8 @@ int main() {
     const int half = pool.take();  // capture_begin throws between the allocators
     device.begin(half);
     pool.failed(half, false);
-    expect(device.underway == 0 && device.uses[half] == 0 && host.uses.count(half) == 0, "only what was begun is closed");
+    expect(device.underway == 0 && device.uses[half] == 0 && host.uses.count(half) == 0,
+           "only what was begun is closed");
     const int unbegun = pool.take();
     pool.failed(unbegun, false);
     expect(capture(pool) != unbegun, "nor is anything of a capture that never began");

@@ -1,0 +1,59 @@
+// cuda_stub.cpp: a libtorch_cuda.so without CUDA, for machines without a GPU. It registers hooks as the real one does,
+// has the devices that STUB_DEVICES counts, of compute capability STUB_CAPABILITY, and says on stderr what libtorch asks
+// of it. Without STUB_DEVICES it has none and is silent.
+#include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace {
+
+int number(const char *name) {
+  const char *value = std::getenv(name);
+  return value == nullptr ? 0 : std::atoi(value);
+}
+
+void say(const char *what, int a = 0, int b = 0) {
+  if (std::getenv("STUB_DEVICES") != nullptr) std::fprintf(stderr, what, a, b);
+}
+
+struct Hooks : at::CUDAHooksInterface {
+  explicit Hooks(at::CUDAHooksArgs) {}
+  void init() const override {}
+  bool hasCUDA() const override { return number("STUB_DEVICES") > 0; }
+  bool hasPrimaryContext(c10::DeviceIndex) const override { return false; }
+  std::string showConfig() const override { return ""; }
+  c10::DeviceIndex deviceCount() const override {
+    auto &context = at::globalContext();
+    say("hooks: tf32 %d cudnn attention %d\n", context.allowTF32CuDNN(),
+        context.userEnabledCuDNNSDP());
+    return static_cast<c10::DeviceIndex>(number("STUB_DEVICES"));
+  }
+};
+
+struct Guard : c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> {
+  c10::DeviceIndex deviceCount() const noexcept override {
+    say("autograd counts\n");
+    return 0;
+  }
+};
+
+}  // namespace
+
+// The registry's key is the name of the class in libtorch.
+static c10::Registerer<std::string, std::unique_ptr<at::CUDAHooksInterface>, at::CUDAHooksArgs> as_cuda(
+    "CUDAHooks", at::CUDAHooksRegistry(), [](at::CUDAHooksArgs args) -> std::unique_ptr<at::CUDAHooksInterface> {
+      return std::make_unique<Hooks>(args);
+    });
+C10_REGISTER_GUARD_IMPL(CUDA, Guard)
+
+extern "C" int cudaDeviceGetAttribute(int *value, int attribute, int) {
+  *value = attribute == 75 ? number("STUB_CAPABILITY") / 10 : number("STUB_CAPABILITY") % 10;
+  return 0;
+}
+extern "C" int cudaRuntimeGetVersion(int *version) {
+  *version = 13000;
+  return 0;
+}
