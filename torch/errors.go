@@ -4,9 +4,31 @@ package torch
 import "C"
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
+
+// ErrDeviceLost is what errors.Is finds in an [Error] after which CUDA does nothing more in this
+// process: an illegal access, an assertion on the device, a fault of its memory. Every later call
+// fails with the same words, and freeing a tensor may end the process. Say what happened and leave
+// with os.Exit, so that a supervisor starts anew.
+var ErrDeviceLost = errors.New("the CUDA device is lost to this process")
+
+// lost are CUDA's words for the errors that stay (cudaGetErrorString).
+var lost = []string{
+	"device-side assert triggered", "an illegal memory access was encountered", "an illegal instruction was encountered",
+	"misaligned address", "invalid program counter", "operation not supported on global/shared address space",
+	"hardware stack error", "unspecified launch failure", "the launch timed out and was terminated",
+	"uncorrectable ECC error encountered", "uncorrectable NVLink error detected during the execution",
+}
+
+// Is makes an Error of CUDA's one of [ErrDeviceLost].
+func (e *Error) Is(target error) bool {
+	_, said, cuda := strings.Cut(e.Msg, "CUDA error: ")
+	return target == ErrDeviceLost && cuda && slices.ContainsFunc(lost, func(words string) bool { return strings.HasPrefix(said, words) })
+}
 
 // Error is what an operator panics with, and what [Do] returns.
 type Error struct {
