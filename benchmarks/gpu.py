@@ -2,7 +2,7 @@
 
   scripts/build_cuda.sh go test -tags cuda -c -o build/clip.cuda.test ./clip
   scripts/build_cuda.sh go test -tags cuda -c -o build/train.cuda.test ./train
-  python benchmarks/gpu.py build/clip.cuda.test build/train.cuda.test [--batch 4096] [--device cuda]
+  python benchmarks/gpu.py build/clip.cuda.test build/train.cuda.test [--batch 1024] [--device cuda]
 
 It wants open_clip on the GPU's machine and no Go. open_clip runs eagerly and compiled (torch.compile, its default mode), in training under
 autocast with its fused AdamW, in inference with weights in bfloat16. "tower" are pictures and texts that are on the device already, "answer" a
@@ -14,11 +14,13 @@ This script has never run on a GPU.
 """
 
 import argparse
+import gc
 import os
 import pathlib
 import re
 import statistics
 import subprocess
+import sys
 import time
 
 import open_clip
@@ -43,10 +45,30 @@ def tokens(n: int, length: int) -> torch.Tensor:
 def goclip(binary: pathlib.Path, case: str, seconds: float, device: str, batch: int) -> float | None:
     """The seconds of one iteration of a benchmark, None where this build has not got it."""
     pattern = "/".join(f"^{part}$" for part in case.split("/"))
-    out = subprocess.run([binary.resolve(), "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", f"{seconds}s"], check=True, capture_output=True, text=True,
-                         env=os.environ | {"GOCLIP_BENCH_DEVICE": device, "GOCLIP_BENCH_BATCH": str(batch)}).stdout
+    ran = subprocess.run([binary.resolve(), "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", f"{seconds}s"], capture_output=True, text=True,
+                         env=os.environ | {"GOCLIP_BENCH_DEVICE": device, "GOCLIP_BENCH_BATCH": str(batch)})
+    if ran.returncode != 0:
+        raise RuntimeError(f"{binary.name} {case}: exit status {ran.returncode}\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
+    return iteration(ran.stdout)
+
+
+def iteration(out: str) -> float | None:
+    """The seconds of one iteration in what a benchmark printed; a skipped one prints none."""
     found = re.search(r"([\d.]+) ns/op", out)
+    if found is None and "--- FAIL" in out:
+        raise RuntimeError(out[-2000:])
     return float(found[1]) * 1e-9 if found else None
+
+
+def alone(f, device: str):
+    """f(), after which the process holds no memory of the device that goclip, another process, could need."""
+    try:
+        return f()
+    finally:
+        gc.collect()
+        torch.compiler.reset()
+        if device != "cpu":
+            torch.cuda.empty_cache()
 
 
 class Peer:
@@ -120,7 +142,7 @@ def main() -> None:
     ap.add_argument("encode", type=pathlib.Path, help="the compiled tests of package clip")
     ap.add_argument("train", type=pathlib.Path, help="the compiled tests of package train")
     ap.add_argument("--device", default="cuda")
-    ap.add_argument("--batch", type=int, default=4096)
+    ap.add_argument("--batch", type=int, default=1024, help="pairs of a training step")
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--seconds", type=float, default=3, help="of each measurement")
     ap.add_argument("--no-compile", action="store_true")
@@ -128,7 +150,7 @@ def main() -> None:
     args = ap.parse_args()
     gpu = args.device != "cpu"
     peers = [Peer(args.device, False)] + ([] if args.no_compile else [Peer(args.device, True)])
-    rate = peak(args.device)
+    rate = alone(lambda: peak(args.device), args.device)
     print(f"{torch.cuda.get_device_name() if gpu else 'CPU'}, open_clip {open_clip.__version__}, PyTorch {torch.__version__}, a product reaches {rate / 1e12:.1f} TFLOP/s\n")
     print("| work | goclip | a second | share | open_clip eager | times faster | compiled | times faster |\n|---|---|---|---|---|---|---|---|")
     many = 1024 if gpu else 32
@@ -137,10 +159,17 @@ def main() -> None:
     steps = [(f"{captions}/{how}", 3 * (IMAGE_FLOPS + TEXT_FLOPS) * args.batch) for captions in ("long", "ordinary") for how in (("kernels", "graph") if gpu else ("kernels",))]
     work = [(f"BenchmarkDevice/{case}", args.encode, flops, int(case.split("/")[-1]), lambda p, case=case: p.encode(case, args.seconds)) for case, flops in cases]
     work += [(f"BenchmarkDeviceStep/{case}", args.train, flops, args.batch, lambda p, case=case: p.step(case.split("/")[0], args.batch, args.seconds)) for case, flops in steps]
+    failed = False
     for name, binary, flops, n, theirs in work:
         if args.only not in name:
             continue
-        rounds = [(goclip(binary, name, args.seconds, args.device, args.batch), [theirs(p) for p in peers]) for _ in range(args.rounds)]
+        try:
+            rounds = [(goclip(binary, name, args.seconds, args.device, args.batch), [alone(lambda p=p: theirs(p), args.device) for p in peers]) for _ in range(args.rounds)]
+        except (RuntimeError, torch.OutOfMemoryError) as e:  # the other rows are measured all the same, and the exit status says it
+            failed = True
+            print(f"| {name} | failed |", flush=True)
+            print(f"{name}: {e}", file=sys.stderr, flush=True)
+            continue
         if rounds[0][0] is None:
             print(f"| {name} | not in this build |", flush=True)
             continue
@@ -150,6 +179,8 @@ def main() -> None:
             ratios = sorted(r[1][i] / r[0] for r in rounds)
             row += f" {statistics.median(r[1][i] for r in rounds) * 1e3:.2f} ms | {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
         print(row, flush=True)
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
