@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build build-cuda test-cuda bench-cuda demo page-demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-engines
+.PHONY: help deps libtorch build build-cuda test-cuda gpu-check gpu-check-binaries bench-cuda demo page-demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-engines
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -39,6 +39,14 @@ bench-cuda: deps build/venv ## on a machine with a GPU: speed beside open_clip's
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go test -tags cuda -c -o build/clip.cuda.test ./clip
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go test -tags cuda -c -o build/train.cuda.test ./train
 	build/venv/bin/python benchmarks/gpu.py build/clip.cuda.test build/train.cuda.test
+
+gpu-check-binaries: deps ## build/gpu: what gpu-check runs, for a machine without Go; needs what build-cuda needs
+	@mkdir -p build/gpu
+	@export LIBTORCH=$${LIBTORCH:-$(PREFIX)}; scripts/build_cuda.sh go build -tags cuda -ldflags '-s -w' -o build/gpu/ ./cmd/infer && \
+	for p in torch torch/distributed clip train; do scripts/build_cuda.sh go test -tags cuda -ldflags '-s -w' -c -o build/gpu/$${p//\//-}.test ./$$p || exit 1; done
+
+gpu-check: ## on a machine with a GPU and PyTorch 2.11, with the binaries in build/gpu: all that needs a GPU, as a table and build/gpu/check.json; never run yet
+	python3 scripts/gpu_check.py build/gpu --json build/gpu/check.json
 
 release: libtorch ## dist/goclip-VERSION-linux-ARCH.tar.gz: programs with their libraries, to be unpacked anywhere
 	scripts/release.sh $(VERSION)
