@@ -75,9 +75,10 @@ func TestOnGPU(t *testing.T) {
 	}
 }
 
-// apart is how far each gradient is from the wanted one, relative to its own largest number. Some are exactly zero in theory,
-// as a softmax does not see what a key's bias adds to a whole row: what is there is rounding, which no two devices share. So
-// nothing below a thousandth of the model's largest gradient counts as a gradient's size.
+// apart is how far each gradient is from the wanted one, relative to its own largest number. Some
+// are exactly zero in theory, as a softmax does not see what a key's bias adds to a whole row: what
+// is there is rounding, which no two devices share. So nothing below a thousandth of the model's
+// largest gradient counts as a gradient's size.
 func apart(want, have map[string][]float32) map[string]float64 {
 	least := 0.0
 	for _, g := range want {
