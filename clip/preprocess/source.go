@@ -27,14 +27,37 @@ func FromBytes(data []byte) Source {
 }
 
 // FromReader is an image file that is read to its end, such as a request's body. It can be read
-// once, and no further than the limit of the file's length.
+// once, and no further than the limit of the file's length. When ctx ends during a Read, that Read
+// is left to end by itself.
 func FromReader(r io.Reader) Source {
-	return Source{read: func(_ context.Context, lim Limits) ([]byte, error) {
-		data, err := io.ReadAll(io.LimitReader(r, lim.maxBytes()+1)) // one byte more: decoding refuses it
-		if err != nil {
-			return nil, fmt.Errorf("preprocess: the image could not be read: %w", err)
+	if r == nil {
+		return Source{}
+	}
+	return Source{read: func(ctx context.Context, lim Limits) ([]byte, error) {
+		type content struct {
+			data []byte
+			err  error
 		}
-		return data, nil
+		read := make(chan content, 1)
+		go func() {
+			var c content
+			defer func() {
+				if thrown := recover(); thrown != nil {
+					c = content{err: fmt.Errorf("its %T panicked: %v", r, thrown)}
+				}
+				read <- c
+			}()
+			c.data, c.err = io.ReadAll(io.LimitReader(r, lim.maxBytes()+1)) // one byte more: decoding refuses it
+		}()
+		select {
+		case c := <-read:
+			if c.err != nil {
+				return nil, fmt.Errorf("preprocess: the image could not be read: %w", c.err)
+			}
+			return c.data, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}}
 }
 
@@ -50,7 +73,7 @@ func FromImage(img image.Image) Source { return Source{image: img} }
 
 // Bytes gives the content of the image file, whose length is at most lim's. An image that was given
 // decoded has none: the error matches ErrUnsupported.
-func (s Source) Bytes(ctx context.Context, lim Limits) ([]byte, error) {
+func (s Source) Bytes(ctx context.Context, lim Limits) (data []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -60,7 +83,12 @@ func (s Source) Bytes(ctx context.Context, lim Limits) ([]byte, error) {
 	case s.read == nil:
 		return nil, fail(ErrEmpty, "no image was given")
 	}
-	data, err := s.read(ctx, lim)
+	defer func() {
+		if thrown := recover(); thrown != nil {
+			data, err = nil, named(fail(ErrCorrupt, "reading it panicked: %v", thrown), s.name)
+		}
+	}()
+	data, err = s.read(ctx, lim)
 	if err == nil && int64(len(data)) > lim.maxBytes() {
 		err = named(tooLong(int64(len(data)), lim), s.name)
 	}
@@ -80,10 +108,15 @@ func (s Source) Decode(ctx context.Context, lim Limits) (*Image, error) {
 	return img, named(err, s.name)
 }
 
-func (s Source) fromImage(ctx context.Context, lim Limits) (*Image, error) {
+func (s Source) fromImage(ctx context.Context, lim Limits) (img *Image, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	defer func() { // decoding runs in goroutines of their own, where a panic would end the process
+		if thrown := recover(); thrown != nil {
+			img, err = nil, fail(ErrCorrupt, "the %T is nil or broken: %v", s.image, thrown)
+		}
+	}()
 	if size := s.image.Bounds(); !size.Empty() {
 		if err := lim.size("image.Image", size.Dx(), size.Dy()); err != nil {
 			return nil, err

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"image"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -114,4 +116,37 @@ func TestSourceRefusals(t *testing.T) {
 		_, _, err = transform.Source(ended, make([]float32, transform.Len()), s)
 		assert.ErrorIs(t, err, context.Canceled)
 	}
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { panic("no more paper") }
+
+// TestSourceOfBrokenValues: what a caller's own image or reader does wrong is an error of that image. Sources are read in
+// goroutines of their own, where a panic would end the process.
+func TestSourceOfBrokenValues(t *testing.T) {
+	transform, err := NewTransform(DefaultConfig(32))
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		source Source
+		says   string
+	}{
+		"no reader":      {FromReader(nil), "no image was given"},
+		"nil image":      {FromImage((*image.RGBA)(nil)), "the *image.RGBA is nil or broken"},
+		"too few pixels": {FromImage(&image.NRGBA{Rect: image.Rect(0, 0, 8, 8)}), "the *image.NRGBA is nil or broken"},
+		"reader panics":  {FromReader(brokenReader{}), "brokenReader panicked: no more paper"},
+		"func panics":    {FromFunc("x.png", func(context.Context) ([]byte, error) { panic("no more paper") }), "x.png: reading it panicked: no more paper"},
+	} {
+		_, _, err := transform.Source(t.Context(), make([]float32, transform.Len()), c.source)
+		assert.ErrorContains(t, err, c.says, name)
+		_, err = c.source.Decode(t.Context(), DefaultLimits)
+		assert.ErrorContains(t, err, c.says, name)
+	}
+
+	r, w := io.Pipe() // nobody writes into it
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(time.Millisecond, cancel)
+	_, err = FromReader(r).Decode(ctx, DefaultLimits)
+	assert.ErrorIs(t, err, context.Canceled)
 }
