@@ -11,9 +11,15 @@ package data
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"hash/fnv"
 	"io"
+	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/goclip/goclip/clip/preprocess"
 )
@@ -33,7 +39,7 @@ type Sample struct {
 // Dataset is a collection of samples. Its methods are called by many goroutines at once.
 type Dataset interface {
 	Len() int
-	// Sample gives sample i of 0 to Len()-1, the same each time. Where Image is read only when it
+	// Sample gives sample i of 0 to Len()-1, the same each time. It stops when ctx ends. Where Image is read only when it
 	// is decoded (FromFile, FromFunc), a Loader that keeps decoded images reads it once.
 	Sample(ctx context.Context, i int) (Sample, error)
 }
@@ -74,9 +80,12 @@ func Fingerprint(ctx context.Context, set Dataset) (uint64, error) {
 	}
 	add(strconv.Itoa(n), nil)
 	for k := range min(n, compared) {
-		s, err := set.Sample(ctx, int(int64(k)*int64(n)/int64(min(n, compared))))
+		s, err := ask(ctx, set, int(int64(k)*int64(n)/int64(min(n, compared))))
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
+		}
+		if errors.As(err, new(*panicked)) {
+			return 0, err
 		}
 		if err != nil { // a Loader takes another in its place
 			continue
@@ -84,6 +93,71 @@ func Fingerprint(ctx context.Context, set Dataset) (uint64, error) {
 		add(s.ID, s.Texts)
 	}
 	return h.Sum64(), nil
+}
+
+// panicked is what a Dataset's Sample did instead of returning.
+type panicked struct {
+	sample int
+	value  any // nil: runtime.Goexit
+	at     string
+}
+
+func (p *panicked) Error() string {
+	if p.value == nil {
+		return fmt.Sprintf("data: the Dataset's Sample(%d) ended its goroutine (runtime.Goexit) instead of returning", p.sample)
+	}
+	return fmt.Sprintf("data: the Dataset's Sample(%d) panicked%s: %v", p.sample, p.at, p.value)
+}
+
+// patience is how long a Sample may go on when its context has ended.
+const patience = 5 * time.Second
+
+// ask is sample i of a Dataset. It runs in a goroutine of its own: a panic in a Loader's would end
+// the process, runtime.Goexit would leave a batch waiting for ever, and so would a Sample that does
+// not look at its context; that one is left behind.
+func ask(ctx context.Context, set Dataset, i int) (Sample, error) {
+	type answer struct {
+		Sample
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		a := answer{err: &panicked{sample: i}}
+		defer func() {
+			if value := recover(); value != nil {
+				a.err = &panicked{i, value, origin()}
+			}
+			answers <- a
+		}()
+		s, err := set.Sample(ctx, i)
+		a = answer{s, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.Sample, a.err
+	case <-ctx.Done():
+	}
+	select {
+	case a := <-answers:
+		return a.Sample, a.err
+	case <-time.After(patience):
+		return Sample{}, ctx.Err()
+	}
+}
+
+// origin is the line of the program that panics, in a deferred function.
+func origin() string {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
+	for {
+		f, more := frames.Next()
+		if !strings.HasPrefix(f.Function, "runtime.") {
+			return fmt.Sprintf(" at %s:%d", filepath.Base(f.File), f.Line)
+		}
+		if !more {
+			return ""
+		}
+	}
 }
 
 // id is 64-bit FNV-1a: equal texts have equal ids on every machine, and among the 10^6 of a large

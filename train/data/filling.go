@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -108,6 +109,9 @@ func (l *Loader) sample(ctx context.Context, dst []float32, at func(place int) i
 		}
 		if ctx.Err() != nil { // the sample is not to blame
 			return slot{sample: -1}, ctx.Err()
+		}
+		if errors.As(err, new(*panicked)) { // a fault of the program, not of an image
+			return slot{sample: -1}, err
 		}
 		key := l.key(i, s.Sample)
 		if err := l.note(key, err); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -89,6 +90,10 @@ func NewLoader(set Dataset, options *LoaderOptions) (*Loader, error) {
 		return nil, fmt.Errorf("data: BatchSize %d: must be at least 1", o.BatchSize)
 	case o.Transform == nil:
 		return nil, errors.New("data: Transform is nil: it must make an image's pixels")
+	case set == nil:
+		return nil, errors.New("data: the Dataset is nil")
+	case set.Len() < 0 || set.Len() > math.MaxUint32: // an order's numbers are uint32
+		return nil, fmt.Errorf("data: the Dataset's Len is %d: must be between 0 and %d", set.Len(), math.MaxUint32)
 	case set.Len() == 0:
 		return nil, errors.New("data: there are no samples")
 	}
@@ -243,7 +248,7 @@ func (l *Loader) decoded(ctx context.Context, i int) (cached, error) {
 		return s, nil
 	}
 	var err error
-	if s.Sample, err = l.set.Sample(ctx, i); err != nil {
+	if s.Sample, err = ask(ctx, l.set, i); err != nil {
 		return s, err
 	}
 	if len(s.Texts) == 0 && l.o.Tokenize != nil {
