@@ -157,10 +157,10 @@ func (c *Classifier) apply(images [][]float32, f func(p *torch.Tensor)) error {
 	if len(images) == 0 {
 		return nil
 	}
-	width := 0
-	if len(c.Weights) > 0 {
-		width = len(c.Weights[0])
+	if len(c.Names) == 0 || len(c.Weights) != len(c.Names) {
+		return fmt.Errorf("clip: the classifier has %d names and %d rows of weights: it needs a row for each name", len(c.Names), len(c.Weights))
 	}
+	width := len(c.Weights[0])
 	for i, row := range images {
 		if len(row) != width || width == 0 {
 			return fmt.Errorf("clip: row %d of image features has %d numbers; the classifier takes rows of %d", i, len(row), width)
@@ -180,6 +180,9 @@ func (c *Classifier) apply(images [][]float32, f func(p *torch.Tensor)) error {
 // Classify is, for each image, its k most probable classes of c, or all when there are fewer, the best one first.
 // It may be called from any number of goroutines, and has EncodeImages's errors.
 func (m *Model) Classify(ctx context.Context, c *Classifier, k int, images ...ImageSource) ([][]Guess, error) {
+	if c == nil {
+		return nil, errors.New("clip: the Classifier is nil: Model.Classifier makes one")
+	}
 	rows, err := m.EncodeImages(ctx, images...)
 	if err != nil {
 		return nil, err

@@ -58,7 +58,7 @@ func (e *ImageError) Unwrap() error { return e.Err }
 // goroutines: images are decoded side by side, and the model takes the batches in turn.
 type Encoder struct {
 	Model     *Model
-	BatchSize int  // images or texts that run through a tower at once; 0 is 32 images and 128 texts
+	BatchSize int  // images or texts that run through a tower at once; 0 and less is 32 images and 128 texts
 	Raw       bool // features as they leave the tower, not L2-normalised
 
 	// Sized, if not nil, is told of image i's own size in pixels, before its row is yielded.
@@ -105,7 +105,8 @@ func (m *Model) EncodeTexts(ctx context.Context, texts ...string) ([][]float32, 
 
 // EncodeImageSeq yields the L2-normalised row of each image, in order; images are decoded ahead. An
 // image that cannot be read yields an [*ImageError], and the others go on. Any other error, such as
-// that of ctx, ends the sequence.
+// that of ctx, ends the sequence. images is read in a goroutine of its own, and the loop ends when
+// that has stopped: a sequence that waits, on a channel for example, should stop when ctx ends.
 func (m *Model) EncodeImageSeq(ctx context.Context, images iter.Seq[ImageSource]) iter.Seq2[[]float32, error] {
 	return Encoder{Model: m}.Images(ctx, images)
 }
@@ -124,7 +125,7 @@ func (e Encoder) Images(ctx context.Context, images iter.Seq[ImageSource]) iter.
 			yield(nil, err)
 			return
 		}
-		size, length := cmp.Or(e.BatchSize, batchOfImages), transform.Len()
+		size, length := cmp.Or(max(e.BatchSize, 0), batchOfImages), transform.Len()
 		type decoded struct {
 			width, height int
 			err           error // why it has no pixels
@@ -242,7 +243,7 @@ func (e Encoder) Texts(ctx context.Context, texts iter.Seq[string]) iter.Seq2[[]
 			yield(nil, err)
 			return
 		}
-		size, length := cmp.Or(e.BatchSize, batchOfTexts), m.ContextLength()
+		size, length := cmp.Or(max(e.BatchSize, 0), batchOfTexts), m.ContextLength()
 		ids := make([]int64, 0, size*length)
 		flush := func() bool {
 			var flat []float32

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
@@ -14,12 +15,44 @@ import (
 func (m *Model) Dim() int { return m.Config.EmbedDim }
 
 // EncodeImage maps normalised pictures (B, 3, H, W) to features (B, E), not normalised.
-func (m *Model) EncodeImage(pixels *torch.Tensor) *torch.Tensor { return m.Visual.Forward(pixels) }
+func (m *Model) EncodeImage(pixels *torch.Tensor) *torch.Tensor {
+	size, shape := m.Config.Vision.ImageSize, pixels.Shape()
+	if len(shape) != 4 || !m.own && !slices.Equal(shape[1:], []int{3, size.Height, size.Width}) {
+		refuse("encode_image", pixels, "the model %s takes pixels of the shape (B, 3, %d, %d); Model.Transform makes them of an image", m.Name, size.Height, size.Width)
+	}
+	return m.checked("encode_image", m.Visual, pixels, m.Visual.Forward(pixels))
+}
 
 // EncodeText maps tokens (B, T) int64 to features (B, E), not normalised. The tokens may be on the
 // host whatever the model's device: that spares the towers that cut texts at their end a wait for
 // the device.
-func (m *Model) EncodeText(tokens *torch.Tensor) *torch.Tensor { return m.Text.Forward(tokens) }
+func (m *Model) EncodeText(tokens *torch.Tensor) *torch.Tensor {
+	shape, most := tokens.Shape(), m.ContextLength()
+	if len(shape) != 2 || shape[0] < 1 || shape[1] < 1 || !m.own && shape[1] > most {
+		refuse("encode_text", tokens, "the model %s takes tokens of the shape (B, T), B at least 1 and T at most %d; Model.Tokenize makes them of texts", m.Name, most)
+	}
+	if d := tokens.DType(); d != torch.Int64 && d != torch.Int32 {
+		refuse("encode_text", tokens, "tokens are numbers of the type int64")
+	}
+	return m.checked("encode_text", m.Text, tokens, m.Text.Forward(tokens))
+}
+
+// checked is what a tower made of x, if its shape is (B, E): rows of another length would be cut in
+// the wrong places.
+func (m *Model) checked(op string, t Tower, x, features *torch.Tensor) *torch.Tensor {
+	if features == nil {
+		refuse(op, x, "the tower %T returned nil", t)
+	}
+	if want := []int{x.Size(0), m.Dim()}; !slices.Equal(features.Shape(), want) {
+		refuse(op, x, "the tower %T returned features of the shape %v, not %v: a row of EmbedDim numbers for each input", t, features.Shape(), want)
+	}
+	return features
+}
+
+// refuse panics as an operator of x does.
+func refuse(op string, x *torch.Tensor, format string, args ...any) {
+	panic(&torch.Error{Op: op, Inputs: []string{x.Summary()}, Msg: fmt.Sprintf(format, args...)})
+}
 
 // encoded encodes n decoded images, raw or L2-normalised.
 func (m *Model) encoded(pixels []float32, n int, raw bool) (rows []float32, err error) {

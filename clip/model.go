@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"reflect"
 	"strings"
 	"sync/atomic"
 
@@ -74,7 +75,7 @@ type ModelConfig struct {
 // [Model.Load] reads it back into one of the same towers.
 func NewModel(image, text Tower, c ModelConfig) (*Model, error) {
 	switch {
-	case image == nil || text == nil:
+	case isNil(image) || isNil(text):
 		return nil, errors.New("clip: NewModel needs an image tower and a text tower")
 	case c.EmbedDim < 1:
 		return nil, fmt.Errorf("clip: EmbedDim %d: it must be the length of the towers' features", c.EmbedDim)
@@ -82,6 +83,8 @@ func NewModel(image, text Tower, c ModelConfig) (*Model, error) {
 		return nil, fmt.Errorf("clip: ImageSize %d: it must be the side of the image tower's images, in pixels", c.ImageSize)
 	case c.ContextLength < 0 || c.ContextLength == 1:
 		return nil, fmt.Errorf("clip: ContextLength %d: it must be at least 2, for the start and end tokens, or 0 for 77", c.ContextLength)
+	case c.ContextLength > maxContextLength:
+		return nil, fmt.Errorf("clip: ContextLength %d: it must be at most %d", c.ContextLength, maxContextLength)
 	}
 	tokens := c.Tokenizer
 	if tokens == nil {
@@ -98,21 +101,36 @@ func NewModel(image, text Tower, c ModelConfig) (*Model, error) {
 	m.Name, m.own, m.tokenizer = c.Name, true, tokens
 	if c.Preprocess != nil {
 		m.Preprocess = *c.Preprocess
-		if err := m.Preprocess.Validate(); err != nil {
-			return nil, fmt.Errorf("clip: %w", err)
-		}
+	}
+	if _, err := m.Transform(); err != nil {
+		return nil, err
+	}
+	if c.Preprocess != nil {
 		if m.Preprocess.Size != [2]int{c.ImageSize, c.ImageSize} {
 			return nil, fmt.Errorf("clip: Preprocess makes images of %v pixels, and ImageSize is %d", m.Preprocess.Size, c.ImageSize)
 		}
 	}
-	err := torch.NoGrad(func(s *torch.Scope) { m.initializeScale(s) })
+	numbers := 0
+	err := torch.NoGrad(func(s *torch.Scope) {
+		m.initializeScale(s)
+		numbers = m.NumParameters() // panics where a field has no tag
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("clip: %w", err)
 	}
-	if m.NumParameters() < 2 {
+	if numbers < 2 {
 		return nil, errors.New("clip: the towers have no parameters: they are found in exported fields with a `torch` tag")
 	}
 	return m, nil
+}
+
+// maxContextLength bounds ModelConfig's: beyond it a number is a slip.
+const maxContextLength = 1 << 20
+
+// isNil tells a nil pointer in a Tower too.
+func isNil(t Tower) bool {
+	v := reflect.ValueOf(t)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 func allocate(c *tower.Config) *Model { return assemble(tower.Image(c), tower.TextOf(c), c) }

@@ -163,7 +163,7 @@ func (d description) open(ctx context.Context, name string, o OpenOptions) (*Mod
 }
 
 // OpenFS is [Open] of the model directory dir of a file system, such as an embedded one. Its weights are read into
-// memory.
+// memory. Pretrained, ImageTower and TextTower, which name other weights, must be empty.
 func OpenFS(ctx context.Context, fsys fs.FS, dir string, o *OpenOptions) (*Model, error) {
 	if o == nil {
 		o = &OpenOptions{}
@@ -171,11 +171,20 @@ func OpenFS(ctx context.Context, fsys fs.FS, dir string, o *OpenOptions) (*Model
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if fsys == nil {
+		return nil, errors.New("clip: OpenFS needs a file system, such as models.FS()")
+	}
+	if o.Pretrained != "" || o.ImageTower != "" || o.TextTower != "" {
+		return nil, fmt.Errorf("clip: %s: OpenFS reads the weights beside the config; drop Pretrained, ImageTower and TextTower, or call Open", dir)
+	}
 	sub, err := fs.Sub(fsys, dir)
 	if err != nil {
-		return nil, fmt.Errorf("clip: %w", err)
+		return nil, fmt.Errorf("clip: %q is no name in an fs.FS, such as %q: %w", dir, "models/mine", err)
 	}
 	d, err := readDirectory(sub, dir)
+	if errors.Is(err, errNoModel) {
+		return nil, marked{err, ErrNotFound}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ import (
 
 // Params yields every parameter under model with its state-dict key, in the order of declaration. A
 // nil parameter (an absent bias) is left out, and so is a nil module. An exported field without a
-// tag panics, so that a forgotten tag never loses a weight; the tag "-" marks configuration.
+// tag panics with *torch.Error, so that a forgotten tag never loses a weight; the tag "-" marks configuration.
 func Params(model any) iter.Seq2[string, *torch.Tensor] {
 	return func(yield func(string, *torch.Tensor) bool) { walk(reflect.ValueOf(model), "", false, yield) }
 }
@@ -76,9 +76,9 @@ func walk(v reflect.Value, key string, buffers bool, yield func(string, *torch.T
 			case !field.IsExported() || tag == "-":
 				continue
 			case !tagged:
-				panic(fmt.Sprintf("nn: field %s.%s has no `torch` tag", v.Type(), field.Name))
+				misuse("field %s.%s has no `torch` tag", v.Type(), field.Name)
 			case option != "" && option != "buffer":
-				panic(fmt.Sprintf("nn: field %s.%s: the only option of a `torch` tag is buffer, not %s", v.Type(), field.Name, option))
+				misuse("field %s.%s: the only option of a `torch` tag is buffer, not %s", v.Type(), field.Name, option)
 			case option == "buffer" && !buffers:
 				continue
 			}
@@ -86,10 +86,15 @@ func walk(v reflect.Value, key string, buffers bool, yield func(string, *torch.T
 				return false
 			}
 		}
+	case reflect.Invalid: // nil holds none
 	default:
-		panic(fmt.Sprintf("nn: %s: a %s holds no parameters", key, v.Type()))
+		misuse("%q: a %s holds no parameters", key, v.Type())
 	}
 	return true
+}
+
+func misuse(format string, args ...any) {
+	panic(&torch.Error{Op: "parameters", Msg: fmt.Sprintf(format, args...)})
 }
 
 // join leaves out an empty tag: the keys of such a field stand beside its neighbours'.

@@ -1,0 +1,91 @@
+package clip
+
+import (
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/models"
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/nn"
+)
+
+// TestWrongShapes: an operator deep inside would name none of what the caller gave, or compute features of a part of it.
+func TestWrongShapes(t *testing.T) {
+	m := shippedModel(t)
+	for _, shape := range [][]int{{1, 3, 224, 224}, {1, 3, 65, 65}, {1, 1, 64, 64}, {1, 64, 64, 3}, {3, 64, 64}, {}} {
+		err := torch.NoGrad(func(s *torch.Scope) { m.EncodeImage(torch.Zeros(s, torch.CPU, torch.Float32, shape...)) })
+		assert.ErrorContains(t, err, "takes pixels of the shape (B, 3, 64, 64); Model.Transform makes them of an image", "%v", shape)
+	}
+	for _, shape := range [][]int{{2, 33}, {2, 0}, {0, 32}, {32}, {1, 2, 32}} {
+		err := torch.NoGrad(func(s *torch.Scope) { m.EncodeText(torch.Zeros(s, torch.CPU, torch.Int64, shape...)) })
+		assert.ErrorContains(t, err, "takes tokens of the shape (B, T), B at least 1 and T at most 32; Model.Tokenize", "%v", shape)
+	}
+	err := torch.NoGrad(func(s *torch.Scope) { m.EncodeText(torch.Zeros(s, torch.CPU, torch.Float32, 2, 32)) })
+	assert.ErrorContains(t, err, "tokens are numbers of the type int64")
+}
+
+type returning struct {
+	Words *nn.Weight `torch:"words"`
+	f     func(x *torch.Tensor) *torch.Tensor
+}
+
+func (r *returning) Forward(x *torch.Tensor) *torch.Tensor { return r.f(x) }
+
+type untagged struct{ Proj *nn.Linear }
+
+func (u *untagged) Forward(x *torch.Tensor) *torch.Tensor { return u.Proj.Forward(x) }
+
+// TestOwnTowersOfWrongWidth: rows of twice the length are not twice the rows.
+func TestOwnTowersOfWrongWidth(t *testing.T) {
+	config := ModelConfig{EmbedDim: 8, ImageSize: 16}
+	for want, f := range map[string]func(x *torch.Tensor) *torch.Tensor{
+		"returned features of the shape [1 16], not [1 8]": func(x *torch.Tensor) *torch.Tensor { return torch.OnesLike(x.Select(0, 0), 1, 16) },
+		"returned features of the shape [1 4], not [1 8]":  func(x *torch.Tensor) *torch.Tensor { return torch.OnesLike(x.Select(0, 0), 1, 4) },
+		"returned features of the shape [8], not [1 8]":    func(x *torch.Tensor) *torch.Tensor { return torch.OnesLike(x.Select(0, 0), 8) },
+		"the tower *clip.returning returned nil":           func(*torch.Tensor) *torch.Tensor { return nil },
+	} {
+		tower := &returning{&nn.Weight{Weight: nn.Parameter(3, 8)}, f}
+		m, err := NewModel(tower, tower, config)
+		require.NoError(t, err)
+		_, err = m.EncodeTexts(t.Context(), "a")
+		assert.ErrorContains(t, err, want)
+		_, err = m.EncodeImages(t.Context(), FromFile(picturePath("face.png")))
+		assert.ErrorContains(t, err, want)
+	}
+	good := &returning{Words: &nn.Weight{Weight: nn.Parameter(3, 8)}}
+	_, err := NewModel((*returning)(nil), good, config)
+	assert.ErrorContains(t, err, "needs an image tower and a text tower")
+	_, err = NewModel(&untagged{}, good, config)
+	assert.ErrorContains(t, err, "field clip.untagged.Proj has no `torch` tag")
+	_, err = NewModel(good, good, ModelConfig{EmbedDim: 8, ImageSize: 1 << 40})
+	assert.ErrorContains(t, err, "is not between 1 and 16384")
+	_, err = NewModel(good, good, ModelConfig{EmbedDim: 8, ImageSize: 16, ContextLength: 1 << 40})
+	assert.ErrorContains(t, err, "ContextLength 1099511627776: it must be at most")
+}
+
+func TestOpenFSRefusals(t *testing.T) {
+	ctx := t.Context()
+	_, err := OpenFS(ctx, nil, "x", nil)
+	assert.EqualError(t, err, "clip: OpenFS needs a file system, such as models.FS()")
+	_, err = OpenFS(ctx, fstest.MapFS{}, "x", nil)
+	assert.ErrorIs(t, err, ErrNotFound)
+	_, err = OpenFS(ctx, models.FS(), "/emoji-64/", nil)
+	assert.ErrorContains(t, err, `"/emoji-64/" is no name in an fs.FS`)
+	for _, o := range []OpenOptions{{Pretrained: "openai"}, {ImageTower: "x.pt"}, {TextTower: "x.pt"}} {
+		_, err = OpenFS(ctx, models.FS(), models.Default, &o)
+		assert.ErrorContains(t, err, "drop Pretrained, ImageTower and TextTower, or call Open")
+	}
+}
+
+func TestClassifyRefusals(t *testing.T) {
+	m, image := shippedModel(t), FromFile(picturePath("face.png"))
+	_, err := m.Classify(t.Context(), nil, 1, image)
+	assert.EqualError(t, err, "clip: the Classifier is nil: Model.Classifier makes one")
+	_, err = m.Classify(t.Context(), &Classifier{}, 1, image)
+	assert.ErrorContains(t, err, "it needs a row for each name")
+	_, err = m.Classify(t.Context(), &Classifier{Names: []string{"a", "b"}, Weights: [][]float32{make([]float32, 128)}}, 1, image)
+	assert.ErrorContains(t, err, "2 names and 1 rows of weights")
+}
