@@ -1,6 +1,8 @@
 package train
 
 import (
+	"fmt"
+
 	"github.com/goclip/goclip/clip/loss"
 	"github.com/goclip/goclip/torch"
 )
@@ -94,6 +96,21 @@ func (t *stepper) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*mi
 	return g, right
 }
 
+// checkLoss says of a caller's loss what autograd would not say in its terms.
+func checkLoss(whole *torch.Tensor) {
+	refuse := func(format string, args ...any) {
+		panic(&torch.Error{Op: "Config.Loss", Msg: fmt.Sprintf(format, args...)})
+	}
+	switch {
+	case whole == nil:
+		refuse("it returned nil; it must return a scalar")
+	case whole.Numel() != 1:
+		refuse("it returned a tensor of the shape %v; it must return a scalar, such as its Mean", whole.Shape())
+	case !whole.RequiresGrad():
+		refuse("no gradient leads from what it returned back to the images, the texts or a parameter")
+	}
+}
+
 // ownLoss is [stepper.loss] of the caller's [Loss]. Every process computes the whole of it, so each
 // counts by 1 / processes; of the features' gradients it keeps its own rows. Those of the
 // parameters in the loss, the temperature's, are there when it returns: the sum over the processes
@@ -112,6 +129,7 @@ func (t *stepper) ownLoss(s *torch.Scope, images, texts *torch.Tensor) loss.Grad
 		}
 		inputs := []*torch.Tensor{leaf(images), leaf(texts)}
 		whole := t.lossOf(t.model, inputs[0], inputs[1])
+		checkLoss(whole)
 		for _, p := range t.model.Parameters() {
 			if p.RequiresGrad() {
 				inputs = append(inputs, s.Alias(p))

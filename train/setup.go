@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
@@ -52,7 +53,11 @@ func (t *Trainer) open(ctx context.Context, m *clip.Model, d Dataset, from strin
 			return c.refuse("{CUDAGraphs}: " + why)
 		}
 	}
-	if t.total = t.loader.Batches() / c.AccumFreq * c.Epochs; t.total == 0 {
+	steps := t.loader.Batches() / c.AccumFreq // of an epoch
+	if c.Epochs > math.MaxInt32/max(1, steps) {
+		return c.refuse("{Epochs} %d: of %d steps each, these are more than %d steps", c.Epochs, steps, math.MaxInt32)
+	}
+	if t.total = steps * c.Epochs; t.total == 0 {
 		return c.errorf("{AccumFreq} %d: the data makes %d batches of %d, too few for one step", c.AccumFreq, t.loader.Batches(), c.BatchSize)
 	}
 	if c.MaxSteps > 0 {

@@ -80,6 +80,11 @@ func (t *Trainer) loop(ctx context.Context, yield func(Step, error) bool) (err e
 	if t.ended {
 		return nil
 	}
+	if t.looping {
+		return t.c.errorf("a loop over Steps is running already; one Trainer has one loop at a time")
+	}
+	t.looping = true
+	defer func() { t.looping = false }()
 	fresh := !t.begun
 	if err := t.begin(ctx); err != nil {
 		return err
@@ -170,10 +175,17 @@ func (t *Trainer) epoch(ctx context.Context, yield func(Step, error) bool) error
 	}()
 	began, wait := time.Now(), time.Duration(0)
 	// A signal stops all processes after the same step, so data is read on until they have heard of
-	// it.
-	reading, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	// it. One process alone need not wait for data that may never come.
+	reading := context.WithoutCancel(ctx)
+	if t.group.Size() == 1 {
+		reading = ctx
+	}
+	reading, cancel := context.WithCancel(reading)
 	defer cancel()
 	for m, err := range t.micros(reading) {
+		if err != nil && ctx.Err() != nil && reading.Err() != nil {
+			return t.interrupted()
+		}
 		if err != nil {
 			return err
 		}
@@ -208,6 +220,8 @@ func (t *Trainer) epoch(ctx context.Context, yield func(Step, error) bool) error
 			return errLeft
 		}
 		switch {
+		case t.closed:
+			return t.c.errorf("the Trainer is closed")
 		case t.state.Closing:
 			return nil
 		case all.stop:

@@ -36,6 +36,7 @@ type Trainer struct {
 	begun    bool     // files are there
 	ended    bool     // nothing is left to do
 	closed   bool
+	looping  bool    // within a loop over Steps
 	metrics  Metrics // of the last evaluation
 }
 
@@ -45,6 +46,12 @@ type Trainer struct {
 // Config lock it, give it low-rank products, change the type of its weights. Nothing is written
 // before the first step.
 func New(m *clip.Model, d Dataset, c *Config) (*Trainer, error) {
+	switch {
+	case m == nil || m.Visual == nil || m.Text == nil:
+		return nil, errors.New("train: there is no model: clip.Open and clip.NewModel make one")
+	case d == nil:
+		return nil, errors.New("train: the Dataset is nil")
+	}
 	t, err := prepare(c, disk.Machine{})
 	if err != nil {
 		return nil, err
@@ -58,6 +65,12 @@ func New(m *clip.Model, d Dataset, c *Config) (*Trainer, error) {
 // computes and what is watched and kept. d must have the same samples. Where the run has no
 // checkpoint yet the error is an [ErrNoCheckpoint].
 func Resume(ctx context.Context, dir string, d Dataset, c *Config) (*Trainer, error) {
+	switch {
+	case dir == "":
+		return nil, errors.New("train: the directory to resume is empty: it must be that of a run or of a checkpoint")
+	case d == nil:
+		return nil, errors.New("train: the Dataset is nil")
+	}
 	var own Config
 	if c != nil {
 		own = *c
