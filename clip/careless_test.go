@@ -1,6 +1,8 @@
 package clip
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"testing/fstest"
 
@@ -88,4 +90,43 @@ func TestClassifyRefusals(t *testing.T) {
 	assert.ErrorContains(t, err, "it needs a row for each name")
 	_, err = m.Classify(t.Context(), &Classifier{Names: []string{"a", "b"}, Weights: [][]float32{make([]float32, 128)}}, 1, image)
 	assert.ErrorContains(t, err, "2 names and 1 rows of weights")
+}
+
+// TestNoContext: in a goroutine that decodes, a nil context would end the process.
+func TestNoContext(t *testing.T) {
+	var none context.Context
+	m, image := shippedModel(t), FromFile(picturePath("face.png"))
+	for name, f := range map[string]func() error{
+		"Open":         func() error { _, err := Open(none, "ViT-B-32", nil); return err },
+		"OpenFS":       func() error { _, err := OpenFS(none, models.FS(), models.Default, nil); return err },
+		"EncodeImages": func() error { _, err := m.EncodeImages(none, image); return err },
+		"EncodeTexts":  func() error { _, err := m.EncodeTexts(none, "a"); return err },
+		"Score":        func() error { _, err := m.Score(none, []ImageSource{image}, []string{"a"}); return err },
+		"Classifier":   func() error { _, err := m.Classifier(none, []string{"a"}); return err },
+		"Classify":     func() error { _, err := m.Classify(none, &Classifier{}, 1, image); return err },
+		"EncodeImageSeq": func() (last error) {
+			for _, last = range m.EncodeImageSeq(none, slices.Values([]ImageSource{image})) {
+			}
+			return last
+		},
+	} {
+		assert.EqualError(t, f(), "clip: the context is nil: context.Background() is one that never ends", name)
+	}
+}
+
+// TestBrokenSequences: a sequence is read in a goroutine, and its panic is nevertheless its caller's.
+func TestBrokenSequences(t *testing.T) {
+	m := shippedModel(t)
+	for _, err := range m.EncodeImageSeq(t.Context(), nil) {
+		assert.EqualError(t, err, "clip: the sequence of images is nil")
+	}
+	for _, err := range m.EncodeTextSeq(t.Context(), nil) {
+		assert.EqualError(t, err, "clip: the sequence of texts is nil")
+	}
+	assert.PanicsWithValue(t, "no more film", func() {
+		for range m.EncodeImageSeq(t.Context(), func(yield func(ImageSource) bool) { panic("no more film") }) {
+		}
+	})
+	_, err := m.EncodeImages(t.Context(), FromFile(picturePath("face.png")))
+	assert.NoError(t, err)
 }

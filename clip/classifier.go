@@ -45,7 +45,7 @@ func (m *Model) Classifier(ctx context.Context, names []string, templates ...str
 	if err := checkPrompts(names, templates); err != nil {
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
+	if err := begun(ctx); err != nil {
 		return nil, err
 	}
 	t, err := m.Tokenizer(ctx)

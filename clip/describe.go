@@ -38,7 +38,7 @@ func (d description) close() {
 // describe finds out what name, and o.Pretrained with it, stands for. Of a model of the hub it finds the files; no
 // other weights are read or fetched. The caller closes the description.
 func describe(ctx context.Context, name string, o *OpenOptions) (d description, err error) {
-	if err := ctx.Err(); err != nil {
+	if err := begun(ctx); err != nil {
 		return d, err
 	}
 	switch info, err := os.Stat(name); {

@@ -3,6 +3,7 @@ package clip
 import (
 	"cmp"
 	"context"
+	"errors"
 	"image"
 	"io"
 	"iter"
@@ -121,6 +122,12 @@ func (m *Model) EncodeTextSeq(ctx context.Context, texts iter.Seq[string]) iter.
 func (e Encoder) Images(ctx context.Context, images iter.Seq[ImageSource]) iter.Seq2[[]float32, error] {
 	return func(yield func([]float32, error) bool) {
 		transform, err := e.Model.Transform()
+		if err == nil {
+			err = begun(ctx)
+		}
+		if err == nil && images == nil {
+			err = errors.New("clip: the sequence of images is nil")
+		}
 		if err != nil {
 			yield(nil, err)
 			return
@@ -239,6 +246,9 @@ func (e Encoder) Texts(ctx context.Context, texts iter.Seq[string]) iter.Seq2[[]
 	return func(yield func([]float32, error) bool) {
 		m := e.Model
 		t, err := m.Tokenizer(ctx)
+		if err == nil && texts == nil {
+			err = errors.New("clip: the sequence of texts is nil")
+		}
 		if err != nil {
 			yield(nil, err)
 			return

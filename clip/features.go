@@ -18,7 +18,7 @@ func (m *Model) Dim() int { return m.Config.EmbedDim }
 func (m *Model) EncodeImage(pixels *torch.Tensor) *torch.Tensor {
 	size, shape := m.Config.Vision.ImageSize, pixels.Shape()
 	if len(shape) != 4 || !m.own && !slices.Equal(shape[1:], []int{3, size.Height, size.Width}) {
-		refuse("encode_image", pixels, "the model %s takes pixels of the shape (B, 3, %d, %d); Model.Transform makes them of an image", m.Name, size.Height, size.Width)
+		refuse("encode_image", pixels, "%s takes pixels of the shape (B, 3, %d, %d); Model.Transform makes them of an image", m.Name, size.Height, size.Width)
 	}
 	return m.checked("encode_image", m.Visual, pixels, m.Visual.Forward(pixels))
 }
@@ -29,7 +29,7 @@ func (m *Model) EncodeImage(pixels *torch.Tensor) *torch.Tensor {
 func (m *Model) EncodeText(tokens *torch.Tensor) *torch.Tensor {
 	shape, most := tokens.Shape(), m.ContextLength()
 	if len(shape) != 2 || shape[0] < 1 || shape[1] < 1 || !m.own && shape[1] > most {
-		refuse("encode_text", tokens, "the model %s takes tokens of the shape (B, T), B at least 1 and T at most %d; Model.Tokenize makes them of texts", m.Name, most)
+		refuse("encode_text", tokens, "%s takes tokens of the shape (B, T), B at least 1 and T at most %d; Model.Tokenize makes them of texts", m.Name, most)
 	}
 	if d := tokens.DType(); d != torch.Int64 && d != torch.Int32 {
 		refuse("encode_text", tokens, "tokens are numbers of the type int64")
@@ -192,7 +192,7 @@ func (m *Model) EncodeArranged(t *tower.Texts, numbers *torch.Tensor) *torch.Ten
 // error is returned at once; f is then never begun, or ends with nobody waiting, so it must write
 // to nothing that the caller uses after an error. A panic of f is the caller's.
 func (m *Model) inTurn(ctx context.Context, f func() error) error {
-	if err := ctx.Err(); err != nil {
+	if err := begun(ctx); err != nil {
 		return err
 	}
 	select {

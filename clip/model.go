@@ -98,7 +98,7 @@ func NewModel(image, text Tower, c ModelConfig) (*Model, error) {
 		Vision: tower.VisionConfig{ImageSize: tower.Square(c.ImageSize)},
 		Text:   tower.TextConfig{ContextLength: cmp.Or(c.ContextLength, 77), VocabSize: tokens.VocabSize()}}
 	m := assemble(image, text, config)
-	m.Name, m.own, m.tokenizer = c.Name, true, tokens
+	m.Name, m.own, m.tokenizer = cmp.Or(c.Name, "own model"), true, tokens
 	if c.Preprocess != nil {
 		m.Preprocess = *c.Preprocess
 	}

@@ -90,6 +90,15 @@ var (
 	ErrAmbiguous   = errors.New("ambiguous")     // a file of weights that does not tell its architecture
 )
 
+// begun is the error of a context that has ended, or that a caller has left nil: goroutines that decode would meet it
+// where nobody can recover.
+func begun(ctx context.Context) error {
+	if ctx == nil {
+		return errors.New("clip: the context is nil: context.Background() is one that never ends")
+	}
+	return ctx.Err()
+}
+
 // marked is an error that is also one of the above, whose words its own sentence does not need.
 type marked struct {
 	error
@@ -168,7 +177,7 @@ func OpenFS(ctx context.Context, fsys fs.FS, dir string, o *OpenOptions) (*Model
 	if o == nil {
 		o = &OpenOptions{}
 	}
-	if err := ctx.Err(); err != nil {
+	if err := begun(ctx); err != nil {
 		return nil, err
 	}
 	if fsys == nil {

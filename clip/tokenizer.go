@@ -20,12 +20,19 @@ import (
 // the weights. A published tag's is fetched, as its weights were. Without those files it is an error: ids of another
 // vocabulary would give features of nothing.
 func (m *Model) Tokenizer(ctx context.Context) (tokenizer.Encoder, error) {
+	if ctx == nil {
+		return nil, begun(ctx)
+	}
 	select {
 	case m.tokenizing <- struct{}{}:
-		defer func() { <-m.tokenizing }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	default: // somebody else looks for it
+		select {
+		case m.tokenizing <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
+	defer func() { <-m.tokenizing }()
 	if m.tokenizer != nil {
 		return m.tokenizer, nil
 	}

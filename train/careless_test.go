@@ -57,6 +57,13 @@ func TestNothingToTrain(t *testing.T) {
 	assert.ErrorContains(t, err, "Epochs 9223372036854775807: of 2 steps each")
 	tr, err := train.New(fresh(t), set, small(""))
 	require.NoError(t, err)
+	var none context.Context
+	const noContext = "train: the context is nil: context.Background() is one that never ends"
+	assert.EqualError(t, tr.Run(none), noContext)
+	_, err = tr.Evaluate(none, set)
+	assert.EqualError(t, err, noContext)
+	_, err = train.Resume(none, t.TempDir(), set, nil)
+	assert.EqualError(t, err, noContext)
 	_, err = tr.Evaluate(t.Context(), nil)
 	assert.EqualError(t, err, "train: evaluation: data: the Dataset is nil")
 	require.NoError(t, tr.Close())

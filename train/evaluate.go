@@ -21,6 +21,9 @@ type Metrics map[string]float64
 // clip_val_loss, the mean of the batches' losses, which depends on BatchSize. Of several processes,
 // which all call it, the first evaluates and has the metrics.
 func (t *Trainer) Evaluate(ctx context.Context, d Dataset) (Metrics, error) {
+	if ctx == nil {
+		return nil, errNoContext
+	}
 	metrics := Metrics{}
 	err := t.alone(func() error {
 		loader, err := t.evaluating(ctx, d)

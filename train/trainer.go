@@ -66,6 +66,8 @@ func New(m *clip.Model, d Dataset, c *Config) (*Trainer, error) {
 // checkpoint yet the error is an [ErrNoCheckpoint].
 func Resume(ctx context.Context, dir string, d Dataset, c *Config) (*Trainer, error) {
 	switch {
+	case ctx == nil:
+		return nil, errNoContext
 	case dir == "":
 		return nil, errors.New("train: the directory to resume is empty: it must be that of a run or of a checkpoint")
 	case d == nil:
@@ -87,6 +89,8 @@ func Resume(ctx context.Context, dir string, d Dataset, c *Config) (*Trainer, er
 	}
 	return t.opened(t.openResumed(ctx, dir, d))
 }
+
+var errNoContext = errors.New("train: the context is nil: context.Background() is one that never ends")
 
 // prepare is a Trainer without a model. Its directory is locked.
 func prepare(c *Config, fsys disk.FS) (t *Trainer, err error) {
@@ -209,6 +213,8 @@ func (t *Trainer) SetLR(lr float64) error {
 // have opened what they need. A port in use is told before a file is there.
 func (t *Trainer) begin(ctx context.Context) error {
 	switch {
+	case ctx == nil:
+		return errNoContext
 	case t.closed:
 		return t.c.errorf("the Trainer is closed")
 	case t.begun:

@@ -8,19 +8,25 @@ import (
 
 // Map yields f(i, v) of the i-th value v of a sequence, in order. Workers goroutines compute, at most n values
 // further than the one that is asked for. When the loop ends, no new value is begun, and Map returns once the
-// begun ones are done.
+// begun ones are done. A panic of the sequence or of f is the caller's, who can recover it.
 func Map[T, R any](in iter.Seq[T], workers, n int, f func(i int, v T) R) iter.Seq[R] {
+	type result struct {
+		value  R
+		thrown any
+	}
 	return func(yield func(R) bool) {
-		slots, enough := make(chan chan R, n), make(chan struct{})
+		slots, enough := make(chan chan result, n), make(chan struct{})
+		var thrown any // of the sequence
 		var begun sync.WaitGroup
 		defer begun.Wait()
 		defer close(enough)
 		begun.Go(func() {
 			defer close(slots)
+			defer func() { thrown = recover() }()
 			busy := make(chan struct{}, workers)
 			i := 0
 			for v := range in {
-				slot := make(chan R, 1)
+				slot := make(chan result, 1)
 				select {
 				case slots <- slot:
 				case <-enough:
@@ -33,16 +39,28 @@ func Map[T, R any](in iter.Seq[T], workers, n int, f func(i int, v T) R) iter.Se
 				}
 				at := i
 				begun.Go(func() {
-					defer func() { <-busy }()
-					slot <- f(at, v)
+					var r result
+					defer func() {
+						r.thrown = recover()
+						<-busy
+						slot <- r
+					}()
+					r.value = f(at, v)
 				})
 				i++
 			}
 		})
 		for slot := range slots {
-			if !yield(<-slot) {
+			r := <-slot
+			if r.thrown != nil {
+				panic(r.thrown)
+			}
+			if !yield(r.value) {
 				return
 			}
+		}
+		if thrown != nil {
+			panic(thrown)
 		}
 	}
 }

@@ -50,3 +50,31 @@ func TestMapIsBounded(t *testing.T) {
 	assert.LessOrEqual(t, after, taken+n+1)
 	assert.Equal(t, after, begun.Load())
 }
+
+// TestPanics: a panic in one of Map's goroutines is that of its caller, and nothing goes on after it.
+func TestPanics(t *testing.T) {
+	for _, at := range []string{"sequence", "function"} {
+		in := func(yield func(int) bool) {
+			for i := range 20 {
+				if i == 7 && at == "sequence" {
+					panic("seven")
+				}
+				if !yield(i) {
+					return
+				}
+			}
+		}
+		var got []int
+		assert.PanicsWithValue(t, "seven", func() {
+			for v := range ahead.Map(in, 3, 4, func(_, v int) int {
+				if v == 7 && at == "function" {
+					panic("seven")
+				}
+				return v
+			}) {
+				got = append(got, v)
+			}
+		}, at)
+		assert.Equal(t, []int{0, 1, 2, 3, 4, 5, 6}, got, at)
+	}
+}

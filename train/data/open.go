@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,9 @@ var Kinds = []string{"auto", "csv", "jsonl", "parquet", "webdataset", "imagefold
 // extension; a directory is a folder of folders as classes, or, where a .txt stands beside an
 // image, one of images with their captions. The Dataset is a [*Sources].
 func Open(ctx context.Context, spec string, o *Options) (Dataset, error) {
+	if ctx == nil {
+		return nil, errors.New("data: the context is nil: context.Background() is one that never ends")
+	}
 	set, err := open(ctx, spec, o.filled())
 	if err != nil {
 		return nil, err
