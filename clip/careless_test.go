@@ -130,3 +130,19 @@ func TestBrokenSequences(t *testing.T) {
 	_, err := m.EncodeImages(t.Context(), FromFile(picturePath("face.png")))
 	assert.NoError(t, err)
 }
+
+func TestEncoderRefusals(t *testing.T) {
+	for want, e := range map[string]Encoder{
+		"clip: the Encoder has no Model":                                               {},
+		"clip: BatchSize -1: must be between 0, for the default, and 65536":            {Model: shippedModel(t), BatchSize: -1},
+		"clip: BatchSize 1099511627776: must be between 0, for the default, and 65536": {Model: shippedModel(t), BatchSize: 1 << 40},
+	} {
+		for _, err := range e.Images(t.Context(), slices.Values([]ImageSource{FromFile("a.png")})) {
+			assert.EqualError(t, err, want)
+		}
+		for _, err := range e.Texts(t.Context(), slices.Values([]string{"a"})) {
+			assert.EqualError(t, err, want)
+		}
+	}
+	assert.PanicsWithValue(t, "clip: Cosine of rows of 1 and 2 numbers", func() { Cosine([]float32{1}, []float32{1, 2}) })
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"image"
 	"io"
 	"iter"
@@ -59,7 +60,7 @@ func (e *ImageError) Unwrap() error { return e.Err }
 // goroutines: images are decoded side by side, and the model takes the batches in turn.
 type Encoder struct {
 	Model     *Model
-	BatchSize int  // images or texts that run through a tower at once; 0 and less is 32 images and 128 texts
+	BatchSize int  // images or texts that run through a tower at once; 0 is 32 images and 128 texts; at most 65,536
 	Raw       bool // features as they leave the tower, not L2-normalised
 
 	// Sized, if not nil, is told of image i's own size in pixels, before its row is yielded.
@@ -74,6 +75,20 @@ const (
 	batchOfImages = 32
 	batchOfTexts  = 128
 )
+
+// maxBatchSize bounds an Encoder's BatchSize: beyond it a number is a slip, and memory would not do.
+const maxBatchSize = 65536
+
+// check refuses an Encoder that cannot encode.
+func (e Encoder) check() error {
+	switch {
+	case e.Model == nil:
+		return errors.New("clip: the Encoder has no Model")
+	case e.BatchSize < 0 || e.BatchSize > maxBatchSize:
+		return fmt.Errorf("clip: BatchSize %d: must be between 0, for the default, and %d", e.BatchSize, maxBatchSize)
+	}
+	return nil
+}
 
 // EncodeImages encodes images into L2-normalised rows of length [Model.Dim]. When ctx ends, its
 // error is returned. When an image cannot be read, the error is an [*ImageError] for the first of
@@ -121,6 +136,10 @@ func (m *Model) EncodeTextSeq(ctx context.Context, texts iter.Seq[string]) iter.
 // however many images there are.
 func (e Encoder) Images(ctx context.Context, images iter.Seq[ImageSource]) iter.Seq2[[]float32, error] {
 	return func(yield func([]float32, error) bool) {
+		if err := e.check(); err != nil {
+			yield(nil, err)
+			return
+		}
 		transform, err := e.Model.Transform()
 		if err == nil {
 			err = begun(ctx)
@@ -132,7 +151,7 @@ func (e Encoder) Images(ctx context.Context, images iter.Seq[ImageSource]) iter.
 			yield(nil, err)
 			return
 		}
-		size, length := cmp.Or(max(e.BatchSize, 0), batchOfImages), transform.Len()
+		size, length := cmp.Or(e.BatchSize, batchOfImages), transform.Len()
 		type decoded struct {
 			width, height int
 			err           error // why it has no pixels
@@ -244,6 +263,10 @@ func (e Encoder) imageRows(ctx context.Context, pixels []float32, n int) ([][]fl
 // Texts is [Model.EncodeTextSeq] with the encoder's batch size.
 func (e Encoder) Texts(ctx context.Context, texts iter.Seq[string]) iter.Seq2[[]float32, error] {
 	return func(yield func([]float32, error) bool) {
+		if err := e.check(); err != nil {
+			yield(nil, err)
+			return
+		}
 		m := e.Model
 		t, err := m.Tokenizer(ctx)
 		if err == nil && texts == nil {
@@ -253,7 +276,7 @@ func (e Encoder) Texts(ctx context.Context, texts iter.Seq[string]) iter.Seq2[[]
 			yield(nil, err)
 			return
 		}
-		size, length := cmp.Or(max(e.BatchSize, 0), batchOfTexts), m.ContextLength()
+		size, length := cmp.Or(e.BatchSize, batchOfTexts), m.ContextLength()
 		ids := make([]int64, 0, size*length)
 		flush := func() bool {
 			var flat []float32

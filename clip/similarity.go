@@ -3,12 +3,17 @@ package clip
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 )
 
-// Cosine is the similarity of two L2-normalised rows of features, (E) each: their product, summed in float64.
+// Cosine is the similarity of two L2-normalised rows of features, (E) each: their product, summed in float64. It panics
+// if one is longer than the other, as rows of two models may be.
 func Cosine(a, b []float32) (sum float64) {
+	if len(a) != len(b) {
+		panic(fmt.Sprintf("clip: Cosine of rows of %d and %d numbers", len(a), len(b)))
+	}
 	for i, x := range a {
 		sum += float64(x) * float64(b[i])
 	}
