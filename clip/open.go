@@ -40,7 +40,7 @@ type OpenOptions struct {
 	Pretrained string
 	Seed       uint64       // of "random", and of what the tower files lack
 	Device     torch.Device // where the parameters live; zero: CPU
-	Precision  Precision    // in which the towers compute; zero: FP32
+	Precision  Precision    // in which the towers compute; zero: FP32, which alone may be trained on the CPU
 
 	// Copy has float32 weights read into memory at once, for a model that is trained or changed. Without it, they
 	// stay in the mapped file, whose pages are read as they are used: a model opens in no time. The file must then

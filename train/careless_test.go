@@ -55,6 +55,11 @@ func TestNothingToTrain(t *testing.T) {
 	_, err = train.New(fresh(t), set, c)
 	assert.ErrorIs(t, err, train.ErrConfig)
 	assert.ErrorContains(t, err, "Epochs 9223372036854775807: of 2 steps each")
+	rounded, err := clip.Open(t.Context(), tinyModel(t), &clip.OpenOptions{Precision: clip.Int8})
+	require.NoError(t, err)
+	_, err = train.New(rounded, set, small(""))
+	assert.ErrorIs(t, err, train.ErrConfig)
+	assert.ErrorContains(t, err, "opened with Precision int8, which keeps a rounded copy of the weights that training would not change; open it with FP32")
 	tr, err := train.New(fresh(t), set, small(""))
 	require.NoError(t, err)
 	var none context.Context

@@ -9,6 +9,7 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/internal/disk"
+	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/distributed"
 	"github.com/goclip/goclip/train/data"
 )
@@ -55,6 +56,9 @@ func New(m *clip.Model, d Dataset, c *Config) (*Trainer, error) {
 	t, err := prepare(c, disk.Machine{})
 	if err != nil {
 		return nil, err
+	}
+	if p := m.Options.Precision; p != clip.FP32 && m.Device() == torch.CPU {
+		return t.opened(t.c.refuse("the model was opened with Precision %v, which keeps a rounded copy of the weights that training would not change; open it with FP32", p))
 	}
 	return t.opened(t.openNew(context.Background(), m, d))
 }
