@@ -57,9 +57,9 @@ func TestTowers(t *testing.T) {
 			assert.Equal(t, torch.ToSlice[float32](random.Visual.(*tower.TimmViT).Proj.Weight.Detach()), torch.ToSlice[float32](visual.Proj.Weight.Detach()))
 			features := m.EncodeImage(golden.Pixels(s, "pixels", config))
 			visual.Proj, text.Proj = nil, nil
-			bare := m.EncodeImage(golden.Pixels(s, "pixels", config))
+			bare := visual.Forward(golden.Pixels(s, "pixels", config))
 			assertGolden(t, towerGolden(t, "vit"), bare, picture)
-			assertGolden(t, towerGolden(t, "roberta"), m.EncodeText(golden.Tokens(s, "tokens", config)), "roberta")
+			assertGolden(t, towerGolden(t, "roberta"), text.Forward(golden.Tokens(s, "tokens", config)), "roberta")
 			assert.NotEqual(t, bare.Shape(), features.Shape())
 		}))
 	}
