@@ -60,7 +60,7 @@ func fromEnvironment(getenv func(string) string, meet bool) (World, error) {
 		return World{Size: 1, LocalSize: 1}, nil
 	}
 	if len(e.missing) > 0 {
-		e.fault("of the variables, %s %s missing: start the processes by torchrun, srun or train --nproc-per-node",
+		e.fault("of the variables, %s %s missing: start the processes by torchrun or srun, or by the launcher of cmd/train",
 			strings.Join(e.missing, ", "), map[bool]string{true: "is", false: "are"}[len(e.missing) == 1])
 	}
 	if len(e.faults) > 0 {
