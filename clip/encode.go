@@ -251,7 +251,7 @@ func (e Encoder) imageRows(ctx context.Context, pixels []float32, n int) ([][]fl
 	}
 	var flat []float32
 	err := e.Model.inTurn(ctx, func() (err error) {
-		flat, err = e.Model.encoded(pixels, n, e.Raw)
+		flat, err = e.Model.imageFeatures(pixels, n, e.Raw)
 		return err
 	})
 	if err != nil { // flat may still be written to
@@ -282,7 +282,7 @@ func (e Encoder) Texts(ctx context.Context, texts iter.Seq[string]) iter.Seq2[[]
 			var flat []float32
 			batch := ids
 			err := m.inTurn(ctx, func() (err error) {
-				flat, err = m.encodedTexts(batch, len(batch)/length, e.Raw)
+				flat, err = m.textFeatures(batch, len(batch)/length, e.Raw)
 				return err
 			})
 			if err != nil { // flat may still be written to

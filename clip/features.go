@@ -54,39 +54,19 @@ func refuse(op string, x *torch.Tensor, format string, args ...any) {
 	panic(&torch.Error{Op: op, Inputs: []string{x.Summary()}, Msg: fmt.Sprintf(format, args...)})
 }
 
-// encoded encodes n decoded images, raw or L2-normalised.
-func (m *Model) encoded(pixels []float32, n int, raw bool) (rows []float32, err error) {
-	if !raw {
-		return m.ImageFeatures(pixels, n)
-	}
-	size := m.Config.Vision.ImageSize
-	err = torch.NoGrad(func(s *torch.Scope) {
-		x := torch.FromSlice(s, pixels, n, 3, size.Height, size.Width).To(m.Device(), m.dtype())
-		rows = torch.ToSlice[float32](m.EncodeImage(x).To(torch.CPU, torch.Float32))
-	})
-	return rows, err
-}
-
-// encodedTexts encodes n texts as token ids, raw or L2-normalised.
-func (m *Model) encodedTexts(tokens []int64, n int, raw bool) (rows []float32, err error) {
-	if !raw {
-		return m.TextFeatures(tokens, n)
-	}
-	err = torch.NoGrad(func(s *torch.Scope) {
-		x := torch.FromSlice(s, tokens, n, m.ContextLength())
-		rows = torch.ToSlice[float32](m.EncodeText(x).To(torch.CPU, torch.Float32))
-	})
-	return rows, err
-}
-
 // ImageFeatures encodes n normalised pictures, (n, 3, H, W) in row-major order, into n
 // L2-normalised rows (n, E). Callers take no turns; those of [Model.EncodeImages] do.
 func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
+	return m.imageFeatures(pixels, n, false)
+}
+
+// imageFeatures leaves out the normalisation if raw.
+func (m *Model) imageFeatures(pixels []float32, n int, raw bool) ([]float32, error) {
 	if n == 0 {
 		return nil, nil
 	}
 	size := m.Config.Vision.ImageSize
-	return m.features(graphShape{images: n}, nil, func() (*torch.Upload, error) {
+	return m.features(graphShape{images: n}, raw, nil, func() (*torch.Upload, error) {
 		return torch.NewUpload(pixels, m.Device(), n, 3, size.Height, size.Width)
 	}, func(_ *tower.Texts, pixels *torch.Tensor) *torch.Tensor {
 		return m.EncodeImage(pixels.To(m.Device(), m.dtype()))
@@ -96,40 +76,48 @@ func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 // TextFeatures encodes n texts of ContextLength tokens each, (n, L), into n L2-normalised rows (n,
 // E). Callers take no turns; those of [Model.EncodeTexts] do.
 func (m *Model) TextFeatures(tokens []int64, n int) ([]float32, error) {
+	return m.textFeatures(tokens, n, false)
+}
+
+// textFeatures leaves out the normalisation if raw.
+func (m *Model) textFeatures(tokens []int64, n int, raw bool) ([]float32, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	if m.graphs != nil {
+	if m.graphs != nil && !raw {
 		if texts := m.ArrangeTexts(tokens, m.dtype(), max(16, 4*n)); texts != nil && texts.Packed() {
 			numbers := texts.Numbers()
-			return m.features(graphShape{texts: n, tokens: texts.Rows()}, texts, func() (*torch.Upload, error) {
+			return m.features(graphShape{texts: n, tokens: texts.Rows()}, raw, texts, func() (*torch.Upload, error) {
 				return torch.NewUpload(numbers, m.Device(), len(numbers))
 			}, m.EncodeArranged)
 		}
 	}
-	return m.features(graphShape{}, nil, func() (*torch.Upload, error) {
+	return m.features(graphShape{}, raw, nil, func() (*torch.Upload, error) {
 		return torch.NewUpload(tokens, torch.CPU, n, m.ContextLength())
 	}, func(_ *tower.Texts, tokens *torch.Tensor) *torch.Tensor { return m.EncodeText(tokens) })
 }
 
-// features is the normalised rows of what encode makes of a tower's input, by a graph unless the
-// shape is zero.
-func (m *Model) features(at graphShape, texts *tower.Texts, upload func() (*torch.Upload, error), encode func(texts *tower.Texts, x *torch.Tensor) *torch.Tensor) (rows []float32, err error) {
+// features is the rows of what encode makes of a tower's input, normalised and by a graph unless
+// they are raw or the shape is zero.
+func (m *Model) features(at graphShape, raw bool, texts *tower.Texts, upload func() (*torch.Upload, error), encode func(texts *tower.Texts, x *torch.Tensor) *torch.Tensor) (rows []float32, err error) {
 	input, err := upload()
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
 	defer input.Free()
-	normalised := func(texts *tower.Texts, x *torch.Tensor) *torch.Tensor {
-		return encode(texts, x).To(m.Device(), torch.Float32).Normalize(1)
+	finished := func(texts *tower.Texts, x *torch.Tensor) *torch.Tensor {
+		if x = encode(texts, x).To(m.Device(), torch.Float32); raw {
+			return x
+		}
+		return x.Normalize(1)
 	}
 	failed := torch.NoGrad(func(s *torch.Scope) {
 		x := s.Alias(input.Tensor())
-		if m.graphs != nil && at != (graphShape{}) {
-			rows, err = m.graphs.rows(at, texts, x, normalised)
+		if m.graphs != nil && !raw && at != (graphShape{}) {
+			rows, err = m.graphs.rows(at, texts, x, finished)
 			return
 		}
-		rows = torch.ToSlice[float32](normalised(texts, x))
+		rows = torch.ToSlice[float32](finished(texts, x))
 	})
 	if err = errors.Join(err, failed); err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
