@@ -63,6 +63,10 @@ type Encoder struct {
 	BatchSize int  // images or texts that run through a tower at once; 0 is 32 images and 128 texts; at most 65,536
 	Raw       bool // features as they leave the tower, not L2-normalised
 
+	// Orient turns images upright as the orientation in their EXIF data says, which cameras and
+	// phones write. CLIP's own transforms do not, and neither does the zero value.
+	Orient bool
+
 	// Sized, if not nil, is told of image i's own size in pixels, before its row is yielded.
 	Sized func(i, width, height int)
 	// Cut, if not nil, is told of each text that is longer than the context length, before its row is
@@ -151,6 +155,7 @@ func (e Encoder) Images(ctx context.Context, images iter.Seq[ImageSource]) iter.
 			yield(nil, err)
 			return
 		}
+		transform = transform.WithLimits(preprocess.Limits{Orient: e.Orient})
 		size, length := cmp.Or(e.BatchSize, batchOfImages), transform.Len()
 		type decoded struct {
 			width, height int

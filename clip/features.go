@@ -122,6 +122,9 @@ func (m *Model) features(at graphShape, raw bool, texts *tower.Texts, upload fun
 	if err = errors.Join(err, failed); err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
 	}
+	if err := m.finite(rows); err != nil {
+		return nil, err
+	}
 	return rows, nil
 }
 
@@ -143,6 +146,9 @@ func (m *Model) Tokenize(ctx context.Context, texts ...string) (ids []int64, tru
 // Scale is the factor of the cosines in a softmax: exp(LogitScale).
 func (m *Model) Scale() (scale float64, err error) {
 	err = torch.NoGrad(func(s *torch.Scope) { scale = math.Exp(s.Alias(m.LogitScale).Item()) })
+	if err == nil {
+		err = m.finite([]float32{float32(scale)})
+	}
 	return scale, err
 }
 

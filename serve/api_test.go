@@ -176,6 +176,10 @@ func TestModelsAndHealth(t *testing.T) {
 	code, _, body = get(t, at+"/healthz")
 	assert.Equal(t, 200, code)
 	assert.Contains(t, string(body), `"status":"ok"`)
+	assert.NotContains(t, string(body), "notice")
+	s.notice = "It knows emoji."
+	_, _, body = get(t, at+"/healthz")
+	assert.Contains(t, string(body), `"notice":"It knows emoji."`)
 	s.draining.Store(true)
 	code, _, body = get(t, at+"/healthz")
 	assert.Equal(t, 503, code)

@@ -53,13 +53,13 @@ type batcher struct {
 	ended    sync.WaitGroup
 }
 
-func newBatcher(m *clip.Model, limits Limits, a *admission, me *metrics, log *slog.Logger) (*batcher, error) {
+func newBatcher(m *clip.Model, limits Limits, orient bool, a *admission, me *metrics, log *slog.Logger) (*batcher, error) {
 	transform, err := m.Transform()
 	if err != nil {
 		return nil, err
 	}
 	b := &batcher{model: m, limits: limits, admission: a, metrics: me, log: log,
-		transform: transform.WithLimits(preprocess.Limits{MaxPixels: limits.Pixels, MaxBytes: limits.Body}),
+		transform: transform.WithLimits(preprocess.Limits{MaxPixels: limits.Pixels, MaxBytes: limits.Body, Orient: orient}),
 		files:     make(chan *job, limits.Queue), texts: make(chan *job, limits.Queue),
 		pictures: make(chan *job, 2*limits.BatchSize), stop: make(chan struct{})}
 	b.buffers.New = func() any { pixels := make([]float32, transform.Len()); return &pixels }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
@@ -30,11 +31,14 @@ func badRequest(param, message string) *problem {
 }
 
 // asProblem is what a client is told of err. An error that is not a problem is ours: the log has
-// it, the client not.
+// it, the client not, unless the weights are no numbers.
 func asProblem(err error) *problem {
 	var p *problem
 	if errors.As(err, &p) {
 		return p
+	}
+	if errors.Is(err, clip.ErrNotFinite) {
+		return refuse(http.StatusInternalServerError, "not_finite", "", strings.TrimPrefix(err.Error(), "clip: "))
 	}
 	return refuse(http.StatusInternalServerError, "internal_error", "", "the request could not be computed; the server's log says why")
 }

@@ -149,10 +149,11 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
 		Token     bool    `json:"token"`      // one is wanted
 		Inputs    int     `json:"max_inputs"`
 		Scale     float64 `json:"logit_scale"`
+		Notice    string  `json:"notice,omitempty"` // what users should know of the model
 	}
 	size := s.model.Config.Vision.ImageSize
 	h := health{Status: "ok", Model: s.name, Device: s.model.Device().String(), EmbedDim: s.model.Config.EmbedDim,
-		ImageSize: [2]int{size.Height, size.Width}, Token: s.guarded, Inputs: s.limits.Inputs, Scale: s.scale}
+		ImageSize: [2]int{size.Height, size.Width}, Token: s.guarded, Inputs: s.limits.Inputs, Scale: s.scale, Notice: s.notice}
 	if s.index != nil {
 		n := s.index.Len()
 		h.Index = &n

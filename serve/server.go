@@ -30,6 +30,11 @@ type Options struct {
 	Hosts  []string // names in the Host header that are answered; nil for every. A page on the web cannot then reach a server on loopback by a name of its own
 
 	AllowFetch bool // pictures may be given by address, in public networks alone
+	NoOrient   bool // pictures are taken as they lie in the file, whatever the orientation in their EXIF data
+
+	// Notice is a sentence that the page shows above all else and GET /healthz has as "notice",
+	// such as that the model does not know photographs; empty for none.
+	Notice string
 
 	// Index is what /v1/search searches; nil for none.
 	Index Index
@@ -56,6 +61,7 @@ type Server struct {
 	hosts     []string
 	index     Index
 	thumbnail func(path string) (data []byte, mediaType string, err error)
+	notice    string   // of Options
 	fetcher   *fetcher // nil where addresses are refused
 
 	thumbnails chan struct{} // how many are drawn at a time
@@ -86,7 +92,7 @@ func New(ctx context.Context, m *clip.Model, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{model: m, tokenizer: t, scale: scale, limits: limits, hosts: o.Hosts, index: o.Index, thumbnail: o.Thumbnail,
+	s := &Server{model: m, tokenizer: t, scale: scale, limits: limits, hosts: o.Hosts, index: o.Index, thumbnail: o.Thumbnail, notice: o.Notice,
 		name: cmp.Or(o.Name, filepath.Base(m.Name)), aliases: o.Aliases, version: cmp.Or(o.Version, "goclip"),
 		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), admission: &admission{limits: limits}, cache: newTextCache(cachedTexts)}
 	if o.Token != "" {
@@ -100,7 +106,7 @@ func New(ctx context.Context, m *clip.Model, o Options) (*Server, error) {
 	}
 	s.thumbnails = make(chan struct{}, 2)
 	s.metrics = newMetrics(s)
-	if s.batcher, err = newBatcher(m, limits, s.admission, s.metrics, s.log); err != nil {
+	if s.batcher, err = newBatcher(m, limits, !o.NoOrient, s.admission, s.metrics, s.log); err != nil {
 		return nil, err
 	}
 	s.routes = s.table()

@@ -30,6 +30,7 @@ type serveCmd struct {
 	Alias      []string `help:"Further names that requests may call the model by; '*' is every name." sep:"none" placeholder:"NAME"`
 	AllowFetch bool     `help:"Pictures may be given by http and https addresses, on the public internet alone."`
 	CUDAGraphs bool     `name:"cuda-graphs" help:"Capture the towers once for each size of batch and replay them, on a GPU; texts want --precision bf16 or fp16. Takes a build with CUDA graphs (make build-cuda)."`
+	NoOrient   bool     `help:"Take pictures as they lie in the file, as open_clip does, instead of upright by their EXIF orientation."`
 	Quiet      bool     `help:"No line for what goes wrong on the server's side."`
 }
 
@@ -113,7 +114,7 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 		return fmt.Errorf("--addr %s: %w", c.Addr, err)
 	}
 	defer listener.Close() // Serve has closed it, unless New fails
-	o := serve.Options{Aliases: c.Alias, Version: version(), Limits: c.limits(c.BatchSize), Token: c.Token, AllowFetch: c.AllowFetch,
+	o := serve.Options{Aliases: c.Alias, Version: version(), Limits: c.limits(c.BatchSize), Token: c.Token, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient,
 		Thumbnail: thumbnail, Log: c.logger(io.err)}
 	if shelf.Index != nil {
 		o.Index = shelf

@@ -281,6 +281,7 @@ const known = (async () => {
     server = await (await fetch("healthz")).json();
     const has = server.index === null ? "" : ", " + server.index.toLocaleString() + " pictures to search";
     $("model").textContent = server.model + " on " + server.device + has;
+    if (server.notice) Object.assign($("notice"), { textContent: server.notice, hidden: false });
     if (current === "search") show(current);
   } catch {
     say("The server does not answer.", true);
