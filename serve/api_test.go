@@ -211,7 +211,7 @@ func form(t testing.TB, parts ...[2]string) (body []byte, contentType string) {
 }
 
 func TestImmich(t *testing.T) {
-	_, at := start(t, Options{Aliases: []string{"ViT-B-32__openai"}})
+	_, at := start(t, Options{}, "ViT-B-32__openai")
 	code, _, pong := get(t, at+"/ping")
 	assert.Equal(t, 200, code)
 	assert.Equal(t, "pong", string(pong))

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"net/http"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -13,19 +13,21 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/torch"
 )
 
-// job is one text or picture on its way through the model.
+// job is one text or image on its way through the model.
 type job struct {
 	ctx   context.Context // of its request: what nobody waits for is not computed
 	group *group
 	at    int // its place in the group
 
-	file []byte  // an encoded picture
+	file []byte  // an encoded image
 	ids  []int64 // or a text's tokens, padded to the context length
 
-	pixels []float32 // (3, R, R), when the picture is decoded
-	since  time.Time // when it came to wait for the model
+	pixels        []float32 // (3, R, R), when the image is decoded
+	width, height int       // of the image as it was given
+	since         time.Time // when it came to wait for the model
 }
 
 // group is what one request waits for.
@@ -36,16 +38,16 @@ type group struct {
 	done chan struct{}
 }
 
-// batcher runs the model on batches that gather the inputs of all requests.
+// batcher runs a model on batches that gather the inputs of all requests.
 type batcher struct {
+	server    *Server
 	model     *clip.Model
 	transform *preprocess.Transform
 	limits    Limits
-	admission *admission
-	metrics   *metrics
-	log       *slog.Logger
+	decoding  preprocess.Limits
+	pace      *pace
 
-	files    chan *job // encoded pictures; as long as the queue, so that sending never blocks
+	files    chan *job // encoded images; as long as the queue, so that sending never blocks
 	texts    chan *job // tokens; likewise
 	pictures chan *job // decoded: two batches, however many wait, because pixels take the memory
 	buffers  sync.Pool // of pixels
@@ -53,21 +55,19 @@ type batcher struct {
 	ended    sync.WaitGroup
 }
 
-func newBatcher(m *clip.Model, limits Limits, orient bool, a *admission, me *metrics, log *slog.Logger) (*batcher, error) {
+func newBatcher(s *Server, m *clip.Model) (*batcher, error) {
 	transform, err := m.Transform()
 	if err != nil {
 		return nil, err
 	}
-	b := &batcher{model: m, limits: limits, admission: a, metrics: me, log: log,
-		transform: transform.WithLimits(preprocess.Limits{MaxPixels: limits.Pixels, MaxBytes: limits.Body, Orient: orient}),
-		files:     make(chan *job, limits.Queue), texts: make(chan *job, limits.Queue),
-		pictures: make(chan *job, 2*limits.BatchSize), stop: make(chan struct{})}
+	l := s.limits
+	b := &batcher{server: s, model: m, limits: l, pace: s.admission.newPace(),
+		decoding: preprocess.Limits{MaxPixels: l.Pixels, MaxBytes: l.Body, MaxMemory: l.Decoding, Orient: s.orient},
+		files:    make(chan *job, l.Queue), texts: make(chan *job, l.Queue),
+		pictures: make(chan *job, 2*l.BatchSize), stop: make(chan struct{})}
+	b.transform = transform.WithLimits(b.decoding)
 	b.buffers.New = func() any { pixels := make([]float32, transform.Len()); return &pixels }
-	decoders := limits.Decoders
-	if decoders == 0 {
-		decoders = runtime.GOMAXPROCS(0)
-	}
-	for range decoders {
+	for range cap(s.decoders) {
 		b.ended.Go(b.decode)
 	}
 	b.ended.Go(b.run)
@@ -78,6 +78,7 @@ func newBatcher(m *clip.Model, limits Limits, orient bool, a *admission, me *met
 func (b *batcher) close() {
 	close(b.stop)
 	b.ended.Wait()
+	b.server.admission.forget(b.pace)
 }
 
 // submit queues jobs, for which admission has made room, and waits until all are done or ctx ends.
@@ -105,7 +106,7 @@ func (b *batcher) submit(ctx context.Context, jobs []*job) (*group, error) {
 
 // finish gives a job its row or its error. Each job is finished once.
 func (b *batcher) finish(j *job, row []float32, err error) {
-	b.admission.leave()
+	b.server.admission.leave(b.pace)
 	j.group.rows[j.at], j.group.errs[j.at] = row, err
 	if pixels := j.pixels; pixels != nil {
 		j.pixels = nil
@@ -139,17 +140,29 @@ func (b *batcher) decode() {
 	}
 }
 
-// pixels decodes one picture, under the limits.
+// pixels decodes one image, under the limits, when there is memory for it.
 func (b *batcher) pixels(j *job) error {
 	if j.ctx.Err() != nil {
 		return context.Cause(j.ctx)
 	}
-	start := time.Now()
-	if err := checkSides(j.file, b.limits.Side); err != nil {
-		return err
+	head, err := preprocess.ReadHeader(j.file, b.decoding)
+	if err != nil {
+		return pictureProblem(err)
 	}
+	if min(head.Width, head.Height) < b.limits.Side {
+		return refuse(http.StatusUnprocessableEntity, "picture_too_small", "",
+			fmt.Sprintf("the image has %dx%d pixels; both sides must have at least %d", head.Width, head.Height, b.limits.Side))
+	}
+	if err := b.server.decoding.Acquire(j.ctx, head.Memory); err != nil {
+		return context.Cause(j.ctx)
+	}
+	defer b.server.decoding.Release(head.Memory)
+	b.server.decoders <- struct{}{} // other models decode too
+	defer func() { <-b.server.decoders }()
+	start := time.Now()
 	pixels := *b.buffers.Get().(*[]float32)
-	if err := b.transform.Bytes(j.ctx, pixels, j.file); err != nil {
+	j.width, j.height, err = b.transform.Sized(j.ctx, pixels, j.file, "")
+	if err != nil {
 		b.buffers.Put(&pixels)
 		if j.ctx.Err() != nil {
 			return context.Cause(j.ctx)
@@ -157,7 +170,7 @@ func (b *batcher) pixels(j *job) error {
 		return pictureProblem(err)
 	}
 	j.pixels, j.file = pixels, nil
-	b.metrics.stage("decode", time.Since(start))
+	b.server.metrics.stage("decode", time.Since(start))
 	return nil
 }
 
@@ -211,8 +224,11 @@ func (b *batcher) gather(first *job, queue <-chan *job) []*job {
 	return jobs
 }
 
-// forward runs one batch and hands out its rows. Jobs whose requests have gone are left out.
+// forward runs one batch and hands out its rows. Jobs whose requests have gone are left out. The
+// models of a server take turns: each batch has all threads.
 func (b *batcher) forward(tower string, jobs []*job, run func([]*job) ([]float32, error)) {
+	b.server.turn <- struct{}{}
+	defer func() { <-b.server.turn }()
 	start := time.Now()
 	wanted := jobs[:0:0]
 	for _, j := range jobs {
@@ -220,7 +236,7 @@ func (b *batcher) forward(tower string, jobs []*job, run func([]*job) ([]float32
 			b.finish(j, nil, context.Cause(j.ctx))
 			continue
 		}
-		b.metrics.stage("queue", start.Sub(j.since))
+		b.server.metrics.stage("queue", start.Sub(j.since))
 		wanted = append(wanted, j)
 	}
 	if len(wanted) == 0 {
@@ -228,10 +244,13 @@ func (b *batcher) forward(tower string, jobs []*job, run func([]*job) ([]float32
 	}
 	rows, err := b.guarded(wanted, run)
 	took := time.Since(start)
-	b.metrics.batch(tower, len(wanted), took)
-	b.admission.ran(len(wanted), took)
+	b.server.metrics.batch(tower, len(wanted), took)
+	b.server.admission.ran(b.pace, len(wanted), took)
 	if err != nil {
-		b.log.Error("a batch could not be computed", "tower", tower, "size", len(wanted), "error", err)
+		b.server.log.Error("a batch could not be computed", "model", b.model.Name, "tower", tower, "size", len(wanted), "error", err)
+	}
+	if errors.Is(err, torch.ErrDeviceLost) {
+		b.server.lose(err)
 	}
 	width := b.model.Config.EmbedDim
 	for i, j := range wanted {

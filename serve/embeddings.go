@@ -15,6 +15,15 @@ type embeddingsRequest struct {
 	Messages       json.RawMessage `json:"messages"` // vLLM's, in place of input
 	EncodingFormat string          `json:"encoding_format"`
 	Dimensions     *int            `json:"dimensions"`
+	Modality       string          `json:"modality"`   // infinity's: what input holds
+	Normalized     *bool           `json:"normalized"` // Jina's
+	Truncate       *bool           `json:"truncate"`   // Jina's: whether a longer text is cut or refused
+
+	// Of no effect: OpenAI's name of a user, and what vLLM does with a conversation that is answered.
+	User       json.RawMessage `json:"user"`
+	Generation json.RawMessage `json:"add_generation_prompt"`
+	Continue   json.RawMessage `json:"continue_final_message"`
+	AddSpecial json.RawMessage `json:"add_special_tokens"`
 }
 
 type embeddingsAnswer struct {
@@ -46,39 +55,54 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	if err := s.readJSON(w, r, &held, &q); err != nil {
 		return err
 	}
-	if err := s.checkModel("model", q.Model); err != nil {
+	e, err := s.engine(r.Context(), "model", q.Model)
+	if err != nil {
 		return err
 	}
+	defer s.models.release(e)
 	switch q.EncodingFormat {
 	case "", "float", "base64":
 	default:
-		return badRequest("encoding_format", `encoding_format is "float" or "base64"`)
+		return badRequest("encoding_format", `encoding_format must be "float" or "base64"`)
 	}
-	if width := s.model.Config.EmbedDim; q.Dimensions != nil && *q.Dimensions != width {
+	switch q.Modality {
+	case anyModality, textModality, imageModality:
+	default:
+		return badRequest("modality", fmt.Sprintf(`modality must be "text" or "image": CLIP has no %.20q`, q.Modality))
+	}
+	if q.Normalized != nil && !*q.Normalized {
+		return badRequest("normalized", "normalized must be true: every embedding here is L2-normalised")
+	}
+	if width := e.EmbedDim; q.Dimensions != nil && *q.Dimensions != width {
 		return badRequest("dimensions", fmt.Sprintf("dimensions can only be %d: this model's features are not made to be cut", width))
 	}
-	inputs, err := s.embeddingsOf(&q)
+	inputs, err := e.embeddingsOf(&q)
 	if err != nil {
 		return err
 	}
-	rows, err := s.encode(r.Context(), inputs)
+	rows, err := e.encode(r.Context(), inputs)
 	if err != nil {
 		return err
 	}
-	a := embeddingsAnswer{Object: "list", Model: s.name, Data: make([]embedding, len(rows))}
+	if q.Truncate != nil && !*q.Truncate {
+		if err := e.uncut("input", rows); err != nil {
+			return err
+		}
+	}
+	a := embeddingsAnswer{Object: "list", Model: e.name(), Data: make([]embedding, len(rows))}
 	failed := 0
 	for i, row := range rows {
-		e := embedding{Object: "embedding", Index: i, Truncated: row.truncated}
+		d := embedding{Object: "embedding", Index: i, Truncated: row.truncated}
 		switch {
 		case row.err != nil:
 			failed++
-			e.Error = s.itemError(row.err)
+			d.Error = s.itemError(row.err)
 		case q.EncodingFormat == "base64":
-			e.Embedding = float32Base64(row.row)
+			d.Embedding = float32Base64(row.row)
 		default:
-			e.Embedding = row.row
+			d.Embedding = row.row
 		}
-		a.Data[i] = e
+		a.Data[i] = d
 		a.Usage.PromptTokens += row.tokens
 	}
 	if failed == len(rows) {
@@ -90,15 +114,15 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 }
 
 // embeddingsOf are a request's inputs: those of input, or the one of messages.
-func (s *Server) embeddingsOf(q *embeddingsRequest) ([]input, error) {
+func (e *engine) embeddingsOf(q *embeddingsRequest) ([]input, error) {
 	given := func(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
 	if !given(q.Messages) {
-		return embeddingInputs(q.Input, s.limits, s.model.ContextLength())
+		return embeddingInputs(q.Input, q.Modality, e.server.limits, e.ContextLength)
 	}
 	if given(q.Input) {
 		return nil, badRequest("messages", "input and messages are given; a request has one of them")
 	}
-	in, err := conversationInput(q.Messages, s.limits.Inputs)
+	in, err := conversationInput(q.Messages, e.server.limits.Inputs)
 	return []input{in}, err
 }
 
@@ -119,16 +143,12 @@ func float32Base64(row []float32) string {
 	return base64.StdEncoding.EncodeToString(data)
 }
 
-// models answers GET /v1/models.
-func (s *Server) models(w http.ResponseWriter, _ *http.Request) error {
-	type model struct {
-		ID      string `json:"id"`
-		Object  string `json:"object"`
-		OwnedBy string `json:"owned_by"`
+// uncut refuses texts that were cut at the context length.
+func (e *engine) uncut(param string, rows []encoded) error {
+	for i, row := range rows {
+		if row.truncated {
+			return badRequest(param, fmt.Sprintf("text %d is longer than the model's %d tokens, and truncate is false", i, e.ContextLength))
+		}
 	}
-	writeJSON(w, http.StatusOK, struct {
-		Object string  `json:"object"`
-		Data   []model `json:"data"`
-	}{"list", []model{{s.name, "model", "goclip"}}})
 	return nil
 }

@@ -11,40 +11,43 @@ import (
 	"time"
 )
 
-// encoded is an input's features, or why there are none.
+// encoded is an input's embedding, or why there is none.
 type encoded struct {
-	row       []float32 // (E), L2-normalised
-	tokens    int       // of a text, the start and end tokens included
-	truncated bool      // a text was cut at the context length
-	err       error
+	row           []float32 // (E), L2-normalised
+	tokens        int       // of a text, the start and end tokens included
+	truncated     bool      // a text was cut at the context length
+	width, height int       // of an image as it was given
+	err           error
 }
 
 // encode runs inputs through the model, in batches with those of other requests. An input that
 // cannot be read has its error in its place; the error beside is that of the request. More inputs
-// than a request may have (the prompts of a classifier are made here) go in parts, of which only
-// the first may find the queue full.
-func (s *Server) encode(ctx context.Context, inputs []input) ([]encoded, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.limits.Wait, s.late())
-	defer cancel()
+// than a part of the queue go through it one part after the other: only the first may find the
+// queue full, and each has its own time.
+func (e *engine) encode(ctx context.Context, inputs []input) ([]encoded, error) {
 	out := make([]encoded, 0, len(inputs))
-	for part := range slices.Chunk(inputs, s.limits.Inputs) {
-		rows, err := s.encodePart(ctx, part, len(out) > 0)
+	l := e.server.limits
+	for part := range slices.Chunk(inputs, min(l.Queue, max(l.Queue/4, 2*l.BatchSize))) {
+		rows, err := e.encodePart(ctx, part, len(out) > 0)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, rows...)
+		extend(ctx, l)
 	}
 	return out, nil
 }
 
-func (s *Server) encodePart(ctx context.Context, inputs []input, patient bool) ([]encoded, error) {
+func (e *engine) encodePart(ctx context.Context, inputs []input, patient bool) ([]encoded, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, e.server.limits.Wait, e.server.late())
+	defer cancel()
 	var held bodies
 	defer held.release()
 	out := make([]encoded, len(inputs))
 	var jobs []*job
 	var places []int
 	for i := range inputs {
-		j, err := s.job(ctx, &inputs[i], &out[i], &held)
+		j, err := e.job(ctx, &inputs[i], &out[i], &held)
 		if err != nil {
 			out[i].err = err
 		} else if j != nil {
@@ -52,7 +55,7 @@ func (s *Server) encodePart(ctx context.Context, inputs []input, patient bool) (
 		}
 	}
 	for {
-		p := s.admission.enter(len(jobs))
+		p := e.server.admission.enter(e.batcher.pace, len(jobs))
 		if p == nil {
 			break
 		}
@@ -65,18 +68,20 @@ func (s *Server) encodePart(ctx context.Context, inputs []input, patient bool) (
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	g, err := s.batcher.submit(ctx, jobs)
+	g, err := e.batcher.submit(ctx, jobs)
 	if err != nil {
 		return nil, err
 	}
 	for n, i := range places {
 		out[i].row, out[i].err = g.rows[n], g.errs[n]
+		out[i].width, out[i].height = jobs[n].width, jobs[n].height
 		if in := &inputs[i]; in.text != nil && out[i].err == nil {
-			s.cache.put(*in.text, out[i])
+			e.cache.put(*in.text, out[i])
 		}
 	}
 	for i := range out {
-		if err := out[i].err; err != nil && !errors.As(err, new(*problem)) {
+		var p *problem
+		if err := out[i].err; err != nil && (!errors.As(err, &p) || p.status >= 500) {
 			return nil, err // ours, not the input's
 		}
 	}
@@ -91,31 +96,31 @@ func (s *Server) late() *problem {
 }
 
 // job prepares an input. Neither a job nor an error: out is complete already.
-func (s *Server) job(ctx context.Context, in *input, out *encoded, held *bodies) (*job, error) {
+func (e *engine) job(ctx context.Context, in *input, out *encoded, held *bodies) (*job, error) {
 	switch {
 	case in.err != nil:
 		return nil, in.err
 	case in.fetch != "":
-		file, err := s.fetch(ctx, in.fetch, held)
+		file, err := e.server.fetch(ctx, in.fetch, held)
 		return &job{file: file}, err
 	case in.file != nil:
 		return &job{file: in.file}, nil
 	case in.ids != nil:
-		ids, err := s.padded(in.ids)
+		ids, err := e.padded(in.ids)
 		out.tokens = len(in.ids)
 		return &job{ids: ids}, err
 	}
 	text := *in.text
-	if len(text) > s.limits.TextBytes {
-		return nil, refuse(http.StatusRequestEntityTooLarge, "text_too_long", "", fmt.Sprintf("a text of %d bytes is more than %d", len(text), s.limits.TextBytes))
+	if len(text) > e.server.limits.TextBytes {
+		return nil, refuse(http.StatusRequestEntityTooLarge, "text_too_long", "", fmt.Sprintf("a text of %d bytes is more than %d", len(text), e.server.limits.TextBytes))
 	}
-	if known, ok := s.cache.get(text); ok {
+	if known, ok := e.cache.get(text); ok {
 		*out = known
 		return nil, nil
 	}
-	ids, cut := s.tokenizer.Tokenize(text, s.model.ContextLength())
+	ids, cut := e.tokenizer.Tokenize(text, e.model.ContextLength())
 	out.truncated, out.tokens = cut, len(ids)
-	if at := slices.Index(ids, s.tokenizer.End()); at >= 0 {
+	if at := slices.Index(ids, e.tokenizer.End()); at >= 0 {
 		out.tokens = at + 1
 	}
 	return &job{ids: ids}, nil
@@ -123,22 +128,28 @@ func (s *Server) job(ctx context.Context, in *input, out *encoded, held *bodies)
 
 // padded checks token ids: one outside the vocabulary would fail the whole batch, and a text
 // without its end token has no feature.
-func (s *Server) padded(ids []int64) ([]int64, error) {
-	vocabulary, length := s.tokenizer.VocabSize(), s.model.ContextLength()
+func (e *engine) padded(ids []int64) ([]int64, error) {
+	vocabulary, length := e.tokenizer.VocabSize(), e.model.ContextLength()
 	for _, id := range ids {
 		if id < 0 || id >= int64(vocabulary) {
 			return nil, badRequest("input", fmt.Sprintf("the token id %d is not between 0 and %d", id, vocabulary-1))
 		}
 	}
-	if !slices.Contains(ids, s.tokenizer.End()) {
-		return nil, badRequest("input", fmt.Sprintf("the token ids lack the end token %d, which every text has", s.tokenizer.End()))
+	if !slices.Contains(ids, e.tokenizer.End()) {
+		return nil, badRequest("input", fmt.Sprintf("the token ids lack the end token %d, which every text has", e.tokenizer.End()))
 	}
 	row := slices.Clone(ids)
 	for len(row) < length {
-		row = append(row, s.tokenizer.Pad())
+		row = append(row, e.tokenizer.Pad())
 	}
 	return row, nil
 }
+
+// cachedTexts is how many texts' embeddings a model keeps, of texts of at most cachedBytes.
+const (
+	cachedTexts = 4096
+	cachedBytes = 1024
+)
 
 // textCache keeps the features of the texts that were asked for lately: labels come again with
 // every picture.
@@ -173,7 +184,7 @@ func (c *textCache) get(text string) (encoded, bool) {
 func (c *textCache) put(text string, row encoded) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.at[text]; ok || c.most <= 0 {
+	if _, ok := c.at[text]; ok || c.most <= 0 || len(text) > cachedBytes {
 		return
 	}
 	c.at[text] = c.order.PushFront(cachedText{text, row})

@@ -92,7 +92,7 @@ func (f *fetcher) get(ctx context.Context, address string, a *admission, held *b
 	if answer.StatusCode != http.StatusOK {
 		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", fmt.Sprintf("the picture's server answered %d", answer.StatusCode))
 	}
-	data, err := held.read(http.MaxBytesReader(nil, answer.Body, f.most), a)
+	data, err := held.read(http.MaxBytesReader(nil, answer.Body, f.most), answer.ContentLength, a)
 	var p *problem
 	switch {
 	case errors.As(err, &p) && p.status == http.StatusRequestEntityTooLarge:

@@ -22,7 +22,7 @@ func TestNotFinite(t *testing.T) {
 			require.NoError(t, torch.NoGrad(func(s *torch.Scope) { s.Alias(p).Fill(math.NaN()) }))
 		}
 	}
-	s, err := New(t.Context(), m, Options{})
+	s, err := New(t.Context(), Options{}, Loaded(m))
 	require.NoError(t, err)
 	h := httptest.NewServer(s)
 	defer func() { h.Close(); s.Close() }()

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -33,15 +34,15 @@ func (s *Server) table() []route {
 		return route{method: http.MethodPost, path: path, errors: errors, work: true, handle: handle}
 	}
 	metrics := get("/metrics", func(w http.ResponseWriter, r *http.Request) error { s.metrics.handler().ServeHTTP(w, r); return nil })
-	models := get("/v1/models", s.models)
+	models, one := get("/v1/models", s.listModels), get("/v1/models/{id...}", s.oneModel)
 	meta := get("/meta", s.weaviateMeta)
-	metrics.open, models.open, meta.open = false, false, false
+	metrics.open, models.open, one.open, meta.open = false, false, false, false
 	return []route{
 		work("/v1/embeddings", asOpenAI, s.embeddings),
 		work("/v1/score", asOpenAI, s.score),
 		work("/v1/classify", asOpenAI, s.classify),
 		work("/v1/search", asOpenAI, s.search),
-		models,
+		models, one,
 		get("/v1/picture", s.picture), // the address is signed
 		work("/predict", asDetail, s.immichPredict),
 		get("/ping", s.immichPing),
@@ -85,7 +86,9 @@ func (s *Server) mux() *http.ServeMux {
 func (s *Server) endpoint(route route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		seen := &watched{ResponseWriter: w}
+		seen := &watched{ResponseWriter: w, id: requestID(r)}
+		w.Header().Set("X-Request-Id", seen.id)
+		r = r.WithContext(context.WithValue(r.Context(), writerKey{}, http.NewResponseController(w)))
 		err := s.admit(route, r)
 		accepted := err == nil
 		if accepted {
@@ -93,23 +96,26 @@ func (s *Server) endpoint(route route) http.Handler {
 		}
 		if err != nil && !seen.began {
 			s.fail(route, seen, r, err)
+			s.linger(seen, r)
 		}
 		if accepted && route.work && seen.code < http.StatusTooManyRequests {
 			s.answered.Add(1)
 		}
 		code := strconv.Itoa(seen.code)
 		s.metrics.requests.WithLabelValues(route.path, code).Inc()
-		s.metrics.seconds.WithLabelValues(route.path, code).Observe(time.Since(start).Seconds())
+		took := time.Since(start)
+		s.metrics.seconds.WithLabelValues(route.path, code).Observe(took.Seconds())
+		s.log.Debug("a request was answered", "request", seen.id, "method", r.Method, "path", route.path, "status", seen.code, "seconds", took.Seconds(), "client", r.RemoteAddr)
 	})
 }
 
 // admit refuses what needs no look at the body.
 func (s *Server) admit(route route, r *http.Request) error {
 	if s.guarded && !route.open {
-		given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		sum := tokenSum(given)
-		if !ok || subtle.ConstantTimeCompare(sum[:], s.token[:]) != 1 {
-			return refuse(http.StatusUnauthorized, "unauthorized", "", "a header Authorization: Bearer TOKEN with this server's token is wanted")
+		scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		sum := tokenSum(strings.TrimSpace(given))
+		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(sum[:], s.token[:]) != 1 {
+			return refuse(http.StatusUnauthorized, "unauthorized", "", "the request needs a header Authorization: Bearer TOKEN with this server's token")
 		}
 	}
 	if !route.work {
@@ -137,14 +143,39 @@ func (s *Server) guard(route route, w http.ResponseWriter, r *http.Request) (err
 	return route.handle(w, r)
 }
 
+// writerKey is where a request's context has what extend needs.
+type writerKey struct{}
+
+// extend gives the answer to a request its time from now on: a long one is computed in parts.
+func extend(ctx context.Context, l Limits) {
+	if c, ok := ctx.Value(writerKey{}).(*http.ResponseController); ok {
+		_ = c.SetWriteDeadline(time.Now().Add(l.Wait + l.Write)) // a recorder in a test has none
+	}
+}
+
+// arrived says that a request has arrived whole: its time to arrive would otherwise end the wait for
+// the model, too.
+func arrived(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+}
+
+// requestID is what the log calls a request: the client's own name for it if that is one word.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	if id == "" || len(id) > 128 || strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return rand.Text()
+	}
+	return id
+}
+
 // fail answers with an error, and logs what is ours.
-func (s *Server) fail(route route, w http.ResponseWriter, r *http.Request, err error) {
+func (s *Server) fail(route route, w *watched, r *http.Request, err error) {
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		err = refuse(499, "client_gone", "", "the client has gone") // nobody reads it; the figures do
 	}
 	p := asProblem(err)
 	if !errors.As(err, new(*problem)) {
-		s.log.Error("a request failed", "path", route.path, "error", err)
+		s.log.Error("a request failed", "request", w.id, "path", route.path, "error", err)
 	}
 	switch p.status {
 	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusRequestEntityTooLarge:
@@ -199,6 +230,7 @@ func (s *Server) hosted(host string) bool {
 // watched remembers the status.
 type watched struct {
 	http.ResponseWriter
+	id    string
 	code  int
 	began bool
 }
@@ -222,27 +254,25 @@ func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func tokenSum(token string) [32]byte { return sha256.Sum256([]byte(token)) }
 
-// readJSON reads a request's body into v. held has the memory until the request is answered.
+// readJSON reads a request's body into the struct that v points to. held has the memory until the
+// request is answered.
 func (s *Server) readJSON(w http.ResponseWriter, r *http.Request, held *bodies, v any) error {
-	data, err := held.read(http.MaxBytesReader(w, r.Body, s.limits.Body), s.admission)
+	from, err := s.plainBody(w, r)
 	if err != nil {
 		return err
 	}
-	err = json.Unmarshal(data, v)
-	var mistyped *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &mistyped) && mistyped.Field != "":
-		return badRequest(mistyped.Field, fmt.Sprintf("%s is a JSON %s, which it cannot be", mistyped.Field, mistyped.Value))
-	case err != nil:
-		return badRequest("", "the body is no JSON object")
+	data, err := held.read(from, r.ContentLength, s.admission)
+	if err != nil {
+		return err
 	}
-	return nil
+	arrived(w)
+	return readObject(data, v)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	data, err := json.Marshal(v)
-	if err != nil { // a NaN, of weights that are none
-		status, data = http.StatusInternalServerError, []byte(`{"error":"the model gave features that are no numbers"}`)
+	if err != nil { // a NaN: the batcher lets none through
+		panic(err)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

@@ -8,8 +8,6 @@ import (
 	"mime/multipart"
 	"net/http"
 	"slices"
-
-	"github.com/goclip/goclip/clip/preprocess"
 )
 
 // What Immich's server sends to its machine learning service
@@ -42,10 +40,15 @@ func (s *Server) immichPredict(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	kind, err := s.immichKind(form.entries)
+	kind, name, err := immichKind(form.entries)
 	if err != nil {
 		return err
 	}
+	e, err := s.engine(r.Context(), "entries", name)
+	if err != nil {
+		return err
+	}
+	defer s.models.release(e)
 	var in input
 	switch {
 	case kind == "visual" && form.image != nil:
@@ -55,7 +58,7 @@ func (s *Server) immichPredict(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return badRequest("entries", "clip.visual wants an image in the form, clip.textual a text")
 	}
-	rows, err := s.encode(r.Context(), []input{in})
+	rows, err := e.encode(r.Context(), []input{in})
 	if err != nil {
 		return err
 	}
@@ -72,42 +75,30 @@ func (s *Server) immichPredict(w http.ResponseWriter, r *http.Request) error {
 		ImageWidth  int    `json:"imageWidth,omitempty"`
 	}{Clip: string(features)}
 	if in.file != nil {
-		answer.ImageWidth, answer.ImageHeight = s.pictureSize(in.file)
+		answer.ImageWidth, answer.ImageHeight = rows[0].width, rows[0].height
 	}
 	writeJSON(w, http.StatusOK, answer)
 	return nil
 }
 
-// pictureSize is the size of a picture that the model has seen.
-func (s *Server) pictureSize(file []byte) (w, h int) {
-	if w, h, ok := headerSize(file); ok {
-		return w, h
-	}
-	head, err := preprocess.ReadHeader(file, preprocess.Limits{MaxPixels: s.limits.Pixels, MaxBytes: s.limits.Body})
-	if err != nil {
-		return 0, 0
-	}
-	return head.Width, head.Height
-}
-
 // immichKind checks the entries: {"clip": {"visual": {"modelName": ...}}}, or "textual".
-func (s *Server) immichKind(entries []byte) (kind string, err error) {
+func immichKind(entries []byte) (kind, model string, err error) {
 	var tasks map[string]map[string]immichEntry
 	if json.Unmarshal(entries, &tasks) != nil || len(tasks) != 1 {
-		return "", refuse(http.StatusUnprocessableEntity, "invalid_request", "entries", `entries is JSON of one task: {"clip": {"visual": {"modelName": ...}}}`)
+		return "", "", refuse(http.StatusUnprocessableEntity, "invalid_request", "entries", `entries is JSON of one task: {"clip": {"visual": {"modelName": ...}}}`)
 	}
 	for task, kinds := range tasks {
 		if task != "clip" || len(kinds) != 1 {
-			return "", refuse(http.StatusUnprocessableEntity, "invalid_request", "entries", fmt.Sprintf("this server computes clip.visual or clip.textual; it has no model for %.50q", task))
+			return "", "", refuse(http.StatusUnprocessableEntity, "invalid_request", "entries", fmt.Sprintf("this server computes clip.visual or clip.textual; it has no model for %.50q", task))
 		}
 		for k, entry := range kinds {
 			if !slices.Contains([]string{"visual", "textual"}, k) {
-				return "", refuse(http.StatusUnprocessableEntity, "invalid_request", "entries", "clip is visual or textual")
+				return "", "", refuse(http.StatusUnprocessableEntity, "invalid_request", "entries", "clip is visual or textual")
 			}
-			kind, err = k, s.checkModel("entries", entry.ModelName)
+			kind, model = k, entry.ModelName
 		}
 	}
-	return kind, err
+	return kind, model, nil
 }
 
 // The parts of a form, and bytes of its entries, beyond which it is none that Immich sends.
@@ -117,7 +108,11 @@ const (
 )
 
 func (s *Server) readForm(w http.ResponseWriter, r *http.Request, held *bodies) (form immichForm, err error) {
-	b := &body{from: http.MaxBytesReader(w, r.Body, s.limits.Body), a: s.admission}
+	from, err := s.plainBody(w, r)
+	if err != nil {
+		return form, err
+	}
+	b := &body{from: from, a: s.admission}
 	*held = append(*held, b)
 	r.Body = io.NopCloser(b)
 	parts, err := r.MultipartReader()
@@ -127,6 +122,7 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request, held *bodies) 
 	for range mostParts {
 		part, err := parts.NextPart()
 		if errors.Is(err, io.EOF) {
+			arrived(w)
 			return form, nil
 		}
 		if err == nil {

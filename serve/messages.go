@@ -23,10 +23,15 @@ func conversationInput(data []byte, most int) (input, error) {
 	n := 0
 	err := elements("messages", data, most, func(raw json.RawMessage) error {
 		var m struct {
+			Role    string          `json:"role"`
 			Content json.RawMessage `json:"content"`
+			Name    string          `json:"name"`
 		}
-		if raw[0] != '{' || json.Unmarshal(raw, &m) != nil {
+		if raw[0] != '{' {
 			return badRequest("messages", `a message is an object {"role": "user", "content": ...}`)
+		}
+		if err := splitObject(raw, &m); err != nil {
+			return err
 		}
 		c.parts = nil
 		err := elements("content", m.Content, most, func(raw json.RawMessage) error {
@@ -67,8 +72,11 @@ func (c *conversation) part(raw json.RawMessage) error {
 		Text  *string         `json:"text"`
 		Image json.RawMessage `json:"image_url"`
 	}
-	if raw[0] != '{' || json.Unmarshal(raw, &p) != nil {
+	if raw[0] != '{' {
 		return badRequest("content", `content is a text, or has parts {"type": "text", "text": ...} and {"type": "image_url", "image_url": {"url": ...}}`)
+	}
+	if err := splitObject(raw, &p); err != nil {
+		return err
 	}
 	switch {
 	case p.Type == "text" && p.Text != nil:
@@ -81,7 +89,7 @@ func (c *conversation) part(raw json.RawMessage) error {
 		if c.picture != nil {
 			return badRequest("messages", "messages have more than one picture; a row is of one, and input takes an array of them")
 		}
-		in := pictureInput(url)
+		in := imageInput(url)
 		c.picture = &in
 	default:
 		return badRequest("content", fmt.Sprintf("a part of the type %.20q is not read; text and image_url are", p.Type))
@@ -90,15 +98,19 @@ func (c *conversation) part(raw json.RawMessage) error {
 }
 
 // imageURL reads OpenAI's {"url": ...}, or the address alone, which vLLM takes too.
-func imageURL(raw json.RawMessage) (url string, ok bool) {
-	if len(raw) > 0 && raw[0] == '"' {
-		return url, json.Unmarshal(raw, &url) == nil
+func imageURL(raw json.RawMessage) (url []byte, ok bool) {
+	if len(raw) > 0 && raw[0] == '{' {
+		var o struct {
+			URL    json.RawMessage `json:"url"`
+			Detail string          `json:"detail"` // of no effect: an image has one size here
+		}
+		if splitObject(raw, &o) != nil {
+			return nil, false
+		}
+		raw = o.URL
 	}
-	var o struct {
-		URL *string `json:"url"`
+	if len(raw) == 0 {
+		return nil, false
 	}
-	if json.Unmarshal(raw, &o) != nil || o.URL == nil {
-		return "", false
-	}
-	return *o.URL, true
+	return stringOf(raw)
 }

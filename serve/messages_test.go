@@ -63,7 +63,7 @@ func TestMessagesRefused(t *testing.T) {
 		"no content":              {object{"messages": []any{object{"role": "user"}}}, 400, "messages are without content"},
 		"no message":              {object{"messages": []any{"a"}}, 400, "a message is an object"},
 		"a number":                {object{"messages": said(3)}, 400, "content is a text"},
-		"another type":            {object{"messages": said([]any{object{"type": "input_audio", "input_audio": object{}}})}, 400, `the type \"input_audio\" is not read`},
+		"another type":            {object{"messages": said([]any{object{"type": "input_audio", "input_audio": object{}}})}, 400, `the field \"input_audio\" is not known here`},
 		"no address":              {object{"messages": said([]any{object{"type": "image_url"}})}, 400, "image_url is"},
 		"an address":              {object{"messages": said([]any{picture("https://example.org/a.png")})}, 403, "fetches no addresses"},
 		"a bad picture":           {object{"messages": said([]any{picture(dataURI([]byte("no picture at all, but long enough")))})}, 422, "not a picture"},

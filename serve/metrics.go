@@ -45,18 +45,41 @@ func newMetrics(s *Server) *metrics {
 		stages:   histogram("stage_seconds", "Time of an input's decoding and of its wait for the model, and of a batch's forward pass.", secondsBuckets, "stage"),
 		sizes:    histogram("batch_size", "Inputs that went through the model together.", []float64{1, 2, 4, 8, 16, 32, 64, 128, 256}, "tower"),
 	}
-	info := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "goclip", Subsystem: "serve", Name: "model_info", Help: "The model and where it runs; always 1.",
-		ConstLabels: prometheus.Labels{"model": s.name, "device": s.model.Device().String(), "embed_dim": strconv.Itoa(s.model.Config.EmbedDim), "version": s.version}})
-	info.Set(1)
-	m.registry.MustRegister(m.requests, m.seconds, m.rejected, m.failed, m.stages, m.sizes, info,
+	queued := func(length func(b *batcher) int) func() float64 {
+		return func() (n float64) {
+			for _, e := range s.models.engines() {
+				n += float64(length(e.batcher))
+			}
+			return n
+		}
+	}
+	m.registry.MustRegister(m.requests, m.seconds, m.rejected, m.failed, m.stages, m.sizes, modelInfo{s},
 		gauge("queue_depth", "Inputs accepted and not yet computed.", func() float64 { n, _ := s.admission.depth(); return float64(n) }),
 		gauge("body_bytes", "Bytes of the requests that are being answered.", func() float64 { _, n := s.admission.depth(); return float64(n) }),
-		gauge("waiting_files", "Pictures that wait to be decoded.", func() float64 { return float64(len(s.batcher.files)) }),
-		gauge("waiting_pictures", "Decoded pictures that wait for the model.", func() float64 { return float64(len(s.batcher.pictures)) }),
-		gauge("waiting_texts", "Texts that wait for the model.", func() float64 { return float64(len(s.batcher.texts)) }),
+		gauge("waiting_files", "Pictures that wait to be decoded.", queued(func(b *batcher) int { return len(b.files) })),
+		gauge("waiting_pictures", "Decoded pictures that wait for the model.", queued(func(b *batcher) int { return len(b.pictures) })),
+		gauge("waiting_texts", "Texts that wait for the model.", queued(func(b *batcher) int { return len(b.texts) })),
+		gauge("weights_bytes", "Bytes of the weights of the models that are loaded.", func() float64 {
+			s.models.mu.Lock()
+			defer s.models.mu.Unlock()
+			return float64(s.models.bytes)
+		}),
 		gauge("live_tensors", "Handles on libtorch's tensors.", func() float64 { return float64(torch.LiveTensors()) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// modelInfo tells of each loaded model.
+type modelInfo struct{ *Server }
+
+var modelInfoDesc = prometheus.NewDesc("goclip_serve_model_info", "A loaded model and where it runs; always 1.", []string{"model", "device", "embed_dim", "version"}, nil)
+
+func (modelInfo) Describe(ch chan<- *prometheus.Desc) { ch <- modelInfoDesc }
+
+func (s modelInfo) Collect(ch chan<- prometheus.Metric) {
+	for _, e := range s.models.engines() {
+		ch <- prometheus.MustNewConstMetric(modelInfoDesc, prometheus.GaugeValue, 1, e.name(), e.Device, strconv.Itoa(e.EmbedDim), s.version)
+	}
 }
 
 func (m *metrics) handler() http.Handler {

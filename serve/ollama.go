@@ -16,6 +16,8 @@ type ollamaRequest struct {
 	Images     json.RawMessage `json:"images"` // base64, as in Ollama's other requests
 	Truncate   *bool           `json:"truncate"`
 	Dimensions *int            `json:"dimensions"`
+	Options    json.RawMessage `json:"options"`    // of generating, hence of no effect
+	KeepAlive  json.RawMessage `json:"keep_alive"` // likewise: how long a model stays loaded is the operator's to say
 }
 
 type ollamaAnswer struct {
@@ -35,36 +37,36 @@ func (s *Server) ollamaEmbed(w http.ResponseWriter, r *http.Request) error {
 	if err := s.readJSON(w, r, &held, &q); err != nil {
 		return err
 	}
-	if err := s.checkModel("model", q.Model); err != nil {
+	e, err := s.engine(r.Context(), "model", q.Model)
+	if err != nil {
 		return err
 	}
-	if width := s.model.Config.EmbedDim; q.Dimensions != nil && *q.Dimensions != 0 && *q.Dimensions != width {
+	defer s.models.release(e)
+	if width := e.EmbedDim; q.Dimensions != nil && *q.Dimensions != 0 && *q.Dimensions != width {
 		return badRequest("dimensions", fmt.Sprintf("dimensions can only be %d: this model's features are not made to be cut", width))
 	}
 	words, err := texts("input", q.Input, s.limits.Inputs)
 	if err != nil {
 		return err
 	}
-	images, err := pictures("images", q.Images, s.limits.Inputs)
+	pictures, err := images("images", q.Images, s.limits.Inputs)
 	if err != nil {
 		return err
+	}
+	rows, err := e.rows(r, "input", words, pictures)
+	if err != nil {
+		return err
+	}
+	if q.Truncate != nil && !*q.Truncate {
+		if err := e.uncut("input", rows); err != nil {
+			return err
+		}
 	}
 	tokens := 0
-	for _, text := range words[:min(len(words), s.limits.Inputs)] {
-		if len(text) > s.limits.TextBytes {
-			continue // its error comes below
-		}
-		n := len(s.tokenizer.Encode(text)) + 2
-		if q.Truncate != nil && !*q.Truncate && n > s.model.ContextLength() {
-			return badRequest("input", fmt.Sprintf("a text of %d tokens is longer than the model's %d, and truncate is false", n, s.model.ContextLength()))
-		}
-		tokens += min(n, s.model.ContextLength())
+	for _, row := range rows {
+		tokens += row.tokens
 	}
-	rows, err := s.rows(r, "input", words, images)
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, ollamaAnswer{Model: s.name, Embeddings: rows, Total: time.Since(start).Nanoseconds(), Tokens: tokens})
+	writeJSON(w, http.StatusOK, ollamaAnswer{Model: e.name(), Embeddings: vectors(rows), Total: time.Since(start).Nanoseconds(), Tokens: tokens})
 	return nil
 }
 
@@ -73,6 +75,9 @@ func (s *Server) ollamaEmbed(w http.ResponseWriter, r *http.Request) error {
 type ollamaOldRequest struct {
 	Model  string `json:"model"`
 	Prompt string `json:"prompt"`
+
+	Options   json.RawMessage `json:"options"`
+	KeepAlive json.RawMessage `json:"keep_alive"`
 }
 
 type ollamaOldAnswer struct {
@@ -88,12 +93,14 @@ func (s *Server) ollamaEmbeddings(w http.ResponseWriter, r *http.Request) error 
 	if err := s.readJSON(w, r, &held, &q); err != nil {
 		return err
 	}
-	if err := s.checkModel("model", q.Model); err != nil {
+	e, err := s.engine(r.Context(), "model", q.Model)
+	if err != nil {
 		return err
 	}
+	defer s.models.release(e)
 	a := ollamaOldAnswer{Embedding: []float32{}}
 	if q.Prompt != "" {
-		rows, err := s.encode(r.Context(), []input{textInput(q.Prompt)})
+		rows, err := e.encode(r.Context(), []input{textInput(q.Prompt)})
 		if err != nil {
 			return err
 		}

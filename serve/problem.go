@@ -48,7 +48,9 @@ func pictureProblem(err error) *problem {
 	message := strings.TrimPrefix(err.Error(), "preprocess: ")
 	switch {
 	case errors.Is(err, preprocess.ErrTooLarge):
-		message = strings.TrimSuffix(strings.TrimSuffix(message, " or raise MaxPixels"), " or raise MaxBytes")
+		for _, limit := range []string{"MaxPixels", "MaxBytes", "MaxMemory"} {
+			message = strings.TrimSuffix(message, " or raise "+limit)
+		}
 		return refuse(http.StatusRequestEntityTooLarge, "picture_too_large", "", message)
 	case errors.Is(err, preprocess.ErrUnsupported):
 		return refuse(http.StatusUnsupportedMediaType, "picture_unsupported", "", message)

@@ -40,7 +40,7 @@ func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
 	if err := s.readJSON(w, r, &held, &q); err != nil {
 		return err
 	}
-	words, images, err := s.pairs(q.Model, "texts", q.Texts, q.Images)
+	words, images, err := s.pairs("texts", q.Texts, q.Images)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,12 @@ func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
 	for _, text := range words {
 		inputs = append(inputs, textInput(text))
 	}
-	rows, err := s.encode(r.Context(), inputs)
+	e, err := s.engine(r.Context(), "model", q.Model)
+	if err != nil {
+		return err
+	}
+	defer s.models.release(e)
+	rows, err := e.encode(r.Context(), inputs)
 	if err != nil {
 		return err
 	}
@@ -61,7 +66,7 @@ func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
 			return text.err // without its column there is no table
 		}
 	}
-	a := scoreAnswer{Model: s.name, LogitScale: s.scale, Texts: words, Images: make([]imageScore, len(images))}
+	a := scoreAnswer{Model: e.name(), LogitScale: e.scale, Texts: words, Images: make([]imageScore, len(images))}
 	failed := 0
 	for i, picture := range pictures {
 		a.Images[i].Index = i
@@ -73,7 +78,7 @@ func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
 		for _, text := range written {
 			a.Images[i].Cosine = append(a.Images[i].Cosine, clip.Cosine(picture.row, text.row))
 		}
-		a.Images[i].Prob = clip.Softmax(a.Images[i].Cosine, s.scale)
+		a.Images[i].Prob = clip.Softmax(a.Images[i].Cosine, e.scale)
 	}
 	if failed == len(images) {
 		return pictures[0].err
@@ -83,24 +88,21 @@ func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
 }
 
 // pairs reads what score and classify have in common: texts and pictures, at least one of each.
-func (s *Server) pairs(model, param string, rawTexts, rawImages json.RawMessage) ([]string, []input, error) {
-	if err := s.checkModel("model", model); err != nil {
-		return nil, nil, err
-	}
+func (s *Server) pairs(param string, rawTexts, rawImages json.RawMessage) ([]string, []input, error) {
 	words, err := texts(param, rawTexts, s.limits.Inputs)
 	if err != nil {
 		return nil, nil, err
 	}
-	images, err := pictures("images", rawImages, s.limits.Inputs)
+	pictures, err := images("images", rawImages, s.limits.Inputs)
 	switch {
 	case err != nil:
 		return nil, nil, err
 	case len(words) == 0:
-		return nil, nil, badRequest(param, param+" is missing; an array of strings is wanted")
-	case len(images) == 0:
-		return nil, nil, badRequest("images", "images is missing; an array of data URIs or base64 is wanted")
+		return nil, nil, badRequest(param, param+" is missing; it must be an array of strings")
+	case len(pictures) == 0:
+		return nil, nil, badRequest("images", "images is missing; it must be an array of data URIs or base64")
 	}
-	return words, images, nil
+	return words, pictures, nil
 }
 
 type classifyRequest struct {
@@ -127,8 +129,11 @@ type labelShare struct {
 	Prob  float64 `json:"prob"` // of the softmax over all labels
 }
 
-// mostPrompts bounds labels times templates of a request.
-const mostPrompts = 4096
+// Of a request: labels times templates, and the bytes of the prompts that they make.
+const (
+	maxPrompts     = 4096
+	maxPromptBytes = 1 << 20
+)
 
 // classify answers POST /v1/classify: zero-shot classes. A label's row is the mean of its prompts'
 // features, normalised again (paper, section 3.1.4), as clip.Model.Classifier has it.
@@ -139,7 +144,7 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 	if err := s.readJSON(w, r, &held, &q); err != nil {
 		return err
 	}
-	labels, images, err := s.pairs(q.Model, "labels", q.Labels, q.Images)
+	labels, images, err := s.pairs("labels", q.Labels, q.Images)
 	if err != nil {
 		return err
 	}
@@ -147,19 +152,16 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if n := len(labels) * len(templates); n > mostPrompts {
-		return tooMany(fmt.Sprintf("labels times templates, %d,", n), mostPrompts)
+	prompts, err := prompts(labels, templates, s.limits.TextBytes)
+	if err != nil {
+		return err
 	}
-	prompts := make([]input, 0, len(labels)*len(templates))
-	for _, label := range labels {
-		if strings.TrimSpace(label) == "" {
-			return badRequest("labels", "a label is empty")
-		}
-		for _, template := range templates {
-			prompts = append(prompts, textInput(strings.ReplaceAll(template, "{}", label)))
-		}
+	e, err := s.engine(r.Context(), "model", q.Model)
+	if err != nil {
+		return err
 	}
-	rows, err := s.encode(r.Context(), append(images, prompts...))
+	defer s.models.release(e)
+	rows, err := e.encode(r.Context(), append(images, prompts...))
 	if err != nil {
 		return err
 	}
@@ -172,7 +174,7 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 		}
 		classes = append(classes, row)
 	}
-	a := classifyAnswer{Model: s.name, Images: make([]imageClass, len(images))}
+	a := classifyAnswer{Model: e.name(), Images: make([]imageClass, len(images))}
 	failed := 0
 	for i, picture := range pictures {
 		a.Images[i].Index = i
@@ -181,7 +183,7 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 			a.Images[i].Error = s.itemError(picture.err)
 			continue
 		}
-		a.Images[i].Labels = s.shares(picture.row, labels, classes, q.TopK)
+		a.Images[i].Labels = e.shares(picture.row, labels, classes, q.TopK)
 	}
 	if failed == len(images) {
 		return pictures[0].err
@@ -190,14 +192,49 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// prompts puts every label into every template, when it is known that they are neither too many nor
+// too long: a label of many bytes in a template of many {} makes their product.
+func prompts(labels, templates []string, textBytes int) ([]input, error) {
+	if n := len(labels) * len(templates); n > maxPrompts {
+		return nil, tooMany(fmt.Sprintf("labels times templates, %d,", n), maxPrompts)
+	}
+	total := 0
+	for _, template := range templates {
+		places := strings.Count(template, "{}")
+		for _, label := range labels {
+			n := len(template) + places*(len(label)-len("{}"))
+			if n > textBytes {
+				return nil, refuse(http.StatusRequestEntityTooLarge, "text_too_long", "labels", fmt.Sprintf("a label in its template makes a text of %d bytes, more than %d", n, textBytes))
+			}
+			if total += n; total > maxPromptBytes {
+				return nil, refuse(http.StatusRequestEntityTooLarge, "text_too_long", "labels", fmt.Sprintf("the labels in their templates make texts of more than %d bytes", maxPromptBytes))
+			}
+		}
+	}
+	list := make([]input, 0, len(labels)*len(templates))
+	for _, label := range labels {
+		if strings.TrimSpace(label) == "" {
+			return nil, badRequest("labels", "a label is empty")
+		}
+		if in := textInput(label); in.err != nil {
+			return nil, in.err
+		}
+		for _, template := range templates {
+			text := strings.ReplaceAll(template, "{}", label)
+			list = append(list, input{text: &text})
+		}
+	}
+	return list, nil
+}
+
 // shares are the k most probable labels of a picture.
-func (s *Server) shares(picture []float32, labels []string, classes [][]float32, k int) []labelShare {
+func (e *engine) shares(picture []float32, labels []string, classes [][]float32, k int) []labelShare {
 	cosines := make([]float64, len(classes))
 	for i, class := range classes {
 		cosines[i] = clip.Cosine(picture, class)
 	}
 	out := make([]labelShare, len(labels))
-	for i, p := range clip.Softmax(cosines, s.scale) {
+	for i, p := range clip.Softmax(cosines, e.scale) {
 		out[i] = labelShare{labels[i], p}
 	}
 	slices.SortStableFunc(out, func(a, b labelShare) int { return cmp.Compare(b.Prob, a.Prob) })

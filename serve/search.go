@@ -60,24 +60,26 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if err := s.readJSON(w, r, &held, &q); err != nil {
 		return err
 	}
-	if err := s.checkModel("model", q.Model); err != nil {
+	e, err := s.engine(r.Context(), "model", q.Model)
+	if err != nil {
 		return err
 	}
+	defer s.models.release(e)
 	if q.TopK == 0 {
 		q.TopK = 20
 	}
 	var in input
 	switch {
 	case (q.Text == nil) == (q.Image == nil):
-		return badRequest("text", "either text or image is wanted")
+		return badRequest("text", "a search has either text or image")
 	case q.TopK < 1 || q.TopK > mostHits:
-		return badRequest("top_k", fmt.Sprintf("top_k is between 1 and %d", mostHits))
+		return badRequest("top_k", fmt.Sprintf("top_k must be between 1 and %d", mostHits))
 	case q.Text != nil:
 		in = textInput(*q.Text)
 	default:
-		in = pictureInput(*q.Image)
+		in = imageInput([]byte(*q.Image))
 	}
-	rows, err := s.encode(r.Context(), []input{in})
+	rows, err := e.encode(r.Context(), []input{in})
 	if err != nil {
 		return err
 	}
@@ -88,7 +90,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a := searchAnswer{Model: s.name, Hits: make([]searchHit, len(hits))}
+	a := searchAnswer{Model: e.name(), Hits: make([]searchHit, len(hits))}
 	for i, h := range hits {
 		a.Hits[i] = searchHit{Path: h.Path, Score: h.Score}
 		if s.thumbnail != nil {
@@ -99,9 +101,10 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// pictureAddress is where a found picture is served: signed, so that no other file is.
+// pictureAddress is where a found picture is served, relative to the server's root: signed, so that
+// no other file is.
 func (s *Server) pictureAddress(path string) string {
-	return "/v1/picture?" + url.Values{"path": {path}, "sum": {hex.EncodeToString(s.pictureSum(path))}}.Encode()
+	return "v1/picture?" + url.Values{"path": {path}, "sum": {hex.EncodeToString(s.pictureSum(path))}}.Encode()
 }
 
 func (s *Server) pictureSum(path string) []byte {
@@ -133,35 +136,5 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	h.Set("Cache-Control", "private, max-age=3600")
 	_, _ = w.Write(data) // a client that has gone
-	return nil
-}
-
-// health answers GET /healthz: 200 while requests are accepted, 503 when the server is about to
-// end.
-func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
-	type health struct {
-		Status    string  `json:"status"`
-		Model     string  `json:"model"`
-		Device    string  `json:"device"`
-		EmbedDim  int     `json:"embed_dim"`
-		ImageSize [2]int  `json:"image_size"` // height, width
-		Index     *int    `json:"index"`      // how many pictures can be searched; null without an index
-		Token     bool    `json:"token"`      // one is wanted
-		Inputs    int     `json:"max_inputs"`
-		Scale     float64 `json:"logit_scale"`
-		Notice    string  `json:"notice,omitempty"` // what users should know of the model
-	}
-	size := s.model.Config.Vision.ImageSize
-	h := health{Status: "ok", Model: s.name, Device: s.model.Device().String(), EmbedDim: s.model.Config.EmbedDim,
-		ImageSize: [2]int{size.Height, size.Width}, Token: s.guarded, Inputs: s.limits.Inputs, Scale: s.scale, Notice: s.notice}
-	if s.index != nil {
-		n := s.index.Len()
-		h.Index = &n
-	}
-	code := http.StatusOK
-	if s.draining.Load() {
-		h.Status, code = "ending", http.StatusServiceUnavailable
-	}
-	writeJSON(w, code, h)
 	return nil
 }

@@ -9,28 +9,27 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
-	"strings"
+	"runtime"
 	"sync/atomic"
 	"time"
 
-	"github.com/goclip/goclip/clip"
-	"github.com/goclip/goclip/clip/tokenizer"
+	"golang.org/x/sync/semaphore"
 )
 
-// Options say what a server is. The zero value serves the model to whoever reaches it, under
+// Options say what a server is. The zero value serves its models to whoever reaches it, under
 // [DefaultLimits].
 type Options struct {
-	Name    string   // what the API calls the model; the default is the last part of Model.Name
-	Aliases []string // further names that requests may use for it; "*" is every name
-	Version string   // of the program, for /meta and /metrics
+	Version string // of the program, for /meta and /metrics
+
+	TTL    time.Duration // after which a model that nobody uses is unloaded; 0: never
+	Memory int64         // bytes of weights that are loaded together at most: the model used the longest ago makes room; 0: no bound
 
 	Limits Limits
 	Token  string   // that requests must bear, except for the page and the probes of health; empty for none
 	Hosts  []string // names in the Host header that are answered; nil for every. A page on the web cannot then reach a server on loopback by a name of its own
 
-	AllowFetch bool // pictures may be given by address, in public networks alone
-	NoOrient   bool // pictures are taken as they lie in the file, whatever the orientation in their EXIF data
+	AllowFetch bool // images may be given by address, in public networks alone
+	NoOrient   bool // images are taken as they lie in the file, whatever the orientation in their EXIF data
 
 	// Notice is a sentence that the page shows above all else and GET /healthz has as "notice",
 	// such as that the model does not know photographs; empty for none.
@@ -44,16 +43,9 @@ type Options struct {
 	Log *slog.Logger // nil for silence
 }
 
-// cachedTexts is how many texts' features are kept.
-const cachedTexts = 4096
-
-// Server is an [http.Handler] around a model. Close it when it is not used by Serve.
+// Server is an [http.Handler] around models. Close it when it is not used by Serve.
 type Server struct {
-	model     *clip.Model
-	tokenizer tokenizer.Encoder
-	scale     float64 // of the cosines in a softmax
-	name      string
-	aliases   []string
+	models    *registry
 	version   string
 	limits    Limits
 	token     [32]byte // SHA-256 of the token
@@ -62,39 +54,39 @@ type Server struct {
 	index     Index
 	thumbnail func(path string) (data []byte, mediaType string, err error)
 	notice    string   // of Options
+	orient    bool     // images are turned upright
 	fetcher   *fetcher // nil where addresses are refused
+	log       *slog.Logger
 
-	thumbnails chan struct{} // how many are drawn at a time
-	log        *slog.Logger
-
-	admission *admission
-	batcher   *batcher
-	cache     *textCache
-	metrics   *metrics
-	handler   http.Handler
-	routes    []route
-	sign      [32]byte // the key of the addresses of found pictures
-	draining  atomic.Bool
-	answered  atomic.Int64 // requests that were accepted and answered
+	admission  *admission
+	decoding   *semaphore.Weighted // bytes of Limits.Decoding
+	decoders   chan struct{}       // how many images are decoded at a time
+	turn       chan struct{}       // held by the model that runs
+	thumbnails chan struct{}       // how many are drawn at a time
+	lingering  chan struct{}       // clients that send on after their refusal
+	metrics    *metrics
+	handler    http.Handler
+	routes     []route
+	sign       [32]byte // the key of the addresses of found pictures
+	draining   atomic.Bool
+	lost       chan error   // why nothing will be computed any more
+	answered   atomic.Int64 // requests that were accepted and answered
 }
 
-// New makes a server of m, whose weights must not change while it lives.
-func New(ctx context.Context, m *clip.Model, o Options) (*Server, error) {
+// New makes a server of models, of which the first is the one that requests without a name mean.
+// Those that are to be preloaded are opened.
+func New(ctx context.Context, o Options, models ...Model) (*Server, error) {
 	limits, err := o.Limits.filled()
 	if err != nil {
 		return nil, err
 	}
-	t, err := m.Tokenizer(ctx)
-	if err != nil {
-		return nil, err
+	if limits.Decoders == 0 {
+		limits.Decoders = runtime.GOMAXPROCS(0)
 	}
-	scale, err := m.Scale()
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{model: m, tokenizer: t, scale: scale, limits: limits, hosts: o.Hosts, index: o.Index, thumbnail: o.Thumbnail, notice: o.Notice,
-		name: cmp.Or(o.Name, filepath.Base(m.Name)), aliases: o.Aliases, version: cmp.Or(o.Version, "goclip"),
-		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), admission: &admission{limits: limits}, cache: newTextCache(cachedTexts)}
+	s := &Server{limits: limits, hosts: o.Hosts, index: o.Index, thumbnail: o.Thumbnail, notice: o.Notice, orient: !o.NoOrient, version: cmp.Or(o.Version, "goclip"),
+		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), admission: &admission{limits: limits},
+		decoding: semaphore.NewWeighted(limits.Decoding), decoders: make(chan struct{}, limits.Decoders), turn: make(chan struct{}, 1),
+		thumbnails: make(chan struct{}, 2), lingering: make(chan struct{}, maxLingering), lost: make(chan error, 1)}
 	if o.Token != "" {
 		s.token, s.guarded = tokenSum(o.Token), true
 	}
@@ -104,18 +96,22 @@ func New(ctx context.Context, m *clip.Model, o Options) (*Server, error) {
 	if _, err := rand.Read(s.sign[:]); err != nil {
 		return nil, fmt.Errorf("serve: %w", err)
 	}
-	s.thumbnails = make(chan struct{}, 2)
-	s.metrics = newMetrics(s)
-	if s.batcher, err = newBatcher(m, limits, !o.NoOrient, s.admission, s.metrics, s.log); err != nil {
+	if s.models, err = newRegistry(ctx, models, &o, s.log); err != nil {
 		return nil, err
 	}
+	s.models.open = s.openEngine
+	s.metrics = newMetrics(s)
 	s.routes = s.table()
 	s.handler = s.middleware(s.mux())
+	if err := s.models.preload(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
 	return s, nil
 }
 
 // Close ends the server's goroutines. No request may be under way.
-func (s *Server) Close() { s.batcher.close() }
+func (s *Server) Close() { s.models.end() }
 
 // ServeHTTP answers a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
@@ -123,20 +119,35 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 // Answered counts the requests that were accepted and answered in full.
 func (s *Server) Answered() int64 { return s.answered.Load() }
 
+// Reload opens the loaded models anew, as after their files were replaced. Requests are answered
+// all the while: those that are under way by the former model, later ones by the new. A model that
+// cannot be opened stays as it was.
+func (s *Server) Reload() error {
+	var failures []error
+	for _, m := range s.models.list {
+		failures = append(failures, s.models.reload(m))
+	}
+	return errors.Join(failures...)
+}
+
 // Serve answers on listener until ctx ends. Then no more is accepted, what was is answered within
-// Limits.Grace, and the server is closed.
+// Limits.Grace, and the server is closed. It ends at once, with [torch.ErrDeviceLost], when the GPU
+// is lost: the process should then be started anew.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	defer s.Close()
 	server := &http.Server{Handler: s, ReadHeaderTimeout: min(s.limits.Read, 10*time.Second), ReadTimeout: s.limits.Read,
 		WriteTimeout: s.limits.Write, IdleTimeout: s.limits.Idle, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- server.Serve(&loggedListener{Listener: listener, log: s.log}) }()
 	select {
 	case err := <-failed:
+		s.Close()
 		return fmt.Errorf("serve: %w", err)
+	case err := <-s.lost: // freeing what is on the device could end the process without a word
+		return errors.Join(fmt.Errorf("serve: the server must be started anew: %w", err), server.Close())
 	case <-ctx.Done():
 	}
+	defer s.Close()
 	s.draining.Store(true)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.Grace)
 	defer cancel()
@@ -147,24 +158,48 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// called is whether a request means this model by name. Ollama puts ":latest" behind one.
-func (s *Server) called(name string) bool {
-	name = strings.TrimSuffix(name, ":latest")
-	if name == "" || name == s.name || name == s.model.Name {
-		return true
+// lose tells Serve that the device is gone.
+func (s *Server) lose(err error) {
+	s.draining.Store(true)
+	select {
+	case s.lost <- err:
+	default:
 	}
-	for _, alias := range s.aliases {
-		if alias == name || alias == "*" {
-			return true
-		}
-	}
-	return false
 }
 
-// checkModel refuses a request for another model: vectors of two models do not mix.
-func (s *Server) checkModel(param, name string) error {
-	if s.called(name) {
-		return nil
+// loggedListener says why no connection is accepted, such as for want of file descriptors, once in
+// ten seconds: http.Server tries again and again.
+type loggedListener struct {
+	net.Listener
+	log  *slog.Logger
+	said time.Time
+}
+
+func (l *loggedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil && !errors.Is(err, net.ErrClosed) && time.Since(l.said) > 10*time.Second {
+		l.said = time.Now()
+		l.log.Error("no connection can be accepted; the server tries again", "error", err)
 	}
-	return refuse(http.StatusNotFound, "model_not_found", param, fmt.Sprintf("the model %.100q is not served here; %s is", name, s.name))
+	return c, err
+}
+
+// engine is the model that a request means by name. The caller releases it.
+func (s *Server) engine(ctx context.Context, param, name string) (*engine, error) {
+	m := s.models.find(name)
+	if m == nil {
+		return nil, s.noModel(param, name)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.limits.Wait, s.late())
+	defer cancel()
+	return s.models.acquire(ctx, m)
+}
+
+// noModel refuses a request for another model: vectors of two models do not mix.
+func (s *Server) noModel(param, name string) error {
+	verb := "is"
+	if len(s.models.list) > 1 {
+		verb = "are"
+	}
+	return refuse(http.StatusNotFound, "model_not_found", param, fmt.Sprintf("the model %.100q is not served here; %s %s", name, s.models.names(), verb))
 }

@@ -32,9 +32,11 @@ func model(t testing.TB) *clip.Model {
 }
 
 // start serves the shipped model on loopback until the test ends.
-func start(t testing.TB, o Options) (*Server, string) {
+func start(t testing.TB, o Options, aliases ...string) (*Server, string) {
 	t.Helper()
-	s, err := New(t.Context(), model(t), o)
+	m := Loaded(model(t))
+	m.Aliases = append(m.Aliases, aliases...)
+	s, err := New(t.Context(), o, m)
 	require.NoError(t, err)
 	h := httptest.NewServer(s)
 	t.Cleanup(func() { h.Close(); s.Close() })

@@ -28,39 +28,44 @@ func (s *Server) weaviateVectorize(w http.ResponseWriter, r *http.Request) error
 	if err := s.readJSON(w, r, &held, &q); err != nil {
 		return err
 	}
+	e, err := s.engine(r.Context(), "model", "")
+	if err != nil {
+		return err
+	}
+	defer s.models.release(e)
 	words, err := texts("texts", q.Texts, s.limits.Inputs)
 	if err != nil {
 		return err
 	}
-	images, err := pictures("images", q.Images, s.limits.Inputs)
+	pictures, err := images("images", q.Images, s.limits.Inputs)
 	if err != nil {
 		return err
 	}
-	rows, err := s.rows(r, "texts", words, images)
+	rows, err := e.rows(r, "texts", words, pictures)
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, weaviateAnswer{rows[:len(words):len(words)], rows[len(words):]})
+	all := vectors(rows)
+	writeJSON(w, http.StatusOK, weaviateAnswer{all[:len(words):len(words)], all[len(words):]})
 	return nil
 }
 
-// rows are the features of texts and then pictures; one that cannot be read fails the request.
-func (s *Server) rows(r *http.Request, param string, words []string, images []input) ([][]float32, error) {
-	if len(words)+len(images) > s.limits.Inputs {
-		return nil, tooMany(param+" and images", s.limits.Inputs)
+// rows are the embeddings of texts and then images; one that cannot be read fails the request.
+func (e *engine) rows(r *http.Request, param string, words []string, images []input) ([]encoded, error) {
+	if most := e.server.limits.Inputs; len(words)+len(images) > most {
+		return nil, tooMany(param+" and images", most)
 	}
 	inputs := make([]input, 0, len(words)+len(images))
 	for _, text := range words {
 		inputs = append(inputs, textInput(text))
 	}
-	encoded, err := s.encode(r.Context(), append(inputs, images...))
+	rows, err := e.encode(r.Context(), append(inputs, images...))
 	if err != nil {
 		return nil, err
 	}
-	rows := make([][]float32, len(encoded))
-	for i, e := range encoded {
-		if e.err != nil {
-			p := *asProblem(e.err)
+	for i, row := range rows {
+		if row.err != nil {
+			p := *asProblem(row.err)
 			if i >= len(words) {
 				p.message = fmt.Sprintf("images[%d]: %s", i-len(words), p.message)
 			} else {
@@ -68,18 +73,30 @@ func (s *Server) rows(r *http.Request, param string, words []string, images []in
 			}
 			return nil, &p
 		}
-		rows[i] = e.row
 	}
 	return rows, nil
 }
 
-func (s *Server) weaviateMeta(w http.ResponseWriter, _ *http.Request) error {
+func vectors(rows []encoded) [][]float32 {
+	list := make([][]float32, len(rows))
+	for i, row := range rows {
+		list[i] = row.row
+	}
+	return list
+}
+
+func (s *Server) weaviateMeta(w http.ResponseWriter, r *http.Request) error {
+	e, err := s.engine(r.Context(), "model", "")
+	if err != nil {
+		return err
+	}
+	defer s.models.release(e)
 	writeJSON(w, http.StatusOK, struct {
 		Model    string `json:"model"`
 		Version  string `json:"version"`
 		EmbedDim int    `json:"embed_dim"`
 		Norm     string `json:"normalisation"`
-	}{s.name, s.version, s.model.Config.EmbedDim, "L2"})
+	}{e.name(), s.version, e.EmbedDim, "L2"})
 	return nil
 }
 

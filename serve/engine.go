@@ -1,0 +1,64 @@
+package serve
+
+import (
+	"context"
+	"time"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tokenizer"
+)
+
+// engine is a loaded model with what runs it.
+type engine struct {
+	of        *served
+	server    *Server
+	model     *clip.Model
+	tokenizer tokenizer.Encoder
+	scale     float64 // of the cosines in a softmax
+	batcher   *batcher
+	cache     *textCache
+	facts
+
+	users   int  // requests that have it
+	retired bool // it is closed when they are through
+}
+
+// facts are what stays known of a model when it is unloaded.
+type facts struct {
+	Device        string
+	EmbedDim      int
+	ImageSize     [2]int // height, width
+	ContextLength int
+	Parameters    int
+	Scale         float64
+	Loaded        time.Time
+	Bytes         int64 // of its weights
+}
+
+// openEngine opens a model and starts what runs it.
+func (s *Server) openEngine(ctx context.Context, of *served) (*engine, error) {
+	m, err := of.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{of: of, server: s, model: m, cache: newTextCache(cachedTexts)}
+	if e.tokenizer, err = m.Tokenizer(ctx); err != nil {
+		return nil, err
+	}
+	if e.scale, err = m.Scale(); err != nil {
+		return nil, err
+	}
+	size := m.Config.Vision.ImageSize
+	e.facts = facts{Device: m.Device().String(), EmbedDim: m.Config.EmbedDim, ImageSize: [2]int{size.Height, size.Width},
+		ContextLength: m.ContextLength(), Parameters: m.NumParameters(), Scale: e.scale, Loaded: time.Now()}
+	for _, t := range m.State() {
+		e.Bytes += int64(t.Numel()) * int64(t.DType().Size())
+	}
+	e.batcher, err = newBatcher(s, m)
+	return e, err
+}
+
+func (e *engine) close() { e.batcher.close() }
+
+// name is what the API calls the model.
+func (e *engine) name() string { return e.of.Name }

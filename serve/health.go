@@ -1,0 +1,42 @@
+package serve
+
+import "net/http"
+
+// healthAnswer is also what the page needs to know. What is of a model is of the first, and missing
+// until it was loaded once.
+type healthAnswer struct {
+	Status    string   `json:"status"`
+	Model     string   `json:"model"`
+	Models    []string `json:"models"`
+	Device    string   `json:"device"`
+	EmbedDim  int      `json:"embed_dim"`
+	ImageSize [2]int   `json:"image_size"` // height, width
+	Index     *int     `json:"index"`      // how many images can be searched; null without an index
+	Token     bool     `json:"token"`      // requests must have one
+	Inputs    int      `json:"max_inputs"`
+	Scale     float64  `json:"logit_scale"`
+	Notice    string   `json:"notice,omitempty"` // what users should know of the first model
+}
+
+// health answers GET /healthz: 200 while requests are accepted, 503 when the server is about to
+// end.
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
+	h := healthAnswer{Status: "ok", Token: s.guarded, Inputs: s.limits.Inputs, Notice: s.notice}
+	for i, m := range s.models.answers() {
+		h.Models = append(h.Models, m.ID)
+		if i == 0 && m.ImageSize != nil {
+			h.Device, h.EmbedDim, h.ImageSize, h.Scale = m.Device, m.EmbedDim, *m.ImageSize, m.LogitScale
+		}
+	}
+	h.Model = h.Models[0]
+	if s.index != nil {
+		n := s.index.Len()
+		h.Index = &n
+	}
+	code := http.StatusOK
+	if s.draining.Load() {
+		h.Status, code = "ending", http.StatusServiceUnavailable
+	}
+	writeJSON(w, code, h)
+	return nil
+}
