@@ -10,6 +10,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -332,17 +333,18 @@ func TestOllamaOld(t *testing.T) {
 type shelf [2][]float32
 
 func (s shelf) Len() int { return 2 }
-func (s shelf) Search(_ context.Context, row []float32, k int) ([]Hit, error) {
+func (s shelf) Search(_ context.Context, row []float32, k int, f Filter) ([]Hit, error) {
 	hits := []Hit{{"photos/dog.png", float32(clip.Cosine(row, s[0]))}, {"photos/car & co.png", float32(clip.Cosine(row, s[1]))}}
 	if hits[1].Score > hits[0].Score {
 		hits[0], hits[1] = hits[1], hits[0]
 	}
-	return hits[:min(k, 2)], nil
+	hits = slices.DeleteFunc(hits, func(h Hit) bool { return f.Folder != "" && !strings.HasPrefix(h.Path, f.Folder+"/") })
+	return hits[:min(k, len(hits))], nil
 }
 
 func TestSearch(t *testing.T) {
 	images := knownPictures(t, "data/demo/dog.png", "data/demo/racing_car.png")
-	_, at := start(t, Options{Index: shelf{images[0], images[1]}, Thumbnail: func(path string) ([]byte, string, error) {
+	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(path string) ([]byte, string, error) {
 		return []byte("thumbnail of " + path), "image/png", nil
 	}})
 	for _, c := range []struct {
@@ -356,12 +358,12 @@ func TestSearch(t *testing.T) {
 		require.Equal(t, 200, code, "%s", body)
 		a := parse[searchAnswer](t, body)
 		assert.Equal(t, c.first, a.Hits[0].Path)
-		code, header, picture := get(t, at+a.Hits[0].Picture)
+		code, header, picture := get(t, at+"/"+a.Hits[0].Picture)
 		assert.Equal(t, 200, code)
 		assert.Equal(t, "image/png", header.Get("Content-Type"))
 		assert.Equal(t, "thumbnail of "+c.first, string(picture))
 		forged := strings.Replace(a.Hits[0].Picture, "photos", "private", 1)
-		code, _, _ = get(t, at+forged)
+		code, _, _ = get(t, at+"/"+forged)
 		assert.Equal(t, 404, code, "a path that no search gave")
 	}
 	for _, q := range []object{{}, {"text": "a", "image": "b"}, {"text": "a", "top_k": -1}, {"text": "a", "top_k": 5000}} {

@@ -17,7 +17,7 @@ import (
 // client is to blame for, or 200; no word of ours; nothing left behind.
 func fuzzed(f *testing.F, path, contentType string, seeds ...string) {
 	images := knownPictures(f, "data/demo/dog.png", "data/demo/racing_car.png")
-	s, err := New(f.Context(), Options{Index: shelf{images[0], images[1]}, Limits: Limits{Body: 1 << 20, Pixels: 1e6, Inputs: 16, BatchSize: 4}}, Loaded(model(f)))
+	s, err := New(f.Context(), Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Limits: Limits{Body: 1 << 20, Pixels: 1e6, Inputs: 16, BatchSize: 4}}, Loaded(model(f)))
 	require.NoError(f, err)
 	f.Cleanup(s.Close)
 	for _, seed := range seeds {
@@ -96,7 +96,7 @@ func FuzzOldEmbeddings(f *testing.F) {
 
 // FuzzPicture asks for a found picture by an address that no search gave.
 func FuzzPicture(f *testing.F) {
-	s, err := New(f.Context(), Options{Index: shelf{}, Thumbnail: func(string) ([]byte, string, error) { panic("no such file may be read") }}, Loaded(model(f)))
+	s, err := New(f.Context(), Options{Indices: []Indexed{{Index: shelf{}}}, Thumbnail: func(string) ([]byte, string, error) { panic("no such file may be read") }}, Loaded(model(f)))
 	require.NoError(f, err)
 	f.Cleanup(s.Close)
 	f.Add("path=a.png&sum=00")

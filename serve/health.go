@@ -5,23 +5,30 @@ import "net/http"
 // healthAnswer is also what the page needs to know. What is of a model is of the first, and missing
 // until it was loaded once.
 type healthAnswer struct {
-	Status    string   `json:"status"`
-	Model     string   `json:"model"`
-	Models    []string `json:"models"`
-	Device    string   `json:"device"`
-	EmbedDim  int      `json:"embed_dim"`
-	ImageSize [2]int   `json:"image_size"` // height, width
-	Index     *int     `json:"index"`      // how many images can be searched; null without an index
-	Token     bool     `json:"token"`      // requests must have one
-	Inputs    int      `json:"max_inputs"`
-	Scale     float64  `json:"logit_scale"`
-	Notice    string   `json:"notice,omitempty"` // what users should know of the first model
+	Status    string        `json:"status"`
+	Model     string        `json:"model"`
+	Models    []string      `json:"models"`
+	Device    string        `json:"device"`
+	EmbedDim  int           `json:"embed_dim"`
+	ImageSize [2]int        `json:"image_size"` // height, width
+	Index     *int          `json:"index"`      // how many images the first index has; null without one
+	Indices   []indexAnswer `json:"indices"`
+	Token     bool          `json:"token"` // requests must have one
+	Inputs    int           `json:"max_inputs"`
+	Scale     float64       `json:"logit_scale"`
+	Notice    string        `json:"notice,omitempty"` // what users should know of the first model
+}
+
+type indexAnswer struct {
+	Name   string `json:"name"`
+	Model  string `json:"model"`
+	Images int    `json:"images"`
 }
 
 // health answers GET /healthz: 200 while requests are accepted, 503 when the server is about to
 // end.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
-	h := healthAnswer{Status: "ok", Token: s.guarded, Inputs: s.limits.Inputs, Notice: s.notice}
+	h := healthAnswer{Status: "ok", Token: s.guarded, Inputs: s.limits.Inputs, Notice: s.notice, Indices: []indexAnswer{}}
 	for i, m := range s.models.answers() {
 		h.Models = append(h.Models, m.ID)
 		if i == 0 && m.ImageSize != nil {
@@ -29,9 +36,12 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
 		}
 	}
 	h.Model = h.Models[0]
-	if s.index != nil {
-		n := s.index.Len()
-		h.Index = &n
+	for i, ix := range s.indices {
+		h.Indices = append(h.Indices, indexAnswer{ix.Name, s.models.find(ix.Model).Name, ix.Len()})
+		if i == 0 {
+			n := ix.Len()
+			h.Index = &n
+		}
 	}
 	code := http.StatusOK
 	if s.draining.Load() {

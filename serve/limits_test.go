@@ -310,7 +310,7 @@ func TestOtherSites(t *testing.T) {
 
 // A handler that panics is an answer in one sentence, and the server goes on.
 func TestPanic(t *testing.T) {
-	s, at := start(t, Options{Index: shelf{}, Thumbnail: func(string) ([]byte, string, error) { panic("secret") }})
+	s, at := start(t, Options{Indices: []Indexed{{Index: shelf{}}}, Thumbnail: func(string) ([]byte, string, error) { panic("secret") }})
 	code, _, body := get(t, at+"/"+s.pictureAddress("a.png"))
 	assert.Equal(t, 500, code)
 	assert.NotContains(t, string(body), "secret")

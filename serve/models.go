@@ -60,7 +60,8 @@ type registry struct {
 	ctx    context.Context // of opening; ends with the server
 	stop   context.CancelFunc
 
-	turn chan struct{} // models are opened one after the other
+	turn     chan struct{} // models are opened one after the other
+	starting bool          // preload has the errors
 
 	mu       sync.Mutex
 	list     []*served
@@ -256,7 +257,9 @@ func (r *registry) opened(m *served) (*engine, error) {
 		err = fmt.Errorf("its weights have %d bytes, more than Memory, %d", e.Bytes, r.memory)
 	}
 	if err != nil {
-		r.log.Error("a model could not be loaded", "model", m.Name, "error", err)
+		if !r.starting {
+			r.log.Error("a model could not be loaded", "model", m.Name, "error", err)
+		}
 		return nil, err
 	}
 	r.log.Info("a model is loaded", "model", m.Name, "bytes", e.Bytes, "seconds", time.Since(start).Seconds())
@@ -332,6 +335,8 @@ func (r *registry) reload(m *served) error {
 
 // preload opens what is wanted from the start.
 func (r *registry) preload(ctx context.Context) error {
+	r.starting = true
+	defer func() { r.starting = false }()
 	for _, m := range r.list {
 		if !m.Preload {
 			continue

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,7 +105,7 @@ func TestImageNeverBecomesText(t *testing.T) {
 }
 
 func TestUnknownFields(t *testing.T) {
-	_, at := start(t, Options{Index: shelf{}})
+	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{}}}})
 	for path, body := range map[string]string{
 		"/v1/embeddings":  `{"input":"a","late_chunking":true}`,
 		"/v1/score":       `{"texts":["a"],"images":["a"],"late_chunking":true}`,

@@ -9,36 +9,62 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
+	"time"
 )
 
-// Index is what /v1/search asks: pictures by their features, from the model that is served. Its
-// methods are called from several goroutines.
+// Index is what /v1/search asks: images by their embeddings, from one of the models that are served.
+// Its methods are called from several goroutines.
 type Index interface {
-	// Search gives the k pictures whose rows have the largest cosine with an L2-normalised row (E),
-	// the largest first.
-	Search(ctx context.Context, row []float32, k int) ([]Hit, error)
-	// Len is how many pictures there are.
+	// Search gives the k images whose rows have the largest cosine with an L2-normalised row (E), the
+	// largest first, among those that pass the filter.
+	Search(ctx context.Context, row []float32, k int, f Filter) ([]Hit, error)
+	// Len is how many images there are. It must not count rows: probes of health ask it.
 	Len() int
 }
 
-// Hit is a picture that was found.
+// Filter narrows a search. The zero value lets every image pass.
+type Filter struct {
+	Folder           string    // images in it or below it, as their paths have it
+	Since, Until     time.Time // when they were taken, or else changed: from Since on, before Until
+	MinSize, MaxSize int64     // bytes of the file; 0 for no bound
+}
+
+// Indexed is an index and what requests call it.
+type Indexed struct {
+	Name  string // "" for the only one
+	Model string // name of the model that its rows are of; "" for the first
+	Index
+}
+
+// Hit is an image that was found.
 type Hit struct {
 	Path  string
 	Score float32 // cosine
 }
 
-// mostHits bounds top_k.
-const mostHits = 1000
+// maxHits bounds offset and top_k together.
+const maxHits = 1000
 
 type searchRequest struct {
-	Model string  `json:"model"`
-	Text  *string `json:"text"`
-	Image *string `json:"image"` // a data URI or base64
-	TopK  int     `json:"top_k"` // 20 without
+	Model   string  `json:"model"`
+	Index   string  `json:"index"` // the first without
+	Text    *string `json:"text"`
+	Image   *string `json:"image"` // a data URI or base64
+	TopK    int     `json:"top_k"` // 20 without
+	Offset  int     `json:"offset"`
+	Folder  string  `json:"folder"`
+	Since   string  `json:"since"` // 2024-06-01, or a time as RFC 3339 has it
+	Until   string  `json:"until"`
+	MinSize int64   `json:"min_size"` // bytes of the file
+	MaxSize int64   `json:"max_size"`
 }
 
 type searchAnswer struct {
 	Model string      `json:"model"`
+	Index string      `json:"index"`
+	Total int         `json:"total"` // images in the index
+	More  bool        `json:"more"`  // there are others behind these
 	Hits  []searchHit `json:"hits"`
 }
 
@@ -48,23 +74,22 @@ type searchHit struct {
 	Picture string  `json:"picture,omitempty"` // where a small one is served
 }
 
-// search answers POST /v1/search: the pictures of the index that are nearest to a text or a
-// picture.
+// search answers POST /v1/search: the images of the index that are nearest to a text or an image.
 func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
-	if s.index == nil {
-		return refuse(http.StatusNotFound, "no_index", "", "this server has no index, so there is nothing to search")
-	}
 	var held bodies
 	defer held.release()
 	var q searchRequest
 	if err := s.readJSON(w, r, &held, &q); err != nil {
 		return err
 	}
-	e, err := s.engine(r.Context(), "model", q.Model)
+	ix, err := s.indexed(q.Index)
 	if err != nil {
 		return err
 	}
-	defer s.models.release(e)
+	filter, err := q.filter()
+	if err != nil {
+		return err
+	}
 	if q.TopK == 0 {
 		q.TopK = 20
 	}
@@ -72,13 +97,22 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case (q.Text == nil) == (q.Image == nil):
 		return badRequest("text", "a search has either text or image")
-	case q.TopK < 1 || q.TopK > mostHits:
-		return badRequest("top_k", fmt.Sprintf("top_k must be between 1 and %d", mostHits))
+	case q.TopK < 1 || q.Offset < 0 || q.TopK+q.Offset > maxHits:
+		return badRequest("top_k", fmt.Sprintf("top_k must be at least 1, and offset and top_k together at most %d", maxHits))
 	case q.Text != nil:
 		in = textInput(*q.Text)
 	default:
 		in = imageInput([]byte(*q.Image))
 	}
+	of := s.models.find(ix.Model)
+	if named := s.models.find(q.Model); q.Model != "" && named != of {
+		return refuse(http.StatusBadRequest, "model_not_of_index", "model", fmt.Sprintf("the index is of the model %s, and embeddings of two models do not mix", of.Name))
+	}
+	e, err := s.engine(r.Context(), "model", of.Name)
+	if err != nil {
+		return err
+	}
+	defer s.models.release(e)
 	rows, err := e.encode(r.Context(), []input{in})
 	if err != nil {
 		return err
@@ -86,19 +120,57 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if rows[0].err != nil {
 		return rows[0].err
 	}
-	hits, err := s.index.Search(r.Context(), rows[0].row, q.TopK)
+	hits, err := ix.Search(r.Context(), rows[0].row, q.Offset+q.TopK+1, filter)
 	if err != nil {
 		return err
 	}
-	a := searchAnswer{Model: e.name(), Hits: make([]searchHit, len(hits))}
-	for i, h := range hits {
-		a.Hits[i] = searchHit{Path: h.Path, Score: h.Score}
+	a := searchAnswer{Model: e.name(), Index: ix.Name, Total: ix.Len(), More: len(hits) > q.Offset+q.TopK, Hits: []searchHit{}}
+	for _, h := range hits[min(q.Offset, len(hits)):min(q.Offset+q.TopK, len(hits))] {
+		hit := searchHit{Path: h.Path, Score: h.Score}
 		if s.thumbnail != nil {
-			a.Hits[i].Picture = s.pictureAddress(h.Path)
+			hit.Picture = s.pictureAddress(h.Path)
 		}
+		a.Hits = append(a.Hits, hit)
 	}
 	writeJSON(w, http.StatusOK, a)
 	return nil
+}
+
+// indexed is the index that a request means by name.
+func (s *Server) indexed(name string) (Indexed, error) {
+	var names []string
+	for _, ix := range s.indices {
+		if name == "" || ix.Name == name {
+			return ix, nil
+		}
+		names = append(names, ix.Name)
+	}
+	if len(names) > 0 {
+		return Indexed{}, refuse(http.StatusNotFound, "no_index", "index", fmt.Sprintf("there is no index %.100q; there is %s", name, strings.Join(names, ", ")))
+	}
+	return Indexed{}, refuse(http.StatusNotFound, "no_index", "", "this server has no index, so there is nothing to search")
+}
+
+func (q *searchRequest) filter() (f Filter, err error) {
+	f = Filter{Folder: q.Folder, MinSize: q.MinSize, MaxSize: q.MaxSize}
+	if q.MinSize < 0 || q.MaxSize < 0 {
+		return f, badRequest("min_size", "min_size and max_size are numbers of bytes")
+	}
+	for _, date := range []struct {
+		param, text string
+		to          *time.Time
+	}{{"since", q.Since, &f.Since}, {"until", q.Until, &f.Until}} {
+		if date.text == "" {
+			continue
+		}
+		if *date.to, err = time.ParseInLocation(time.DateOnly, date.text, time.Local); err != nil {
+			*date.to, err = time.Parse(time.RFC3339, date.text)
+		}
+		if err != nil {
+			return f, badRequest(date.param, date.param+" must be a day (2024-06-01) or a time (2024-06-01T15:04:05Z)")
+		}
+	}
+	return f, nil
 }
 
 // pictureAddress is where a found picture is served, relative to the server's root: signed, so that

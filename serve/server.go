@@ -35,8 +35,8 @@ type Options struct {
 	// such as that the model does not know photographs; empty for none.
 	Notice string
 
-	// Index is what /v1/search searches; nil for none.
-	Index Index
+	// Indices are what /v1/search searches; the first is meant where a request names none.
+	Indices []Indexed
 	// Thumbnail makes a small picture of a file that the index found, for the page; nil shows none.
 	Thumbnail func(path string) (data []byte, mediaType string, err error)
 
@@ -51,7 +51,7 @@ type Server struct {
 	token     [32]byte // SHA-256 of the token
 	guarded   bool     // by the token
 	hosts     []string
-	index     Index
+	indices   []Indexed
 	thumbnail func(path string) (data []byte, mediaType string, err error)
 	notice    string   // of Options
 	orient    bool     // images are turned upright
@@ -83,7 +83,7 @@ func New(ctx context.Context, o Options, models ...Model) (*Server, error) {
 	if limits.Decoders == 0 {
 		limits.Decoders = runtime.GOMAXPROCS(0)
 	}
-	s := &Server{limits: limits, hosts: o.Hosts, index: o.Index, thumbnail: o.Thumbnail, notice: o.Notice, orient: !o.NoOrient, version: cmp.Or(o.Version, "goclip"),
+	s := &Server{limits: limits, hosts: o.Hosts, indices: o.Indices, thumbnail: o.Thumbnail, notice: o.Notice, orient: !o.NoOrient, version: cmp.Or(o.Version, "goclip"),
 		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), admission: &admission{limits: limits},
 		decoding: semaphore.NewWeighted(limits.Decoding), decoders: make(chan struct{}, limits.Decoders), turn: make(chan struct{}, 1),
 		thumbnails: make(chan struct{}, 2), lingering: make(chan struct{}, maxLingering), lost: make(chan error, 1)}
@@ -98,6 +98,11 @@ func New(ctx context.Context, o Options, models ...Model) (*Server, error) {
 	}
 	if s.models, err = newRegistry(ctx, models, &o, s.log); err != nil {
 		return nil, err
+	}
+	for _, ix := range o.Indices {
+		if s.models.find(ix.Model) == nil {
+			return nil, fmt.Errorf("serve: the index %q is of the model %q, which is not served", ix.Name, ix.Model)
+		}
 	}
 	s.models.open = s.openEngine
 	s.metrics = newMetrics(s)

@@ -30,7 +30,7 @@ func (c *convertCmd) Run(ctx context.Context, io *streams) error {
 	if err := mustBeNew("convert", c.Out); err != nil {
 		return err
 	}
-	flags := modelFlags{Model: c.Model, Pretrained: c.Pretrained, loadFlags: c.loadFlags, Device: "cpu", BatchSize: 1}
+	flags := modelFlags{Model: c.Model, Pretrained: c.Pretrained, computeFlags: computeFlags{loadFlags: c.loadFlags, Device: "cpu", BatchSize: 1}}
 	m, err := flags.open(ctx, io.err)
 	if err != nil {
 		return err

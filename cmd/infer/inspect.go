@@ -51,7 +51,7 @@ func (*inspectCmd) Help() string {
 }
 
 func (c *inspectCmd) Run(ctx context.Context, io *streams) error {
-	flags := modelFlags{Model: c.Model, Pretrained: c.Pretrained, BatchSize: 1, Device: "cpu"}
+	flags := modelFlags{Model: c.Model, Pretrained: c.Pretrained, computeFlags: computeFlags{BatchSize: 1, Device: "cpu"}}
 	if _, err := os.Stat(c.Model); err != nil && c.Model != models.Default && c.Pretrained == "" {
 		if n, err := pretrained.ParseName(c.Model, tower.ConfigNames()); err == nil && n.Repo == "" && n.Tag == "" {
 			flags.Pretrained = "random" // a config has no weights to tell of

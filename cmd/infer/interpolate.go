@@ -28,7 +28,7 @@ func (c *interpolateCmd) Run(ctx context.Context, io *streams) error {
 	if err := mustBeNew("interpolate", c.Out); err != nil {
 		return err
 	}
-	from := modelFlags{Model: c.Start, Pretrained: c.Pretrained, Device: "cpu", BatchSize: 1}
+	from := modelFlags{Model: c.Start, Pretrained: c.Pretrained, computeFlags: computeFlags{Device: "cpu", BatchSize: 1}}
 	start, err := from.open(ctx, io.err)
 	if err != nil {
 		return err

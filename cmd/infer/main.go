@@ -164,12 +164,17 @@ func message(err error) string {
 type modelFlags struct {
 	Model      string `help:"A published model (ViT-B-32:openai, hf-hub:ORG/NAME), a model directory (open_clip's or Hugging Face's), a file of weights or a built-in config; the default is the shipped model." default:"emoji-64" complete:"models"`
 	Pretrained string `help:"Weights of a built-in config: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin), a model directory or random." complete:"tags"`
-	loadFlags  `group:"Loading"`
-	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
-	Precision  string `help:"fp32; bf16, on a CPU fast where it has AMX or bfloat16 instructions; on the CPU also int8, on CUDA fp16." default:"fp32" enum:"fp32,bf16,fp16,int8"`
-	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
-	Seed       uint64 `help:"Of random weights."`
-	BatchSize  int    `help:"Pictures or texts of a batch; more is no slower and takes more memory." default:"32"`
+	computeFlags
+}
+
+// computeFlags say how a model is read and run.
+type computeFlags struct {
+	loadFlags `group:"Loading"`
+	Device    string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
+	Precision string `help:"fp32; bf16, on a CPU fast where it has AMX or bfloat16 instructions; on the CPU also int8, on CUDA fp16." default:"fp32" enum:"fp32,bf16,fp16,int8"`
+	Threads   int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
+	Seed      uint64 `help:"Of random weights."`
+	BatchSize int    `help:"Pictures or texts of a batch; more is no slower and takes more memory." default:"32"`
 }
 
 // loadFlags change a model while it is read.

@@ -149,6 +149,6 @@ func TestMessages(t *testing.T) {
 		assert.Equal(t, "infer: photos: "+err.Error()+says, message(fmt.Errorf("index: photos: %w", err)))
 	}
 	assert.Equal(t, "infer: a; b", message(errors.Join(errors.New("a"), errors.New("b"))))
-	f := modelFlags{Model: "x.pt", Precision: "fp32"}
+	f := modelFlags{Model: "x.pt", computeFlags: computeFlags{Precision: "fp32"}}
 	assert.ErrorContains(t, f.worded(clip.ErrAmbiguous), "--model takes the directory or the config, --pretrained the file, and --force-quick-gelu")
 }

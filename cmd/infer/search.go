@@ -211,7 +211,8 @@ func (s *searcher) open(ctx context.Context, c *searchCmd, io *streams, known in
 	if s.model != nil {
 		return nil
 	}
-	f := modelFlags{Model: c.Model, Pretrained: c.Pretrained, Device: c.Device, Threads: c.Threads, BatchSize: c.BatchSize, Precision: "fp32"}
+	f := modelFlags{Model: c.Model, Pretrained: c.Pretrained,
+		computeFlags: computeFlags{Device: c.Device, Threads: c.Threads, BatchSize: c.BatchSize, Precision: "fp32"}}
 	ours := c.Model == "" && known.Weights != ""
 	if ours {
 		f.Model, f.Pretrained, f.Seed = known.Name, known.Pretrained, known.Seed

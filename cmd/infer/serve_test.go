@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 )
 
 // server is infer serve as a process of its own.
@@ -39,10 +43,13 @@ func begin(t testing.TB, args ...string) *server {
 	require.NoError(t, s.cmd.Start())
 	t.Cleanup(func() { _ = s.cmd.Process.Kill() })
 	lines := bufio.NewReader(errs)
-	first, err := lines.ReadString('\n')
-	require.NoError(t, err, first)
-	s.at = strings.TrimSpace(regexp.MustCompile(`http://\S+`).FindString(first))
-	require.NotEmpty(t, s.at, first)
+	said := ""
+	for s.at == "" {
+		line, err := lines.ReadString('\n')
+		said += line
+		require.NoError(t, err, said)
+		s.at = strings.TrimSpace(regexp.MustCompile(`http://\S+`).FindString(line))
+	}
 	go func() {
 		all, _ := io.ReadAll(lines)
 		s.rest <- string(all)
@@ -109,15 +116,17 @@ func TestServeCommandLine(t *testing.T) {
 		code int
 		says string
 	}{
-		{"--addr 8080", 2, "--addr 8080: HOST:PORT is wanted"},
+		{"--addr 8080", 2, "--addr 8080 must be HOST:PORT"},
 		{"--addr " + strings.TrimPrefix(busy.at, "http://"), 1, "address already in use"},
-		{"--queue 0", 2, "--queue: a positive value is wanted"},
-		{"--queue 10 --max-inputs 20", 2, "--max-inputs 20 is more than --queue 10"},
+		{"--queue 0", 2, "--queue must be positive"},
 		{"--max-body 10 --max-bodies 5", 2, "--max-body 10 is more than --max-bodies 5"},
 		{"--batch-window soon", 2, "--batch-window"},
 		{"--decoders -1", 2, "--decoders -1"},
 		{"--batch-size 0", 2, "--batch-size 0"},
 		{"--model ViT-Q", 1, "ViT-Q"},
+		{"--model ViT-B-32:openai --pretrained openai", 2, "--pretrained names the weights of one model"},
+		{"--alias a=b", 2, "--alias a=b: no --model is b"},
+		{"--ttl -1s", 2, "--ttl must be positive"},
 	} {
 		code, out, errs := infer(t, "", append([]string{"serve", "--model", tiny}, strings.Fields(c.args)...)...)
 		assert.Equal(t, c.code, code, errs)
@@ -136,6 +145,41 @@ func TestServeTokenOfEnvironment(t *testing.T) {
 	answer.Body.Close()
 	assert.Equal(t, 401, answer.StatusCode)
 	s.end(t)
+}
+
+// Two models, of which the second is replaced while clients ask: SIGHUP loads it anew.
+func TestServeModels(t *testing.T) {
+	second := filepath.Join(t.TempDir(), "second")
+	require.NoError(t, os.CopyFS(second, os.DirFS(tinyModel(t))))
+	s := begin(t, "--model", "emoji-64", "--model", second, "--alias", "mine="+second, "--preload")
+	ask := func(name string) (embedding []float32) {
+		answer, err := http.Post(s.at+"/v1/embeddings", "application/json", strings.NewReader(`{"model":"`+name+`","input":"a dog"}`))
+		require.NoError(t, err)
+		defer answer.Body.Close()
+		var a struct {
+			Data  []struct{ Embedding []float32 }
+			Error struct{ Message string }
+		}
+		require.NoError(t, json.NewDecoder(answer.Body).Decode(&a))
+		require.Equal(t, 200, answer.StatusCode, a.Error.Message)
+		return a.Data[0].Embedding
+	}
+	before := ask("mine")
+	assert.Equal(t, before, ask("second"))
+	assert.Len(t, ask("emoji-64"), 128)
+	config, err := tower.ParseConfig([]byte(tinyConfig))
+	require.NoError(t, err)
+	other, err := clip.New(config, 7)
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(second))
+	require.NoError(t, other.Save(second))
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
+	assert.Eventually(t, func() bool { return !slices.Equal(before, ask("mine")) }, 30*time.Second, 50*time.Millisecond)
+	require.NoError(t, os.RemoveAll(second))
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
+	assert.NotEqual(t, before, ask("mine"))
+	said := s.end(t)
+	assert.Contains(t, said, "the models were loaded anew")
 }
 
 // TestServeIndex searches an index over HTTP; one of another model is refused.
