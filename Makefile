@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build build-cuda test-cuda gpu-check gpu-check-binaries bench-cuda demo page-demo test test-race soak crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-engines
+.PHONY: help deps libtorch build build-cuda test-cuda gpu-check gpu-check-binaries bench-cuda demo page-demo test test-race soak exact exact-ten-million crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-engines
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -70,6 +70,13 @@ test-race: libtorch ## every test under the race detector
 
 soak: libtorch ## memory over 2,000 training steps and 20,000 scored pictures: some minutes
 	go test -tags soak -timeout 60m -run Soak -v ./cmd/...
+
+exact: libtorch ## 10,000 queries over 1,000,000 vectors, with the 8-bit codes and without, and their speed: minutes, and 3 GB of memory
+	go test -tags large -timeout 60m -run CodesLarge -v ./index
+	GOCLIP_BENCH_INDEX=$(CURDIR)/build/index go test ./index -run '^$$' -bench Codes -benchtime 30x
+
+exact-ten-million: libtorch ## a search of 10,000,000 vectors beside the memory's speed: 26 GB on the disk, minutes
+	GOCLIP_BENCH_INDEX=$(CURDIR)/build/index go test -tags large -timeout 60m -run TenMillion -v ./index
 
 crash: libtorch ## runs stopped after every operation on the disk, and killed 200 times: 20 minutes or more
 	go test ./internal/disk/crashtest

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,8 +62,7 @@ func largeOf(b testing.TB, name string, fill func(block []float32)) string {
 	rows := make([]float32, largeBlock*largeDim)
 	sums := make([]uint32, 0, largeRows)
 	data := make([]byte, 0, 4*len(rows))
-	path := vectorsPath(at, 1)
-	require.NoError(b, createVectors(disk.Machine{}, path, largeDim, func(out io.Writer) error {
+	require.NoError(b, vectors.create(disk.Machine{}, vectors.path(at, 1), largeDim, func(out io.Writer) error {
 		for range largeRows / largeBlock {
 			data = data[:0]
 			fill(rows)
@@ -88,6 +89,8 @@ func largeOf(b testing.TB, name string, fill func(block []float32)) string {
 	_, err = tx.Exec("UPDATE state SET rows = ?", largeRows)
 	require.NoError(b, err)
 	require.NoError(b, tx.Commit())
+	w.state.rows = largeRows
+	require.NoError(b, w.makeCodes(w.state))
 	return at
 }
 
@@ -143,4 +146,55 @@ func processorTime(b *testing.B) time.Duration {
 	var u unix.Rusage
 	require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkCodes is the same search in the vectors alone and with their codes, in turns, and beside
+// them how long the processors take to read the bytes of both: the least that a search can take.
+func BenchmarkCodes(b *testing.B) {
+	ix, err := Open(large(b))
+	require.NoError(b, err)
+	defer ix.Close()
+	query := make([]float32, largeDim)
+	query[0] = 1
+	_, err = ix.Search(ctx, query, 10, Filter{})
+	require.NoError(b, err)
+	whole := ix.mapped
+	alone := *whole
+	alone.codes = nil
+	times, work := map[string][]time.Duration{}, map[string][]time.Duration{}
+	turn := func(name string, f func()) {
+		began, busy := time.Now(), processorTime(b)
+		f()
+		times[name], work[name] = append(times[name], time.Since(began)), append(work[name], processorTime(b)-busy)
+	}
+	search := func(m *mapping) func() {
+		return func() {
+			ix.mapped = m
+			_, err := ix.Search(ctx, query, 10, Filter{})
+			require.NoError(b, err)
+		}
+	}
+	defer func() { ix.mapped = whole }()
+	for b.Loop() {
+		turn("vectors", search(&alone))
+		turn("codes", search(whole))
+		turn("reading-vectors", func() { readAll(whole.file) })
+		turn("reading-codes", func() { readAll(whole.codes) })
+	}
+	for name, list := range times {
+		slices.Sort(list)
+		slices.Sort(work[name])
+		b.ReportMetric(float64(list[len(list)/2].Microseconds())/1000, name+"-median-ms")
+		b.ReportMetric(float64(list[0].Microseconds())/1000, name+"-best-ms")
+		b.ReportMetric(float64(work[name][len(list)/2].Microseconds())/1000, name+"-processor-ms")
+	}
+}
+
+// readAll looks at every byte, in as many goroutines as a search has.
+func readAll(data []byte) {
+	const each = 1 << 20
+	var zeros atomic.Int64
+	_ = inParallel(ctx, len(data)/each, func(i int) {
+		zeros.Add(int64(bytes.Count(data[i*each:(i+1)*each], []byte{0})))
+	})
 }

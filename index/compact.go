@@ -53,14 +53,16 @@ func (w *Writer) Compact(ctx context.Context, always bool) error {
 }
 
 func (w *Writer) compact(ctx context.Context, live []int64) error {
-	from, to := vectorsPath(w.dir, w.state.file), vectorsPath(w.dir, w.state.file+1)
-	err := createVectors(w.fsys, to, w.state.model.EmbedDim, func(out io.Writer) error {
-		return copyRows(ctx, out, from, live, w.state.model.EmbedDim)
-	})
-	if err != nil {
-		return err
+	for _, l := range []layout{vectors, codes} {
+		dim := w.state.model.EmbedDim
+		err := l.create(w.fsys, l.path(w.dir, w.state.file+1), dim, func(out io.Writer) error {
+			return copyRows(ctx, out, l.path(w.dir, w.state.file), live, int64(l.rowSize(dim)))
+		})
+		if err != nil {
+			return err
+		}
 	}
-	err = w.transaction(func(tx *sql.Tx) error {
+	err := w.transaction(func(tx *sql.Tx) error {
 		if _, err := tx.Exec(renumber); err != nil {
 			return err
 		}
@@ -71,17 +73,17 @@ func (w *Writer) compact(ctx context.Context, live []int64) error {
 		return err
 	}
 	w.state.file, w.state.rows, w.state.generation = w.state.file+1, len(live), w.state.generation+1
-	if err := w.out.out.Close(); err != nil {
+	if err := w.out.close(); err != nil {
 		return err
 	}
-	if w.out, err = openAppender(w.fsys, to, w.state.rows, w.state.model.EmbedDim); err != nil {
+	if w.out, err = openAppender(w.fsys, w.dir, w.state); err != nil {
 		return err
 	}
 	return w.removeStale(false)
 }
 
 // copyRows copies the rows of ascending slots.
-func copyRows(ctx context.Context, out io.Writer, path string, live []int64, dim int) error {
+func copyRows(ctx context.Context, out io.Writer, path string, live []int64, row int64) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -95,7 +97,6 @@ func copyRows(ctx context.Context, out io.Writer, path string, live []int64, dim
 	if err := skip(headerSize); err != nil {
 		return err
 	}
-	row := int64(4 * dim)
 	for _, slot := range live {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -123,7 +124,7 @@ func Destroy(dir string) error {
 	}
 	defer lock.Close()
 	var paths []string
-	for _, pattern := range []string{databaseName + "*", "vectors-*.f32", ".vectors-*.tmp", "near-*.faiss", ".near.tmp", tableName} { // the database first: what is left without it is no index
+	for _, pattern := range []string{databaseName + "*", "vectors-*.f32", "codes-*.i8", ".vectors-*.tmp", ".codes-*.tmp", "near-*.faiss", ".near.tmp", tableName} { // the database first: what is left without it is no index
 		found, err := filepath.Glob(filepath.Join(escapeGlob(dir), pattern))
 		if err != nil {
 			return err

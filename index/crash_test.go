@@ -80,7 +80,7 @@ func TestCrash(t *testing.T) {
 		add(w, 4, 4)
 		require.NoError(t, w.Commit())
 		require.NoError(t, w.Compact(ctx, true))
-		for n := 20; n < 30; n++ {
+		for n := 20; n < 25; n++ {
 			add(w, n, n)
 			add(w, n-1, 100+n) // changed, but for the first
 			require.NoError(t, w.Commit())

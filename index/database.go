@@ -18,10 +18,10 @@ import (
 // databaseName is the file without which a directory is no index.
 const databaseName = "pictures.db"
 
-// format is in SQLite's user_version. Version 1 had no dates: it is read, with the files' times in
-// their place, and the next writer makes it one of version 2.
+// format is in SQLite's user_version. Version 1 had no dates, and version 2 no codes: they are read,
+// with the files' times for dates, and the next writer makes them of version 3.
 const (
-	format = 2
+	format = 3
 	oldest = 1
 )
 
@@ -48,14 +48,17 @@ CREATE TABLE unreadable (
 	modified INTEGER NOT NULL,
 	reason   TEXT NOT NULL
 ) WITHOUT ROWID;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 `
 
-// addDates makes version 2 of version 1.
-const addDates = `
-ALTER TABLE pictures ADD COLUMN date INTEGER;
-PRAGMA user_version = 2;
-`
+// upgrade makes the database of the format's version.
+func upgrade(from int) string {
+	statements := "PRAGMA user_version = 3;"
+	if from < 2 {
+		statements = "ALTER TABLE pictures ADD COLUMN date INTEGER;" + statements
+	}
+	return statements
+}
 
 // openDatabase opens the file, or makes it if make is set. A commit returns when it is on the disk.
 func openDatabase(dir string, make bool) (*sql.DB, error) {

@@ -67,7 +67,7 @@ func TestDates(t *testing.T) {
 }
 
 // An index of version 1, which had no dates, is searched by the files' times; the next writer makes
-// it one of version 2 and is told whose dates are to be looked at, until they are.
+// it one of the present version and is told whose dates are to be looked at, until they are.
 func TestIndexOfVersionOne(t *testing.T) {
 	dir := t.TempDir()
 	at := filepath.Join(dir, DirName)
@@ -80,6 +80,7 @@ func TestIndexOfVersionOne(t *testing.T) {
 	_, err = w.db.Exec("ALTER TABLE pictures DROP COLUMN date; PRAGMA user_version = 1")
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
+	require.NoError(t, os.Remove(codes.path(at, 1))) // nor were there codes
 
 	assert.Empty(t, since(t, at, 2019))
 	assert.Len(t, since(t, at, 2024), 3)
@@ -99,6 +100,7 @@ func TestIndexOfVersionOne(t *testing.T) {
 	f.Taken = Taken(f.Path)
 	require.NoError(t, w.Date(f))
 	require.NoError(t, w.Close()) // which loses it
+	assert.FileExists(t, codes.path(at, 1))
 
 	w, err = OpenWriter(at, model)
 	require.NoError(t, err)
@@ -127,10 +129,10 @@ func TestIndexOfAnotherVersion(t *testing.T) {
 	at := filled(t, dir, 1)
 	db, err := openDatabase(at, true)
 	require.NoError(t, err)
-	_, err = db.Exec("PRAGMA user_version = 3")
+	_, err = db.Exec("PRAGMA user_version = 4")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 	_, err = OpenWriter(at, model)
-	assert.ErrorContains(t, err, "is an index of version 3 and this goclip reads 1 to 2: it must be rebuilt")
+	assert.ErrorContains(t, err, "is an index of version 4 and this goclip reads 1 to 3: it must be rebuilt")
 	assert.ErrorIs(t, err, ErrVersion)
 }

@@ -47,10 +47,7 @@ func (ix *Index) Duplicates(ctx context.Context, least float64, f Filter) (group
 			if err != nil {
 				return err
 			}
-			if hits, err = m.ordered(hits, members); err != nil {
-				return err
-			}
-			groups = append(groups, hits)
+			groups = append(groups, m.ordered(hits, members))
 		}
 		return nil
 	})
@@ -69,9 +66,7 @@ func (m *mapping) alike(ctx context.Context, live []int64, least float64, u unio
 			}
 			columns := live[right:min(right+width, len(live))]
 			err := torch.NoGrad(func(s *torch.Scope) {
-				all := s.Alias(m.rows)
-				x := all.IndexSelect(0, torch.FromSlice(s, rows, len(rows)))
-				y := all.IndexSelect(0, torch.FromSlice(s, columns, len(columns)))
+				x, y := m.tensor(s, rows), m.tensor(s, columns)
 				near := torch.ToSlice[int64](opNonzero.Call(opGe.Call(x.MatMul(y.T()), least)))
 				for i := 0; i < len(near) && pairs <= mostPairs; i += 2 {
 					if a, b := rows[near[i]], columns[near[i+1]]; a < b {
@@ -92,29 +87,23 @@ func (m *mapping) alike(ctx context.Context, live []int64, least float64, u unio
 }
 
 // ordered puts the largest file first and scores the others by it.
-func (m *mapping) ordered(hits []Hit, slots []int64) ([]Hit, error) {
+func (m *mapping) ordered(hits []Hit, slots []int64) []Hit {
 	first := 0
 	for i, h := range hits {
 		if h.Size > hits[first].Size {
 			first = i
 		}
 	}
-	a, _, err := m.row(int(slots[first]))
-	if err != nil {
-		return nil, err
-	}
+	a := m.row(int(slots[first]))
 	for i := range hits {
-		b, _, err := m.row(int(slots[i]))
-		if err != nil {
-			return nil, err
-		}
+		b := m.row(int(slots[i]))
 		hits[i].Score = 0
 		for j := range a {
 			hits[i].Score += float64(a[j]) * float64(b[j])
 		}
 	}
 	front := hits[first]
-	return append([]Hit{front}, slices.Delete(hits, first, first+1)...), nil
+	return append([]Hit{front}, slices.Delete(hits, first, first+1)...)
 }
 
 // union is a forest: what it maps to is nearer to the root, and a root maps to itself.

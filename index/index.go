@@ -20,7 +20,7 @@ const DirName = ".goclip"
 type Index struct {
 	dir, root string // root: what paths are relative to, "" for absolute ones
 	db        *sql.DB
-	turn      chan struct{} // held by the search that uses libtorch's threads
+	turn      chan struct{} // held by the search that uses the threads
 	engine    Engine
 
 	mu      sync.Mutex
@@ -144,7 +144,7 @@ func (ix *Index) readOnce(ctx context.Context, f func(*sql.Tx, state, *mapping) 
 	}
 	m, err := ix.mapping(st)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w: %w", vectorsPath(ix.dir, st.file), errMoved, ErrDamaged)
+		return fmt.Errorf("%s: %w: %w", vectors.path(ix.dir, st.file), errMoved, ErrDamaged)
 	}
 	if err != nil {
 		return err
@@ -157,12 +157,12 @@ func (ix *Index) readOnce(ctx context.Context, f func(*sql.Tx, state, *mapping) 
 func (ix *Index) mapping(st state) (*mapping, error) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	path := vectorsPath(ix.dir, st.file)
+	path := vectors.path(ix.dir, st.file)
 	if m := ix.mapped; m != nil && m.path == path && m.n == st.rows {
 		m.refs++
 		return m, nil
 	}
-	m, err := mapVectors(path, st.rows, st.model.EmbedDim)
+	m, err := mapRows(ix.dir, st)
 	if err == nil {
 		if m.near, err = openNear(ix.dir, ix.engine, st); err != nil {
 			m.free()
@@ -204,7 +204,7 @@ type Info struct {
 // Info tells what the index holds now.
 func (ix *Index) Info(ctx context.Context) (info Info, err error) {
 	err = ix.read(ctx, func(tx *sql.Tx, st state, _ *mapping) error {
-		info.Model, info.Bytes = st.model, sizeOf(st.rows, st.model.EmbedDim)
+		info.Model, info.Bytes = st.model, vectors.size(st.rows, st.model.EmbedDim)
 		err := tx.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM pictures), (SELECT count(*) FROM unreadable)").Scan(&info.Pictures, &info.Unreadable)
 		return broken(ix.dir, err)
 	})

@@ -104,7 +104,7 @@ func upTo(n int) (list []int) {
 
 func TestSearch(t *testing.T) {
 	dir := t.TempDir()
-	const n = blockRows + 700 // two blocks
+	const n = 33_468 // several blocks
 	ix := opened(t, filled(t, dir, n))
 	before := torch.LiveTensors()
 	queries := append(vector(17), vector(n+5)...)
@@ -179,9 +179,9 @@ func TestChanges(t *testing.T) {
 	}
 	check()
 	require.NoError(t, w.Compact(ctx, false))
-	assert.FileExists(t, vectorsPath(at, 1), "two dead rows are not worth it")
+	assert.FileExists(t, vectors.path(at, 1), "two dead rows are not worth it")
 	require.NoError(t, w.Compact(ctx, true))
-	assert.NoFileExists(t, vectorsPath(at, 1))
+	assert.NoFileExists(t, vectors.path(at, 1))
 	check()
 	require.NoError(t, w.Add(pictureFile(dir, 3), vector(103)))
 	require.NoError(t, w.Commit())
@@ -328,12 +328,12 @@ func TestFullDisk(t *testing.T) {
 	at := filled(t, dir, 4)
 	w, err := OpenWriter(at, model)
 	require.NoError(t, err)
-	require.NoError(t, w.out.out.Close())
+	require.NoError(t, w.out.vectors.out.Close())
 	require.NoError(t, w.Add(pictureFile(dir, 9), vector(9)))
 	assert.ErrorContains(t, w.Commit(), "the index "+at+" was not written")
 	assert.Error(t, w.Commit(), "it can only be closed")
 	_ = w.Close()
-	out, err := disk.Machine{}.Append(vectorsPath(at, 1))
+	out, err := disk.Machine{}.Append(vectors.path(at, 1))
 	require.NoError(t, err)
 	_, err = out.Write([]byte("torn"))
 	require.NoError(t, err)

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/goclip/goclip/index/faiss"
-	"github.com/goclip/goclip/torch"
 )
 
 // Engine is what finds the nearest vectors: [Exact], [FAISS], or the address of a PostgreSQL with
@@ -48,9 +47,10 @@ func (e Engine) postgres() bool {
 }
 
 const (
-	nearCandidates = 100  // times as many as are wanted are compared exactly
-	mostCandidates = 4000 // but no more, unless more are wanted
-	nearLeast      = 1000 // rows from which on a copy is of use, and that may wait until they are added to it
+	nearCandidates = 100     // times as many as are wanted are compared exactly
+	mostCandidates = 4000    // but no more, unless more are wanted
+	rowsAtOnce     = 1 << 15 // are given to an engine
+	nearLeast      = 1000    // rows from which on a copy is of use, and that may wait until they are added to it
 )
 
 // near is an engine's copy of the first rows of a file of vectors.
@@ -69,7 +69,7 @@ func (w *Writer) UpdateEngine(ctx context.Context, e Engine) (changed bool, err 
 	if err := e.Check(); err != nil || e == Exact || w.state.rows < nearLeast {
 		return false, err
 	}
-	m, err := mapVectors(vectorsPath(w.dir, w.state.file), w.state.rows, w.state.model.EmbedDim)
+	m, err := mapRows(w.dir, w.state)
 	if err != nil {
 		return false, err
 	}
@@ -118,47 +118,14 @@ func (m *mapping) searchNear(ctx context.Context, x near, queries []float32, k i
 			return nil, err
 		}
 	}
-	few := false
-	err = torch.NoGrad(func(s *torch.Scope) {
-		for q := range best {
-			list := slices.DeleteFunc(candidates[q*wanted:(q+1)*wanted], func(row int64) bool {
-				return row < 0 || row >= int64(rows) || mask != nil && mask[row/8]>>(row%8)&1 == 0
-			})
-			if len(list) < k {
-				few = true // as with a filter that the engine does not know
-				return
-			}
-			chosen := s.Alias(m.rows).IndexSelect(0, torch.FromSlice(s, list, len(list)))
-			scores := torch.ToSlice[float32](chosen.MatMul(torch.FromSlice(s, queries[q*m.dim:(q+1)*m.dim], m.dim)))
-			for i, slot := range list {
-				best[q] = append(best[q], found{slot, scores[i]})
-			}
-			best[q] = top(best[q], k)
+	for q := range best {
+		list := slices.DeleteFunc(candidates[q*wanted:(q+1)*wanted], func(row int64) bool {
+			return row < 0 || row >= int64(rows) || !has(mask, row)
+		})
+		if len(list) < k { // as with a filter that the engine does not know
+			return m.search(ctx, queries, k, allowed, dead, 0)
 		}
-	})
-	if few && err == nil {
-		return m.search(ctx, queries, k, allowed, dead, 0)
+		best[q] = top(append(best[q], m.exact(queries[q*m.dim:(q+1)*m.dim], list)...), k)
 	}
-	return best, err
-}
-
-// permitted has a bit for each of the rows that may be found; nil if all may.
-func permitted(rows int, allowed, dead []int64) []byte {
-	if allowed == nil && len(dead) == 0 {
-		return nil
-	}
-	bits := make([]byte, (rows+7)/8)
-	if allowed != nil {
-		for _, slot := range between(allowed, 0, rows) {
-			bits[slot/8] |= 1 << (slot % 8)
-		}
-		return bits
-	}
-	for i := range bits {
-		bits[i] = 0xff
-	}
-	for _, slot := range between(dead, 0, rows) {
-		bits[slot/8] &^= 1 << (slot % 8)
-	}
-	return bits
+	return best, nil
 }

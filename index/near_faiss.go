@@ -50,11 +50,11 @@ func (w *Writer) updateFAISS(ctx context.Context, m *mapping) (changed bool, err
 		}
 	}
 	defer x.Close()
-	for from := x.Rows(); from < rows; from += blockRows {
+	for from := x.Rows(); from < rows; from += rowsAtOnce {
 		if err := ctx.Err(); err != nil {
 			return false, err
 		}
-		part, err := m.slice(from, min(blockRows, rows-from))
+		part, err := m.slice(from, min(rowsAtOnce, rows-from))
 		if err != nil {
 			return false, err
 		}
@@ -114,11 +114,7 @@ func (m *mapping) train() (*faiss.Index, error) {
 	wanted := min(m.n, 32*lists)
 	sample := make([]float32, 0, wanted*m.dim)
 	for i := range wanted {
-		row, _, err := m.row(int(int64(i) * int64(m.n) / int64(wanted)))
-		if err != nil {
-			return nil, err
-		}
-		sample = append(sample, row...)
+		sample = append(sample, m.row(int(int64(i)*int64(m.n)/int64(wanted)))...)
 	}
 	return faiss.Train(sample, m.dim, lists)
 }
@@ -131,11 +127,7 @@ func (m *mapping) calibrate(ctx context.Context, x *faiss.Index, dead []int64) e
 	rng := rand.New(rand.NewPCG(1, 2))
 	var queries []float32
 	for range nearQueries {
-		row, _, err := m.row(rng.IntN(m.n))
-		if err != nil {
-			return err
-		}
-		queries = append(queries, noisy(rng, row, 0.8)...)
+		queries = append(queries, noisy(rng, m.row(rng.IntN(m.n)), 0.8)...)
 	}
 	truth, err := m.search(ctx, queries, k, nil, dead, 0)
 	if err != nil {

@@ -172,7 +172,7 @@ func (p *postgres) add(ctx context.Context, m *mapping, fresh bool) error {
 			}
 		}
 		for p.rows < m.n {
-			n := min(blockRows, m.n-p.rows)
+			n := min(rowsAtOnce, m.n-p.rows)
 			part, err := m.slice(p.rows, n)
 			if err != nil {
 				return err

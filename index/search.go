@@ -1,7 +1,6 @@
 package index
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -9,29 +8,16 @@ import (
 	"math"
 	"slices"
 	"time"
-
-	"github.com/goclip/goclip/torch"
 )
-
-// blockRows is how many vectors are compared at a time: 64 MB of 512 numbers.
-const blockRows = 1 << 15
 
 // queriesAtOnce bounds the memory of the scores.
 const queriesAtOnce = 64
 
-var opIndexFill = torch.NewOp("aten::index_fill_.int_Scalar")
-
-// found is a vector and its score.
-type found struct {
-	slot  int64
-	score float32
-}
-
 // Search finds for each query the k pictures of the highest cosine among those that pass the
 // filter, exactly unless the index was opened with another engine; equal scores in the order of
 // indexing. queries are L2-normalised rows (Q, EmbedDim). Fewer than k are found where there are no
-// more. Searches take turns, each with all of libtorch's threads; one that waits or runs ends with
-// ctx.
+// more. A score depends on the picture's vector and the query alone, to the bit. Searches take turns,
+// each with as many threads as libtorch's kernels; one that waits or runs ends with ctx.
 func (ix *Index) Search(ctx context.Context, queries []float32, k int, f Filter) (hits [][]Hit, err error) {
 	err = ix.read(ctx, func(tx *sql.Tx, st state, m *mapping) error {
 		hits = nil
@@ -87,7 +73,7 @@ func checkQueries(queries []float32, dim int) error {
 	return nil
 }
 
-// inTurn runs f when no other search uses libtorch's threads.
+// inTurn runs f when no other search uses the threads.
 func (ix *Index) inTurn(ctx context.Context, f func() error) error {
 	select {
 	case ix.turn <- struct{}{}:
@@ -107,91 +93,6 @@ func (m *mapping) find(ctx context.Context, queries []float32, k int, allowed, d
 	return m.searchNear(ctx, m.near, queries, k, allowed, dead)
 }
 
-// search is the exact search for queries (Q, dim) in the rows from first on: for each the k best,
-// the best first.
-func (m *mapping) search(ctx context.Context, queries []float32, k int, allowed, dead []int64, first int) ([][]found, error) {
-	best := make([][]found, len(queries)/m.dim)
-	for from := first; from < m.n; from += blockRows {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		n := min(blockRows, m.n-from)
-		some := between(allowed, from, n)
-		if allowed != nil && len(some) == 0 {
-			continue // its pages are not touched
-		}
-		err := torch.NoGrad(func(s *torch.Scope) {
-			x := s.Alias(m.rows).Narrow(0, from, n)
-			var ids []int64
-			if allowed != nil {
-				ids = offsets(some, from)
-				x = x.IndexSelect(0, torch.FromSlice(s, ids, len(ids)))
-			}
-			scores := m.scores(s, x, queries) // (Q, rows)
-			if gone := offsets(between(dead, from, n), from); allowed == nil && len(gone) > 0 {
-				opIndexFill.Run(nil, scores, 1, torch.FromSlice(s, gone, len(gone)), math.Inf(-1))
-			}
-			values, at := scores.TopK(min(k, scores.Size(1)), 1, false)
-			v, i := torch.ToSlice[float32](values), torch.ToSlice[int64](at)
-			each := len(v) / len(best)
-			for q := range best {
-				for j := q * each; j < (q+1)*each; j++ {
-					if slot := i[j]; !math.IsInf(float64(v[j]), -1) {
-						if allowed != nil {
-							slot = ids[slot]
-						}
-						best[q] = append(best[q], found{slot + int64(from), v[j]})
-					}
-				}
-			}
-		})
-		if err != nil {
-			return nil, err
-		}
-		for q := range best {
-			best[q] = top(best[q], k)
-		}
-	}
-	return best, nil
-}
-
-// scores are the cosines of the queries with rows (n, dim): (Q, n).
-func (m *mapping) scores(s *torch.Scope, rows *torch.Tensor, queries []float32) *torch.Tensor {
-	if len(queries) == m.dim { // a product with a vector reads each row once and writes nothing in between
-		return rows.MatMul(torch.FromSlice(s, queries, m.dim)).Unsqueeze(0)
-	}
-	return torch.FromSlice(s, queries, len(queries)/m.dim, m.dim).MatMul(rows.T())
-}
-
-// top sorts by score, NaN first so that it is found out, and keeps k.
-func top(list []found, k int) []found {
-	slices.SortFunc(list, func(a, b found) int {
-		if an, bn := a.score != a.score, b.score != b.score; an != bn {
-			if an {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.slot, b.slot))
-	})
-	return list[:min(k, len(list))]
-}
-
-// between is the part of an ascending list in [from, from+n).
-func between(list []int64, from, n int) []int64 {
-	a, _ := slices.BinarySearch(list, int64(from))
-	b, _ := slices.BinarySearch(list, int64(from+n))
-	return list[a:b]
-}
-
-func offsets(list []int64, from int) []int64 {
-	out := make([]int64, len(list))
-	for i, x := range list {
-		out[i] = x - int64(from)
-	}
-	return out
-}
-
 // hits are the pictures of vectors, whose checksums are compared.
 func (ix *Index) hits(ctx context.Context, tx *sql.Tx, st state, m *mapping, list []found) ([]Hit, error) {
 	out := make([]Hit, 0, len(list))
@@ -206,11 +107,7 @@ func (ix *Index) hits(ctx context.Context, tx *sql.Tx, st state, m *mapping, lis
 		if err := statement.QueryRowContext(ctx, f.slot).Scan(&path, &size, &modified, &crc, &date); err != nil {
 			return nil, broken(ix.dir, err)
 		}
-		_, data, err := m.row(int(f.slot))
-		if err != nil {
-			return nil, err
-		}
-		if int64(checksum(data)) != crc {
+		if int64(checksum(m.bytes(int(f.slot)))) != crc {
 			return nil, damaged(m.path, "the vector of %s has changed", path)
 		}
 		out = append(out, Hit{Picture{outside(ix.root, path), size, time.Unix(0, modified), time.Unix(0, date)}, float64(f.score)})
@@ -237,18 +134,17 @@ func (ix *Index) Vector(ctx context.Context, f File) (row []float32, ok bool, er
 		if slot < 0 || slot >= int64(m.n) {
 			return damaged(m.path, "%s has the vector %d of %d", path, slot, m.n)
 		}
-		var data []byte
-		if row, data, err = m.row(int(slot)); err == nil && int64(checksum(data)) != crc {
-			err = damaged(m.path, "the vector of %s has changed", path)
+		if int64(checksum(m.bytes(int(slot)))) != crc {
+			return damaged(m.path, "the vector of %s has changed", path)
 		}
-		ok = err == nil
-		return err
+		row, ok = slices.Clone(m.row(int(slot))), true
+		return nil
 	})
 	return row, ok, err
 }
 
-// Verify reads every vector and compares its checksum, and whether each belongs to one picture or
-// is dead.
+// Verify reads every vector and compares its checksum, whether its code is the one that is made of
+// it, and whether each belongs to one picture or is dead.
 func (ix *Index) Verify(ctx context.Context) error {
 	return ix.read(ctx, func(tx *sql.Tx, st state, m *mapping) error {
 		dead, err := slots(ctx, tx, ix.dir, st.rows, "SELECT slot FROM dead ORDER BY slot")
@@ -276,6 +172,6 @@ func (ix *Index) Verify(ctx context.Context) error {
 				return err
 			}
 		}
-		return nil
+		return m.verifyCodes(ctx, codes.path(ix.dir, st.file))
 	})
 }

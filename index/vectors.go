@@ -6,65 +6,77 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 
+	"github.com/goclip/goclip/index/scan"
 	"github.com/goclip/goclip/internal/disk"
-	"github.com/goclip/goclip/torch"
 )
 
-// The header of a file of vectors: what it is, and how long a row is. Rows begin at a multiple of
-// 64 bytes.
 const (
 	headerSize = 64
-	magic      = "goclip vectors 1"
 	mostDim    = 1 << 16
 	mostRows   = 1 << 31
 )
 
-func vectorsPath(dir string, file int) string {
-	return filepath.Join(dir, fmt.Sprintf("vectors-%d.f32", file))
+// layout is a kind of file of rows. Its header says what it is and how long a row is; rows begin at
+// a multiple of 64 bytes.
+type layout struct {
+	name, magic string
+	rowSize     func(dim int) int // bytes
 }
 
-func header(dim int) []byte {
+var (
+	vectors = layout{"vectors-%d.f32", "goclip vectors 1", func(dim int) int { return 4 * dim }}
+	codes   = layout{"codes-%d.i8", "goclip codes   1", scan.Size} // of the vectors, row by row
+)
+
+func (l layout) path(dir string, file int) string {
+	return filepath.Join(dir, fmt.Sprintf(l.name, file))
+}
+
+func (l layout) header(dim int) []byte {
 	h := make([]byte, headerSize)
-	copy(h, magic)
-	binary.LittleEndian.PutUint32(h[len(magic):], uint32(dim))
+	copy(h, l.magic)
+	binary.LittleEndian.PutUint32(h[len(l.magic):], uint32(dim))
 	return h
 }
 
-func sizeOf(rows, dim int) int64 { return headerSize + int64(rows)*int64(dim)*4 }
+func (l layout) size(rows, dim int) int64 { return headerSize + int64(rows)*int64(l.rowSize(dim)) }
 
-// createVectors makes a file whose name and header are safe when it returns; write adds rows to it.
-func createVectors(fsys disk.FS, path string, dim int, write func(io.Writer) error) error {
+// create makes a file whose name and header are safe when it returns; write adds rows to it.
+func (l layout) create(fsys disk.FS, path string, dim int, write func(io.Writer) error) error {
 	return disk.WriteFile(fsys, path, func(w io.Writer) error {
-		if _, err := w.Write(header(dim)); err != nil || write == nil {
+		if _, err := w.Write(l.header(dim)); err != nil || write == nil {
 			return err
 		}
 		return write(w)
 	})
 }
 
-// checkVectors compares a file with what the database says of it.
-func checkVectors(path string, rows, dim int) error {
+// check compares a file with what the database says of it.
+func (l layout) check(path string, rows, dim int) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	return l.checkFile(f, rows, dim)
+}
+
+func (l layout) checkFile(f *os.File, rows, dim int) error {
 	h := make([]byte, headerSize)
-	_, err = io.ReadFull(f, h)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || err == nil && string(h) != string(header(dim)) {
-		return damaged(path, "it does not begin as a file of vectors of %d numbers", dim)
+	_, err := io.ReadFull(f, h)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || err == nil && string(h) != string(l.header(dim)) {
+		return damaged(f.Name(), "it does not begin as a file of vectors of %d numbers", dim)
 	}
 	if err != nil {
 		return err
 	}
 	info, err := f.Stat()
-	if err == nil && info.Size() < sizeOf(rows, dim) {
-		return damaged(path, "%d pictures take %d bytes and it has %d", rows, sizeOf(rows, dim), info.Size())
+	if err == nil && info.Size() < l.size(rows, dim) {
+		return damaged(f.Name(), "%d pictures take %d bytes and it has %d", rows, l.size(rows, dim), info.Size())
 	}
 	return err
 }
@@ -76,15 +88,32 @@ func damaged(path, format string, args ...any) error {
 	return fmt.Errorf("%s: %s: %w", path, fmt.Sprintf(format, args...), ErrDamaged)
 }
 
-// appender writes rows at the end of a file of vectors.
+// appender writes rows at the end of the files of vectors and of their codes.
 type appender struct {
+	vectors, codes rowsFile
+}
+
+// rowsFile is the end of a file.
+type rowsFile struct {
 	out  disk.Output
 	data []byte // not yet written
 }
 
 // openAppender cuts off what is beyond the rows that the database knows.
-func openAppender(fsys disk.FS, path string, rows, dim int) (*appender, error) {
-	if err := checkVectors(path, rows, dim); err != nil {
+func openAppender(fsys disk.FS, dir string, st state) (a *appender, err error) {
+	a = &appender{}
+	if a.vectors.out, err = vectors.append(fsys, dir, st); err == nil {
+		a.codes.out, err = codes.append(fsys, dir, st)
+	}
+	if err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	return a, nil
+}
+
+func (l layout) append(fsys disk.FS, dir string, st state) (disk.Output, error) {
+	path, size := l.path(dir, st.file), l.size(st.rows, st.model.EmbedDim)
+	if err := l.check(path, st.rows, st.model.EmbedDim); err != nil {
 		return nil, err
 	}
 	info, err := os.Stat(path)
@@ -92,24 +121,22 @@ func openAppender(fsys disk.FS, path string, rows, dim int) (*appender, error) {
 		return nil, err
 	}
 	out, err := fsys.Append(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > sizeOf(rows, dim) {
-		if err := out.Truncate(sizeOf(rows, dim)); err != nil {
+	if err == nil && info.Size() > size {
+		if err := out.Truncate(size); err != nil {
 			return nil, errors.Join(err, out.Close())
 		}
 	}
-	return &appender{out: out}, nil
+	return out, err
 }
 
 // add takes a row and gives its checksum.
 func (a *appender) add(row []float32) uint32 {
-	from := len(a.data)
+	from := len(a.vectors.data)
 	for _, x := range row {
-		a.data = binary.LittleEndian.AppendUint32(a.data, math.Float32bits(x))
+		a.vectors.data = binary.LittleEndian.AppendUint32(a.vectors.data, math.Float32bits(x))
 	}
-	return checksum(a.data[from:])
+	a.codes.data = scan.Append(a.codes.data, row)
+	return checksum(a.vectors.data[from:])
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -118,84 +145,27 @@ func checksum(row []byte) uint32 { return crc32.Checksum(row, castagnoli) }
 
 // sync returns when the rows are on the disk.
 func (a *appender) sync() error {
-	if _, err := a.out.Write(a.data); err != nil {
-		return err
-	}
-	a.data = a.data[:0]
-	return a.out.Sync()
-}
-
-// mapping is the rows of a file of vectors, mapped. It is released as often as it was made and
-// retained.
-type mapping struct {
-	path string
-	rows *torch.Tensor // (rows, dim); nil without rows
-	all  *torch.Tensor
-	n    int
-	dim  int
-	near near // the engine's copy; nil for the exact search
-	refs int  // guarded by the Index's mu
-}
-
-func mapVectors(path string, rows, dim int) (*mapping, error) {
-	if err := checkVectors(path, rows, dim); err != nil {
-		return nil, err
-	}
-	m := &mapping{path: path, n: rows, dim: dim, refs: 1}
-	if rows == 0 {
-		return m, nil
-	}
-	var err error
-	if m.all, err = torch.FromFile(path, headerSize/4+rows*dim); err != nil {
-		if _, gone := os.Stat(path); errors.Is(gone, fs.ErrNotExist) {
-			return nil, gone
+	for _, f := range []*rowsFile{&a.vectors, &a.codes} {
+		if len(f.data) == 0 {
+			continue
 		}
-		return nil, fmt.Errorf("%s cannot be mapped: %w", path, err)
-	}
-	err = torch.NoGrad(func(s *torch.Scope) {
-		m.rows = s.Alias(m.all).Narrow(0, headerSize/4, rows*dim).View(rows, dim).Keep()
-	})
-	if err != nil {
-		m.free()
-		return nil, err
-	}
-	return m, nil
-}
-
-func (m *mapping) free() {
-	if m.near != nil {
-		m.near.Close()
-	}
-	for _, t := range []*torch.Tensor{m.rows, m.all} {
-		if t != nil {
-			t.Free()
+		if _, err := f.out.Write(f.data); err != nil {
+			return err
+		}
+		f.data = f.data[:0]
+		if err := f.out.Sync(); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
-// row copies one row out.
-func (m *mapping) row(slot int) (row []float32, data []byte, err error) {
-	err = torch.NoGrad(func(s *torch.Scope) {
-		x := s.Alias(m.rows).Select(0, slot)
-		row, data = torch.ToSlice[float32](x), torch.ToBytes(x)
-	})
-	return row, data, err
-}
-
-// slice copies n rows out by reading the file, without mapping its pages.
-func (m *mapping) slice(from, n int) ([]float32, error) {
-	out := make([]float32, n*m.dim)
-	f, err := os.Open(m.path)
-	if err != nil {
-		return nil, err
+func (a *appender) close() error {
+	var errs []error
+	for _, f := range []rowsFile{a.vectors, a.codes} {
+		if f.out != nil {
+			errs = append(errs, f.out.Close())
+		}
 	}
-	defer f.Close()
-	data := make([]byte, 4*len(out))
-	if _, err := f.ReadAt(data, sizeOf(from, m.dim)); err != nil {
-		return nil, fmt.Errorf("%s cannot be read: %w", m.path, err)
-	}
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-	}
-	return out, nil
+	return errors.Join(errs...)
 }

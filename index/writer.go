@@ -82,18 +82,21 @@ func (w *Writer) open(m Model) (err error) {
 	if err := w.state.model.Same(m); err != nil {
 		return fmt.Errorf("%s: %w", w.dir, err)
 	}
+	if err := w.removeStale(made); err != nil {
+		return err
+	}
+	if err := w.makeCodes(w.state); errors.Is(err, fs.ErrNotExist) {
+		return damaged(vectors.path(w.dir, w.state.file), "there is no such file")
+	} else if err != nil {
+		return err
+	}
 	if w.state.version < format {
-		if err := w.transaction(func(tx *sql.Tx) error { _, err := tx.Exec(addDates); return err }); err != nil {
+		if err := w.transaction(func(tx *sql.Tx) error { _, err := tx.Exec(upgrade(w.state.version)); return err }); err != nil {
 			return err
 		}
 		w.state.version = format
 	}
-	if err := w.removeStale(made); err != nil {
-		return err
-	}
-	if w.out, err = openAppender(w.fsys, vectorsPath(w.dir, w.state.file), w.state.rows, m.EmbedDim); errors.Is(err, fs.ErrNotExist) {
-		return damaged(vectorsPath(w.dir, w.state.file), "there is no such file")
-	} else if err != nil {
+	if w.out, err = openAppender(w.fsys, w.dir, w.state); err != nil {
 		return err
 	}
 	if w.state.model.encode() != m.encode() { // it lies elsewhere now, or was touched
@@ -123,8 +126,10 @@ func lockDir(dir string) (*flock.Flock, error) {
 // create makes the first file of vectors and then the database that names it.
 func (w *Writer) create(m Model) error {
 	w.state = state{generation: 1, file: 1, model: m, version: format}
-	if err := createVectors(w.fsys, vectorsPath(w.dir, 1), m.EmbedDim, nil); err != nil {
-		return err
+	for _, l := range []layout{vectors, codes} {
+		if err := l.create(w.fsys, l.path(w.dir, 1), m.EmbedDim, nil); err != nil {
+			return err
+		}
 	}
 	err := w.transaction(func(tx *sql.Tx) error {
 		if _, err := tx.Exec(schema); err != nil {
@@ -147,9 +152,10 @@ func (w *Writer) removeStale(made bool) error {
 		return err
 	}
 	for _, e := range entries {
-		ours := slices.ContainsFunc([]string{"vectors-", ".vectors-", "near-", ".near."}, func(p string) bool { return strings.HasPrefix(e.Name(), p) })
+		ours := slices.ContainsFunc([]string{"vectors-", ".vectors-", "codes-", ".codes-", "near-", ".near."}, func(p string) bool { return strings.HasPrefix(e.Name(), p) })
 		path := filepath.Join(w.dir, e.Name())
-		if ours && path != vectorsPath(w.dir, w.state.file) && path != nearPath(w.dir, w.state.file) || made && (e.Name() == tableName || path == nearPath(w.dir, w.state.file)) {
+		used := path == vectors.path(w.dir, w.state.file) || path == codes.path(w.dir, w.state.file) || path == nearPath(w.dir, w.state.file)
+		if ours && !used || made && (e.Name() == tableName || path == nearPath(w.dir, w.state.file)) {
 			if err := w.fsys.RemoveAll(path); err != nil {
 				return err
 			}
@@ -239,10 +245,8 @@ func (w *Writer) Commit() error {
 }
 
 func (w *Writer) commit() error {
-	if len(w.out.data) > 0 {
-		if err := w.out.sync(); err != nil {
-			return err
-		}
+	if err := w.out.sync(); err != nil {
+		return err
 	}
 	rows := w.state.rows
 	err := w.transaction(func(tx *sql.Tx) error {
@@ -287,7 +291,7 @@ func (w *Writer) Close() error { return w.close() }
 func (w *Writer) close() error {
 	var errs []error
 	if w.out != nil {
-		errs = append(errs, w.out.out.Close())
+		errs = append(errs, w.out.close())
 	}
 	if w.db != nil {
 		errs = append(errs, w.db.Close())

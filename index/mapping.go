@@ -1,0 +1,112 @@
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/goclip/goclip/torch"
+)
+
+// mapping is the rows of a file of vectors, and of their codes, mapped. It is released as often as
+// it was made and retained.
+type mapping struct {
+	path   string
+	n, dim int
+	file   []byte    // the whole file
+	rows   []float32 // (n, dim)
+	codes  []byte    // the whole file; nil where there is none that is whole
+	near   near      // the engine's copy; nil for the exact search
+	stamp  os.FileInfo
+	refs   int // guarded by the Index's mu, and so is stamp
+}
+
+// mapRows maps the vectors of a state. Codes that are lost are not missed: every vector is then
+// compared.
+func mapRows(dir string, st state) (*mapping, error) {
+	m := &mapping{path: vectors.path(dir, st.file), n: st.rows, dim: st.model.EmbedDim, refs: 1}
+	var err error
+	if m.file, m.stamp, err = vectors.mapFile(m.path, m.n, m.dim); err != nil {
+		return nil, err
+	}
+	if m.n > 0 {
+		m.rows = unsafe.Slice((*float32)(unsafe.Pointer(&m.file[headerSize])), m.n*m.dim)
+	}
+	m.codes, _, err = codes.mapFile(codes.path(dir, st.file), m.n, m.dim)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrDamaged) {
+		m.free()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (l layout) mapFile(path string, rows, dim int) (data []byte, stamp os.FileInfo, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	if err := l.checkFile(f, rows, dim); err != nil {
+		return nil, nil, err
+	}
+	if stamp, err = f.Stat(); err != nil {
+		return nil, nil, err
+	}
+	data, err = unix.Mmap(int(f.Fd()), 0, int(l.size(rows, dim)), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s cannot be mapped: %w", path, err)
+	}
+	return data, stamp, nil
+}
+
+func (m *mapping) free() {
+	if m.near != nil {
+		m.near.Close()
+	}
+	for _, data := range [][]byte{m.file, m.codes} {
+		if data != nil {
+			_ = unix.Munmap(data) // it fails for what was not mapped alone
+		}
+	}
+}
+
+// row is one row, as long as the mapping is held.
+func (m *mapping) row(slot int) []float32 { return m.rows[slot*m.dim : (slot+1)*m.dim] }
+
+// bytes are those of one row in the file.
+func (m *mapping) bytes(slot int) []byte {
+	return m.file[headerSize+4*m.dim*slot : headerSize+4*m.dim*(slot+1)]
+}
+
+// tensor has copies of the rows of slots: (len(slots), dim).
+func (m *mapping) tensor(s *torch.Scope, slots []int64) *torch.Tensor {
+	rows := make([]float32, 0, len(slots)*m.dim)
+	for _, slot := range slots {
+		rows = append(rows, m.row(int(slot))...)
+	}
+	return torch.FromSlice(s, rows, len(slots), m.dim)
+}
+
+// slice copies n rows out by reading the file, without mapping its pages.
+func (m *mapping) slice(from, n int) ([]float32, error) {
+	out := make([]float32, n*m.dim)
+	f, err := os.Open(m.path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data := make([]byte, 4*len(out))
+	if _, err := f.ReadAt(data, vectors.size(from, m.dim)); err != nil {
+		return nil, fmt.Errorf("%s cannot be read: %w", m.path, err)
+	}
+	for i := range out {
+		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+	}
+	return out, nil
+}
