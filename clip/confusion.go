@@ -45,15 +45,42 @@ func (c *Confusion) Top1() float64 {
 // Top5 is the share of pictures whose class was among the first five guesses.
 func (c *Confusion) Top5() float64 { return float64(c.inFive) / float64(max(c.N, 1)) }
 
-// MeanPerClass is the mean over the classes that have pictures of their shares of right first guesses.
+// MeanPerClass is the mean over the classes that have pictures of their shares of right first guesses:
+// scikit-learn's balanced_accuracy_score to the last digit.
 func (c *Confusion) MeanPerClass() float64 {
-	sum, classes := 0.0, 0
+	var recalls []float64
 	for i, n := range c.classes {
 		if n > 0 {
-			sum, classes = sum+float64(c.right[i])/float64(n), classes+1
+			recalls = append(recalls, float64(c.right[i])/float64(n))
 		}
 	}
-	return sum / float64(max(classes, 1))
+	return sum(recalls) / float64(max(len(recalls), 1))
+}
+
+// sum adds numbers in NumPy's order (pairwise_sum in loops_utils.h.src).
+func sum(x []float64) (total float64) {
+	n := len(x)
+	switch {
+	case n < 8:
+		for _, v := range x {
+			total += v
+		}
+		return total
+	case n > 128:
+		half := n / 2
+		half -= half % 8
+		return sum(x[:half]) + sum(x[half:])
+	}
+	r := [8]float64(x[:8])
+	whole := n - n%8
+	for i := 8; i < whole; i++ {
+		r[i%8] += x[i]
+	}
+	total = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]))
+	for _, v := range x[whole:] {
+		total += v
+	}
+	return total
 }
 
 // ConfusionCell is how many pictures of a class were taken for the class Guess first.

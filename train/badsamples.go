@@ -41,10 +41,10 @@ func (t *Trainer) sources() (list []source) {
 		list = append(list, source{"train-data", t.loader})
 	}
 	if t.val != nil {
-		list = append(list, source{"val-data", t.val})
+		list = append(list, source{"val-data", t.val.Loader})
 	}
 	if t.zeroshot != nil {
-		list = append(list, source{"imagenet-val", t.zeroshot.loader})
+		list = append(list, source{"imagenet-val", t.zeroshot.Loader})
 	}
 	return list
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/distributed"
 	"github.com/goclip/goclip/train/data"
+	"github.com/goclip/goclip/train/evaluate"
 )
 
 // Sample is an image with its captions.
@@ -24,11 +25,7 @@ type Sample = data.Sample
 type Dataset = data.Dataset
 
 // Classes is a Dataset of labelled images, as [data.OpenFolders] reads one.
-type Classes interface {
-	Dataset
-	Classes() []string // names of folders or of classes, see [ClassNames]
-	Class(i int) int   // sample i's place in Classes
-}
+type Classes = evaluate.Classes
 
 // Loss is a training loss of one's own: a scalar of the normalised features (B, E), float32, of all
 // pairs of a step, image i belonging to text i. The pairs are those of all processes and
@@ -101,9 +98,11 @@ type Config struct {
 	// Teacher is a frozen model of the same input sizes, whose softmax over the batch's
 	// similarities is a second target.
 	Teacher *clip.Model `json:"-"`
-	// IDTargets is on: what matches an image are all captions of the batch that are its own or
-	// those of the same image or class; off: its own alone, as open_clip has it; auto (default): on
-	// for a folder of classes.
+	// IDTargets is on: what matches an image are all captions of the batch that are equal to its
+	// own, or those of the same image or class; off: its own alone, as open_clip has it; auto
+	// (default): on for a folder of classes. Evaluations count the same matches. The softmax loss
+	// is the same for captions that are equal; it differs where images of one ID or class have
+	// different captions. SigLIP's loss differs in both cases.
 	IDTargets string
 
 	// Precision is fp32; amp_bf16 or bf16: products in bfloat16, weights in float32; amp or fp16:

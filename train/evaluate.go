@@ -5,32 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/goclip/goclip/clip"
-	"github.com/goclip/goclip/clip/loss"
-	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/train/data"
+	"github.com/goclip/goclip/train/evaluate"
 )
 
 // Metrics are figures under open_clip's names: image_to_text_R@1, text_to_image_mean_rank,
 // clip_val_loss and so on.
-type Metrics map[string]float64
+type Metrics = evaluate.Metrics
 
-// Evaluate is how well images and texts of d find each other: the metrics of [Retrieval], and
-// clip_val_loss, the mean of the batches' losses, which depends on BatchSize. Of several processes,
-// which all call it, the first evaluates and has the metrics.
+// Evaluate is how well images and texts of d find each other: [evaluate.Retrieval]'s metrics, of
+// which clip_val_loss, the mean of the batches' losses, depends on BatchSize. Equal captions are
+// judged as equal where Config.IDTargets matches them. Of several processes, which all call it, the
+// first evaluates and has the metrics.
 func (t *Trainer) Evaluate(ctx context.Context, d Dataset) (Metrics, error) {
 	if ctx == nil {
 		return nil, errNoContext
 	}
 	metrics := Metrics{}
 	err := t.alone(func() error {
-		loader, err := t.evaluating(ctx, d)
+		pairs, err := evaluate.NewPairs(ctx, t.model, d, t.evaluating())
 		if err != nil {
 			return t.c.errorf("evaluation: %w", t.c.named(err))
 		}
-		return t.retrieve(ctx, t.model, loader, metrics)
+		return t.retrieve(ctx, t.model, pairs, metrics)
 	})
 	if errors.Is(err, ErrInterrupted) {
 		return nil, context.Cause(ctx) // nothing was written
@@ -82,88 +80,31 @@ func (t *Trainer) due(every int) bool {
 	return every > 0 && (t.state.Epoch%every == 0 || t.state.Step >= t.total)
 }
 
-// retrieve adds open_clip's validation metrics on the loader's pairs to metrics.
-func (t *Trainer) retrieve(ctx context.Context, m *clip.Model, loader *data.Loader, metrics Metrics) error {
-	var images, texts []float32
-	var captions [][]string // of each picture that was read
-	total, n, width, size := 0.0, 0, 0, m.Preprocess.Size
-	for b, err := range loader.Epoch(ctx, 0, 0) {
-		if ctx.Err() != nil {
-			return ErrInterrupted
-		}
-		if err != nil {
-			return err
-		}
-		if b.N == 0 {
-			continue
-		}
-		err = torch.NoGrad(func(s *torch.Scope) {
-			pixels := torch.FromSlice(s, b.Pixels, b.N, 3, size[0], size[1]).To(t.device, t.precision.weights)
-			tokens := torch.FromSlice(s, b.Tokens, b.N, m.ContextLength())
-			ofImages, ofTexts := m.EncodeImage(pixels).Normalize(1).To(t.device, torch.Float32), m.EncodeText(tokens).Normalize(1).To(t.device, torch.Float32)
-			width = ofImages.Size(1)
-			total += loss.Contrastive(ofImages, ofTexts, s.Alias(m.LogitScale).Exp()).Item() * float64(b.N)
-			images = append(images, torch.ToSlice[float32](ofImages)...)
-			texts = append(texts, torch.ToSlice[float32](ofTexts)...)
-		})
-		if err != nil {
-			return fmt.Errorf("train: evaluation: %w", err)
-		}
-		n, captions = n+b.N, append(captions, b.Texts...)
-	}
-	if ctx.Err() != nil {
-		return ErrInterrupted
-	}
-	if n == 0 {
-		return t.c.errorf("{Val}: none of its pictures can be read")
-	}
-	texts, of, err := t.allCaptions(ctx, m, captions, texts)
-	if ctx.Err() != nil {
-		return ErrInterrupted
-	}
+// retrieve adds open_clip's validation metrics on pairs to metrics.
+func (t *Trainer) retrieve(ctx context.Context, m *clip.Model, pairs *evaluate.Pairs, metrics Metrics) error {
+	r, err := pairs.Retrieval(ctx, m)
 	if err != nil {
-		return fmt.Errorf("train: evaluation: %w", err)
+		return t.failed(ctx, "Val", err)
 	}
-	ranks, err := Retrieval(images, texts, of, width)
-	if err != nil {
-		return err
-	}
-	maps.Copy(metrics, ranks)
-	metrics["clip_val_loss"] = total / float64(n)
-	metrics["num_samples"] = float64(n)
-	t.watch.logf("evaluation on %d pairs: text to image R@1 %.3f R@5 %.3f R@10 %.3f, image to text R@1 %.3f R@5 %.3f, loss %.4f", n,
+	maps.Copy(metrics, r.Metrics(t.matchesIDs(pairs.Set)))
+	t.watch.logf("evaluation on %d pairs: text to image R@1 %.3f R@5 %.3f R@10 %.3f, image to text R@1 %.3f R@5 %.3f, loss %.4f", r.Images,
 		metrics["text_to_image_R@1"], metrics["text_to_image_R@5"], metrics["text_to_image_R@10"],
 		metrics["image_to_text_R@1"], metrics["image_to_text_R@5"], metrics["clip_val_loss"])
 	return nil
 }
 
-// allCaptions gives every caption of the pictures that were read, and whose each is, where a
-// picture has several; else texts as they are, and nil. The loss is that of the first captions.
-func (t *Trainer) allCaptions(ctx context.Context, m *clip.Model, of [][]string, texts []float32) ([]float32, []int, error) {
-	var captions []string
-	var owners []int
-	for i, own := range of {
-		for _, c := range own {
-			captions, owners = append(captions, c), append(owners, i)
-		}
+// failed is the error of an evaluation of the data that a field of Config names.
+func (t *Trainer) failed(ctx context.Context, field string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ErrInterrupted
+	case errors.Is(err, evaluate.ErrUnreadable):
+		return t.c.errorf("{"+field+"}: %w", err)
 	}
-	if len(captions) == len(of) {
-		return texts, nil, nil
-	}
-	texts = texts[:0]
-	for chunk := range slices.Chunk(captions, t.c.BatchSize) {
-		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
-		}
-		ids, _, err := m.Tokenize(ctx, chunk...)
-		if err != nil {
-			return nil, nil, err
-		}
-		rows, err := m.TextFeatures(ids, len(chunk))
-		if err != nil {
-			return nil, nil, err
-		}
-		texts = append(texts, rows...)
-	}
-	return texts, owners, nil
+	return fmt.Errorf("train: evaluation: %w", err)
+}
+
+// evaluating says how data is read that is evaluated on.
+func (t *Trainer) evaluating() *evaluate.Options {
+	return &evaluate.Options{BatchSize: t.c.BatchSize, Workers: t.c.Workers, MaxPixels: t.c.MaxImagePixels, CacheSize: cacheSize}
 }

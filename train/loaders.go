@@ -9,6 +9,7 @@ import (
 
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/train/data"
+	"github.com/goclip/goclip/train/evaluate"
 )
 
 // cacheSize bounds the decoded images that are kept for later epochs, in bytes.
@@ -20,7 +21,7 @@ func (t *Trainer) openData(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.matchIDs = c.IDTargets == "on" || c.IDTargets == "auto" && c.Loss == nil && hasClasses(t.data)
+	t.matchIDs = t.matchesIDs(t.data)
 	augment, err := preprocess.NewTrainTransform(t.model.Preprocess, c.Augment)
 	if err != nil {
 		return c.errorf("{Augment}: %w", err)
@@ -40,7 +41,7 @@ func (t *Trainer) openData(ctx context.Context) error {
 	}
 	t.noteData()
 	if c.Val != nil {
-		if t.val, err = t.evaluating(ctx, c.Val); err != nil {
+		if t.val, err = evaluate.NewPairs(ctx, t.model, c.Val, t.evaluating()); err != nil {
 			return c.errorf("{Val}: %w", c.named(err))
 		}
 	}
@@ -67,17 +68,9 @@ func (t *Trainer) loading(ctx context.Context) (data.LoaderOptions, error) {
 	}, nil
 }
 
-// evaluating makes batches of a data set to evaluate on, in its order.
-func (t *Trainer) evaluating(ctx context.Context, set Dataset) (*data.Loader, error) {
-	o, err := t.loading(ctx)
-	if err != nil {
-		return nil, err
-	}
-	o.SkipBad = true // an image in another's place would be judged twice
-	if o.Transform, err = t.plain(); err != nil {
-		return nil, err
-	}
-	return data.NewLoader(set, &o)
+// matchesIDs tells whether images of one ID, or of one class, and equal captions are the same in set.
+func (t *Trainer) matchesIDs(set Dataset) bool {
+	return t.c.IDTargets == "on" || t.c.IDTargets == "auto" && t.c.Loss == nil && hasClasses(set)
 }
 
 // plain is the model's transform without augmentation, for a loader.

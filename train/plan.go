@@ -52,7 +52,7 @@ func (t *Trainer) Plan() (*Plan, error) {
 		p.Val = t.val.Len()
 	}
 	if t.zeroshot != nil {
-		p.Zeroshot = t.zeroshot.loader.Len()
+		p.Zeroshot = t.zeroshot.Len()
 	}
 	var err error
 	if p.Peak, err = measurePeak(t.device, t.precision.computes()); err != nil {

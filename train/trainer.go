@@ -12,6 +12,7 @@ import (
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/distributed"
 	"github.com/goclip/goclip/train/data"
+	"github.com/goclip/goclip/train/evaluate"
 )
 
 // Trainer trains a model on a Dataset. Its methods belong to one goroutine. [Trainer.Close] ends
@@ -29,7 +30,7 @@ type Trainer struct {
 	rng      []byte // the device's generator between two loops over Steps; nil within one
 	data     Dataset
 	loader   *data.Loader
-	val      *data.Loader
+	val      *evaluate.Pairs
 	zeroshot *zeroshot
 	ema      *ema     // nil without EMADecay
 	resumed  string   // the checkpoint that the run goes on from; "" at the beginning

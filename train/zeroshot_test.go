@@ -137,7 +137,7 @@ func TestZeroshotRefusals(t *testing.T) {
 		"holds no folder: one for each class": func(o *setup) { o.ImageNetVal = filepath.Join(set, "red_square") },
 		"the folder n99999999 is named like a class of ImageNet": func(o *setup) { o.ImageNetVal = rename("red_square", "n99999999") },
 		`the folder "__" gives its class no name`:                func(o *setup) { o.ImageNetVal = rename("red_square", "__") },
-		"ZeroShot: none of its pictures can be read":             func(o *setup) { o.ImageNetVal = broken },
+		"ZeroShot: none of its images can be read":               func(o *setup) { o.ImageNetVal = broken },
 		"ZeroShotEpochs -2 is negative":                          func(o *setup) { o.ZeroShotEpochs = -2 },
 	} {
 		o := options(t, model, shards)

@@ -10,8 +10,8 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
-	"github.com/goclip/goclip/train"
 	"github.com/goclip/goclip/train/data"
+	"github.com/goclip/goclip/train/evaluate"
 )
 
 type classifyCmd struct {
@@ -159,7 +159,7 @@ func (c *classifyCmd) classes(ctx context.Context, io *streams) (set pictureSet,
 		for i := range folders.Len() {
 			set.paths, set.truth = append(set.paths, folders.Key(i)), append(set.truth, folders.Class(i))
 		}
-		if labels, err = train.ClassNames(folders.Classes()); err != nil {
+		if labels, err = evaluate.ClassNames(folders.Classes()); err != nil {
 			return set, nil, fmt.Errorf("%s: %w", c.Paths[0], err)
 		}
 		return set, labels, nil

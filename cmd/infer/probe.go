@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
+	"runtime"
 	"slices"
 
-	"github.com/goclip/goclip/clip"
-	"github.com/goclip/goclip/train"
 	"github.com/goclip/goclip/train/data"
+	"github.com/goclip/goclip/train/evaluate"
 )
 
 type probeCmd struct {
@@ -29,7 +29,7 @@ func (*probeCmd) Help() string {
 
 // Run trains logistic regression on the frozen picture tower's features: CLIP_benchmark's linear
 // probe.
-func (c *probeCmd) Run(ctx context.Context, io *streams) error {
+func (c *probeCmd) Run(ctx context.Context, s *streams) error {
 	if c.LR <= 0 || c.Epochs < 1 || c.WD < 0 && c.WD != -1 {
 		return usageError(fmt.Sprintf("probe: --lr %g --epochs %d --wd %g: positive numbers are wanted, or -1 for --wd", c.LR, c.Epochs, c.WD))
 	}
@@ -43,27 +43,30 @@ func (c *probeCmd) Run(ctx context.Context, io *streams) error {
 	if !slices.Equal(sets[0].Classes(), sets[1].Classes()) {
 		return fmt.Errorf("probe: %s and %s have different folders: %d and %d classes, which must be the same", c.Training, c.Test, len(sets[0].Classes()), len(sets[1].Classes()))
 	}
-	m, err := c.open(ctx, io.err)
+	m, err := c.open(ctx, s.err)
 	if err != nil {
 		return err
 	}
-	var rows [2]train.Labelled
+	var rows [2]evaluate.Labelled
 	bad := 0
 	for i, set := range sets {
-		unreadable, err := c.features(ctx, io, m, set, &rows[i])
+		images, err := evaluate.NewImages(ctx, m, set, &evaluate.Options{BatchSize: c.BatchSize, Workers: runtime.GOMAXPROCS(0)})
 		if err != nil {
 			return err
 		}
-		bad += unreadable
+		if rows[i], err = images.Features(ctx, m); err != nil {
+			return fmt.Errorf("%s: %w", []string{c.Training, c.Test}[i], err)
+		}
+		bad += tellBad(s.err, images.Bad())
 	}
-	r, err := train.LinearProbe(rows[0], rows[1], len(sets[0].Classes()), train.ProbeOptions{LR: c.LR, Epochs: c.Epochs, WeightDecay: c.WD, Seed: c.Seed, Device: m.Device()})
+	r, err := evaluate.LinearProbe(rows[0], rows[1], evaluate.ProbeOptions{LR: c.LR, Epochs: c.Epochs, WeightDecay: c.WD, Seed: c.Seed, Device: m.Device()})
 	if err != nil {
 		return err
 	}
 	if c.Format == "json" {
-		err = json.NewEncoder(io.out).Encode(r)
+		err = json.NewEncoder(s.out).Encode(r)
 	} else {
-		_, err = fmt.Fprintf(io.out, "top-1 %.4f  top-5 %.4f  mean per class %.4f  (%d classes, %d pictures to train on, %d to test, weight decay %.3g)\n",
+		_, err = fmt.Fprintf(s.out, "top-1 %.4f  top-5 %.4f  mean per class %.4f  (%d classes, %d pictures to train on, %d to test, weight decay %.3g)\n",
 			r.Top1, r.Top5, r.MeanPerClass, len(sets[0].Classes()), len(rows[0].Classes), len(rows[1].Classes), r.WeightDecay)
 	}
 	if err == nil && bad > 0 {
@@ -72,25 +75,10 @@ func (c *probeCmd) Run(ctx context.Context, io *streams) error {
 	return err
 }
 
-// features encodes a set's pictures and tells of those that cannot be read.
-func (c *probeCmd) features(ctx context.Context, io *streams, m *clip.Model, set *data.Folders, out *train.Labelled) (bad int, err error) {
-	paths := make([]string, set.Len())
-	for i := range paths {
-		paths[i] = set.Key(i)
+// tellBad tells of images that could not be read, and counts them.
+func tellBad(errs io.Writer, bad []data.Bad) int {
+	for _, b := range bad {
+		fmt.Fprintf(errs, "infer: %s: %v\n", b.Key, b.Err)
 	}
-	i := 0
-	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize}).Images(ctx, clip.FromFiles(paths...)) {
-		switch {
-		case err == nil:
-			out.Features = append(out.Features, row...)
-			out.Classes = append(out.Classes, set.Class(i))
-		case errors.As(err, new(*clip.ImageError)):
-			fmt.Fprintln(io.err, message(err))
-			bad++
-		default:
-			return bad, err
-		}
-		i++
-	}
-	return bad, nil
+	return len(bad)
 }

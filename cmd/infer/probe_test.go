@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/goclip/goclip/train"
+	"github.com/goclip/goclip/train/evaluate"
 )
 
 // folders writes n pictures of each of two classes that a random tower tells apart too.
@@ -41,7 +41,7 @@ func TestProbe(t *testing.T) {
 	training, test := folders(t, 10, "blue", "red"), folders(t, 4, "blue", "red")
 	code, out, errs := infer(t, "", "probe", "--model", tiny, "--format", "json", training, test)
 	require.Equal(t, 0, code, errs)
-	var r train.ProbeResult
+	var r evaluate.ProbeResult
 	require.NoError(t, json.Unmarshal([]byte(out), &r))
 	assert.Equal(t, 1.0, r.Top1)
 	code, out, errs = infer(t, "", "probe", "--model", tiny, "--wd", "0.01", training, test)

@@ -77,7 +77,7 @@ type options struct {
 
 	BatchSize     int     `name:"batch-size" default:"64" help:"Pictures of a batch."`
 	AccumFreq     int     `name:"accum-freq" default:"1" help:"Batches that make a step: the loss compares all their pictures, and the gradient is that of one batch so large."`
-	IDTargets     string  `name:"id-targets" default:"auto" help:"on: what matches a picture in the loss is every caption of the batch that is its own or that of the same picture or class, so that none is a false negative; off: its own alone, as open_clip has it; auto is on for a folder of classes." complete:"auto,on,off"`
+	IDTargets     string  `name:"id-targets" default:"auto" help:"on: equal captions, and those of the same picture or class, all match a picture, in the loss and in evaluations; off: its own alone, as open_clip has it; auto is on for a folder of classes. The softmax loss is the same for equal captions; it differs where a class has several." complete:"auto,on,off"`
 	Epochs        int     `name:"epochs" default:"32" help:"Passes over the data."`
 	MaxSteps      int     `name:"max-steps" help:"Stop after this many steps; the schedule then spans them."`
 	LR            float64 `name:"lr" default:"5e-4" help:"Peak learning rate; when trained weights are fine-tuned the default is 1e-5."`

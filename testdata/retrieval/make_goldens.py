@@ -1,4 +1,4 @@
-"""Writes retrieval metrics by the definitions of open_clip and CLIP_benchmark, for train/retrieval_test.go.
+"""Writes retrieval metrics by the definitions of open_clip and CLIP_benchmark, for train/evaluate/ranks_test.go.
 
   python testdata/retrieval/make_goldens.py
 """
