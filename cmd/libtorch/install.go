@@ -11,11 +11,12 @@ import (
 
 type installCmd struct {
 	place
-	CPU        bool `name:"cpu" xor:"device" help:"Libraries for the CPU only."`
-	CUDA       bool `name:"cuda" xor:"device" help:"Also those for NVIDIA GPUs (CUDA 13)."`
-	Auto       bool `name:"auto" xor:"device" help:"CUDA if this machine has an NVIDIA GPU, else CPU (default)."`
-	FromPython bool `xor:"source" help:"Link to the torch of the active Python, or of $PYTHON."`
-	Archive    bool `xor:"source" help:"PyTorch's own libtorch archive, CPU only."`
+	CPU        bool   `name:"cpu" xor:"device" help:"Libraries for the CPU only."`
+	CUDA       bool   `name:"cuda" xor:"device" help:"Also those for NVIDIA GPUs (CUDA 13)."`
+	Auto       bool   `name:"auto" xor:"device" help:"CUDA if this machine has an NVIDIA GPU, else CPU (default)."`
+	FromPython bool   `xor:"source" help:"Link to the torch of the active Python, or of $PYTHON."`
+	Archive    bool   `xor:"source" help:"PyTorch's own libtorch archive, CPU only."`
+	Machine    string `enum:",x86_64,aarch64" default:"" help:"Install for another machine, to cross-build for it: x86_64 or aarch64 (default: this machine)."`
 }
 
 // Run installs libtorch, or says that it is there.
@@ -30,6 +31,12 @@ func (i *installCmd) Run(ctx context.Context, c *console) error {
 	machine, err := checkPlatform(ctx)
 	if err != nil {
 		return err
+	}
+	if i.Machine != "" && i.Machine != machine {
+		if i.FromPython || i.Archive {
+			return usageError("--machine takes libtorch from wheels; leave --from-python or --archive out")
+		}
+		return i.forMachine(ctx, c, prefix)
 	}
 	if libtorch := os.Getenv("LIBTORCH"); libtorch != "" {
 		return c.linkTo(ctx, libtorch, prefix)
@@ -59,6 +66,17 @@ func (i *installCmd) Run(ctx context.Context, c *console) error {
 		c.say("the build also needs: %s", packageCommand(missing))
 	}
 	return nil
+}
+
+// forMachine installs the wheels of another machine, whose libraries cannot be loaded here.
+func (i *installCmd) forMachine(ctx context.Context, c *console, prefix string) error {
+	if there, err := i.alreadyThere(c, prefix, i.CUDA); there || err != nil {
+		return err
+	}
+	if err := checkReplaceable(prefix); err != nil {
+		return err
+	}
+	return fromWheels(ctx, c, pinned(), prefix, i.Machine, i.CUDA)
 }
 
 // alreadyThere says so when prefix has what is asked for.
@@ -164,7 +182,7 @@ func (i *installCmd) fromPython(ctx context.Context, c *console, prefix string) 
 			}
 		}
 	}
-	return c.finish(ctx, staged, prefix, kindName(cuda), torch)
+	return c.finish(ctx, staged, prefix, kindName(cuda), torch, true)
 }
 
 // fromArchive unpacks PyTorch's own libtorch archive.
@@ -209,7 +227,7 @@ func fromArchive(ctx context.Context, c *console, prefix, machine string) error 
 	if err := unpack(ctx, file, staged, archiveTarget); err != nil {
 		return err
 	}
-	return c.finish(ctx, staged, prefix, "cpu", "archive")
+	return c.finish(ctx, staged, prefix, "cpu", "archive", true)
 }
 
 // archiveTarget is where a member of the archive goes: all but the static libraries.

@@ -358,3 +358,17 @@ func TestLIBTORCH(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, b.prefix, at)
 }
+
+// TestMachine installs for another machine: its libraries cannot be loaded here and are not tried.
+func TestMachine(t *testing.T) {
+	other := map[string]string{"x86_64": "aarch64", "aarch64": "x86_64"}[output(t.Context(), "uname", "-m")]
+	t.Setenv("GOCLIP_WHEELS", t.TempDir())
+	prefix := filepath.Join(t.TempDir(), "libtorch")
+	var out, errs bytes.Buffer
+	code := run([]string{"install", "--machine", other, "--prefix", prefix}, &out, &errs)
+	assert.Equal(t, 1, code)
+	assert.Contains(t, errs.String(), other+".whl", "a wheel of the other machine is asked for")
+	code = run([]string{"install", "--machine", other, "--from-python", "--prefix", prefix}, &out, &errs)
+	assert.Equal(t, 2, code)
+	assert.Contains(t, errs.String(), "--machine takes libtorch from wheels")
+}

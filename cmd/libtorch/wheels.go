@@ -40,9 +40,6 @@ func fromWheels(ctx context.Context, c *console, wheels []wheel, prefix, machine
 	wheels = slices.DeleteFunc(wheels, func(w wheel) bool {
 		return w.machine != machine || !slices.Contains(strings.Split(w.kinds, ","), kindName(cuda))
 	})
-	if machine != "x86_64" {
-		c.warn("libtorch on %s has not been tested with goclip", machine)
-	}
 	from := source{console: c, cache: cachePath(), wheels: os.Getenv("GOCLIP_WHEELS")}
 	var fetch, keep int64
 	for _, w := range wheels {
@@ -83,7 +80,11 @@ func fromWheels(ctx context.Context, c *console, wheels []wheel, prefix, machine
 			return err
 		}
 	}
-	return c.finish(ctx, staged, prefix, kindName(cuda), "wheel")
+	here, err := checkPlatform(ctx)
+	if err != nil {
+		return err
+	}
+	return c.finish(ctx, staged, prefix, kindName(cuda), "wheel", here == machine)
 }
 
 // Of the wheels' libraries, those of Python, and libtorch.so, which only pulls in the rest, are of
