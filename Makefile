@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: help deps libtorch build build-cuda test-cuda gpu-check gpu-check-binaries bench-cuda demo page-demo test test-race soak exact exact-ten-million crash memory fuzz page load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-engines
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -53,6 +53,15 @@ release: libtorch ## dist/goclip-VERSION-linux-ARCH.tar.gz: programs with their 
 
 release-test: release ## the archive run in a root directory with glibc and libstdc++ alone
 	scripts/release_test.sh "$$(ls -t dist/goclip-*.tar.gz | head -1)"
+
+arm64: deps ## cross-build for arm64 and run scores and goldens under qemu-user (apt-get install g++-aarch64-linux-gnu qemu-user)
+	scripts/arm64.sh
+
+container-test: libtorch ## build the Dockerfile with buildah and run the image, as root (apt-get install buildah debootstrap)
+	scripts/container_test.sh
+
+docs-test: build ## run the commands of README.md and docs/ and compare their output
+	go test -tags docs -count 1 -timeout 30m -run '^TestDocs$$' -v .
 
 demo: build ## fine-tune the shipped model on emoji and score two pictures: one or two minutes
 	scripts/demo.sh

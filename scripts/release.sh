@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Writes dist/goclip-VERSION-linux-ARCH.tar.gz: programs, the libraries that they need but for glibc's and libstdc++, licences, man pages
-# and completions, to be unpacked anywhere. `make release` calls it.
+# Writes dist/goclip-VERSION-linux-ARCH.tar.gz, to be unpacked anywhere: programs, the libraries they
+# need (except glibc and libstdc++), licences, man pages and completions. Beside it: the bill of
+# materials (CycloneDX) and SHA-256 sums. The same commit gives the same bytes. `make release` calls it.
 #
 # usage: scripts/release.sh [VERSION]      (default: what git describe says)
 set -euo pipefail
@@ -33,7 +34,11 @@ closure() {
     [[ -n $file ]] || die "$1 needs $soname, which is neither in $libtorch nor known to ldconfig"
     cp -L "$file" "$stage/lib/$soname"
     chmod 755 "$stage/lib/$soname"
-    [[ $file == "$libtorch"/* ]] || from_system "$soname" "$file"
+    if [[ $file == "$libtorch"/* ]]; then
+      echo "$soname libtorch $(sed -n 's/^version=//p' third_party/libtorch/goclip-libtorch 2>/dev/null || echo 2.11.0)" >>"$libraries"
+    else
+      from_system "$soname" "$file"
+    fi
     closure "$file"
   done < <(needed "$1")
 }
@@ -47,6 +52,7 @@ from_system() {
   [[ -n $package && -e /usr/share/doc/$package/copyright ]] || die "the licence of $2 is not in /usr/share/doc: build on Debian, or add it by hand"
   mkdir -p "$stage/licenses/lib"
   cp -L "/usr/share/doc/$package/copyright" "$stage/licenses/lib/$1"
+  echo "$1 $package $(dpkg-query -W -f '${Version}' "$package" | head -1)" >>"$libraries"
 }
 
 # modules copies the licences of the Go modules inside the programs, and of Go itself.
@@ -65,7 +71,9 @@ modules() {
 
 mkdir -p dist
 stage=$(mktemp -d dist/.release.XXXXXX)
-trap 'rm -rf "$stage"' EXIT
+libraries=$stage.libraries # a line for each file in lib/: the file, its package, the version
+trap 'rm -rf "$stage" "$libraries"' EXIT
+: >"$libraries"
 mkdir -p "$stage"/{bin,lib,licenses,man/man1,completions}
 go build -tags release -trimpath -ldflags "-s -w -X main.release=$version" -o "$stage/bin/" ./cmd/train ./cmd/infer
 for program in train infer; do
@@ -74,7 +82,7 @@ for program in train infer; do
   closure "$stage/bin/$program"
 done
 
-cp LICENSE NOTICE README.md README.ko.md "$stage/"
+cp LICENSE NOTICE README.md README.ko.md CHANGELOG.md SECURITY.md "$stage/"
 cp -r docs "$stage/docs"
 modules
 cp -rL third_party/libtorch/licenses "$stage/licenses/libtorch"
@@ -89,9 +97,13 @@ for program in train infer; do
   "${completion[@]}" fish >"$stage/completions/$program.fish"
 done
 
+go run ./scripts/sbom "$version" "$stage" < <(sort "$libraries") >"dist/$name.cdx.json.part"
+mv "dist/$name.cdx.json.part" "dist/$name.cdx.json"
+cp "dist/$name.cdx.json" "$stage/sbom.cdx.json"
+
 chmod -R u=rwX,go=rX "$stage"
 tar --sort=name --mtime="@$date" --owner=0 --group=0 --numeric-owner --transform "s,^\.,$name," -C "$stage" -cf - . | gzip -n >"dist/$name.tar.gz.part"
 mv "dist/$name.tar.gz.part" "dist/$name.tar.gz"
-(cd dist && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256")
+(cd dist && sha256sum "$name.tar.gz" "$name.cdx.json" >"$name.sha256")
 echo "release: dist/$name.tar.gz, $(du -m "dist/$name.tar.gz" | cut -f1) MB; unpacked $(du -sm "$stage" | cut -f1) MB; needs glibc $(
   objdump -T "$stage"/bin/* "$stage"/lib/* | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -1 | cut -d_ -f2) or newer"

@@ -36,7 +36,7 @@ const asMeasured = "GOCLIP_MEMORY_STEP"
 // TestMemory holds the estimate against the memory of real steps, two of them on a CPU: what they
 // use, which glibc shows when it gives every freed tensor back to the system at once, and what
 // stays resident by its default, which keeps freed tensors of up to 32 MiB in a heap with gaps.
-// docs/scale.md has the table.
+// docs/internals/scale.md has the table.
 func TestMemory(t *testing.T) {
 	if text := os.Getenv(asMeasured); text != "" {
 		var m measured

@@ -38,7 +38,7 @@ type Memory struct {
 }
 
 // MemoryOf estimates a step from the shapes alone. What libtorch and Go take before there is a model, some 130 MB on a
-// CPU and more on a GPU, and the loader's batches and cache come on top. docs/scale.md holds the estimate against
+// CPU and more on a GPU, and the loader's batches and cache come on top. docs/internals/scale.md holds the estimate against
 // measured steps.
 func MemoryOf(m *clip.Model, t Training) Memory {
 	micro := t.Batch

@@ -80,9 +80,9 @@ func TestConvNeXtMemory(t *testing.T) {
 
 const scaleBegin, scaleEnd = "<!-- begin: the estimate's tables -->\n", "<!-- end -->\n"
 
-// TestScalePage holds the tables of docs/scale.md against the formulas. With GOCLIP_WRITE_DOCS set it writes them.
+// TestScalePage compares the tables of docs/internals/scale.md with the formulas. With GOCLIP_WRITE_DOCS set it writes them.
 func TestScalePage(t *testing.T) {
-	path := filepath.Join("..", "..", "docs", "scale.md")
+	path := filepath.Join("..", "..", "docs", "internals", "scale.md")
 	page, err := os.ReadFile(path)
 	require.NoError(t, err)
 	before, rest, ok := strings.Cut(string(page), scaleBegin)
@@ -106,9 +106,9 @@ func scaleTables(t *testing.T) string {
 		require.NoError(t, err)
 		m := &clip.Model{Visual: tower.Image(c), Text: tower.TextOf(c), LogitScale: nn.Parameter(), Config: c} // without numbers, which nobody reads
 		fixed := MemoryOf(m, Training{Batch: 1})
-		fmt.Fprintf(&b, "\n### %s\n\n%d parameters: weights, gradients and AdamW %s GB. A pair costs %.1f GFLOP forward with 77 tokens, %.1f with 24.\n\n",
+		fmt.Fprintf(&b, "\n### %s\n\n%d parameters; weights, gradients and AdamW take %s GB. A pair costs %.1f GFLOP forward\nwith 77 tokens, %.1f with 24.\n\n",
 			name, m.NumParameters(), gb(fixed.Weights+fixed.Gradients+fixed.Optimiser), (ImageFLOPs(c)+TextFLOPs(c, 77))/1e9, (ImageFLOPs(c)+TextFLOPs(c, 24))/1e9)
-		b.WriteString("| batch | GPUs | pairs of a GPU | GB, all at once | GB, checkpointing | GB, micro-batches of 256 | of it features and loss | received a step: features | log-sum-exp | gradients |\n|---|---|---|---|---|---|---|---|---|---|\n")
+		b.WriteString("| batch | GPUs | pairs | GB at once | GB ckpt | GB micro | loss | features | LSE | gradients |\n|---|---|---|---|---|---|---|---|---|---|\n")
 		for _, batch := range []int{32768, 65536} {
 			for _, world := range []int{8, 64, 256, 1024} {
 				k := batch / world

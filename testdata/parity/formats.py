@@ -56,7 +56,7 @@ def hugging_face(directory: pathlib.Path, kind: type, config, format: str = "hf"
     result = model(input_ids=out["tokens"], pixel_values=out["pixels"])
     out |= {"image/1": result.image_embeds, "text/1": result.text_embeds, "logits": result.logits_per_image}
     opened(directory, format=format, path=".")
-    return "transformers", outputs.count(model), out
+    return "hf", outputs.count(model), out
 
 
 # openai/clip-vit-large-patch14. Its end token is 2, by which transformers means the largest id.

@@ -55,5 +55,5 @@ def libraries(name: str, own: bool) -> str:
     config = open_clip.get_model_config(name)
     parts = ["openai-clip" if own else "open_clip"]
     parts += ["timm"] if "timm_model_name" in config["vision_cfg"] else []
-    parts += ["transformers"] if "hf_model_name" in config["text_cfg"] else []
-    return " + ".join(parts)
+    parts += ["hf"] if "hf_model_name" in config["text_cfg"] else []
+    return ", ".join(parts)

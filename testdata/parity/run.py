@@ -5,7 +5,7 @@
   python testdata/parity/run.py [--resume] [--write-doc] [--out build/parity] [NAME ...]
 
 Exits with 1 if a row fails. --resume keeps the rows of an interrupted run that passed; --write-doc puts the rows into
-docs/parity.md, where those of other names stay; --out is where parity.test lies and the rows go. Each model is deleted after
+docs/internals/parity.md, where those of other names stay; --out is where parity.test lies and the rows go. Each model is deleted after
 its comparison: 5 GB of disk and 11 GB of memory are enough.
 """
 
@@ -77,7 +77,7 @@ def main() -> int:
             print(table.line(row), row.get("error", ""), flush=True)
     rows = {name: rows[name] for name in dict.fromkeys([*NAMES, *rows]) if name in rows}
     if args.write_doc:
-        table.write_into(ROOT / "docs" / "parity.md", rows, NAMES)
+        table.write_into(ROOT / "docs" / "internals" / "parity.md", rows, NAMES)
     text = table.markdown(table.line(row) for row in rows.values())
     (out / "table.md").write_text(text)
     print(text)

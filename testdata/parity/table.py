@@ -2,24 +2,30 @@
 
 import importlib.metadata
 import pathlib
+import re
 import sys
 
-HEAD = """| config | parameters | library | image features | text features | of the cut models | logits | closest pictures, texts |
+HEAD = """| config | parameters | library | images | texts | cut models | logits | closest |
 |---|---|---|---|---|---|---|---|
 """
 
 
+def short(difference: float | None) -> str:
+    """A difference with two digits: 1.3e-7, 0 or, where nothing was compared, -."""
+    return "-" if difference is None else "0" if difference == 0 else re.sub(r"e-0", "e-", f"{difference:.1e}")
+
+
 def line(row: dict) -> str:
     if "logits" not in row:
-        return f"| {row['name']} | {row.get('parameters', 0):,} | {row.get('library', '')} | fails | | | | |"
+        return f"| {row['name']} | {row.get('parameters', 0) / 1e6:.0f}M | {row.get('library', '')} | fails | | | | |"
     numbers = (row["image"], row["text"], max(row["cuts"].values(), default=None), row["logits"])
-    return (f"| {row['name']} | {row['parameters']:,} | {row['library']} | " + " | ".join("-" if n is None else f"{n:.1e}" for n in numbers)
-            + f" | {row['closest_image']:.2f}, {row['closest_text']:.2f} |" + (" **fails**" if "error" in row else ""))
+    return (f"| {row['name']} | {row['parameters'] / 1e6:.0f}M | {row['library']} | " + " | ".join(map(short, numbers))
+            + f" | {row['closest_image']:.2f} {row['closest_text']:.2f} |" + (" **fails**" if "error" in row else ""))
 
 
 def versions() -> str:
     names = ("torch", "torchvision", "open_clip_torch", "timm", "transformers", "openai-clip", "numpy")
-    return ", ".join(f"{name} {importlib.metadata.version(name).split('+')[0]}" for name in names)
+    return ",\n".join(", ".join(f"{name} {importlib.metadata.version(name).split('+')[0]}" for name in part) for part in (names[:4], names[4:]))
 
 
 def markdown(lines) -> str:
