@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 for program in buildah debootstrap; do
   command -v $program >/dev/null || { echo "container-test: run: apt-get install buildah debootstrap" >&2; exit 1; }
 done
-storage=$PWD/build/containers
+storage=${TMPDIR:-/tmp}/goclip-containers # outside the checkout: it holds Go sources of its own
 mkdir -p "$storage"
 b() { buildah --root "$storage/root" --runroot "$storage/run" --storage-driver vfs "$@"; }
 failed() {
