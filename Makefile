@@ -124,6 +124,9 @@ bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in 
 	build/venv/bin/python benchmarks/folder.py build/ViT-B-32
 	build/venv/bin/python benchmarks/curves.py build/clip.test build/ViT-B-32 docs/cost.svg
 
+search-eval: libtorch ## explanations, concepts and probabilities measured on the held-out emoji, as tables: ten minutes
+	go test -tags searcheval -timeout 60m -run Eval -v ./clip ./index
+
 finetune: build build/venv ## the shipped model fine-tuned on twenty new pictures: what it gains, what it forgets; ten minutes
 	build/venv/bin/python benchmarks/finetune.py
 
@@ -142,10 +145,11 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	build/venv/bin/python testdata/clip/make_hf.py
 	build/venv/bin/python testdata/clip/make_towers.py
 	build/venv/bin/python testdata/clip/make_flops.py
+	build/venv/bin/python testdata/clip/make_explain.py
 	build/venv/bin/python testdata/retrieval/make_goldens.py
 	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
 	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
-	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|FixUps|FLOPs' ./clip ./clip/loss ./clip/tower ./internal/estimate ./clip/tokenizer ./clip/preprocess
+	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|Explain|FixUps|FLOPs' ./clip ./clip/loss ./clip/tower ./internal/estimate ./clip/tokenizer ./clip/preprocess
 	go test -v -run 'Python|OpenCLIP' ./clip/pretrained
 	$(MAKE) parity-full
 

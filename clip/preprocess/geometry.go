@@ -46,6 +46,15 @@ func place(c *Config, w, h int) placement {
 	return p
 }
 
+// Seen is the part of a width x height image that the transform shows the model, in the image's own
+// pixels: from (x0, y0) to (x1, y1), beyond the image where the transform pads it.
+func (t *Transform) Seen(width, height int) (x0, y0, x1, y1 float64) {
+	p := place(&t.cfg, width, height)
+	x, y := float64(p.x.in)/float64(p.x.out), float64(p.y.in)/float64(p.y.out) // pixels of the image for one of the result
+	x0, y0 = float64(p.x.from-p.padX)*x, float64(p.y.from-p.padY)*y
+	return x0, y0, x0 + float64(p.resW)*x, y0 + float64(p.resH)*y
+}
+
 // shorterSide is torchvision's Resize(n): the longer side is cut to a whole number, not rounded.
 func shorterSide(w, h, n int) (ow, oh int) {
 	if w <= h {

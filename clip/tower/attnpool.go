@@ -48,19 +48,26 @@ func newCrossAttention(embed, width, heads int) *CrossAttention {
 
 // Forward maps the same queries (Q, E) for every context (B, T, W) to (B, Q, E).
 func (a *CrossAttention) Forward(queries, context *torch.Tensor) *torch.Tensor {
+	return a.with(queries, context, scaledDotProduct)
+}
+
+// with is Forward with another way to attend.
+func (a *CrossAttention) with(queries, context *torch.Tensor, f attention) *torch.Tensor {
 	n, e := queries.Size(0), queries.Size(1)
 	b, t := context.Size(0), context.Size(1)
-	project := func(x *torch.Tensor, i int, own *torch.Tensor) *torch.Tensor {
-		if own == nil {
-			own = x.Borrow(a.InWeight).Narrow(0, i*e, e)
-		}
-		return x.Linear(own, x.Borrow(a.InBias).Narrow(0, i*e, e))
-	}
 	heads := func(x *torch.Tensor, rows, tokens int) *torch.Tensor { // (rows, heads, tokens, E/heads)
 		return x.View(rows, tokens, a.heads, e/a.heads).Transpose(1, 2)
 	}
-	q := heads(project(queries, 0, a.QWeight), 1, n).Expand(b, a.heads, n, e/a.heads)
-	k, v := heads(project(context, 1, a.KWeight), b, t), heads(project(context, 2, a.VWeight), b, t)
-	y := torch.ScaledDotProductAttention(q, k, v, false)
-	return a.Out.Forward(y.Transpose(1, 2).Reshape(b, n, e))
+	q := heads(a.project(queries, 0, a.QWeight), 1, n).Expand(b, a.heads, n, e/a.heads)
+	k, v := heads(a.project(context, 1, a.KWeight), b, t), heads(a.project(context, 2, a.VWeight), b, t)
+	return a.Out.Forward(f(q, k, v).Transpose(1, 2).Reshape(b, n, e))
+}
+
+// project is the queries (0), keys (1) or values (2) of x by their own weight, or with nil by their part of the packed one.
+func (a *CrossAttention) project(x *torch.Tensor, i int, own *torch.Tensor) *torch.Tensor {
+	e := a.Out.Weight.Size(1)
+	if own == nil {
+		own = x.Borrow(a.InWeight).Narrow(0, i*e, e)
+	}
+	return x.Linear(own, x.Borrow(a.InBias).Narrow(0, i*e, e))
 }

@@ -88,6 +88,11 @@ func depthwise(width, kernel int) *nn.Conv2d {
 
 // Forward maps normalised images (B, 3, H, W) to features (B, E).
 func (v *ConvNeXt) Forward(pixels *torch.Tensor) *torch.Tensor {
+	return v.read(v.grid(pixels).Flatten(2, 3).MeanDim(2)) // (B, C)
+}
+
+// grid maps (B, 3, H, W) to what is pooled, (B, C, H/32, W/32).
+func (v *ConvNeXt) grid(pixels *torch.Tensor) *torch.Tensor {
 	x := overChannels(v.StemNorm, v.Stem.Forward(pixels)) // (B, C, H/4, W/4)
 	for _, stage := range v.Stages {
 		if d := stage.Downsample; d != nil {
@@ -97,7 +102,12 @@ func (v *ConvNeXt) Forward(pixels *torch.Tensor) *torch.Tensor {
 			x = v.checkpointing.block(b, func(x, _ *torch.Tensor) *torch.Tensor { return b.Forward(x, v.checkpointing.training) }, x, nil)
 		}
 	}
-	x = v.Norm.Forward(x.Flatten(2, 3).MeanDim(2)) // (B, C) from (B, C, H/32, W/32)
+	return x
+}
+
+// read maps what was pooled, (..., C), to (..., E).
+func (v *ConvNeXt) read(x *torch.Tensor) *torch.Tensor {
+	x = v.Norm.Forward(x)
 	if v.MLP != nil {
 		return v.MLP.Forward(x)
 	}

@@ -101,14 +101,7 @@ func newEva(c *Config) *Eva {
 
 // Forward maps normalised images (B, 3, R, R) to features (B, E).
 func (v *Eva) Forward(pixels *torch.Tensor) *torch.Tensor {
-	x := patches(pixels, v.Patches.Stride).Linear(v.Patches.Weight, v.Patches.Bias) // (B, G*G, W)
-	if v.ClassToken != nil {
-		x = torch.Cat(1, x.Borrow(v.ClassToken).Expand(x.Size(0), 1, x.Size(2)), x)
-	}
-	x = x.Add(v.Positions)
-	if v.NormPre != nil {
-		x = v.NormPre.Forward(x)
-	}
+	x := v.embed(pixels)
 	turns := v.rotary.turns(x)
 	for _, b := range v.Blocks {
 		x = v.checkpointing.block(b, b.Forward, x, turns)
@@ -119,24 +112,49 @@ func (v *Eva) Forward(pixels *torch.Tensor) *torch.Tensor {
 	return v.Proj.Forward(v.Norm.Forward(x.Select(1, 0)))
 }
 
+// embed makes the tokens that enter the blocks: (B, 3, R, R) -> (B, T, W), the class token first if there is one.
+func (v *Eva) embed(pixels *torch.Tensor) *torch.Tensor {
+	x := patches(pixels, v.Patches.Stride).Linear(v.Patches.Weight, v.Patches.Bias) // (B, G*G, W)
+	if v.ClassToken != nil {
+		x = torch.Cat(1, x.Borrow(v.ClassToken).Expand(x.Size(0), 1, x.Size(2)), x)
+	}
+	x = x.Add(v.Positions)
+	if v.NormPre != nil {
+		x = v.NormPre.Forward(x)
+	}
+	return x
+}
+
 // Forward maps (B, T, W) to (B, T, W). turns are those of [rotary], nil without.
 func (b *EvaBlock) Forward(x, turns *torch.Tensor) *torch.Tensor {
+	return b.with(x, turns, scaledDotProduct)
+}
+
+// with is Forward with another way to attend.
+func (b *EvaBlock) with(x, turns *torch.Tensor, f attention) *torch.Tensor {
 	mlp := func(x *torch.Tensor) *torch.Tensor {
 		if b.GLU != nil {
 			return b.GLU.Forward(x)
 		}
 		return b.MLP.Forward(x)
 	}
+	x = x.Add(b.attend(x, turns, f))
 	if b.post {
-		x = x.Add(b.Norm1.Forward(b.Attn.Forward(x, turns)))
 		return x.Add(b.Norm2.Forward(mlp(x)))
 	}
-	x = x.Add(b.Attn.Forward(b.Norm1.Forward(x), turns))
 	return x.Add(mlp(b.Norm2.Forward(x)))
 }
 
-// Forward maps (B, T, W) to (B, T, W).
-func (a *EvaAttention) Forward(x, turns *torch.Tensor) *torch.Tensor {
+// attend is the branch of attention.
+func (b *EvaBlock) attend(x, turns *torch.Tensor, f attention) *torch.Tensor {
+	if b.post {
+		return b.Norm1.Forward(b.Attn.with(x, turns, f))
+	}
+	return b.Attn.with(b.Norm1.Forward(x), turns, f)
+}
+
+// with maps (B, T, W) to (B, T, W) by a way to attend.
+func (a *EvaAttention) with(x, turns *torch.Tensor, f attention) *torch.Tensor {
 	shape := x.Shape()
 	heads := func(x *torch.Tensor) *torch.Tensor { // (B, heads, T, W/heads)
 		return x.View(shape[0], shape[1], a.heads, shape[2]/a.heads).Transpose(1, 2)
@@ -155,7 +173,7 @@ func (a *EvaAttention) Forward(x, turns *torch.Tensor) *torch.Tensor {
 	if turns != nil {
 		q, k = turn(q, turns), turn(k, turns)
 	}
-	y := torch.ScaledDotProductAttention(q, k, v, false).Transpose(1, 2).Reshape(shape...)
+	y := f(q, k, v).Transpose(1, 2).Reshape(shape...)
 	if a.Norm != nil {
 		y = a.Norm.Forward(y)
 	}

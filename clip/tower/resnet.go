@@ -53,13 +53,18 @@ func newStage(in, planes, blocks, stride int) []*Bottleneck {
 
 // Forward maps normalised pictures (B, 3, R, R) to features (B, E).
 func (r *ResNet) Forward(pixels *torch.Tensor) *torch.Tensor {
+	return r.AttnPool.Forward(r.grid(pixels))
+}
+
+// grid maps (B, 3, R, R) to what is pooled, (B, 32W, R/32, R/32).
+func (r *ResNet) grid(pixels *torch.Tensor) *torch.Tensor {
 	x := torch.Tidy(r.stem, pixels) // (B, W, R/4, R/4)
 	for _, stage := range [][]*Bottleneck{r.Layer1, r.Layer2, r.Layer3, r.Layer4} {
 		for _, b := range stage { // a block's temporaries die with the block
 			x = torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return b.Forward(x, r.training) }, x)
 		}
 	}
-	return r.AttnPool.Forward(x) // from (B, 32W, R/32, R/32)
+	return x
 }
 
 func (r *ResNet) stem(x *torch.Tensor) *torch.Tensor {

@@ -95,6 +95,18 @@ func newLatentPool(width, heads, hidden int, eps float64, act activation) *Laten
 
 // Forward maps normalised pictures (B, 3, R, R) to features (B, E).
 func (v *TimmViT) Forward(pixels *torch.Tensor) *torch.Tensor {
+	x := v.embed(pixels)
+	for _, b := range v.Blocks {
+		x = v.checkpointing.block(b, func(x, _ *torch.Tensor) *torch.Tensor { return b.Forward(x) }, x, nil)
+	}
+	if v.AttnPool != nil {
+		return v.project(v.AttnPool.Forward(v.Norm.Forward(x))) // (B, W)
+	}
+	return v.project(v.Norm.Forward(x.Select(1, 0)))
+}
+
+// embed makes the tokens that enter the blocks: (B, 3, R, R) -> (B, T, W), the class token first if there is one.
+func (v *TimmViT) embed(pixels *torch.Tensor) *torch.Tensor {
 	x := patches(pixels, v.Patches.Stride).Linear(v.Patches.Weight, v.Patches.Bias) // (B, G*G, W)
 	first := 0
 	if v.ClassToken != nil {
@@ -105,26 +117,29 @@ func (v *TimmViT) Forward(pixels *torch.Tensor) *torch.Tensor {
 	if v.training && v.dropout > 0 {
 		x = dropPatches(x, first, v.dropout)
 	}
-	for _, b := range v.Blocks {
-		x = v.checkpointing.block(b, func(x, _ *torch.Tensor) *torch.Tensor { return b.Forward(x) }, x, nil)
-	}
-	if v.AttnPool != nil {
-		x = v.AttnPool.Forward(v.Norm.Forward(x)) // (B, W)
-	} else {
-		x = v.Norm.Forward(x.Select(1, 0))
-	}
-	if v.Proj != nil {
-		x = v.Proj.Forward(x)
-	}
 	return x
 }
 
+// project maps (..., W) to (..., E).
+func (v *TimmViT) project(x *torch.Tensor) *torch.Tensor {
+	if v.Proj == nil {
+		return x
+	}
+	return v.Proj.Forward(x)
+}
+
 // Forward maps (B, T, W) to (B, T, W).
-func (b *TimmBlock) Forward(x *torch.Tensor) *torch.Tensor {
-	x = x.Add(b.Out.Forward(attend(b.QKV.Forward(b.Norm1.Forward(x)), b.heads, func(q, k, v *torch.Tensor) *torch.Tensor {
-		return torch.ScaledDotProductAttention(q, k, v, false)
-	})))
+func (b *TimmBlock) Forward(x *torch.Tensor) *torch.Tensor { return b.with(x, scaledDotProduct) }
+
+// with is Forward with another way to attend.
+func (b *TimmBlock) with(x *torch.Tensor, f attention) *torch.Tensor {
+	x = x.Add(b.attend(x, f))
 	return x.Add(b.MLP.Forward(b.Norm2.Forward(x)))
+}
+
+// attend is the branch of attention.
+func (b *TimmBlock) attend(x *torch.Tensor, f attention) *torch.Tensor {
+	return b.Out.Forward(attend(b.QKV.Forward(b.Norm1.Forward(x)), b.heads, f))
 }
 
 // Forward maps (..., W) to (..., W).
@@ -133,13 +148,26 @@ func (m *TimmMLP) Forward(x *torch.Tensor) *torch.Tensor {
 }
 
 // Forward maps (B, T, W) to (B, W).
-func (p *LatentPool) Forward(x *torch.Tensor) *torch.Tensor {
+func (p *LatentPool) Forward(x *torch.Tensor) *torch.Tensor { return p.with(x, scaledDotProduct) }
+
+// with is Forward with another way to attend.
+func (p *LatentPool) with(x *torch.Tensor, f attention) *torch.Tensor {
 	shape := x.Shape()
 	b, t, w := shape[0], shape[1], shape[2]
 	d := w / p.heads
 	q := p.Q.Forward(x.Borrow(p.Latent)).View(1, 1, p.heads, d).Transpose(1, 2).Expand(b, p.heads, 1, d)
 	kv := p.KV.Forward(x).View(b, t, 2, p.heads, d).Permute(2, 0, 3, 1, 4) // (2, B, heads, T, W/heads)
-	x = torch.ScaledDotProductAttention(q, kv.Select(0, 0), kv.Select(0, 1), false).Transpose(1, 2).Reshape(b, w)
+	return p.finish(f(q, kv.Select(0, 0), kv.Select(0, 1)).Transpose(1, 2).Reshape(b, w))
+}
+
+// values is what the pool makes of each token alone: (B, T, W) -> (B, T, W).
+func (p *LatentPool) values(x *torch.Tensor) *torch.Tensor {
+	w := x.Size(2)
+	return p.finish(p.KV.Forward(x).Narrow(2, w, w))
+}
+
+// finish is what follows attention: (..., W) -> (..., W).
+func (p *LatentPool) finish(x *torch.Tensor) *torch.Tensor {
 	x = p.Proj.Forward(x)
 	return x.Add(p.MLP.Forward(p.Norm.Forward(x)))
 }

@@ -53,6 +53,17 @@ func newViT(c *Config) *ViT {
 
 // Forward maps normalised pictures (B, 3, H, W) to features (B, E).
 func (v *ViT) Forward(pixels *torch.Tensor) *torch.Tensor {
+	x := v.embed(pixels)
+	if v.AttnPool == nil && v.config.PoolType != "avg" {
+		x = v.LnPost.Forward(v.Transformer.Pooled(x, nil, nil)) // (B, W), the class token
+	} else {
+		x = v.pool(v.Transformer.Forward(x, nil, nil))
+	}
+	return x.MatMul(v.Proj)
+}
+
+// embed makes the tokens that enter the blocks: (B, 3, H, W) -> (B, 1 + G*G, W), the class token first.
+func (v *ViT) embed(pixels *torch.Tensor) *torch.Tensor {
 	x := patches(pixels, v.config.PatchSize).Linear(v.Conv1.Weight, nil) // (B, G*G, W)
 	class := x.Borrow(v.ClassEmbedding).Expand(x.Size(0), 1, x.Size(2))
 	x = torch.Cat(1, class, x).Add(v.PositionalEmbedding) // (B, 1 + G*G, W)
@@ -62,20 +73,19 @@ func (v *ViT) Forward(pixels *torch.Tensor) *torch.Tensor {
 	if v.LnPre != nil {
 		x = v.LnPre.Forward(x)
 	}
-	if v.AttnPool == nil && v.config.PoolType != "avg" {
-		x = v.LnPost.Forward(v.Transformer.Pooled(x, nil, nil)) // (B, W), the class token
-	} else {
-		x = v.pool(v.Transformer.Forward(x, nil, nil))
-	}
-	return x.MatMul(v.Proj)
+	return x
 }
 
-// pool makes one row of many where that is not the class token: (B, 1 + N, W) -> (B, W), and normalises it. The order
-// matters only for a mean.
+// pool makes one row of many where that is not the class token: (B, 1 + N, W) -> (B, W), and normalises it.
 func (v *ViT) pool(x *torch.Tensor) *torch.Tensor {
 	if v.AttnPool != nil {
 		x = v.AttnPool.Forward(x) // (B, queries, E)
 	}
+	return v.read(x)
+}
+
+// read is the normalised feature of the last tokens, or of the queries of an AttnPool. The order matters only for a mean.
+func (v *ViT) read(x *torch.Tensor) *torch.Tensor {
 	switch {
 	case v.config.PoolType != "avg":
 		return v.LnPost.Forward(x.Select(1, 0))

@@ -34,6 +34,7 @@ type commands struct {
 	Embed       embedCmd       `cmd:"" help:"Features of pictures and texts, to .npy files; of many in parts, with Parquet."`
 	Index       indexCmd       `cmd:"" help:"Makes pictures searchable: an index of features, kept up to date."`
 	Search      searchCmd      `cmd:"" help:"Finds pictures by words or by a picture."`
+	Explain     explainCmd     `cmd:"" help:"Shows where in an image a text is; writes an overlay."`
 	Serve       serveCmd       `cmd:"" help:"HTTP API and web page: embeddings, scores, classes."`
 	Tokenize    tokenizeCmd    `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
 	Inspect     inspectCmd     `cmd:"" help:"Config, parameter counts, type and checksum of a model."`

@@ -1,0 +1,70 @@
+package tower
+
+import "github.com/goclip/goclip/torch"
+
+// Places is [ViT.Places]; a latent pool reads each patch behind the last block.
+func (v *TimmViT) Places(pixels *torch.Tensor) *torch.Tensor {
+	x, last := v.embed(pixels), len(v.Blocks)-1
+	for _, b := range v.Blocks[:last] {
+		x = torch.Tidy(b.Forward, x)
+	}
+	if v.AttnPool != nil {
+		x = v.AttnPool.values(v.Norm.Forward(v.Blocks[last].Forward(x)))
+	} else {
+		x = withoutClass(v.Norm.Forward(v.Blocks[last].attend(x, onlyValues)))
+	}
+	return grid(v.project(x).Select(0, 0), pixels, v.Patches.Stride)
+}
+
+// Relevance is [ViT.Relevance].
+func (v *TimmViT) Relevance(pixels *torch.Tensor, score func(feature *torch.Tensor) *torch.Tensor) *torch.Tensor {
+	var maps attentionMaps
+	x := v.embed(recorded(pixels))
+	for _, b := range v.Blocks {
+		x = b.with(x, maps.attend)
+	}
+	if v.AttnPool != nil {
+		x = v.AttnPool.with(v.Norm.Forward(x), maps.attend)
+		return grid(maps.rollout(score(v.project(x)), true).Select(0, 0), pixels, v.Patches.Stride)
+	}
+	r := maps.rollout(score(v.project(v.Norm.Forward(x.Select(1, 0)))), false).Select(0, 0)
+	return grid(r.Narrow(0, 1, r.Size(0)-1), pixels, v.Patches.Stride)
+}
+
+// Places is [ViT.Places] likewise.
+func (v *Eva) Places(pixels *torch.Tensor) *torch.Tensor {
+	x, last := v.embed(pixels), len(v.Blocks)-1
+	turns := v.rotary.turns(x)
+	for _, b := range v.Blocks[:last] {
+		x = torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return b.Forward(x, turns) }, x)
+	}
+	if v.AttnPool != nil {
+		x = v.AttnPool.values(v.Norm.Forward(v.Blocks[last].Forward(x, turns)))
+	} else {
+		x = v.Norm.Forward(v.Blocks[last].attend(x, turns, onlyValues))
+	}
+	if v.ClassToken != nil {
+		x = withoutClass(x)
+	}
+	return grid(v.Proj.Forward(x).Select(0, 0), pixels, v.Patches.Stride)
+}
+
+// Relevance is [ViT.Relevance].
+func (v *Eva) Relevance(pixels *torch.Tensor, score func(feature *torch.Tensor) *torch.Tensor) *torch.Tensor {
+	var maps attentionMaps
+	x := v.embed(recorded(pixels))
+	turns := v.rotary.turns(x)
+	for _, b := range v.Blocks {
+		x = b.with(x, turns, maps.attend)
+	}
+	if v.AttnPool != nil {
+		x = v.AttnPool.with(v.Norm.Forward(x), maps.attend)
+	} else {
+		x = v.Norm.Forward(x.Select(1, 0))
+	}
+	r := maps.rollout(score(v.Proj.Forward(x)), v.AttnPool != nil).Select(0, 0)
+	if v.ClassToken != nil {
+		r = r.Narrow(0, 1, r.Size(0)-1)
+	}
+	return grid(r, pixels, v.Patches.Stride)
+}
