@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Files are the files and directories that spec names, in order, as Open takes it.
+// Files are the files, directories and streams that spec names, in order, as Open takes it.
 func Files(spec string) (files []string, err error) {
 	for _, part := range strings.Split(spec, "::") {
 		some, err := expand(part)
@@ -25,8 +25,8 @@ func expand(part string) ([]string, error) {
 	if part == "" {
 		return nil, fmt.Errorf("data: a source is empty: paths joined by :: are wanted")
 	}
-	if strings.HasPrefix(part, "pipe:") || strings.Contains(part, "://") {
-		return nil, fmt.Errorf("data: %s is no file of this machine: fetch it first, or mount it", part)
+	if remote(part) {
+		return braces(part)
 	}
 	if _, err := os.Stat(part); err == nil {
 		return []string{part}, nil

@@ -101,9 +101,10 @@ func (l *Loader) sample(ctx context.Context, dst []float32, at func(place int) i
 	var last error
 	for try := range l.order.places {
 		i := at((place + try) % l.order.places)
-		s, err := l.decoded(ctx, i)
+		s, done, err := l.decoded(ctx, i)
 		if err == nil {
-			if err = l.o.Transform(dst, s.img, rng); err == nil {
+			err = l.o.Transform(dst, s.img, rng)
+			if done(); err == nil {
 				return l.captioned(i, s.Sample, rng), nil
 			}
 		}

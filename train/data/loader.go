@@ -74,6 +74,7 @@ type Loader struct {
 	held    int64 // bytes of the cache's images
 	bad     []Bad
 	badSeen map[string]bool
+	room    *room
 }
 
 // NewLoader checks that the data makes at least one batch.
@@ -100,7 +101,7 @@ func NewLoader(set Dataset, options *LoaderOptions) (*Loader, error) {
 	if joined, ok := set.(interface{ Parts() []int }); ok && o.Parts == nil {
 		o.Parts = joined.Parts()
 	}
-	l := &Loader{set: set, o: o, cache: map[int]cached{}, badSeen: map[string]bool{}}
+	l := &Loader{set: set, o: o, cache: map[int]cached{}, badSeen: map[string]bool{}, room: newRoom(usualImage, largeImages)}
 	var err error
 	if l.order, err = newOrder(set.Len(), o); err != nil {
 		return nil, err
@@ -239,23 +240,27 @@ type cached struct {
 	img *preprocess.Image
 }
 
-// decoded is sample i, from the cache when it is there.
-func (l *Loader) decoded(ctx context.Context, i int) (cached, error) {
+// decoded is sample i, from the cache when it is there. done is called when its image has been used.
+func (l *Loader) decoded(ctx context.Context, i int) (s cached, done func(), err error) {
+	done = func() {}
 	l.mu.Lock()
-	s := l.cache[i]
+	s = l.cache[i]
 	l.mu.Unlock()
 	if s.img != nil {
-		return s, nil
+		return s, done, nil
 	}
-	var err error
 	if s.Sample, err = ask(ctx, l.set, i); err != nil {
-		return s, err
+		return s, done, err
 	}
 	if len(s.Texts) == 0 && l.o.Tokenize != nil {
-		return s, errors.New("data: it has no caption")
+		return s, done, errors.New("data: it has no caption")
 	}
-	if s.img, err = s.Image.Decode(ctx, l.o.Limits); err != nil {
-		return s, err
+	again := func() (preprocess.Source, error) { // a source may be read once
+		s, err := ask(ctx, l.set, i)
+		return s.Image, err
+	}
+	if s.img, done, err = l.room.decode(ctx, s.Image, again, l.o.Limits); err != nil {
+		return s, done, err
 	}
 	s.Image = preprocess.Source{} // a file's bytes need not be kept
 	l.mu.Lock()
@@ -264,7 +269,7 @@ func (l *Loader) decoded(ctx context.Context, i int) (cached, error) {
 		l.cache[i] = s
 		l.held += size
 	}
-	return s, nil
+	return s, done, nil
 }
 
 // key names sample i in messages.

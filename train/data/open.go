@@ -14,7 +14,8 @@ import (
 var Kinds = []string{"auto", "csv", "jsonl", "parquet", "webdataset", "imagefolder", "pairs", "synthetic"}
 
 // Open opens the data that spec names: one or more sources joined by `::`, each a file or
-// directory, with {00000..00012} and shell globs. Kind "auto" tells each source's kind by its
+// directory, with {00000..00012} and shell globs. Webdataset shards may also be streams: http:// and
+// https:// addresses, s3:// objects, and pipe: with a command that writes one. Kind "auto" tells each source's kind by its
 // extension; a directory is a folder of folders as classes, or, where a .txt stands beside an
 // image, one of images with their captions. The Dataset is a [*Sources].
 func Open(ctx context.Context, spec string, o *Options) (Dataset, error) {
@@ -88,6 +89,9 @@ func openFile(ctx context.Context, name, kind string, o Options) (Index, error) 
 
 // KindOf tells a source's kind, one of Kinds, by its name, or by what a directory holds.
 func KindOf(ctx context.Context, name string) (string, error) {
+	if remote(name) {
+		return "webdataset", nil
+	}
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
 		pairs, err := hasPairs(ctx, name)
 		if pairs {

@@ -1,8 +1,10 @@
 package data
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Options say how [Open] reads data. The zero value is open_clip's defaults.
@@ -35,7 +37,10 @@ type Options struct {
 
 	Samples int    // of synthetic data
 	Size    [2]int // height and width of synthetic images
-	Cache   string // the directory for what has to be unpacked
+	Cache   string // the directory for what has to be unpacked, and for streams
+
+	Backoff time.Duration // wait before a stream that failed is tried again, doubled up to 30 s; 0 is 1 s
+	Log     func(string)  // told in a sentence of each stream that is fetched; nil for silence
 }
 
 // Keys that are tried where ImageKey and CaptionKey are open_clip's defaults, filepath and title,
@@ -59,6 +64,7 @@ func (o *Options) filled() Options {
 			*field.value = field.is
 		}
 	}
+	out.Backoff = cmp.Or(out.Backoff, time.Second)
 	return out
 }
 

@@ -50,7 +50,11 @@ func openTars(ctx context.Context, files []string, o Options) (Index, error) {
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, name := range files {
 		group.Go(func() (err error) {
-			t.shards[i], found[i], err = openShard(ctx, name, &unpacking, m)
+			if remote(name) {
+				t.shards[i], found[i], err = openStream(ctx, name, &unpacking, m, o)
+			} else {
+				t.shards[i], found[i], err = openShard(ctx, name, &unpacking, m)
+			}
 			return err
 		})
 	}
@@ -118,11 +122,35 @@ func openShard(ctx context.Context, name string, c *cache, m *members) (s shard,
 		}
 		size = info.Size()
 	}
-	n, err = m.index(ctx, archive, size)
+	n, err = m.indexShard(ctx, name, archive, size)
+	return s, n, err
+}
+
+// openStream indexes a shard that is a stream. It is fetched once, into the cache, for the reasons
+// that cache gives.
+func openStream(ctx context.Context, name string, c *cache, m *members, o Options) (s shard, n found, err error) {
+	s.name = name
+	open, err := openerOf(name)
+	if err != nil {
+		return s, n, err
+	}
+	if s.f, err = c.fetch(ctx, name, open, o); err != nil {
+		return s, n, err
+	}
+	info, err := s.f.Stat()
+	if err != nil {
+		return s, n, fmt.Errorf("data: %w", err)
+	}
+	n, err = m.indexShard(ctx, name, s.f, info.Size())
+	return s, n, err
+}
+
+func (m *members) indexShard(ctx context.Context, name string, archive io.ReaderAt, size int64) (found, error) {
+	n, err := m.index(ctx, archive, size)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("data: the shard %s is damaged: %w", name, err)
 	}
-	return s, n, err
+	return n, err
 }
 
 func (t *tars) Len() int { return len(t.samples) }

@@ -49,6 +49,12 @@ func (c *cache) unpack(ctx context.Context, source *os.File, what string, write 
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
+	limited := func(f *os.File) error { return write(&limited{w: f, left: limit, stop: ctx.Err}) }
+	return c.keep(ctx, name, path, limited)
+}
+
+// keep opens the file at path of the cache, which write makes if it is not there.
+func (c *cache) keep(ctx context.Context, name, path string, write func(f *os.File) error) (*os.File, error) {
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return nil, c.fault(name, err)
 	}
@@ -62,8 +68,7 @@ func (c *cache) unpack(ctx context.Context, source *os.File, what string, write 
 	if err != nil {
 		return nil, c.fault(name, err)
 	}
-	out := &limited{w: f, left: limit, stop: ctx.Err}
-	err = write(out)
+	err = write(f)
 	if err == nil {
 		err = errors.Join(f.Sync(), os.Rename(f.Name(), path))
 	}
@@ -142,7 +147,11 @@ func (l *limited) Write(p []byte) (int, error) {
 func compression(f io.ReaderAt) string {
 	var magic [4]byte
 	n, _ := f.ReadAt(magic[:], 0)
-	switch head := string(magic[:n]); {
+	return compressionOf(magic[:n])
+}
+
+func compressionOf(magic []byte) string {
+	switch head := string(magic); {
 	case strings.HasPrefix(head, "\x1f\x8b"):
 		return "gzip"
 	case head == "\x28\xb5\x2f\xfd":
