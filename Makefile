@@ -147,6 +147,7 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	build/venv/bin/python testdata/clip/make_flops.py
 	build/venv/bin/python testdata/clip/make_explain.py
 	build/venv/bin/python testdata/retrieval/make_goldens.py
+	build/venv/bin/python testdata/train/make_flags.py
 	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
 	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
 	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|Explain|FixUps|FLOPs' ./clip ./clip/loss ./clip/tower ./internal/estimate ./clip/tokenizer ./clip/preprocess
@@ -184,7 +185,7 @@ EMOJI := --train-data 'build/emoji/train-{00000..00008}.tar' --val-data 'data/op
 	  --wd 0.2 --grad-clip-norm 1 --precision amp_bf16 --workers 2 --save-frequency 0 --logs build/logs
 
 model: build data ## train the shipped model anew, as its card says: an hour
-	bin/train --model emoji-64 $(EMOJI) --epochs 40 --lr 1e-3 --warmup 100 --seed 0 --val-frequency 4 --name emoji-64 \
+	bin/train --model emoji-64 --pretrained random $(EMOJI) --epochs 40 --lr 1e-3 --warmup 100 --seed 0 --val-frequency 4 --name emoji-64 \
 	  --aug-cfg 'scale=[0.6,1.0] color_jitter=[0.3,0.3,0.3,0.05] color_jitter_prob=0.6 gray_scale_prob=0.15'
 	bin/train --model build/logs/emoji-64/checkpoints/latest $(EMOJI) --epochs 6 --lr 2e-4 --warmup 20 --seed 1 --name emoji-64-second
 	bin/infer convert --to open_clip --dtype float16 build/logs/emoji-64-second/checkpoints/latest build/models/emoji-64

@@ -35,7 +35,7 @@ func (w *waiting) verdict(c *Config, cpus int) string {
 	}
 	advice := "give more {Workers}"
 	if c.Workers >= cpus {
-		advice = fmt.Sprintf("{Workers} %d has all %d CPUs at work, so only smaller pictures, such as shards at the model's size, or a faster disk help", c.Workers, cpus)
+		advice = fmt.Sprintf("{Workers} %d has all %d CPUs at work; smaller images or a faster disk help", c.Workers, cpus)
 	}
-	return fmt.Sprintf("the data is the bottleneck: %.0f%% of the time waits for pictures, %s of a step's %s; %s", 100*was.data/was.step, each(was.data), each(was.step), c.words(advice))
+	return fmt.Sprintf("the data is the bottleneck: %.0f%% of a step, %s of %s, waits for images\n%s", 100*was.data/was.step, each(was.data), each(was.step), c.words(advice))
 }

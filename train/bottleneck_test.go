@@ -16,8 +16,8 @@ func TestVerdict(t *testing.T) {
 	}{
 		{0.1, 1, 2, 4, ""},
 		{0.2, 1, 2, 4, ""},
-		{0.5, 1, 2, 4, "the data is the bottleneck: 50% of the time waits for pictures, 500ms of a step's 1s; give more Workers"},
-		{0.003, 0.004, 4, 4, "the data is the bottleneck: 75% of the time waits for pictures, 3ms of a step's 4ms; Workers 4 has all 4 CPUs at work, so only smaller pictures, such as shards at the model's size, or a faster disk help"},
+		{0.5, 1, 2, 4, "the data is the bottleneck: 50% of a step, 500ms of 1s, waits for images\ngive more Workers"},
+		{0.003, 0.004, 4, 4, "the data is the bottleneck: 75% of a step, 3ms of 4ms, waits for images\nWorkers 4 has all 4 CPUs at work; smaller images or a faster disk help"},
 	} {
 		var w waiting
 		w.add(Step{DataTime: 9, StepTime: 9})

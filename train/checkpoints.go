@@ -19,6 +19,7 @@ type checkpoints struct {
 	dir    string       // of the run; "" keeps nothing
 	locked *flock.Flock // dir
 	saved  time.Time    // latest
+	safe   int          // the step of the newest checkpoint that was written or resumed; 0: there is none
 }
 
 const latest = "latest"

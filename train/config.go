@@ -154,7 +154,8 @@ type Config struct {
 	UpsamplingFactors []float64
 	// Augment varies the images; zero is open_clip's random crop.
 	Augment preprocess.AugConfig
-	// MaxImagePixels is the limit of an image; larger ones are bad samples. Default 25,000,000.
+	// MaxImagePixels is the limit of an image; larger ones are bad samples. Default 178,956,970,
+	// which is Pillow's. Large images are decoded one or a few at a time.
 	MaxImagePixels int64
 
 	// Val is evaluated for retrieval after every ValEpochs epochs. Default 1; None.
@@ -209,13 +210,17 @@ type Config struct {
 	Settings fmt.Stringer                                    `json:"-"`
 	Resuming func(settings json.RawMessage, c *Config) error `json:"-"`
 
+	// Files are small files that are written beside params.txt and in the train_state of each
+	// checkpoint, by name, such as a command's own config.
+	Files func() (map[string][]byte, error) `json:"-"`
+
 	// Naming is what messages call a field, a command's flag for example; nil: its name in Go.
 	Naming func(field string) string `json:"-"`
 }
 
-// free are the fields that a resumed run may have anew: they say where it runs and what is watched
-// and kept, not what it learns.
-var free = strings.Fields(`CUDAGraphs Workers ValEpochs ZeroShotEpochs ZeroShotTemplates SaveEpochs DeletePrevious SaveSteps
+// free are the fields that a resumed run may have anew: how long it is, see changeLength, where it
+// runs, and what is watched and kept.
+var free = strings.Fields(`Epochs MaxSteps CUDAGraphs Workers ValEpochs ZeroShotEpochs ZeroShotTemplates SaveEpochs DeletePrevious SaveSteps
 	SaveEvery LogEvery TensorBoard MetricsAddr`)
 
 // The rates for trained weights, where open_clip's are those of training from nothing: its learning
@@ -262,7 +267,7 @@ func (c Config) filled(trained bool) (out Config, note string) {
 	fill(&c.IDTargets, "auto")
 	fill(&c.Precision, "auto")
 	fill(&c.Workers, 4)
-	fill(&c.MaxImagePixels, 25_000_000)
+	fill(&c.MaxImagePixels, 178_956_970)
 	fill(&c.ValEpochs, 1)
 	fill(&c.ZeroShotEpochs, 2)
 	fill(&c.SaveEpochs, 1)
@@ -314,8 +319,9 @@ func (c *Config) errorf(format string, args ...any) error {
 }
 
 // inherit makes c that of a run that goes on, which was made with was: zero fields are as they
-// were, others must be.
+// were, others must be, but for those that are free.
 func (c *Config) inherit(was Config) error {
+	var differ []string
 	now, before := reflect.ValueOf(c).Elem(), reflect.ValueOf(was)
 	for i := range now.NumField() {
 		field := now.Type().Field(i)
@@ -326,10 +332,17 @@ func (c *Config) inherit(was Config) error {
 		if a.IsZero() {
 			a.Set(b)
 		} else if !slices.Contains(free, field.Name) && !reflect.DeepEqual(a.Interface(), b.Interface()) {
-			return c.errorf("{resume}: the run was started with "+c.name(field.Name)+" %v, not %v; a resumed run continues it exactly", b, a)
+			differ = append(differ, fmt.Sprintf("%s %v, not %v", c.name(field.Name), b, a))
 		}
 	}
-	return nil
+	if len(differ) == 0 {
+		return nil
+	}
+	var names []string
+	for _, field := range free {
+		names = append(names, c.name(field))
+	}
+	return c.errorf("{resume}: the run was started with %s; a resumed run may change %s alone", strings.Join(differ, ", and "), strings.Join(names, ", "))
 }
 
 // String is a line for each field that is kept, "LR: 1e-05".

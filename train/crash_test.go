@@ -321,6 +321,13 @@ func TestEveryOperationFails(t *testing.T) {
 					break
 				}
 				points++
+				if err == nil { // a line has waited until there was room
+					require.True(t, c.once && errors.Is(c.err, syscall.ENOSPC), failed)
+					require.Contains(t, []string{"metrics.jsonl", "results.jsonl", "out.log"}, filepath.Base(path))
+					require.Equal(t, 4, metricsLines(t, r.dir), failed)
+					r.shut()
+					continue
+				}
 				require.ErrorIs(t, err, c.err, failed)
 				assert.ErrorContains(t, err, c.says)
 				assert.ErrorContains(t, err, logs, path)

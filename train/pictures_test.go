@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"image/jpeg"
 	"image/png"
 	"os"
 	"path/filepath"
@@ -189,4 +190,25 @@ func TestBadSamplesFile(t *testing.T) {
 	log, err := os.ReadFile(filepath.Join(sum.Dir, "out.log"))
 	require.NoError(t, err)
 	assert.Contains(t, string(log), "2 pictures could not be read so far, others took their places; ")
+}
+
+// TestPhotographs trains on one of 25 megapixels as cameras make them, by the default limit.
+func TestPhotographs(t *testing.T) {
+	dir := t.TempDir()
+	table := "filepath\ttitle\n"
+	for i, size := range []image.Point{{6192, 4128}, {8, 8}, {8, 9}, {8, 10}} {
+		name := fmt.Sprintf("%d.jpg", i)
+		f, err := os.Create(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.NoError(t, jpeg.Encode(f, image.NewGray(image.Rectangle{Max: size}), nil))
+		require.NoError(t, f.Close())
+		table += name + "\tnumber " + name + "\n"
+	}
+	o := options(t, tinyModel(t), filepath.Join(dir, "data.tsv"))
+	require.NoError(t, os.WriteFile(o.TrainData, []byte(table), 0o644))
+	o.BatchSize, o.Epochs, o.ValData, o.Warmup = 4, 1, "", train.None
+	sum, err := trained(t.Context(), o, reporter{})
+	require.NoError(t, err)
+	assert.Empty(t, sum.Bad)
+	assert.Equal(t, 1, sum.Steps)
 }

@@ -41,7 +41,7 @@ func (t *Trainer) Plan() (*Plan, error) {
 	c := t.model.Config
 	p := &Plan{Model: t.model.Name, Image: "a tower of one's own", Text: "a tower of one's own", Parameters: t.model.NumParameters(),
 		Pictures: t.loader.Len(), Batches: t.loader.Batches(), Batch: t.batch(), Micro: t.c.BatchSize, Steps: t.total, Done: t.state.Step,
-		Warmup: t.warmup, Schedule: t.c.Schedule, LR: t.c.LR, TokenLR: t.c.tokenLR(t.total), Device: t.device.String(), Products: t.precision.computes().String(),
+		Warmup: t.warmup, Schedule: t.c.Schedule, LR: t.c.LR, TokenLR: t.tokenLR(), Device: t.device.String(), Products: t.precision.computes().String(),
 		Guessing: t.chance(t.batch()), Dir: t.dir, name: t.c.name}
 	for _, t := range t.model.Parameters() {
 		if t.RequiresGrad() {

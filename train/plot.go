@@ -5,55 +5,112 @@ import (
 	"image/color"
 	"io"
 
-	"github.com/goclip/goclip/internal/disk"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
+
+	"github.com/goclip/goclip/internal/disk"
 )
 
-// plotLoss draws a run's losses as a PNG: each step faintly, a running mean over them, and the loss
-// of guessing, where it is known, as a dashed line.
-func plotLoss(fsys disk.FS, path string, steps []int, losses []float64, chance float64) error {
-	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = "loss", "step", "contrastive loss"
-	points, mean := make(plotter.XYs, len(steps)), make(plotter.XYs, len(steps))
-	running := 0.0
-	for i, step := range steps {
-		if i == 0 {
-			running = losses[0]
+// curve is what loss.png shows, by step.
+type curve struct{ losses, rates, validation plotter.XYs }
+
+func (c *curve) add(s Step) {
+	c.losses = append(c.losses, plotter.XY{X: float64(s.Step), Y: s.Loss})
+	c.rates = append(c.rates, plotter.XY{X: float64(s.Step), Y: s.LR})
+}
+
+// evaluated takes the validation loss of the weights that learn, if there is one.
+func (c *curve) evaluated(metrics Metrics) {
+	_, mixed := metrics["wise_ft"]
+	if loss, ok := metrics["clip_val_loss"]; ok && !mixed {
+		c.validation = append(c.validation, plotter.XY{X: metrics["step"], Y: loss})
+	}
+}
+
+var (
+	faint  = color.RGBA{R: 160, G: 190, B: 230, A: 255}
+	strong = color.RGBA{R: 20, G: 80, B: 170, A: 255}
+	other  = color.RGBA{R: 210, G: 100, B: 20, A: 255}
+)
+
+// draw writes a PNG: above, the loss of each step, a mean over some steps in its middle, the
+// validation loss and, where it is known, chance level; below, the learning rate.
+func (c *curve) draw(fsys disk.FS, path string, chance float64) error {
+	above, below := plot.New(), plot.New()
+	above.Y.Label.Text, below.Y.Label.Text, below.X.Label.Text = "loss", "learning rate", "step"
+	above.Legend.Top, above.Y.Min, below.Y.Min = true, 0, 0
+	lines := []struct {
+		to     *plot.Plot
+		name   string
+		points plotter.XYs
+		style  draw.LineStyle
+	}{
+		{above, "each step", c.losses, draw.LineStyle{Color: faint, Width: vg.Points(1)}},
+		{above, fmt.Sprintf("mean of %d steps around it", c.window()), c.mean(), draw.LineStyle{Color: strong, Width: vg.Points(1.5)}},
+		{above, "validation", c.validation, draw.LineStyle{Color: other, Width: vg.Points(1.5)}},
+		{above, "chance level", c.level(chance), draw.LineStyle{Color: color.Gray{Y: 128}, Width: vg.Points(1), Dashes: []vg.Length{vg.Points(4), vg.Points(4)}}},
+		{below, "", c.rates, draw.LineStyle{Color: strong, Width: vg.Points(1.5)}},
+	}
+	above.Add(plotter.NewGrid())
+	below.Add(plotter.NewGrid())
+	for _, l := range lines {
+		if len(l.points) == 0 {
+			continue
 		}
-		running += (losses[i] - running) / float64(min(i+1, 25))
-		points[i] = plotter.XY{X: float64(step), Y: losses[i]}
-		mean[i] = plotter.XY{X: float64(step), Y: running}
+		line, err := plotter.NewLine(l.points)
+		if err != nil {
+			return fmt.Errorf("train: plot: %w", err)
+		}
+		line.LineStyle = l.style
+		l.to.Add(line)
+		if l.name != "" {
+			l.to.Legend.Add(l.name, line)
+		}
 	}
-	guess := plotter.NewFunction(func(float64) float64 { return chance })
-	guess.Dashes, guess.Color = []vg.Length{vg.Points(4), vg.Points(4)}, color.Gray{Y: 128}
-	faint, err := plotter.NewLine(points)
-	if err != nil {
-		return fmt.Errorf("train: plot: %w", err)
+	if len(c.validation) > 0 { // one evaluation makes no line
+		dots, err := plotter.NewScatter(c.validation)
+		if err != nil {
+			return fmt.Errorf("train: plot: %w", err)
+		}
+		dots.GlyphStyle = draw.GlyphStyle{Color: other, Radius: vg.Points(2), Shape: draw.CircleGlyph{}}
+		above.Add(dots)
 	}
-	line, err := plotter.NewLine(mean)
-	if err != nil {
-		return fmt.Errorf("train: plot: %w", err)
+	canvas := vgimg.NewWith(vgimg.UseWH(16*vg.Centimeter, 14*vg.Centimeter), vgimg.UseDPI(120))
+	column := [][]*plot.Plot{{above}, {below}}
+	for i, tile := range plot.Align(column, draw.Tiles{Rows: 2, Cols: 1, PadY: vg.Points(8)}, draw.New(canvas)) {
+		column[i][0].Draw(tile[0])
 	}
-	faint.Color, line.Color, line.Width = color.RGBA{R: 160, G: 190, B: 230, A: 255}, color.RGBA{R: 20, G: 80, B: 170, A: 255}, vg.Points(1.5)
-	p.Add(plotter.NewGrid())
-	if chance > 0 {
-		p.Add(guess)
-	}
-	p.Add(faint, line)
-	p.Legend.Top = true
-	p.Legend.Add("loss", line)
-	if chance > 0 {
-		p.Legend.Add("guessing, ln(batch)", guess)
-	}
-	p.Y.Min = 0
-	canvas := vgimg.NewWith(vgimg.UseWH(16*vg.Centimeter, 10*vg.Centimeter), vgimg.UseDPI(120))
-	p.Draw(draw.New(canvas))
 	return disk.WriteFile(fsys, path, func(w io.Writer) error {
 		_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(w)
 		return err
 	})
+}
+
+// window is how many steps the mean is over: a fiftieth of all, and an odd number.
+func (c *curve) window() int { return max(len(c.losses)/50, 2)/2*2 + 1 }
+
+// mean is over the steps around each. Where they are not all there, there is none.
+func (c *curve) mean() (out plotter.XYs) {
+	n := c.window()
+	sum := 0.0
+	for i, p := range c.losses {
+		if sum += p.Y; i >= n {
+			sum -= c.losses[i-n].Y
+		}
+		if i >= n-1 {
+			out = append(out, plotter.XY{X: c.losses[i-n/2].X, Y: sum / float64(n)})
+		}
+	}
+	return out
+}
+
+// level is a line from the first to the last step; none for 0.
+func (c *curve) level(y float64) plotter.XYs {
+	if y == 0 {
+		return nil
+	}
+	return plotter.XYs{{X: c.losses[0].X, Y: y}, {X: c.losses[len(c.losses)-1].X, Y: y}}
 }

@@ -18,6 +18,7 @@ var precisions = map[string]precision{
 }
 
 type precision struct {
+	name     string
 	weights  torch.DType
 	products torch.DType // with amp
 	amp      bool
@@ -37,7 +38,9 @@ func choosePrecision(name string, device torch.Device) precision {
 			name = "amp"
 		}
 	}
-	return precisions[name]
+	p := precisions[name]
+	p.name = name
+	return p
 }
 
 func (p precision) enter(s *torch.Scope, device torch.Device) {

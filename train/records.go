@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/goclip/goclip/internal/disk"
 )
@@ -20,8 +22,7 @@ type records struct {
 	out     disk.Output // out.log
 	metrics disk.Output // metrics.jsonl
 	results disk.Output // results.jsonl
-	steps   []int
-	losses  []float64
+	curve   curve
 	last    Step
 
 	before    Metrics // the evaluation before the first step
@@ -43,6 +44,9 @@ func openRecords(fsys disk.FS, dir string, c *Config, step int) (r *records, err
 		return err
 	})
 	if err != nil {
+		return r, err
+	}
+	if err := c.writeFiles(fsys, dir); err != nil {
 		return r, err
 	}
 	if r.out, err = fsys.Append(filepath.Join(dir, "out.log")); err != nil {
@@ -69,12 +73,18 @@ func openRecords(fsys disk.FS, dir string, c *Config, step int) (r *records, err
 	if err != nil {
 		return r, err
 	}
-	return r, truncateAt(r.metrics, after(step, func(line []byte) {
+	err = truncateAt(r.metrics, after(step, func(line []byte) {
 		var s Step
 		if json.Unmarshal(line, &s) == nil {
 			r.note(s)
 		}
 	}))
+	for _, f := range []*disk.Output{&r.out, &r.metrics, &r.results} {
+		if err == nil {
+			err = inLines(f)
+		}
+	}
+	return r, err
 }
 
 // after tells the first line of a later step, or that is none, and keep of the lines before it.
@@ -137,10 +147,31 @@ func (c *Config) params() string {
 	return c.String()
 }
 
+// writeFiles writes the caller's own.
+func (c *Config) writeFiles(fsys disk.FS, dir string) error {
+	if c.Files == nil {
+		return nil
+	}
+	files, err := c.Files()
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		err := disk.WriteFile(fsys, filepath.Join(dir, name), func(w io.Writer) error {
+			_, err := w.Write(files[name])
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (r *records) note(s Step) {
 	r.last = s
 	if finite(s.Loss) {
-		r.steps, r.losses = append(r.steps, s.Step), append(r.losses, s.Loss)
+		r.curve.add(s)
 	}
 }
 
@@ -154,6 +185,7 @@ func (r *records) step(s Step) error {
 
 func (r *records) noteResult(metrics Metrics) {
 	r.evaluated = int(metrics["step"])
+	r.curve.evaluated(metrics)
 	if r.evaluated == 0 {
 		r.before = metrics
 	}
@@ -179,10 +211,10 @@ func line(f disk.Output, v any) error {
 }
 
 func (r *records) plot(chance float64) error {
-	if len(r.steps) == 0 || r.out == nil {
+	if len(r.curve.losses) == 0 || r.out == nil {
 		return nil
 	}
-	return plotLoss(r.disk, filepath.Join(r.dir, "loss.png"), r.steps, r.losses, chance)
+	return r.curve.draw(r.disk, filepath.Join(r.dir, "loss.png"), chance)
 }
 
 func (r *records) close() error {

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -9,13 +10,13 @@ import (
 	"strings"
 )
 
-// find is the checkpoint that where names: itself or, if it is the run's directory, the latest.
+// find is the checkpoint that where names: itself or, if it is a run's directory, the latest.
 // That is checkpoints/latest. Only if that is not whole it is the newest whole one of the others,
 // and note says so: .latest.tmp and .latest.old, which a crash may leave where the system cannot
 // exchange two names, and epoch_N. "" is a run without any.
 func (k *checkpoints) find(where string) (dir, note string, err error) {
 	if filepath.Clean(where) != k.dir {
-		return where, "", checkWhole(where)
+		return k.findElsewhere(where)
 	}
 	parent := filepath.Join(k.dir, "checkpoints")
 	newest := filepath.Join(parent, latest)
@@ -41,6 +42,25 @@ func (k *checkpoints) find(where string) (dir, note string, err error) {
 		return "", "", nil
 	}
 	return "", "", fmt.Errorf("%s holds no whole checkpoint: %w", parent, fault)
+}
+
+// Settings is the JSON of Config.Settings in the checkpoint that [Resume] of dir goes on from; nil
+// if there is no checkpoint, or if it has none. It does not look whether the checkpoint is whole.
+func Settings(dir string) (json.RawMessage, error) {
+	at := []string{dir, filepath.Join(dir, "checkpoints", latest)}
+	others, err := (&checkpoints{dir: filepath.Clean(dir)}).otherCheckpoints()
+	if err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	for _, c := range others {
+		at = append(at, c.dir)
+	}
+	for _, checkpoint := range at {
+		if s, err := openState(filepath.Join(checkpoint, stateDir, stateFile)); err == nil {
+			return s.Options, nil
+		}
+	}
+	return nil, nil
 }
 
 // candidate is a checkpoint that may be whole.

@@ -31,9 +31,6 @@ func (c *Config) scheduled(total, perEpoch int) (schedule, error) {
 		return func(int) float64 { return c.LR }, nil
 	}
 	warmup := c.warmupSteps(total)
-	if warmup >= total && warmup > 0 {
-		return nil, c.refuse("{Warmup} %d is not shorter than the run of %d steps", warmup, total)
-	}
 	switch c.Schedule {
 	case "cosine":
 		return cosine(c.LR, warmup, total), nil

@@ -37,7 +37,7 @@ func (t *Trainer) open(ctx context.Context, m *clip.Model, d Dataset, from strin
 	t.scaler, t.clipNorm, t.lossOf, t.capturing = t.state.Scaler, c.GradClipNorm, c.Loss, c.CUDAGraphs
 	t.graphs.Max = maxGraphs
 	if (c.AccumFreq > 1 || t.group.Size() > 1) && m.Config.Vision.IsResNet() && !(c.LockImage && c.FreezeBNStats) {
-		return c.refuse("the statistics of a ResNet would be those of a process's or of a micro-batch's pictures, and its gradient not the whole batch's; train it in one process without {AccumFreq}, or lock it with {LockImage} {FreezeBNStats}, or take a ViT")
+		t.notes = append(t.notes, c.words("WARNING: the batch statistics of a ResNet are those of each process's micro-batch, as in open_clip; a ViT's gradient is that of the whole batch"))
 	}
 	if err := t.useTeacher(); err != nil {
 		return err
@@ -57,17 +57,20 @@ func (t *Trainer) open(ctx context.Context, m *clip.Model, d Dataset, from strin
 	if c.Epochs > math.MaxInt32/max(1, steps) {
 		return c.refuse("{Epochs} %d: of %d steps each, these are more than %d steps", c.Epochs, steps, math.MaxInt32)
 	}
-	if t.total = steps * c.Epochs; t.total == 0 {
+	if t.total = c.steps(steps); t.total == 0 {
 		return c.errorf("{AccumFreq} %d: the data makes %d batches of %d, too few for one step", c.AccumFreq, t.loader.Batches(), c.BatchSize)
 	}
-	if c.MaxSteps > 0 {
-		t.total = min(t.total, c.MaxSteps)
+	if err := t.changeLength(steps); err != nil {
+		return err
 	}
 	if err := t.reschedule(); err != nil {
 		return err
 	}
+	if t.warmup >= t.total && t.warmup > 0 && !c.SkipSchedule {
+		t.notes = append(t.notes, fmt.Sprintf(c.words("WARNING: {Warmup} %d is not shorter than the run of %d steps, so the learning rate gets to %.3g of {LR} %.3g; {Warmup} 0.1 is a tenth of the run"), t.warmup, t.total, t.schedule(t.total-1), c.LR))
+	}
 	groups := decayByLayer(m, parameterGroups(m, meant(c.WeightDecay)), c.ImageLayerDecay, c.TextLayerDecay)
-	t.optimiser = optim.NewAdamW(scaleTokens(groups, c.tokenLR(t.total)/c.LR),
+	t.optimiser = optim.NewAdamW(scaleTokens(groups, t.tokenLR()/c.LR),
 		optim.AdamWOptions{LR: c.LR, Beta1: meant(c.Beta1), Beta2: meant(c.Beta2), Eps: c.Eps})
 	torch.ManualSeed(c.Seed + uint64(t.group.Rank()))
 	if from != "" {

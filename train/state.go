@@ -28,12 +28,14 @@ type state struct {
 	Epoch   int      `json:"epoch"`             // epochs done
 	Batch   int      `json:"batch"`             // batches done of the epoch that follows them
 	Closing bool     `json:"closing,omitempty"` // the last of Epoch's epochs has yet to be evaluated and kept
+	Rest    int      `json:"rest,omitempty"`    // batches done of the last of Epoch's epochs, where MaxSteps cut it short
 	Samples int      `json:"samples"`
 	RNG     [][]byte `json:"rng"`               // of every process's device, for patch dropout
 	Threads int      `json:"threads,omitempty"` // of libtorch's kernels
 	Scaler  *scaler  `json:"scaler,omitempty"`
 	Data    string   `json:"data,omitempty"` // fingerprint of the training data
 	LR      float64  `json:"lr,omitempty"`   // that SetLR gave
+	Held    *held    `json:"held,omitempty"` // once the length was changed
 
 	Options json.RawMessage `json:"options,omitempty"` // Config.Settings, cmd/train's flags
 	Config  *Config         `json:"config,omitempty"`  // none: written by an earlier goclip
@@ -93,13 +95,22 @@ func (t *Trainer) save(name string) error {
 	if err := t.watch.records.sync(); err != nil { // a checkpoint has the lines of its steps
 		return fmt.Errorf("train: the checkpoint %s was not written: %w", filepath.Join(t.dir, "checkpoints", name), disk.Plain(err))
 	}
-	return t.put(name, t.write)
+	err := t.put(name, t.write)
+	if err == nil {
+		t.safe = t.state.Step
+	}
+	return err
 }
 
 // saveEpoch writes the checkpoint that keeps its epoch's name. The one before it goes when this one
-// is safe.
+// is safe. A full disk costs this one alone, while steps are left.
 func (t *Trainer) saveEpoch() error {
-	if err := t.saveShared(epochName(t.state.Epoch)); err != nil {
+	name := epochName(t.state.Epoch)
+	if err := t.saveShared(name); err != nil && t.mayWait(err) {
+		t.watch.logf("WARNING: %v", err)
+		t.watch.logf("WARNING: training goes on without it: the checkpoint of step %d is safe", t.safe)
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if t.c.DeletePrevious && t.first() && t.dir != "" {
@@ -108,11 +119,21 @@ func (t *Trainer) saveEpoch() error {
 	return nil
 }
 
+// SaveSoon has [Trainer.Steps] write checkpoints/latest after the step that is being done, and go
+// on. Any goroutine may call it, in any of several processes.
+func (t *Trainer) SaveSoon() { t.asked.Store(true) }
+
 // betweenDue tells whether checkpoints/latest is to be written in the middle of an epoch after the
 // step that begins, so that a kill costs minutes and not the epoch.
 func (t *Trainer) betweenDue() bool {
+	if t.dir == "" {
+		return false
+	}
+	if t.asked.Swap(false) { // of any process
+		return true
+	}
 	steps, every := t.c.SaveSteps, t.c.SaveEvery
-	return t.first() && t.dir != "" && (steps > 0 && (t.state.Step+1)%steps == 0 || every > 0 && time.Since(t.saved) >= every)
+	return t.first() && (steps > 0 && (t.state.Step+1)%steps == 0 || every > 0 && time.Since(t.saved) >= every || t.again.due())
 }
 
 // write fills the directory of a checkpoint, state.json last, which is why it has the others' sums.
@@ -138,6 +159,9 @@ func (t *Trainer) write(fsys *summing, dir string) error {
 		}
 	}
 	if err := writeTensors(fsys, filepath.Join(in, optimiserFile), t.optimiser.State()); err != nil {
+		return err
+	}
+	if err := t.c.writeFiles(fsys, in); err != nil {
 		return err
 	}
 	t.state.Config, t.state.Threads, t.state.Files = &t.c, torch.NumThreads(), fsys.files
@@ -179,10 +203,18 @@ func (t *Trainer) openDirectory(resumed string) (err error) {
 	if err := t.lockDirectory(); err != nil { // which was not there
 		return err
 	}
+	if t.moved(resumed) {
+		if err := t.moveIn(resumed); err != nil {
+			return err
+		}
+	}
 	if err := t.settle(resumed, func() error { return t.save(latest) }); err != nil { // before the records: they may be longer than the latest checkpoint, not shorter
 		return err
 	}
 	t.saved = time.Now()
+	if resumed != "" {
+		t.safe = t.state.Step
+	}
 	t.watch.records, err = openRecords(t.disk, t.dir, &t.c, t.state.Step)
 	return err
 }

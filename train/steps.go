@@ -123,19 +123,22 @@ func (t *Trainer) loop(ctx context.Context, yield func(Step, error) bool) (err e
 }
 
 func (t *Trainer) sayBegin() {
+	say := t.watch.logf
+	say("computing on %s in %s, where a matrix product reaches %.1f GFLOP/s", t.device, t.precision.name, t.watch.utilisation.peak/1e9)
 	if t.state.Step > 0 {
-		t.watch.logf("continuing after step %d of %d", t.state.Step, t.total)
+		say("continuing after step %d of %d", t.state.Step, t.total)
 		return
 	}
-	guess := ""
-	if t.watch.chance > 0 {
-		guess = fmt.Sprintf("; guessing gives a loss of %.3f", t.watch.chance)
-	}
-	t.watch.logf("%s: %d parameters, %d pictures, %d steps of %d on %s, %s%s; a matrix product reaches %.1f GFLOP/s", t.model.Name,
-		t.model.NumParameters(), t.loader.Len(), t.total, t.batch(), t.device, t.c.Precision, guess, t.watch.utilisation.peak/1e9)
+	say("model: %s, %d parameters", t.model.Name, t.model.NumParameters())
 	if t.c.LockImage || t.c.LockText || t.c.LoRARank > 0 {
-		t.watch.logf("%d of the towers' parameters learn", towerParameters(t.model))
+		say("%d of the towers' parameters learn", towerParameters(t.model))
 	}
+	say("data: %d images, %d steps an epoch", t.loader.Len(), t.loader.Batches()/t.c.AccumFreq)
+	chance := ""
+	if t.watch.chance > 0 {
+		chance = fmt.Sprintf("; chance level is a loss of %.3f", t.watch.chance)
+	}
+	say("beginning %d steps of %d pairs, %d of warm-up%s", t.total, t.batch(), t.warmup, chance)
 }
 
 // closeEpoch evaluates, and writes the checkpoints and the plot. latest comes after epoch_N: a
@@ -144,16 +147,18 @@ func (t *Trainer) closeEpoch(ctx context.Context) error {
 	if err := t.finish(ctx, t.evaluate); err != nil {
 		return err
 	}
-	if err := t.watch.plot(); err != nil { // a run that has its last checkpoint has all
+	if err := t.watch.plot(); err != nil && !t.mayWait(err) { // a run that has its last checkpoint has all
 		return err
 	}
 	t.state.Closing = false
+	var fault error
 	if t.due(t.c.SaveEpochs) {
-		if err := t.saveEpoch(); err != nil {
-			return err
+		if fault = t.saveEpoch(); fault != nil && !full(fault) {
+			return fault
 		}
+		t.state.Closing = fault != nil // a resumed run writes it when there is room
 	}
-	return t.saveShared(latest)
+	return errors.Join(fault, t.keep(latest))
 }
 
 // finish has process 0 do what one process does for all. Interrupted, all keep where they stand.
@@ -214,6 +219,10 @@ func (t *Trainer) epoch(ctx context.Context, yield func(Step, error) bool) error
 			return err
 		}
 		if t.state.Step >= t.total || t.state.Batch+t.c.AccumFreq > t.loader.Batches() {
+			t.state.Rest = 0
+			if t.state.Batch+t.c.AccumFreq <= t.loader.Batches() {
+				t.state.Rest = t.state.Batch
+			}
 			t.state.Epoch, t.state.Batch, t.state.Closing = t.state.Epoch+1, 0, true
 		}
 		if !yield(*s, nil) {
@@ -227,7 +236,7 @@ func (t *Trainer) epoch(ctx context.Context, yield func(Step, error) bool) error
 		case all.stop:
 			return t.interrupted()
 		case all.save:
-			if err := t.saveShared(latest); err != nil {
+			if err := t.keep(latest); err != nil {
 				return err
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/internal/disk"
@@ -32,11 +33,14 @@ type Trainer struct {
 	loader   *data.Loader
 	val      *evaluate.Pairs
 	zeroshot *zeroshot
-	ema      *ema     // nil without EMADecay
-	resumed  string   // the checkpoint that the run goes on from; "" at the beginning
-	notes    []string // of opening, before there was a log
-	begun    bool     // files are there
-	ended    bool     // nothing is left to do
+	ema      *ema        // nil without EMADecay
+	resumed  string      // the checkpoint that the run goes on from; "" at the beginning
+	notes    []string    // of opening, before there was a log
+	asked    atomic.Bool // SaveSoon
+	again    postponed   // a checkpoint that the disk had no room for
+	outgrown bool        // the checkpoint was a shorter run's end
+	begun    bool        // files are there
+	ended    bool        // nothing is left to do
 	closed   bool
 	looping  bool    // within a loop over Steps
 	metrics  Metrics // of the last evaluation
@@ -162,11 +166,14 @@ func (t *Trainer) openResumed(ctx context.Context, dir string, d Dataset) error 
 	if err != nil {
 		return t.c.errorf("{resume} %s: %w", dir, err)
 	}
-	if from == "" {
+	if from == "" { // t.dir
 		return &noCheckpoint{t.c.errorf("{resume}: %s holds no checkpoint yet", filepath.Join(t.dir, "checkpoints"))}
 	}
 	if note != "" {
 		t.notes = append(t.notes, note)
+	}
+	if err := t.checkRoom(from); err != nil {
+		return err
 	}
 	if err := t.readState(from); err != nil {
 		return err
@@ -195,12 +202,7 @@ func (e *noCheckpoint) Is(target error) bool { return target == ErrNoCheckpoint 
 
 // reschedule makes the schedule of a run whose length is known.
 func (t *Trainer) reschedule() (err error) {
-	c := t.c
-	if t.state.LR != 0 {
-		c.LR = t.state.LR
-	}
-	t.warmup = c.warmupSteps(t.total)
-	t.schedule, err = c.scheduled(t.total, t.loader.Batches()/c.AccumFreq)
+	t.schedule, t.warmup, err = t.scheduleOf(t.total)
 	return err
 }
 
@@ -239,6 +241,11 @@ func (t *Trainer) begin(ctx context.Context) error {
 	if t.first() && t.dir != "" {
 		if err := t.openDirectory(t.resumed); err != nil {
 			return err
+		}
+		if t.outgrown {
+			if err := t.discard(wiseFTDir); err != nil {
+				return err
+			}
 		}
 	}
 	t.begun = true

@@ -1,12 +1,15 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/goclip/goclip/internal/estimate"
@@ -23,6 +26,8 @@ type watcher struct {
 	first       bool
 	log         io.Writer
 	records     *records
+	began       time.Time
+	from        int     // steps done before this sitting
 	total       int     // steps of the run
 	warmup      int     // of them
 	chance      float64 // the loss of guessing; 0: unknown
@@ -57,6 +62,7 @@ func (w *watcher) listen() (err error) {
 
 // open begins to watch t, whose files are there.
 func (w *watcher) open(t *Trainer) (err error) {
+	w.began, w.from = time.Now(), t.state.Step
 	w.total, w.warmup, w.chance, w.device, w.products = t.total, t.warmup, t.chance(t.batch()), t.device, t.precision.computes()
 	if estimable(t.model) {
 		cost := estimate.StepCostOf(t.model)
@@ -67,7 +73,7 @@ func (w *watcher) open(t *Trainer) (err error) {
 	}
 	switch out := w.records.out; {
 	case out != nil && w.c.Log != nil:
-		w.log = io.MultiWriter(w.c.Log, out)
+		w.log = &tee{people: w.c.Log, file: out}
 	case out != nil:
 		w.log = out
 	}
@@ -90,8 +96,32 @@ func (w *watcher) open(t *Trainer) (err error) {
 	return err
 }
 
+// tee is the log for people and in the run's directory. Neither keeps the other from a line.
+type tee struct {
+	people, file io.Writer
+	gone         bool // who read the pipe for people
+}
+
+func (t *tee) Write(text []byte) (int, error) {
+	n, err := t.file.Write(text)
+	if t.gone {
+		return n, err
+	}
+	if _, fault := t.people.Write(text); errors.Is(fault, syscall.EPIPE) {
+		t.gone = true
+		fmt.Fprintf(t.file, "%s nobody reads the log any more (%v); training goes on, and the rest is here alone\n", stamp(), fault)
+	}
+	return n, err
+}
+
+// stamp begins a line of the log.
+func stamp() string { return time.Now().Format(time.DateTime) }
+
+// logf writes a line of the log, or several.
 func (w *watcher) logf(format string, args ...any) {
-	fmt.Fprintf(w.log, "%s %s\n", time.Now().Format("2006-01-02 15:04:05"), fmt.Sprintf(format, args...))
+	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
+		fmt.Fprintf(w.log, "%s %s\n", stamp(), line)
+	}
 }
 
 // summarise tells what the steps of this sitting came to.
@@ -144,9 +174,10 @@ func (w *watcher) step(s Step, training *data.Loader) error {
 	}
 	w.metrics.step(s, w.total, len(training.Bad()))
 	if w.guessing.stays(s.Loss, w.chance) {
-		w.logf(w.c.words("the loss has stayed within 1%% of %.3f, that of guessing, for %d steps: nothing is learned. Try another {LR} (it is %.3g now, of {Warmup} %d steps), "+
-			"see that captions belong to their pictures (of this batch %.0f%% repeat another's), or let {Overfit} 32 tell whether model and data can be learned at all"),
-			w.chance, guessingSteps, s.LR, w.warmup, 100*s.DuplicateCaptions)
+		w.logf("WARNING: the loss has stayed within 1%% of %.3f, chance level, for %d steps: nothing is learned", w.chance, guessingSteps)
+		w.logf(w.c.words("try another {LR} (it is %.3g now; {Warmup} %d)"), s.LR, w.warmup)
+		w.logf("see that captions belong to their images: of this batch %.0f%% repeat another's", 100*s.DuplicateCaptions)
+		w.logf("%s 32 tells whether model and data can be learned at all", w.c.name("Overfit"))
 	}
 	w.waiting.add(s)
 	if s.Step%w.c.LogEvery == 0 || s.Step == 1 || s.Step == w.total {
@@ -163,17 +194,28 @@ func (w *watcher) step(s Step, training *data.Loader) error {
 	return nil
 }
 
-// line is a step's in the log.
+// line is a step's in the log: how far the run is, and how well it does.
 func (w *watcher) line(s Step) {
-	duplicate, guess := "", ""
-	if s.DuplicateCaptions > 0 {
-		duplicate = fmt.Sprintf(", %.0f%% duplicate captions", 100*s.DuplicateCaptions)
-	}
+	chance, duplicate := "", ""
 	if w.chance > 0 {
-		guess = fmt.Sprintf(" (guessing %.4f)", w.chance)
+		chance = fmt.Sprintf(" (chance %.4f)", w.chance)
 	}
-	w.logf("step %d/%d epoch %d loss %.4f%s accuracy %.3f scale %.2f lr %.3g norm %.2f %.0f pictures/s, MFU %.1f%%, %.0f%% of the time waiting for data%s",
-		s.Step, w.total, s.Epoch, s.Loss, guess, s.Accuracy, s.LogitScale, s.LR, s.GradNorm, s.SamplesPerSecond, 100*s.MFU, 100*s.DataTime/s.StepTime, duplicate)
+	if s.DuplicateCaptions > 0 {
+		duplicate = fmt.Sprintf(", duplicate captions %.0f%%", 100*s.DuplicateCaptions)
+	}
+	left := time.Since(w.began) / time.Duration(s.Step-w.from) * time.Duration(w.total-s.Step)
+	w.logf("step %d/%d epoch %d loss %.4f%s lr %.3g %.0f images/s ETA %s", s.Step, w.total, s.Epoch, s.Loss, chance, s.LR, s.SamplesPerSecond, clock(left))
+	w.logf("  accuracy %.3f, scale %.2f, gradient norm %.2f, MFU %.1f%%, waiting for data %.0f%%%s",
+		s.Accuracy, s.LogitScale, s.GradNorm, 100*s.MFU, 100*s.DataTime/s.StepTime, duplicate)
+}
+
+// clock is a time that is left: "1:02:03", "3d 04:05".
+func clock(d time.Duration) string {
+	minutes := int(d.Minutes())
+	if d >= 24*time.Hour {
+		return fmt.Sprintf("%dd %02d:%02d", minutes/(24*60), minutes/60%24, minutes%60)
+	}
+	return fmt.Sprintf("%d:%02d:%02d", minutes/60, minutes%60, int(d.Seconds())%60)
 }
 
 // plot draws loss.png.

@@ -56,8 +56,13 @@ func TestWatched(t *testing.T) {
 	_, err = net.Dial("tcp", address.FindStringSubmatch(log.String())[1])
 	assert.Error(t, err, "the port is given back")
 
-	assert.Regexp(t, `step 1/4 epoch 0 loss \d\.\d{4} \(guessing 2\.0794\) accuracy [01]\.\d{3} scale .* MFU \d+\.\d%`, log.String())
+	assert.Regexp(t, `step 1/4 epoch 0 loss \d\.\d{4} \(chance 2\.0794\) lr 0\.0005 \d+ images/s ETA 0:00:\d\d\n.*  accuracy [01]\.\d{3}, scale .* MFU \d+\.\d%, waiting for data \d+%`, log.String())
 	assert.Contains(t, log.String(), "model FLOPs utilisation ")
+	for line := range strings.Lines(log.String()) {
+		if !strings.Contains(line, " evaluation on ") {
+			assert.LessOrEqual(t, len(line), 121, line)
+		}
+	}
 	assert.Greater(t, sum.MFU, 0.0)
 	files, err := filepath.Glob(filepath.Join(sum.Dir, "tensorboard", "events.out.tfevents.*"))
 	require.NoError(t, err)

@@ -1,19 +1,14 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/alecthomas/kong"
 
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/train"
@@ -35,7 +30,7 @@ func (o *options) config(given func(flag string) bool) *train.Config {
 		NoShuffle: o.NoShuffle, Resample: o.DatasetResampled, Augment: o.AugCfg.AugConfig, MaxImagePixels: o.MaxImagePixels,
 		ValEpochs: meant(o.ValFrequency), ZeroShotEpochs: meant(o.ZeroshotFrequency), SaveEpochs: meant(o.SaveFrequency), DeletePrevious: o.DeletePrev,
 		SaveSteps: o.SaveEverySteps, SaveEvery: train.None, LogEvery: o.LogEvery, TensorBoard: o.reportsTo("tensorboard"), MetricsAddr: o.MetricsAddr,
-		Dir: filepath.Join(o.Logs, o.Name), Settings: o, Resuming: o.resuming(given), Naming: o.flagOf,
+		Dir: o.dir(), Settings: o, Files: o.kept, Resuming: o.resuming, Naming: o.flagOf,
 	}
 	if o.DatasetType != "synthetic" {
 		c.EpochSamples = o.TrainNumSamples
@@ -62,6 +57,14 @@ func (o *options) config(given func(flag string) bool) *train.Config {
 	return c
 }
 
+// dir is the run's directory; "" keeps nothing.
+func (o *options) dir() string {
+	if strings.EqualFold(o.Logs, "none") { // as open_clip spells it
+		return ""
+	}
+	return filepath.Join(o.Logs, o.Name)
+}
+
 // tokenLR is --token-embedding-lr, whose 0 is --lr.
 func (o *options) tokenLR(c *train.Config) {
 	if c.TokenLR = o.TokenLR; o.TokenLR == 0 {
@@ -85,47 +88,6 @@ func (o *options) chosen(c train.Config) {
 	}
 }
 
-// changeable are the flags that a resumed run may be given anew: they say where it runs and what is
-// watched and kept, not what it learns. What opens the model is not asked again.
-var changeable = strings.Fields(`resume logs name device threads workers dist-url dist-backend val-data imagenet-val
-	zeroshot-frequency zeroshot-templates val-frequency save-frequency save-most-recent save-every-n-steps
-	save-every-minutes delete-previous-checkpoint log-every-n-steps report-to metrics-addr dry-run
-	overfit cuda-graphs pretrained pretrained-image-path pretrained-text-path`)
-
-// resuming refuses flags that would not continue the run of a checkpoint. The learning rates and
-// the decay, whose defaults go by the weights that a run begins with, are the run's where they are
-// not given.
-func (o *options) resuming(given func(flag string) bool) func(settings json.RawMessage, c *train.Config) error {
-	return func(settings json.RawMessage, c *train.Config) error {
-		var was options
-		if settings == nil {
-			return errors.New("train: --resume: the run was started by a Go program, which must continue it")
-		}
-		err := kong.ApplyDefaults(&was) // for the flags that a run of an earlier version did not know
-		if err == nil {
-			err = json.Unmarshal(settings, &was)
-		}
-		if err != nil {
-			return fmt.Errorf("train: --resume: the checkpoint's flags cannot be read: %w", err)
-		}
-		for flag, pair := range map[string][2]*float64{"lr": {&o.LR, &was.LR}, "wd": {&o.WD, &was.WD}, "token-embedding-lr": {&o.TokenLR, &was.TokenLR}} {
-			if !given(flag) {
-				*pair[0] = *pair[1]
-			}
-		}
-		now, before := reflect.ValueOf(*o), reflect.ValueOf(was)
-		for i := range now.NumField() {
-			flag := now.Type().Field(i).Tag.Get("name")
-			if a, b := now.Field(i).Interface(), before.Field(i).Interface(); !slices.Contains(changeable, flag) && !reflect.DeepEqual(a, b) {
-				return fmt.Errorf("train: --resume: the run was started with --%s %v, not %v; a resumed run continues it exactly", flag, b, a)
-			}
-		}
-		c.LR, c.WeightDecay = o.LR, meant(o.WD)
-		o.tokenLR(c)
-		return nil
-	}
-}
-
 // check refuses flags that make no run, all at once, each by its name; the error is a
 // [train.ErrConfig].
 func (o *options) check(c *train.Config) error {
@@ -136,7 +98,7 @@ func (o *options) check(c *train.Config) error {
 		}
 	}
 	number := func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
-	wants(o.Model != "", "--model is missing: a built-in config such as ViT-B-32, or a model directory")
+	wants(o.Model != "", "--model is empty: it must be a built-in config such as ViT-B-32, or a model directory")
 	wants(o.TrainData != "" || o.DatasetType == "synthetic", "--train-data is missing: a table, webdataset shards or a folder of pictures")
 	wants(slices.Contains(data.Kinds, o.DatasetType), "--dataset-type %q is none of %s", o.DatasetType, strings.Join(data.Kinds, ", "))
 	wants(data.CheckSeparator(o.CSVSeparator) == nil, "--csv-separator %q is not one character, or cannot part columns", o.CSVSeparator)
@@ -176,7 +138,7 @@ func (o *options) check(c *train.Config) error {
 	wants(o.NonFinite == "stop" || o.NonFinite == "skip", "--non-finite %q is none of stop, skip", o.NonFinite)
 	wants(o.Opt == "" || o.Opt == "adamw", "--opt %q: goclip has adamw alone", o.Opt)
 	wants(o.Threads >= 0 && o.Threads <= 1024, "--threads %d: 1 to 1024 are wanted, or 0 for the default", o.Threads)
-	wants(o.WiseFT == 0 || o.fineTunes(), "--wise-ft wants trained weights to begin with: --pretrained, or a model directory")
+	wants(o.WiseFT == 0 || !o.source().random(), "--wise-ft must have trained weights to begin with: --pretrained, or a model directory")
 	for _, place := range strings.Split(o.ReportTo, ",") {
 		switch strings.TrimSpace(place) {
 		case "", "tensorboard":
@@ -186,6 +148,8 @@ func (o *options) check(c *train.Config) error {
 			wants(false, "--report-to %q is none of tensorboard", place)
 		}
 	}
+	fault := o.checkResume()
+	wants(fault == "", "%s", fault)
 	wants(o.Overfit == 0 || o.Overfit >= 2, "--overfit %d: at least 2 pairs are wanted", o.Overfit)
 	wants(o.Overfit == 0 || o.Resume == "" && !o.DryRun, "--overfit stands alone: without --resume and --dry-run")
 	wants(o.Name == "" || o.Name == filepath.Base(filepath.Clean("/"+o.Name)), "--name %q is not the name of a directory", o.Name)
@@ -203,16 +167,6 @@ func (o *options) check(c *train.Config) error {
 		return &train.ConfigError{Faults: faults}
 	}
 	return nil
-}
-
-// fineTunes tells whether the run begins from trained weights: --pretrained, or a directory or file
-// for --model.
-func (o *options) fineTunes() bool {
-	if o.Pretrained != "" {
-		return o.Pretrained != "random"
-	}
-	_, err := os.Stat(o.Model)
-	return err == nil
 }
 
 // reportsTo tells whether --report-to names a place.

@@ -20,8 +20,8 @@ import (
 // launchFlags are those of the process that starts the others; torchrun has flags of these names
 // and meanings.
 type launchFlags struct {
-	NprocPerNode int `name:"nproc-per-node" default:"1" help:"Train in this many processes on this machine, each on a share of every batch; torchrun and srun start them over several."`
-	MaxRestarts  int `name:"max-restarts" help:"When a process fails, start all anew this many times, from the latest checkpoint."`
+	NprocPerNode int `name:"nproc-per-node" aliases:"nproc_per_node" default:"1" group:"processes" help:"Train in this many processes on this machine, each on a share of every batch; torchrun and srun start them over several."`
+	MaxRestarts  int `name:"max-restarts" aliases:"max_restarts" group:"processes" help:"When a process fails, start all anew this many times, from the latest checkpoint."`
 }
 
 // grace is how long the processes have to end by themselves after one has failed: each still says
@@ -42,9 +42,10 @@ func (f launchFlags) check() error {
 	return nil
 }
 
-// launchAll starts the processes with the same command line but for the flags of launching.
-func (c *commandLine) launchAll(args []string, given func(flag string) bool, out io.Writer, errs *os.File) int {
-	if err := errors.Join(c.launchFlags.check(), c.options.check(c.config(given))); err != nil {
+// launchAll starts the processes with the same command line, which has what the environment and
+// --config say, but for the flags of launching.
+func (c *commandLine) launchAll(args, environ []string, given func(flag string) bool, out io.Writer, errs *os.File) int {
+	if err := errors.Join(c.launchFlags.check(), c.check(given)); err != nil {
 		fmt.Fprintf(errs, "%s; train --help lists the flags\n", message(err))
 		return 2
 	}
@@ -52,14 +53,14 @@ func (c *commandLine) launchAll(args []string, given func(flag string) bool, out
 	if c.Name == "" { // it holds the time: every process, and every restart, is of one run
 		args = append(args, "--name", c.runName(time.Now()))
 	}
-	return c.launch(args, out, errs)
+	return c.launch(args, environ, out, errs)
 }
 
-// withoutLaunchFlags drops --nproc-per-node N and --max-restarts=N, in either form.
+// withoutLaunchFlags drops --nproc-per-node N, --max-restarts=N and --config FILE, in either form.
 func withoutLaunchFlags(args []string) (rest []string) {
 	for i := 0; i < len(args); i++ {
 		name, _, joined := strings.Cut(args[i], "=")
-		if name != "--nproc-per-node" && name != "--max-restarts" {
+		if !slices.Contains([]string{"--nproc-per-node", "--max-restarts", "--config"}, strings.ReplaceAll(name, "_", "-")) {
 			rest = append(rest, args[i])
 		} else if !joined {
 			i++ // its number
@@ -70,14 +71,15 @@ func withoutLaunchFlags(args []string) (rest []string) {
 
 // launch runs args as the command line of every process until all have done their work, and returns
 // the exit status. One that was interrupted, or whose command line is wrong, is not started anew.
-func (f launchFlags) launch(args []string, out io.Writer, errs *os.File) int {
+func (f launchFlags) launch(args, environ []string, out io.Writer, errs *os.File) int {
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, ending()...)
+	signal.Notify(signals, asking...)
 	defer signal.Stop(signals)
 	runtime.LockOSThread() // Pdeathsig is sent when the thread ends that has started the process
 	defer runtime.UnlockOSThread()
 	for restart := 0; ; restart++ {
-		j, err := start(f.NprocPerNode, restart, args, out, errs)
+		j, err := start(f.NprocPerNode, restart, args, environ, out, errs)
 		if err != nil {
 			fmt.Fprintln(errs, message(err))
 			return 1
@@ -104,7 +106,7 @@ type job struct {
 	ended chan int // ranks, as they end
 }
 
-func start(n, restart int, args []string, out io.Writer, errs *os.File) (*job, error) {
+func start(n, restart int, args, environ []string, out io.Writer, errs *os.File) (*job, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -116,7 +118,7 @@ func start(n, restart int, args []string, out io.Writer, errs *os.File) (*job, e
 	j := &job{store: store, ended: make(chan int, n)}
 	for rank := range n {
 		c := exec.Command(program, args...)
-		c.Env = append(os.Environ(), fmt.Sprintf("RANK=%d", rank), fmt.Sprintf("LOCAL_RANK=%d", rank), fmt.Sprintf("WORLD_SIZE=%d", n),
+		c.Env = append(slices.Clone(environ), fmt.Sprintf("RANK=%d", rank), fmt.Sprintf("LOCAL_RANK=%d", rank), fmt.Sprintf("WORLD_SIZE=%d", n),
 			fmt.Sprintf("LOCAL_WORLD_SIZE=%d", n), "MASTER_ADDR=127.0.0.1", fmt.Sprintf("MASTER_PORT=%d", store.Port),
 			"TORCHELASTIC_USE_AGENT_STORE=True", fmt.Sprintf("TORCHELASTIC_RESTART_COUNT=%d", restart))
 		// In a group of their own the terminal's Ctrl-C does not reach them a second time; they do
@@ -152,7 +154,9 @@ func (j *job) wait(signals <-chan os.Signal) int {
 	for left := len(j.ranks); left > 0; {
 		select {
 		case s := <-signals:
-			j.signal(s)
+			if s != syscall.SIGPIPE { // which each gets by itself
+				j.signal(s)
+			}
 		case <-late:
 			j.signal(os.Kill)
 		case rank := <-j.ended:

@@ -6,7 +6,7 @@ import (
 )
 
 // lists are open_clip's flags that take all arguments up to the next flag (argparse's nargs).
-var lists = []string{"--aug-cfg", "--image-mean", "--image-std"}
+var lists = []string{"--aug-cfg", "--image-mean", "--image-std", "--force-image-size"}
 
 // joinLists makes one argument of those of such a flag, so that `--image-mean 0.5 0.5 0.5` is read
 // as open_clip reads it.

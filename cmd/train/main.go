@@ -11,18 +11,15 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
-	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train"
 )
@@ -46,43 +43,51 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 type commandLine struct {
 	options
 	launchFlags
-	Version    kong.VersionFlag `help:"Say which goclip this is."`
-	Completion string           `help:"Print the completion of the command line for bash, zsh or fish." placeholder:"SHELL" enum:",bash,zsh,fish" default:""`
+	Config     string           `help:"YAML file of flags (batch-size: 64). The environment (GOCLIP_BATCH_SIZE) wins over it, and the command line over both. Each run writes one, LOGS/NAME/config.yaml." placeholder:"FILE" group:"usual"`
+	Version    kong.VersionFlag `help:"Say which goclip this is." group:"about"`
+	Completion string           `help:"Print the completion of the command line for bash, zsh or fish." placeholder:"SHELL" enum:",bash,zsh,fish" default:"" group:"about"`
 	Man        bool             `help:"Print the man page." hidden:""`
+
+	notes  []string // of open_clip's flags that change nothing
+	faults []string // of those that are refused
 }
 
 func run(args []string, out io.Writer, errs *os.File) int {
 	var c commandLine
 	exit := -1
-	parser, err := kong.New(&c, kong.Name("train"), kong.Description(description), kong.Writers(out, errs),
-		kong.Exit(func(code int) { exit = code }), kong.Vars{"version": version()},
-		kong.WithHyphenPrefixedParameters(true)) // --warmup -1
+	parser, err := newParser(&c, out, errs, func(code int) { exit = code })
 	if err != nil {
 		fmt.Fprintln(errs, "train:", err)
 		return 1
 	}
-	if name := refused(args); name != "" {
-		fmt.Fprintf(errs, "train: %s is a flag of open_clip that goclip does not have\n", name)
+	args, err = withSettings(joinLists(args), os.Environ())
+	if err != nil {
+		fmt.Fprintf(errs, "train: %s; train --help lists the flags\n", oneLine(err))
 		return 2
 	}
-	parsed, err := parser.Parse(joinLists(args))
+	ours, notes, faults := carryOver(args)
+	c.notes, c.faults = notes, faults
+	parsed, err := parser.Parse(ours)
 	if exit >= 0 { // --help or --version has been printed
 		return exit
 	}
 	if err != nil {
-		fmt.Fprintf(errs, "train: %s; train --help lists the flags\n", oneLine(err))
+		fmt.Fprintf(errs, "train: %s; train --help lists the flags\n", strings.Join(append(faults, oneLine(err)), "; "))
 		return 2
 	}
 	if c.Completion != "" || c.Man {
 		return c.describe(out, parser.Model)
 	}
-	if c.launchFlags.wanted() {
-		return c.launchAll(args, given(parsed), out, errs)
+	if err := c.fromCheckpoint(given(parsed)); err != nil {
+		fmt.Fprintln(errs, message(err))
+		return 1
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if c.launchFlags.wanted() {
+		return c.launchAll(args, withoutSettings(os.Environ(), parser), given(parsed), out, errs)
+	}
+	ctx, asked, stop := interrupts()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	err = c.train(ctx, given(parsed), out, errs)
+	err = c.train(ctx, asked, given(parsed), out, errs)
 	switch {
 	case errors.Is(err, train.ErrInterrupted):
 		return 130
@@ -97,15 +102,18 @@ func run(args []string, out io.Writer, errs *os.File) int {
 }
 
 // train is the command's work, once its flags are read.
-func (o *options) train(ctx context.Context, given func(flag string) bool, out io.Writer, errs *os.File) (err error) {
-	began := time.Now()
-	if err := o.check(o.config(given)); err != nil {
+func (c *commandLine) train(ctx context.Context, asked <-chan os.Signal, given func(flag string) bool, out io.Writer, errs *os.File) (err error) {
+	began, o := time.Now(), &c.options
+	if err := c.check(given); err != nil {
 		return err
 	}
+	asks := o.Device
 	group, device, err := o.join(ctx)
 	if err != nil {
 		return err
 	}
+	fell := torch.FellBack(o.Device, device)
+	o.Device = asks // and not that of this rank, for config.yaml
 	defer func() {
 		if err != nil && !errors.Is(err, train.ErrInterrupted) {
 			err = group.Fail(err)
@@ -122,12 +130,12 @@ func (o *options) train(ctx context.Context, given func(flag string) bool, out i
 		return err
 	}
 	log, bar := logTo(errs)
-	c := o.config(given)
-	c.Group, c.Log = group, log
-	if note := torch.FellBack(o.Device, device); note != "" {
-		c.Notes = append(c.Notes, note)
+	config := o.config(given)
+	config.Group, config.Log, config.Notes = group, log, c.notes
+	if fell != "" {
+		config.Notes = append(config.Notes, fell)
 	}
-	t, err := o.open(ctx, c, device, pretrained.Lines(errs, "train: "))
+	t, err := o.open(ctx, config, device, o.fetching(errs))
 	if ctx.Err() != nil && err != nil {
 		return train.ErrInterrupted
 	}
@@ -146,6 +154,11 @@ func (o *options) train(ctx context.Context, given func(flag string) bool, out i
 		}
 		return err
 	}
+	go func() {
+		for range asked {
+			t.SaveSoon()
+		}
+	}()
 	for s, err := range t.Steps(ctx) {
 		if err != nil {
 			return err
@@ -157,10 +170,38 @@ func (o *options) train(ctx context.Context, given func(flag string) bool, out i
 	sum := t.Summary()
 	err = t.Close()
 	if err == nil {
-		fmt.Fprintf(errs, "train: %d steps in %.0f s, the last loss %.4f, MFU %.1f%%; %d pictures could not be read; %s/checkpoints/latest holds the model\n",
-			sum.Steps, time.Since(began).Seconds(), sum.Loss, 100*sum.MFU, len(sum.Bad), sum.Dir)
+		where := "nothing was kept (--logs none)"
+		if sum.Dir != "" {
+			where = sum.Dir + "/checkpoints/latest holds the model"
+		}
+		fmt.Fprintf(errs, "train: %d steps in %.0f s, the last loss %.4f, %s; %s\n", sum.Steps, time.Since(began).Seconds(), sum.Loss, unread(len(sum.Bad)), where)
 	}
 	return err
+}
+
+// unread says how many images were left out.
+func unread(n int) string {
+	switch n {
+	case 0:
+		return "every image was read"
+	case 1:
+		return "1 image could not be read"
+	}
+	return fmt.Sprintf("%d images could not be read", n)
+}
+
+// check refuses a command line that makes no run, with all its faults.
+func (c *commandLine) check(given func(flag string) bool) error {
+	err := c.options.check(c.options.config(given))
+	if len(c.faults) == 0 {
+		return err
+	}
+	all := &train.ConfigError{Faults: c.faults}
+	var more *train.ConfigError
+	if errors.As(err, &more) {
+		all.Faults = append(all.Faults, more.Faults...)
+	}
+	return all
 }
 
 // given tells which flags stand on the command line.
@@ -209,7 +250,7 @@ func (p *progress) step(s train.Step, total int) {
 		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(p.errs), progressbar.OptionSetWidth(30),
 			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionOnCompletion(func() { fmt.Fprintln(p.errs) }))
 	}
-	p.bar.Describe(fmt.Sprintf("loss %.3f (guessing %.3f) %4.0f pictures/s", s.Loss, math.Log(s.SamplesPerSecond*s.StepTime), s.SamplesPerSecond))
+	p.bar.Describe(fmt.Sprintf("loss %.3f (chance %.3f) %4.0f images/s", s.Loss, math.Log(s.SamplesPerSecond*s.StepTime), s.SamplesPerSecond))
 	_ = p.bar.Set(s.Step)
 }
 

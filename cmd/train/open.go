@@ -1,14 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
-	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train"
 	"github.com/goclip/goclip/train/data"
@@ -18,45 +19,28 @@ import (
 // --resume latest without any checkpoint is the beginning: a run that was killed before its first
 // checkpoint is started by the same command line.
 func (o *options) open(ctx context.Context, c *train.Config, device torch.Device, fetch pretrained.Options) (*train.Trainer, error) {
-	if err := o.openData(ctx, c); err != nil {
+	if err := o.openData(ctx, c, fetch.Log); err != nil {
 		return nil, err
 	}
-	opening := clip.OpenOptions{Seed: o.Seed, Device: device, Fetch: fetch}
-	if o.DistillModel != "" {
-		of := opening
-		of.Pretrained = o.DistillPretrained
-		var err error
-		if c.Teacher, err = clip.Open(ctx, o.DistillModel, &of); err != nil {
-			return nil, fmt.Errorf("train: --distill-model: %w", err)
-		}
+	var err error
+	if c.Teacher, err = o.openTeacher(ctx, device, fetch); err != nil {
+		return nil, err
 	}
-	set, err := o.trainData(ctx)
+	set, err := o.trainData(ctx, fetch.Log)
 	if err != nil {
 		return nil, err
 	}
 	if o.Resume != "" {
-		from := o.Resume
-		if from == "latest" {
-			from = c.Dir
-		}
 		c.Device = device
-		t, err := train.Resume(ctx, from, set, c)
+		t, err := train.Resume(ctx, o.resumes(), set, c)
 		if !errors.Is(err, train.ErrNoCheckpoint) {
 			return t, err
 		}
 		c.Notes = append(c.Notes, fmt.Sprintf("--resume latest: %s holds no checkpoint yet, so the run begins", filepath.Join(c.Dir, "checkpoints")))
 	}
-	opening.Pretrained, opening.ImageSize, opening.ContextLength, opening.QuickGELU, opening.SigLIP = o.Pretrained, o.ForceImageSize, o.ForceContextLength, o.ForceQuickGELU, o.SigLIP
-	opening.ImageTower, opening.TextTower, opening.Copy = o.ImageTower, o.TextTower, true
-	opening.Log = func(line string) { c.Notes = append(c.Notes, line) }
-	if tower.IsConfig(o.Model) && o.Pretrained == "" {
-		opening.Pretrained = "random"
-	}
-	m, err := clip.Open(ctx, o.Model, &opening)
+	c.Notes = append([]string{o.source().String()}, c.Notes...)
+	m, err := o.openModel(ctx, clip.OpenOptions{Device: device, Fetch: fetch, Log: func(line string) { c.Notes = append(c.Notes, line) }})
 	if err != nil {
-		return nil, err
-	}
-	if err := o.overridePreprocess(&m.Preprocess); err != nil {
 		return nil, err
 	}
 	if o.Overfit > 0 {
@@ -70,23 +54,30 @@ func (o *options) open(ctx context.Context, c *train.Config, device torch.Device
 	return t, err
 }
 
-// reading says how --train-data and --val-data are read.
-func (o *options) reading() (data.Options, error) {
+// fetching is how weights are found and downloaded.
+func (o *options) fetching(errs *os.File) pretrained.Options {
+	fetch := pretrained.Lines(errs, "train: ")
+	fetch.Cache = o.CacheDir
+	return fetch
+}
+
+// reading says how --train-data and --val-data are read; log hears of streams that are fetched.
+func (o *options) reading(log func(string)) (data.Options, error) {
 	templates, err := clip.Templates(o.ClassPrompts)
 	if err != nil {
 		return data.Options{}, fmt.Errorf("--class-templates: %w", err)
 	}
 	d := data.Options{Kind: o.DatasetType, ImageKey: o.CSVImgKey, CaptionKey: o.CSVCaptionKey, Separator: o.CSVSeparator, Encoding: o.TextEncoding,
 		TarImageKeys: o.ImageKey, TarTextKeys: o.TextKey, JSONTextKey: o.JSONTextKey, CaptionLines: o.CaptionLines,
-		Classes: train.ClassCaptions(templates...), Samples: o.TrainNumSamples, Size: [2]int{224, 224}}
-	if dir := pretrained.CacheDir(); dir != "" {
+		Classes: train.ClassCaptions(templates...), Samples: o.TrainNumSamples, Size: [2]int{224, 224}, Log: log}
+	if dir := cmp.Or(o.CacheDir, pretrained.CacheDir()); dir != "" {
 		d.Cache = filepath.Join(dir, "unpacked")
 	}
 	return d, nil
 }
 
-func (o *options) trainData(ctx context.Context) (train.Dataset, error) {
-	reading, err := o.reading()
+func (o *options) trainData(ctx context.Context, log func(string)) (train.Dataset, error) {
+	reading, err := o.reading(log)
 	if err != nil {
 		return nil, err
 	}
@@ -99,9 +90,9 @@ func (o *options) trainData(ctx context.Context) (train.Dataset, error) {
 }
 
 // openData opens what is evaluated on, where all captions of a picture stay together.
-func (o *options) openData(ctx context.Context, c *train.Config) (err error) {
+func (o *options) openData(ctx context.Context, c *train.Config, log func(string)) (err error) {
 	if o.ValData != "" {
-		reading, err := o.reading()
+		reading, err := o.reading(log)
 		if err != nil {
 			return err
 		}

@@ -125,7 +125,7 @@ func TestTerminal(t *testing.T) {
 	require.NoError(t, terminal.Close())
 	shown, _ := io.ReadAll(master) // the last reader's end of a terminal is an error
 	require.NoError(t, cmd.Wait())
-	for _, says := range []string{"(6/6)", "100%", "guessing 2.079", "step 3/6 epoch 0", "evaluation on 26 pairs", "train: 6 steps in"} {
+	for _, says := range []string{"(6/6)", "100%", "chance 2.079", "step 3/6 epoch 0", "evaluation on 26 pairs", "train: 6 steps in"} {
 		assert.Contains(t, string(shown), says)
 	}
 }

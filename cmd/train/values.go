@@ -38,6 +38,26 @@ func (t triple) MarshalText() ([]byte, error) {
 	return []byte(strings.Trim(fmt.Sprint([]float32(t)), "[]")), nil
 }
 
+// imageSize is --force-image-size, the side of square images in pixels.
+type imageSize int
+
+// UnmarshalText reads "224", or "224 224" as open_clip has height and width.
+func (s *imageSize) UnmarshalText(text []byte) error {
+	fields := strings.FieldsFunc(string(text), func(r rune) bool { return strings.ContainsRune(" ,;", r) })
+	if len(fields) == 0 || len(fields) > 2 || fields[0] != fields[len(fields)-1] {
+		return fmt.Errorf("%q: must be one number; images are square", text)
+	}
+	n, err := strconv.Atoi(fields[0])
+	if err != nil {
+		return fmt.Errorf("%q is no number of pixels", text)
+	}
+	*s = imageSize(n)
+	return nil
+}
+
+// UnmarshalJSON reads the number of a checkpoint's state.
+func (s *imageSize) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, (*int)(s)) }
+
 // warmup is --warmup: a number of steps or, below 1, a share of the run; -1 stands for the default.
 type warmup float64
 
