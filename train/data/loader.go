@@ -116,9 +116,6 @@ func NewLoader(set Dataset, options *LoaderOptions) (*Loader, error) {
 // Len is the number of samples of the data.
 func (l *Loader) Len() int { return l.set.Len() }
 
-// EpochLen is the number of samples of an epoch, those of a last short batch included.
-func (l *Loader) EpochLen() int { return l.order.places }
-
 // Batches is the number of batches of an epoch, the same for each process.
 func (l *Loader) Batches() int {
 	all := l.o.BatchSize * l.o.World
