@@ -63,6 +63,9 @@ container-test: libtorch ## build the Dockerfile with buildah and run the image,
 docs-test: build ## run the commands of README.md and docs/ and compare their output
 	go test -tags docs -count 1 -timeout 30m -run '^TestDocs$$' -v .
 
+recording: build ## docs/images/terminal.svg, the README's terminal (needs asciinema and npx)
+	scripts/recording.sh
+
 demo: build ## fine-tune the shipped model on emoji and score two pictures: one or two minutes
 	scripts/demo.sh
 
