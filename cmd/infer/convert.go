@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
@@ -26,12 +28,12 @@ func (*convertCmd) Help() string {
 }
 
 // Run writes the other layout.
-func (c *convertCmd) Run(ctx context.Context, io *streams) error {
+func (c *convertCmd) Run(ctx context.Context, s *streams) error {
 	if err := mustBeNew("convert", c.Out); err != nil {
 		return err
 	}
 	flags := modelFlags{Model: c.Model, Pretrained: c.Pretrained, computeFlags: computeFlags{loadFlags: c.loadFlags, Device: "cpu", BatchSize: 1}}
-	m, err := flags.open(ctx, io.err)
+	m, err := flags.open(ctx, s.err)
 	if err != nil {
 		return err
 	}
@@ -40,9 +42,34 @@ func (c *convertCmd) Run(ctx context.Context, io *streams) error {
 	if err := writeModel(c.Out, func(dir string) error { return m.SaveAs(dir, &o) }); err != nil {
 		return fmt.Errorf("convert: %w", err)
 	}
-	if v := m.Config.Vision; c.To == "open_clip" && v.TimmModelName != "" && v.ActOptions != nil {
-		fmt.Fprintf(io.err, "infer: transformers computes this picture tower with GELU's %s form and timm's %s with the other: goclip keeps to it (act_kwargs), open_clip does not read it there\n", v.ActOptions.Approximate, v.TimmModelName)
+	layout := map[string]string{"open_clip": "open_clip's", "hf": "transformers'"}[c.To]
+	if err := sayWritten(s.err, c.Out, fmt.Sprintf("%s layout, %d parameters in %s", layout, m.NumParameters(), c.DType)); err != nil {
+		return fmt.Errorf("convert: %w", err)
 	}
+	if v := m.Config.Vision; c.To == "open_clip" && v.TimmModelName != "" && v.ActOptions != nil {
+		fmt.Fprintf(s.err, "infer: transformers computes this image tower with GELU's %s form and timm's %s with the other: goclip keeps to it (act_kwargs), open_clip does not read it there\n", v.ActOptions.Approximate, v.TimmModelName)
+	}
+	return nil
+}
+
+// sayWritten says what a directory holds that was written.
+func sayWritten(errs io.Writer, dir, what string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var names []string
+	size := int64(0)
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		names = append(names, e.Name())
+		size += info.Size()
+	}
+	fmt.Fprintf(errs, "infer: wrote %s: %s, %s\n", dir, what, bytesText(size))
+	fmt.Fprintf(errs, "infer: its files are %s\n", strings.Join(names, ", "))
 	return nil
 }
 

@@ -27,6 +27,7 @@ func TestConvert(t *testing.T) {
 		code, stdout, errs := infer(t, "", "convert", "--to", "open_clip", "--dtype", dtype, tiny, out)
 		require.Equal(t, 0, code, errs)
 		assert.Empty(t, stdout)
+		assert.Regexp(t, `^infer: wrote `+out+`: open_clip's layout, \d+ parameters in `+dtype+`, \d+\.\d [Mk]B\ninfer: its files are open_clip_config\.json, open_clip_model\.safetensors\n$`, errs)
 		assert.InDeltaSlice(t, rows(tiny), rows(out), within)
 		code, _, errs = infer(t, "", "convert", tiny, out)
 		assert.Equal(t, 2, code)

@@ -23,7 +23,7 @@ func (*interpolateCmd) Help() string {
 // Run writes (1 - alpha) * START + alpha * TUNED (WiSE-FT; Wortsman et al., arXiv 2109.01903).
 func (c *interpolateCmd) Run(ctx context.Context, io *streams) error {
 	if !(c.Alpha >= 0 && c.Alpha <= 1) {
-		return usageError(fmt.Sprintf("interpolate: --alpha %g: a number between 0 and 1 is wanted", c.Alpha))
+		return usageError(fmt.Sprintf("interpolate: --alpha %g: must be between 0 and 1", c.Alpha))
 	}
 	if err := mustBeNew("interpolate", c.Out); err != nil {
 		return err
@@ -40,5 +40,8 @@ func (c *interpolateCmd) Run(ctx context.Context, io *streams) error {
 	if err := tuned.Interpolate(start, c.Alpha); err != nil {
 		return err
 	}
-	return writeModel(c.Out, func(dir string) error { return tuned.Save(dir) })
+	if err := writeModel(c.Out, func(dir string) error { return tuned.Save(dir) }); err != nil {
+		return fmt.Errorf("interpolate: %w", err)
+	}
+	return sayWritten(io.err, c.Out, fmt.Sprintf("%g of the weights of %s and %g of those of %s, in open_clip's layout", 1-c.Alpha, c.Start, c.Alpha, c.Tuned))
 }

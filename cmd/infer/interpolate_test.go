@@ -27,6 +27,7 @@ func TestInterpolate(t *testing.T) {
 	code, stdout, errs := infer(t, "", "interpolate", "--alpha", "0.25", tiny, tuned, out)
 	require.Equal(t, 0, code, errs)
 	assert.Empty(t, stdout)
+	assert.Regexp(t, `^infer: wrote `+out+`: 0\.75 of the weights of `+tiny+` and 0\.25 of those of `+tuned+`, in open_clip's layout, \d+\.\d MB\ninfer: its files are open_clip_config\.json, open_clip_model\.safetensors\n$`, errs)
 	mixed, err := clip.Open(t.Context(), out, nil)
 	require.NoError(t, err)
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) { assert.InDelta(t, start+0.25, s.Alias(mixed.LogitScale).Item(), 1e-5) }))
@@ -36,7 +37,7 @@ func TestInterpolate(t *testing.T) {
 		says string
 	}{
 		{[]string{tiny, tuned, out}, 2, "is there already; name another directory"},
-		{[]string{"--alpha", "2", tiny, tuned, filepath.Join(dir, "new")}, 2, "--alpha 2: a number between 0 and 1"},
+		{[]string{"--alpha", "2", tiny, tuned, filepath.Join(dir, "new")}, 2, "--alpha 2: must be between 0 and 1"},
 		{[]string{"emoji-64", tuned, filepath.Join(dir, "new")}, 1, "are different models"},
 		{[]string{tiny, filepath.Join(dir, "none"), filepath.Join(dir, "new")}, 1, "is neither a model directory"},
 	} {

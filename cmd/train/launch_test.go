@@ -148,9 +148,14 @@ func TestLaunch(t *testing.T) {
 		{"restarts at their end", "always", []string{"--nproc-per-node", "2", "--max-restarts", "2"}, 1,
 			[]string{"no memory", "restart 2 of 2", "train: rank 0 ended with status 1, rank 1 ended with status 1\n"}, "restart 3"},
 		{"interrupted", "interrupted", []string{"--nproc-per-node", "2", "--max-restarts", "2"}, 130, []string{"rank 0 of 2 begins"}, "ended"},
+		{"by a file and the environment", "none", []string{"--name", "mine"}, 0, []string{"[rank 1] rank 1 of 2 begins at step 0: --lr=2 --epochs=3 --model emoji-64 --train-data x.csv --name mine\n"}, "--config"},
 		{"one process, restarted", "none", []string{"--max-restarts", "1"}, 0, []string{"rank 0 of 1 begins"}, "[rank"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.name == "by a file and the environment" {
+				t.Setenv("GOCLIP_CONFIG", configOf(t, "nproc-per-node: 2\nlr: 2"))
+				t.Setenv("GOCLIP_EPOCHS", "3")
+			}
 			code, errs, dir := launched(t, c.fault, c.args...)
 			assert.Equal(t, c.code, code, errs)
 			for _, says := range c.says {

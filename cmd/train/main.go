@@ -60,7 +60,7 @@ func run(args []string, out io.Writer, errs *os.File) int {
 		fmt.Fprintln(errs, "train:", err)
 		return 1
 	}
-	args, err = withSettings(joinLists(args), os.Environ())
+	args, ambient, err := withSettings(joinLists(args), os.Environ())
 	if err != nil {
 		fmt.Fprintf(errs, "train: %s; train --help lists the flags\n", oneLine(err))
 		return 2
@@ -78,7 +78,7 @@ func run(args []string, out io.Writer, errs *os.File) int {
 	if c.Completion != "" || c.Man {
 		return c.describe(out, parser.Model)
 	}
-	if err := c.fromCheckpoint(given(parsed)); err != nil {
+	if err := c.fromCheckpoint(meantFor(given(parsed), ambient)); err != nil {
 		fmt.Fprintln(errs, message(err))
 		return 1
 	}

@@ -49,6 +49,12 @@ func (o *options) resumes() string {
 	return o.Resume
 }
 
+// meantFor are the flags that say something of a run that goes on: an environment that is there for
+// all runs does not contradict what this one learns.
+func meantFor(given func(flag string) bool, ambient []string) func(flag string) bool {
+	return func(flag string) bool { return given(flag) && (changeable(flag) || !slices.Contains(ambient, flag)) }
+}
+
 // fromCheckpoint takes the flags that are not given from the checkpoint that the run goes on from.
 func (o *options) fromCheckpoint(given func(flag string) bool) error {
 	if o.Resume == "" || o.checkResume() != "" { // which check says

@@ -17,21 +17,31 @@ type setting struct{ flag, value, from string }
 var onlyFlags = strings.Fields("help version completion man config")
 
 // withSettings puts before a command line what the environment says, and before that what the file
-// of --config says: what comes later wins.
-func withSettings(args []string, environ []string) ([]string, error) {
+// of --config says: what comes later wins. ambient are the flags that the environment alone gives.
+func withSettings(args []string, environ []string) (complete, ambient []string, err error) {
 	var all []setting
 	if name := configFile(args, environ); name != "" {
 		settings, err := readConfig(name)
 		if err != nil {
-			return nil, fmt.Errorf("--config: %w", err)
+			return nil, nil, fmt.Errorf("--config: %w", err)
 		}
 		all = settings
 	}
 	parser, err := newParser(&commandLine{}, io.Discard, io.Discard, func(int) {})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	all = append(all, fromEnvironment(parser, environ)...)
+	named := func(s setting) bool {
+		return slices.ContainsFunc(all, func(other setting) bool { return other.flag == s.flag })
+	}
+	around := fromEnvironment(parser, environ)
+	for _, s := range around {
+		onLine := slices.ContainsFunc(args, func(a string) bool { return a == "--"+s.flag || strings.HasPrefix(a, "--"+s.flag+"=") })
+		if !named(s) && !onLine {
+			ambient = append(ambient, s.flag)
+		}
+	}
+	all = append(all, around...)
 	var faults []error
 	var before []string
 	for _, s := range all {
@@ -40,7 +50,7 @@ func withSettings(args []string, environ []string) ([]string, error) {
 		}
 		before = append(before, "--"+s.flag+"="+s.value)
 	}
-	return append(before, args...), errors.Join(faults...)
+	return append(before, args...), ambient, errors.Join(faults...)
 }
 
 // check says what is wrong with one setting alone, a flag that is not known with the one that may
@@ -88,7 +98,7 @@ func fromEnvironment(parser *kong.Kong, environ []string) (all []setting) {
 		values[name] = value
 	}
 	for _, f := range parser.Model.Flags {
-		if value, ok := values[variable(f.Name)]; ok && !slices.Contains(onlyFlags, f.Name) {
+		if value := values[variable(f.Name)]; value != "" && !slices.Contains(onlyFlags, f.Name) {
 			all = append(all, setting{f.Name, value, variable(f.Name)})
 		}
 	}

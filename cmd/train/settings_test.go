@@ -35,14 +35,15 @@ val-data: null
 local-loss: true
 nproc-per-node: 2
 `)
-	args, err := withSettings([]string{"--config", file, "--lr", "2"}, []string{"GOCLIP_BATCH_SIZE=16", "GOCLIP_LR=4", "GOCLIP_CACHE=/x", "HOME=/"})
+	args, ambient, err := withSettings([]string{"--config", file, "--lr", "2"}, []string{"GOCLIP_BATCH_SIZE=16", "GOCLIP_LR=4", "GOCLIP_CACHE=/x", "HOME=/"})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"--train-data=a.tar::b c.tar", "--lr=1e-3", "--batch-size=8", "--lock-image=true", "--id-targets=off", "--csv-separator=,",
 		"--image-mean=0.5 0.25 0.5", "--aug-cfg=scale=[0.9,1.0] color_jitter_prob=0.8", "--warmup=10%", "--name=null", "--local-loss=true", "--nproc-per-node=2",
 		"--batch-size=16", "--lr=4", "--config", file, "--lr", "2"}, reorder(args))
+	assert.Empty(t, ambient)
 	assert.Equal(t, []string{"--lr", "2"}, withoutLaunchFlags([]string{"--nproc_per_node=2", "--config", file, "--lr", "2"}))
 
-	args, err = withSettings(nil, []string{"GOCLIP_CONFIG=" + file})
+	args, _, err = withSettings(nil, []string{"GOCLIP_CONFIG=" + file})
 	require.NoError(t, err)
 	assert.Len(t, args, 12)
 	for text, says := range map[string]string{
@@ -57,12 +58,15 @@ nproc-per-node: 2
 		"config: x":                   "--config must be given on the command line",
 		"epochs: many\nbatch-sise: 8": "did you mean",
 	} {
-		_, err := withSettings([]string{"--config=" + configOf(t, text)}, nil)
+		_, _, err := withSettings([]string{"--config=" + configOf(t, text)}, nil)
 		assert.ErrorContains(t, err, says, text)
 	}
-	_, err = withSettings(nil, []string{"GOCLIP_EPOCHS=x"})
+	_, ambient, err = withSettings([]string{"--lr=1"}, []string{"GOCLIP_MODEL=x", "GOCLIP_LR=2", "GOCLIP_NAME="})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"model"}, ambient)
+	_, _, err = withSettings(nil, []string{"GOCLIP_EPOCHS=x"})
 	assert.ErrorContains(t, err, "GOCLIP_EPOCHS: --epochs")
-	_, err = withSettings([]string{"--config", t.TempDir()}, nil)
+	_, _, err = withSettings([]string{"--config", t.TempDir()}, nil)
 	assert.ErrorContains(t, err, "--config: open ")
 }
 
@@ -102,6 +106,11 @@ func TestConfigOfRun(t *testing.T) {
 	code, _, errs = command(t, "--config", file, "--resume", "latest", "--name", "first")
 	assert.Equal(t, 0, code, errs)
 	assert.Contains(t, errs, "continuing after step 4 of 4")
+	t.Setenv("GOCLIP_MODEL", "ViT-B-32") // which is there for infer
+	t.Setenv("GOCLIP_LOG_EVERY_N_STEPS", "3")
+	code, _, errs = command(t, "--resume", "latest", "--logs", logs, "--name", "first", "--epochs", "3")
+	assert.Equal(t, 0, code, errs)
+	assert.Contains(t, errs, "the run is extended from 4 to 6 steps")
 }
 
 func withoutComments(text string) (lines []string) {
