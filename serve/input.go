@@ -101,9 +101,16 @@ func embeddingInput(raw json.RawMessage, modality string, contextLength int) (in
 		var o struct {
 			Text  *string         `json:"text"`
 			Image json.RawMessage `json:"image"`
+			Bytes json.RawMessage `json:"bytes"` // Jina's older names of an image
+			URL   json.RawMessage `json:"url"`
 		}
 		if err := splitObject(raw, &o); err != nil {
 			return input{}, err
+		}
+		for _, older := range []json.RawMessage{o.Bytes, o.URL} {
+			if len(o.Image) == 0 {
+				o.Image = older
+			}
 		}
 		image, isString := []byte(nil), false
 		if len(o.Image) > 0 {

@@ -60,3 +60,27 @@ func (s *Server) oneModel(w http.ResponseWriter, r *http.Request) error {
 	writeJSON(w, http.StatusOK, a)
 	return nil
 }
+
+// infinityModel is a model as infinity's client reads it, which accepts no other owner.
+type infinityModel struct {
+	ID           string   `json:"id"`
+	Object       string   `json:"object"`
+	OwnedBy      string   `json:"owned_by"` // "infinity"
+	Created      int64    `json:"created"`
+	Backend      string   `json:"backend"`
+	Capabilities []string `json:"capabilities"`
+	Stats        struct{} `json:"stats"`
+}
+
+// infinityModels answers GET /models.
+func (s *Server) infinityModels(w http.ResponseWriter, _ *http.Request) error {
+	var list []infinityModel
+	for _, a := range s.models.answers() {
+		list = append(list, infinityModel{ID: a.ID, Object: "model", OwnedBy: "infinity", Created: a.Created, Backend: "torch", Capabilities: []string{"embed", "image_embed"}})
+	}
+	writeJSON(w, http.StatusOK, struct {
+		Object string          `json:"object"`
+		Data   []infinityModel `json:"data"`
+	}{"list", list})
+	return nil
+}

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"time"
 )
@@ -42,8 +41,8 @@ func (s *Server) ollamaEmbed(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer s.models.release(e)
-	if width := e.EmbedDim; q.Dimensions != nil && *q.Dimensions != 0 && *q.Dimensions != width {
-		return badRequest("dimensions", fmt.Sprintf("dimensions can only be %d: this model's features are not made to be cut", width))
+	if q.Dimensions != nil && *q.Dimensions != 0 && *q.Dimensions != e.EmbedDim {
+		return e.noDimensions()
 	}
 	words, err := texts("input", q.Input, s.limits.Inputs)
 	if err != nil {

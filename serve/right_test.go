@@ -31,6 +31,7 @@ func TestImagesAreImages(t *testing.T) {
 		"lines":          {"input": strings.Join(chunks(plain, 76), "\r\n")},
 		"modality":       {"input": []string{plain}, "modality": "image"},
 		"modality, URI":  {"input": "data:image/png;base64," + plain, "modality": "image"},
+		"Jina's bytes":   {"input": []any{object{"bytes": plain}}},
 		"Jina's object":  {"input": []any{object{"image": "data:;base64," + plain}}},
 		"vLLM's message": {"messages": []any{object{"role": "user", "content": []any{object{"type": "image_url", "image_url": object{"url": "data:;base64," + plain}}}}}},
 	} {
@@ -89,6 +90,7 @@ func TestImageNeverBecomesText(t *testing.T) {
 		"/v1/classify":    func(i string) object { return object{"labels": []string{i}, "images": dataURI(dogFile(t))} },
 		"/vectorize":      func(i string) object { return object{"texts": []string{i}} },
 		"/api/embed":      func(i string) object { return object{"input": i} },
+		"/v2/embed":       func(i string) object { return object{"texts": []string{i}} },
 		"/api/embeddings": func(i string) object { return object{"prompt": i} },
 	}
 	for path, place := range places {

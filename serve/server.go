@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +29,10 @@ type Options struct {
 	Limits Limits
 	Token  string   // that requests must bear, except for the page and the probes of health; empty for none
 	Hosts  []string // names in the Host header that are answered; nil for every. A page on the web cannot then reach a server on loopback by a name of its own
+
+	BasePath string         // such as "/clip", below which everything is served, too; a proxy may leave it or take it away
+	Proxies  []netip.Prefix // proxies whose X-Forwarded-Host and X-Forwarded-For are believed; a unix socket's always are
+	Origins  []string       // sites ("https://photos.example") whose pages may ask from a browser; "*" is every site
 
 	AllowFetch bool // images may be given by address, in public networks alone
 	NoOrient   bool // images are taken as they lie in the file, whatever the orientation in their EXIF data
@@ -51,6 +57,9 @@ type Server struct {
 	token     [32]byte // SHA-256 of the token
 	guarded   bool     // by the token
 	hosts     []string
+	base      string
+	proxies   []netip.Prefix
+	origins   []string
 	indices   []Indexed
 	thumbnail func(path string) (data []byte, mediaType string, err error)
 	notice    string   // of Options
@@ -83,12 +92,16 @@ func New(ctx context.Context, o Options, models ...Model) (*Server, error) {
 	if limits.Decoders == 0 {
 		limits.Decoders = runtime.GOMAXPROCS(0)
 	}
-	s := &Server{limits: limits, hosts: o.Hosts, indices: o.Indices, thumbnail: o.Thumbnail, notice: o.Notice, orient: !o.NoOrient, version: cmp.Or(o.Version, "goclip"),
+	s := &Server{limits: limits, hosts: o.Hosts, base: strings.TrimSuffix(o.BasePath, "/"), proxies: o.Proxies, origins: o.Origins,
+		indices: o.Indices, thumbnail: o.Thumbnail, notice: o.Notice, orient: !o.NoOrient, version: cmp.Or(o.Version, "goclip"),
 		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), admission: &admission{limits: limits},
 		decoding: semaphore.NewWeighted(limits.Decoding), decoders: make(chan struct{}, limits.Decoders), turn: make(chan struct{}, 1),
 		thumbnails: make(chan struct{}, 2), lingering: make(chan struct{}, maxLingering), lost: make(chan error, 1)}
 	if o.Token != "" {
 		s.token, s.guarded = tokenSum(o.Token), true
+	}
+	if s.base != "" && s.base[0] != '/' {
+		return nil, fmt.Errorf("serve: BasePath %q must begin with a slash", o.BasePath)
 	}
 	if o.AllowFetch {
 		s.fetcher = newFetcher(limits)
@@ -135,19 +148,22 @@ func (s *Server) Reload() error {
 	return errors.Join(failures...)
 }
 
-// Serve answers on listener until ctx ends. Then no more is accepted, what was is answered within
+// Serve answers on listeners until ctx ends. Then no more is accepted, what was is answered within
 // Limits.Grace, and the server is closed. It ends at once, with [torch.ErrDeviceLost], when the GPU
 // is lost: the process should then be started anew.
-func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	server := &http.Server{Handler: s, ReadHeaderTimeout: min(s.limits.Read, 10*time.Second), ReadTimeout: s.limits.Read,
 		WriteTimeout: s.limits.Write, IdleTimeout: s.limits.Idle, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(&loggedListener{Listener: listener, log: s.log}) }()
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { failed <- server.Serve(&loggedListener{Listener: l, log: s.log}) }()
+	}
 	select {
 	case err := <-failed:
+		err = errors.Join(fmt.Errorf("serve: %w", err), server.Close())
 		s.Close()
-		return fmt.Errorf("serve: %w", err)
+		return err
 	case err := <-s.lost: // freeing what is on the device could end the process without a word
 		return errors.Join(fmt.Errorf("serve: the server must be started anew: %w", err), server.Close())
 	case <-ctx.Done():

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -22,19 +21,22 @@ type serveCmd struct {
 	MaxWeights int64         `help:"Bytes of weights in memory at most; the model used the longest ago is unloaded for another (default: no bound)."`
 	computeFlags
 
-	Addr  string `help:"Address to listen on, HOST:PORT. Without a host it is loopback; another machine is served only if one says 0.0.0.0:8080 or the like." default:"127.0.0.1:8080" complete:"none"`
-	Index string `help:"Index whose pictures /v1/search and the page find, as infer index writes it; of the same model." placeholder:"DIR"`
+	Addr  []string `help:"Address to listen on, HOST:PORT or unix:PATH; several may be given. Without a host it is loopback; another machine is served only if one says 0.0.0.0:8080 or the like. Sockets that systemd passes take its place." default:"127.0.0.1:8080" complete:"none" sep:"none" placeholder:"ADDR"`
+	Index string   `help:"Index whose pictures /v1/search and the page find, as infer index writes it; of the same model." placeholder:"DIR"`
 	engineFlag
 	serveLimits
 
-	Token       string   `help:"Bearer token that requests must have, but for the page and the probes of health; GOCLIP_TOKEN in the environment is one too, which a list of processes does not show." complete:"none"`
-	Host        []string `help:"Further names in the Host header that are answered on loopback; localhost and addresses always are." sep:"none" placeholder:"NAME"`
-	Alias       []string `help:"Further name that requests may call the first model by, or NAME=MODEL for another; '*' is every name." sep:"none" placeholder:"NAME"`
-	AllowFetch  bool     `help:"Pictures may be given by http and https addresses, on the public internet alone."`
-	CUDAGraphs  bool     `name:"cuda-graphs" help:"Capture the towers once for each size of batch and replay them, on a GPU; texts want --precision bf16 or fp16. Takes a build with CUDA graphs (make build-cuda)."`
-	NoOrient    bool     `help:"Take pictures as they lie in the file, as open_clip does, instead of upright by their EXIF orientation."`
-	LogRequests bool     `help:"Log each request: its id, status and seconds."`
-	Quiet       bool     `help:"No line for what goes wrong on the server's side."`
+	Token        string   `help:"Bearer token that requests must have, but for the page and the probes of health; GOCLIP_TOKEN in the environment is one too, which a list of processes does not show." complete:"none"`
+	Host         []string `help:"Further names in the Host header that are answered on loopback; localhost and addresses always are." sep:"none" placeholder:"NAME"`
+	Alias        []string `help:"Further name that requests may call the first model by, or NAME=MODEL for another; '*' is every name." sep:"none" placeholder:"NAME"`
+	BasePath     string   `help:"Path below which everything is served, too, such as /clip: of a proxy that leaves it in the address." placeholder:"PATH"`
+	TrustedProxy []string `help:"Address or network (10.0.0.0/8) of a proxy whose X-Forwarded-Host and X-Forwarded-For are believed, and whose requests may have any Host." sep:"none" placeholder:"ADDRESS"`
+	CORSOrigin   []string `name:"cors-origin" help:"Site whose pages may ask from a browser, such as https://photos.example; '*' is every site." sep:"none" placeholder:"ORIGIN"`
+	AllowFetch   bool     `help:"Pictures may be given by http and https addresses, on the public internet alone."`
+	CUDAGraphs   bool     `name:"cuda-graphs" help:"Capture the towers once for each size of batch and replay them, on a GPU; texts want --precision bf16 or fp16. Takes a build with CUDA graphs (make build-cuda)."`
+	NoOrient     bool     `help:"Take pictures as they lie in the file, as open_clip does, instead of upright by their EXIF orientation."`
+	LogRequests  bool     `help:"Log each request: its id, status and seconds."`
+	Quiet        bool     `help:"No line for what goes wrong on the server's side."`
 }
 
 // serveLimits bound what clients may cost.
@@ -92,12 +94,13 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	host, port, err := net.SplitHostPort(c.Addr)
+	addresses, err := parseAddresses(c.Addr)
 	if err != nil {
-		return usageError(fmt.Sprintf("--addr %s must be HOST:PORT, such as 127.0.0.1:8080", c.Addr))
+		return err
 	}
-	if host == "" {
-		host = "127.0.0.1"
+	proxies, err := parseProxies(c.TrustedProxy)
+	if err != nil {
+		return err
 	}
 	list, err := c.models(io.err)
 	if err != nil {
@@ -108,20 +111,20 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 		return err
 	}
 	defer shelf.close()
-	listener, err := net.Listen("tcp", net.JoinHostPort(host, port))
+	listeners, err := listen(ctx, addresses)
 	if err != nil {
-		return fmt.Errorf("--addr %s: %w", c.Addr, err)
+		return err
 	}
-	defer listener.Close() // Serve has closed it, unless New fails
+	defer closeAll(listeners) // Serve has closed them, unless New fails
 	o := serve.Options{Version: version(), TTL: c.TTL, Memory: c.MaxWeights, Limits: c.limits(c.BatchSize), Token: c.Token,
-		AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, Thumbnail: thumbnail, Log: c.logger(io.err)}
+		BasePath: c.BasePath, Proxies: proxies, Origins: c.CORSOrigin, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, Thumbnail: thumbnail, Log: c.logger(io.err)}
 	if shelf != nil {
 		o.Indices = []serve.Indexed{{Name: shelf.name, Model: shelf.model, Index: shelf}}
 	}
 	if o.Token == "" {
 		o.Token = os.Getenv("GOCLIP_TOKEN")
 	}
-	loopback := listener.Addr().(*net.TCPAddr).IP.IsLoopback()
+	loopback := private(listeners)
 	if loopback {
 		o.Hosts = append([]string{"localhost"}, c.Host...)
 	}
@@ -133,12 +136,13 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(io.err, "infer: %s, http://%s\n", c.said(list), listener.Addr())
+	fmt.Fprintf(io.err, "infer: %s, %s\n", c.said(list), addressesText(listeners, c.BasePath))
 	if !loopback && o.Token == "" {
 		fmt.Fprintln(io.err, "infer: other machines can ask this server, and it has no --token")
 	}
 	defer c.reloads(s, io.err)()
-	err = s.Serve(ctx, listener)
+	defer tellSystemd(ctx)()
+	err = s.Serve(ctx, listeners...)
 	fmt.Fprintf(io.err, "infer: %d requests were answered\n", s.Answered())
 	return err
 }
@@ -155,6 +159,8 @@ func (c *serveCmd) check() error {
 		return usageError("--pretrained names the weights of one model, and --model names several; write --model CONFIG:TAG")
 	case c.TTL < 0:
 		return usageError("--ttl must be positive")
+	case c.BasePath != "" && c.BasePath[0] != '/':
+		return usageError(fmt.Sprintf("--base-path %s must begin with a slash, such as /clip", c.BasePath))
 	case c.MaxWeights < 0:
 		return usageError("--max-weights must be positive")
 	}
@@ -167,11 +173,13 @@ func (c *serveCmd) reloads(s *serve.Server, errs io.Writer) (end func()) {
 	signal.Notify(hup, syscall.SIGHUP)
 	go func() {
 		for range hup {
+			reloading()
 			if err := s.Reload(); err != nil {
 				fmt.Fprintf(errs, "infer: SIGHUP: the model stays as it was: %v\n", err)
-				continue
+			} else {
+				fmt.Fprintln(errs, "infer: SIGHUP: the models were loaded anew")
 			}
-			fmt.Fprintln(errs, "infer: SIGHUP: the models were loaded anew")
+			ready()
 		}
 	}()
 	return func() { signal.Stop(hup); close(hup) }

@@ -48,7 +48,8 @@ func begin(t testing.TB, args ...string) *server {
 		line, err := lines.ReadString('\n')
 		said += line
 		require.NoError(t, err, said)
-		s.at = strings.TrimSpace(regexp.MustCompile(`http://\S+`).FindString(line))
+		s.at = strings.TrimSpace(regexp.MustCompile(`http://[^\s,]+`).FindString(line))
+		s.at = strings.TrimSuffix(s.at, "/clip")
 	}
 	go func() {
 		all, _ := io.ReadAll(lines)

@@ -22,7 +22,7 @@ function say(text, bad = false) {
 // call posts JSON and gives the answer's. A full queue is asked again when it said so; a missing token is asked for.
 async function call(path, body) {
   for (let tries = 0; ; tries++) {
-    const headers = { "Content-Type": "application/json" };
+    const headers = { "Content-Type": "application/json", "X-Goclip-Page": "1" };
     if (token) headers.Authorization = "Bearer " + token;
     const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
     if (answer.status === 429 && tries < 5) {
