@@ -191,8 +191,9 @@ func pattern(lines []string) string {
 	return b.String() + `\s*$`
 }
 
-// docsFiles writes what the pages' commands work on: photos/ (sixty images of emoji), dog.png,
-// car.png, photos.csv and held-out.csv (an image and its caption a line), and labels.txt.
+// docsFiles writes what the pages' commands work on: photos/ (images of emoji, named by their
+// captions), dog.png, car.png, photos.csv and held-out.csv (an image and its caption a line), and
+// labels.txt.
 func docsFiles(t *testing.T, root, dir string) {
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "photos"), 0o755))
 	require.NoError(t, os.Symlink(filepath.Join(root, "bin"), filepath.Join(dir, "bin")))
@@ -203,8 +204,8 @@ func docsFiles(t *testing.T, root, dir string) {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "labels.txt"), []byte("dog face\nracing car\n"), 0o644))
 	tables := map[string][][]string{"photos.csv": {{"filepath", "title"}}, "held-out.csv": {{"filepath", "title"}}}
-	for i, sample := range firstSamples(t, filepath.Join(root, "data", "openmoji-eval-00000.tar"), 60) {
-		name := filepath.Join("photos", sample.name+".png")
+	for i, sample := range everySixteenth(t, filepath.Join(root, "data", "openmoji-eval-00000.tar")) {
+		name := filepath.Join("photos", strings.NewReplacer(" ", "_", "/", "_").Replace(sample.text)+".png")
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), sample.image, 0o644))
 		table := "photos.csv"
 		if i%4 == 3 {
@@ -221,35 +222,33 @@ func docsFiles(t *testing.T, root, dir string) {
 }
 
 type docsSample struct {
-	name, text string
-	image      []byte
+	text  string
+	image []byte
 }
 
-// firstSamples reads the first n samples of a shard.
-func firstSamples(t *testing.T, shard string, n int) []docsSample {
+// everySixteenth reads every sixteenth sample of a shard.
+func everySixteenth(t *testing.T, shard string) []docsSample {
 	file, err := os.Open(shard)
 	require.NoError(t, err)
 	defer file.Close()
 	var samples []docsSample
-	found := map[string]*docsSample{}
-	for members := tar.NewReader(file); len(samples) < n; {
+	images := map[string][]byte{}
+	members := tar.NewReader(file)
+	for n := 0; ; {
 		member, err := members.Next()
+		if err == io.EOF {
+			return samples
+		}
 		require.NoError(t, err)
 		content, err := io.ReadAll(members)
 		require.NoError(t, err)
-		name, extension, _ := strings.Cut(path.Base(member.Name), ".")
-		if found[name] == nil {
-			found[name] = &docsSample{name: name}
+		key, extension, _ := strings.Cut(path.Base(member.Name), ".")
+		if extension == "png" {
+			images[key] = content
+			continue
 		}
-		switch s := found[name]; extension {
-		case "png":
-			s.image = content
-		case "txt":
-			s.text = strings.TrimSpace(string(content))
-		}
-		if s := found[name]; s.image != nil && s.text != "" {
-			samples = append(samples, *s)
+		if n++; n%16 == 0 {
+			samples = append(samples, docsSample{strings.TrimSpace(string(content)), images[key]})
 		}
 	}
-	return samples
 }
