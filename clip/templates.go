@@ -18,25 +18,26 @@ import (
 //go:embed zeroshot/*.txt
 var zeroshotTexts embed.FS
 
-// The named sets of templates: the 80 that OpenAI wrote for ImageNet, and the 7 of them that its notebook selects, for
-// an eleventh of the time.
+// The named sets of templates: the 80 that OpenAI wrote for ImageNet, the 7 of them that its notebook selects, for an
+// eleventh of the time, and the 18 for CIFAR-10 and CIFAR-100.
 const (
 	ImageNet80 = "openai_imagenet_80"
 	ImageNet7  = "openai_imagenet_7"
+	CIFAR18    = "openai_cifar_18"
 )
 
 // Templates are the prompts that spec means, with {} where a class's name goes: a named set ([ImageNet80],
-// [ImageNet7]), one template written out ("a photo of a {}."), or a file with a template per line.
+// [ImageNet7], [CIFAR18]), one template written out ("a photo of a {}."), or a file with a template per line.
 func Templates(spec string) ([]string, error) {
 	if strings.Contains(spec, "{}") {
 		return []string{spec}, nil
 	}
-	if spec == ImageNet80 || spec == ImageNet7 {
+	if spec == ImageNet80 || spec == ImageNet7 || spec == CIFAR18 {
 		return zeroshotLines(spec), nil
 	}
 	data, err := os.ReadFile(spec)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("clip: %q is no set of templates (%s, %s), no file, and no template: it has no {}", spec, ImageNet80, ImageNet7)
+		return nil, fmt.Errorf("clip: %q is no set of templates (%s, %s, %s), no file, and no template: it has no {}", spec, ImageNet80, ImageNet7, CIFAR18)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
@@ -58,6 +59,24 @@ func checkTemplates(templates []string) error {
 		}
 	}
 	return nil
+}
+
+// ClassSets are the named sets of [ClassSet].
+var ClassSets = []string{"imagenet", "cifar10", "cifar100"}
+
+// ClassSet are the names of a set of classes in the order of their numbers: imagenet, cifar10 or cifar100.
+func ClassSet(name string) ([]string, error) {
+	switch {
+	case !slices.Contains(ClassSets, name):
+		return nil, fmt.Errorf("clip: %q is none of the sets of classes %s", name, strings.Join(ClassSets, ", "))
+	case name != "imagenet":
+		return zeroshotLines(name + "_classes"), nil
+	}
+	var names []string
+	for _, c := range imageNetClasses() {
+		names = append(names, c.Name)
+	}
+	return names, nil
 }
 
 // ImageNetClass is one of ImageNet's 1,000 classes of 2012.

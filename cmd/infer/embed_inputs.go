@@ -20,8 +20,13 @@ import (
 
 // dataFlags name data as train does.
 type dataFlags struct {
-	Data          string `help:"CSV, TSV, JSON Lines and Parquet tables of paths, and webdataset shards (.tar, .tar.gz, .tar.zst), as train takes them: ranges a-{00000..00012}.tar, globs, sources joined by ::." placeholder:"SPEC"`
-	Captions      bool   `help:"Embed the captions as well; what has none is left out. A picture with several has a row for each."`
+	Data     string `help:"CSV, TSV, JSON Lines and Parquet tables of paths, and webdataset shards (.tar, .tar.gz, .tar.zst), as train takes them: ranges a-{00000..00012}.tar, globs, sources joined by ::." placeholder:"SPEC"`
+	Captions bool   `help:"Embed the captions as well; what has none is left out. A picture with several has a row for each."`
+	tableFlags
+}
+
+// tableFlags say how tables and shards are read, as train's do.
+type tableFlags struct {
 	CSVImgKey     string `name:"csv-img-key" help:"Column, or JSON key, of picture paths; in Parquet also of the pictures themselves." default:"filepath"`
 	CSVCaptionKey string `name:"csv-caption-key" help:"Column, or JSON key, of captions." default:"title"`
 	CSVSeparator  string `name:"csv-separator" help:"CSV separator; where the default does not part the header, a comma, semicolon or bar that does is taken." default:"\\t"`
@@ -32,12 +37,26 @@ type dataFlags struct {
 }
 
 func (f *dataFlags) options() data.Options {
+	o := f.tableFlags.options()
+	o.CaptionEach, o.Uncaptioned = f.Captions, !f.Captions
+	return o
+}
+
+func (f *tableFlags) options() data.Options {
 	o := data.Options{ImageKey: f.CSVImgKey, CaptionKey: f.CSVCaptionKey, Separator: f.CSVSeparator, Encoding: f.TextEncoding,
-		TarImageKeys: f.ImageKey, TarTextKeys: f.TextKey, JSONTextKey: f.JSONTextKey, CaptionEach: f.Captions, Uncaptioned: !f.Captions}
+		TarImageKeys: f.ImageKey, TarTextKeys: f.TextKey, JSONTextKey: f.JSONTextKey}
 	if dir := pretrained.CacheDir(); dir != "" {
 		o.Cache = filepath.Join(dir, "unpacked")
 	}
 	return o
+}
+
+// check finds what is wrong with the flags before anything is read.
+func (f *tableFlags) check() error {
+	if data.CheckSeparator(f.CSVSeparator) != nil {
+		return usageError(fmt.Sprintf("--csv-separator %q is not one character, or cannot part columns", f.CSVSeparator))
+	}
+	return nil
 }
 
 // inputs are what a part is made of.
@@ -164,8 +183,8 @@ func (p *plan) add(list inputs) {
 // addData adds what --data names. Tables are read at once, shards when their part's turn comes.
 func (p *plan) addData(ctx context.Context, f *dataFlags, errs io.Writer) error {
 	o := f.options()
-	if data.CheckSeparator(f.CSVSeparator) != nil {
-		return usageError(fmt.Sprintf("--csv-separator %q is not one character, or cannot part columns", f.CSVSeparator))
+	if err := f.check(); err != nil {
+		return err
 	}
 	names, err := data.Files(f.Data)
 	if err != nil {

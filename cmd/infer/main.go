@@ -31,6 +31,7 @@ type commands struct {
 
 	Score       scoreCmd       `cmd:"" help:"Similarity of every picture with every text."`
 	Classify    classifyCmd    `cmd:"" help:"Which of some classes each picture shows; sorts folders, measures accuracy."`
+	Eval        evalCmd        `cmd:"" help:"Evaluates models on data sets: zero-shot classification, retrieval, linear probe."`
 	Embed       embedCmd       `cmd:"" help:"Features of pictures and texts, to .npy files; of many in parts, with Parquet."`
 	Index       indexCmd       `cmd:"" help:"Makes pictures searchable: an index of features, kept up to date."`
 	Search      searchCmd      `cmd:"" help:"Finds pictures by words or by a picture."`
@@ -146,7 +147,7 @@ func version() string {
 // and with the command that mends it.
 func message(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	for _, name := range []string{"clip: ", "pretrained: ", "preprocess: ", "checkpoint: ", "index: ", "serve: "} {
+	for _, name := range []string{"clip: ", "pretrained: ", "preprocess: ", "checkpoint: ", "index: ", "serve: ", "evaluate: ", "data: "} {
 		text = strings.TrimPrefix(text, name)
 	}
 	for _, remedy := range []struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
 
@@ -73,12 +72,4 @@ func (c *probeCmd) Run(ctx context.Context, s *streams) error {
 		return errReported
 	}
 	return err
-}
-
-// tellBad tells of images that could not be read, and counts them.
-func tellBad(errs io.Writer, bad []data.Bad) int {
-	for _, b := range bad {
-		fmt.Fprintf(errs, "infer: %s: %v\n", b.Key, b.Err)
-	}
-	return len(bad)
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -38,10 +39,12 @@ const (
 	benchmarkTemplates = "zeroshot_classification_templates.txt"
 )
 
-// IsBenchmark tells whether dir has the layout with such a split, "test" for example.
+// IsBenchmark tells whether dir has files of the layout.
 func IsBenchmark(dir, split string) bool {
-	info, err := os.Stat(filepath.Join(dir, split, benchmarkShards))
-	return err == nil && info.Mode().IsRegular()
+	return slices.ContainsFunc([]string{filepath.Join(split, benchmarkShards), benchmarkType, benchmarkClasses}, func(name string) bool {
+		info, err := os.Stat(filepath.Join(dir, name))
+		return err == nil && info.Mode().IsRegular()
+	})
 }
 
 // OpenBenchmark opens a split of a directory with the layout. Of o Cache and Encoding count.

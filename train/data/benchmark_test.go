@@ -21,7 +21,10 @@ var benchmarks = filepath.Join("..", "..", "testdata", "evaluate")
 func TestOpenBenchmark(t *testing.T) {
 	dir := filepath.Join(benchmarks, "classes")
 	assert.True(t, data.IsBenchmark(dir, "test"))
-	assert.False(t, data.IsBenchmark(dir, "val"))
+	assert.True(t, data.IsBenchmark(dir, "val"), "whatever its splits are")
+	assert.False(t, data.IsBenchmark(benchmarks, "test"))
+	_, err := data.OpenBenchmark(t.Context(), dir, "val", nil)
+	assert.ErrorContains(t, err, "val/nshards.txt: no such file")
 	counts := map[string]int{"train": 64, "test": 32}
 	for split, n := range counts {
 		b, err := data.OpenBenchmark(t.Context(), dir, split, nil)
