@@ -2,7 +2,6 @@ package index
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -54,20 +53,14 @@ func (m *mapping) encode(from, n int) []byte {
 	return out
 }
 
-// verifyCodes compares every code with what is made of its row.
-func (m *mapping) verifyCodes(ctx context.Context, path string) error {
+// verifyCodes compares n codes with what is made of their rows.
+func (m *mapping) verifyCodes(from, n int) error {
 	if m.codes == nil {
 		return nil
 	}
 	size := scan.Size(m.dim)
-	for from := 0; from < m.n; from += rowsAtOnce {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n := min(rowsAtOnce, m.n-from)
-		if !bytes.Equal(m.encode(from, n), m.codes[headerSize+from*size:headerSize+(from+n)*size]) {
-			return damaged(path, "the code of a vector from %d to %d has changed", from, from+n-1)
-		}
+	if !bytes.Equal(m.encode(from, n), m.codes[headerSize+from*size:headerSize+(from+n)*size]) {
+		return damaged(m.path, "the 8-bit codes beside it, from vector %d to %d, are not those of its vectors", from, from+n-1)
 	}
 	return nil
 }

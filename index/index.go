@@ -18,13 +18,14 @@ const DirName = ".goclip"
 // Index is an index that is open for searching. It sees what a [Writer], of this process or
 // another, has committed. Its methods may be called from many goroutines.
 type Index struct {
-	dir, root string // root: what paths are relative to, "" for absolute ones
-	db        *sql.DB
+	dir, root string        // root: what paths are relative to, "" for absolute ones
+	model     Model         // when it was opened
 	turn      chan struct{} // held by the search that uses the threads
 	engine    Engine
 
 	mu      sync.Mutex
-	mapped  *mapping // of the last search; nil before
+	file    *database // open at present
+	mapped  *mapping  // of the last search; nil before
 	closed  bool
 	running sync.WaitGroup
 }
@@ -83,14 +84,13 @@ func rootOf(dir string) string {
 func Open(dir string) (*Index, error) { return open(dir, Exact) }
 
 func open(dir string, e Engine) (*Index, error) {
-	db, err := openDatabase(dir, false)
+	ix := &Index{dir: dir, root: rootOf(dir), turn: make(chan struct{}, 1), engine: e}
+	err := ix.readAny(context.Background(), func(_ *sql.Tx, st state, _ *mapping) error {
+		ix.model = st.model
+		return nil
+	})
 	if err != nil {
-		return nil, err
-	}
-	ix := &Index{dir: dir, root: rootOf(dir), db: db, turn: make(chan struct{}, 1), engine: e}
-	err = ix.read(context.Background(), func(*sql.Tx, state, *mapping) error { return nil })
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, ix.Close())
 	}
 	return ix, nil
 }
@@ -99,99 +99,14 @@ func open(dir string, e Engine) (*Index, error) {
 func (ix *Index) Close() error {
 	ix.mu.Lock()
 	ix.closed = true
-	m := ix.mapped
-	ix.mapped = nil
 	ix.mu.Unlock()
-	if m != nil {
-		ix.release(m)
-	}
 	ix.running.Wait()
-	return ix.db.Close()
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	return ix.forget()
 }
 
 var errClosed = errors.New("the index is closed")
-
-// read runs f on one state of the index, which no commit changes meanwhile.
-func (ix *Index) read(ctx context.Context, f func(*sql.Tx, state, *mapping) error) error {
-	ix.mu.Lock()
-	if ix.closed {
-		ix.mu.Unlock()
-		return errClosed
-	}
-	ix.running.Add(1)
-	ix.mu.Unlock()
-	defer ix.running.Done()
-	for try := 0; ; try++ {
-		err := ix.readOnce(ctx, f)
-		if !errors.Is(err, errMoved) || try == 5 {
-			return err
-		}
-	}
-}
-
-// errMoved is for a file of vectors that a writer has removed after the transaction began.
-var errMoved = errors.New("there is no such file")
-
-func (ix *Index) readOnce(ctx context.Context, f func(*sql.Tx, state, *mapping) error) error {
-	tx, err := ix.db.BeginTx(ctx, nil)
-	if err != nil {
-		return broken(ix.dir, err)
-	}
-	defer tx.Rollback()
-	st, err := readState(ctx, tx, ix.dir)
-	if err != nil {
-		return err
-	}
-	m, err := ix.mapping(st)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w: %w", vectors.path(ix.dir, st.file), errMoved, ErrDamaged)
-	}
-	if err != nil {
-		return err
-	}
-	defer ix.release(m)
-	return f(tx, st, m)
-}
-
-// mapping is the state's vectors; the caller releases it.
-func (ix *Index) mapping(st state) (*mapping, error) {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	path := vectors.path(ix.dir, st.file)
-	if m := ix.mapped; m != nil && m.path == path && m.n == st.rows {
-		m.refs++
-		return m, nil
-	}
-	m, err := mapRows(ix.dir, st)
-	if err == nil {
-		if m.near, err = openNear(ix.dir, ix.engine, st); err != nil {
-			m.free()
-			err = fmt.Errorf("%s: %w", ix.dir, err)
-		}
-	}
-	if err != nil || ix.closed {
-		return m, err
-	}
-	if ix.mapped != nil {
-		ix.drop(ix.mapped)
-	}
-	ix.mapped = m
-	m.refs++
-	return m, nil
-}
-
-func (ix *Index) release(m *mapping) {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	ix.drop(m)
-}
-
-// drop is release for who holds mu.
-func (ix *Index) drop(m *mapping) {
-	if m.refs--; m.refs == 0 {
-		m.free()
-	}
-}
 
 // Info is what an index says of itself.
 type Info struct {
@@ -203,7 +118,7 @@ type Info struct {
 
 // Info tells what the index holds now.
 func (ix *Index) Info(ctx context.Context) (info Info, err error) {
-	err = ix.read(ctx, func(tx *sql.Tx, st state, _ *mapping) error {
+	err = ix.readAny(ctx, func(tx *sql.Tx, st state, _ *mapping) error {
 		info.Model, info.Bytes = st.model, vectors.size(st.rows, st.model.EmbedDim)
 		err := tx.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM pictures), (SELECT count(*) FROM unreadable)").Scan(&info.Pictures, &info.Unreadable)
 		return broken(ix.dir, err)

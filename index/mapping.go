@@ -19,12 +19,12 @@ import (
 type mapping struct {
 	path   string
 	n, dim int
-	file   []byte    // the whole file
-	rows   []float32 // (n, dim)
-	codes  []byte    // the whole file; nil where there is none that is whole
-	near   near      // the engine's copy; nil for the exact search
-	stamp  os.FileInfo
-	refs   int // guarded by the Index's mu, and so is stamp
+	file   []byte         // the whole file
+	rows   []float32      // (n, dim)
+	codes  []byte         // the whole file; nil where there is none that is whole
+	near   near           // the engine's copy; nil for the exact search
+	stamps [2]os.FileInfo // of the files of vectors and codes when they were mapped; nil for codes that are lost
+	refs   int            // guarded by the Index's mu
 }
 
 // mapRows maps the vectors of a state. Codes that are lost are not missed: every vector is then
@@ -32,13 +32,13 @@ type mapping struct {
 func mapRows(dir string, st state) (*mapping, error) {
 	m := &mapping{path: vectors.path(dir, st.file), n: st.rows, dim: st.model.EmbedDim, refs: 1}
 	var err error
-	if m.file, m.stamp, err = vectors.mapFile(m.path, m.n, m.dim); err != nil {
+	if m.file, m.stamps[0], err = vectors.mapFile(m.path, m.n, m.dim); err != nil {
 		return nil, err
 	}
 	if m.n > 0 {
 		m.rows = unsafe.Slice((*float32)(unsafe.Pointer(&m.file[headerSize])), m.n*m.dim)
 	}
-	m.codes, _, err = codes.mapFile(codes.path(dir, st.file), m.n, m.dim)
+	m.codes, m.stamps[1], err = codes.mapFile(codes.path(dir, st.file), m.n, m.dim)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrDamaged) {
 		m.free()
 		return nil, err
@@ -63,6 +63,23 @@ func (l layout) mapFile(path string, rows, dim int) (data []byte, stamp os.FileI
 		return nil, nil, fmt.Errorf("%s cannot be mapped: %w", path, err)
 	}
 	return data, stamp, nil
+}
+
+// unchanged tells whether the files of a state are those that are mapped, by inode, size and time.
+func (m *mapping) unchanged(dir string, st state) bool {
+	for i, l := range []layout{vectors, codes} {
+		info, err := os.Stat(l.path(dir, st.file))
+		was := m.stamps[i]
+		switch {
+		case err != nil || was == nil:
+			if err == nil || was != nil {
+				return false
+			}
+		case !os.SameFile(info, was) || info.Size() != was.Size() || !info.ModTime().Equal(was.ModTime()):
+			return false
+		}
+	}
+	return true
 }
 
 func (m *mapping) free() {

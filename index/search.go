@@ -172,6 +172,11 @@ func (ix *Index) Verify(ctx context.Context) error {
 				return err
 			}
 		}
-		return m.verifyCodes(ctx, codes.path(ix.dir, st.file))
+		for from := 0; from < m.n; from += rowsAtOnce {
+			if err := errors.Join(ctx.Err(), m.verifyCodes(from, min(rowsAtOnce, m.n-from))); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }

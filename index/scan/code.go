@@ -36,13 +36,15 @@ func Append(code []byte, row []float32) []byte {
 		if s > 0 {
 			c = math.RoundToEven(v / s)
 		}
-		rest += (v - s*c) * (v - s*c)
+		rest += square(v - float64(s*c)) // a conversion keeps Go from fusing, so that every processor makes the same code
 		code = append(code, byte(int(c)+128))
 	}
 	binary.LittleEndian.PutUint32(code[from:], math.Float32bits(step))
-	binary.LittleEndian.PutUint32(code[from+4:], math.Float32bits(up(math.Sqrt(rest)*(1+1e-9)+slack*norm)))
+	binary.LittleEndian.PutUint32(code[from+4:], math.Float32bits(up(float64(math.Sqrt(rest)*(1+1e-9))+float64(slack*norm))))
 	return code
 }
+
+func square(v float64) float64 { return float64(v * v) }
 
 // up is the smallest float32 that is not below v.
 func up(v float64) float32 {
@@ -58,7 +60,7 @@ func rotated(x []float32) (y []float64, norm float64) {
 	y = make([]float64, len(x))
 	for i, v := range x {
 		y[i] = float64(v)
-		norm += y[i] * y[i]
+		norm += square(y[i])
 		if uint64(i+1)*0x9e3779b97f4a7c15>>63 == 1 { // signs that look random, the same for ever
 			y[i] = -y[i]
 		}
