@@ -97,7 +97,7 @@ exact-ten-million: libtorch ## a search of 10,000,000 vectors beside the memory'
 crash: libtorch ## runs stopped after every operation on the disk, and killed 200 times: 20 minutes or more
 	go test ./internal/disk/crashtest
 	go test -run '^TestCrash$$' ./index
-	go test -tags crash -timeout 4h -run 'IndexKilled|EmbedKilled' -v ./cmd/infer
+	go test -tags crash -timeout 4h -run 'IndexKilled|EmbedKilled|SwitchKilled' -v ./cmd/infer
 	go test -tags crash -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
 
 memory: libtorch ## what training steps hold and send beside the estimates: half an hour

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Changes are what differs between an index and the pictures on the disk.
+// Changes are what differs between an index, or its successor while there is a switch to another
+// model, and the pictures on the disk.
 type Changes struct {
 	New      []File   // to be added: not in the index, or changed since
 	Changed  int      // of New, those that were in the index
@@ -82,8 +83,12 @@ func (w *Writer) known(ctx context.Context, path string, all map[string]*known) 
 		return err
 	}
 	below, args := within(at)
-	for i, table := range []string{"date IS NULL FROM pictures", "FALSE FROM unreadable"} {
-		rows, err := w.db.QueryContext(ctx, fmt.Sprintf("SELECT path, size, modified, %s WHERE path = ? OR %s", table, below), append([]any{at}, args...)...)
+	tables := []string{"date IS NULL FROM pictures WHERE", "FALSE FROM unreadable WHERE"}
+	if w.next != nil {
+		tables = []string{"FALSE FROM next_pictures WHERE slot IS NOT NULL AND", "FALSE FROM next_pictures WHERE slot IS NULL AND"}
+	}
+	for i, table := range tables {
+		rows, err := w.db.QueryContext(ctx, fmt.Sprintf("SELECT path, size, modified, %s (path = ? OR %s)", table, below), append([]any{at}, args...)...)
 		if err != nil {
 			return broken(w.dir, err)
 		}

@@ -53,26 +53,34 @@ func (w *Writer) Compact(ctx context.Context, always bool) error {
 }
 
 func (w *Writer) compact(ctx context.Context, live []int64) error {
+	file := w.state.file + 1
+	next, begun, err := readNext(ctx, w.db, w.dir)
+	if err != nil {
+		return err
+	}
+	if begun {
+		file = max(file, next.file+1)
+	}
 	for _, l := range []layout{vectors, codes} {
 		dim := w.state.model.EmbedDim
-		err := l.create(w.fsys, l.path(w.dir, w.state.file+1), dim, func(out io.Writer) error {
+		err := l.create(w.fsys, l.path(w.dir, file), dim, func(out io.Writer) error {
 			return copyRows(ctx, out, l.path(w.dir, w.state.file), live, int64(l.rowSize(dim)))
 		})
 		if err != nil {
 			return err
 		}
 	}
-	err := w.transaction(func(tx *sql.Tx) error {
+	err = w.transaction(func(tx *sql.Tx) error {
 		if _, err := tx.Exec(renumber); err != nil {
 			return err
 		}
-		_, err := tx.Exec("UPDATE state SET generation = generation + 1, file = ?, rows = ?", w.state.file+1, len(live))
+		_, err := tx.Exec("UPDATE state SET generation = generation + 1, file = ?, rows = ?", file, len(live))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	w.state.file, w.state.rows, w.state.generation = w.state.file+1, len(live), w.state.generation+1
+	w.state.file, w.state.rows, w.state.generation = file, len(live), w.state.generation+1
 	if err := w.out.close(); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ import (
 type moment struct {
 	journal  int // operations on the vectors before it
 	database map[string][]byte
+	model    Model
 	holds    map[string]int // the path's base, and which vector
 }
 
@@ -30,7 +32,7 @@ func TestCrash(t *testing.T) {
 	require.NoError(t, err)
 	at := filepath.Join(root, "index")
 	var moments []moment
-	holds := map[string]int{}
+	holds, present := map[string]int{}, model
 	take := func() {
 		files := map[string][]byte{}
 		for _, suffix := range []string{"", "-wal"} {
@@ -38,11 +40,11 @@ func TestCrash(t *testing.T) {
 				files[databaseName+suffix] = data
 			}
 		}
-		moments = append(moments, moment{fsys.Journal(), files, maps.Clone(holds)})
+		moments = append(moments, moment{fsys.Journal(), files, present, maps.Clone(holds)})
 	}
 	take() // nothing
 	sit := func(work func(w *Writer)) {
-		w, err := openWriter(fsys, at, model)
+		w, err := openWriter(fsys, at, present)
 		require.NoError(t, err)
 		if len(moments) == 1 {
 			take() // the empty index
@@ -86,6 +88,29 @@ func TestCrash(t *testing.T) {
 			require.NoError(t, w.Commit())
 		}
 		require.NoError(t, w.Compact(ctx, true))
+	})
+	other := model
+	other.Name, other.Weights = "two", "cc"
+	sit(func(w *Writer) { // begins a switch
+		require.NoError(t, w.BeginSwitch(other, false))
+		next := maps.Clone(holds)
+		for name := range holds {
+			n := number(t, name)
+			require.NoError(t, w.Add(pictureFile(root, n), vector(200+n)))
+			next[name] = 200 + n
+			if n%2 == 0 {
+				require.NoError(t, w.Commit())
+			}
+		}
+		remove(w, 4)
+		delete(next, "4.png")
+		require.NoError(t, w.Commit())
+		commit := w.committed
+		w.committed = func() { // the next one is the switch
+			holds, present = next, other
+			commit()
+		}
+		require.NoError(t, w.Switch(ctx, false))
 	})
 
 	state, store := t.TempDir(), t.TempDir()
@@ -137,7 +162,11 @@ func survived(t *testing.T, root, at string, m moment) {
 	if len(m.database) > 0 {
 		check(m.holds) // a reader comes first
 	}
-	w, err := OpenWriter(at, model)
+	present := m.model
+	if len(m.database) == 0 {
+		present = model
+	}
+	w, err := OpenWriter(at, present)
 	require.NoError(t, err)
 	require.NoError(t, w.Add(pictureFile(root, 50), vector(50)))
 	require.NoError(t, w.Commit())
@@ -148,7 +177,24 @@ func survived(t *testing.T, root, at string, m moment) {
 	entries, err := os.ReadDir(at)
 	require.NoError(t, err)
 	files := slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !strings.Contains(e.Name(), "vectors-") })
-	require.Len(t, files, 1, "nothing is left of what was begun")
+	if len(files) == 2 { // of a switch, which goes on
+		ix, err := Open(at)
+		require.NoError(t, err)
+		info, err := ix.Info(ctx)
+		require.NoError(t, err)
+		require.NotNil(t, info.Next)
+		require.NoError(t, ix.Close())
+	} else {
+		require.Len(t, files, 1, "nothing is left of what was begun")
+	}
+}
+
+// number is the one of pictureFile's name.
+func number(t *testing.T, name string) int {
+	t.Helper()
+	n, err := strconv.Atoi(strings.TrimSuffix(name, ".png"))
+	require.NoError(t, err)
+	return n
 }
 
 func clearDatabase(t *testing.T, dir string) {

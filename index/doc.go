@@ -28,5 +28,8 @@
 //
 // Vectors of different models cannot be compared. An index holds the SHA-256 of its model's weights
 // and of its config and preprocessing ([Model]), and [Model.Same] says in a sentence what does not
-// agree.
+// agree. [UpdateOptions].Switch takes an index to another model: its vectors are made beside the
+// present ones, in vectors-N+1 and in tables that no search reads, in as many sittings as it takes,
+// and one transaction puts them in the place of the former ones. An [Index] that was opened before
+// says [ErrSwitched] from then on.
 package index

@@ -114,6 +114,9 @@ type Info struct {
 	Pictures   int
 	Unreadable int // files that could not be read as pictures
 	Bytes      int64
+
+	Next    *Model // to which the index is being switched; nil if to none
+	Encoded int    // of the pictures, those that have a vector of Next, or cannot be read
 }
 
 // Info tells what the index holds now.
@@ -121,6 +124,15 @@ func (ix *Index) Info(ctx context.Context) (info Info, err error) {
 	err = ix.readAny(ctx, func(tx *sql.Tx, st state, _ *mapping) error {
 		info.Model, info.Bytes = st.model, vectors.size(st.rows, st.model.EmbedDim)
 		err := tx.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM pictures), (SELECT count(*) FROM unreadable)").Scan(&info.Pictures, &info.Unreadable)
+		if err != nil {
+			return broken(ix.dir, err)
+		}
+		next, begun, err := readNext(ctx, tx, ix.dir)
+		if err != nil || !begun || next.model.Differs(st.model) == "" { // a rebuild is none
+			return err
+		}
+		info.Next = &next.model
+		err = tx.QueryRowContext(ctx, "SELECT count(*) FROM pictures WHERE path IN (SELECT path FROM next_pictures)").Scan(&info.Encoded)
 		return broken(ix.dir, err)
 	})
 	return info, err

@@ -18,7 +18,8 @@ type UpdateOptions struct {
 	Paths       []string // images, and directories that are walked; nil: the directory around the index
 	Exclude     []string // names of directories to leave out, besides hidden ones and [Excluded]
 	KeepMissing bool     // keep images whose files are gone
-	Rebuild     bool     // throw away what the index holds, damaged or of another model
+	Rebuild     bool     // encode every image anew; searches find the former vectors meanwhile, unless the index is damaged
+	Switch      bool     // take a model other than the index's: its vectors are made beside the present ones, which are searched until all are there
 	Engine      Engine   // whose copy of the vectors is kept up to date; "" is [Exact], which has none
 	BatchSize   int      // images that run through the model at once; 0 is 32
 	CommitEvery int      // images after which what was indexed is made safe, if two seconds are not over before; 0 is 512
@@ -48,6 +49,7 @@ type Result struct {
 	Problems                int // paths that could not be looked at
 	New                     int // files that were to be encoded; fewer were if the update was stopped
 	EngineChanged           bool
+	Switched                bool          // every vector is of another model now, or was made anew
 	Took                    time.Duration // from the first change on
 }
 
@@ -57,8 +59,10 @@ type Result struct {
 //
 // When ctx ends, what was encoded is made safe, the error matches ctx's, and the next update goes
 // on from there. Files that cannot be read as images are counted, and tried again when they change.
-// It fails where the index has another model ([ErrModel]) and where another process writes it
-// ([ErrLocked]).
+// It fails where the index has another model ([ErrModel]), unless o.Switch or o.Rebuild is set, and
+// where another process writes it ([ErrLocked]). A switch that was stopped goes on where the same
+// model is given again; it is complete when every image of the index has a vector of the new model
+// ([ErrWaiting]).
 func Update(ctx context.Context, dir string, m *clip.Model, o *UpdateOptions) (r Result, err error) {
 	u := update{dir: dir, model: m}
 	if o != nil {
@@ -67,19 +71,27 @@ func Update(ctx context.Context, dir string, m *clip.Model, o *UpdateOptions) (r
 	if err := u.fill(); err != nil {
 		return r, err
 	}
-	id, err := u.identify(ctx)
+	known, id, err := u.identify(ctx)
 	if err != nil {
 		return r, err
 	}
-	if u.Rebuild {
+	whole := known.EmbedDim > 0
+	if u.Rebuild && !whole {
 		if err := Destroy(dir); err != nil {
 			return r, err
 		}
 	}
-	if u.w, err = OpenWriter(dir, id); err != nil {
+	replace := whole && (u.Rebuild || u.Switch && known.Differs(id) != "")
+	if !replace {
+		known = id
+	}
+	if u.w, err = OpenWriter(dir, known); err != nil {
 		return r, err
 	}
 	defer func() { r, err = u.Result, errors.Join(err, u.w.Close()) }()
+	if replace {
+		return r, u.replace(ctx, id)
+	}
 	return r, u.run(ctx, id)
 }
 
@@ -123,21 +135,23 @@ func (u *update) fill() error {
 	return u.Engine.Check()
 }
 
-// identify is the model that the index is to have. A new index needs it opened.
-func (u *update) identify(ctx context.Context) (id Model, err error) {
-	known, err := modelOf(ctx, u.dir)
+// identify is the model that the index has, if it can be read, and the one that it is to have. A
+// new index needs that opened.
+func (u *update) identify(ctx context.Context) (known, id Model, err error) {
+	known, err = modelOf(ctx, u.dir)
 	if u.model == nil {
 		switch missing := errors.Is(err, fs.ErrNotExist); {
 		case err == nil && !u.Rebuild:
-			return known, nil
+			return known, known, nil
 		case err != nil && !missing && !u.Rebuild:
-			return id, err
+			return known, id, err
 		}
 		if err := u.open(ctx, known); err != nil {
-			return id, err
+			return known, id, err
 		}
 	}
-	return Identify(u.model, known.Files)
+	id, err = Identify(u.model, known.Files)
+	return known, id, err
 }
 
 func (u *update) open(ctx context.Context, known Model) (err error) {
@@ -159,13 +173,8 @@ func (u *update) run(ctx context.Context, id Model) error {
 	u.Problems, u.Same = len(changes.Problems), changes.Same
 	began := time.Now()
 	defer func() { u.Took = time.Since(began) }()
-	if !u.KeepMissing {
-		for _, path := range changes.Gone {
-			if err := u.w.Remove(path); err != nil {
-				return err
-			}
-		}
-		u.removed, u.Removed = changes.Gone, len(changes.Gone)
+	if err := u.remove(changes.Gone); err != nil {
+		return err
 	}
 	for _, f := range changes.Undated {
 		f.Taken = Taken(f.Path)
@@ -193,11 +202,84 @@ func (u *update) run(ctx context.Context, id Model) error {
 	if err := errors.Join(u.commit(), err); err != nil {
 		return err
 	}
+	return u.finish(ctx)
+}
+
+// finish leaves dead rows behind where they are many, and adds to the engine's copy.
+func (u *update) finish(ctx context.Context) (err error) {
 	if err := u.w.Compact(ctx, false); err != nil {
 		return err
 	}
 	u.EngineChanged, err = u.w.UpdateEngine(ctx, u.Engine)
 	return err
+}
+
+// remove takes out of the index what is gone, with the next commit.
+func (u *update) remove(gone []string) error {
+	if u.KeepMissing {
+		return nil
+	}
+	for _, path := range gone {
+		if err := u.w.Remove(path); err != nil {
+			return err
+		}
+	}
+	u.removed, u.Removed = gone, len(gone)
+	return nil
+}
+
+// replace makes the vectors of the model id beside those of the index, of all that it holds and of
+// what is new, and then switches over.
+func (u *update) replace(ctx context.Context, id Model) error {
+	former, err := u.w.Changes(ctx, u.Paths, u.Exclude)
+	if err != nil {
+		return err
+	}
+	for _, problem := range former.Problems {
+		u.Problem(problem)
+	}
+	u.Problems = len(former.Problems)
+	began := time.Now()
+	defer func() { u.Took = time.Since(began) }()
+	if err := u.remove(former.Gone); err != nil {
+		return err
+	}
+	if err := u.commit(); err != nil {
+		return err
+	}
+	if err := u.w.BeginSwitch(id, u.Rebuild); err != nil {
+		return err
+	}
+	paths := slices.Clone(u.Paths)
+	if !u.Rebuild {
+		elsewhere, err := u.w.outside(ctx, u.Paths)
+		if err != nil {
+			return err
+		}
+		paths = append(paths, elsewhere...)
+	}
+	changes, err := u.w.Changes(ctx, paths, u.Exclude)
+	if err != nil {
+		return err
+	}
+	for _, path := range changes.Gone {
+		if err := u.w.Remove(path); err != nil {
+			return err
+		}
+	}
+	u.Same, u.New = changes.Same, len(changes.New)
+	u.Found(u.New)
+	if err = u.needModel(ctx, id); err == nil {
+		err = u.encode(ctx, changes.New)
+	}
+	if err := errors.Join(u.commit(), err); err != nil {
+		return err
+	}
+	if err := u.w.Switch(ctx, u.Rebuild); err != nil {
+		return err
+	}
+	u.Switched = true
+	return u.finish(ctx)
 }
 
 // needModel opens the index's model where Update got none.

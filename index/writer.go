@@ -26,6 +26,7 @@ type Writer struct {
 	db        *sql.DB
 	state     state
 	out       *appender
+	next      *successor // of a switch to another model; nil without
 	changes   []change
 	err       error // after which nothing more is written: a commit has failed
 
@@ -99,6 +100,13 @@ func (w *Writer) open(m Model) (err error) {
 	if w.out, err = openAppender(w.fsys, w.dir, w.state); err != nil {
 		return err
 	}
+	if next, begun, err := readNext(ctx, w.db, w.dir); err != nil {
+		return err
+	} else if begun && next.model.Differs(m) == "" { // a rebuild that was stopped: it begins anew or never
+		if err := w.dropSwitch(); err != nil {
+			return err
+		}
+	}
 	if w.state.model.encode() != m.encode() { // it lies elsewhere now, or was touched
 		return w.transaction(func(tx *sql.Tx) error {
 			w.state.model = m
@@ -126,10 +134,8 @@ func lockDir(dir string) (*flock.Flock, error) {
 // create makes the first file of vectors and then the database that names it.
 func (w *Writer) create(m Model) error {
 	w.state = state{generation: 1, file: 1, model: m, version: format}
-	for _, l := range []layout{vectors, codes} {
-		if err := l.create(w.fsys, l.path(w.dir, 1), m.EmbedDim, nil); err != nil {
-			return err
-		}
+	if err := w.createFiles(w.state); err != nil {
+		return err
 	}
 	err := w.transaction(func(tx *sql.Tx) error {
 		if _, err := tx.Exec(schema); err != nil {
@@ -144,6 +150,16 @@ func (w *Writer) create(m Model) error {
 	return w.fsys.SyncDir(w.dir)
 }
 
+// createFiles makes a state's files of rows, without any.
+func (w *Writer) createFiles(st state) error {
+	for _, l := range []layout{vectors, codes} {
+		if err := l.create(w.fsys, l.path(w.dir, st.file), st.model.EmbedDim, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // removeStale removes the files that the database does not name: a former one's, or what a crash
 // left; of an index that was just made, what an engine kept of an earlier one, too.
 func (w *Writer) removeStale(made bool) error {
@@ -151,11 +167,18 @@ func (w *Writer) removeStale(made bool) error {
 	if err != nil {
 		return err
 	}
+	used := []string{vectors.path(w.dir, w.state.file), codes.path(w.dir, w.state.file), nearPath(w.dir, w.state.file)}
+	next, begun, err := readNext(context.Background(), w.db, w.dir)
+	if err != nil {
+		return err
+	}
+	if begun {
+		used = append(used, vectors.path(w.dir, next.file), codes.path(w.dir, next.file), nearPath(w.dir, next.file))
+	}
 	for _, e := range entries {
 		ours := slices.ContainsFunc([]string{"vectors-", ".vectors-", "codes-", ".codes-", "near-", ".near."}, func(p string) bool { return strings.HasPrefix(e.Name(), p) })
 		path := filepath.Join(w.dir, e.Name())
-		used := path == vectors.path(w.dir, w.state.file) || path == codes.path(w.dir, w.state.file) || path == nearPath(w.dir, w.state.file)
-		if ours && !used || made && (e.Name() == tableName || path == nearPath(w.dir, w.state.file)) {
+		if ours && !slices.Contains(used, path) || made && (e.Name() == tableName || path == nearPath(w.dir, w.state.file)) {
 			if err := w.fsys.RemoveAll(path); err != nil {
 				return err
 			}
@@ -185,8 +208,12 @@ func (w *Writer) transaction(f func(tx *sql.Tx) error) error {
 // Add takes a picture's L2-normalised vector, (EmbedDim). It is in the index after the next Commit,
 // in place of an earlier one of the same path.
 func (w *Writer) Add(f File, vector []float32) error {
-	if len(vector) != w.state.model.EmbedDim {
-		return fmt.Errorf("%s: a vector of %d numbers, and the index has %d", f.Path, len(vector), w.state.model.EmbedDim)
+	dim := w.state.model.EmbedDim
+	if w.next != nil {
+		dim = w.next.state.model.EmbedDim
+	}
+	if len(vector) != dim {
+		return fmt.Errorf("%s: a vector of %d numbers, and the index has %d", f.Path, len(vector), dim)
 	}
 	for _, x := range vector {
 		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
@@ -197,7 +224,11 @@ func (w *Writer) Add(f File, vector []float32) error {
 	if err != nil {
 		return err
 	}
-	w.changes = append(w.changes, change{path: path, file: f, added: true, crc: w.out.add(vector)})
+	out := w.out
+	if w.next != nil {
+		out = w.next.out
+	}
+	w.changes = append(w.changes, change{path: path, file: f, added: true, crc: out.add(vector)})
 	return nil
 }
 
@@ -248,9 +279,23 @@ func (w *Writer) commit() error {
 	if err := w.out.sync(); err != nil {
 		return err
 	}
-	rows := w.state.rows
+	rows, nextRows := w.state.rows, 0
+	if w.next != nil {
+		nextRows = w.next.state.rows
+		if err := w.next.out.sync(); err != nil {
+			return err
+		}
+	}
 	err := w.transaction(func(tx *sql.Tx) error {
 		for _, c := range w.changes {
+			if w.next != nil && !c.dated {
+				if err := w.next.applyNext(tx, c, &nextRows); err != nil {
+					return err
+				}
+				if c.added || c.reason != "" {
+					continue
+				}
+			}
 			if c.dated {
 				if _, err := tx.Exec("UPDATE pictures SET date = ? WHERE path = ?", c.file.date(), c.path); err != nil {
 					return err
@@ -275,11 +320,19 @@ func (w *Writer) commit() error {
 				return err
 			}
 		}
+		if w.next != nil {
+			if _, err := tx.Exec("UPDATE next SET rows = ?", nextRows); err != nil {
+				return err
+			}
+		}
 		_, err := tx.Exec("UPDATE state SET generation = generation + 1, rows = ?", rows)
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	if w.next != nil {
+		w.next.state.rows = nextRows
 	}
 	w.state.rows, w.state.generation, w.changes = rows, w.state.generation+1, w.changes[:0]
 	return nil
@@ -292,6 +345,9 @@ func (w *Writer) close() error {
 	var errs []error
 	if w.out != nil {
 		errs = append(errs, w.out.close())
+	}
+	if w.next != nil {
+		errs = append(errs, w.next.out.close())
 	}
 	if w.db != nil {
 		errs = append(errs, w.db.Close())

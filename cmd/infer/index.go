@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/index"
@@ -17,17 +21,26 @@ type indexCmd struct {
 	Out        string   `help:"Directory of the index; without, .goclip in the one PATH that is given." placeholder:"DIR"`
 	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
 	engineFlag
-	Rebuild     bool     `help:"Throw away what the index holds, damaged or of another model, and index all anew."`
+	Rebuild     bool     `help:"Index all anew, also what is damaged; searches find what the index held until all is there."`
 	KeepMissing bool     `help:"Keep pictures in the index whose files are gone."`
 	Verify      bool     `help:"Compare every vector of the index with its checksum, and index nothing."`
 	CommitEvery int      `help:"Pictures after which what was indexed is made safe; two seconds are enough, too." default:"512"`
 	Verbose     bool     `help:"A line on stdout for each picture that is safe in the index: + PATH, or - PATH for one that was removed."`
 	Paths       []string `arg:"" optional:"" name:"path" help:"Pictures, and directories that are walked; the default is the working directory."`
+
+	named bool // --model was given
+}
+
+// AfterApply finds out whether --model was given: without it an index keeps its model.
+func (c *indexCmd) AfterApply(k *kong.Context) error {
+	c.named = slices.ContainsFunc(k.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == "model" })
+	return nil
 }
 
 func (*indexCmd) Help() string {
 	return `  infer index photos                                  photos/.goclip, which infer search finds by itself
   infer index --model ViT-B-32 --pretrained laion2b_s34b_b79k --out INDEX photos archive
+  infer index --model ViT-L-14:openai --out INDEX photos    another model for an index: made beside, then switched
   infer index --verify --out INDEX`
 }
 
@@ -51,11 +64,20 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 	if c.Verify {
 		return c.verify(ctx, io)
 	}
-	m, err := c.open(ctx, io.err)
+	known, err := c.known(ctx)
 	if err != nil {
 		return err
 	}
-	o := index.UpdateOptions{Paths: c.Paths, Exclude: c.ExcludeDir, KeepMissing: c.KeepMissing, Rebuild: c.Rebuild,
+	var m *clip.Model
+	if known != nil && !c.named {
+		m, err = c.openKnown(ctx, known.Model, io.err)
+	} else {
+		m, err = c.open(ctx, io.err)
+	}
+	if err != nil {
+		return err
+	}
+	o := index.UpdateOptions{Paths: c.Paths, Exclude: c.ExcludeDir, KeepMissing: c.KeepMissing, Rebuild: c.Rebuild, Switch: c.named,
 		Engine: c.Engine, BatchSize: c.BatchSize, CommitEvery: c.CommitEvery}
 	if c.Verbose {
 		o.Committed = func(removed, added []string) error {
@@ -73,14 +95,42 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 		}
 	}
 	r, err := update(ctx, c.Out, m, o, io.err)
+	if now, unread := c.known(context.WithoutCancel(ctx)); unread == nil && now != nil && now.Next != nil { // it was stopped, or waits
+		fmt.Fprintf(io.err, "infer: %s: %s\n", c.Out, switching(*now))
+	}
 	if err != nil {
 		return err
+	}
+	if r.Switched && !c.Rebuild {
+		fmt.Fprintf(io.err, "infer: %s: every image has an embedding of %s, which searches use from now on\n", c.Out, m.Name)
 	}
 	fmt.Fprintf(io.err, "infer: %s: %s\n", c.Out, summary(r))
 	if r.Unreadable+r.Problems > 0 {
 		return errReported
 	}
 	return nil
+}
+
+// known is what the index says of itself; nil where there is none that can be read.
+func (c *indexCmd) known(ctx context.Context) (*index.Info, error) {
+	if info, err := os.Stat(c.Out); err != nil || !info.IsDir() { // to be made, or refused then
+		return nil, nil
+	}
+	ix, err := index.Open(c.Out)
+	if errors.Is(err, fs.ErrNotExist) || c.Rebuild && err != nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := ix.Info(ctx)
+	return &info, errors.Join(err, ix.Close())
+}
+
+// switching tells how far a switch to another model is.
+func switching(info index.Info) string {
+	return fmt.Sprintf("%d of %d images have embeddings of %s; searches use %s until all have them (infer index --model %s goes on)",
+		info.Encoded, info.Pictures, info.Next.Name, info.Model.Name, info.Next.Name)
 }
 
 // update brings an index up to date and shows how far it is.

@@ -3,6 +3,7 @@
 package main
 
 const (
-	indexKills = 200
-	embedKills = 200
+	indexKills  = 200
+	embedKills  = 200
+	switchKills = 100
 )

@@ -2,8 +2,10 @@
 
 package main
 
-// How often TestIndexKilled and TestEmbedKilled kill infer; make crash kills it 200 times.
+// How often TestIndexKilled, TestEmbedKilled and TestSwitchKilled kill infer; make crash kills it
+// 200, 200 and 100 times.
 const (
-	indexKills = 6
-	embedKills = 6
+	indexKills  = 6
+	embedKills  = 6
+	switchKills = 4
 )

@@ -153,7 +153,7 @@ func message(err error) string {
 	for _, remedy := range []struct {
 		of   error
 		does string
-	}{{index.ErrModel, "infer index --rebuild does that"}, {index.ErrDamaged, "infer index --rebuild does that"},
+	}{{index.ErrModel, "infer index --model does that, and searches go on meanwhile"}, {index.ErrDamaged, "infer index --rebuild does that"},
 		{index.ErrVersion, "infer index --rebuild does that"}, {index.ErrEngine, "infer index --engine does that"}} {
 		if errors.Is(err, remedy.of) {
 			text += "; " + remedy.does

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -67,6 +68,14 @@ func (c *searchCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
+	err = c.search(ctx, io, terms, dir, filter)
+	if errors.Is(err, index.ErrSwitched) || errors.Is(err, index.ErrModel) && c.Model == "" { // another process has switched it meanwhile
+		err = c.search(ctx, io, terms, dir, filter)
+	}
+	return err
+}
+
+func (c *searchCmd) search(ctx context.Context, io *streams, terms []index.Term, dir string, filter index.Filter) error {
 	s, err := c.prepare(ctx, io, dir, &filter)
 	if err != nil {
 		return err
@@ -178,6 +187,9 @@ func (c *searchCmd) prepare(ctx context.Context, io *streams, dir string, filter
 	if err != nil {
 		return nil, errors.Join(err, ix.Close())
 	}
+	if info.Next != nil {
+		fmt.Fprintf(io.err, "infer: %s: %s\n", at, switching(info))
+	}
 	s.ix, s.known, s.name = ix, info.Model, info.Model.Name
 	return s, nil
 }
@@ -213,18 +225,27 @@ func (s *searcher) open(ctx context.Context, c *searchCmd, io *streams, known in
 	}
 	f := modelFlags{Model: c.Model, Pretrained: c.Pretrained,
 		computeFlags: computeFlags{Device: c.Device, Threads: c.Threads, BatchSize: c.BatchSize, Precision: "fp32"}}
-	ours := c.Model == "" && known.Weights != ""
-	if ours {
-		f.Model, f.Pretrained, f.Seed = known.Name, known.Pretrained, known.Seed
-		f.loadFlags = loadFlags{ForceImageSize: known.ImageSize, ForceContextLength: known.ContextLength, ForceQuickGELU: known.QuickGELU,
-			PretrainedImage: known.ImageTower, PretrainedText: known.TextTower}
-	} else if c.Model == "" {
+	if c.Model == "" && known.Weights != "" {
+		s.model, err = f.openKnown(ctx, known, io.err)
+		return err
+	}
+	if c.Model == "" {
 		f.Model = models.Default
 	}
-	if s.model, err = f.open(ctx, io.err); err != nil && ours {
+	s.model, err = f.open(ctx, io.err)
+	return err
+}
+
+// openKnown opens an index's model, whatever the flags that name one say.
+func (f modelFlags) openKnown(ctx context.Context, known index.Model, errs io.Writer) (*clip.Model, error) {
+	f.Model, f.Pretrained, f.Seed = known.Name, known.Pretrained, known.Seed
+	f.loadFlags = loadFlags{ForceImageSize: known.ImageSize, ForceContextLength: known.ContextLength, ForceQuickGELU: known.QuickGELU,
+		PretrainedImage: known.ImageTower, PretrainedText: known.TextTower}
+	m, err := f.open(ctx, errs)
+	if err != nil {
 		err = fmt.Errorf("%w (the index's model; --model names it where it lies now)", err)
 	}
-	return err
+	return m, err
 }
 
 // vector is the query's. A picture that the index holds needs no model, unless --model is to be

@@ -162,13 +162,13 @@ func TestIndex(t *testing.T) {
 	require.Equal(t, 0, code, errs)
 	assert.Equal(t, 1, strings.Count(found, "\n"))
 
-	// Another model is refused, by both commands, and the same one elsewhere is the same.
+	// A search with another model is refused, and the same one elsewhere is the same.
 	code, _, errs = infer(t, "", "search", "--index", out, "--model", "emoji-64", "--text", "a dog")
 	assert.Equal(t, 1, code)
-	assert.Contains(t, oneLine(t, errs), "the index was made with the model "+tiny+": its features have 16 numbers, those of emoji-64 128; search with that model, or rebuild the index; infer index --rebuild does that")
+	assert.Contains(t, oneLine(t, errs), "the index was made with the model "+tiny+": its features have 16 numbers, those of emoji-64 128; search with that model, or rebuild the index; infer index --model does that, and searches go on meanwhile")
 	code, _, errs = infer(t, "", "index", "--out", out, dir)
-	assert.Equal(t, 1, code)
-	assert.Contains(t, oneLine(t, errs), "or rebuild the index; infer index --rebuild does that")
+	assert.Equal(t, 0, code, "it keeps its model")
+	assert.Contains(t, errs, "0 pictures added, 0 changed, 0 removed")
 	moved := filepath.Join(t.TempDir(), "moved")
 	require.NoError(t, os.Rename(tiny, moved))
 	code, _, errs = infer(t, "", "search", "--index", out, "--text", "a dog")
@@ -177,9 +177,12 @@ func TestIndex(t *testing.T) {
 	code, _, errs = infer(t, "", "search", "--index", out, "--model", moved, "--text", "a dog")
 	assert.Equal(t, 0, code, errs)
 
-	code, _, errs = infer(t, "", "index", "--out", out, "--rebuild", "--exclude-dir", "x", dir)
+	code, _, errs = infer(t, "", "index", "--out", out, "--rebuild", "--model", moved, "--exclude-dir", "x", dir)
 	assert.Equal(t, 1, code, "the bad picture is tried again")
 	assert.Contains(t, errs, "pictures added")
+	code, _, errs = infer(t, "", "index", "--out", out, "--model", "emoji-64", dir)
+	assert.Equal(t, 1, code, "the bad picture is tried again")
+	assert.Contains(t, errs, "every image has an embedding of emoji-64, which searches use from now on")
 	code, found, errs = infer(t, "", "index", "--out", out, "--verify")
 	assert.Equal(t, 0, code, errs)
 	assert.Contains(t, found, "every checksum right; model emoji-64")
