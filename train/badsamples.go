@@ -70,8 +70,7 @@ func (t *Trainer) noteBad() error {
 			}
 		}
 		for _, b := range bad {
-			if at := [2]string{source.name, b.Key}; !t.watch.bad.known[at] {
-				t.watch.bad.known[at] = true
+			if !t.watch.bad.known[[2]string{source.name, b.Key}] {
 				fresh = append(fresh, badSample{source.name, b.Key, t.c.reason(b.Err)})
 			}
 		}
@@ -82,22 +81,38 @@ func (t *Trainer) noteBad() error {
 		if t.dir != "" {
 			lists = "; " + path + " lists them"
 		}
-		t.watch.logf("%d pictures could not be read so far, others took their places%s", n, lists)
+		t.watch.logf("%d images could not be read so far, others took their places%s", n, lists)
 	}
 	if len(fresh) == 0 || !t.first() || t.dir == "" {
 		return nil
 	}
+	err := listBad(path, fresh)
+	if full(err) {
+		return nil // they are listed when there is room
+	}
+	for _, b := range fresh {
+		t.watch.bad.known[[2]string{b.Data, b.Key}] = true
+	}
+	return err
+}
+
+// listBad appends lines to a file, all of them or none.
+func listBad(path string, list []badSample) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
 	defer f.Close()
-	for _, b := range fresh {
-		if err := line(f, b); err != nil {
-			return err
+	info, err := f.Stat()
+	for _, b := range list {
+		if err == nil {
+			err = line(f, b)
 		}
 	}
-	return nil
+	if err != nil && info != nil {
+		err = errors.Join(err, f.Truncate(info.Size()))
+	}
+	return err
 }
 
 // read takes up what an earlier sitting listed.

@@ -254,7 +254,7 @@ func (c Config) filled(trained bool) (out Config, note string) {
 	}
 	choose("TokenLR", &c.TokenLR, TokenLRSame, TokenLRAuto)
 	if len(chosen) > 0 {
-		note = c.words("fine-tuning trained weights, so the defaults are " + strings.Join(chosen, " ") + "; {fields} that are given win")
+		note = c.words("fine-tuning trained weights: the defaults are " + strings.Join(chosen, " "))
 	}
 	fill(&c.BatchSize, 64)
 	fill(&c.AccumFreq, 1)

@@ -189,7 +189,7 @@ func TestBadSamplesFile(t *testing.T) {
 	}, strings.Split(strings.TrimSpace(string(list)), "\n"))
 	log, err := os.ReadFile(filepath.Join(sum.Dir, "out.log"))
 	require.NoError(t, err)
-	assert.Contains(t, string(log), "2 pictures could not be read so far, others took their places; ")
+	assert.Contains(t, string(log), "2 images could not be read so far, others took their places; ")
 }
 
 // TestPhotographs trains on one of 25 megapixels as cameras make them, by the default limit.

@@ -78,9 +78,10 @@ func (c *curve) draw(fsys disk.FS, path string, chance float64) error {
 		dots.GlyphStyle = draw.GlyphStyle{Color: other, Radius: vg.Points(2), Shape: draw.CircleGlyph{}}
 		above.Add(dots)
 	}
+	above.Y.Max *= 1.3 // room for the legend
 	canvas := vgimg.NewWith(vgimg.UseWH(16*vg.Centimeter, 14*vg.Centimeter), vgimg.UseDPI(120))
 	column := [][]*plot.Plot{{above}, {below}}
-	for i, tile := range plot.Align(column, draw.Tiles{Rows: 2, Cols: 1, PadY: vg.Points(8)}, draw.New(canvas)) {
+	for i, tile := range plot.Align(column, draw.Tiles{Rows: 2, Cols: 1, PadY: vg.Points(8)}, draw.Crop(draw.New(canvas), vg.Points(4), -vg.Points(10), vg.Points(4), -vg.Points(6))) {
 		column[i][0].Draw(tile[0])
 	}
 	return disk.WriteFile(fsys, path, func(w io.Writer) error {

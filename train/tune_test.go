@@ -249,8 +249,8 @@ func TestFineTuneDefaults(t *testing.T) {
 		says    string
 	}{
 		{"from nothing", false, nil, 5e-4, 0.2, train.TokenLRSame, ""},
-		{"trained weights", true, nil, 1e-5, 0.1, train.TokenLRAuto, "the defaults are LR 1e-05 WeightDecay 0.1 TokenLR -1;"},
-		{"a field wins", true, &train.Config{LR: 5e-4}, 5e-4, 0.1, train.TokenLRSame, "the defaults are WeightDecay 0.1;"},
+		{"trained weights", true, nil, 1e-5, 0.1, train.TokenLRAuto, "the defaults are LR 1e-05 WeightDecay 0.1 TokenLR -1\n"},
+		{"a field wins", true, &train.Config{LR: 5e-4}, 5e-4, 0.1, train.TokenLRSame, "the defaults are WeightDecay 0.1\n"},
 		{"fields win", true, &train.Config{LR: 5e-4, WeightDecay: 0.2}, 5e-4, 0.2, train.TokenLRSame, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

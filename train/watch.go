@@ -221,6 +221,18 @@ func clock(d time.Duration) string {
 // plot draws loss.png.
 func (w *watcher) plot() error { return w.records.plot(w.chance) }
 
+// boarded closes TensorBoard's file if the disk is full: what is half-written would end its reading
+// in any case.
+func (w *watcher) boarded(err error) error {
+	if !full(err) {
+		return err
+	}
+	w.logf("WARNING: %v: TensorBoard's file ends here; metrics.jsonl goes on", err)
+	_ = w.board.Close()
+	w.board = nil
+	return nil
+}
+
 // boardStep writes a step's figures under open_clip's names (open_clip_train/train.py,
 // train_one_epoch) and goclip's own under its own.
 func (w *watcher) boardStep(s Step) error {
@@ -236,10 +248,10 @@ func (w *watcher) boardStep(s Step) error {
 		{"grad_norm", s.GradNorm}, {"mfu", s.MFU}, {"duplicate_captions", s.DuplicateCaptions}, {"accuracy", s.Accuracy},
 	} {
 		if err := w.board.Scalar("train/"+p.name, s.Step, p.value); err != nil {
-			return err
+			return w.boarded(err)
 		}
 	}
-	return w.board.Flush()
+	return w.boarded(w.board.Flush())
 }
 
 // result writes an evaluation as open_clip does: against the epoch.
@@ -253,10 +265,10 @@ func (w *watcher) result(epoch int, metrics Metrics) error {
 			continue
 		}
 		if err := w.board.Scalar("val/"+name, epoch, value); err != nil {
-			return err
+			return w.boarded(err)
 		}
 	}
-	return w.board.Flush()
+	return w.boarded(w.board.Flush())
 }
 
 // chance is the loss of who guesses among n pairs: ln n or, of the sigmoid loss, what the best

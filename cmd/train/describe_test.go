@@ -34,7 +34,7 @@ func TestDescribe(t *testing.T) {
 			tells(t, texts[shell], word)
 		}
 	}
-	tells(t, texts["--man"], "\n  train \\-\\-model DIR")
+	tells(t, texts["--man"], "\n  train \\-\\-model emoji\\-64")
 }
 
 // tells is assert.Contains without a page of text in its message.

@@ -1,4 +1,4 @@
-// Command train fine-tunes a CLIP on pictures with captions, or trains one from nothing.
+// Command train fine-tunes a CLIP on images with captions, or trains one from nothing.
 //
 // Flags carry open_clip's names and meanings. Exit status: 0 done, 1 something failed while
 // running, 2 the command line is wrong, 130 interrupted (the checkpoint was written).
@@ -24,19 +24,19 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-const description = `Fine-tune a CLIP on pictures with captions, or train one from nothing.
+const description = `Fine-tune a CLIP on images with captions, or train one from nothing.
 
-A fine-tuning of a directory's model on a table with the columns filepath and title:
+Fine-tune the shipped model on a table with the columns filepath and title:
 
-  train --model DIR --train-data photos.csv --csv-separator , --epochs 5 --name photos
+  train --model emoji-64 --train-data photos.csv --epochs 5 --name photos
 
-The same from published weights, first without a step, to see what it takes; and a model of one's own from shards:
+The same from published weights, first without a step, to see what it takes; and a model of your own from shards:
 
-  train --model ViT-B-32 --pretrained openai --train-data photos.csv --csv-separator , --dry-run
+  train --model ViT-B-32 --pretrained openai --train-data photos.csv --dry-run
   train --model ViT-S-32 --train-data 'shards/{00000..00099}.tar' --batch-size 256 --nproc-per-node 2 --name own
 
 The run writes LOGS/NAME/: checkpoints/latest is a model directory for infer, metrics.jsonl has a line per step.
-Ctrl-C finishes the step and writes checkpoints/latest; the same command line with --resume latest continues.`
+Ctrl-C finishes the step and writes checkpoints/latest; train --resume latest --name NAME continues.`
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 

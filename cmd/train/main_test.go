@@ -128,8 +128,8 @@ func TestFineTuneDefaults(t *testing.T) {
 		args     []string
 		says, lr string
 	}{
-		{nil, "fine-tuning trained weights, so the defaults are --lr 1e-05 --wd 0.1 --token-embedding-lr -1; flags that are given win", "\nlr: 1e-05\n"},
-		{[]string{"--lr", "5e-4"}, "so the defaults are --wd 0.1;", "lr: 0.0005\n"},
+		{nil, "fine-tuning trained weights: the defaults are --lr 1e-05 --wd 0.1 --token-embedding-lr -1", "\nlr: 1e-05\n"},
+		{[]string{"--lr", "5e-4"}, "the defaults are --wd 0.1", "lr: 0.0005\n"},
 	} {
 		logs := t.TempDir()
 		code, _, errs := command(t, append([]string{"--model", model, "--train-data", data, "--batch-size", "8", "--max-steps", "1", "--logs", logs, "--name", "run"}, c.args...)...)
