@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
 
 .DEFAULT_GOAL := help
-.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST)) help deps libtorch build build-cuda test-cuda gpu-check gpu-check-binaries bench-cuda demo page-demo test test-race soak crash memory fuzz page proxies clients load bench finetune lint parity parity-full parity-train data model clean man release release-test build-faiss test-engines
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20

@@ -6,9 +6,11 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"io"
 	"math"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -260,6 +262,55 @@ func TestImmich(t *testing.T) {
 	code, _, body := post(t, at+"/predict", object{"text": "x"})
 	assert.Equal(t, 400, code)
 	assert.Contains(t, string(body), "multipart/form-data")
+}
+
+// What is not of CLIP goes on to Immich's own service, as it came, and its answer back.
+func TestImmichUpstream(t *testing.T) {
+	var got []string
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !assert.NoError(t, r.ParseMultipartForm(1<<20)) {
+			return
+		}
+		image := ""
+		if files := r.MultipartForm.File["image"]; len(files) > 0 {
+			f, err := files[0].Open()
+			if assert.NoError(t, err) {
+				data, _ := io.ReadAll(f)
+				image = string(data)
+			}
+		}
+		got = []string{r.URL.Path, r.FormValue("entries"), image, r.FormValue("assetId")}
+		w.Header().Set("Content-Type", "application/json")
+		if strings.Contains(r.FormValue("entries"), "ocr") {
+			w.WriteHeader(500)
+		}
+		_, _ = io.WriteString(w, `{"facial-recognition":[]}`)
+	}))
+	defer upstream.Close()
+	at, err := url.Parse(upstream.URL)
+	require.NoError(t, err)
+	_, here := start(t, Options{ImmichUpstream: at})
+	ask := func(parts ...[2]string) (int, string) {
+		body, contentType := form(t, parts...)
+		code, _, answer := post(t, here+"/predict", body, "Content-Type", contentType)
+		return code, string(answer)
+	}
+	faces := `{"facial-recognition":{"detection":{"modelName":"buffalo_l"},"recognition":{"modelName":"buffalo_l"}}}`
+	code, answer := ask([2]string{"entries", faces}, [2]string{"image", string(dogFile(t))})
+	assert.Equal(t, 200, code)
+	assert.Equal(t, `{"facial-recognition":[]}`, answer)
+	assert.Equal(t, []string{"/predict", faces, string(dogFile(t)), ""}, got)
+	code, _ = ask([2]string{"entries", `{"ocr":{}}`}, [2]string{"assetId", "7"})
+	assert.Equal(t, 500, code, "its status, too")
+	assert.Equal(t, []string{"/predict", `{"ocr":{}}`, "", "7"}, got)
+	got = nil
+	code, _ = ask([2]string{"entries", `{"clip":{"textual":{"modelName":"emoji-64"}}}`}, [2]string{"text", "a dog"})
+	assert.Equal(t, 200, code)
+	assert.Empty(t, got, "CLIP is answered here")
+	upstream.Close()
+	code, answer = ask([2]string{"entries", faces}, [2]string{"image", "x"})
+	assert.Equal(t, 502, code)
+	assert.Contains(t, answer, "does not answer")
 }
 
 func TestWeaviate(t *testing.T) {

@@ -39,6 +39,8 @@ func (s *Server) table() []route {
 	for _, r := range []*route{&metrics, &models, &one, &meta, &tags, &ps, &info, &infinityModels} {
 		r.open = false
 	}
+	predict := work("/predict", asDetail, s.immichPredict)
+	predict.work = s.immich == nil // else the body tells whether it is work of ours
 	show := work("/api/show", asPlain, s.ollamaShow)
 	show.work = false
 	return []route{
@@ -48,7 +50,7 @@ func (s *Server) table() []route {
 		work("/v1/search", asOpenAI, s.search),
 		models, one,
 		get("/v1/picture", s.picture), // the address is signed
-		work("/predict", asDetail, s.immichPredict),
+		predict,
 		get("/ping", s.immichPing),
 		work("/vectorize", asPlain, s.weaviateVectorize),
 		meta,

@@ -24,6 +24,7 @@ type immichForm struct {
 	entries []byte
 	image   []byte
 	text    *string
+	asset   *string // in place of an image, of services that read Immich's files
 }
 
 func (s *Server) immichPing(w http.ResponseWriter, _ *http.Request) error {
@@ -39,6 +40,9 @@ func (s *Server) immichPredict(w http.ResponseWriter, r *http.Request) error {
 	form, err := s.readForm(w, r, &held)
 	if err != nil {
 		return err
+	}
+	if s.immich != nil && !isClip(form.entries) {
+		return s.passOn(w, r, &form)
 	}
 	kind, name, err := immichKind(form.entries)
 	if err != nil {
@@ -145,6 +149,8 @@ func (f *immichForm) take(part *multipart.Part, limits Limits) error {
 		most = mostEntries
 	case "text":
 		most = int64(limits.TextBytes)
+	case "assetId":
+		most = mostEntries
 	}
 	data, err := io.ReadAll(io.LimitReader(part, most+1))
 	if err != nil {
@@ -161,6 +167,9 @@ func (f *immichForm) take(part *multipart.Part, limits Limits) error {
 	case "text":
 		text := string(data)
 		f.text = &text
+	case "assetId":
+		asset := string(data)
+		f.asset = &asset
 	}
 	return nil
 }

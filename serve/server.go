@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -41,6 +42,10 @@ type Options struct {
 	// such as that the model does not know photographs; empty for none.
 	Notice string
 
+	// ImmichUpstream is Immich's own machine learning service, which gets the requests of POST /predict
+	// that are not of CLIP: faces and OCR. nil refuses them.
+	ImmichUpstream *url.URL
+
 	// Indices are what /v1/search searches; the first is meant where a request names none.
 	Indices []Indexed
 	// Thumbnail makes a small picture of a file that the index found, for the page; nil shows none.
@@ -58,6 +63,7 @@ type Server struct {
 	guarded   bool     // by the token
 	hosts     []string
 	base      string
+	immich    *url.URL
 	proxies   []netip.Prefix
 	origins   []string
 	indices   []Indexed
@@ -92,7 +98,7 @@ func New(ctx context.Context, o Options, models ...Model) (*Server, error) {
 	if limits.Decoders == 0 {
 		limits.Decoders = runtime.GOMAXPROCS(0)
 	}
-	s := &Server{limits: limits, hosts: o.Hosts, base: strings.TrimSuffix(o.BasePath, "/"), proxies: o.Proxies, origins: o.Origins,
+	s := &Server{limits: limits, hosts: o.Hosts, base: strings.TrimSuffix(o.BasePath, "/"), proxies: o.Proxies, origins: o.Origins, immich: o.ImmichUpstream,
 		indices: o.Indices, thumbnail: o.Thumbnail, notice: o.Notice, orient: !o.NoOrient, version: cmp.Or(o.Version, "goclip"),
 		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), admission: &admission{limits: limits},
 		decoding: semaphore.NewWeighted(limits.Decoding), decoders: make(chan struct{}, limits.Decoders), turn: make(chan struct{}, 1),

@@ -26,17 +26,18 @@ type serveCmd struct {
 	engineFlag
 	serveLimits
 
-	Token        string   `help:"Bearer token that requests must have, but for the page and the probes of health; GOCLIP_TOKEN in the environment is one too, which a list of processes does not show." complete:"none"`
-	Host         []string `help:"Further names in the Host header that are answered on loopback; localhost and addresses always are." sep:"none" placeholder:"NAME"`
-	Alias        []string `help:"Further name that requests may call the first model by, or NAME=MODEL for another; '*' is every name." sep:"none" placeholder:"NAME"`
-	BasePath     string   `help:"Path below which everything is served, too, such as /clip: of a proxy that leaves it in the address." placeholder:"PATH"`
-	TrustedProxy []string `help:"Address or network (10.0.0.0/8) of a proxy whose X-Forwarded-Host and X-Forwarded-For are believed, and whose requests may have any Host." sep:"none" placeholder:"ADDRESS"`
-	CORSOrigin   []string `name:"cors-origin" help:"Site whose pages may ask from a browser, such as https://photos.example; '*' is every site." sep:"none" placeholder:"ORIGIN"`
-	AllowFetch   bool     `help:"Pictures may be given by http and https addresses, on the public internet alone."`
-	CUDAGraphs   bool     `name:"cuda-graphs" help:"Capture the towers once for each size of batch and replay them, on a GPU; texts want --precision bf16 or fp16. Takes a build with CUDA graphs (make build-cuda)."`
-	NoOrient     bool     `help:"Take pictures as they lie in the file, as open_clip does, instead of upright by their EXIF orientation."`
-	LogRequests  bool     `help:"Log each request: its id, status and seconds."`
-	Quiet        bool     `help:"No line for what goes wrong on the server's side."`
+	Token          string   `help:"Bearer token that requests must have, but for the page and the probes of health; GOCLIP_TOKEN in the environment is one too, which a list of processes does not show." complete:"none"`
+	Host           []string `help:"Further names in the Host header that are answered on loopback; localhost and addresses always are." sep:"none" placeholder:"NAME"`
+	Alias          []string `help:"Further name that requests may call the first model by, or NAME=MODEL for another; '*' is every name." sep:"none" placeholder:"NAME"`
+	BasePath       string   `help:"Path below which everything is served, too, such as /clip: of a proxy that leaves it in the address." placeholder:"PATH"`
+	TrustedProxy   []string `help:"Address or network (10.0.0.0/8) of a proxy whose X-Forwarded-Host and X-Forwarded-For are believed, and whose requests may have any Host." sep:"none" placeholder:"ADDRESS"`
+	CORSOrigin     []string `name:"cors-origin" help:"Site whose pages may ask from a browser, such as https://photos.example; '*' is every site." sep:"none" placeholder:"ORIGIN"`
+	ImmichUpstream string   `help:"Address of Immich's own machine learning service, such as http://immich-ml:3003: faces and OCR are passed on to it, CLIP is answered here." placeholder:"URL"`
+	AllowFetch     bool     `help:"Pictures may be given by http and https addresses, on the public internet alone."`
+	CUDAGraphs     bool     `name:"cuda-graphs" help:"Capture the towers once for each size of batch and replay them, on a GPU; texts want --precision bf16 or fp16. Takes a build with CUDA graphs (make build-cuda)."`
+	NoOrient       bool     `help:"Take pictures as they lie in the file, as open_clip does, instead of upright by their EXIF orientation."`
+	LogRequests    bool     `help:"Log each request: its id, status and seconds."`
+	Quiet          bool     `help:"No line for what goes wrong on the server's side."`
 }
 
 // serveLimits bound what clients may cost.
@@ -102,6 +103,10 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
+	upstream, err := parseUpstream(c.ImmichUpstream)
+	if err != nil {
+		return err
+	}
 	list, err := c.models(io.err)
 	if err != nil {
 		return err
@@ -117,7 +122,7 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	}
 	defer closeAll(listeners) // Serve has closed them, unless New fails
 	o := serve.Options{Version: version(), TTL: c.TTL, Memory: c.MaxWeights, Limits: c.limits(c.BatchSize), Token: c.Token,
-		BasePath: c.BasePath, Proxies: proxies, Origins: c.CORSOrigin, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, Thumbnail: thumbnail, Log: c.logger(io.err)}
+		BasePath: c.BasePath, Proxies: proxies, Origins: c.CORSOrigin, ImmichUpstream: upstream, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, Thumbnail: thumbnail, Log: c.logger(io.err)}
 	if shelf != nil {
 		o.Indices = []serve.Indexed{{Name: shelf.name, Model: shelf.model, Index: shelf}}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"syscall"
@@ -55,6 +56,18 @@ func parseProxies(flags []string) (list []netip.Prefix, err error) {
 		list = append(list, p.Masked())
 	}
 	return list, nil
+}
+
+// parseUpstream reads --immich-upstream; nil without it.
+func parseUpstream(flag string) (*url.URL, error) {
+	if flag == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(flag)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, usageError(fmt.Sprintf("--immich-upstream %s must be an address such as http://immich-ml:3003", flag))
+	}
+	return u, nil
 }
 
 // listen opens the addresses, unless systemd has passed sockets.

@@ -126,6 +126,10 @@ func TestServeCommandLine(t *testing.T) {
 		{"--batch-size 0", 2, "--batch-size 0"},
 		{"--model ViT-Q", 1, "ViT-Q"},
 		{"--model ViT-B-32:openai --pretrained openai", 2, "--pretrained names the weights of one model"},
+		{"--immich-upstream immich:3003", 2, "--immich-upstream immich:3003 must be an address"},
+		{"--base-path clip", 2, "--base-path clip must begin with a slash"},
+		{"--trusted-proxy nginx", 2, "--trusted-proxy nginx must be an address or a network"},
+		{"--addr unix:", 2, "--addr unix: must be HOST:PORT"},
 		{"--alias a=b", 2, "--alias a=b: no --model is b"},
 		{"--ttl -1s", 2, "--ttl must be positive"},
 	} {
