@@ -49,6 +49,8 @@ func (s *Server) table() []route {
 		work("/v1/classify", asOpenAI, s.classify),
 		work("/v1/search", asOpenAI, s.search),
 		models, one,
+		{method: http.MethodPut, path: "/v1/images/{path...}", errors: asOpenAI, work: true, handle: s.putImage},
+		{method: http.MethodDelete, path: "/v1/images/{path...}", errors: asOpenAI, handle: s.deleteImage},
 		get("/v1/picture", s.picture), // the address is signed
 		predict,
 		get("/ping", s.immichPing),
@@ -78,15 +80,20 @@ func (s *Server) table() []route {
 
 func (s *Server) mux() *http.ServeMux {
 	mux := http.NewServeMux()
+	methods := map[string][]string{}
 	for _, r := range s.routes {
 		pattern := strings.TrimSuffix(r.path, "/")
 		if pattern == "" {
 			pattern = "/{$}"
 		}
 		mux.Handle(r.method+" "+pattern, s.endpoint(r))
+		if methods[r.path] = append(methods[r.path], r.method); len(methods[r.path]) > 1 {
+			continue
+		}
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Allow", r.method)
-			r.errors.write(w, refuse(http.StatusMethodNotAllowed, "method_not_allowed", "", r.path+" takes "+r.method))
+			allow := strings.Join(methods[r.path], ", ")
+			w.Header().Set("Allow", allow)
+			r.errors.write(w, refuse(http.StatusMethodNotAllowed, "method_not_allowed", "", r.path+" takes "+allow))
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {

@@ -21,8 +21,10 @@ type serveCmd struct {
 	MaxWeights int64         `help:"Bytes of weights in memory at most; the model used the longest ago is unloaded for another (default: no bound)."`
 	computeFlags
 
-	Addr  []string `help:"Address to listen on, HOST:PORT or unix:PATH; several may be given. Without a host it is loopback; another machine is served only if one says 0.0.0.0:8080 or the like. Sockets that systemd passes take its place." default:"127.0.0.1:8080" complete:"none" sep:"none" placeholder:"ADDR"`
-	Index string   `help:"Index whose pictures /v1/search and the page find, as infer index writes it; of the same model." placeholder:"DIR"`
+	Addr      []string `help:"Address to listen on, HOST:PORT or unix:PATH; several may be given. Without a host it is loopback; another machine is served only if one says 0.0.0.0:8080 or the like. Sockets that systemd passes take its place." default:"127.0.0.1:8080" complete:"none" sep:"none" placeholder:"ADDR"`
+	Index     []string `help:"Index whose pictures /v1/search and the page find, as infer index writes it, of a model that is served; several may be given, each called by its directory's name." placeholder:"DIR" sep:"none"`
+	Watch     bool     `help:"Keep the indices up to date: index what changes in their directories."`
+	AllowEdit bool     `help:"Let clients with the token add and remove pictures of the indices' directories: PUT and DELETE of /v1/images/PATH."`
 	engineFlag
 	serveLimits
 
@@ -111,23 +113,23 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	shelf, err := c.openIndexed(ctx, list)
+	shelves, err := c.openIndexed(ctx, list)
 	if err != nil {
 		return err
 	}
-	defer shelf.close()
+	defer shelves.close()
 	listeners, err := listen(ctx, addresses)
 	if err != nil {
 		return err
 	}
 	defer closeAll(listeners) // Serve has closed them, unless New fails
 	o := serve.Options{Version: version(), TTL: c.TTL, Memory: c.MaxWeights, Limits: c.limits(c.BatchSize), Token: c.Token,
-		BasePath: c.BasePath, Proxies: proxies, Origins: c.CORSOrigin, ImmichUpstream: upstream, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, Thumbnail: thumbnail, Log: c.logger(io.err)}
-	if shelf != nil {
-		o.Indices = []serve.Indexed{{Name: shelf.name, Model: shelf.model, Index: shelf}}
-	}
+		BasePath: c.BasePath, Proxies: proxies, Origins: c.CORSOrigin, ImmichUpstream: upstream, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, Indices: c.indexed(shelves), Thumbnail: thumbnail, Log: c.logger(io.err)}
 	if o.Token == "" {
 		o.Token = os.Getenv("GOCLIP_TOKEN")
+	}
+	if c.AllowEdit && o.Token == "" {
+		return usageError("--allow-edit needs --token: who may change the pictures")
 	}
 	loopback := private(listeners)
 	if loopback {
@@ -144,6 +146,13 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	fmt.Fprintf(io.err, "infer: %s, %s\n", c.said(list), addressesText(listeners, c.BasePath))
 	if !loopback && o.Token == "" {
 		fmt.Fprintln(io.err, "infer: other machines can ask this server, and it has no --token")
+	}
+	if c.Watch {
+		for _, shelf := range shelves {
+			if err := shelf.watch(ctx, s, io.err); err != nil {
+				return fmt.Errorf("--watch: %w", err)
+			}
+		}
 	}
 	defer c.reloads(s, io.err)()
 	defer tellSystemd(ctx)()
@@ -162,6 +171,8 @@ func (c *serveCmd) check() error {
 	switch {
 	case c.Pretrained != "" && len(c.Model) > 1:
 		return usageError("--pretrained names the weights of one model, and --model names several; write --model CONFIG:TAG")
+	case len(c.Index) == 0 && (c.Watch || c.AllowEdit):
+		return usageError("--watch and --allow-edit need --index")
 	case c.TTL < 0:
 		return usageError("--ttl must be positive")
 	case c.BasePath != "" && c.BasePath[0] != '/':

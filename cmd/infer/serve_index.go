@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,38 +16,83 @@ import (
 // shelf is an index as the server asks it.
 type shelf struct {
 	*index.Index
+	dir, root   string // root is the directory around it; "" where it lies elsewhere
 	name, model string
+	engine      index.Engine
 
+	writing sync.Mutex   // one change of it at a time
 	count   atomic.Int64 // images, as they were counted lately
 	counted atomic.Int64 // when, in nanoseconds since 1970
 }
 
-// openIndexed opens the index and finds the model that it belongs to; nil without --index.
-func (c *serveCmd) openIndexed(ctx context.Context, list []*servedModel) (*shelf, error) {
-	if c.Index == "" {
-		return nil, nil
+// shelves are the indices of --index.
+type shelves []*shelf
+
+// openIndexed opens the indices and finds the models that they belong to.
+func (c *serveCmd) openIndexed(ctx context.Context, list []*servedModel) (all shelves, err error) {
+	for _, dir := range c.Index {
+		s, err := c.openShelf(ctx, dir, list)
+		if err == nil && slices.ContainsFunc(all, func(other *shelf) bool { return other.name == s.name }) {
+			err = fmt.Errorf("--index %s: another one is called %s, too", dir, s.name)
+			s.Close()
+		}
+		if err != nil {
+			all.close()
+			return nil, err
+		}
+		all = append(all, s)
 	}
-	ix, err := openIndex(c.Index, c.Engine)
+	return all, nil
+}
+
+func (c *serveCmd) openShelf(ctx context.Context, dir string, list []*servedModel) (*shelf, error) {
+	ix, err := openIndex(dir, c.Engine)
 	if err != nil {
 		return nil, err
 	}
-	s := &shelf{Index: ix, name: indexName(c.Index)}
+	s := &shelf{Index: ix, dir: dir, name: indexName(dir), engine: c.Engine}
+	if abs, err := filepath.Abs(dir); err == nil && filepath.Base(abs) == index.DirName {
+		s.root = filepath.Dir(abs)
+	}
 	info, err := s.Info(ctx)
 	if err != nil {
-		s.close()
-		return nil, fmt.Errorf("--index %s: %w", c.Index, err)
+		s.Close()
+		return nil, fmt.Errorf("--index %s: %w", dir, err)
+	}
+	if s.root == "" && (c.Watch || c.AllowEdit) {
+		s.Close()
+		return nil, fmt.Errorf("--index %s: --watch and --allow-edit need an index that lies in its directory, as %s does", dir, filepath.Join("photos", index.DirName))
 	}
 	s.count.Store(int64(info.Pictures))
+	s.counted.Store(time.Now().UnixNano())
 	for _, m := range list {
 		path, _ := filepath.Abs(m.flags.Model) // of a directory the index knows the whole path
 		if len(list) == 1 || m.flags.Model == info.Model.Name || path == info.Model.Name {
-			m.known, m.Preload = &info.Model, true
+			m.known, m.index, m.Preload = &info.Model, dir, true
 			s.model = m.Name
 			return s, nil
 		}
 	}
-	s.close()
-	return nil, fmt.Errorf("--index %s was made with the model %s, which no --model names", c.Index, info.Model.Name)
+	s.Close()
+	return nil, fmt.Errorf("--index %s was made with the model %s, which no --model names", dir, info.Model.Name)
+}
+
+func (all shelves) close() {
+	for _, s := range all {
+		s.Index.Close()
+	}
+}
+
+// indexed are the shelves as the server takes them.
+func (c *serveCmd) indexed(all shelves) (list []serve.Indexed) {
+	for _, s := range all {
+		ix := serve.Index(s)
+		if c.AllowEdit {
+			ix = editable{s}
+		}
+		list = append(list, serve.Indexed{Name: s.name, Model: s.model, Index: ix})
+	}
+	return list
 }
 
 // indexName is what requests call an index: the directory that it is of.
@@ -58,12 +105,6 @@ func indexName(dir string) string {
 		abs = filepath.Dir(abs)
 	}
 	return filepath.Base(abs)
-}
-
-func (s *shelf) close() {
-	if s != nil {
-		s.Index.Close()
-	}
 }
 
 func (s *shelf) Search(ctx context.Context, row []float32, k int, f serve.Filter) ([]serve.Hit, error) {

@@ -24,12 +24,13 @@ type address struct {
 // parseAddresses reads --addr.
 func parseAddresses(flags []string) (list []address, err error) {
 	for _, flag := range flags {
-		if path, ok := strings.CutPrefix(flag, "unix:"); ok && path != "" {
+		path, unix := strings.CutPrefix(flag, "unix:")
+		if unix && path != "" {
 			list = append(list, address{flag, "unix", path})
 			continue
 		}
 		host, port, err := net.SplitHostPort(flag)
-		if err != nil {
+		if err != nil || unix {
 			return nil, usageError(fmt.Sprintf("--addr %s must be HOST:PORT, such as 127.0.0.1:8080, or unix:PATH", flag))
 		}
 		if host == "" {

@@ -23,6 +23,7 @@ type servedModel struct {
 	serve.Model
 	flags modelFlags
 	known *index.Model // of the index that it must fit; nil without one
+	index string       // which that is
 }
 
 // models are what --model names. A single one is loaded at the start, as its faults are then said
@@ -77,7 +78,7 @@ func (c *serveCmd) openServed(ctx context.Context, m *servedModel, errs io.Write
 		var id index.Model
 		if model, id, err = m.flags.identify(ctx, errs, m.known.Files); err == nil {
 			if err = m.known.Same(id); err != nil {
-				err = fmt.Errorf("--index %s: %w", c.Index, err)
+				err = fmt.Errorf("--index %s: %w", m.index, err)
 			}
 		}
 	}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/index"
+)
+
+// editable is a shelf whose images may be added and removed.
+type editable struct{ *shelf }
+
+// imageNames end so: those that infer index looks at.
+var imageNames = []string{".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
+
+// inside checks a client's path: of a file that infer index would find.
+func (s editable) inside(name string) error {
+	if !filepath.IsLocal(name) || name != path.Clean(name) || !slices.Contains(imageNames, strings.ToLower(path.Ext(name))) {
+		return fs.ErrInvalid
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if strings.HasPrefix(part, ".") || slices.Contains(index.Excluded, part) {
+			return fs.ErrInvalid
+		}
+	}
+	return nil
+}
+
+// Put writes a file beside its name, renames it, and indexes it.
+func (s editable) Put(ctx context.Context, m *clip.Model, name string, data []byte) error {
+	if err := s.inside(name); err != nil {
+		return err
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	root, err := os.OpenRoot(s.root) // no link leads out of it
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
+		return escaped(err)
+	}
+	temporary := path.Join(path.Dir(name), ".goclip-"+rand.Text())
+	if err = root.WriteFile(temporary, data, 0o666); err == nil {
+		err = root.Rename(temporary, name)
+	}
+	if err != nil {
+		_ = root.Remove(temporary) // it may not be there
+		return escaped(err)
+	}
+	failed := error(nil)
+	_, err = index.Update(ctx, s.dir, m, &index.UpdateOptions{Paths: []string{filepath.Join(s.root, name)}, Engine: s.engine,
+		Encoded: func(_ string, err error) { failed = errors.Join(failed, err) }})
+	s.counted.Store(0)
+	return locked(errors.Join(err, failed))
+}
+
+// Delete removes a file and takes it out of the index.
+func (s editable) Delete(ctx context.Context, m *clip.Model, name string) error {
+	if err := s.inside(name); err != nil {
+		return err
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	root, err := os.OpenRoot(s.root)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	info, err := s.Info(ctx)
+	if err != nil {
+		return err
+	}
+	id, err := index.Identify(m, info.Model.Files)
+	if err != nil {
+		return err
+	}
+	w, err := index.OpenWriter(s.dir, id)
+	if err != nil {
+		return locked(err)
+	}
+	if err = root.Remove(name); err == nil {
+		if err = w.Remove(filepath.Join(s.root, name)); err == nil {
+			err = w.Commit()
+		}
+	}
+	s.counted.Store(0)
+	return errors.Join(err, w.Close())
+}
+
+// escaped is fs.ErrInvalid for a path that a link leads out of the directory; os.Root has no error of
+// a name for it.
+func escaped(err error) error {
+	if strings.HasSuffix(err.Error(), "path escapes from parent") {
+		return fs.ErrInvalid
+	}
+	return err
+}
+
+func locked(err error) error {
+	if errors.Is(err, index.ErrLocked) {
+		return fmt.Errorf("%w: %w", fs.ErrExist, err)
+	}
+	return err
+}

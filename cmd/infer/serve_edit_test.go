@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// photoFolder is a folder with two pictures and its index.
+func photoFolder(t *testing.T) string {
+	photos := t.TempDir()
+	require.NoError(t, os.CopyFS(photos, os.DirFS(filepath.Join("..", "..", "data", "demo"))))
+	code, _, errs := infer(t, "", "index", photos)
+	require.Zero(t, code, errs)
+	return photos
+}
+
+// ask sends a request with the token and gives its status and answer.
+func (s *server) ask(t *testing.T, method, path string, body []byte) (int, []byte) {
+	r, err := http.NewRequest(method, s.at+path, bytes.NewReader(body))
+	require.NoError(t, err)
+	r.Header.Set("Authorization", "Bearer open sesame")
+	answer, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	var b bytes.Buffer
+	_, err = b.ReadFrom(answer.Body)
+	require.NoError(t, err)
+	return answer.StatusCode, b.Bytes()
+}
+
+// best is the name of the picture that a search finds first, and how many pictures there are.
+func (s *server) best(t *testing.T, query string) (name string, total int) {
+	code, body := s.ask(t, "POST", "/v1/search", []byte(query))
+	require.Equal(t, 200, code, "%s", body)
+	var a struct {
+		Total int
+		Hits  []struct{ Path string }
+	}
+	require.NoError(t, json.Unmarshal(body, &a))
+	if len(a.Hits) > 0 {
+		name = filepath.Base(a.Hits[0].Path)
+	}
+	return name, a.Total
+}
+
+// Pictures come and go over HTTP, in one of two indices.
+func TestServeEdit(t *testing.T) {
+	photos, others := photoFolder(t), photoFolder(t)
+	s := begin(t, "--index", filepath.Join(others, ".goclip"), "--index", filepath.Join(photos, ".goclip"), "--allow-edit", "--token", "open sesame")
+	in := "?index=" + filepath.Base(photos)
+	query := `{"text":"a racing car","top_k":1,"index":"` + filepath.Base(photos) + `"}`
+	dog := readFile(t, filepath.Join(photos, "dog.png"))
+	car, err := os.ReadFile(filepath.Join(photos, "racing_car.png"))
+	require.NoError(t, err)
+	name, _ := s.best(t, query)
+	assert.Equal(t, "racing_car.png", name)
+	code, body := s.ask(t, "DELETE", "/v1/images/racing_car.png"+in, nil)
+	assert.Equal(t, 204, code, "%s", body)
+	assert.NoFileExists(t, filepath.Join(photos, "racing_car.png"))
+	name, _ = s.best(t, query)
+	assert.NotEqual(t, "racing_car.png", name)
+	code, body = s.ask(t, "PUT", "/v1/images/2024/summer/my%20car.png"+in, car)
+	require.Equal(t, 201, code, "%s", body)
+	assert.Equal(t, car, readFile(t, filepath.Join(photos, "2024", "summer", "my car.png")))
+	name, _ = s.best(t, query)
+	assert.Equal(t, "my car.png", name)
+	name, _ = s.best(t, `{"text":"a racing car","top_k":1}`)
+	assert.Equal(t, "racing_car.png", name, "the other index is as it was")
+	for path, want := range map[string]int{"racing_car.png": 404, ".goclip/x.png": 400, "..%2f..%2fx.png": 400, "%2fetc%2fx.png": 400, "a/.hidden/x.png": 400, "x.txt": 400} {
+		code, body := s.ask(t, "DELETE", "/v1/images/"+path+in, nil)
+		assert.Equal(t, want, code, "%s: %s", path, body)
+	}
+	require.NoError(t, os.Symlink(t.TempDir(), filepath.Join(photos, "link")))
+	for path, c := range map[string]struct {
+		data []byte
+		code int
+	}{"no.png": {[]byte("no picture at all"), 422}, "link/x.png": {dog, 400}, "..%2fx.png": {dog, 400}} {
+		code, body := s.ask(t, "PUT", "/v1/images/"+path+in, c.data)
+		assert.Equal(t, c.code, code, "%s: %s", path, body)
+	}
+	r, err := http.NewRequest("DELETE", s.at+"/v1/images/dog.png"+in, nil)
+	require.NoError(t, err)
+	answer, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	answer.Body.Close()
+	assert.Equal(t, 401, answer.StatusCode)
+	assert.FileExists(t, filepath.Join(photos, "dog.png"))
+	s.end(t)
+
+	code, _, errs := infer(t, "", "serve", "--addr", "127.0.0.1:0", "--index", filepath.Join(photos, ".goclip"), "--allow-edit")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, errs, "--allow-edit needs --token")
+}
+
+// What changes in a watched folder is found.
+func TestServeWatch(t *testing.T) {
+	photos := photoFolder(t)
+	s := begin(t, "--index", filepath.Join(photos, ".goclip"), "--watch", "--token", "open sesame")
+	query := `{"text":"a racing car","top_k":1}`
+	require.NoError(t, os.MkdirAll(filepath.Join(photos, "new", "deep"), 0o755))
+	require.NoError(t, os.Rename(filepath.Join(photos, "racing_car.png"), filepath.Join(photos, "new", "deep", "moved.png")))
+	assert.Eventually(t, func() bool {
+		name, _ := s.best(t, query)
+		return name == "moved.png"
+	}, 60*time.Second, 200*time.Millisecond)
+	require.NoError(t, os.RemoveAll(filepath.Join(photos, "new")))
+	assert.Eventually(t, func() bool {
+		name, _ := s.best(t, query)
+		return name != "moved.png"
+	}, 60*time.Second, 200*time.Millisecond)
+	s.end(t)
+}

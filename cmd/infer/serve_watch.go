@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/index"
+	"github.com/goclip/goclip/serve"
+)
+
+// settleTime is how long a folder must be quiet before it is indexed: a file is written in pieces.
+const settleTime = 2 * time.Second
+
+// watch keeps an index up to date with its directory until ctx ends.
+func (s *shelf) watch(ctx context.Context, server *serve.Server, errs io.Writer) error {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return err
+	}
+	if err := watchBelow(w, s.root); err != nil {
+		return errors.Join(err, w.Close())
+	}
+	go func() {
+		defer w.Close()
+		s.update(ctx, server, []string{s.root}, errs) // what changed before
+		changed := map[string]bool{}
+		quiet := time.NewTimer(settleTime)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case e := <-w.Events:
+				if !s.watched(e.Name) || e.Op == fsnotify.Chmod {
+					continue
+				}
+				if e.Has(fsnotify.Create) {
+					_ = watchBelow(w, e.Name) // a file, or a directory that has gone again
+				}
+				changed[filepath.Dir(e.Name)] = true
+				quiet.Reset(settleTime)
+			case err := <-w.Errors: // events were lost
+				fmt.Fprintln(errs, message(fmt.Errorf("--watch: %w", err)))
+				changed[s.root] = true
+				quiet.Reset(settleTime)
+			case <-quiet.C:
+				if len(changed) > 0 {
+					s.update(ctx, server, s.outermost(changed), errs)
+					clear(changed)
+				}
+			}
+		}
+	}()
+	return nil
+}
+
+// watched is whether infer index looks at a path: not below a hidden or excluded directory.
+func (s *shelf) watched(path string) bool {
+	rel, err := filepath.Rel(s.root, path)
+	if err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(strings.Split(rel, "/"), func(part string) bool { return skipped(part) })
+}
+
+func skipped(name string) bool {
+	return strings.HasPrefix(name, ".") && name != "." && name != ".." || slices.Contains(index.Excluded, name)
+}
+
+// watchBelow watches a directory and those below it.
+func watchBelow(w *fsnotify.Watcher, dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return fs.SkipDir
+		case !d.IsDir():
+			return nil
+		case path != dir && skipped(d.Name()):
+			return fs.SkipDir
+		}
+		return w.Add(path)
+	})
+}
+
+// outermost are the directories that are in none of the others, as they are now: one that has gone
+// is looked for from the one around it.
+func (s *shelf) outermost(dirs map[string]bool) (list []string) {
+	for dir := range dirs {
+		for dir != s.root && !isDir(dir) {
+			dir = filepath.Dir(dir)
+		}
+		list = append(list, dir)
+	}
+	slices.Sort(list)
+	list = slices.Compact(list)
+	return slices.DeleteFunc(list, func(dir string) bool {
+		return slices.ContainsFunc(list, func(other string) bool { return other != dir && strings.HasPrefix(dir+"/", other+"/") })
+	})
+}
+
+// update brings the index up to date with some directories.
+func (s *shelf) update(ctx context.Context, server *serve.Server, dirs []string, errs io.Writer) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	err := server.Use(ctx, s.model, func(m *clip.Model) error {
+		r, err := index.Update(ctx, s.dir, m, &index.UpdateOptions{Paths: dirs, Engine: s.engine})
+		if r.Added+r.Changed+r.Removed > 0 {
+			fmt.Fprintf(errs, "infer: %s: %s\n", s.dir, summary(r))
+			s.counted.Store(0)
+		}
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintln(errs, message(fmt.Errorf("--watch: %w", err)))
+	}
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
