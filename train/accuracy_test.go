@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/distributed"
 	"github.com/goclip/goclip/train/data"
 )
 
@@ -40,9 +41,11 @@ func TestGuessing(t *testing.T) {
 
 // TestAccuracy counts the pictures whose text is nearest.
 func TestAccuracy(t *testing.T) {
+	alone, err := distributed.Init(t.Context(), distributed.World{Size: 1, LocalSize: 1}, distributed.Options{})
+	require.NoError(t, err)
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 		images := torch.FromSlice(s, []float32{1, 0, 0, 1, 0.6, 0.8, 0.8, 0.6}, 4, 2)
 		texts := torch.FromSlice(s, []float32{1, 0, 0.6, 0.8, 0, 1, 0.8, 0.6}, 4, 2)
-		assert.Equal(t, 0.5, accuracy(images, texts).Item(), "the second and the third are each other's")
+		assert.Equal(t, 0.5, accuracy(images, texts, alone).Item(), "the second and the third are each other's")
 	}))
 }

@@ -72,7 +72,7 @@ func (t *stepper) cachedGradients(s *torch.Scope, micros []*micro) (loss, accura
 // loss is this process's share of the loss of all processes' normalised features (n, E), with the
 // gradients of its own, times the scaler's factor, and the accuracy.
 func (t *stepper) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*micro) (g loss.Gradient, right *torch.Tensor) {
-	right = torch.Tidy(func(texts *torch.Tensor) *torch.Tensor { return accuracy(images.Detach(), texts) }, texts.Detach())
+	right = torch.Tidy(func(texts *torch.Tensor) *torch.Tensor { return accuracy(images.Detach(), texts, t.group) }, texts.Detach())
 	if t.lossOf != nil {
 		return t.ownLoss(s, images, texts), right
 	}
@@ -213,15 +213,4 @@ func cat(s *torch.Scope, parts []*torch.Tensor) *torch.Tensor {
 		defer p.Free()
 	}
 	return torch.Cat(0, aliases...)
-}
-
-// accuracyPictures is how many of a batch's images look for their text.
-const accuracyPictures = 256
-
-// accuracy is the share of a batch's first images that find their text by the normalised features
-// (n, E), ().
-func accuracy(images, texts *torch.Tensor) *torch.Tensor {
-	n := min(images.Size(0), accuracyPictures)
-	nearest := images.Narrow(0, 0, n).MatMul(texts.T()).Argmax(1)
-	return nearest.Eq(torch.ArangeLike(texts, n)).To(images.Device(), torch.Float32).Mean()
 }

@@ -81,12 +81,12 @@ func TestRankWorker(t *testing.T) {
 		micros := task.micros(r)
 		for range 2 { // the second step sends early
 			takeGradients(t, r.model)
-			loss := 0.0
+			var totals []float64
 			require.NoError(t, torch.Do(func(s *torch.Scope) {
-				own, _ := r.gradients(s, micros)
-				all := own.To(r.device, torch.Float64).Clone()
+				loss, accuracy := r.gradients(s, micros)
+				all := torch.Stack(0, loss.To(r.device, torch.Float64), accuracy.To(r.device, torch.Float64))
 				group.AllReduce(all)
-				loss = all.Item()
+				totals = torch.ToSlice[float64](all)
 			}))
 			_, err = r.reducer.Finish()
 			require.NoError(t, err)
@@ -94,7 +94,7 @@ func TestRankWorker(t *testing.T) {
 				continue
 			}
 			gradients := takeGradients(t, r.model)
-			gradients["loss"] = []float32{float32(loss)}
+			gradients["loss"], gradients["accuracy"] = []float32{float32(totals[0])}, []float32{float32(totals[1])}
 			out, err := json.Marshal(gradients)
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(task.Out, out, 0o644))
@@ -155,10 +155,10 @@ func TestGradientsOfProcesses(t *testing.T) {
 }
 
 // dense are the gradients of the whole batch through one graph and the N x N matrix, with "loss"
-// the loss.
+// the loss and "accuracy" the accuracy.
 func dense(t *testing.T, task rankTask) map[string][]float32 {
 	r := smallRun(t, task.Config)
-	total := 0.0
+	total, right := 0.0, 0.0
 	require.NoError(t, torch.Do(func(s *torch.Scope) {
 		all := task
 		all.Size = rankPairs
@@ -175,11 +175,11 @@ func dense(t *testing.T, task rankTask) map[string][]float32 {
 			l = loss.Contrastive(images, texts, scale)
 		}
 		l.Backward()
-		total = l.Item()
+		total, right = l.Item(), accuracy(images.Detach(), texts.Detach(), r.group).Item()
 	}))
 	out := takeGradients(t, r.model)
 	assert.NotEmpty(t, out)
-	out["loss"] = []float32{float32(total)}
+	out["loss"], out["accuracy"] = []float32{float32(total)}, []float32{float32(right)}
 	return out
 }
 

@@ -58,7 +58,7 @@ const outcomes = 7
 // readOutcome waits for the device to have done the step of [stepper.update].
 func readOutcome(t *torch.Tensor) outcome {
 	v := torch.ToSlice[float64](t)
-	return outcome{common{int(v[1]), v[2] > 0, v[3] > 0}, v[0], v[4], v[5], v[6]}
+	return outcome{common{int(v[1]), v[2] > 0, v[3] > 0}, v[0], v[5], v[6], v[4]}
 }
 
 // step is one optimiser step at the optimiser's rate. The gradients stay for [stepper.notFinite];
@@ -103,12 +103,12 @@ func (t *stepper) onceOnDevice(gradients func(s *torch.Scope) (loss, accuracy *t
 }
 
 // update brings the gradients to the weights, unless the loss or the gradients' norm is not finite,
-// and gives (7) float64 on the device, for readOutcome. loss () is this process's share, own (3)
-// its [common]; lr () float32 stands for the optimiser's rate, unless it is nil. Nothing in it
+// and gives (7) float64 on the device, for readOutcome. loss and accuracy () are this process's shares,
+// own (3) its [common]; lr () float32 stands for the optimiser's rate, unless it is nil. Nothing in it
 // waits for a GPU.
 func (t *stepper) update(s *torch.Scope, loss, accuracy, own, lr *torch.Tensor) *torch.Tensor {
 	wide := func(x *torch.Tensor) *torch.Tensor { return x.To(t.device, torch.Float64).View(1) }
-	all := torch.Cat(0, wide(loss), own)
+	all := torch.Cat(0, wide(loss), own, wide(accuracy))
 	if t.group.Size() > 1 {
 		t.group.AllReduce(all)
 	}
@@ -123,7 +123,7 @@ func (t *stepper) update(s *torch.Scope, loss, accuracy, own, lr *torch.Tensor) 
 	good := all.Narrow(0, 0, 1).IsFinite().Mul(norm.IsFinite()).To(t.device, torch.Float32).Reshape()
 	t.optimiser.StepIn(s, optim.Decided{LR: lr, GradScale: t.gradScale(s, norm, factor), FoundInf: good.Neg().AddScalar(1)})
 	scale := s.Alias(t.model.LogitScale).ClampInPlace(0, clip.MaxLogitScale)
-	return torch.Cat(0, all, wide(norm), wide(scale).Exp(), wide(accuracy))
+	return torch.Cat(0, all, wide(norm), wide(scale).Exp())
 }
 
 // gradScale is what the gradients, which the scaler made factor times too large, are divided by,

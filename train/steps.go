@@ -28,7 +28,7 @@ type Step struct {
 
 	MFU               float64 `json:"mfu"`                // share of the device's measured speed, see utilisation
 	DuplicateCaptions float64 `json:"duplicate_captions"` // share of the batch's captions that stand in it before
-	Accuracy          float64 `json:"accuracy"`           // share of the batch's first 256 images whose text is nearest in the batch
+	Accuracy          float64 `json:"accuracy"`           // fraction of 256 images of the step, or all, whose text is nearest among the step's
 }
 
 // MarshalJSON writes null for a number that JSON has none for: the loss of a step that was skipped.
