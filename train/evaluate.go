@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/train/evaluate"
 )
 
@@ -37,6 +38,40 @@ func (t *Trainer) Evaluate(ctx context.Context, d Dataset) (Metrics, error) {
 		return nil, t.fail(err)
 	}
 	return metrics, nil
+}
+
+// Evaluate is what m reaches on c's Val and ZeroShot, evaluated as a run evaluates: the metrics of
+// its results.jsonl. It writes nothing. When ctx ends, its error is returned.
+func Evaluate(ctx context.Context, m *clip.Model, c *Config) (metrics Metrics, err error) {
+	switch {
+	case ctx == nil:
+		return nil, errNoContext
+	case m == nil || c == nil || c.Val == nil && c.ZeroShot == nil:
+		return nil, errors.New("train: Evaluate takes a model and a Config with Val or ZeroShot")
+	}
+	own := *c
+	own.Dir, own.TensorBoard, own.MetricsAddr = "", false, ""
+	t, err := prepare(&own, disk.Machine{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	t.c, _ = t.c.filled(m.Trained())
+	t.model, t.device = m, m.Device()
+	if err := t.openEvaluation(ctx); err != nil {
+		return nil, err
+	}
+	metrics = Metrics{}
+	err = t.measureModel(ctx, m, t.zeroshot != nil, t.val != nil, metrics)
+	if errors.Is(err, ErrInterrupted) {
+		err = context.Cause(ctx)
+	}
+	for _, source := range t.sources() {
+		for _, b := range source.loader.Bad() {
+			t.watch.logf("could not be read: %s: %s", b.Key, t.c.reason(b.Err))
+		}
+	}
+	return metrics, err
 }
 
 // evaluate computes what is due where the run stands, between two epochs, and writes a line of

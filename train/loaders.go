@@ -40,12 +40,17 @@ func (t *Trainer) openData(ctx context.Context) error {
 		return c.errorf("{Data}: %w", c.named(err))
 	}
 	t.noteData()
-	if c.Val != nil {
-		if t.val, err = evaluate.NewPairs(ctx, t.model, c.Val, t.evaluating()); err != nil {
-			return c.errorf("{Val}: %w", c.named(err))
+	return t.openEvaluation(ctx)
+}
+
+// openEvaluation makes ready what is evaluated on.
+func (t *Trainer) openEvaluation(ctx context.Context) (err error) {
+	if t.c.Val != nil {
+		if t.val, err = evaluate.NewPairs(ctx, t.model, t.c.Val, t.evaluating()); err != nil {
+			return t.c.errorf("{Val}: %w", t.c.named(err))
 		}
 	}
-	if c.ZeroShot != nil {
+	if t.c.ZeroShot != nil {
 		t.zeroshot, err = t.openZeroshot(ctx)
 	}
 	return err

@@ -79,6 +79,8 @@ func (t *Trainer) logZeroshot(metrics Metrics) {
 	}
 	_, known := t.watch.records.before[zeroshotTop1]
 	switch {
+	case t.total == 0: // Evaluate's
+		t.watch.logf("zero-shot: %s%s", say(metrics), unreadable)
 	case t.state.Step == 0:
 		t.watch.logf("zero-shot before training: %s%s", say(metrics), unreadable)
 	case known:

@@ -122,8 +122,8 @@ func (c *commandLine) train(ctx context.Context, asked <-chan os.Signal, given f
 			err = closeErr
 		}
 	}()
-	if (o.DryRun || o.Overfit > 0) && group.Size() > 1 {
-		return refusal("--dry-run and --overfit are for one process; drop --nproc-per-node")
+	if (o.DryRun || o.Overfit > 0 || o.evaluatesAlone()) && group.Size() > 1 {
+		return refusal("--dry-run, --overfit and an evaluation alone are for one process; drop --nproc-per-node")
 	}
 	torch.SetNumThreads(o.Threads)
 	if err := o.agree(group); err != nil {
@@ -134,6 +134,9 @@ func (c *commandLine) train(ctx context.Context, asked <-chan os.Signal, given f
 	config.Group, config.Log, config.Notes = group, log, c.notes
 	if fell != "" {
 		config.Notes = append(config.Notes, fell)
+	}
+	if o.evaluatesAlone() {
+		return o.evaluate(ctx, config, device, o.fetching(errs), out)
 	}
 	t, err := o.open(ctx, config, device, o.fetching(errs))
 	if ctx.Err() != nil && err != nil {

@@ -30,7 +30,7 @@ var openCLIPOnly = map[string]carried{
 	"debug":              {true, false, "the log says all there is to say in any case"},
 	"copy-codebase":      {true, false, "the program is one file; config.yaml names its version"},
 
-	"imagenet-v2":                  {false, true, "evaluate a checkpoint on it alone: --imagenet-val takes any folder of classes, and so does infer classify --labels-from-dirs"},
+	"imagenet-v2":                  {false, true, "evaluate a checkpoint on it alone: infer eval --data takes any folder of classes, and so does --imagenet-val"},
 	"pretrained-image":             {false, false, "name the image tower's weights with --pretrained-image-path"},
 	"use-bn-sync":                  {false, false, "each process keeps its own batch statistics, as open_clip does without it; a ViT has none"},
 	"trace":                        {false, false, "open_clip cannot train a traced model either; drop it"},

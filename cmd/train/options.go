@@ -95,6 +95,7 @@ type options struct {
 	PatchDropout       float64   `name:"force-patch-dropout" default:"-1" help:"Share of patches to leave out in training (default: the config's)." group:"images"`
 
 	ValFrequency      int    `name:"val-frequency" default:"1" help:"Epochs between evaluations on --val-data; 0 evaluates never." group:"evaluation" field:"ValEpochs"`
+	EvalOnly          bool   `name:"eval-only" help:"Evaluate the model, or the checkpoint of --resume, on --val-data and --imagenet-val, print the metrics as JSON and end. Without --train-data that is so anyway." group:"evaluation"`
 	ImageNetVal       string `name:"imagenet-val" help:"Labelled images to evaluate zero-shot classification on: a directory with a folder for each class. ImageNet's folders (n01440764) take ImageNet's names; any other name, with spaces for underscores, is the class's." group:"evaluation" complete:"dirs" field:"ZeroShot"`
 	ZeroshotFrequency int    `name:"zeroshot-frequency" default:"2" help:"Epochs between zero-shot evaluations, besides those before the first step and at the end; 0 evaluates never." group:"evaluation" field:"ZeroShotEpochs"`
 	ZeroshotTemplates string `name:"zeroshot-templates" default:"openai_imagenet_80" help:"Prompts: openai_imagenet_80, openai_imagenet_7, a file with a template per line, or one template such as 'a photo of a {}.'." group:"evaluation" complete:"templates" field:"ZeroShotTemplates"`

@@ -30,7 +30,7 @@ var changes = []struct{ what, flags string }{
 var silent = strings.Fields("resume dry-run overfit pretrained pretrained-image-path pretrained-text-path")
 
 // ofTheSitting are the flags that a resumed run does not take over from its checkpoint.
-var ofTheSitting = strings.Fields("resume logs name device threads dist-url dist-backend cache-dir dry-run overfit")
+var ofTheSitting = strings.Fields("resume logs name device threads dist-url dist-backend cache-dir dry-run overfit eval-only")
 
 func changeable(flag string) bool {
 	for _, c := range changes {

@@ -23,7 +23,7 @@ type Metrics map[string]float64
 type Options struct {
 	BatchSize int              // images that are encoded at once, by which clip_val_loss differs; 0 stands for 64
 	Workers   int              // goroutines that decode images; 0 stands for 4
-	MaxPixels int64            // of an image, larger ones being unreadable; 0 stands for 25,000,000
+	MaxPixels int64            // of an image, larger ones being unreadable; 0 stands for 178,956,970
 	CacheSize int64            // bytes of decoded images to keep for the next evaluation
 	Seen      func(images int) // hears of the images that were encoded; nil: nobody does
 }
@@ -41,7 +41,7 @@ func (o *Options) filled() Options {
 		out.Workers = 4
 	}
 	if out.MaxPixels == 0 {
-		out.MaxPixels = 25_000_000
+		out.MaxPixels = 178_956_970 // Pillow's
 	}
 	if out.Seen == nil {
 		out.Seen = func(int) {}
