@@ -138,8 +138,8 @@ bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in 
 	build/venv/bin/python benchmarks/folder.py build/ViT-B-32
 	build/venv/bin/python benchmarks/curves.py build/clip.test build/ViT-B-32 docs/cost.svg
 
-search-eval: libtorch ## explanations, concepts and probabilities measured on the held-out emoji, as tables: ten minutes
-	go test -tags searcheval -timeout 60m -run Eval -v ./clip ./index
+search-eval: libtorch ## explanations and learned words measured on the held-out emoji, as tables: ten minutes
+	go test -tags searcheval -timeout 60m -run Eval -v ./clip ./index/concept
 
 finetune: build build/venv ## the shipped model fine-tuned on twenty new pictures: what it gains, what it forgets; ten minutes
 	build/venv/bin/python benchmarks/finetune.py

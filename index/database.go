@@ -72,8 +72,13 @@ func openDatabase(dir string, make bool) (*sql.DB, error) {
 		}
 		return nil, err
 	}
+	return openSQLite(path, make)
+}
+
+// openSQLite opens a file in WAL mode, or makes it if make is set.
+func openSQLite(path string, make bool) (*sql.DB, error) {
 	flags := "mode=rwc"
-	if !make && unix.Access(dir, unix.W_OK) != nil {
+	if !make && unix.Access(filepath.Dir(path), unix.W_OK) != nil {
 		flags = "mode=ro"
 		if _, err := os.Stat(path + "-shm"); err != nil { // SQLite would make it
 			flags = "immutable=1"
@@ -87,14 +92,17 @@ func openDatabase(dir string, make bool) (*sql.DB, error) {
 	}
 	if make {
 		if _, err := db.Exec("PRAGMA journal_mode = WAL"); err != nil {
-			return nil, errors.Join(broken(dir, err), db.Close())
+			return nil, errors.Join(brokenFile(path, err), db.Close())
 		}
 	}
 	return db, nil
 }
 
 // broken names the index in an error of SQLite.
-func broken(dir string, err error) error {
+func broken(dir string, err error) error { return brokenFile(filepath.Join(dir, databaseName), err) }
+
+// brokenFile names the database in an error of SQLite.
+func brokenFile(path string, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -103,7 +111,6 @@ func broken(dir string, err error) error {
 	if errors.As(err, &e) {
 		code = e.Code() & 0xff
 	}
-	path := filepath.Join(dir, databaseName)
 	switch code {
 	case 0, 1, 11, 20, 26: // no code of SQLite's, ERROR, CORRUPT, MISMATCH, NOTADB: it does not hold what it should
 		return damaged(path, "%v", err)

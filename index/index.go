@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/goclip/goclip/index/concept"
 )
 
 // DirName is the directory that holds the index of the directory around it.
@@ -28,6 +30,10 @@ type Index struct {
 	mapped  *mapping  // of the last search; nil before
 	closed  bool
 	running sync.WaitGroup
+
+	learning sync.Mutex     // guards the rest
+	spread   *concept.Space // of the state spreadOf; nil before it was needed
+	spreadOf int
 }
 
 // Picture is a picture of an index.

@@ -14,9 +14,10 @@ import (
 
 // Term is a part of a query: words or a picture, and how much it counts.
 type Term struct {
-	Text   string  `json:"text,omitempty"`
-	Image  string  `json:"image,omitempty"` // path of a picture
-	Weight float64 `json:"weight"`          // below 0 for what the pictures should not look like
+	Text    string  `json:"text,omitempty"`
+	Image   string  `json:"image,omitempty"`   // path of a picture
+	Concept string  `json:"concept,omitempty"` // NAME or NAME@VERSION, of [Index.Learn]
+	Weight  float64 `json:"weight"`            // below 0 for what the pictures should not look like
 }
 
 // mostTerms bounds a query. More is a slip.
@@ -147,6 +148,14 @@ func (ix *Index) Query(ctx context.Context, terms []Term, encoder func(ctx conte
 	var e clip.Encoder
 	rows := make([][]float32, 0, len(terms))
 	for _, t := range terms {
+		if t.Concept != "" {
+			row, err := ix.conceptRow(ctx, t.Concept)
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, row)
+			continue
+		}
 		if t.Image != "" {
 			if f, err := Stat(t.Image); err == nil {
 				row, ok, err := ix.Vector(ctx, f)

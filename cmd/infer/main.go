@@ -35,6 +35,7 @@ type commands struct {
 	Embed       embedCmd       `cmd:"" help:"Features of pictures and texts, to .npy files; of many in parts, with Parquet."`
 	Index       indexCmd       `cmd:"" help:"Makes pictures searchable: an index of features, kept up to date."`
 	Search      searchCmd      `cmd:"" help:"Finds pictures by words or by a picture."`
+	Learn       learnCmd       `cmd:"" help:"Learns a word from images, for searches in an index."`
 	Explain     explainCmd     `cmd:"" help:"Shows where in an image a text is; writes an overlay."`
 	Serve       serveCmd       `cmd:"" help:"HTTP API and web page: embeddings, scores, classes."`
 	Tokenize    tokenizeCmd    `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
@@ -154,6 +155,7 @@ func message(err error) string {
 		of   error
 		does string
 	}{{index.ErrModel, "infer index --model does that, and searches go on meanwhile"}, {index.ErrDamaged, "infer index --rebuild does that"},
+		{index.ErrNoConcept, "infer learn --list lists them"}, {index.ErrConceptModel, "infer learn NAME does that"},
 		{index.ErrVersion, "infer index --rebuild does that"}, {index.ErrEngine, "infer index --engine does that"}} {
 		if errors.Is(err, remedy.of) {
 			text += "; " + remedy.does

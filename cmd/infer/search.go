@@ -88,6 +88,11 @@ func (c *searchCmd) search(ctx context.Context, io *streams, terms []index.Term,
 		}
 		return c.printDuplicates(io, groups)
 	}
+	if len(c.Text) == 0 { // --text is words as they stand
+		if terms, err = s.ix.Resolve(ctx, terms); err != nil {
+			return err
+		}
+	}
 	query, err := s.vector(ctx, c, terms, io)
 	if err != nil {
 		return err
@@ -251,7 +256,18 @@ func (f modelFlags) openKnown(ctx context.Context, known index.Model, errs io.Wr
 // vector is the query's. A picture that the index holds needs no model, unless --model is to be
 // compared.
 func (s *searcher) vector(ctx context.Context, c *searchCmd, terms []index.Term, io *streams) ([]float32, error) {
-	encoder := func(ctx context.Context) (e clip.Encoder, err error) {
+	encoder := s.encoder(c, io)
+	if c.Model != "" {
+		if _, err := encoder(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s.ix.Query(ctx, terms, encoder)
+}
+
+// encoder opens the index's model when it is first needed.
+func (s *searcher) encoder(c *searchCmd, io *streams) func(ctx context.Context) (clip.Encoder, error) {
+	return func(ctx context.Context) (e clip.Encoder, err error) {
 		if err := s.open(ctx, c, io, s.known); err != nil {
 			return e, err
 		}
@@ -261,10 +277,4 @@ func (s *searcher) vector(ctx context.Context, c *searchCmd, terms []index.Term,
 		}
 		return clip.Encoder{Model: s.model, Cut: warnCut(s.model, io.err)}, s.known.Same(id)
 	}
-	if c.Model != "" {
-		if _, err := encoder(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return s.ix.Query(ctx, terms, encoder)
 }
