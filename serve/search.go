@@ -35,6 +35,17 @@ type Indexed struct {
 	Name  string // "" for the only one
 	Model string // name of the model that its rows are of; "" for the first
 	Index
+
+	// Current, if it is set, is what is asked in its place by now: an index may be switched to another of
+	// the models that are served.
+	Current func() Indexed
+}
+
+func (ix Indexed) now() Indexed {
+	if ix.Current == nil {
+		return ix
+	}
+	return ix.Current()
 }
 
 // Hit is an image that was found.
@@ -104,27 +115,15 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	default:
 		in = imageInput([]byte(*q.Image))
 	}
-	of := s.models.find(ix.Model)
-	if named := s.models.find(q.Model); q.Model != "" && named != of {
-		return refuse(http.StatusBadRequest, "model_not_of_index", "model", fmt.Sprintf("the index is of the model %s, and embeddings of two models do not mix", of.Name))
+	hits, err := s.hits(r.Context(), ix, in, &q, filter)
+	if now := ix.now(); err != nil && now.Model != ix.Model { // it was switched meanwhile
+		ix = now
+		hits, err = s.hits(r.Context(), ix, in, &q, filter)
 	}
-	e, err := s.engine(r.Context(), "model", of.Name)
 	if err != nil {
 		return err
 	}
-	defer s.models.release(e)
-	rows, err := e.encode(r.Context(), []input{in})
-	if err != nil {
-		return err
-	}
-	if rows[0].err != nil {
-		return rows[0].err
-	}
-	hits, err := ix.Search(r.Context(), rows[0].row, q.Offset+q.TopK+1, filter)
-	if err != nil {
-		return err
-	}
-	a := searchAnswer{Model: e.name(), Index: ix.Name, Total: ix.Len(), More: len(hits) > q.Offset+q.TopK, Hits: []searchHit{}}
+	a := searchAnswer{Model: s.models.find(ix.Model).Name, Index: ix.Name, Total: ix.Len(), More: len(hits) > q.Offset+q.TopK, Hits: []searchHit{}}
 	for _, h := range hits[min(q.Offset, len(hits)):min(q.Offset+q.TopK, len(hits))] {
 		hit := searchHit{Path: h.Path, Score: h.Score}
 		if s.thumbnail != nil {
@@ -136,12 +135,33 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// hits are an index's answer, and one more, to a query in the embedding of its model.
+func (s *Server) hits(ctx context.Context, ix Indexed, in input, q *searchRequest, filter Filter) ([]Hit, error) {
+	of := s.models.find(ix.Model)
+	if named := s.models.find(q.Model); q.Model != "" && named != of {
+		return nil, refuse(http.StatusBadRequest, "model_not_of_index", "model", fmt.Sprintf("the index is of the model %s, and embeddings of two models do not mix", of.Name))
+	}
+	e, err := s.engine(ctx, "model", of.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.models.release(e)
+	rows, err := e.encode(ctx, []input{in})
+	if err != nil {
+		return nil, err
+	}
+	if rows[0].err != nil {
+		return nil, rows[0].err
+	}
+	return ix.Search(ctx, rows[0].row, q.Offset+q.TopK+1, filter)
+}
+
 // indexed is the index that a request means by name.
 func (s *Server) indexed(name string) (Indexed, error) {
 	var names []string
 	for _, ix := range s.indices {
 		if name == "" || ix.Name == name {
-			return ix, nil
+			return ix.now(), nil
 		}
 		names = append(names, ix.Name)
 	}

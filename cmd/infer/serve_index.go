@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -13,12 +15,16 @@ import (
 	"github.com/goclip/goclip/serve"
 )
 
-// shelf is an index as the server asks it.
+// shelf is an index as the server asks it, as long as it has the same model.
 type shelf struct {
 	*index.Index
 	dir, root   string // root is the directory around it; "" where it lies elsewhere
 	name, model string
 	engine      index.Engine
+	reopen      func(ctx context.Context) (*shelf, error) // with the model that it has by then
+
+	turning sync.Mutex            // while it is opened anew
+	next    atomic.Pointer[shelf] // with another model, to which the index was switched; nil before
 
 	writing sync.Mutex   // one change of it at a time
 	count   atomic.Int64 // images, as they were counted lately
@@ -46,9 +52,22 @@ func (c *serveCmd) openIndexed(ctx context.Context, list []*servedModel) (all sh
 }
 
 func (c *serveCmd) openShelf(ctx context.Context, dir string, list []*servedModel) (*shelf, error) {
+	s, m, known, err := c.findShelf(ctx, dir, list)
+	if err == nil {
+		m.known.Store(&known)
+		m.index, m.Preload = dir, true
+	}
+	return s, err
+}
+
+// findShelf opens an index, and finds the served model that is called like its own.
+func (c *serveCmd) findShelf(ctx context.Context, dir string, list []*servedModel) (*shelf, *servedModel, index.Model, error) {
 	ix, err := openIndex(dir, c.Engine)
 	if err != nil {
-		return nil, err
+		return nil, nil, index.Model{}, err
+	}
+	refuse := func(err error) (*shelf, *servedModel, index.Model, error) {
+		return nil, nil, index.Model{}, errors.Join(fmt.Errorf("--index %s%w", dir, err), ix.Close())
 	}
 	s := &shelf{Index: ix, dir: dir, name: indexName(dir), engine: c.Engine}
 	if abs, err := filepath.Abs(dir); err == nil && filepath.Base(abs) == index.DirName {
@@ -56,43 +75,87 @@ func (c *serveCmd) openShelf(ctx context.Context, dir string, list []*servedMode
 	}
 	info, err := s.Info(ctx)
 	if err != nil {
-		s.Close()
-		return nil, fmt.Errorf("--index %s: %w", dir, err)
+		return refuse(fmt.Errorf(": %w", err))
 	}
 	if s.root == "" && (c.Watch || c.AllowEdit) {
-		s.Close()
-		return nil, fmt.Errorf("--index %s: --watch and --allow-edit need an index that lies in its directory, as %s does", dir, filepath.Join("photos", index.DirName))
+		return refuse(fmt.Errorf(": --watch and --allow-edit need an index that lies in its directory, as %s does", filepath.Join("photos", index.DirName)))
 	}
+	s.reopen = func(ctx context.Context) (*shelf, error) { return c.reopen(ctx, dir, list) }
 	s.count.Store(int64(info.Pictures))
 	s.counted.Store(time.Now().UnixNano())
 	for _, m := range list {
 		path, _ := filepath.Abs(m.flags.Model) // of a directory the index knows the whole path
 		if len(list) == 1 || m.flags.Model == info.Model.Name || path == info.Model.Name {
-			m.known, m.index, m.Preload = &info.Model, dir, true
 			s.model = m.Name
-			return s, nil
+			return s, m, info.Model, nil
 		}
 	}
-	s.Close()
-	return nil, fmt.Errorf("--index %s was made with the model %s, which no --model names", dir, info.Model.Name)
+	return refuse(fmt.Errorf(" was made with the model %s, which no --model names", info.Model.Name))
+}
+
+// reopen opens an index that was switched to another model, if that is one of those that are served.
+func (c *serveCmd) reopen(ctx context.Context, dir string, list []*servedModel) (*shelf, error) {
+	s, m, known, err := c.findShelf(ctx, dir, list)
+	if err != nil {
+		return nil, err
+	}
+	_, id, err := m.flags.identify(ctx, io.Discard, known.Files) // what is served already was not compared with it
+	if err == nil {
+		err = known.Same(id)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--index %s: %w", dir, err), s.Close())
+	}
+	m.known.Store(&known)
+	return s, nil
+}
+
+// now is the shelf that has taken the place of s, or s.
+func (s *shelf) now() *shelf {
+	for next := s.next.Load(); next != nil; next = s.next.Load() {
+		s = next
+	}
+	return s
+}
+
+// follow has now be the shelf of the model that the index was switched to. Searches that still ask
+// s fail, and ask that one.
+func (s *shelf) follow(ctx context.Context) error {
+	s.turning.Lock()
+	defer s.turning.Unlock()
+	if s.next.Load() != nil {
+		return nil
+	}
+	next, err := s.reopen(ctx)
+	if err == nil {
+		s.next.Store(next)
+		go s.Index.Close() // when its searches have ended
+	}
+	return err
 }
 
 func (all shelves) close() {
 	for _, s := range all {
-		s.Index.Close()
+		s.now().Index.Close()
 	}
 }
 
 // indexed are the shelves as the server takes them.
 func (c *serveCmd) indexed(all shelves) (list []serve.Indexed) {
 	for _, s := range all {
-		ix := serve.Index(s)
-		if c.AllowEdit {
-			ix = editable{s}
-		}
-		list = append(list, serve.Indexed{Name: s.name, Model: s.model, Index: ix})
+		list = append(list, c.present(s))
 	}
 	return list
+}
+
+// present is the shelf that is in the place of s, as the server takes it.
+func (c *serveCmd) present(s *shelf) serve.Indexed {
+	s = s.now()
+	ix := serve.Indexed{Name: s.name, Model: s.model, Index: s, Current: func() serve.Indexed { return c.present(s) }}
+	if c.AllowEdit {
+		ix.Index = editable{s}
+	}
+	return ix
 }
 
 // indexName is what requests call an index: the directory that it is of.
@@ -109,6 +172,11 @@ func indexName(dir string) string {
 
 func (s *shelf) Search(ctx context.Context, row []float32, k int, f serve.Filter) ([]serve.Hit, error) {
 	found, err := s.Index.Search(ctx, row, k, index.Filter{Folder: f.Folder, Since: f.Since, Until: f.Until, MinSize: f.MinSize, MaxSize: f.MaxSize})
+	if errors.Is(err, index.ErrSwitched) {
+		if e := s.follow(ctx); e != nil {
+			err = e
+		}
+	}
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
@@ -22,8 +23,8 @@ import (
 type servedModel struct {
 	serve.Model
 	flags modelFlags
-	known *index.Model // of the index that it must fit; nil without one
-	index string       // which that is
+	known atomic.Pointer[index.Model] // of the index that it must fit; nil without one
+	index string                      // which that is
 }
 
 // models are what --model names. A single one is loaded at the start, as its faults are then said
@@ -72,12 +73,13 @@ func (c *serveCmd) models(errs io.Writer) ([]*servedModel, error) {
 
 // openServed opens a model, which must be that of its index.
 func (c *serveCmd) openServed(ctx context.Context, m *servedModel, errs io.Writer) (model *clip.Model, err error) {
-	if m.known == nil {
+	known := m.known.Load()
+	if known == nil {
 		model, err = m.flags.open(ctx, errs)
 	} else {
 		var id index.Model
-		if model, id, err = m.flags.identify(ctx, errs, m.known.Files); err == nil {
-			if err = m.known.Same(id); err != nil {
+		if model, id, err = m.flags.identify(ctx, errs, known.Files); err == nil {
+			if err = known.Same(id); err != nil {
 				err = fmt.Errorf("--index %s: %w", m.index, err)
 			}
 		}

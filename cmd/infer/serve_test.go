@@ -187,6 +187,59 @@ func TestServeModels(t *testing.T) {
 	assert.Contains(t, said, "the models were loaded anew")
 }
 
+// TestServeSwitch switches an index from one served model to another while it is searched: every
+// search is answered, by the one and then by the other.
+func TestServeSwitch(t *testing.T) {
+	config, err := tower.ParseConfig([]byte(tinyConfig))
+	require.NoError(t, err)
+	dir := t.TempDir()
+	models := []string{filepath.Join(dir, "first"), filepath.Join(dir, "second")}
+	for i, saved := range models {
+		m, err := clip.New(config, uint64(i+1))
+		require.NoError(t, err)
+		require.NoError(t, m.Save(saved))
+	}
+	at, demo := filepath.Join(dir, "index"), filepath.Join("..", "..", "data", "demo")
+	code, _, errs := infer(t, "", "index", "--model", models[0], "--out", at, demo)
+	require.Zero(t, code, errs)
+	s := begin(t, "--model", models[0], "--model", models[1], "--index", at)
+	search := func() string {
+		answer, err := http.Post(s.at+"/v1/search", "application/json", strings.NewReader(`{"text":"a dog","top_k":2}`))
+		if !assert.NoError(t, err) {
+			return ""
+		}
+		defer answer.Body.Close()
+		var found struct {
+			Model string
+			Hits  []struct{ Path string }
+		}
+		assert.NoError(t, json.NewDecoder(answer.Body).Decode(&found))
+		assert.Equal(t, http.StatusOK, answer.StatusCode)
+		assert.Len(t, found.Hits, 2)
+		return found.Model
+	}
+	assert.Equal(t, "first", search())
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 2 {
+		clients.Go(func() {
+			for of := ""; of != "second" && !t.Failed(); of = search() {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	code, _, errs = infer(t, "", "index", "--model", models[1], "--out", at, demo)
+	assert.Zero(t, code, errs)
+	assert.Equal(t, "second", search())
+	close(stop)
+	clients.Wait()
+	s.end(t)
+}
+
 // TestServeIndex searches an index over HTTP; one of another model is refused.
 func TestServeIndex(t *testing.T) {
 	at, other := filepath.Join(t.TempDir(), "index"), filepath.Join(t.TempDir(), "other")

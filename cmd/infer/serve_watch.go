@@ -33,7 +33,7 @@ func (s *shelf) watch(ctx context.Context, server *serve.Server, errs io.Writer)
 	}
 	go func() {
 		defer w.Close()
-		s.update(ctx, server, []string{s.root}, errs) // what changed before
+		s.now().update(ctx, server, []string{s.root}, errs) // what changed before
 		changed := map[string]bool{}
 		quiet := time.NewTimer(settleTime)
 		for {
@@ -55,7 +55,7 @@ func (s *shelf) watch(ctx context.Context, server *serve.Server, errs io.Writer)
 				quiet.Reset(settleTime)
 			case <-quiet.C:
 				if len(changed) > 0 {
-					s.update(ctx, server, s.outermost(changed), errs)
+					s.now().update(ctx, server, s.outermost(changed), errs)
 					clear(changed)
 				}
 			}
