@@ -16,7 +16,7 @@
 //
 // and only then download. A file is hashed when it arrives or is first met. A record of its size,
 // time and SHA-256 is kept, so that later starts read none of its bytes. Nothing is written into
-// the caches of other programs.
+// the caches of other programs. [Push] uploads a repository to the hub.
 //
 // The environment:
 //

@@ -45,6 +45,7 @@ type commands struct {
 	Interpolate interpolateCmd `cmd:"" help:"Weights between a model and its fine-tuning (WiSE-FT)."`
 	Models      modelsCmd      `cmd:"" help:"The built-in configs and the published tags of their weights; what is on this machine."`
 	Pull        pullCmd        `cmd:"" help:"Fetches a model, so that it can be used without the network."`
+	Push        pushCmd        `cmd:"" help:"Uploads a model to the Hugging Face hub, with a model card."`
 	Doctor      doctorCmd      `cmd:"" help:"What this machine has, what goclip uses of it, and how to mend what is wrong."`
 	Completion  completionCmd  `cmd:"" help:"Completion of the command line for bash, zsh or fish."`
 	Man         manCmd         `cmd:"" hidden:"" help:"The man page."`
