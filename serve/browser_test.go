@@ -110,7 +110,7 @@ func TestPageCompare(t *testing.T) {
 		chromedp.SetUploadFiles("#files", demoPictures(t)),
 		chromedp.WaitVisible("tbody tr:nth-child(2) td.best"),
 		texts("thead th", &head), texts("td", &cells), texts("td.best", &best)))
-	assert.Equal(t, []string{"Picture", "a cute dog", "a fast car", "a smiling face"}, head)
+	assert.Equal(t, []string{"Image", "a cute dog", "a fast car", "a smiling face"}, head)
 	images, words := knownPictures(t, "data/demo/dog.png", "data/demo/racing_car.png"), knownTexts(t, "a cute dog", "a fast car", "a smiling face")
 	scale, err := model(t).Scale()
 	require.NoError(t, err)

@@ -5,9 +5,12 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -218,6 +221,11 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request) error {
 	case <-r.Context().Done():
 		return context.Cause(r.Context())
 	}
+	if r.URL.Query().Get("full") != "" && s.original != nil {
+		if done, err := s.whole(w, r, path); done || err != nil {
+			return err
+		}
+	}
 	data, mediaType, err := s.thumbnail(path)
 	if err != nil {
 		s.log.Warn("a found picture could not be shown", "error", err)
@@ -229,4 +237,28 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Cache-Control", "private, max-age=3600")
 	_, _ = w.Write(data) // a client that has gone
 	return nil
+}
+
+// whole answers with an image's own file, if it is of a format that browsers show.
+func (s *Server) whole(w http.ResponseWriter, r *http.Request, path string) (done bool, err error) {
+	f, err := s.original(path)
+	if err != nil {
+		s.log.Warn("a found image could not be opened", "error", err)
+		return false, refuse(http.StatusNotFound, "picture_gone", "", "the picture cannot be read any more")
+	}
+	defer f.Close()
+	var head [512]byte
+	n, err := io.ReadFull(f, head[:])
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, refuse(http.StatusNotFound, "picture_gone", "", "the picture cannot be read any more")
+	}
+	kind := http.DetectContentType(head[:n])
+	if !slices.Contains([]string{"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp"}, kind) {
+		return false, nil
+	}
+	h := w.Header()
+	h.Set("Content-Type", kind)
+	h.Set("Cache-Control", "private, max-age=3600")
+	http.ServeContent(w, r, "", time.Time{}, f)
+	return true, nil
 }

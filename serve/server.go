@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -50,6 +51,8 @@ type Options struct {
 	Indices []Indexed
 	// Thumbnail makes a small picture of a file that the index found, for the page; nil shows none.
 	Thumbnail func(path string) (data []byte, mediaType string, err error)
+	// Original opens such a file as it is, for who presses one on the page; nil shows Thumbnail's.
+	Original func(path string) (io.ReadSeekCloser, error)
 
 	Log *slog.Logger // nil for silence
 }
@@ -68,6 +71,7 @@ type Server struct {
 	origins   []string
 	indices   []Indexed
 	thumbnail func(path string) (data []byte, mediaType string, err error)
+	original  func(path string) (io.ReadSeekCloser, error)
 	notice    string   // of Options
 	orient    bool     // images are turned upright
 	fetcher   *fetcher // nil where addresses are refused
@@ -99,7 +103,7 @@ func New(ctx context.Context, o Options, models ...Model) (*Server, error) {
 		limits.Decoders = runtime.GOMAXPROCS(0)
 	}
 	s := &Server{limits: limits, hosts: o.Hosts, base: strings.TrimSuffix(o.BasePath, "/"), proxies: o.Proxies, origins: o.Origins, immich: o.ImmichUpstream,
-		indices: o.Indices, thumbnail: o.Thumbnail, notice: o.Notice, orient: !o.NoOrient, version: cmp.Or(o.Version, "goclip"),
+		indices: o.Indices, thumbnail: o.Thumbnail, original: o.Original, notice: o.Notice, orient: !o.NoOrient, version: cmp.Or(o.Version, "goclip"),
 		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), admission: &admission{limits: limits},
 		decoding: semaphore.NewWeighted(limits.Decoding), decoders: make(chan struct{}, limits.Decoders), turn: make(chan struct{}, 1),
 		thumbnails: make(chan struct{}, 2), lingering: make(chan struct{}, maxLingering), lost: make(chan error, 1)}

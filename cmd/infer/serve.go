@@ -124,7 +124,7 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	}
 	defer closeAll(listeners) // Serve has closed them, unless New fails
 	o := serve.Options{Version: version(), TTL: c.TTL, Memory: c.MaxWeights, Limits: c.limits(c.BatchSize), Token: c.Token,
-		BasePath: c.BasePath, Proxies: proxies, Origins: c.CORSOrigin, ImmichUpstream: upstream, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, Indices: c.indexed(shelves), Thumbnail: thumbnail, Log: c.logger(io.err)}
+		BasePath: c.BasePath, Proxies: proxies, Origins: c.CORSOrigin, ImmichUpstream: upstream, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, Indices: c.indexed(shelves), Thumbnail: thumbnailOfFile, Original: original, Log: c.logger(io.err)}
 	if o.Token == "" {
 		o.Token = os.Getenv("GOCLIP_TOKEN")
 	}

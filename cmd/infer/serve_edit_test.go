@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -116,5 +117,32 @@ func TestServeWatch(t *testing.T) {
 		name, _ := s.best(t, query)
 		return name != "moved.png"
 	}, 60*time.Second, 200*time.Millisecond)
+	s.end(t)
+}
+
+// A found image opens as it is; files that have become FIFOs fail alone.
+func TestServeFoundImages(t *testing.T) {
+	photos := photoFolder(t)
+	s := begin(t, "--index", filepath.Join(photos, ".goclip"), "--token", "open sesame")
+	code, body := s.ask(t, "POST", "/v1/search", []byte(`{"text":"a racing car"}`))
+	require.Equal(t, 200, code, "%s", body)
+	var a struct {
+		Hits []struct{ Path, Picture string }
+	}
+	require.NoError(t, json.Unmarshal(body, &a))
+	require.Len(t, a.Hits, 2)
+	code, whole := s.ask(t, "GET", "/"+a.Hits[0].Picture+"&full=1", nil)
+	assert.Equal(t, 200, code)
+	assert.Equal(t, readFile(t, filepath.Join(photos, "racing_car.png")), whole)
+	for _, name := range []string{"dog.png", "racing_car.png"} {
+		require.NoError(t, os.Remove(filepath.Join(photos, name)))
+		require.NoError(t, syscall.Mkfifo(filepath.Join(photos, name), 0o600))
+	}
+	for _, h := range a.Hits {
+		for _, full := range []string{"", "&full=1"} {
+			code, body := s.ask(t, "GET", "/"+h.Picture+full, nil)
+			assert.Equal(t, 404, code, "%s", body)
+		}
+	}
 	s.end(t)
 }

@@ -84,7 +84,7 @@ async function add(files) {
   let done = 0;
   const worker = async () => {
     for (let p = queue.shift(); p; p = queue.shift()) {
-      say("Looking at " + ++done + " of " + fresh.length + " pictures…");
+      say("Looking at " + ++done + " of " + fresh.length + " images…");
       try {
         p.data = await dataURL(p.file);
         p.row = floats((await call("v1/embeddings", { input: [{ image: p.data }], encoding_format: "base64" })).data[0].embedding);
@@ -97,7 +97,8 @@ async function add(files) {
   };
   await Promise.all([1, 2, 3, 4].map(worker));
   const bad = fresh.filter((p) => p.error);
-  say(bad.length ? bad[0].name + ": " + bad[0].error : "", bad.length > 0);
+  const said = bad.length > 0 && current !== "compare"; // there the table says it
+  say(said ? bad[0].name + ": " + bad[0].error : "", said);
 }
 
 const dataURL = (file) => new Promise((done, fail) => {
@@ -114,8 +115,19 @@ function drawThumbs() {
     pick.setAttribute("aria-pressed", String(!!p.picked));
     const away = make("button", { type: "button", className: "away", textContent: "×", onclick: () => remove(p) });
     away.setAttribute("aria-label", "Take " + p.name + " away");
-    return make("li", { className: p.error ? "bad" : "" }, pick, away);
+    return make("li", { className: p.error ? "bad" : "" }, pick, away, make("span", { className: "name", textContent: p.name, title: p.name }));
   }));
+  $("offer").hidden = pictures.length > 0;
+}
+
+// samples are two of the shipped images, to begin with.
+async function samples() {
+  $("sample").disabled = true;
+  try {
+    await add(await Promise.all(["dog.png", "racing_car.png"].map(async (name) => new File([await (await fetch("samples/" + name)).blob()], name, { type: "image/png" }))));
+  } finally {
+    $("sample").disabled = false;
+  }
 }
 
 function remove(p) {
@@ -141,13 +153,14 @@ async function draw() {
     say(e.message, true);
     return;
   }
+  if (!server.logit_scale) server = { ...server, ...(await (await fetch("healthz")).json()) }; // the model was not loaded before
   if (mine !== round) return;
   if (pictures.length === 0 || texts.length === 0) {
     $("matrix").replaceChildren();
     return;
   }
   const unit = document.querySelector("input[name=unit]:checked").value;
-  const corner = make("th", { scope: "col" }, make("span", { className: "unseen", textContent: "Picture" }));
+  const corner = make("th", { scope: "col" }, make("span", { className: "unseen", textContent: "Image" }));
   const head = make("tr", {}, corner, ...texts.map((t) => make("th", { scope: "col", textContent: t })));
   $("matrix").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...pictures.map((p) => matrixRow(p, texts, unit)))));
 }
@@ -178,7 +191,7 @@ async function labelAll() {
   const labels = lines("names");
   const ready = pictures.filter((p) => p.data && !p.error);
   if (labels.length === 0 || ready.length === 0) {
-    say(labels.length === 0 ? "Type a label first." : "Drop a picture first.");
+    say(labels.length === 0 ? "Type a label first." : "Drop an image first.");
     return;
   }
   $("label").disabled = true;
@@ -203,20 +216,33 @@ async function labelAll() {
 
 // --- search ---
 
-async function find(query) {
+const pageSize = 60;
+let asked = null; // the latest query, of which more may be shown
+
+async function find(query, offset = 0) {
   await known;
   if (server.index === null) return;
+  asked = query;
   say("Searching…");
   try {
-    const answer = await call("v1/search", { ...query, top_k: 60 });
-    $("hits").replaceChildren(...answer.hits.map((h) => {
+    const answer = await call("v1/search", { ...query, index: $("index").value, top_k: pageSize, offset });
+    if (asked !== query) return; // another one was asked meanwhile
+    const items = answer.hits.map((h) => {
       const name = h.path.slice(h.path.lastIndexOf("/") + 1);
       const item = make("li", { title: h.path });
-      if (h.picture) item.append(make("img", { src: h.picture.replace(/^\//, ""), alt: name, loading: "lazy" }));
+      if (h.picture) {
+        const at = h.picture.replace(/^\//, "");
+        item.append(make("a", { href: at + "&full=1", target: "_blank", rel: "noopener" }, make("img", { src: at, alt: name, loading: "lazy" })));
+      }
       item.append(make("span", { className: "path", textContent: name }), make("span", { className: "score", textContent: h.score.toFixed(3) }));
       return item;
-    }));
-    say(answer.hits.length + " pictures found.");
+    });
+    if (offset === 0) $("hits").replaceChildren();
+    $("hits").append(...items);
+    const shown = $("hits").childElementCount;
+    $("shown").textContent = shown.toLocaleString() + " of " + Math.max(answer.total, shown).toLocaleString() + " shown, the most similar first";
+    $("more").hidden = !answer.more || shown + pageSize > 1000;
+    say("");
   } catch (e) {
     say(e.message, true);
   }
@@ -243,10 +269,12 @@ function show(name, focus) {
     $("tab-" + t).tabIndex = on ? 0 : -1;
     if (on && focus) $("tab-" + t).focus();
   }
+  if (name === "search") $("search").after($("pictures")); // the hits first
+  else document.querySelector("main").prepend($("pictures"));
   const searching = name === "search" && server.index === null;
   say(searching ? "There is nothing to search: start the server with infer serve --index DIR." : "");
   $("ask").hidden = searching;
-  document.querySelector("#search .hint").hidden = searching;
+  $("like").hidden = searching;
 }
 
 tabs.forEach((name, i) => {
@@ -269,6 +297,10 @@ document.addEventListener("dragleave", (e) => { if (!e.relatedTarget) $("drop").
 document.addEventListener("drop", (e) => { e.preventDefault(); $("drop").classList.remove("over"); add(e.dataTransfer.files); });
 document.addEventListener("paste", (e) => add(e.clipboardData.files));
 
+$("sample").addEventListener("click", samples);
+$("more").addEventListener("click", () => find(asked, $("hits").childElementCount));
+$("index").addEventListener("change", () => { if (asked) find(asked); });
+
 let later = 0;
 $("texts").addEventListener("input", () => { clearTimeout(later); later = setTimeout(draw, 300); });
 document.querySelectorAll("input[name=unit]").forEach((r) => r.addEventListener("change", draw));
@@ -279,8 +311,10 @@ $("ask").addEventListener("submit", (e) => { e.preventDefault(); if ($("query").
 const known = (async () => {
   try {
     server = await (await fetch("healthz")).json();
-    const has = server.index === null ? "" : ", " + server.index.toLocaleString() + " pictures to search";
-    $("model").textContent = server.model + " on " + server.device + has;
+    $("index").replaceChildren(...server.indices.map((i) => make("option", { value: i.name, textContent: i.name })));
+    $("where").hidden = server.indices.length < 2;
+    const has = server.index === null ? "" : ", " + server.index.toLocaleString() + " images to search";
+    $("model").textContent = server.model + (server.device ? " on " + server.device : "") + has;
     if (server.notice) Object.assign($("notice"), { textContent: server.notice, hidden: false });
     if (current === "search") show(current);
   } catch {
