@@ -31,6 +31,7 @@ type searchCmd struct {
 
 	Duplicates bool    `help:"Show groups of pictures that are nearly the same, in place of a search."`
 	Threshold  float64 `help:"Cosine from which on --duplicates takes pictures as the same." default:"0.98"`
+	Page       string  `help:"Write the groups of --duplicates as an HTML page with thumbnails, where images can be marked; nothing is deleted." placeholder:"FILE"`
 
 	Model      string `help:"Of a new index; the default is the shipped model. Of an index that is there it must be the index's own, which is the default." complete:"models"`
 	Pretrained string `help:"Weights of a built-in config, as for infer index." complete:"tags"`
@@ -64,6 +65,9 @@ func (c *searchCmd) Run(ctx context.Context, io *streams) error {
 	if c.Preview && (c.FilepathOnly || c.Format != "table") {
 		return usageError("search: --preview goes with the table, not with --filepath-only or --format " + c.Format)
 	}
+	if c.Page != "" && !c.Duplicates {
+		return usageError("search: --page goes with --duplicates")
+	}
 	terms, dir, err := c.terms()
 	if err != nil {
 		return err
@@ -85,6 +89,12 @@ func (c *searchCmd) search(ctx context.Context, io *streams, terms []index.Term,
 		groups, err := s.ix.Duplicates(ctx, c.Threshold, filter)
 		if err != nil {
 			return err
+		}
+		if c.Page != "" {
+			title := fmt.Sprintf("Images that are nearly the same: %d groups", len(groups))
+			if err := writeGroups(ctx, c.Page, title, groups, io.err); err != nil {
+				return err
+			}
 		}
 		return c.printDuplicates(io, groups)
 	}
