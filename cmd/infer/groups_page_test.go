@@ -35,3 +35,36 @@ func TestDuplicatesPage(t *testing.T) {
 	assert.Equal(t, 2, code)
 	assert.Contains(t, errs, "--page goes with --duplicates")
 }
+
+func TestCluster(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"dog.png", "racing_car.png"} {
+		data, err := os.ReadFile(filepath.Join("..", "..", "data", "demo", name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "copy_of_"+name), data, 0o644))
+	}
+	code, _, errs := infer(t, "", "index", dir)
+	require.Zero(t, code, errs)
+	page := filepath.Join(dir, "groups.html")
+	code, out, errs := infer(t, "", "cluster", "--index", filepath.Join(dir, ".goclip"), "--clusters", "2", "--page", page, "--format", "csv")
+	require.Zero(t, code, errs)
+	group := map[string]string{}
+	for line := range strings.Lines(out) {
+		cells := strings.Split(line, ",")
+		group[filepath.Base(cells[2])] = cells[0]
+	}
+	assert.Equal(t, group["dog.png"], group["copy_of_dog.png"])
+	assert.Equal(t, group["racing_car.png"], group["copy_of_racing_car.png"])
+	assert.NotEqual(t, group["dog.png"], group["racing_car.png"])
+	html, err := os.ReadFile(page)
+	require.NoError(t, err)
+	assert.Contains(t, string(html), "Images that are alike: 2 groups")
+
+	code, _, errs = infer(t, "", "cluster", "--clusters", "-1")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, errs, "--clusters -1: must be between 1 and")
+	code, _, errs = infer(t, "", "cluster", "--index", t.TempDir())
+	assert.Equal(t, 1, code)
+	assert.Contains(t, errs, "is no index")
+}

@@ -35,6 +35,7 @@ type commands struct {
 	Embed       embedCmd       `cmd:"" help:"Features of pictures and texts, to .npy files; of many in parts, with Parquet."`
 	Index       indexCmd       `cmd:"" help:"Makes pictures searchable: an index of features, kept up to date."`
 	Search      searchCmd      `cmd:"" help:"Finds pictures by words or by a picture."`
+	Cluster     clusterCmd     `cmd:"" help:"Groups the images of an index by what they are like."`
 	Learn       learnCmd       `cmd:"" help:"Learns a word from images, for searches in an index."`
 	Explain     explainCmd     `cmd:"" help:"Shows where in an image a text is; writes an overlay."`
 	Serve       serveCmd       `cmd:"" help:"HTTP API and web page: embeddings, scores, classes."`

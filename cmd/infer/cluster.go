@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/goclip/goclip/index"
+)
+
+type clusterCmd struct {
+	Index    string `help:"Directory of the index (default: .goclip in the working directory or above it)." placeholder:"DIR" complete:"dirs"`
+	Clusters int    `help:"Groups to make (default: the square root of half the images)." placeholder:"N"`
+	Seed     uint64 `help:"Seed of the first centres."`
+	Page     string `help:"Write the groups as an HTML page with thumbnails, where images can be marked; nothing is deleted." placeholder:"FILE"`
+	Format   string `help:"table, json or csv." default:"table" enum:"table,json,csv"`
+
+	filterFlags `group:"Only images"`
+}
+
+func (*clusterCmd) Help() string {
+	return `  infer cluster --page groups.html                  of the index in the working directory or above it
+  infer cluster --index INDEX --clusters 50 --format csv`
+}
+
+func (c *clusterCmd) Run(ctx context.Context, io *streams) error {
+	filter, err := c.filter()
+	if err != nil {
+		return err
+	}
+	if c.Clusters < 0 || c.Clusters > mostTop {
+		return usageError(fmt.Sprintf("cluster: --clusters %d: must be between 1 and %d", c.Clusters, mostTop))
+	}
+	at := c.Index
+	if at == "" {
+		if at, err = index.Find("."); err != nil {
+			return fmt.Errorf("%w; --index names one, infer index makes one", err)
+		}
+	}
+	ix, err := openIndex(at, index.Exact)
+	if err != nil {
+		return err
+	}
+	defer ix.Close()
+	k := c.Clusters
+	if k == 0 {
+		info, err := ix.Info(ctx)
+		if err != nil {
+			return err
+		}
+		k = max(1, int(math.Sqrt(float64(info.Pictures)/2)+.5))
+	}
+	groups, err := ix.Clusters(ctx, k, c.Seed, filter)
+	if err != nil {
+		return err
+	}
+	if c.Page != "" {
+		if err := writeGroups(ctx, c.Page, fmt.Sprintf("Images that are alike: %d groups", len(groups)), groups, io.err); err != nil {
+			return err
+		}
+	}
+	return (&searchCmd{Format: c.Format, Duplicates: true}).printDuplicates(io, groups)
+}
