@@ -78,6 +78,7 @@ func run(args []string, out io.Writer, errs *os.File) int {
 	if c.Completion != "" || c.Man {
 		return c.describe(out, parser.Model)
 	}
+	c.likeOpenCLIP(given(parsed))
 	if err := c.fromCheckpoint(meantFor(given(parsed), ambient)); err != nil {
 		fmt.Fprintln(errs, message(err))
 		return 1
@@ -172,7 +173,7 @@ func (c *commandLine) train(ctx context.Context, asked <-chan os.Signal, given f
 	}
 	sum := t.Summary()
 	err = t.Close()
-	if err == nil {
+	if err == nil && group.Rank() == 0 {
 		where := "nothing was kept (--logs none)"
 		if sum.Dir != "" {
 			where = sum.Dir + "/checkpoints/latest holds the model"

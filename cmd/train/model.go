@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
@@ -90,6 +91,20 @@ func (s source) trainedOnes() string {
 		}
 	}
 	return "no trained ones are published for it"
+}
+
+// likeOpenCLIP gives AdamW what open_clip gives it for the model's name (open_clip_train/params.py,
+// get_default_params), where no flag does: a config that is no ViT has other defaults there.
+func (o *options) likeOpenCLIP(given func(flag string) bool) {
+	if !tower.IsConfig(o.Model) || o.Model == models.Default || strings.Contains(strings.ToLower(o.Model), "vit") {
+		return
+	}
+	if !given("beta2") {
+		o.Beta2 = 0.999
+	}
+	if !given("eps") {
+		o.Eps = 1e-8
+	}
 }
 
 // openModel is the model that learns.

@@ -22,7 +22,6 @@ var remarks = map[string]string{
 	"device":            "auto by default; `cuda` without a GPU is an error",
 	"dist-backend":      "gloo and nccl",
 	"dist-url":          "tcp://HOST:PORT, env://",
-	"eps":               "1e-6 by default, for ResNets too, as beta2 is 0.98",
 	"force-image-size":  "square images",
 	"imagenet-val":      "any folder of classes",
 	"logs":              "`none` keeps nothing",

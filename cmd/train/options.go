@@ -59,8 +59,8 @@ type options struct {
 	Opt               string  `name:"opt" default:"adamw" help:"Optimiser: adamw." group:"learning" complete:"adamw"`
 	WD                float64 `name:"wd" default:"0.2" help:"Weight decay of matrices; gains, biases and the temperature have none (default: 0.2; 0.1 when trained weights are fine-tuned)." group:"learning" field:"WeightDecay"`
 	Beta1             float64 `name:"beta1" default:"0.9" help:"AdamW's beta1." group:"learning"`
-	Beta2             float64 `name:"beta2" default:"0.98" help:"AdamW's beta2." group:"learning"`
-	Eps               float64 `name:"eps" default:"1e-6" help:"AdamW's epsilon." group:"learning"`
+	Beta2             float64 `name:"beta2" default:"0.98" help:"AdamW's beta2 (default: 0.98; 0.999 for a config that is no ViT, as open_clip has it)." group:"learning"`
+	Eps               float64 `name:"eps" default:"1e-6" help:"AdamW's epsilon (default: 1e-6; 1e-8 for a config that is no ViT, as open_clip has it)." group:"learning"`
 	GradClipNorm      float64 `name:"grad-clip-norm" help:"Largest norm of the gradient; 0 clips nothing." group:"learning"`
 	SigLIP            bool    `name:"siglip" help:"Train with SigLIP's sigmoid loss in place of the softmax: each pair is judged by itself." group:"learning"`
 	DistillModel      string  `name:"distill-model" help:"A frozen teacher to learn from besides, named as --model: its softmax over the batch's similarities is a second target. It must take the same images and tokens." group:"learning" complete:"models" field:"Teacher"`

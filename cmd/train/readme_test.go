@@ -155,6 +155,9 @@ func TestOpenCLIPCommands(t *testing.T) {
 				assert.Contains(t, errs.String(), "WARNING: --warmup 10000 is not shorter than the run of 30 steps, so the learning rate gets to 3e-06 of --lr 0.001")
 				assert.InDelta(t, 3e-6, list[29].LR, 1e-12, "as open_clip's scheduler has it")
 				assert.DirExists(t, filepath.Join(run, "checkpoints", "epoch_30"))
+				params, err := os.ReadFile(filepath.Join(run, "params.txt"))
+				require.NoError(t, err)
+				assert.Contains(t, string(params), "\nbeta2: 0.999\neps: 1e-08\n", "as open_clip has it for RN50")
 				assert.DirExists(t, filepath.Join(run, "tensorboard"))
 			case "torchrun":
 				assert.Equal(t, 130, cmd.ProcessState.ExitCode(), errs.String())
