@@ -98,17 +98,19 @@ func sizesOf(c *tower.Config) sizes {
 	for _, layers := range v.Layers {
 		s.depth += layers
 	}
-	switch {
-	case v.IsConvNeXt():
+	switch m, ofTimm := timm.ViTs[v.TimmModelName]; {
+	case v.IsFastViT(), v.IsSwin(): // told apart by all their tensors
+		s.width, s.depth, s.places = 0, 0, 0
+	case v.IsConvNeXt(), m.Relative > 0, m.NoPositions:
 		s.places = 0 // it has no positions
-	case v.TimmPool == "map" && !v.IsEva(), timm.Evas[v.TimmModelName].NoClass:
+	case ofTimm && (m.Pool != "token" || m.Convolutions != nil), timm.Evas[v.TimmModelName].NoClass:
 		s.places--
 	}
 	if t.EmbedCls {
 		s.context++
 	}
-	if hf, ok := t.Roberta(); ok && t.HFModelName != "" {
-		s.context = hf.Positions
+	if hf, ok := t.Encoder(); ok && t.HFModelName != "" {
+		s.context = hf.Embedded()
 	}
 	return s
 }
@@ -158,26 +160,27 @@ func (s fileShapes) count(prefix, suffix string) (n int) {
 
 func (s fileShapes) sizes() sizes {
 	z := sizes{
-		width:      s.size(0, "visual.conv1.weight", "visual.trunk.patch_embed.proj.weight", "visual.trunk.stem.0.weight"),
-		depth:      s.count("visual.transformer.resblocks", "ln_1.weight"),
-		places:     s.size(-2, "visual.positional_embedding", "visual.trunk.pos_embed", "visual.attnpool.positional_embedding"),
-		vocab:      s.size(0, "token_embedding.weight", "transformer.embeddings.word_embeddings.weight"),
-		textWidth:  s.size(1, "token_embedding.weight", "transformer.embeddings.word_embeddings.weight"),
-		textLayers: s.count("transformer.resblocks", "ln_1.weight") + s.count("transformer.encoder.layer", "output.dense.weight"),
-		context:    s.size(0, "positional_embedding", "transformer.embeddings.position_embeddings.weight"),
+		width:     s.size(0, "visual.conv1.weight", "visual.trunk.blocks.0.norm1.weight", "visual.trunk.stem.0.weight"),
+		depth:     s.count("visual.transformer.resblocks", "ln_1.weight"),
+		places:    s.size(-2, "visual.positional_embedding", "visual.trunk.pos_embed", "visual.attnpool.positional_embedding"),
+		vocab:     s.size(0, "token_embedding.weight", "transformer.embeddings.word_embeddings.weight", "transformer.embed_tokens.weight"),
+		textWidth: s.size(1, "token_embedding.weight", "transformer.embeddings.word_embeddings.weight", "transformer.embed_tokens.weight"),
+		textLayers: s.count("transformer.resblocks", "ln_1.weight") + s.count("transformer.encoder.layer", "output.dense.weight") +
+			s.count("transformer.layers", "fc1.weight") + s.count("transformer.block", "layer.0.layer_norm.weight"),
+		context: s.size(0, "positional_embedding", "transformer.embeddings.position_embeddings.weight"),
 	}
 	if stages := s.stages(); stages != nil {
 		z.width *= 2 // the stem begins at half of it
 		z.depth = stages[0] + stages[1] + stages[2] + stages[3]
 	}
-	if s("visual.trunk.patch_embed.proj.weight") != nil && s("visual.ln_post.weight") == nil {
-		z.depth = s.count("visual.trunk.blocks", "norm1.weight")
+	if s("visual.ln_post.weight") == nil {
+		z.depth += s.count("visual.trunk.blocks", "norm1.weight")
 	}
 	for stage := range 4 { // of a ConvNeXt
-		z.depth += s.count(fmt.Sprintf("visual.trunk.stages.%d.blocks", stage), "norm.weight")
+		z.depth += s.count(fmt.Sprintf("visual.trunk.stages.%d.blocks", stage), "conv_dw.weight")
 	}
 	z.embed = s.size(1, "visual.proj")
-	for _, key := range []string{"visual.attnpool.c_proj.weight", "visual.head.proj.weight", "visual.head.mlp.fc2.weight", "visual.trunk.head.weight"} {
+	for _, key := range []string{"visual.attnpool.c_proj.weight", "visual.head.proj.weight", "visual.head.mlp.fc2.weight", "visual.trunk.head.weight", "visual.trunk.head.fc.weight"} {
 		z.embed = max(z.embed, s.size(0, key))
 	}
 	if z.embed == 0 { // SigLIP's features are as wide as the tower

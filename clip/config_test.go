@@ -100,7 +100,7 @@ func TestBadConfigs(t *testing.T) {
 		{siglip, `"timm_proj": "none"`, `"timm_proj": "mlp"`, "goclip has none, linear"},
 		{siglip, `"embed_dim": 32`, `"embed_dim": 24`, "without a projection gives 32"},
 		{siglip, `"timm_model_pretrained": false`, `"timm_model_pretrained": true`, "not fetched from timm"},
-		{siglip, `"timm_proj": "none"`, `"timm_proj": "none", "timm_drop_path": 0.1`, "goclip has neither"},
+		{siglip, `"timm_proj": "none"`, `"timm_proj": "none", "timm_drop_path": 1`, "timm_drop_path 1 is outside [0, 1)"},
 		{convnext, `[40, 72]`, `[31, 72]`, "image_size is 31x72; both sides of a ConvNeXt's images must be at least 32"},
 		{convnext, `"timm_pool": ""`, `"timm_pool": "max"`, `timm_pool is "max"; goclip has avg`},
 		{convnext, `"linear"`, `"none"`, `timm_proj is "none"; with a ConvNeXt goclip has linear, mlp`},
@@ -114,6 +114,16 @@ func TestBadConfigs(t *testing.T) {
 		{eva, `null`, `null, "timm_drop_path": 0.1`, "goclip has none of them with eva_mini"},
 		{eva, `null`, `null, "act_kwargs": {"approximate": "tanh"}`, "act_kwargs are not an EVA's"},
 		{"pe", `"map"`, `"token"`, `timm_pool is "token", and pe_mini has "map"`},
+		{"fastvit", `null`, `"linear"`, `timm_proj is "linear"; with fastvit_mini goclip has null`},
+		{"fastvit", `"avg"`, `"token"`, `timm_pool is "token"; goclip has avg`},
+		{"mobileclip-b", `null`, `null, "patch_dropout": 0.5`, "goclip has none of it with vit_mini_mci"},
+		{"vitamin", `"image_size": 32`, `"image_size": 48`, "image_size is 48, and vitamin_mini takes 32"},
+		{"vitamin-xl", `"image_size": 48`, `"image_size": 40`, "vitamin_mini_xl takes multiples of 16"},
+		{"swin", `"image_size": 64`, `"image_size": 32`, "image_size is 32, and swin_mini takes 64"},
+		{"nllb", `"m2m_100"`, `"gpt2"`, `model_type is "gpt2"; goclip has roberta`},
+		{"nllb", `"encoder_layers"`, `"decoder_layers"`, `the field "decoder_layers"`},
+		{"nllb", `"pad_token_id": 1`, `"pad_token_id": 1, "activation_function": "gelu"`, `hidden_act is "gelu"; M2M100 has relu`},
+		{"bert", `"max_position_embeddings": 12`, `"max_position_embeddings": 11`, "longer than the 11 positions"},
 		{roberta, `"mean_pooler"`, `"some_pooler"`, "goclip has mean_pooler"},
 		{roberta, `"mean_pooler"`, `"mean_pooler", "hf_proj_type": "none"`, "has no projection"},
 		{roberta, `"vocab_size": 64`, `"vocab_size": 64, "rotary": true`, `the field "rotary"`},
@@ -129,5 +139,5 @@ func TestBadConfigs(t *testing.T) {
 		assert.ErrorContains(t, err, bad.want, bad.new)
 	}
 	_, err := tower.ParseConfig([]byte(`{"embed_dim": 512, "vision_cfg": {}, "text_cfg": {"hf_model_name": "bert-base"}}`))
-	assert.ErrorContains(t, err, `"bert-base" is none of roberta-base, roberta-large, xlm-roberta-base, xlm-roberta-large`)
+	assert.ErrorContains(t, err, `"bert-base" is none of bert-base-chinese, bert-base-uncased`)
 }

@@ -16,16 +16,21 @@ import (
 //   - of a [tower.ViT] the projection; the last block with ln_post; each block before it; the patches with the class
 //     token, the positions and ln_pre. In no group is an attentional pool, which stays locked. Positions that the
 //     config fixes learn with their group. Both is open_clip's way;
-//   - of a [tower.TimmViT] the pool map, where there is one; the last block with the norm; each block before it; the patches
-//     with the class token and the positions. The projection is no part of timm's model: it always learns;
+//   - of a [tower.TimmViT] what follows the norm (the pool map, the norm of the mean, timm's own projection), where there is
+//     any; the last block with the norm; each block before it; the patches with the class token and the positions. A
+//     projection behind timm's model always learns;
 //   - of a [tower.Eva] the projection with the pool; the last block with the norm; each block
 //     before it; the patches with the class token and the positions;
 //   - of a [tower.ConvNeXt] the last LayerNorm; each block, the first of a stage with the
 //     downsampling before it; the stem. The projection always learns;
+//   - of a [tower.FastViT] the last convolution with the projection; each block, the first of a stage with the
+//     downsampling before it; the stem;
+//   - of a [tower.Swin] the last block with the norm; each block, the first of a stage with the merging before it; the
+//     patches. The projection always learns;
 //   - of a [tower.ResNet] the attention pool; layer4, layer3, layer2, layer1; the stem. open_clip has no groups here and
 //     fails unless the count is 0.
 //
-// A locked ResNet still counts batches into its running statistics and normalises with the batch's, unless
+// A locked ResNet, or another tower with batch normalisation, still counts batches into its running statistics and normalises with the batch's, unless
 // freezeBNStats: then the normalisations of the locked groups compute in training as in evaluation. The other towers
 // have no such statistics, and it changes nothing.
 //
@@ -43,7 +48,9 @@ func (m *Model) LockImage(unlockedGroups int, freezeBNStats bool) error {
 //     embeddings. Normalisations are locked with their group, whatever freezeLayerNorm says: open_clip fails where it
 //     is false;
 //   - of a [tower.Roberta] the last layer with the pooler; each layer before it; the embeddings. The projection always
-//     learns, and so does each LayerNorm unless freezeLayerNorm. Dropout stays on in training, in locked layers too.
+//     learns, and so does each LayerNorm unless freezeLayerNorm. Dropout stays on in training, in locked layers too;
+//   - of a [tower.M2M100] and a [tower.MT5] the last layer with the norm behind it; each layer before it; the embeddings.
+//     The projection always learns. open_clip has no groups of a BERT and an M2M100, and fails unless the count is 0.
 func (m *Model) LockText(unlockedLayers int, freezeLayerNorm bool) error {
 	if unlockedLayers < 0 {
 		return fmt.Errorf("clip: %d unlocked layers of the text tower: 0 or more are wanted", unlockedLayers)

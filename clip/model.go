@@ -228,11 +228,12 @@ type builtTransform struct {
 // SetPatchDropout replaces the config's fraction of patches that training leaves out, in [0, 1).
 func (m *Model) SetPatchDropout(fraction float64) error {
 	t, ok := m.Visual.(tower.PatchDropper)
-	if !ok && fraction > 0 {
-		return fmt.Errorf("clip: %s has a %s for an image tower, which has no patches to leave out", m.Name, towerName(m.Visual))
-	}
 	if ok {
 		t.SetPatchDropout(fraction)
+		ok = t.PatchDropout() == fraction
+	}
+	if !ok && fraction > 0 {
+		return fmt.Errorf("clip: %s has a %s for an image tower, which has no patches to leave out", m.Name, towerName(m.Visual))
 	}
 	return nil
 }

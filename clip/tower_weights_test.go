@@ -56,7 +56,7 @@ func TestTowers(t *testing.T) {
 			visual, text := m.Visual.(*tower.TimmViT), m.Text.(*tower.Roberta)
 			assert.Equal(t, torch.ToSlice[float32](random.Visual.(*tower.TimmViT).Proj.Weight.Detach()), torch.ToSlice[float32](visual.Proj.Weight.Detach()))
 			features := m.EncodeImage(golden.Pixels(s, "pixels", config))
-			visual.Proj, text.Proj = nil, nil
+			visual.Proj, text.Head.Proj = nil, nil
 			bare := visual.Forward(golden.Pixels(s, "pixels", config))
 			assertGolden(t, towerGolden(t, "vit"), bare, picture)
 			assertGolden(t, towerGolden(t, "roberta"), text.Forward(golden.Tokens(s, "tokens", config)), "roberta")

@@ -156,9 +156,8 @@ func (h hfConfig) siglip(p *problems, c *Config, text hfText, vision hfVision) {
 	p.check(vision.Eps == 1e-6, "vision_config.layer_norm_eps is %g; SigLIP's picture tower has 1e-6", vision.Eps)
 	name := ""
 	for known, t := range timm.ViTs {
-		own := timm.ViT{Image: vision.ImageSize.Height, Patch: vision.PatchSize.Height, Width: vision.HiddenSize, Depth: vision.Layers,
-			Heads: vision.Heads, MLPRatio: t.MLPRatio, Pool: "map", Tanh: t.Tanh}
-		same := t == own && int(float64(t.Width)*t.MLPRatio) == vision.IntermediateSize && vision.ImageSize.Height == vision.ImageSize.Width
+		same := t.Pool == "map" && Square(t.Image) == vision.ImageSize && t.Patch == vision.PatchSize.Height && t.Width == vision.HiddenSize &&
+			t.Depth == vision.Layers && t.Heads == vision.Heads && int(float64(t.Width)*t.MLPRatio) == vision.IntermediateSize
 		// Of two that differ by the activation alone either serves: ActOptions decides.
 		if same && (name == "" || known < name) {
 			name = known

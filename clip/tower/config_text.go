@@ -2,11 +2,10 @@ package tower
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
-// TextConfig is a text tower: a transformer over tokens or, with HFModelName, a RoBERTa.
+// TextConfig is a text tower: a transformer over tokens or, with HFModelName, an encoder of Hugging Face's.
 type TextConfig struct {
 	ContextLength int     `json:"context_length"`
 	VocabSize     int     `json:"vocab_size"`
@@ -33,7 +32,7 @@ type TextConfig struct {
 
 	HFModelName       string         `json:"hf_model_name,omitempty"`
 	HFModelPretrained *bool          `json:"hf_model_pretrained,omitempty"` // of open_clip's training: no part of the architecture
-	HFModelConfig     *RobertaConfig `json:"hf_model_config,omitempty"`     // for a HFModelName that is not built in
+	HFModelConfig     *EncoderConfig `json:"hf_model_config,omitempty"`     // for a HFModelName that is not built in
 	HFProjType        string         `json:"hf_proj_type,omitempty"`        // mlp, linear, none
 	HFPoolerType      string         `json:"hf_pooler_type,omitempty"`      // mean_pooler, max_pooler, cls_pooler, cls_last_hidden_state_pooler
 }
@@ -54,7 +53,7 @@ func (t *TextConfig) fillDefaults() {
 	if t.HFModelName == "" {
 		return
 	}
-	if hf, ok := t.Roberta(); ok {
+	if hf, ok := t.Encoder(); ok {
 		t.VocabSize, t.Width, t.Heads, t.Layers = hf.VocabSize, hf.HiddenSize, hf.Heads, hf.Layers
 		t.MLPRatio = float64(hf.IntermediateSize) / float64(max(1, hf.HiddenSize))
 	}
@@ -62,12 +61,12 @@ func (t *TextConfig) fillDefaults() {
 	setDefault(&t.HFPoolerType, "mean_pooler")
 }
 
-// Roberta is the Hugging Face tower's own config.
-func (t TextConfig) Roberta() (RobertaConfig, bool) {
+// Encoder is the Hugging Face tower's own config.
+func (t TextConfig) Encoder() (EncoderConfig, bool) {
 	if t.HFModelConfig != nil {
 		return *t.HFModelConfig, true
 	}
-	hf, ok := robertas[t.HFModelName]
+	hf, ok := encoders[t.HFModelName]
 	return hf, ok
 }
 
@@ -102,19 +101,13 @@ func (t TextConfig) validate(p *problems, c *Config) {
 }
 
 func (t TextConfig) validateHF(p *problems, c *Config) {
-	hf, ok := t.Roberta()
-	p.check(ok, "text_cfg.hf_model_name %q is none of %s; hf_model_config would describe another RoBERTa", t.HFModelName, strings.Join(robertaNames(), ", "))
+	hf, ok := t.Encoder()
+	p.check(ok, "text_cfg.hf_model_name %q is none of %s; hf_model_config would describe another", t.HFModelName, strings.Join(encoderNames(), ", "))
 	p.oneOf("text_cfg.hf_proj_type", t.HFProjType, "mlp", "linear", "none")
 	p.oneOf("text_cfg.hf_pooler_type", t.HFPoolerType, "mean_pooler", "max_pooler", "cls_pooler", "cls_last_hidden_state_pooler")
 	if !ok {
 		return
 	}
 	p.check(t.HFProjType != "none" || hf.HiddenSize == c.EmbedDim, "embed_dim is %d, and text_cfg.width %d has no projection to it", c.EmbedDim, hf.HiddenSize)
-	p.check(hf.Heads > 0 && hf.HiddenSize%max(1, hf.Heads) == 0, "text_cfg.hf_model_config: hidden_size %d is not a multiple of num_attention_heads %d", hf.HiddenSize, hf.Heads)
-	if p.positive("text_cfg.hf_model_config.intermediate_size", hf.IntermediateSize) && p.positive("text_cfg.hf_model_config.max_position_embeddings", hf.Positions) {
-		p.check(hf.Positions > t.ContextLength+hf.PadID, "text_cfg.context_length %d is longer than the %d positions of %s, less pad_token_id + 1", t.ContextLength, hf.Positions, t.HFModelName)
-	}
-	p.check(hf.PadID >= 0 && hf.PadID < hf.VocabSize, "text_cfg.hf_model_config.pad_token_id %d is no token", hf.PadID)
-	p.check(slices.Contains([]string{"", "gelu"}, hf.Activation), "text_cfg.hf_model_config.hidden_act is %q; a RoBERTa has gelu", hf.Activation)
-	p.check(hf.LayerNormEps > 0 && hf.TokenTypes > 0, "text_cfg.hf_model_config lacks a positive layer_norm_eps or type_vocab_size")
+	hf.validate(p, t)
 }

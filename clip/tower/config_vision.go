@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/goclip/goclip/internal/timm"
 )
 
-// VisionConfig is a picture tower. Which one it is follows from the fields: TimmModelName names one
-// of timm's vision transformers, EVAs or ConvNeXts, four Layers make a ResNet, and one makes a
-// vision transformer.
+// VisionConfig is an image tower. Which one it is follows from the fields: TimmModelName names one of
+// timm's, four Layers make a ResNet, and one makes a vision transformer.
 type VisionConfig struct {
 	ImageSize Size    `json:"image_size"`
 	Layers    Layers  `json:"layers"`
@@ -33,13 +30,13 @@ type VisionConfig struct {
 	NormOptions       *NormOptions `json:"norm_kwargs,omitempty"`
 	ActOptions        *ActOptions  `json:"act_kwargs,omitempty"`
 
-	TimmModelName       string  `json:"timm_model_name,omitempty"`
-	TimmModelPretrained bool    `json:"timm_model_pretrained,omitempty"`
-	TimmPool            string  `json:"timm_pool,omitempty"` // map, token, avg: as the model has it
-	TimmProj            string  `json:"timm_proj,omitempty"` // none, linear, mlp; an EVA's is null
-	TimmProjBias        bool    `json:"timm_proj_bias,omitempty"`
-	TimmDrop            float64 `json:"timm_drop,omitempty"`
-	TimmDropPath        float64 `json:"timm_drop_path,omitempty"` // stochastic depth in training, of a ConvNeXt's last block
+	TimmModelName       string   `json:"timm_model_name,omitempty"`
+	TimmModelPretrained bool     `json:"timm_model_pretrained,omitempty"`
+	TimmPool            string   `json:"timm_pool,omitempty"` // map, token, avg: as the model has it
+	TimmProj            string   `json:"timm_proj,omitempty"` // none, linear, mlp; an EVA's is null
+	TimmProjBias        bool     `json:"timm_proj_bias,omitempty"`
+	TimmDrop            float64  `json:"timm_drop,omitempty"`
+	TimmDropPath        *float64 `json:"timm_drop_path,omitempty"` // stochastic depth in training, of the last block
 }
 
 // Size is the pixels of a picture. In JSON it is one number when both are equal, else [height, width].
@@ -78,7 +75,8 @@ func (s *Size) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Layers is the number of blocks: one number for a transformer, four for the stages of a ResNet.
+// Layers is the number of blocks: one number for a transformer, four for the stages of a ResNet, four
+// or five for those of timm's towers.
 type Layers []int
 
 // MarshalJSON writes open_clip's form.
@@ -92,7 +90,7 @@ func (l Layers) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads open_clip's form.
 func (l *Layers) UnmarshalJSON(data []byte) error {
 	layers, err := oneOrMany(data)
-	if err != nil || (len(layers) != 1 && len(layers) != 4) {
+	if err != nil || len(layers) != 1 && len(layers) != 4 && len(layers) != 5 {
 		return fmt.Errorf("layers is %s; a number, or the four of a ResNet's stages, would be right", data)
 	}
 	*l = layers
@@ -111,19 +109,7 @@ func oneOrMany(data []byte) (numbers []int, err error) {
 // IsResNet tells whether the tower is a ResNet.
 func (v VisionConfig) IsResNet() bool { return len(v.Layers) == 4 && v.TimmModelName == "" }
 
-// IsEva tells whether the tower is one of timm's EVAs, a Perception Encoder among them.
-func (v VisionConfig) IsEva() bool {
-	_, ok := timm.Evas[v.TimmModelName]
-	return ok
-}
-
-// IsConvNeXt tells whether the tower is a ConvNeXt.
-func (v VisionConfig) IsConvNeXt() bool {
-	_, ok := timm.ConvNeXts[v.TimmModelName]
-	return ok
-}
-
-// Depth is the number of blocks of a transformer, 0 for a ResNet or ConvNeXt.
+// Depth is the number of blocks of a transformer, 0 for a tower of several stages.
 func (v VisionConfig) Depth() int {
 	if len(v.Layers) != 1 {
 		return 0
@@ -131,8 +117,8 @@ func (v VisionConfig) Depth() int {
 	return v.Layers[0]
 }
 
-// Grid is the number of patches from top to bottom and from left to right. A ResNet and a ConvNeXt
-// see 32-pixel patches.
+// Grid is the number of patches from top to bottom and from left to right. A ResNet sees 32-pixel
+// patches, and so does a tower of timm's that has stages.
 func (v VisionConfig) Grid() (rows, columns int) {
 	if v.IsResNet() {
 		return v.ImageSize.Height / 32, v.ImageSize.Width / 32
@@ -142,11 +128,15 @@ func (v VisionConfig) Grid() (rows, columns int) {
 
 // String says what the tower is in a line: "12 layers of width 768, 32-pixel patches of 224 pixels".
 func (v VisionConfig) String() string {
-	if v.IsResNet() {
-		return fmt.Sprintf("ResNet with %d, %d, %d and %d blocks of width %d, %v pixels", v.Layers[0], v.Layers[1], v.Layers[2], v.Layers[3], v.Width, v.ImageSize)
-	}
-	if v.IsConvNeXt() {
-		return fmt.Sprintf("ConvNeXt with %d, %d, %d and %d blocks of width %d, %v pixels", v.Layers[0], v.Layers[1], v.Layers[2], v.Layers[3], v.Width, v.ImageSize)
+	switch {
+	case v.IsResNet():
+		return v.stages("ResNet")
+	case v.IsConvNeXt():
+		return v.stages("ConvNeXt")
+	case v.IsFastViT():
+		return v.stages("FastViT")
+	case v.IsSwin():
+		return v.stages("Swin transformer")
 	}
 	return fmt.Sprintf("%d layers of width %d, %d-pixel patches of %v pixels", v.Depth(), v.Width, v.PatchSize, v.ImageSize)
 }
@@ -158,14 +148,8 @@ func (v *VisionConfig) fillDefaults() {
 		setDefault(&v.AttnPoolerQueries, 256)
 		setDefault(&v.AttnPoolerHeads, 8)
 	}
-	if t, ok := timm.ViTs[v.TimmModelName]; ok {
-		v.Layers, v.Width, v.HeadWidth, v.MLPRatio, v.PatchSize = Layers{t.Depth}, t.Width, t.Width/t.Heads, t.MLPRatio, t.Patch
-	}
-	if t, ok := timm.Evas[v.TimmModelName]; ok {
-		v.Layers, v.Width, v.HeadWidth, v.MLPRatio, v.PatchSize = Layers{t.Depth}, t.Width, t.Width/t.Heads, t.MLPRatio, t.Patch
-	}
-	if t, ok := timm.ConvNeXts[v.TimmModelName]; ok {
-		v.Layers, v.Width, v.PatchSize = Layers(t.Depths[:]), t.Widths[0], 32
+	if f, ok := v.timmFamily(); ok {
+		f.fill(v)
 	}
 	if v.IsResNet() {
 		v.PatchSize, v.MLPRatio = 0, 0
@@ -187,7 +171,7 @@ func (v VisionConfig) validate(p *problems, c *Config) {
 	}
 	p.check(max(v.ImageSize.Height, v.ImageSize.Width) <= 1<<14 && slices.Max(append([]int{0}, v.Layers...)) <= 1<<10,
 		"vision_cfg: %v pixels and layers of %v are beyond any model", v.ImageSize, v.Layers)
-	p.check(len(v.Layers) == 1 || len(v.Layers) == 4, "vision_cfg.layers are %v; a number, or the four of a ResNet's stages, would be right", v.Layers)
+	p.check(len(v.Layers) == 1 || len(v.Layers) == 4 || v.IsFastViT(), "vision_cfg.layers are %v; a number, or the four of a ResNet's stages, would be right", v.Layers)
 	p.oneOf("vision_cfg.pos_embed_type", v.PosEmbedType, "learnable", "sin_cos_2d")
 	p.oneOf("vision_cfg.pool_type", v.PoolType, "tok", "avg") // "none" leaves a picture without one feature
 	p.check(!v.OutputTokens, "vision_cfg.output_tokens serves a captioner, which goclip does not have")

@@ -1,6 +1,8 @@
 package tower
 
 import (
+	"slices"
+
 	"github.com/goclip/goclip/internal/timm"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/nn"
@@ -58,7 +60,7 @@ func newConvNeXt(c *Config) *ConvNeXt {
 		}
 		for range depth {
 			stage.Blocks = append(stage.Blocks, &ConvNeXtBlock{Depthwise: depthwise(w, 7), Norm: norm(w), MLP: mlp(w, 4*w, w),
-				Gamma: nn.Parameter(w), dropPath: c.Vision.TimmDropPath * float64(before) / float64(max(1, blocks-1))})
+				Gamma: nn.Parameter(w), dropPath: c.Vision.dropPath(0) * float64(before) / float64(max(1, blocks-1))})
 			before++
 		}
 		v.Stages = append(v.Stages, stage)
@@ -134,7 +136,9 @@ func (b *ConvNeXtBlock) Forward(x *torch.Tensor, training bool) *torch.Tensor {
 // residual branch becomes 0 for a random share of the images, and is divided by 1-share for the
 // others.
 func dropPath(branch *torch.Tensor, share float64) *torch.Tensor {
-	ones := torch.OnesLike(branch, branch.Size(0), 1, 1, 1).To(branch.Device(), branch.DType())
+	shape := slices.Repeat([]int{1}, branch.Dim())
+	shape[0] = branch.Size(0)
+	ones := torch.OnesLike(branch, shape...).To(branch.Device(), branch.DType())
 	return branch.Mul(ones.Dropout(share))
 }
 

@@ -239,8 +239,7 @@ func (v *Eva) InitializeBiases(s *torch.Scope) {
 		}
 	}
 	if v.Patches.Bias != nil {
-		bound := 1 / math.Sqrt(float64(v.Patches.Weight.Numel()/v.Patches.Weight.Size(0)))
-		s.Alias(v.Patches.Bias).UniformInPlace(-bound, bound)
+		initConvBias(s, v.Patches)
 	}
 }
 

@@ -2,33 +2,51 @@ package tower
 
 import "github.com/goclip/goclip/torch"
 
-// Places is [ViT.Places]; a latent pool reads each patch behind the last block.
+// Places is [ViT.Places]; a latent pool and a mean read each patch behind the last block.
 func (v *TimmViT) Places(pixels *torch.Tensor) *torch.Tensor {
+	v.refuseRelative()
 	x, last := v.embed(pixels), len(v.Blocks)-1
 	for _, b := range v.Blocks[:last] {
 		x = torch.Tidy(b.Forward, x)
 	}
-	if v.AttnPool != nil {
+	switch {
+	case v.AttnPool != nil:
 		x = v.AttnPool.values(v.Norm.Forward(v.Blocks[last].Forward(x)))
-	} else {
+	case v.ClassToken != nil:
 		x = withoutClass(v.Norm.Forward(v.Blocks[last].attend(x, onlyValues)))
+	case v.Norm != nil:
+		x = v.Norm.Forward(v.Blocks[last].Forward(x))
+	default:
+		x = v.NormPooled.Forward(v.Blocks[last].Forward(x))
 	}
-	return grid(v.project(x).Select(0, 0), pixels, v.Patches.Stride)
+	return grid(v.project(x).Select(0, 0), pixels, v.patch)
 }
 
 // Relevance is [ViT.Relevance].
 func (v *TimmViT) Relevance(pixels *torch.Tensor, score func(feature *torch.Tensor) *torch.Tensor) *torch.Tensor {
+	v.refuseRelative()
 	var maps attentionMaps
 	x := v.embed(recorded(pixels))
 	for _, b := range v.Blocks {
 		x = b.with(x, maps.attend)
 	}
-	if v.AttnPool != nil {
-		x = v.AttnPool.with(v.Norm.Forward(x), maps.attend)
-		return grid(maps.rollout(score(v.project(x)), true).Select(0, 0), pixels, v.Patches.Stride)
+	r := maps.rollout(score(v.read(x, maps.attend)), v.AttnPool != nil)
+	switch {
+	case v.AttnPool != nil:
+		r = r.Select(0, 0)
+	case v.ClassToken != nil:
+		r = r.Select(0, 0).Narrow(0, 1, r.Size(1)-1)
+	default:
+		r = r.MeanDim(0)
 	}
-	r := maps.rollout(score(v.project(v.Norm.Forward(x.Select(1, 0)))), false).Select(0, 0)
-	return grid(r.Narrow(0, 1, r.Size(0)-1), pixels, v.Patches.Stride)
+	return grid(r, pixels, v.patch)
+}
+
+// refuseRelative: attention with relative positions is not that of the maps.
+func (v *TimmViT) refuseRelative() {
+	if v.isRelative() {
+		panic(&torch.Error{Op: "explain", Msg: "the image tower has relative positions, whose attention this method does not follow; the method windows explains it"})
+	}
 }
 
 // Places is [ViT.Places] likewise.

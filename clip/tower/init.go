@@ -22,3 +22,9 @@ func initBias(s *torch.Scope, l *nn.Linear) {
 	bound := 1 / math.Sqrt(float64(l.Weight.Size(1)))
 	s.Alias(l.Bias).UniformInPlace(-bound, bound)
 }
+
+// initConvBias draws a Conv2d's bias as PyTorch does.
+func initConvBias(s *torch.Scope, c *nn.Conv2d) {
+	bound := 1 / math.Sqrt(float64(c.Weight.Numel()/c.Weight.Size(0)))
+	s.Alias(c.Bias).UniformInPlace(-bound, bound)
+}

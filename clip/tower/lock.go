@@ -24,14 +24,16 @@ func (v *ViT) Lock(unlocked int, _ bool) {
 }
 
 func (v *TimmViT) Groups() []Group {
-	groups := layers(Group{v.Patches, v.ClassToken, v.Positions}, v.Blocks, v.Norm)
-	if v.AttnPool != nil {
-		groups = append(groups, Group{v.AttnPool})
+	groups := layers(Group{v.Patches, v.Stem, v.MBConvs, v.ClassToken, v.Positions, v.NormPre}, v.Blocks, v.Norm)
+	if v.AttnPool != nil || v.NormPooled != nil || v.Head != nil {
+		groups = append(groups, Group{v.AttnPool, v.NormPooled, v.Head})
 	}
 	return groups
 }
 
-func (v *TimmViT) Lock(unlocked int, _ bool) { LockAllBut(unlocked, v.Groups()) }
+func (v *TimmViT) Lock(unlocked int, freezeBNStats bool) {
+	lockWithStatistics(v, unlocked, freezeBNStats)
+}
 
 func (r *ResNet) Groups() []Group {
 	stem := Group{r.Conv1, r.Bn1, r.Conv2, r.Bn2, r.Conv3, r.Bn3}
@@ -39,23 +41,15 @@ func (r *ResNet) Groups() []Group {
 }
 
 func (r *ResNet) Lock(unlocked int, freezeBNStats bool) {
-	LockAllBut(unlocked, r.Groups())
-	for _, bn := range r.norms() {
-		bn.Frozen = freezeBNStats && !bn.Weight.RequiresGrad()
-	}
+	lockWithStatistics(r, unlocked, freezeBNStats)
 }
 
-func (r *ResNet) norms() []*nn.BatchNorm2d {
-	all := []*nn.BatchNorm2d{r.Bn1, r.Bn2, r.Bn3}
-	for _, stage := range [][]*Bottleneck{r.Layer1, r.Layer2, r.Layer3, r.Layer4} {
-		for _, b := range stage {
-			all = append(all, b.Bn1, b.Bn2, b.Bn3)
-			if b.Downsample != nil {
-				all = append(all, b.Downsample.Bn)
-			}
-		}
+// lockWithStatistics locks a tower that has batch normalisations.
+func lockWithStatistics(t Grouper, unlocked int, freeze bool) {
+	LockAllBut(unlocked, t.Groups())
+	for _, bn := range nn.Modules[*nn.BatchNorm2d](t) {
+		bn.Frozen = freeze && !bn.Weight.RequiresGrad()
 	}
-	return all
 }
 
 func (t *Text) Groups() []Group {
@@ -69,7 +63,7 @@ func (t *Text) Groups() []Group {
 func (t *Text) Lock(unlocked int, _ bool) { LockAllBut(unlocked, t.Groups()) }
 
 func (r *Roberta) Groups() []Group {
-	return layers(Group{r.Words, r.Positions, r.TokenTypes, r.Ln}, r.Layers, r.Pooler)
+	return layers(Group{r.Words, r.Positions, r.TokenTypes, r.Ln}, r.Layers, r.Head.Pooler)
 }
 
 func (r *Roberta) Lock(unlocked int, freezeLayerNorm bool) {

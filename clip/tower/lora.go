@@ -14,7 +14,21 @@ func (t *Text) Adapted() []Adapted { return t.Transformer.Adapted() }
 
 func (v *TimmViT) Adapted() (all []Adapted) {
 	for _, b := range v.Blocks {
-		all = append(all, adaptLinear(b.QKV, 3), adaptLinear(b.Out, 1), adaptLinear(b.MLP.Fc1, 1), adaptLinear(b.MLP.Fc2, 1))
+		all = append(all, adaptLinear(b.QKV, 3), adaptLinear(b.Out, 1))
+		if b.GLU != nil {
+			all = append(all, adaptLinear(b.GLU.W0, 1), adaptLinear(b.GLU.W1, 1), adaptLinear(b.GLU.W2, 1))
+		} else {
+			all = append(all, adaptLinear(b.MLP.Fc1, 1), adaptLinear(b.MLP.Fc2, 1))
+		}
+	}
+	return all
+}
+
+func (v *Swin) Adapted() (all []Adapted) {
+	for _, stage := range v.Stages {
+		for _, b := range stage.Blocks {
+			all = append(all, adaptLinear(b.QKV, 3), adaptLinear(b.Out, 1), adaptLinear(b.MLP.Fc1, 1), adaptLinear(b.MLP.Fc2, 1))
+		}
 	}
 	return all
 }

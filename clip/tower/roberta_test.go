@@ -68,7 +68,7 @@ func TestRobertaTextsDoNotMix(t *testing.T) {
 				n := len(c.tokens) / robertaLength
 				before := torch.LiveTensors()
 				require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
-					texts := m.sort(c.tokens, robertaLength)
+					texts := m.config.sort(c.tokens, robertaLength)
 					assert.Equal(t, c.groups, texts.groups)
 					assert.Equal(t, c.padded, texts.padded)
 				}))

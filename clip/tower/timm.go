@@ -1,6 +1,7 @@
 package tower
 
 import (
+	"cmp"
 	"math"
 
 	"github.com/goclip/goclip/internal/timm"
@@ -8,17 +9,24 @@ import (
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// TimmViT is timm's vision transformer under open_clip's timm_model.py: the picture tower of SigLIP (Zhai et al., arXiv
-// 2303.15343) and, with a class token, the plain one of Dosovitskiy et al. (arXiv 2010.11929). Beside [ViT] its
-// patches have a bias, nothing is normalised before the blocks, and epsilon is 1e-6.
+// TimmViT is timm's vision transformer under open_clip's timm_model.py: the image tower of SigLIP (Zhai et al., arXiv
+// 2303.15343) and, with a class token, the plain one of Dosovitskiy et al. (arXiv 2010.11929). Convolutions may stand in
+// the place of its patches: three in MobileCLIP's B (Vasu et al., 2311.17049), two stages of blocks in ViTamin (Chen et
+// al., 2404.02132). Beside [ViT] its patches have a bias, nothing is normalised before the blocks, and epsilon is 1e-6.
 type TimmViT struct {
-	Patches    *nn.Conv2d    `torch:"trunk.patch_embed.proj"` // (W, 3, P, P)
-	ClassToken *torch.Tensor `torch:"trunk.cls_token"`        // (1, 1, W); nil with the pool map
-	Positions  *torch.Tensor `torch:"trunk.pos_embed"`        // (1, G*G, W); one more with a class token
+	Patches    *nn.Conv2d    `torch:"trunk.patch_embed.proj"`     // (W, 3, P, P); nil with one of the next two
+	Stem       *ConvStem     `torch:"trunk.patch_embed.backbone"` // MobileCLIP's
+	MBConvs    *MBConvStem   `torch:"trunk.patch_embed.backbone"` // ViTamin's
+	ClassToken *torch.Tensor `torch:"trunk.cls_token"`            // (1, 1, W); nil without
+	Positions  *torch.Tensor `torch:"trunk.pos_embed"`            // (1, G*G, W), one more with a class token but not behind Stem; nil without
+	NormPre    *nn.LayerNorm `torch:"trunk.norm_pre"`             // nil without
 	Blocks     []*TimmBlock  `torch:"trunk.blocks"`
-	Norm       *nn.LayerNorm `torch:"trunk.norm"`
+	Norm       *nn.LayerNorm `torch:"trunk.norm"`      // of all tokens; nil with NormPooled
+	NormPooled *nn.LayerNorm `torch:"trunk.fc_norm"`   // of their mean
 	AttnPool   *LatentPool   `torch:"trunk.attn_pool"` // nil but with the pool map
-	Proj       *nn.Linear    `torch:"head.proj"`       // nil with timm_proj none
+	Head       *nn.Linear    `torch:"trunk.head"`      // nil but with timm_proj null
+	Proj       *nn.Linear    `torch:"head.proj"`       // nil with timm_proj none or null
+	patch      int           // side of a patch, or of what became one token
 	dropout    float64       // of patches, in training only
 	training   bool
 
@@ -27,12 +35,17 @@ type TimmViT struct {
 
 // TimmBlock is a pre-norm residual block, the same as [Block] under timm's keys.
 type TimmBlock struct {
-	Norm1 *nn.LayerNorm `torch:"norm1"`
-	QKV   *nn.Linear    `torch:"attn.qkv"` // (3W, W)
-	Out   *nn.Linear    `torch:"attn.proj"`
-	Norm2 *nn.LayerNorm `torch:"norm2"`
-	MLP   *TimmMLP      `torch:"mlp"`
-	heads int
+	Norm1    *nn.LayerNorm      `torch:"norm1"`
+	QKV      *nn.Linear         `torch:"attn.qkv"`     // (3W, W)
+	Relative *RelativePositions `torch:"attn.rel_pos"` // nil without
+	Out      *nn.Linear         `torch:"attn.proj"`
+	Ls1      *LayerScale        `torch:"ls1"` // nil without
+	Norm2    *nn.LayerNorm      `torch:"norm2"`
+	MLP      *TimmMLP           `torch:"mlp"` // nil with a gate
+	GLU      *GEGLU             `torch:"mlp"` // nil without
+	Ls2      *LayerScale        `torch:"ls2"`
+	heads    int
+	dropPath float64 // the share of images that training leaves a branch out for
 }
 
 // TimmMLP is the two-layer perceptron of a block.
@@ -61,29 +74,65 @@ func newTimmViT(c *Config) *TimmViT {
 		options = &ActOptions{Approximate: "tanh"}
 	}
 	w, act := m.Width, activationOf(false, options)
-	norm := func() *nn.LayerNorm { return newLayerNorm(w, &NormOptions{Eps: 1e-6}) } // timm's default
-	mlp := func() *TimmMLP {
-		hidden := int(float64(w) * m.MLPRatio)
-		return &TimmMLP{Fc1: linear(w, hidden), Fc2: linear(hidden, w), act: act}
-	}
+	norm := func() *nn.LayerNorm { return newLayerNorm(w, &NormOptions{Eps: cmp.Or(m.Eps, 1e-6)}) }
+	hidden := int(float64(w) * m.MLPRatio)
 	rows, columns := c.Vision.Grid()
 	places := rows * columns
-	v := &TimmViT{Patches: patchConv(w, m.Patch), Norm: norm(), dropout: c.Vision.PatchDropout}
-	if m.Pool == "token" {
-		v.ClassToken, places = nn.Parameter(1, 1, w), places+1
+	v := &TimmViT{patch: m.Patch, dropout: c.Vision.PatchDropout}
+	switch {
+	case m.Convolutions != nil:
+		v.Stem = newConvStem(m.Convolutions)
+	case m.MBConvs != nil:
+		v.MBConvs = newMBConvStem(m.MBConvs, w)
+	default:
+		v.Patches = patchConv(w, m.Patch)
+	}
+	if m.PreNorm {
+		v.Patches.Bias, v.NormPre = nil, norm()
+	}
+	if m.NormAfterPool {
+		v.NormPooled = norm()
 	} else {
-		v.AttnPool = newLatentPool(w, m.Heads, int(float64(w)*m.MLPRatio), 1e-6, act)
+		v.Norm = norm()
 	}
-	v.Positions = nn.Parameter(1, places, w)
-	for range m.Depth {
-		v.Blocks = append(v.Blocks, &TimmBlock{Norm1: norm(), QKV: linear(w, 3*w), Out: linear(w, w),
-			Norm2: norm(), MLP: mlp(), heads: m.Heads})
+	switch m.Pool {
+	case "token":
+		if v.ClassToken = nn.Parameter(1, 1, w); v.Stem == nil {
+			places++
+		}
+	case "map":
+		v.AttnPool = newLatentPool(w, m.Heads, hidden, 1e-6, act)
 	}
-	if c.Vision.TimmProj == "linear" {
+	if m.Relative == 0 && !m.NoPositions {
+		v.Positions = nn.Parameter(1, places, w)
+	}
+	for i := range m.Depth {
+		b := &TimmBlock{Norm1: norm(), QKV: linear(w, 3*w), Out: linear(w, w), Norm2: norm(), heads: m.Heads,
+			dropPath: c.Vision.dropPath(0) * float64(i) / float64(max(1, m.Depth-1))}
+		if m.NoQKVBias {
+			b.QKV.Bias = nil
+		}
+		if m.LayerScale > 0 {
+			b.Ls1, b.Ls2 = newLayerScale(w, &m.LayerScale), newLayerScale(w, &m.LayerScale)
+		}
+		if m.Relative > 0 {
+			b.Relative = newRelativePositions(rows, columns, m.Relative, m.Heads)
+		}
+		if m.Gated {
+			b.GLU = &GEGLU{Norm: newLayerNorm(w, &NormOptions{Eps: 1e-6}), W0: linear(w, hidden), W1: linear(w, hidden), W2: linear(hidden, w)}
+		} else {
+			b.MLP = &TimmMLP{Fc1: linear(w, hidden), Fc2: linear(hidden, w), act: act}
+		}
+		v.Blocks = append(v.Blocks, b)
+	}
+	switch c.Vision.TimmProj {
+	case "linear":
 		v.Proj = linear(w, c.EmbedDim)
 		if !c.Vision.TimmProjBias {
 			v.Proj.Bias = nil
 		}
+	case "":
+		v.Head = linear(w, c.EmbedDim)
 	}
 	return v
 }
@@ -93,53 +142,99 @@ func newLatentPool(width, heads, hidden int, eps float64, act activation) *Laten
 		Norm: newLayerNorm(width, &NormOptions{Eps: eps}), MLP: &TimmMLP{Fc1: linear(width, hidden), Fc2: linear(hidden, width), act: act}, heads: heads}
 }
 
-// Forward maps normalised pictures (B, 3, R, R) to features (B, E).
+// Forward maps normalised images (B, 3, R, R) to features (B, E).
 func (v *TimmViT) Forward(pixels *torch.Tensor) *torch.Tensor {
-	x := v.embed(pixels)
+	x := v.embed(pixels) // (B, T, W)
 	for _, b := range v.Blocks {
-		x = v.checkpointing.block(b, func(x, _ *torch.Tensor) *torch.Tensor { return b.Forward(x) }, x, nil)
+		x = v.checkpointing.block(b, func(x, _ *torch.Tensor) *torch.Tensor { return b.forward(x, scaledDotProduct, v.training) }, x, nil)
 	}
-	if v.AttnPool != nil {
-		return v.project(v.AttnPool.Forward(v.Norm.Forward(x))) // (B, W)
+	return v.read(x, scaledDotProduct)
+}
+
+// read is the feature of the last tokens (B, T, W), by a way for the pool to attend: (B, E).
+func (v *TimmViT) read(x *torch.Tensor, f attention) *torch.Tensor {
+	switch {
+	case v.AttnPool != nil:
+		x = v.AttnPool.with(v.Norm.Forward(x), f) // (B, W)
+	case v.ClassToken != nil:
+		x = v.Norm.Forward(x.Select(1, 0))
+	case v.Norm != nil:
+		x = v.Norm.Forward(x).MeanDim(1)
+	default:
+		x = v.NormPooled.Forward(x.MeanDim(1))
 	}
-	return v.project(v.Norm.Forward(x.Select(1, 0)))
+	return v.project(x)
+}
+
+// project maps (..., W) to (..., E).
+func (v *TimmViT) project(x *torch.Tensor) *torch.Tensor {
+	switch {
+	case v.Proj != nil:
+		return v.Proj.Forward(x)
+	case v.Head != nil:
+		return v.Head.Forward(x)
+	}
+	return x
 }
 
 // embed makes the tokens that enter the blocks: (B, 3, R, R) -> (B, T, W), the class token first if there is one.
-func (v *TimmViT) embed(pixels *torch.Tensor) *torch.Tensor {
-	x := patches(pixels, v.Patches.Stride).Linear(v.Patches.Weight, v.Patches.Bias) // (B, G*G, W)
+func (v *TimmViT) embed(pixels *torch.Tensor) (x *torch.Tensor) {
+	switch {
+	case v.Stem != nil:
+		x = v.Stem.Forward(pixels, v.training).Add(v.Positions) // the class token has no position
+	case v.MBConvs != nil:
+		x = v.MBConvs.Forward(pixels)
+	default:
+		x = patches(pixels, v.Patches.Stride).Linear(v.Patches.Weight, v.Patches.Bias) // (B, G*G, W)
+	}
 	first := 0
 	if v.ClassToken != nil {
 		x = torch.Cat(1, x.Borrow(v.ClassToken).Expand(x.Size(0), 1, x.Size(2)), x)
 		first = 1
 	}
-	x = x.Add(v.Positions)
+	if v.Positions != nil && v.Stem == nil {
+		x = x.Add(v.Positions)
+	}
 	if v.training && v.dropout > 0 {
 		x = dropPatches(x, first, v.dropout)
 	}
-	return x
-}
-
-// project maps (..., W) to (..., E).
-func (v *TimmViT) project(x *torch.Tensor) *torch.Tensor {
-	if v.Proj == nil {
-		return x
+	if v.NormPre != nil {
+		x = v.NormPre.Forward(x)
 	}
-	return v.Proj.Forward(x)
+	return x
 }
 
 // Forward maps (B, T, W) to (B, T, W).
 func (b *TimmBlock) Forward(x *torch.Tensor) *torch.Tensor { return b.with(x, scaledDotProduct) }
 
 // with is Forward with another way to attend.
-func (b *TimmBlock) with(x *torch.Tensor, f attention) *torch.Tensor {
-	x = x.Add(b.attend(x, f))
-	return x.Add(b.MLP.Forward(b.Norm2.Forward(x)))
+func (b *TimmBlock) with(x *torch.Tensor, f attention) *torch.Tensor { return b.forward(x, f, false) }
+
+func (b *TimmBlock) forward(x *torch.Tensor, f attention, training bool) *torch.Tensor {
+	branch := func(x *torch.Tensor) *torch.Tensor {
+		if training && b.dropPath > 0 {
+			return dropPath(x, b.dropPath)
+		}
+		return x
+	}
+	if b.Relative != nil {
+		f = func(q, k, v *torch.Tensor) *torch.Tensor {
+			return biasedAttention(q, k, v, b.Relative.bias(q, training), 0)
+		}
+	}
+	x = x.Add(branch(b.attend(x, f)))
+	y := b.Norm2.Forward(x)
+	if b.GLU != nil {
+		y = b.GLU.Forward(y)
+	} else {
+		y = b.MLP.Forward(y)
+	}
+	return x.Add(branch(b.Ls2.Forward(y)))
 }
 
 // attend is the branch of attention.
 func (b *TimmBlock) attend(x *torch.Tensor, f attention) *torch.Tensor {
-	return b.Out.Forward(attend(b.QKV.Forward(b.Norm1.Forward(x)), b.heads, f))
+	return b.Ls1.Forward(b.Out.Forward(attend(b.QKV.Forward(b.Norm1.Forward(x)), b.heads, f)))
 }
 
 // Forward maps (..., W) to (..., W).
@@ -172,30 +267,47 @@ func (p *LatentPool) finish(x *torch.Tensor) *torch.Tensor {
 	return x.Add(p.MLP.Forward(p.Norm.Forward(x)))
 }
 
-// SetTraining switches patch dropout.
+// SetTraining switches patch dropout, stochastic depth and batch statistics.
 func (v *TimmViT) SetTraining(on bool) { v.training, v.checkpointing.training = on, on }
 
-// SetPatchDropout replaces the config's fraction.
-func (v *TimmViT) SetPatchDropout(fraction float64) { v.dropout = fraction }
+// SetPatchDropout replaces the config's fraction. With relative positions no patch is left out.
+func (v *TimmViT) SetPatchDropout(fraction float64) {
+	if !v.isRelative() {
+		v.dropout = fraction
+	}
+}
 
 // PatchDropout is the fraction of patches that training leaves out.
 func (v *TimmViT) PatchDropout() float64 { return v.dropout }
 
-// PatchWeight is (W, 3, P, P).
-func (v *TimmViT) PatchWeight() *torch.Tensor { return v.Patches.Weight }
+// PatchWeight is (W, 3, P, P), nil where convolutions stand in the place of patches.
+func (v *TimmViT) PatchWeight() *torch.Tensor {
+	if v.Patches == nil {
+		return nil
+	}
+	return v.Patches.Weight
+}
 
 // Initialize is timm's init_weights_vit_timm: 0.02 for every matrix, no bias. timm cuts the normal distribution at +-2,
-// a hundred standard deviations. The patches and the head keep PyTorch's default.
+// a hundred standard deviations. The patches and the projection keep PyTorch's default, and with relative positions
+// everything does (vision_transformer_relpos.py).
 func (v *TimmViT) Initialize(s *torch.Scope) {
-	for _, l := range v.linears() {
-		normal(s, l.Weight, 0.02)
+	if !v.isRelative() {
+		for _, l := range v.linears() {
+			normal(s, l.Weight, 0.02)
+		}
 	}
-	normal(s, v.Positions, 0.02)
+	if v.Positions != nil {
+		normal(s, v.Positions, 0.02)
+	}
 	if v.ClassToken != nil {
 		normal(s, v.ClassToken, 1e-6)
 	}
 	if v.AttnPool != nil {
 		truncatedNormal(s, v.AttnPool.Latent, 1/math.Sqrt(float64(v.AttnPool.Latent.Size(2))))
+	}
+	if v.MBConvs != nil {
+		v.MBConvs.initialize(s)
 	}
 }
 
@@ -210,22 +322,47 @@ func truncatedNormal(s *torch.Scope, p *torch.Tensor, std float64) {
 
 func (v *TimmViT) InitializeBiases(s *torch.Scope) {
 	for _, l := range v.linears() {
-		s.Alias(l.Bias).Fill(0)
+		switch {
+		case l.Bias == nil:
+		case v.isRelative():
+			initBias(s, l)
+		default:
+			s.Alias(l.Bias).Fill(0)
+		}
 	}
-	bound := 1 / math.Sqrt(float64(v.Patches.Weight.Numel()/v.Patches.Weight.Size(0)))
-	s.Alias(v.Patches.Bias).UniformInPlace(-bound, bound)
+	switch {
+	case v.Stem != nil:
+		initConvBias(s, v.Stem.Last.Conv)
+	case v.MBConvs != nil:
+		v.MBConvs.initializeBiases(s)
+	case v.Patches.Bias != nil:
+		initConvBias(s, v.Patches)
+	}
 	if v.Proj != nil && v.Proj.Bias != nil {
 		initBias(s, v.Proj)
 	}
 }
 
+func (v *TimmViT) isRelative() bool { return len(v.Blocks) > 0 && v.Blocks[0].Relative != nil }
+
 func (v *TimmViT) linears() []*nn.Linear {
 	var all []*nn.Linear
 	for _, b := range v.Blocks {
-		all = append(all, b.QKV, b.Out, b.MLP.Fc1, b.MLP.Fc2)
+		all = append(all, b.QKV, b.Out)
+		if b.GLU != nil {
+			all = append(all, b.GLU.W0, b.GLU.W1, b.GLU.W2)
+		} else {
+			all = append(all, b.MLP.Fc1, b.MLP.Fc2)
+		}
+		if b.Relative != nil {
+			all = append(all, b.Relative.Fc1, b.Relative.Fc2)
+		}
 	}
 	if p := v.AttnPool; p != nil {
 		all = append(all, p.Q, p.KV, p.Proj, p.MLP.Fc1, p.MLP.Fc2)
+	}
+	if v.Head != nil {
+		all = append(all, v.Head)
 	}
 	return all
 }

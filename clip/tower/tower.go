@@ -1,6 +1,6 @@
 // Package tower holds the two halves of a CLIP and their configs: [ViT], CLIP's own vision
-// transformer; [ResNet]; [TimmViT], which is SigLIP's; [ConvNeXt]; [Eva]; the text transformer
-// [Text]; and [Roberta].
+// transformer; [ResNet]; [TimmViT], which is SigLIP's; [ConvNeXt]; [Eva]; [FastViT], which is
+// MobileCLIP's; [Swin]; the text transformer [Text]; [Roberta], also for BERT; [M2M100], which is NLLB's; and [MT5].
 //
 // Each tower is a file that reads like its paper, made of shared parts: [Transformer], [AttentionalPool],
 // patches, positions. Fields carry open_clip's state-dict keys as tags, so a tower is its own state dict.
@@ -75,13 +75,10 @@ type Measurer interface {
 
 // Image makes the image tower that a config describes, with weights that are not initialised.
 func Image(c *Config) Tower {
+	f, ok := c.Vision.timmFamily()
 	switch {
-	case c.Vision.IsEva():
-		return newEva(c)
-	case c.Vision.IsConvNeXt():
-		return newConvNeXt(c)
-	case c.Vision.TimmModelName != "":
-		return newTimmViT(c)
+	case ok:
+		return f.tower(c)
 	case c.Vision.IsResNet():
 		return newResNet(c)
 	default:
@@ -91,10 +88,17 @@ func Image(c *Config) Tower {
 
 // TextOf makes the text tower that a config describes, with weights that are not initialised.
 func TextOf(c *Config) Tower {
-	if c.Text.HFModelName != "" {
+	if c.Text.HFModelName == "" {
+		return newText(c)
+	}
+	switch h, _ := c.Text.Encoder(); h.ModelType {
+	case typeM2M100:
+		return newM2M100(c)
+	case typeMT5:
+		return newMT5(c)
+	default:
 		return newRoberta(c)
 	}
-	return newText(c)
 }
 
 // Group is modules and parameters that are locked together; nil ones are absent.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
-	"github.com/goclip/goclip/internal/timm"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -96,7 +95,7 @@ func learning(m *clip.Model) (weights, activations [2]float64) {
 
 // firstBlocks are in the keys of a tower's first block: CLIP's own, timm's, a RoBERTa's, a ResNet's
 // and a ConvNeXt's.
-var firstBlocks = []string{"resblocks.0.", "trunk.blocks.0.", "encoder.layer.0.", "layer1.0.", "stages.0.blocks.0."}
+var firstBlocks = []string{"resblocks.0.", "trunk.blocks.0.", "encoder.layer.0.", "layer1.0.", "stages.0.blocks.0.", "trunk.layers.0.blocks.0."}
 
 func keptPatches(patches int, dropout float64) int {
 	if dropout == 0 {
@@ -111,8 +110,13 @@ func imageFLOPs(c *tower.Config, patches int, pooled bool) float64 {
 	if v.IsResNet() {
 		return resNetFLOPs(c, pooled)
 	}
-	if v.IsConvNeXt() {
+	switch {
+	case v.IsConvNeXt():
 		return convNeXtFLOPs(c)
+	case v.IsFastViT():
+		return fastViTFLOPs(c)
+	case v.IsSwin():
+		return swinFLOPs(c)
 	}
 	rows, columns := v.Grid()
 	w := float64(v.Width)
@@ -121,11 +125,8 @@ func imageFLOPs(c *tower.Config, patches int, pooled bool) float64 {
 	switch {
 	case v.IsEva():
 		return cost + evaFLOPs(c, patches)
-	case v.TimmModelName != "" && v.TimmPool == "map": // no class token; one query attends to the patches
-		return cost + blocks(v.Width, hidden, v.Depth(), patches, false) + product(1, v.Width, v.Width) + product(patches, v.Width, 2*v.Width) +
-			4*float64(patches)*w + product(1, v.Width, v.Width) + 2*product(1, v.Width, hidden) + timmHead(c)
 	case v.TimmModelName != "":
-		return cost + blocks(v.Width, hidden, v.Depth(), 1+patches, false) + timmHead(c)
+		return timmFLOPs(c, patches)
 	case v.AttentionalPool:
 		q, e := v.AttnPoolerQueries, c.EmbedDim
 		return cost + blocks(v.Width, hidden, v.Depth(), 1+patches, false) + 2*product(q, e, e) + 2*product(1+patches, v.Width, e) +
@@ -133,52 +134,6 @@ func imageFLOPs(c *tower.Config, patches int, pooled bool) float64 {
 	default:
 		return cost + blocks(v.Width, hidden, v.Depth(), 1+patches, pooled && v.PoolType != "avg") + product(1, v.Width, c.EmbedDim)
 	}
-}
-
-// evaFLOPs has one matrix more in a gated perceptron. A Perception Encoder's pool is four times as
-// wide within.
-func evaFLOPs(c *tower.Config, patches int) float64 {
-	v := c.Vision
-	m := timm.Evas[v.TimmModelName]
-	tokens := 1 + patches
-	if m.NoClass {
-		tokens = patches
-	}
-	w, hidden := v.Width, int(float64(v.Width)*v.MLPRatio)
-	cost := blocks(w, hidden, v.Depth(), tokens, false) + product(1, w, c.EmbedDim)
-	switch m.Kind {
-	case timm.EvaSwiGLU:
-		cost += float64(v.Depth()) * product(tokens, w, hidden)
-	case timm.EvaPE:
-		cost += 2*product(1, w, w) + product(tokens, w, 2*w) + 4*float64(tokens*w) + 2*product(1, w, 4*w)
-	}
-	return cost
-}
-
-// convNeXtFLOPs: a depthwise convolution costs each channel its own 7 x 7 places.
-func convNeXtFLOPs(c *tower.Config) float64 {
-	v := c.Vision
-	m := timm.ConvNeXts[v.TimmModelName]
-	rows, columns := v.ImageSize.Height/4, v.ImageSize.Width/4
-	cost := product(rows*columns, 3*4*4, m.Widths[0])
-	for stage, w := range m.Widths {
-		if stage > 0 {
-			rows, columns = rows/2, columns/2
-			cost += product(rows*columns, m.Widths[stage-1]*2*2, w)
-		}
-		cost += float64(m.Depths[stage]) * (product(rows*columns, 7*7, w) + 2*product(rows*columns, w, 4*w))
-	}
-	if v.TimmProj == "mlp" {
-		return cost + product(1, m.Widths[3], 2*c.EmbedDim) + product(1, 2*c.EmbedDim, c.EmbedDim)
-	}
-	return cost + product(1, m.Widths[3], c.EmbedDim)
-}
-
-func timmHead(c *tower.Config) float64 {
-	if c.Vision.TimmProj == "linear" {
-		return product(1, c.Vision.Width, c.EmbedDim)
-	}
-	return 0
 }
 
 // resNetFLOPs has in its last pooling one query, the mean, where open_clip computes one for every place.
@@ -226,8 +181,12 @@ func textFLOPs(c *tower.Config, tokens int, pooled bool) float64 {
 		return cost + product(1, t.Width, c.EmbedDim)
 	}
 	cost := blocks(t.Width, hidden, t.Layers, tokens, false)
-	if t.HFPoolerType == "cls_pooler" {
+	hf, _ := t.Encoder()
+	if t.HFPoolerType == "cls_pooler" && hf.Embedded() > 0 { // a RoBERTa's or a BERT's
 		cost += product(1, t.Width, t.Width)
+	}
+	if hf.ModelType == "mt5" { // its perceptrons are gated
+		cost += float64(t.Layers) * product(tokens, t.Width, hidden)
 	}
 	switch t.HFProjType {
 	case "linear":

@@ -6,7 +6,6 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
-	"github.com/goclip/goclip/internal/timm"
 )
 
 // Training is how a step is carried out, as far as memory is concerned.
@@ -143,8 +142,13 @@ func imageActivations(m *clip.Model, t Training) (kept, work float64) {
 	if v.IsResNet() {
 		return resNetActivations(c, t)
 	}
-	if v.IsConvNeXt() {
+	switch {
+	case v.IsConvNeXt():
 		return convNeXtActivations(c, t)
+	case v.IsFastViT():
+		return fastViTActivations(c, t)
+	case v.IsSwin():
+		return swinActivations(c, t)
 	}
 	rows, columns := v.Grid()
 	a := activations{width: v.Width, hidden: int(float64(v.Width) * v.MLPRatio), heads: v.Width / v.HeadWidth, layers: v.Depth(),
@@ -163,6 +167,15 @@ func imageActivations(m *clip.Model, t Training) (kept, work float64) {
 	case *tower.TimmViT:
 		a.tokens = keptPatches(a.tokens, v.PatchDropout())
 		a.stem = 4 // the last block's output, that normalised, and the pool's keys and values
+		if v.ClassToken != nil {
+			a.tokens++
+		}
+		if v.Blocks[0].GLU != nil {
+			a.hidden = a.hidden * 2 // the gate before and behind its activation, what it gates, that gated
+		}
+		if v.MBConvs != nil {
+			a.stem += mbConvRows
+		}
 	}
 	return a.bytes(t)
 }
@@ -170,8 +183,7 @@ func imageActivations(m *clip.Model, t Training) (kept, work float64) {
 func textActivations(m *clip.Model, t Training) (kept, work float64) {
 	c := m.Config.Text
 	a := activations{width: c.Width, hidden: int(float64(c.Width) * c.MLPRatio), heads: c.Heads, layers: c.Layers, tokens: t.Tokens}
-	if _, ok := m.Text.(*tower.Roberta); ok {
-		hf, _ := c.Roberta()
+	if hf, ok := c.Encoder(); ok && c.HFModelName != "" {
 		kept, work = a.bytes(t)
 		n, w := float64(t.Tokens), float64(c.Width)
 		masks := 2 * n * w           // one byte for each number that dropout leaves or not
@@ -220,32 +232,6 @@ func resNetActivations(c *tower.Config, t Training) (kept, work float64) {
 	}
 	places := 1 + side*side
 	return kept + 4*places*6*float64(32*v.Width), work
-}
-
-// convNeXtActivations: of each place a block keeps its input, that convolved and normalised, and
-// the perceptron's hidden layer before and behind the activation and its output. With autocast the
-// residual stream and what LayerNorm reads stay float32, all others are bfloat16.
-func convNeXtActivations(c *tower.Config, t Training) (kept, work float64) {
-	v := c.Vision
-	m := timm.ConvNeXts[v.TimmModelName]
-	full, half := 4.0, 4.0
-	if t.BFloat16 {
-		half = 2
-	}
-	rows, columns := v.ImageSize.Height/4, v.ImageSize.Width/4
-	for stage, w := range m.Widths {
-		if stage > 0 {
-			rows, columns = rows/2, columns/2
-		}
-		numbers := float64(rows * columns * w)
-		block, needs := numbers*(full*2+half*(2+2*4)), numbers*(full*2+half*2*4)
-		if t.Checkpointing {
-			block, needs = numbers*full, needs+block
-		}
-		work = math.Max(work, needs)
-		kept += numbers*2*full + float64(m.Depths[stage])*block // the stem's or the downsampling's output, and that normalised
-	}
-	return kept, work
 }
 
 // isEmbedding tells of a table that no product reads.

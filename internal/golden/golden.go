@@ -101,7 +101,7 @@ func Tokens(s *torch.Scope, key string, c *tower.Config) *torch.Tensor {
 			line[i] = 1 + int64((u[row*length+i]+1)/2*float64(vocab-3))
 		}
 		line[0], line[n-1] = int64(vocab-2), int64(vocab-1)
-		if c.Text.HFModelName != "" {
+		if hf, ok := c.Text.Encoder(); ok && hf.PadID == 1 {
 			asRoberta(line, n, vocab)
 		}
 	}
@@ -211,6 +211,14 @@ var timmVariants = map[string]timm.ViT{
 	"vit_tiny":             {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 4, Pool: "token", Tanh: false},
 	"vit_tiny_siglip":      {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 4, Pool: "map", Tanh: false},
 	"vit_tiny_siglip_tanh": {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 4, Pool: "map", Tanh: true},
+	"vit_mini_clip":        {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 4, Pool: "token", PreNorm: true, Eps: 1e-5},
+	"vit_mini_gap":         {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 4, Pool: "avg", NoQKVBias: true, LayerScale: 0.1},
+	"vit_mini_relpos":      {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 8, MLPRatio: 4, Pool: "token", NoQKVBias: true, LayerScale: 0.1, Relative: 12},
+	"vit_mini_mci":         {Image: 32, Patch: 16, Width: 32, Depth: 2, Heads: 2, MLPRatio: 4, Pool: "token", Convolutions: []int{8, 8, 32}},
+	"vitamin_mini": {Image: 32, Patch: 16, Width: 32, Depth: 2, Heads: 2, MLPRatio: 2, Pool: "avg", NormAfterPool: true, Gated: true,
+		MBConvs: []int{8, 16}},
+	"vitamin_mini_xl": {Image: 32, Patch: 16, Width: 32, Depth: 2, Heads: 2, MLPRatio: 2, Pool: "avg", NormAfterPool: true, Gated: true,
+		MBConvs: []int{8, 16}, NoPositions: true},
 }
 
 // convNeXtVariants are timm's ConvNeXts of testdata/clip/variants.py.
@@ -228,11 +236,24 @@ var evaVariants = map[string]timm.Eva{
 	"pe_mini_big":     {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 3.5, Kind: timm.EvaPE, RotaryGrid: 4, NoClass: true},
 }
 
+// fastViTVariants are timm's FastViTs of testdata/clip/variants.py.
+var fastViTVariants = map[string]timm.FastViT{
+	"fastvit_mini":  {Depths: []int{1, 2, 1, 2}, Widths: []int{8, 16, 32, 64}, MLPRatio: 3, Attention: 3, Excite: 2},
+	"fastvit_mini2": {Depths: []int{1, 1, 1, 1, 2}, Widths: []int{8, 8, 16, 32, 64}, MLPRatio: 4, Attention: 3, Second: true},
+}
+
+// swinVariants are timm's Swin transformers of testdata/clip/variants.py.
+var swinVariants = map[string]timm.Swin{
+	"swin_mini": {Image: 64, Patch: 2, Window: 4, Width: 8, Depths: [4]int{2, 2, 1, 1}, Heads: [4]int{1, 2, 2, 4}},
+}
+
 // UseVariants makes timm's tiny towers known.
 func UseVariants() {
 	maps.Copy(timm.ViTs, timmVariants)
 	maps.Copy(timm.ConvNeXts, convNeXtVariants)
 	maps.Copy(timm.Evas, evaVariants)
+	maps.Copy(timm.FastViTs, fastViTVariants)
+	maps.Copy(timm.Swins, swinVariants)
 }
 
 // Variants are the tiny configs of testdata/clip/variants.json.

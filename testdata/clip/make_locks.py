@@ -62,10 +62,12 @@ def main() -> None:
     out = {}
     for name, config in json.loads((HERE / "variants.json").read_text()).items():
         resnet = isinstance(config["vision_cfg"].get("layers"), list)
+        kind = config["text_cfg"].get("hf_model_config", {}).get("model_type", "roberta")
+        count = 1 if kind in ("bert", "m2m_100") else 9  # open_clip 3.3.0 has no layers of theirs
         # 3.3.0 unlocks no group of a ResNet, and CLIP's own text tower asserts --lock-text-freeze-layer-norm.
-        out[name] = {"image": steps(config, "image", False, 1 if resnet else 9), "text": steps(config, "text", True)}
+        out[name] = {"image": steps(config, "image", False, 1 if resnet else 9), "text": steps(config, "text", True, count)}
         if "hf_model_name" in config["text_cfg"]:
-            out[name]["text_norms_learn"] = steps(config, "text", False)
+            out[name]["text_norms_learn"] = steps(config, "text", False, count)
         if resnet:
             out[name]["frozen_statistics_loss"] = frozen_statistics(config)
     lines = (f"{json.dumps(name)}:{{" + ",\n  ".join(f"{json.dumps(k)}:{json.dumps(v)}" for k, v in locks.items()) + "}" for name, locks in out.items())

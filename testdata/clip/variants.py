@@ -17,11 +17,16 @@ from open_clip import hf_model
 from open_clip.loss import ClipLoss, SigLipLoss
 from open_clip.model import resize_pos_embed, resize_text_pos_embed
 from safetensors.numpy import save_file
-from timm.layers import LayerNorm
+from timm.layers import HybridEmbed, LayerNorm, LayerNorm2d
 from timm.models import register_model
 from timm.models.convnext import ConvNeXt
 from timm.models.eva import Eva
+from timm.models.fastvit import FastVit, RepConditionalPosEnc
+from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_hybrid import ConvStem
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
+from timm.models.vitamin import GeGluMlp, MbConvStages, VitCfg
 
 import formula
 
@@ -30,8 +35,16 @@ BATCH, SAMPLES = 8, 8
 # What the hub's config.json of each name says; 3.3.0 has no hf_model_config of its own.
 ROBERTA = dict(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1)
 LARGE = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
+NLLB = dict(model_type="m2m_100", vocab_size=256206, d_model=1024, encoder_layers=12, encoder_attention_heads=16, encoder_ffn_dim=4096, decoder_layers=1,
+            max_position_embeddings=1024, scale_embedding=True, activation_function="relu", dropout=0.1, attention_dropout=0.1,
+            activation_dropout=0.0, encoder_layerdrop=0.0, pad_token_id=1)
+MT5 = dict(model_type="mt5", vocab_size=250112, d_model=768, d_kv=64, d_ff=2048, num_layers=12, num_heads=12, num_decoder_layers=1,
+           feed_forward_proj="gated-gelu", dropout_rate=0.1, pad_token_id=0)
 HUB = {"roberta-base": ROBERTA, "roberta-large": ROBERTA | LARGE, "xlm-roberta-base": ROBERTA | {"vocab_size": 250002},
-       "xlm-roberta-large": ROBERTA | LARGE | {"vocab_size": 250002}}
+       "xlm-roberta-large": ROBERTA | LARGE | {"vocab_size": 250002},
+       "facebook/nllb-200-distilled-600M": NLLB, "facebook/nllb-200-distilled-1.3B": NLLB | dict(encoder_layers=24, encoder_ffn_dim=8192),
+       "google/mt5-base": MT5, "google/mt5-xl": MT5 | dict(d_model=2048, d_ff=5120, num_layers=24, num_heads=32)}
+BASES = {"roberta": ROBERTA, "bert": dict(vocab_size=30522, max_position_embeddings=512, pad_token_id=0), "m2m_100": NLLB, "mt5": MT5}
 
 
 def tiny(name: str, architecture: type, **kwargs) -> None:
@@ -61,6 +74,31 @@ tiny("pe_mini", Eva, **PE | dict(img_size=32), ref_feat_shape=(3, 3), rope_grid_
 tiny("pe_mini_big", Eva, **PE, mlp_ratio=3.5, ref_feat_shape=(4, 4), class_token=False)
 
 
+def hybrid(backbone):
+    """A vision transformer behind convolutions."""
+    return lambda **kwargs: VisionTransformer(embed_layer=functools.partial(HybridEmbed, backbone=backbone(), proj=False), **kwargs)
+
+
+HYBRID = VIT | dict(img_size=32, patch_size=1)
+VITAMIN = HYBRID | dict(mlp_layer=GeGluMlp, mlp_ratio=2.0, class_token=False, global_pool="avg")
+tiny("vit_mini_clip", VisionTransformer, **VIT, pre_norm=True, norm_layer=functools.partial(LayerNorm, eps=1e-5))
+tiny("vit_mini_gap", VisionTransformer, **VIT, class_token=False, global_pool="avg", qkv_bias=False, init_values=0.1, fc_norm=False)
+tiny("vit_mini_relpos", VisionTransformerRelPos, **VIT | dict(num_heads=8), class_token=True, global_pool="token", qkv_bias=False, init_values=0.1, fc_norm=False,
+     rel_pos_dim=12)
+tiny("vit_mini_mci", hybrid(lambda: ConvStem(channels=(8, 8, 32), stride=(4, 2, 2), kernel_size=(4, 2, 2), padding=0, act_layer=torch.nn.GELU)),
+     **HYBRID, no_embed_class=True)
+tiny("vitamin_mini", hybrid(lambda: MbConvStages(VitCfg(embed_dim=(8, 16, 32), depths=(2, 4, 1), stem_width=8))), **VITAMIN)
+tiny("vitamin_mini_xl", hybrid(lambda: MbConvStages(VitCfg(embed_dim=(8, 16, 32), depths=(2, 4, 1), stem_width=8))), **VITAMIN, pos_embed="none")
+CPE = functools.partial(RepConditionalPosEnc, spatial_shape=(7, 7))
+tiny("fastvit_mini", FastVit, layers=(1, 2, 1, 2), embed_dims=(8, 16, 32, 64), mlp_ratios=(3, 3, 3, 3), se_downsamples=(False, False, True, True),
+     pos_embs=(None, None, None, CPE), token_mixers=("repmixer", "repmixer", "repmixer", "attention"), lkc_use_act=True)
+tiny("fastvit_mini2", FastVit, layers=(1, 1, 1, 1, 2), embed_dims=(8, 8, 16, 32, 64), mlp_ratios=(4, 4, 4, 4, 4), se_downsamples=(False,) * 5,
+     downsamples=(False, True, True, True, True), pos_embs=(None, None, None, CPE, CPE), lkc_use_act=True,
+     token_mixers=("repmixer", "repmixer", "repmixer", "attention", "attention"), norm_layer=functools.partial(LayerNorm2d, eps=1e-5),
+     stem_use_scale_branch=False)
+tiny("swin_mini", SwinTransformer, img_size=64, patch_size=2, window_size=4, embed_dim=8, depths=(2, 2, 1, 1), num_heads=(1, 2, 2, 4))
+
+
 def max_pooler(self, x, mask):
     """3.3.0's own fails: masked_fill takes a bool mask, and of the padding."""
     return x.last_hidden_state.masked_fill(mask.unsqueeze(-1) == 0, -torch.inf).max(1).values
@@ -76,8 +114,10 @@ def untouched(config: dict) -> torch.nn.Module:
     text = config["text_cfg"]
     custom = config.pop("custom_text", False) or "hf_model_name" in text
     if "hf_model_name" in text:
-        hub = HUB.get(text["hf_model_name"], ROBERTA) | text.pop("hf_model_config", {})
-        hf_model.AutoConfig.from_pretrained = lambda name: transformers.RobertaConfig(**hub)
+        own = text.pop("hf_model_config", {})
+        hub = HUB.get(text["hf_model_name"], BASES[own.get("model_type", "roberta")]) | own
+        kind = hub.pop("model_type", "roberta")
+        hf_model.AutoConfig.from_pretrained = lambda name: transformers.AutoConfig.for_model(kind, **hub)
         text["hf_model_pretrained"] = False
         if text.get("hf_proj_type") == "none":
             text["hf_proj_type"] = None
@@ -97,7 +137,8 @@ def inputs(config: dict, suffix: str = "") -> tuple[torch.Tensor, torch.Tensor]:
     text, size = config["text_cfg"], config["vision_cfg"]["image_size"]
     height, width = size if isinstance(size, list) else (size, size)
     vocab = text.get("hf_model_config", text)["vocab_size"]
-    tokens = formula.roberta_tokens if "hf_model_name" in text else formula.tokens
+    padded = "hf_model_name" in text and text.get("hf_model_config", {}).get("model_type", "roberta") in ("roberta", "m2m_100")
+    tokens = formula.roberta_tokens if padded else formula.tokens
     return (torch.from_numpy(formula.pixels("pixels" + suffix, BATCH, height, width)),
             torch.from_numpy(tokens("tokens" + suffix, BATCH, text["context_length"], vocab)))
 
@@ -175,7 +216,7 @@ def write(here: pathlib.Path) -> None:
     (here / "init.json").write_text(json.dumps(initial(configs)).replace("]], ", "]],\n") + "\n")
     for name, config in configs.items():
         record(out, name, config, False)
-        if name in ("resnet", "convnext"):
+        if name in ("resnet", "convnext", "fastvit", "mobileclip-b", "swin"):
             record(out, name + "-training", config, True)
     positions(out)
     save_file({k: v.detach().contiguous().numpy() for k, v in out.items()}, here / "variants.safetensors")

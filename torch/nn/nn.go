@@ -104,3 +104,34 @@ func join(prefix, key string) string {
 	}
 	return prefix + "." + key
 }
+
+// Modules are the modules of type M under model, such as *[BatchNorm2d], in the order of
+// declaration. The fields are those that [Params] looks into.
+func Modules[M any](model any) (all []M) {
+	var find func(v reflect.Value)
+	find = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Pointer, reflect.Interface:
+			if v.IsNil() {
+				return
+			}
+			if m, ok := v.Interface().(M); ok {
+				all = append(all, m)
+				return
+			}
+			find(v.Elem())
+		case reflect.Slice:
+			for i := range v.Len() {
+				find(v.Index(i))
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if field := v.Type().Field(i); field.IsExported() && field.Tag.Get("torch") != "-" && field.Type != reflect.TypeFor[*torch.Tensor]() {
+					find(v.Field(i))
+				}
+			}
+		}
+	}
+	find(reflect.ValueOf(model))
+	return all
+}
