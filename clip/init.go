@@ -32,13 +32,16 @@ func (m *Model) initialize(s *torch.Scope) {
 	for key, p := range m.Parameters() {
 		defaultInit(s, key, p)
 	}
-	towers := []Tower{m.Visual, m.Text}
-	for _, t := range towers {
+	parts := []any{m.Visual, m.Text}
+	if m.Decoder != nil {
+		parts = append(parts, m.Decoder)
+	}
+	for _, t := range parts {
 		if t, ok := t.(tower.Initializer); ok {
 			t.InitializeBiases(s)
 		}
 	}
-	for _, t := range towers {
+	for _, t := range parts {
 		if t, ok := t.(tower.Initializer); ok {
 			t.Initialize(s)
 		}

@@ -49,7 +49,7 @@ func (m *Model) randomise(seed uint64) error {
 	if err != nil {
 		return err
 	}
-	m.Text, m.LogitScale, m.LogitBias, m.Visual = random.Text, random.LogitScale, random.LogitBias, random.Visual
+	m.Text, m.LogitScale, m.LogitBias, m.Visual, m.Decoder = random.Text, random.LogitScale, random.LogitBias, random.Visual, random.Decoder
 	return nil
 }
 

@@ -30,6 +30,8 @@ type Model struct {
 	LogitBias  *torch.Tensor `torch:"logit_bias"`  // of the same shape; nil without init_logit_bias
 	Visual     Tower         `torch:"visual"`
 
+	Decoder *tower.Decoder `torch:"text_decoder"` // of a CoCa; else nil
+
 	Name       string            `torch:"-"` // what Open was asked for
 	Options    OpenOptions       `torch:"-"` // and how: Open(ctx, Name, &Options) opens it again
 	Weights    string            `torch:"-"` // the file that they were read from; "" for random ones
@@ -137,7 +139,7 @@ func allocate(c *tower.Config) *Model { return assemble(tower.Image(c), tower.Te
 
 func assemble(image, text Tower, c *tower.Config) *Model {
 	size := c.Vision.ImageSize
-	m := &Model{Text: text, Visual: image, Config: c, Preprocess: preprocess.DefaultConfig(size.Height),
+	m := &Model{Text: text, Visual: image, Decoder: tower.NewDecoder(c), Config: c, Preprocess: preprocess.DefaultConfig(size.Height),
 		turn: make(chan struct{}, 1), tokenizing: make(chan struct{}, 1)}
 	m.Preprocess.Size = [2]int{size.Height, size.Width}
 	var shape []int

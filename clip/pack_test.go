@@ -2,6 +2,7 @@ package clip
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -10,6 +11,7 @@ import (
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/nn"
 )
 
 // TestPackedTowers compares the features of packed towers with plain ones: CLIP's own in each activation, a RoBERTa and
@@ -65,7 +67,8 @@ func TestPackedTowers(t *testing.T) {
 // TestPackedTimm compares the image features of timm's other towers, packed in float32, with plain
 // ones.
 func TestPackedTimm(t *testing.T) {
-	for _, name := range []string{"convnext", "convnext-mlp", "eva", "eva-post", "eva-swiglu", "pe", "pe-big"} {
+	for _, name := range []string{"convnext", "convnext-mlp", "eva", "eva-post", "eva-swiglu", "pe", "pe-big",
+		"mobileclip-b", "mobileclip2-l", "gap", "relpos", "vitamin", "fastvit", "swin"} {
 		m := goldenModel(t, golden.Variants(t)[name])
 		size := m.Config.Vision.ImageSize
 		pixels := make([]float32, 2*3*size.Height*size.Width)
@@ -78,6 +81,18 @@ func TestPackedTimm(t *testing.T) {
 		got, err := m.ImageFeatures(pixels, 2)
 		require.NoError(t, err)
 		assert.InDeltaSlice(t, want, got, tolerance, name)
-		assert.NotEqual(t, want, got, "%s runs packed", name)
+		require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
+			state := map[string]*torch.Tensor{}
+			packed := 0
+			for key, p := range nn.State(m.Visual) {
+				state[key] = p
+			}
+			for key, w := range state {
+				if stem, ok := strings.CutSuffix(key, "weight"); ok && w.Packed(torch.Ones(s, torch.CPU, torch.Float32, 1), state[stem+"bias"]) {
+					packed++
+				}
+			}
+			assert.Positive(t, packed, "%s runs packed", name)
+		}))
 	}
 }

@@ -125,7 +125,7 @@ func (m *Model) openTokenizer(dirs ...string) error {
 	dir := dirs[at]
 	o := tokenizer.Options{}
 	if t.TokenizerOptions != nil {
-		o.Clean, o.StripSep = tokenizer.Clean(t.TokenizerOptions.Clean), t.TokenizerOptions.StripSepToken
+		o.Clean, o.Language, o.StripSep = tokenizer.Clean(t.TokenizerOptions.Clean), t.TokenizerOptions.Language, t.TokenizerOptions.StripSepToken
 	}
 	e, err := tokenizer.Open(dir, o)
 	if err != nil {

@@ -1,6 +1,6 @@
 package tokenizer
 
-// Encoder is what a text tower needs of a tokenizer: *Tokenizer (CLIP's), *RoBERTa, *Unigram (SigLIP's, XLM-R's), *BERT
+// Encoder is what a text tower needs of a tokenizer: *Tokenizer (CLIP's), *RoBERTa, *Unigram (SigLIP's, XLM-R's, mT5's, NLLB's), *BERT
 // (CLIPA's) or *Gemma (SigLIP 2's). All are safe for concurrent use.
 type Encoder interface {
 	// Encode cleans a text and splits it into ids, without the tokens that frame it.

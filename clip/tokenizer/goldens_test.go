@@ -140,6 +140,8 @@ func TestGoldensFiles(t *testing.T) {
 		{"RoBERTa, tokenizer.json", "roberta", opened(t, "roberta/tokenizer.json.gz", Options{}), 2000, 1, 2},
 		{"XLM-R, sentencepiece", "xlmr", opened(t, "xlmr/sentencepiece.bpe.model.gz", Options{}), 1202, 1, 2},
 		{"XLM-R, tokenizer.json", "xlmr", opened(t, "xlmr/tokenizer.json.gz", Options{}), 1202, 1, 2},
+		{"NLLB", "nllb", opened(t, "nllb/tokenizer.json.gz", Options{}), 1404, 1, 2},
+		{"mT5", "mt5", opened(t, "siglip/spiece.model.gz", Options{}), 1200, 0, 1},
 		{"SigLIP", "siglip", opened(t, "siglip/spiece.model.gz", siglip), 1200, 1, 1},
 		{"bytes", "bytes", opened(t, "siglip/bytes.model.gz", Options{Clean: Canonicalize}), 900, 0, 1},
 		{"BERT", "bert", bert(t, "", Options{StripSep: true}), 1863, 0, 4},
@@ -163,7 +165,7 @@ func TestGoldensFiles(t *testing.T) {
 					require.Equal(t, int64(id), row[i], g.text)
 				}
 				frame := 2
-				if c.family == "siglip" || c.family == "gemma" || c.family == "other" {
+				if c.family == "siglip" || c.family == "mt5" || c.family == "gemma" || c.family == "other" {
 					frame = 1
 				}
 				require.Equal(t, len(g.ids)+frame > len(g.beside), cut)

@@ -12,6 +12,7 @@ import (
 type Options struct {
 	Clean    Clean  // lower for CLIP, whitespace for the others; SigLIP wants Canonicalize
 	Pad      string // the token that fills, for the one that the files name
+	Language string // of the texts, before which NLLB has its name (fra_Latn); eng_Latn if ""
 	StripSep bool   // the id of BERT's [SEP], or of RoBERTa's and XLM-R's </s>, becomes 0 in Tokenize's rows: CLIPA wants it
 }
 
@@ -34,7 +35,7 @@ func (o Options) pad(files, class string) string {
 
 // Open reads the tokenizer of a model's directory as Hugging Face lays it out. In this order it looks for
 //
-//	tokenizer.json              a byte-pair, Unigram or WordPiece vocabulary with its frame
+//	tokenizer.json              a byte-pair, Unigram or WordPiece vocabulary with its frame; NLLB's
 //	vocab.json and merges.txt   CLIP's or RoBERTa's
 //	spiece.model                T5's and SigLIP's
 //	sentencepiece.bpe.model     XLM-R's
@@ -118,6 +119,8 @@ func openJSON(path string, o Options) (Encoder, error) {
 		}
 		m, err := j.unigram(o.pad(own, ""))
 		return ofUnigram(path, m, err, o)
+	case j.Model.Type == "BPE" && j.isSentencePieceBPE():
+		return openNLLB(path, j, o)
 	case j.Model.Type == "BPE" || j.Model.Type == "" && len(j.Model.Merges) > 0:
 		v, err := j.bpe()
 		if err != nil {

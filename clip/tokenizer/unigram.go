@@ -37,10 +37,12 @@ type unigramModel struct {
 	escapeSpaces bool // to ▁
 	specials     []special
 	frame        frame
+	merges       [][2]string // of a byte-pair vocabulary; nil: the scores decide
 }
 
-// Unigram is sentencepiece's model of that name, as SigLIP (T5's vocabulary: text </s>) and XLM-R (<s> text </s>) have it.
-// Open reads it. The ids are the sentencepiece library's.
+// Unigram is sentencepiece's model of that name, as SigLIP and mT5 (T5's vocabulary: text </s>) and XLM-R (<s> text </s>)
+// have it, or its byte-pair encoding, as NLLB has it (eng_Latn text </s>). Open reads it. The ids are the sentencepiece
+// library's.
 type Unigram struct {
 	unigramModel
 	clean    Clean
@@ -48,6 +50,8 @@ type Unigram struct {
 	symbols  trie // user-defined symbols, which the map leaves alone
 	charsmap *charsmap
 	specials specials
+	table    mergeTable       // nil: the scores decide
+	letters  map[string]int32 // ids of what merges begin with
 	unknown  int
 	bytes    [256]int
 	texts    map[int]string // by id, for Decode
@@ -117,7 +121,12 @@ func newUnigram(m unigramModel, clean Clean) (*Unigram, error) {
 	if m.byteFallback && bytes != 256 {
 		return nil, fmt.Errorf("bytes stand for unknown letters, but %d of the 256 are pieces", bytes)
 	}
-	t.trie, t.symbols = newTrie(pieces), newTrie(symbols)
+	t.symbols = newTrie(symbols)
+	if m.merges == nil {
+		t.trie = newTrie(pieces)
+	} else if err := t.readMerges(); err != nil {
+		return nil, err
+	}
 	for _, s := range m.specials {
 		t.specials.add(s)
 	}
@@ -155,7 +164,11 @@ func (t *Unigram) Encode(text string) []int {
 			ids = append(ids, id)
 			continue
 		}
-		ids = t.best(ids, t.normalize(part))
+		if text := t.normalize(part); t.table != nil {
+			ids = t.merge(ids, text)
+		} else {
+			ids = t.best(ids, text)
+		}
 	}
 	return ids
 }

@@ -53,21 +53,36 @@ func (a *CrossAttention) Forward(queries, context *torch.Tensor) *torch.Tensor {
 
 // with is Forward with another way to attend.
 func (a *CrossAttention) with(queries, context *torch.Tensor, f attention) *torch.Tensor {
-	n, e := queries.Size(0), queries.Size(1)
-	b, t := context.Size(0), context.Size(1)
-	heads := func(x *torch.Tensor, rows, tokens int) *torch.Tensor { // (rows, heads, tokens, E/heads)
-		return x.View(rows, tokens, a.heads, e/a.heads).Transpose(1, 2)
-	}
-	q := heads(a.project(queries, 0, a.QWeight), 1, n).Expand(b, a.heads, n, e/a.heads)
-	k, v := heads(a.project(context, 1, a.KWeight), b, t), heads(a.project(context, 2, a.VWeight), b, t)
-	return a.Out.Forward(f(q, k, v).Transpose(1, 2).Reshape(b, n, e))
+	k, v := a.keysValues(context)
+	return a.attend(a.queries(queries.Unsqueeze(0)), k, v, f)
+}
+
+// queries maps (B, T, E) to heads (B, heads, T, E/heads).
+func (a *CrossAttention) queries(x *torch.Tensor) *torch.Tensor {
+	return a.split(a.project(x, 0, a.QWeight))
+}
+
+// keysValues maps a context (B, T, W) to heads (B, heads, T, E/heads).
+func (a *CrossAttention) keysValues(context *torch.Tensor) (k, v *torch.Tensor) {
+	return a.split(a.project(context, 1, a.KWeight)), a.split(a.project(context, 2, a.VWeight))
+}
+
+// attend lets queries attend, of which, or of the keys, there may be one for all: (B, T, E).
+func (a *CrossAttention) attend(q, k, v *torch.Tensor, f attention) *torch.Tensor {
+	b := max(q.Size(0), k.Size(0))
+	all := func(x *torch.Tensor) *torch.Tensor { return x.Expand(b, x.Size(1), x.Size(2), x.Size(3)) }
+	return a.Out.Forward(f(all(q), all(k), all(v)).Transpose(1, 2).Reshape(b, q.Size(2), -1))
 }
 
 // project is the queries (0), keys (1) or values (2) of x by their own weight, or with nil by their part of the packed one.
 func (a *CrossAttention) project(x *torch.Tensor, i int, own *torch.Tensor) *torch.Tensor {
-	e := a.Out.Weight.Size(1)
+	e := a.Out.Weight.Size(0)
 	if own == nil {
 		own = x.Borrow(a.InWeight).Narrow(0, i*e, e)
 	}
 	return x.Linear(own, x.Borrow(a.InBias).Narrow(0, i*e, e))
+}
+
+func (a *CrossAttention) split(x *torch.Tensor) *torch.Tensor {
+	return x.View(x.Size(0), x.Size(1), a.heads, -1).Transpose(1, 2)
 }

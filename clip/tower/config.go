@@ -23,6 +23,8 @@ type Config struct {
 	CustomText          bool         `json:"custom_text,omitempty"`           // keys of the text tower begin with "text."
 	Vision              VisionConfig `json:"vision_cfg"`
 	Text                TextConfig   `json:"text_cfg"`
+
+	Multimodal *MultimodalConfig `json:"multimodal_cfg,omitempty"` // of a CoCa
 }
 
 // NormOptions are open_clip's norm_kwargs.
@@ -101,6 +103,11 @@ func (c *Config) Clone() *Config {
 func (c *Config) fillDefaults() {
 	c.Vision.fillDefaults()
 	c.Text.fillDefaults()
+	if c.Multimodal != nil {
+		m := *c.Multimodal // a clone's is its own
+		m.fillDefaults()
+		c.Multimodal = &m
+	}
 	if c.InitLogitScale == nil {
 		scale := math.Log(1 / 0.07) // the paper's initial temperature, section 2.5
 		c.InitLogitScale = &scale
@@ -112,6 +119,9 @@ func (c *Config) validate() error {
 	problems.positive("embed_dim", c.EmbedDim)
 	c.Vision.validate(problems, c)
 	c.Text.validate(problems, c)
+	if c.Multimodal != nil {
+		c.Multimodal.validate(problems, c)
+	}
 	return errors.Join(problems.errs...)
 }
 

@@ -21,6 +21,7 @@ func (c *Config) HuggingFace(dtype string) ([]byte, error) {
 		}
 	}
 	siglip := v.TimmPool == "map"
+	has(c.Multimodal == nil, "a decoder")
 	has(!v.IsResNet(), "a ResNet as its picture tower")
 	has(v.TimmModelName == "" || siglip && v.TimmProj == "none", "the picture tower "+v.TimmModelName+" and a projection")
 	has(t.HFModelName == "", "the text tower "+t.HFModelName)

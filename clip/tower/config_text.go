@@ -40,6 +40,7 @@ type TextConfig struct {
 // TokenizerOptions are open_clip's tokenizer_kwargs.
 type TokenizerOptions struct {
 	Clean         string `json:"clean,omitempty"`           // lower, whitespace, canonicalize
+	Language      string `json:"language,omitempty"`        // of texts, in NLLB's names; eng_Latn
 	StripSepToken bool   `json:"strip_sep_token,omitempty"` // 0 stands for the separator that ends a text, as CLIPA's models were trained
 }
 
@@ -79,7 +80,7 @@ func (t TextConfig) validate(p *problems, c *Config) {
 		ok = p.positive("text_cfg."+f.name, f.value) && ok
 	}
 	p.check(t.Layers <= 1<<10, "text_cfg.layers %d are beyond any model", t.Layers)
-	p.check(!t.OutputTokens, "text_cfg.output_tokens serves a captioner, which goclip does not have")
+	p.check(!t.OutputTokens || c.Multimodal != nil, "text_cfg.output_tokens serves a captioner; multimodal_cfg would describe it")
 	p.options("text_cfg", t.NormOptions, t.ActOptions, c.QuickGELU)
 	if o := t.TokenizerOptions; o != nil {
 		p.oneOf("text_cfg.tokenizer_kwargs.clean", o.Clean, "lower", "whitespace", "canonicalize")

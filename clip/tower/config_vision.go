@@ -174,7 +174,7 @@ func (v VisionConfig) validate(p *problems, c *Config) {
 	p.check(len(v.Layers) == 1 || len(v.Layers) == 4 || v.IsFastViT(), "vision_cfg.layers are %v; a number, or the four of a ResNet's stages, would be right", v.Layers)
 	p.oneOf("vision_cfg.pos_embed_type", v.PosEmbedType, "learnable", "sin_cos_2d")
 	p.oneOf("vision_cfg.pool_type", v.PoolType, "tok", "avg") // "none" leaves a picture without one feature
-	p.check(!v.OutputTokens, "vision_cfg.output_tokens serves a captioner, which goclip does not have")
+	p.check(!v.OutputTokens || c.Multimodal != nil, "vision_cfg.output_tokens serves a captioner; multimodal_cfg would describe it")
 	p.check(v.PatchDropout >= 0 && v.PatchDropout < 1, "vision_cfg.patch_dropout %g is outside [0, 1)", v.PatchDropout)
 	p.options("vision_cfg", v.NormOptions, v.ActOptions, c.QuickGELU)
 	switch {

@@ -60,14 +60,8 @@ func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
 		return t.ForwardArranged(texts, texts.numbersLike(like))
 	}
 	tokens = tokens.To(like.Device(), torch.Int64)
-	length := tokens.Size(1)
-	x := tokens.Embedding(t.TokenEmbedding.Weight)
-	var mask *torch.Tensor
-	if t.ClassEmbedding != nil {
-		x = torch.Cat(1, x, x.Borrow(t.ClassEmbedding).Expand(x.Size(0), 1, x.Size(2)))
-		mask, length = t.classMask(tokens), length+1
-	}
-	x = x.Add(x.Borrow(t.PositionalEmbedding).Narrow(0, 0, length)) // (B, length, W)
+	x, mask := t.embed(tokens)
+	length := x.Size(1)
 	switch {
 	case t.ClassEmbedding != nil || t.config.PoolType == "last": // the class token stands behind the others
 		x = t.Transformer.Forward(x, mask, nil).Select(1, length-1)
@@ -77,6 +71,22 @@ func (t *Text) Forward(tokens *torch.Tensor) *torch.Tensor {
 		x = t.Transformer.Pooled(x, t.end(tokens), nil) // (B, W)
 	}
 	return t.project(t.LnFinal.Forward(x))
+}
+
+// embed gives tokens (B, T) their positions, and puts the class token behind them: (B, length, W). The mask is nil without one.
+func (t *Text) embed(tokens *torch.Tensor) (x, mask *torch.Tensor) {
+	x = tokens.Embedding(t.TokenEmbedding.Weight)
+	if t.ClassEmbedding != nil {
+		x = torch.Cat(1, x, x.Borrow(t.ClassEmbedding).Expand(x.Size(0), 1, x.Size(2)))
+		mask = t.classMask(tokens)
+	}
+	return x.Add(x.Borrow(t.PositionalEmbedding).Narrow(0, 0, x.Size(1))), mask
+}
+
+// Tokens are what a CoCa's decoder reads of texts whose class token stands behind them: (B, T) int64 -> (B, T, W).
+func (t *Text) Tokens(tokens *torch.Tensor) *torch.Tensor {
+	x, mask := t.embed(tokens)
+	return t.Transformer.Forward(x, mask, nil).Narrow(1, 0, tokens.Size(1))
 }
 
 // ForwardArranged maps texts that Arrange has prepared to features (n, E).

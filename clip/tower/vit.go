@@ -96,6 +96,15 @@ func (v *ViT) read(x *torch.Tensor) *torch.Tensor {
 	}
 }
 
+// Tokens are what a CoCa's decoder sees of images (B, 3, H, W): (B, N, W), or (B, queries - 1, E) of an attentional pool.
+func (v *ViT) Tokens(pixels *torch.Tensor) *torch.Tensor {
+	x := v.Transformer.Forward(v.embed(pixels), nil, nil)
+	if v.AttnPool != nil {
+		x = v.AttnPool.Forward(x)
+	}
+	return withoutClass(v.LnPost.Forward(x))
+}
+
 func withoutClass(x *torch.Tensor) *torch.Tensor { return x.Narrow(1, 1, x.Size(1)-1) }
 
 // dropPatches keeps the first tokens, which are no patches, and a random subset of each picture's patches (open_clip

@@ -39,6 +39,7 @@ type commands struct {
 	Learn       learnCmd       `cmd:"" help:"Learns a word from images, for searches in an index."`
 	Explain     explainCmd     `cmd:"" help:"Shows where in an image a text is; writes an overlay."`
 	Serve       serveCmd       `cmd:"" help:"HTTP API and web page: embeddings, scores, classes."`
+	Caption     captionCmd     `cmd:"" help:"Writes a sentence for each image, with a CoCa."`
 	Tokenize    tokenizeCmd    `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
 	Inspect     inspectCmd     `cmd:"" help:"Config, parameter counts, type and checksum of a model."`
 	Convert     convertCmd     `cmd:"" help:"Writes a model as a directory in open_clip's layout."`

@@ -121,6 +121,8 @@ def untouched(config: dict) -> torch.nn.Module:
         text["hf_model_pretrained"] = False
         if text.get("hf_proj_type") == "none":
             text["hf_proj_type"] = None
+    if "multimodal_cfg" in config:
+        return open_clip.CoCa(**config)
     return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config)
 
 

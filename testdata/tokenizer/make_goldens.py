@@ -5,6 +5,8 @@ openai   openai/CLIP clip/simple_tokenizer.py, written out here: ftfy.fix_text, 
          tokens where they differ, else null.
 roberta  transformers' RobertaTokenizer, cleaned as open_clip's HFTokenizer does ("whitespace")
 xlmr     transformers' XLMRobertaTokenizer, likewise
+nllb     transformers' NllbTokenizer, likewise
+mt5      transformers' T5Tokenizer with siglip's vocabulary, likewise
 siglip   sentencepiece, cleaned as open_clip does for SigLIP ("canonicalize")
 bytes    sentencepiece with byte fallback and user-defined symbols, likewise
 bert     transformers' BertTokenizer with Python 3.11 and its Unicode 14, cleaned as open_clip's HFTokenizer does ("whitespace")
@@ -128,6 +130,21 @@ def xlmr(count: int, seed: int) -> list:
         return hugging_face(XLMRobertaTokenizer(model), XLMRobertaTokenizerFast(model), clean.whitespace, count, seed)
 
 
+def nllb(count: int, seed: int) -> list:
+    from transformers import NllbTokenizer, NllbTokenizerFast
+    with tempfile.TemporaryDirectory() as into:
+        model = unpacked(HERE / "nllb" / "sentencepiece.bpe.model.gz", into)
+        return hugging_face(NllbTokenizer(model), NllbTokenizerFast(model), clean.whitespace, count, seed)
+
+
+def mt5(count: int, seed: int) -> list:
+    from transformers import T5Tokenizer, T5TokenizerFast
+    with tempfile.TemporaryDirectory() as into:
+        model = unpacked(HERE / "siglip" / "spiece.model.gz", into)
+        options = dict(extra_ids=0, legacy=True)
+        return hugging_face(T5Tokenizer(model, **options), T5TokenizerFast(model, **options), clean.whitespace, count, seed)
+
+
 def siglip(count: int, seed: int) -> list:
     from sentencepiece import SentencePieceProcessor
     from transformers import T5Tokenizer, T5TokenizerFast
@@ -191,7 +208,7 @@ def other(count: int, seed: int) -> list:
 
 # Of each family: what makes it, and how many lines are committed.
 FAMILIES = {"openai": (openai, 10000), "roberta": (roberta, 2000), "xlmr": (xlmr, 1500), "siglip": (siglip, 1500), "bytes": (bytes_, 500),
-            "bert": (bert, 2000), "cased": (cased, 500), "accents": (accents, 500), "gemma": (gemma, 2000), "other": (other, 1000)}
+            "bert": (bert, 2000), "cased": (cased, 500), "accents": (accents, 500), "gemma": (gemma, 2000), "other": (other, 1000), "nllb": (nllb, 1500), "mt5": (mt5, 1000)}
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
 """Trains the small vocabularies that the tokenizer's tests read, on seeded lines: RoBERTa's, T5's (SigLIP), XLM-R's, BERT's
-(CLIPA) and Gemma's (SigLIP 2).
+(CLIPA), Gemma's (SigLIP 2) and NLLB's.
 
 The published ones are too large to ship. These have the same files, the same special tokens and the same options.
 
@@ -21,7 +21,7 @@ import unicodedata
 
 import sentencepiece
 from tokenizers import ByteLevelBPETokenizer
-from transformers import BertTokenizerFast, GemmaTokenizerFast, RobertaTokenizerFast, XLMRobertaTokenizerFast
+from transformers import BertTokenizerFast, GemmaTokenizerFast, NllbTokenizerFast, RobertaTokenizerFast, XLMRobertaTokenizerFast
 from transformers.models.bert.tokenization_bert import BasicTokenizer
 
 from clean import canonicalize, whitespace
@@ -88,6 +88,21 @@ def xlmr(out: pathlib.Path) -> None:
     write(out / "tokenizer.json.gz", converted.to_str(pretty=False).encode())
 
 
+def nllb(out: pathlib.Path) -> None:
+    """NLLB's file: sentencepiece's byte-pair model, converted by transformers, which adds the languages."""
+    table = HERE / "rules.tsv"
+    rules(table)
+    texts = [whitespace(t) for t in plain(8000, seed=6)]
+    model = train(texts, 1200, "bpe", unk_id=0, bos_id=1, eos_id=2, pad_id=-1, normalization_rule_tsv=str(table))
+    table.unlink()
+    write(out / "sentencepiece.bpe.model.gz", model)
+    path = out / "sentencepiece.bpe.model"
+    path.write_bytes(model)
+    converted = NllbTokenizerFast(str(path)).backend_tokenizer
+    path.unlink()
+    write(out / "tokenizer.json.gz", converted.to_str(pretty=False).encode())
+
+
 def bert(out: pathlib.Path) -> None:
     """Letters, the most frequent words, and the most frequent ends and insides of words: the library's own training numbers
     letters in the order of a hash table, so that its pieces are others each time."""
@@ -141,6 +156,6 @@ def gemma(out: pathlib.Path) -> None:
     write(out / "other.json.gz", json.dumps(other, ensure_ascii=False, separators=(",", ":")).encode())
 
 
-FAMILIES = {"roberta": roberta, "siglip": siglip, "xlmr": xlmr, "bert": bert, "gemma": gemma}
+FAMILIES = {"roberta": roberta, "siglip": siglip, "xlmr": xlmr, "bert": bert, "gemma": gemma, "nllb": nllb}
 for family in sys.argv[1:] or FAMILIES:
     FAMILIES[family](HERE / family)

@@ -1,0 +1,128 @@
+package clip
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/golden"
+	"github.com/goclip/goclip/torch"
+)
+
+// cocaModel is testdata/clip/make_coca.py's.
+func cocaModel(t *testing.T) *Model {
+	t.Helper()
+	text, err := os.ReadFile(golden.Path("coca.json"))
+	require.NoError(t, err)
+	c, err := tower.ParseConfig(text)
+	require.NoError(t, err)
+	m := goldenModel(t, c)
+	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
+		p := s.Alias(m.Decoder.Projection).MulInPlace(8)
+		p.Select(1, 63).MulInPlace(2)
+		p.Select(1, 0).MulInPlace(1.5)
+	}))
+	return m
+}
+
+// cocaPixels are the images that the script shows, brighter and brighter.
+func cocaPixels(s *torch.Scope, c *tower.Config) *torch.Tensor {
+	contrast := make([]float32, golden.Batch)
+	for i := range contrast {
+		contrast[i] = float32(0.2 + 3.8*float64(i)/float64(golden.Batch-1))
+	}
+	return golden.Pixels(s, "pixels", c).Mul(torch.FromSlice(s, contrast, golden.Batch, 1, 1, 1))
+}
+
+// TestCoCa holds features, logits and captions against open_clip's, token by token.
+func TestCoCa(t *testing.T) {
+	m, g := cocaModel(t), golden.Open(t, "coca")
+	text, image := m.Text.(*tower.Text), m.Visual.(*tower.ViT)
+	before := torch.LiveTensors()
+	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
+		pixels, tokens := cocaPixels(s, m.Config), golden.Tokens(s, "tokens", m.Config)
+		seen := m.Decoder.See(image.Tokens(pixels))
+		for name, got := range map[string]*torch.Tensor{"image_features": m.EncodeImage(pixels), "text_features": m.EncodeText(tokens),
+			"logits": m.Decoder.Logits(text.Tokens(tokens), seen)} {
+			want := g.Floats(name)
+			assert.LessOrEqual(t, worst(want, torch.ToSlice[float32](got), largest(want)), tolerance, name)
+		}
+		for name, beams := range map[string]int{"greedy": 1, "beams": 2, "beams-2": 2, "beams-4": 4} {
+			rows, ends := g.Ints(name), 0
+			for i, want := range slices.Collect(slices.Chunk(rows, len(rows)/golden.Batch)) {
+				w := &writer{CaptionOptions: CaptionOptions{Beams: beams, MaxTokens: 12, MinTokens: 5}, text: text, decoder: m.Decoder, start: 62, end: 63}
+				got, err := w.write(t.Context(), image.Tokens(pixels.Narrow(0, i, 1)))
+				require.NoError(t, err)
+				var ids []int
+				for _, id := range want {
+					if id >= 0 && id < 62 {
+						ids = append(ids, int(id))
+					}
+				}
+				assert.Equal(t, ids, got, "%s of image %d", name, i)
+				if len(ids) < 10 {
+					ends++
+				}
+			}
+			assert.Positive(t, ends, "%s: no caption ends by itself", name)
+		}
+	}))
+	assert.LessOrEqual(t, torch.LiveTensors(), before)
+}
+
+// TestCaption writes captions of files, with CLIP's words.
+func TestCaption(t *testing.T) {
+	text, err := os.ReadFile(golden.Path("coca.json"))
+	require.NoError(t, err)
+	var j map[string]any
+	require.NoError(t, json.Unmarshal(text, &j))
+	for _, part := range []string{"text_cfg", "multimodal_cfg"} {
+		j[part].(map[string]any)["vocab_size"] = 49408
+	}
+	text, err = json.Marshal(j)
+	require.NoError(t, err)
+	c, err := tower.ParseConfig(text)
+	require.NoError(t, err)
+	m, err := New(c, 1)
+	require.NoError(t, err)
+	m.Name = "tiny"
+	images := []ImageSource{FromFile(picturePath("face.png")), FromFile(picturePath("grey.gif"))}
+	got, err := m.Caption(t.Context(), &CaptionOptions{Beams: 1, MaxTokens: 8}, images...)
+	require.NoError(t, err)
+	require.Len(t, got, 2)
+	assert.NotEmpty(t, got[0])
+	again, err := m.Caption(t.Context(), &CaptionOptions{Beams: 1, MaxTokens: 8}, images...)
+	require.NoError(t, err)
+	assert.Equal(t, got, again)
+
+	dir := t.TempDir()
+	require.NoError(t, m.Save(dir))
+	opened, err := Open(t.Context(), dir, nil)
+	require.NoError(t, err)
+	again, err = opened.Caption(t.Context(), &CaptionOptions{Beams: 1, MaxTokens: 8}, images...)
+	require.NoError(t, err)
+	assert.Equal(t, got, again, "saved and opened")
+	assert.ErrorContains(t, m.SaveAs(t.TempDir(), &SaveOptions{HuggingFace: true}), "a decoder")
+
+	for want, o := range map[string]CaptionOptions{"Beams 65: must be between 1 and 64": {Beams: 65}, "MaxTokens 21: must be between 3 and the context length, 20": {MaxTokens: 21},
+		"MinTokens 8: must be between 1 and MaxTokens - 1, 7": {MaxTokens: 8, MinTokens: 8}} {
+		_, err := m.Caption(t.Context(), &o, images...)
+		assert.ErrorContains(t, err, want)
+	}
+	_, err = m.Caption(t.Context(), &CaptionOptions{MaxTokens: 8}, FromFile("missing.png"))
+	var bad *ImageError
+	assert.ErrorAs(t, err, &bad)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = m.Caption(ctx, &CaptionOptions{MaxTokens: 8}, images...)
+	assert.ErrorIs(t, err, context.Canceled)
+	_, err = shippedModel(t).Caption(t.Context(), nil, images...)
+	assert.ErrorIs(t, err, ErrUnsupported)
+	assert.ErrorContains(t, err, "writes no captions: a CoCa does")
+}
