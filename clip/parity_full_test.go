@@ -143,6 +143,22 @@ func cut(t *testing.T, m *Model, share float64) *Model {
 			short.Stages = append(short.Stages, &tower.ConvNeXtStage{Downsample: stage.Downsample, Blocks: firstOf(stage.Blocks, share)})
 		}
 		c.Visual = &short
+	case *tower.FastViT:
+		short := *v
+		short.Stages = nil
+		for _, stage := range v.Stages {
+			part := *stage
+			part.Blocks = firstOf(stage.Blocks, share)
+			short.Stages = append(short.Stages, &part)
+		}
+		c.Visual = &short
+	case *tower.Swin:
+		short := *v
+		short.Stages = nil
+		for _, stage := range v.Stages {
+			short.Stages = append(short.Stages, &tower.SwinStage{Merge: stage.Merge, Blocks: firstOf(stage.Blocks, share)})
+		}
+		c.Visual = &short
 	case *tower.ResNet:
 		short := *v
 		short.Layer1, short.Layer2 = firstOf(v.Layer1, share), firstOf(v.Layer2, share)
@@ -159,6 +175,14 @@ func cut(t *testing.T, m *Model, share float64) *Model {
 	case *tower.Roberta:
 		short := *x
 		short.Layers = firstOf(x.Layers, share)
+		c.Text = &short
+	case *tower.M2M100:
+		short := *x
+		short.Layers = firstOf(x.Layers, share)
+		c.Text = &short
+	case *tower.MT5:
+		short := *x
+		short.Blocks = firstOf(x.Blocks, share)
 		c.Text = &short
 	default:
 		require.Failf(t, "a tower of an unknown kind", "%T", x)

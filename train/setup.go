@@ -37,7 +37,11 @@ func (t *Trainer) open(ctx context.Context, m *clip.Model, d Dataset, from strin
 	t.scaler, t.clipNorm, t.lossOf, t.capturing = t.state.Scaler, c.GradClipNorm, c.Loss, c.CUDAGraphs
 	t.graphs.Max = maxGraphs
 	if (c.AccumFreq > 1 || t.group.Size() > 1) && m.Config.Vision.HasBatchNorm() && !(c.LockImage && c.FreezeBNStats) {
-		t.notes = append(t.notes, c.words("WARNING: the batch statistics of the image tower are those of each process's micro-batch, as in open_clip; a ViT's gradient is that of the whole batch"))
+		kind := "ResNet"
+		if !m.Config.Vision.IsResNet() {
+			kind = "MobileCLIP"
+		}
+		t.notes = append(t.notes, c.words("WARNING: the batch statistics of a "+kind+" are those of each process's micro-batch, as in open_clip; a ViT's gradient is that of the whole batch"))
 	}
 	if m.Decoder != nil {
 		return c.refuse(m.Name + " writes captions, and goclip has no loss for them: training its towers would leave the decoder behind; take a model without multimodal_cfg")

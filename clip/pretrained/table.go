@@ -24,12 +24,20 @@ type Entry struct {
 	// one costs 2.7 points of ImageNet accuracy without a word.
 	QuickGELU bool `json:"quick_gelu"`
 
+	Parameters int     `json:"parameters"` // of the config
+	ImageNet   float64 `json:"imagenet"`   // zero-shot accuracy on ImageNet that open_clip publishes, or 0
+	License    string  `json:"license"`    // of the weights, where timm tells it
+	Parity     bool    `json:"parity"`     // the config was compared in full size: docs/internals/parity.md
+
 	// How a picture is prepared, in preprocess.Config's terms; its size is the model config's.
 	Mean          [3]float32 `json:"mean"`
 	Std           [3]float32 `json:"std"`
 	Interpolation string     `json:"interpolation"`
 	ResizeMode    string     `json:"resize_mode"`
 }
+
+// Entries are all rows of the table, in open_clip's order.
+func Entries() []Entry { return slices.Clone(table()) }
 
 // ModelTags is a model with its tags.
 type ModelTags struct {

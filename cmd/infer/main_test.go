@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -195,15 +197,53 @@ func TestModels(t *testing.T) {
 	assert.Equal(t, 0, code)
 	assert.Empty(t, errs)
 	var listed []string
-	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
+	tags := map[string][]string{}
+	for i, line := range strings.Split(strings.TrimSpace(out), "\n") {
 		fields := strings.Fields(line)
-		listed = append(listed, fields[0])
-		if fields[0] == "ViT-B-32" {
-			assert.Contains(t, fields, "openai")
-			assert.Contains(t, fields, "laion2b_s34b_b79k")
+		if i == 0 {
+			assert.Equal(t, []string{"model", "tag", "parameters", "image", "ImageNet", "here"}, fields)
+			continue
 		}
+		if !slices.Contains(listed, fields[0]) {
+			listed = append(listed, fields[0])
+		}
+		tags[fields[0]] = append(tags[fields[0]], fields[1])
 	}
 	assert.Equal(t, tower.ConfigNames(), listed)
+	assert.Subset(t, tags["ViT-B-32"], []string{"openai", "laion2b_s34b_b79k"})
+	assert.Equal(t, []string{"-"}, tags["ViT-S-32-alt"], "no weights are published")
+}
+
+// TestModelsFilters finds rows by words and size, in each format.
+func TestModelsFilters(t *testing.T) {
+	code, out, errs := infer(t, "", "models", "--format", "json", "VIT-b-32", "openai")
+	require.Zero(t, code, errs)
+	var row modelRow
+	quick, plain, _ := strings.Cut(out, "\n")
+	require.NoError(t, json.Unmarshal([]byte(plain), &row))
+	assert.Equal(t, modelRow{Model: "ViT-B-32", Tag: "openai", Hub: "timm/vit_base_patch32_clip_224.openai", Parameters: 151277313, Image: "224", ImageNet: 0.6332, Parity: true}, row)
+	assert.Contains(t, quick, `"model":"ViT-B-32-quickgelu"`)
+	code, out, errs = infer(t, "", "models", "--max-params", "0.1B", "--format", "csv", "mobileclip")
+	require.Zero(t, code, errs)
+	assert.Contains(t, out, "MobileCLIP-S1,datacompdr,85M,256,,apple-amlr,")
+	assert.NotContains(t, out, "MobileCLIP-B,")
+	code, out, errs = infer(t, "", "models", "--format", "markdown", "coca")
+	require.Zero(t, code, errs)
+	assert.True(t, strings.HasPrefix(out, "| model | tag | parameters | image | ImageNet | license | parity | hub |\n|---|"), out)
+	assert.Contains(t, out, "| coca_ViT-L-14 | mscoco_finetuned_laion2b_s13b_b90k | 638M | 224 | 72.0% |")
+	for args, says := range map[string]string{"models nothing": "no model has nothing", "models --max-params many": "must be a number such as 200M"} {
+		code, _, errs := infer(t, "", strings.Fields(args)...)
+		assert.NotZero(t, code)
+		assert.Contains(t, oneLine(t, errs), says)
+	}
+}
+
+// TestModelsPage holds docs/models.md against the command that makes its table.
+func TestModelsPage(t *testing.T) {
+	page := string(readFile(t, filepath.Join("..", "..", "docs", "models.md")))
+	code, out, errs := infer(t, "", "models", "--format", "markdown")
+	require.Zero(t, code, errs)
+	assert.Contains(t, page, out, "make docs/models.md writes it")
 }
 
 // TestFullOutput writes to a device that is always full, in a process of its own.

@@ -6,50 +6,57 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/clip/tower"
-	"github.com/goclip/goclip/models"
 )
 
 type modelsCmd struct {
-	Downloaded bool `help:"Only the models that are on this machine, in goclip's cache or in Python's: name, size, where they come from, path."`
+	Downloaded bool     `help:"List only the models that are on this machine, in goclip's cache or in Python's: name, size, where they come from, path."`
+	Format     string   `help:"table, json (a line per row), csv or markdown." default:"table" enum:"table,json,csv,markdown"`
+	MaxParams  string   `help:"Leave out models with more parameters: 200M, 1.5B." placeholder:"N"`
+	Words      []string `arg:"" optional:"" name:"word" help:"List only rows that have every word, in the name, the tag or the hub's name."`
 }
 
 func (*modelsCmd) Help() string {
 	return `  infer models
-  infer models | grep SigLIP
+  infer models siglip 256                           rows with both words
+  infer models --max-params 200M datacomp
   infer models --downloaded
   infer score --model ViT-B-32:openai --text "a dog" dog.png      a config and one of its tags`
 }
 
 func (c *modelsCmd) Run(ctx context.Context, io *streams) error {
-	t := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
+	list, err := pretrained.Downloads(ctx, pretrained.Options{})
+	if err != nil {
+		return err
+	}
 	if c.Downloaded {
-		list, err := pretrained.Downloads(ctx, pretrained.Options{})
-		if err != nil {
-			return err
-		}
-		for _, d := range list {
-			if opens(d) {
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", d.Name, bytesText(d.Size), d.Origin, d.Path)
-			}
-		}
-		return t.Flush()
+		return c.printDownloads(io, list)
 	}
-	tags := map[string][]string{}
-	for _, m := range pretrained.Tags() {
-		tags[m.Model] = m.Tags
+	most, err := parseCount(c.MaxParams)
+	if err != nil {
+		return err
 	}
-	for _, name := range tower.ConfigNames() {
-		note := strings.Join(tags[name], " ")
-		if name == models.Default {
-			note = "shipped with its weights, the default"
+	rows := slices.DeleteFunc(modelRows(list), func(r modelRow) bool {
+		return most > 0 && r.Parameters > most || !r.has(c.Words)
+	})
+	if len(rows) == 0 {
+		return fmt.Errorf("no model has %s; infer models lists all", strings.Join(c.Words, " and "))
+	}
+	return printModels(io.out, c.Format, rows)
+}
+
+func (c *modelsCmd) printDownloads(io *streams, list []pretrained.Downloaded) error {
+	t := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
+	for _, d := range list {
+		if opens(d) {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", d.Name, bytesText(d.Size), d.Origin, d.Path)
 		}
-		fmt.Fprintf(t, "%s\t%s\n", name, note)
 	}
 	return t.Flush()
 }

@@ -5,10 +5,10 @@ import math
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 
-# Where each kind of tower keeps its blocks; a ResNet and a ConvNeXt have four stages of them.
-LISTS = ("visual.transformer.resblocks", "visual.trunk.blocks", *(f"visual.trunk.stages.{stage}.blocks" for stage in range(4)),
+# Where each kind of tower keeps its blocks; a ResNet, a ConvNeXt, a FastViT and a Swin have four or five stages of them.
+LISTS = ("visual.transformer.resblocks", "visual.trunk.blocks", *(f"visual.trunk.{stages}.{stage}.blocks" for stages in ("stages", "layers") for stage in range(5)),
          "visual.layer1", "visual.layer2", "visual.layer3", "visual.layer4",
-         "transformer.resblocks", "text.transformer.resblocks", "text.transformer.encoder.layer")
+         "transformer.resblocks", "text.transformer.resblocks", "text.transformer.encoder.layer", "text.transformer.layers", "text.transformer.block")
 
 
 @contextlib.contextmanager

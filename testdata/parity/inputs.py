@@ -17,7 +17,11 @@ def pixels(seed: int, count: int, size: int) -> torch.Tensor:
 def tokens(text: dict) -> torch.Tensor:
     """Ids for a text_cfg."""
     length = text.get("context_length", 77)
-    if "hf_model_name" in text:
+    if text.get("hf_model_name", "").startswith("google/mt5"):
+        ids = formula.tokens("tokens", 4, length, 250112)
+    elif text.get("hf_model_name", "").startswith("facebook/nllb"):
+        ids = formula.roberta_tokens("tokens", 4, length, 256206)
+    elif "hf_model_name" in text:
         vocab = text.get("vocab_size", 250002 if text["hf_model_name"].startswith("xlm") else 50265)
         ids = formula.roberta_tokens("tokens", 4, length, vocab)
     else:

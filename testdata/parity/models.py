@@ -19,7 +19,12 @@ ROBERTA = dict(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1,
 LARGE = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
 HUB = {"roberta-base": transformers.RobertaConfig(**ROBERTA),
        "xlm-roberta-base": transformers.XLMRobertaConfig(**ROBERTA | {"vocab_size": 250002}),
-       "xlm-roberta-large": transformers.XLMRobertaConfig(**ROBERTA | LARGE | {"vocab_size": 250002})}
+       "xlm-roberta-large": transformers.XLMRobertaConfig(**ROBERTA | LARGE | {"vocab_size": 250002}),
+       "facebook/nllb-200-distilled-600M": transformers.M2M100Config(
+           vocab_size=256206, d_model=1024, encoder_layers=12, encoder_attention_heads=16, encoder_ffn_dim=4096, decoder_layers=1, max_position_embeddings=1024,
+           scale_embedding=True, activation_function="relu", encoder_layerdrop=0.0, pad_token_id=1),
+       "google/mt5-base": transformers.MT5Config(
+           vocab_size=250112, d_model=768, d_kv=64, d_ff=2048, num_layers=12, num_heads=12, num_decoder_layers=1, feed_forward_proj="gated-gelu", pad_token_id=0)}
 
 hf_model.AutoConfig.from_pretrained = lambda name: HUB[name]
 open_clip.add_model_config(CONFIGS / "vit_b_32-roberta-base.json")  # 3.3.0 has no config of this name any more

@@ -24,6 +24,8 @@ NAMES = """
 ViT-S-32-alt ViT-S-16-alt ViT-S-32 ViT-S-16 ViT-M-32-alt ViT-M-16-alt ViT-M-32 ViT-M-16
 ViT-B-32 ViT-B-32-quickgelu ViT-B-16 ViT-B-32-plus-256 ViT-B-16-plus-240
 RN50 RN101 RN50x4 roberta-ViT-B-32 vit_b_32-roberta-base xlm-roberta-base-ViT-B-32 ViT-B-16-SigLIP
+convnext_base_w EVA02-B-16 PE-Core-B-16 MobileCLIP-S1 MobileCLIP-B MobileCLIP2-S0 MobileCLIP2-S3 ViTamin-S ViTamin-B
+swin_base_patch4_window7_224 vit_medium_patch16_gap_256 vit_relpos_medium_patch16_cls_224 coca_ViT-B-32 nllb-clip-base mt5-base-ViT-B-32
 openai:RN50-quickgelu openai:ViT-B-32-quickgelu
 ViT-L-14 ViT-L-14-quickgelu ViT-L-14-CLIPA RN50x16 ViT-L-14-336 RN50x64 xlm-roberta-large-ViT-H-14
 hf:ViT-B-32 hf:ViT-L-14 hf-bin:ViT-B-32 hf:MetaCLIP-2-B-32 hf:ViT-B-16-SigLIP hf:ViT-B-16-SigLIP2
