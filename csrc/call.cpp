@@ -310,5 +310,17 @@ extern "C" void gc_free_object(gc_object *object) {
   delete reinterpret_cast<c10::IValue *>(object);
   live.fetch_sub(1, std::memory_order_relaxed);
 }
-extern "C" void gc_free_message(char *message) { free(message); }
+
+namespace {
+char out_of_memory[] = "out of memory, even for the message";
+}
+
+char *goclip::message(const char *text) noexcept {
+  char *copy = strdup(text);
+  return copy == nullptr ? out_of_memory : copy;
+}
+
+extern "C" void gc_free_message(char *message) {
+  if (message != out_of_memory) free(message);
+}
 extern "C" void gc_clear_autocast_cache(void) { at::autocast::clear_cache(); }

@@ -9,6 +9,7 @@
 
 #include "graph.h"
 #include "guard.h"
+#include "pieces.h"
 
 using namespace goclip;
 
@@ -27,6 +28,22 @@ c10::Stream copying(c10::Device device) {
   return found->second;
 }
 
+// Sending is in_pieces' calls: to the bytes of a tensor, on the current stream.
+struct Sending {
+  struct Locked {
+    at::Tensor bytes;
+    void *data() const { return bytes.mutable_data_ptr(); }
+  };
+  at::Tensor to;
+
+  Locked lock(size_t n) const {
+    return {at::empty({static_cast<int64_t>(n)}, at::TensorOptions(at::kByte).pinned_memory(true))};
+  }
+  void send(const Locked &from, size_t at, size_t n) const {  // its allocator keeps from until the copy is done
+    to.narrow(0, static_cast<int64_t>(at), static_cast<int64_t>(n)).copy_(from.bytes, /*non_blocking=*/true);
+  }
+};
+
 }  // namespace
 
 extern "C" {
@@ -38,11 +55,9 @@ char *gc_upload(const void *data, size_t bytes, int32_t dtype, const int64_t *sh
     const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
     const c10::Stream stream = copying(device);
     const c10::StreamGuard on(stream);
-    const auto options = at::TensorOptions(element_type(dtype)).pinned_memory(true);
-    at::Tensor host = at::empty(at::IntArrayRef(shape, dims), options);
-    TORCH_CHECK(host.nbytes() == bytes, "the shape ", host.sizes(), " takes ", host.nbytes(), " bytes, not ", bytes);
-    if (bytes != 0) std::memcpy(host.mutable_data_ptr(), data, bytes);
-    at::Tensor t = host.to(device, /*non_blocking=*/true);  // host's allocator keeps the memory until the copy is done
+    at::Tensor t = at::empty(at::IntArrayRef(shape, dims), at::TensorOptions(device).dtype(element_type(dtype)));
+    TORCH_CHECK(t.nbytes() == bytes, "the shape ", t.sizes(), " takes ", t.nbytes(), " bytes, not ", bytes);
+    if (bytes != 0) in_pieces(Sending{t.view(-1).view(at::kByte)}, data, bytes);
     auto event = std::make_unique<c10::Event>(c10::kCUDA);
     event->record(stream);
     *out = own(std::move(t));
@@ -59,7 +74,9 @@ char *gc_arrive(gc_event *arrived, const gc_tensor *handle) {
   });
 }
 
-void gc_free_event(gc_event *event) { delete reinterpret_cast<c10::Event *>(event); }
+void gc_free_event(gc_event *event) {
+  if (!device_lost) delete reinterpret_cast<c10::Event *>(event);
+}
 
 int gc_can_capture(void) { return &cuda_graph != nullptr; }
 
@@ -82,6 +99,8 @@ char *gc_replay(gc_graph *graph) {
   return guard([&] { reinterpret_cast<Graph *>(graph)->replay(); });
 }
 
-void gc_free_graph(gc_graph *graph) { delete reinterpret_cast<Graph *>(graph); }
+void gc_free_graph(gc_graph *graph) {
+  if (!device_lost) delete reinterpret_cast<Graph *>(graph);
+}
 
 }  // extern "C"

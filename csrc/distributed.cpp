@@ -23,7 +23,7 @@ using std::chrono::milliseconds;
 // When a connection breaks, who died is known a moment later: a failed collective waits so long for abort to say it.
 constexpr milliseconds grace{5000};
 
-// So often a wait asks the device whether a collective is done: nothing else tells of it.
+// So often check asks a device whether its collectives are done: nothing else tells of it.
 constexpr std::chrono::microseconds poll_interval{50};
 
 // While it lives, threads that are started take over that SIGPIPE is blocked: one of them that writes to a rank that died
@@ -66,14 +66,18 @@ Group::Group(c10::intrusive_ptr<c10d::Backend> backend, milliseconds timeout, bo
 Group::~Group() {
   if (events_->aborted) {
     (void)backend_.release();
-  } else if (on_device_) {
-    free(guard([&] { backend_->shutdown(); }));  // all ranks are here, and none waits for anything more
+  } else if (on_device_ && !device_lost) {
+    gc_free_message(guard([&] { backend_->shutdown(); }));  // all ranks are here, and none waits for anything more
   }
 }
 
 Group::Pending Group::watch(c10::intrusive_ptr<c10d::Work> work) {
+  if (on_device_) {
+    const std::lock_guard<std::mutex> lock(events_->mutex);
+    flight_.add(work);
+    return {work, nullptr};
+  }
   Pending p{work, work->getFuture()};
-  if (on_device_) return p;
   p.future->addCallback(
       [events = events_](c10::ivalue::Future &) {
         const std::lock_guard<std::mutex> lock(events->mutex);
@@ -97,36 +101,38 @@ Group::Pending Group::broadcast(const at::Tensor &t, int root) {
 
 Group::Pending Group::all_gather(at::Tensor in, at::Tensor out) { return watch(backend_->_allgather_base(out, in)); }
 
-bool Group::completed(const Pending &pending) const {
-  return on_device_ ? pending.work->isCompleted() : pending.future->completed();
-}
-
-std::exception_ptr Group::failure(const Pending &pending) const {
-  if (on_device_) return pending.work->exception();
-  return pending.future->hasError() ? pending.future->exception_ptr() : nullptr;
+// settle throws what went wrong, if anything did. heard is false when the time is over.
+void Group::settle(std::unique_lock<std::mutex> &lock, bool heard, const std::exception_ptr &failed) {
+  auto &e = *events_;
+  if (!e.aborted && failed) e.changed.wait_for(lock, grace, [&] { return e.aborted; });
+  if (e.aborted) C10_THROW_ERROR(Error, e.reason);
+  TORCH_CHECK(heard, "not every rank took part within ", timeout_.count() / 1000.0, " s");
+  if (failed) std::rethrow_exception(failed);
 }
 
 void Group::wait(const Pending &pending) {
   std::unique_lock<std::mutex> lock(events_->mutex);
-  auto &e = *events_;
-  const auto over = [&] { return e.aborted || completed(pending); };
-  bool heard = over();
-  if (!on_device_) {
-    heard = e.changed.wait_for(lock, timeout_, over);
+  if (on_device_) {
+    settle(lock, /*heard=*/true, flight_.failure());
   } else {
-    const auto end = std::chrono::steady_clock::now() + timeout_;
-    while (!heard && std::chrono::steady_clock::now() < end) {
-      e.changed.wait_for(lock, poll_interval);
-      heard = over();
-    }
+    const auto &future = *pending.future;
+    const bool heard = events_->changed.wait_for(lock, timeout_, [&] { return events_->aborted || future.completed(); });
+    settle(lock, heard, future.hasError() ? future.exception_ptr() : nullptr);
   }
-  const auto failed = failure(pending);
-  if (!e.aborted && heard && failed) e.changed.wait_for(lock, grace, [&] { return e.aborted; });
-  if (e.aborted) C10_THROW_ERROR(Error, e.reason);
-  TORCH_CHECK(heard, "not every rank took part within ", timeout_.count() / 1000.0, " s");
-  if (failed) std::rethrow_exception(failed);
   lock.unlock();
   pending.work->synchronize();
+}
+
+void Group::check() {
+  std::unique_lock<std::mutex> lock(events_->mutex);
+  const auto end = std::chrono::steady_clock::now() + timeout_;
+  const auto over = [&] { return events_->aborted || flight_.landed(); };
+  bool heard = over();
+  while (!heard && std::chrono::steady_clock::now() < end) {
+    events_->changed.wait_for(lock, poll_interval);
+    heard = over();
+  }
+  settle(lock, heard, flight_.failure());
 }
 
 void Group::abort(const std::string &reason) {
@@ -139,7 +145,7 @@ void Group::abort(const std::string &reason) {
   }
   // A kernel that waits for the rank that is gone holds up its device until the communicator ends. That may take long,
   // and nobody waits for it: the process is about to end.
-  if (on_device_) std::thread([backend = backend_] { free(guard([&] { backend->abort(); })); }).detach();
+  if (on_device_) std::thread([backend = backend_] { gc_free_message(guard([&] { backend->abort(); })); }).detach();
 }
 
 std::shared_ptr<Group> goclip::find_group(int64_t number) {
@@ -205,8 +211,12 @@ char *gc_group_open(gc_store *store, const char *backend, const char *prefix, in
   });
 }
 
+char *gc_group_check(int64_t number) {
+  return guard([&] { find_group(number)->check(); });
+}
+
 void gc_group_abort(int64_t number, const char *reason) {
-  free(guard([&] { find_group(number)->abort(reason); }));  // a closed group has nobody waiting
+  gc_free_message(guard([&] { find_group(number)->abort(reason); }));  // a closed group has nobody waiting
 }
 
 void gc_group_close(int64_t number) {

@@ -72,6 +72,8 @@ gc_tensor *gc_retain(gc_tensor *t);  // new
 int64_t gc_live(void);               // handles not yet freed
 char *gc_from_host(const void *data, size_t bytes, int32_t dtype, const int64_t *shape, int32_t dims,
                    gc_tensor **out /* new */);
+char *gc_from_memory(void *data, int32_t dtype, int64_t n, void (*done)(void *context), void *context,
+                     gc_tensor **out /* new: n numbers at data, which it shares until it calls done */);
 char *gc_to_host(const gc_tensor *t, void *dst, size_t bytes);
 char *gc_write(const gc_tensor *t, size_t offset, const void *data, size_t bytes);  // into a contiguous tensor on the CPU
 char *gc_shape(const gc_tensor *t, uint32_t owner, int64_t *shape /* the first cap sizes */, int32_t cap, int32_t *dims);
@@ -84,6 +86,7 @@ char *gc_from_pointer(const void *tensor, gc_tensor **out /* new */);  // shares
 void gc_free_pointer(void *tensor);
 
 // A CUDA device beside its work.
+void gc_lose_device(void);           // from now on nothing of a device is freed: after an error that stays
 typedef struct gc_event gc_event;  // a c10::Event
 typedef struct gc_graph gc_graph;  // captured work
 char *gc_upload(const void *data, size_t bytes, int32_t dtype, const int64_t *shape, int32_t dims, int32_t index,
@@ -120,6 +123,7 @@ char *gc_store_get(gc_store *store, const char *key, void **data /* NULL: not se
 char *gc_group_open(gc_store *store, const char *backend, const char *prefix /* of the store's keys */, int32_t rank,
                     int32_t size, const char *address /* of this process, or ""; for nccl its device */,
                     int64_t timeout_ms, int64_t *group);
+char *gc_group_check(int64_t group);                     // waits for what is under way, and says what went wrong
 void gc_group_abort(int64_t group, const char *reason);  // all that waits, or will, fails with this message
 void gc_group_close(int64_t group);                      // an aborted group's threads are left to the process's end
 char *gc_reducer_open(int64_t group, void *const *params /* at::Tensor*, which it shares */, size_t n,
@@ -140,6 +144,7 @@ size_t gc_gone(uint64_t *ids, size_t cap);  // takes ids of nodes that have been
 void gc_become_worker(void);  // marks the calling thread
 int32_t gc_on_worker(void);    // whether the calling thread is marked
 void gc_set_threads(int32_t n);
+int32_t gc_set_arenas(int32_t n);  // of malloc; 0 if it does not take that many
 char *gc_manual_seed(uint64_t seed);
 char *gc_rng_state(int32_t device_type, int32_t index, gc_tensor **out /* new, bytes */);
 char *gc_set_rng_state(int32_t device_type, int32_t index, const gc_tensor *state);

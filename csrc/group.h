@@ -9,6 +9,8 @@
 #include <torch/csrc/distributed/c10d/Store.hpp>
 #include <vector>
 
+#include "flight.h"
+
 namespace goclip {
 
 class Group {
@@ -16,10 +18,10 @@ class Group {
   // A collective under way. It keeps its tensors alive.
   struct Pending {
     c10::intrusive_ptr<c10d::Work> work;
-    c10::intrusive_ptr<c10::ivalue::Future> future;
+    c10::intrusive_ptr<c10::ivalue::Future> future;  // null on a device
   };
 
-  // on_device says that the collectives are kernels, as NCCL's: what c10d calls complete is then only their start.
+  // on_device says that the collectives are kernels, as NCCL's, which the host does not wait for.
   Group(c10::intrusive_ptr<c10d::Backend> backend, std::chrono::milliseconds timeout, bool on_device);
   ~Group();
 
@@ -32,8 +34,13 @@ class Group {
   Pending broadcast(const at::Tensor &t, int root);
   Pending all_gather(at::Tensor in, at::Tensor out);
 
-  // wait throws what the collective ran into, what abort was told, or that the time is over.
+  // wait throws what the collective ran into, what abort was told, or that the time is over. On a device it has the
+  // calling thread's stream wait, not the host, and throws what is known by then.
   void wait(const Pending &pending);
+
+  // check throws what any collective that was waited for ran into. On a device the host waits here for all of them: a
+  // result of theirs that was read is right if check, called after it, returns.
+  void check();
   void abort(const std::string &reason);
 
  private:
@@ -46,13 +53,13 @@ class Group {
   };
 
   Pending watch(c10::intrusive_ptr<c10d::Work> work);
-  bool completed(const Pending &pending) const;
-  std::exception_ptr failure(const Pending &pending) const;
+  void settle(std::unique_lock<std::mutex> &lock, bool heard, const std::exception_ptr &failed);
 
   c10::intrusive_ptr<c10d::Backend> backend_;
   const std::chrono::milliseconds timeout_;
   const bool on_device_;
   std::shared_ptr<Events> events_ = std::make_shared<Events>();
+  Flight<c10::intrusive_ptr<c10d::Work>> flight_;  // on a device; guarded by the events' mutex
 };
 
 // nccl_backend joins the ranks by NCCL, each with one CUDA device ("cuda:0"), and returns when they are connected. It is

@@ -14,6 +14,12 @@ namespace goclip {
 
 extern std::atomic<int64_t> live;
 
+// device_lost is set for good by gc_lose_device: nothing of a device is then given back, which would throw in destructors.
+extern std::atomic<bool> device_lost;
+
+// message is a copy of text for the caller, who frees it with gc_free_message. It is never NULL, which is success.
+char *message(const char *text) noexcept;
+
 // thread_number is the calling thread's, never 0.
 uint32_t thread_number();
 
@@ -45,11 +51,11 @@ char *guard(F &&f) noexcept {
     f();
     return nullptr;
   } catch (const c10::Error &e) {
-    return strdup(e.what_without_backtrace());
+    return message(e.what_without_backtrace());
   } catch (const std::exception &e) {
-    return strdup(e.what());
+    return message(e.what());
   } catch (...) {
-    return strdup("unknown C++ exception");
+    return message("unknown C++ exception");
   }
 }
 

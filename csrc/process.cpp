@@ -4,6 +4,7 @@
 #include <ATen/Version.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <dlfcn.h>
+#include <malloc.h>
 #include <torch/csrc/api/include/torch/version.h>
 #include <unistd.h>
 
@@ -66,7 +67,7 @@ void goclip::open_cuda() {
 void goclip::open_cuda_if_there() {
   static std::once_flag once;
   std::call_once(once, [] {
-    if (gc_knows_cuda()) free(guard([] { open_cuda(); }));  // who asks for a device is told why there is none
+    if (gc_knows_cuda()) gc_free_message(guard([] { open_cuda(); }));  // who asks for a device is told why there is none
   });
 }
 
@@ -83,6 +84,8 @@ uint32_t gc_adopt_thread(uint32_t number) {
 void gc_set_threads(int32_t n) {
   if (at::get_num_threads() != n) at::set_num_threads(n);
 }
+
+int32_t gc_set_arenas(int32_t n) { return mallopt(M_ARENA_MAX, n); }
 
 void gc_become_worker(void) { is_worker = true; }
 

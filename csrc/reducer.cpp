@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "group.h"
@@ -56,12 +57,18 @@ class Reducer {
     *early = 0;
     for (size_t i = 0; i < next_; i++) *early += buckets_[i].sent_after < finished_order_.size();
     while (next_ < buckets_.size()) send(buckets_[next_++]);
-    const auto used = share(used_);
+    const bool all_used = std::find(used_.begin(), used_.end(), 0) == used_.end();
+    const auto numbers = params_[0].options().dtype(at::kLong).requires_grad(false);
+    const auto used = all_used ? at::ones({static_cast<int64_t>(used_.size())}, numbers) : share(used_);
     const auto counted = group_->all_reduce(used);
     for (auto &b : buckets_) group_->wait(b.pending);
     group_->wait(counted);
-    // What no rank used has no gradient, as in one process: the optimiser then leaves it alone.
-    used_ = read(used);
+    // What no rank used has no gradient, as in one process: the optimiser then leaves it alone. A rank that used all
+    // need not read, which would wait for the device.
+    if (!all_used) {
+      used_ = read(used);
+      group_->check();
+    }
     for (size_t i = 0; i < params_.size(); i++) {
       if (used_[i] == 0) params_[i].mutable_grad().reset();
     }
@@ -156,13 +163,14 @@ class Reducer {
     const auto shared = share(order);
     group_->wait(group_->broadcast(shared, 0));
     order = read(shared);
+    group_->check();
     fill(std::vector<size_t>(order.begin() + 1, order.end()), static_cast<size_t>(order[0]));
     ordered_ = true;
   }
 
   // share puts numbers where the backend reads, read brings them back.
   at::Tensor share(std::vector<int64_t> &numbers) const {
-    return at::tensor(numbers, at::kLong).to(params_[0].device());
+    return at::tensor(numbers, at::kLong).to(params_[0].device(), /*non_blocking=*/true);
   }
   static std::vector<int64_t> read(const at::Tensor &shared) {
     const auto host = shared.cpu();

@@ -9,6 +9,7 @@
 using namespace goclip;
 
 std::atomic<int64_t> goclip::live{0};
+std::atomic<bool> goclip::device_lost{false};
 
 namespace {
 
@@ -21,14 +22,24 @@ std::vector<at::Tensor> refs(gc_tensor *const *ts, size_t n) {
   return out;
 }
 
+// keeps_device tells whether t, or the graph behind it, holds memory of a device that is lost: a destructor that gives
+// it back may throw, which ends the process.
+bool keeps_device(const gc_tensor *t) {
+  return device_lost && (!impl(t)->device().is_cpu() || ref(t).grad_fn() != nullptr);
+}
+
 }  // namespace
 
 extern "C" {
 
+void gc_lose_device(void) { device_lost = true; }
+
 void gc_free(gc_tensor **ts, size_t n) {
   for (size_t i = 0; i < n; i++) {
     if (ts[i] == nullptr) continue;
-    c10::intrusive_ptr<at::TensorImpl, at::UndefinedTensorImpl>::reclaim(reinterpret_cast<at::TensorImpl *>(ts[i]));
+    if (!keeps_device(ts[i])) {
+      c10::intrusive_ptr<at::TensorImpl, at::UndefinedTensorImpl>::reclaim(reinterpret_cast<at::TensorImpl *>(ts[i]));
+    }
     live.fetch_sub(1, std::memory_order_relaxed);
   }
 }
@@ -43,6 +54,13 @@ char *gc_from_host(const void *data, size_t bytes, int32_t dtype, const int64_t 
     TORCH_CHECK(t.nbytes() == bytes, "the shape ", t.sizes(), " takes ", t.nbytes(), " bytes, not ", bytes);
     if (bytes != 0) std::memcpy(t.mutable_data_ptr(), data, bytes);
     *out = own(std::move(t));
+  });
+}
+
+char *gc_from_memory(void *data, int32_t dtype, int64_t n, void (*done)(void *context), void *context,
+                     gc_tensor **out) {
+  return guard([&] {
+    *out = own(at::from_blob(data, {n}, [done, context](void *) { done(context); }, element_type(dtype)));
   });
 }
 

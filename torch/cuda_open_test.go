@@ -72,9 +72,30 @@ func TestCUDAStub(t *testing.T) {
 		fmt.Fprintf(os.Stderr, "%s: %s, %v; %q\n", name, d, err, torch.FellBack(name, d))
 	}
 	d := torch.Device{Type: "cuda"}
+	if os.Getenv("GOCLIP_CUDA_STUB") == "lost" {
+		loseDevice(t)
+		return
+	}
 	n, err := d.Capability()
 	fmt.Fprintf(os.Stderr, "capability %d %v, bfloat16 %t, varlen %t\n", n, err, d.HasBFloat16(), d.CanVarlen())
 	backward()
+}
+
+// loseDevice frees tensors of a device after an error that stays.
+func loseDevice(t *testing.T) {
+	onDevice, asserts := torch.NewOp("stub::on_device"), torch.NewOp("stub::asserts")
+	before := torch.LiveTensors()
+	parameter := onDevice.In(nil)
+	err := torch.Do(func(s *torch.Scope) {
+		onDevice.In(s)
+		asserts.Run(s)
+	})
+	require.ErrorIs(t, err, torch.ErrDeviceLost)
+	parameter.Free()
+	assert.Equal(t, before, torch.LiveTensors())
+	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
+		assert.Equal(t, 3., torch.FromSlice(s, []float32{1, 2}, 2).Sum().Item(), "the CPU is not lost")
+	}))
 }
 
 // TestCUDAOpenedFirst does first what makes libtorch look for CUDA: whatever it is, libtorch finds
@@ -104,6 +125,7 @@ func TestCUDAOpenedFirst(t *testing.T) {
 	volta := "the GPU has compute capability 7.0, and this libtorch has kernels from 7.5 (Turing) on"
 	assert.Contains(t, out, `auto: cpu, <nil>; "running on the CPU: `+volta)
 	assert.Contains(t, out, "cuda: cpu, device cuda: "+volta+"; choose the device cpu")
+	assert.Contains(t, run("lost", "1", "90"), "ok", "a tensor of a lost device is freed without harm")
 	out = run("parse", "0", "0")
 	assert.Contains(t, out, `auto: cpu, <nil>; "running on the CPU: libtorch knows CUDA and finds no device"`)
 }

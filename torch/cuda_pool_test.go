@@ -21,15 +21,20 @@ func compile(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-// TestCapturePool runs the bookkeeping of captures, failed ones too, against a stand-in for
-// libtorch's two allocators.
-func TestCapturePool(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "pool")
-	out, err := compile(t, "-o", program, "testdata/pool.cpp")
-	require.NoError(t, err, out)
-	said, err := exec.Command(program).CombinedOutput()
-	assert.NoError(t, err)
-	assert.Empty(t, string(said))
+// TestBookkeeping runs what csrc keeps account of against stand-ins for what libtorch does with a
+// device: captures of graphs, failed ones too, and its two allocators (pool); collectives that the
+// host does not wait for (flight); uploads through page-locked memory (pieces).
+func TestBookkeeping(t *testing.T) {
+	for _, name := range []string{"pool", "flight", "pieces"} {
+		t.Run(name, func(t *testing.T) {
+			program := filepath.Join(t.TempDir(), name)
+			out, err := compile(t, "-o", program, "testdata/"+name+".cpp")
+			require.NoError(t, err, out)
+			said, err := exec.Command(program).CombinedOutput()
+			assert.NoError(t, err)
+			assert.Empty(t, string(said))
+		})
+	}
 }
 
 // TestCUDAHeaders refuses the headers of CUDA 12, which would compile as well.

@@ -12,8 +12,9 @@ import (
 
 // ErrDeviceLost is what errors.Is finds in an [Error] after which CUDA does nothing more in this
 // process: an illegal access, an assertion on the device, a fault of its memory. Every later call
-// fails with the same words, and freeing a tensor may end the process. Say what happened and leave
-// with os.Exit, so that a supervisor starts anew.
+// fails with the same words. Memory of the device is no longer given back, because that ends a
+// process; [LiveTensors] counts it as freed. Say what happened and leave with os.Exit, so that a
+// supervisor starts anew.
 var ErrDeviceLost = errors.New("the CUDA device is lost to this process")
 
 // lost are CUDA's words for the errors that stay (cudaGetErrorString).
@@ -66,6 +67,9 @@ func takeMessage(op string, msg *C.char, inputs ...*Tensor) *Error {
 	text := C.GoString(msg)
 	C.gc_free_message(msg)
 	e := &Error{Op: op, Msg: sentence(text)}
+	if e.Is(ErrDeviceLost) {
+		C.gc_lose_device()
+	}
 	for _, t := range inputs {
 		if t != nil && t.root().c != nil {
 			e.Inputs = append(e.Inputs, t.Summary())

@@ -34,3 +34,16 @@ func FromPointer(s *Scope, p unsafe.Pointer) *Tensor {
 	check("from_pointer", C.gc_from_pointer(p, &out))
 	return own(out, s)
 }
+
+// FromMemory shares n numbers that lie at memory, outside Go's, as a tensor (n) on the CPU that the
+// garbage collector frees. When nothing shares them any more, done, a C function, is called with
+// context, on any thread.
+func FromMemory(memory unsafe.Pointer, dtype DType, n int, done, context unsafe.Pointer) (t *Tensor, err error) {
+	defer catch(&err)
+	if memory == nil || done == nil {
+		misuse("from_memory", "the memory, or what is called when it is done with, is nil")
+	}
+	var out *C.gc_tensor
+	check("from_memory", C.gc_from_memory(memory, C.int32_t(dtype), C.int64_t(n), (*[0]byte)(done), context, &out))
+	return own(out, nil), nil
+}

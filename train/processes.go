@@ -70,11 +70,14 @@ func (t *Trainer) equalise() error {
 	if t.group.Size() == 1 {
 		return nil
 	}
-	return torch.NoGrad(func(s *torch.Scope) {
+	if err := torch.NoGrad(func(s *torch.Scope) {
 		for _, p := range t.model.State() {
 			t.group.Broadcast(s.Alias(p), 0)
 		}
-	})
+	}); err != nil {
+		return err
+	}
+	return t.group.Check()
 }
 
 // restoreGenerator takes up this process's of them. Where a run goes on in another number of

@@ -76,6 +76,9 @@ func (t *stepper) step(micros []*micro, own common) (out outcome, err error) {
 		func(s *torch.Scope, loss, accuracy *torch.Tensor) {
 			out = readOutcome(t.update(s, loss, accuracy, own.tensor(loss), nil))
 		})
+	if err == nil {
+		err = t.group.Check() // what was read is no step where a process has failed
+	}
 	if err == nil && t.scaler != nil {
 		t.scaler.update(out.good())
 	}

@@ -1,6 +1,15 @@
 package distributed
 
-import "github.com/goclip/goclip/torch"
+/*
+#include "../../csrc/goclip.h"
+*/
+import "C"
+
+import (
+	"fmt"
+
+	"github.com/goclip/goclip/torch"
+)
 
 // The collectives of csrc/distributed.cpp.
 var (
@@ -9,6 +18,22 @@ var (
 	opReduceScatter = torch.NewOp("goclip::reduce_scatter")
 	opBroadcast     = torch.NewOp("goclip::broadcast_")
 )
+
+// Check says what went wrong in a collective, as an error that is the *[RankError] if a rank has failed. With nccl the
+// device waits for a collective and the host goes on: what the host reads of its result is right if Check returns nil
+// after that. It waits for all that is under way.
+func (g *Group) Check() error {
+	if g.world.Size == 1 {
+		return nil
+	}
+	if err := message(C.gc_group_check(g.number)); err != nil {
+		if failure := g.Err(); failure != nil {
+			return failure
+		}
+		return fmt.Errorf("distributed: a collective: %w", err)
+	}
+	return nil
+}
 
 // AllReduce replaces each tensor by the sum of the ranks' tensors, which have one shape. No gradient flows through it.
 func (g *Group) AllReduce(ts ...*torch.Tensor) {

@@ -63,7 +63,8 @@ func (r *Reducer) Prepare() error {
 }
 
 // Finish waits for the sums, and leaves them as the parameters' gradients. A parameter without gradient counts as zero,
-// and has none afterwards either if it has none on any rank. The error is the *[RankError] if a rank has failed.
+// and has none afterwards either if it has none on any rank. The error is the *[RankError] if a rank has failed. With
+// nccl it is the device that waits: see [Group.Check].
 func (r *Reducer) Finish() (Reduction, error) {
 	if r.c == nil {
 		return Reduction{}, nil

@@ -2,8 +2,10 @@
 // has the devices that STUB_DEVICES counts, of compute capability STUB_CAPABILITY, and says on stderr what libtorch asks
 // of it. Without STUB_DEVICES it has none and is silent.
 #include <ATen/Context.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <torch/library.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -40,7 +42,24 @@ struct Guard : c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> {
   }
 };
 
+// on_device is a number of a device, whose memory cannot be given back, as libtorch's allocator cannot after an error that
+// stays: its destructor then throws, which ends the process.
+at::Tensor on_device() {
+  static float number = 1;
+  return at::for_blob(&number, {1})
+      .deleter([](void *) { TORCH_CHECK(false, "CUDA error: device-side assert triggered"); })
+      .options(at::TensorOptions(at::kFloat).device(at::kCUDA, 0))
+      .target_device(at::Device(at::kCUDA, 0))
+      .make_tensor();
+}
+void asserts() { TORCH_CHECK(false, "CUDA error: device-side assert triggered"); }
+
 }  // namespace
+
+TORCH_LIBRARY(stub, m) {
+  m.def("on_device() -> Tensor", on_device);
+  m.def("asserts() -> ()", asserts);
+}
 
 // The registry's key is the name of the class in libtorch.
 static c10::Registerer<std::string, std::unique_ptr<at::CUDAHooksInterface>, at::CUDAHooksArgs> as_cuda(
