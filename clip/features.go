@@ -65,9 +65,8 @@ func (m *Model) imageFeatures(pixels []float32, n int, raw bool) ([]float32, err
 	if n == 0 {
 		return nil, nil
 	}
-	size := m.Config.Vision.ImageSize
 	return m.features(graphShape{images: n}, raw, nil, func() (*torch.Upload, error) {
-		return torch.NewUpload(pixels, m.Device(), n, 3, size.Height, size.Width)
+		return m.UploadImages(pixels, n)
 	}, func(_ *tower.Texts, pixels *torch.Tensor) *torch.Tensor {
 		return m.EncodeImage(pixels.To(m.Device(), m.dtype()))
 	})
@@ -100,6 +99,9 @@ func (m *Model) textFeatures(tokens []int64, n int, raw bool) ([]float32, error)
 // features is the rows of what encode makes of a tower's input, normalised and by a graph unless
 // they are raw or the shape is zero.
 func (m *Model) features(at graphShape, raw bool, texts *tower.Texts, upload func() (*torch.Upload, error), encode func(texts *tower.Texts, x *torch.Tensor) *torch.Tensor) (rows []float32, err error) {
+	if err := m.CheckWeights(); err != nil {
+		return nil, err
+	}
 	input, err := upload()
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
@@ -113,6 +115,9 @@ func (m *Model) features(at graphShape, raw bool, texts *tower.Texts, upload fun
 	}
 	failed := torch.NoGrad(func(s *torch.Scope) {
 		x := s.Alias(input.Tensor())
+		if x.DType() == torch.Uint8 {
+			x = m.Uploaded(s, input)
+		}
 		if m.graphs != nil && !raw && at != (graphShape{}) {
 			rows, err = m.graphs.rows(at, texts, x, finished)
 			return
@@ -121,6 +126,9 @@ func (m *Model) features(at graphShape, raw bool, texts *tower.Texts, upload fun
 	})
 	if err = errors.Join(err, failed); err != nil {
 		return nil, fmt.Errorf("clip: %w", err)
+	}
+	if err := m.CheckWeights(); err != nil { // first: numbers that are none come of it
+		return nil, err
 	}
 	if err := m.finite(rows); err != nil {
 		return nil, err

@@ -3,10 +3,12 @@ package clip
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -112,10 +114,29 @@ func (m *Model) Load(path string) error {
 }
 
 func (m *Model) loadFrom(f *checkpoint.File, path string, o OpenOptions) error {
+	for _, of := range f.Paths() {
+		if err := disk.CheckBeside(filepath.Dir(of), filepath.Base(of)); err != nil {
+			return fmt.Errorf("clip: %w", err)
+		}
+	}
 	found, problems := m.weights(f)
+	m.lent = nil // whatever it was, it is overwritten
 	err := m.put(f, path, found, problems, o)
 	m.trained = m.trained || err == nil
 	return err
+}
+
+// CheckWeights says that a file that the model's weights are in, which without OpenOptions.Copy is
+// mapped and not read, is no longer what it was when the model was opened: it was cut short or
+// written into ([checkpoint.ErrChanged]), or cannot be read. The model must then be opened again. All
+// that encodes checks it before and after; a server may ask at any time.
+func (m *Model) CheckWeights() error {
+	for _, l := range m.lent {
+		if err := l.Err(); err != nil {
+			return fmt.Errorf("clip: %s: %w; open the model again", m.Name, err)
+		}
+	}
+	return nil
 }
 
 // Trained tells whether the model's weights were read, as of a file, and not drawn at random.
@@ -151,6 +172,12 @@ func (m *Model) put(f *checkpoint.File, path string, found map[string]weight, pr
 			}
 		}
 	}
+	if lent := f.Lent(); lent != nil {
+		m.lent = append(m.lent, lent)
+	}
+	if err := f.Err(); err != nil {
+		return fmt.Errorf("clip: %w", err)
+	}
 	return nil
 }
 
@@ -159,11 +186,15 @@ func (m *Model) To(d torch.Device) error {
 	if d == (torch.Device{}) || d == torch.CPU {
 		return nil
 	}
-	return torch.NoGrad(func(s *torch.Scope) {
+	if err := torch.NoGrad(func(s *torch.Scope) {
 		for _, p := range m.State() {
 			p.Set(s.Alias(p).To(d, p.DType()))
 		}
-	})
+	}); err != nil {
+		return err
+	}
+	defer func() { m.lent = nil }() // nothing of the files is used any more
+	return m.CheckWeights()
 }
 
 // Cast converts the weights to a type, float32 or on a GPU bfloat16 or float16, for half the memory; pictures

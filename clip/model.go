@@ -16,6 +16,7 @@ import (
 	"github.com/goclip/goclip/clip/tokenizer"
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
 	"github.com/goclip/goclip/torch/nn"
 )
 
@@ -49,7 +50,8 @@ type Model struct {
 
 	graphs *graphs // nil without UseGraphs
 
-	trained bool // all weights were read
+	trained bool               // all weights were read
+	lent    []*checkpoint.Lent // the files that weights are still in, without OpenOptions.Copy
 
 	own bool // NewModel made it: no config describes its towers
 

@@ -9,8 +9,7 @@ import (
 	"os"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/goclip/goclip/internal/mapped"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -19,9 +18,10 @@ import (
 type mapping struct {
 	path   string
 	n, dim int
-	file   []byte         // the whole file
+	maps   []*mapped.File
+	file   []byte         // the file's header and rows
 	rows   []float32      // (n, dim)
-	codes  []byte         // the whole file; nil where there is none that is whole
+	codes  []byte         // likewise; nil where there is no file that is whole
 	near   near           // the engine's copy; nil for the exact search
 	stamps [2]os.FileInfo // of the files of vectors and codes when they were mapped; nil for codes that are lost
 	refs   int            // guarded by the Index's mu
@@ -32,13 +32,13 @@ type mapping struct {
 func mapRows(dir string, st state) (*mapping, error) {
 	m := &mapping{path: vectors.path(dir, st.file), n: st.rows, dim: st.model.EmbedDim, refs: 1}
 	var err error
-	if m.file, m.stamps[0], err = vectors.mapFile(m.path, m.n, m.dim); err != nil {
+	if m.file, m.stamps[0], err = m.mapFile(vectors, m.path); err != nil {
 		return nil, err
 	}
 	if m.n > 0 {
 		m.rows = unsafe.Slice((*float32)(unsafe.Pointer(&m.file[headerSize])), m.n*m.dim)
 	}
-	m.codes, m.stamps[1], err = codes.mapFile(codes.path(dir, st.file), m.n, m.dim)
+	m.codes, m.stamps[1], err = m.mapFile(codes, codes.path(dir, st.file))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrDamaged) {
 		m.free()
 		return nil, err
@@ -46,23 +46,36 @@ func mapRows(dir string, st state) (*mapping, error) {
 	return m, nil
 }
 
-func (l layout) mapFile(path string, rows, dim int) (data []byte, stamp os.FileInfo, err error) {
+func (m *mapping) mapFile(l layout, path string) (data []byte, stamp os.FileInfo, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer f.Close()
-	if err := l.checkFile(f, rows, dim); err != nil {
-		return nil, nil, err
+	if err := l.checkFile(f, m.n, m.dim); err != nil {
+		return nil, nil, errors.Join(err, f.Close())
 	}
 	if stamp, err = f.Stat(); err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	file, err := mapped.Of(f, false)
+	if err != nil {
 		return nil, nil, err
 	}
-	data, err = unix.Mmap(int(f.Fd()), 0, int(l.size(rows, dim)), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s cannot be mapped: %w", path, err)
+	m.maps = append(m.maps, file)
+	return file.Bytes()[:l.size(m.n, m.dim)], stamp, nil
+}
+
+// missing says that rows, or their codes, were read that are no longer in the file: they were zeros.
+func (m *mapping) missing() error {
+	for i, data := range [][]byte{m.file, m.codes} {
+		if data == nil {
+			continue
+		}
+		if err := m.maps[i].Missing(int64(len(data))); err != nil {
+			return fmt.Errorf("%w: %w", err, ErrDamaged)
+		}
 	}
-	return data, stamp, nil
+	return nil
 }
 
 // unchanged tells whether the files of a state are those that are mapped, by inode, size and time.
@@ -86,10 +99,8 @@ func (m *mapping) free() {
 	if m.near != nil {
 		m.near.Close()
 	}
-	for _, data := range [][]byte{m.file, m.codes} {
-		if data != nil {
-			_ = unix.Munmap(data) // it fails for what was not mapped alone
-		}
+	for _, file := range m.maps {
+		_ = file.Close() // read only: nothing is lost
 	}
 }
 

@@ -69,7 +69,11 @@ func (ix *Index) readOnce(ctx context.Context, f func(*sql.Tx, state, *mapping) 
 		return err
 	}
 	defer ix.release(m)
-	return f(tx, st, m)
+	err = f(tx, st, m)
+	if missing := m.missing(); missing != nil {
+		return missing // whatever was found
+	}
+	return err
 }
 
 // database is a file of SQLite's that is open.

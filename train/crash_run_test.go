@@ -16,6 +16,7 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/internal/disk/crashtest"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/optim"
@@ -126,7 +127,7 @@ func TestCrashOfARun(t *testing.T) {
 	want := left(t, logs)
 	require.Equal(t, 6, metricsLines(t, filepath.Join(logs, "run")))
 
-	files := map[int]map[string]fileSum{} // of the checkpoint of each step
+	files := map[int]map[string]disk.Sum{} // of the checkpoint of each step
 	state, store := inMemory(t), inMemory(t)
 	states, looked, finished := 0, 0, 0
 	for n, s := range fsys.Crashes() {

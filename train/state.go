@@ -43,7 +43,7 @@ type state struct {
 	Skipped       int `json:"skipped,omitempty"`
 	SkippedInARow int `json:"skipped_in_a_row,omitempty"`
 
-	Files map[string]fileSum `json:"files,omitempty"` // none: written by an earlier goclip
+	Files map[string]disk.Sum `json:"files,omitempty"` // none: written by an earlier goclip
 }
 
 const (

@@ -3,11 +3,8 @@ package train
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash"
-	"hash/crc32"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -17,28 +14,15 @@ import (
 	"github.com/goclip/goclip/internal/disk"
 )
 
-// castagnoli is CRC-32C, for which processors have an instruction.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// fileSum tells whether a file of a checkpoint is the one that was written.
-type fileSum struct {
-	Size   int64  `json:"size"`
-	CRC32C string `json:"crc32c"`
-}
-
-func sumOf(size int64, h hash.Hash32) fileSum {
-	return fileSum{Size: size, CRC32C: fmt.Sprintf("%08x", h.Sum32())}
-}
-
 // summing is a file layer that notes what is written through it into a directory.
 type summing struct {
 	disk.FS
 	dir   string
-	files map[string]fileSum // by path below dir
+	files map[string]disk.Sum // by path below dir
 }
 
 func newSumming(fsys disk.FS, dir string) *summing {
-	return &summing{FS: fsys, dir: dir, files: map[string]fileSum{}}
+	return &summing{FS: fsys, dir: dir, files: map[string]disk.Sum{}}
 }
 
 func (s *summing) key(path string) string {
@@ -50,7 +34,7 @@ func (s *summing) CreateTemp(dir, pattern string) (disk.Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &summed{Output: out, to: s, sum: crc32.New(castagnoli)}, nil
+	return &summed{Output: out, to: s, sum: disk.NewCRC()}, nil
 }
 
 func (s *summing) Rename(from, to string) error {
@@ -73,7 +57,7 @@ func (f *summed) Write(p []byte) (int, error) {
 	n, err := f.Output.Write(p)
 	f.sum.Write(p[:n])
 	f.size += int64(n)
-	f.to.files[f.to.key(f.Name())] = sumOf(f.size, f.sum)
+	f.to.files[f.to.key(f.Name())] = disk.SumOf(f.size, f.sum)
 	return n, err
 }
 
@@ -86,10 +70,16 @@ func seal(s state) ([]byte, error) {
 		return nil, err
 	}
 	text = append(text, '\n')
-	return bytes.Replace(text, []byte(unsealed), fmt.Appendf(nil, "%08x", crc32.Checksum(text, castagnoli)), 1), nil
+	return bytes.Replace(text, []byte(unsealed), fmt.Appendf(nil, "%08x", sumOf(text)), 1), nil
 }
 
 const unsealed = "00000000"
+
+func sumOf(text []byte) uint32 {
+	sum := disk.NewCRC()
+	sum.Write(text)
+	return sum.Sum32()
+}
 
 // openState reads a state.json and says whether it is as it was written.
 func openState(path string) (s state, err error) {
@@ -104,7 +94,7 @@ func openState(path string) (s state, err error) {
 		return s, nil // of an earlier goclip, which kept no sums
 	}
 	blank := bytes.Replace(text, []byte(s.Seal), []byte(unsealed), 1)
-	if s.Seal != fmt.Sprintf("%08x", crc32.Checksum(blank, castagnoli)) {
+	if s.Seal != fmt.Sprintf("%08x", sumOf(blank)) {
 		return s, fmt.Errorf("%s is damaged: its sum is not the one that it gives", path)
 	}
 	return s, nil
@@ -119,18 +109,8 @@ func checkWhole(dir string) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Files)) {
-		path, want := filepath.Join(dir, filepath.FromSlash(name)), s.Files[name]
-		f, err := os.Open(path)
-		if err != nil {
+		if err := s.Files[name].Check(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
 			return err
-		}
-		sum := crc32.New(castagnoli)
-		size, err := io.Copy(sum, f)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
-		}
-		if have := sumOf(size, sum); have != want {
-			return fmt.Errorf("%s is damaged: %d bytes with the sum %s, where %d with %s were written", path, have.Size, have.CRC32C, want.Size, want.CRC32C)
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/goclip/goclip/internal/mapped"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -21,9 +23,10 @@ const maxTensors = 1 << 15
 type File struct {
 	path     string
 	format   string
-	mapped   []byte
-	file     *os.File      // open as long as it is mapped
+	file     *mapped.File  // nil for bytes of a caller, and for an index
 	whole    *torch.Tensor // the file as float32 numbers, once a tensor shares them
+	lent     *mapped.File  // the memory of whole; Close closes it unless a Lent has it
+	watched  bool          // a Lent has it
 	shards   []*File       // of an index
 	names    []string
 	entries  map[string]Entry
@@ -32,7 +35,8 @@ type File struct {
 
 // Open maps and checks a file of any of the formats, which it tells by the content. The index of a sharded checkpoint
 // opens its shards too. A mapped file must not be cut short or written into by someone else while it is open, or while
-// a tensor of [File.Share] lives: that changes the numbers or ends the process. A file renamed over it does no harm.
+// a tensor of [File.Share] lives: that changes the numbers, and [File.Err] and [Lent.Err] tell. A file renamed over it
+// does no harm.
 func Open(path string) (*File, error) {
 	f, err := open(path, true)
 	if err != nil {
@@ -43,44 +47,48 @@ func Open(path string) (*File, error) {
 
 // open is Open; index says whether an index of shards may stand here.
 func open(path string, index bool) (*File, error) {
-	file, err := os.Open(path)
+	file, err := mapped.Open(path, false)
 	if err != nil {
 		return nil, err
 	}
-	mapped, err := mapFile(file, path)
+	data := file.Bytes()
+	if len(data) < 8 {
+		return nil, errors.Join(fmt.Errorf("%s: %d bytes are too few for a file of weights", path, len(data)), file.Close())
+	}
+	if index && isIndex(data) {
+		defer file.Close()
+		f, err := openShards(path, data)
+		return f, cmp.Or(file.Err(), err)
+	}
+	f, err := parse(path, data)
+	if changed := file.Err(); changed != nil {
+		err = changed // whatever was read is not to blame
+	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	if index && isIndex(mapped) {
-		defer file.Close()
-		defer unix.Munmap(mapped)
-		return openShards(path, mapped)
-	}
-	f, err := parse(path, mapped)
-	if err != nil {
-		return nil, errors.Join(err, unix.Munmap(mapped), file.Close())
-	}
-	f.mapped, f.file = mapped, file
+	f.file = file
 	return f, nil
 }
 
-func mapFile(f *os.File, path string) ([]byte, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+// Err says what happened to the mapped files since they were opened, as an error that is [ErrChanged] if somebody wrote
+// into one or cut it short. What was copied of an entry before Err returned nil is what was in the file.
+func (f *File) Err() error {
+	if f.file != nil {
+		if err := f.file.Err(); err != nil {
+			return fmt.Errorf("checkpoint: %w", err)
+		}
 	}
-	if info.IsDir() {
-		return nil, fmt.Errorf("%s is a directory, not a file of weights", path)
+	for _, s := range f.shards {
+		if err := s.Err(); err != nil {
+			return err
+		}
 	}
-	if info.Size() < 8 {
-		return nil, fmt.Errorf("%s: %d bytes are too few for a file of weights", path, info.Size())
-	}
-	mapped, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("%s: cannot be mapped: %w", path, err)
-	}
-	return mapped, nil
+	return nil
 }
+
+// ErrChanged is of a file that is no longer what was opened.
+var ErrChanged = mapped.ErrChanged
 
 // Parse checks a file that is already in memory, which the entries' data then points into; path stands in its errors.
 // The index of a sharded checkpoint needs Open, since it says nothing without its shards.
@@ -133,18 +141,18 @@ func (f *File) add(e Entry) error {
 
 // Close unmaps the file and its shards: no Entry's data may be used after it.
 func (f *File) Close() error {
-	mapped, file, shards := f.mapped, f.file, f.shards
-	f.mapped, f.file, f.shards, f.entries, f.names = nil, nil, nil, nil, nil
+	file, shards := f.file, f.shards
+	f.file, f.shards, f.entries, f.names = nil, nil, nil, nil
 	var err error
 	for _, s := range shards {
 		err = errors.Join(err, s.Close())
 	}
-	if mapped != nil {
-		err = errors.Join(err, unix.Munmap(mapped))
-	}
 	if f.whole != nil {
 		f.whole.Free()
 		f.whole = nil
+		if !f.watched {
+			err = errors.Join(err, f.lent.Close()) // tensors that share the memory keep it
+		}
 	}
 	if file != nil {
 		err = errors.Join(err, file.Close())
@@ -161,7 +169,7 @@ func (f *File) Release(e Entry) {
 	}
 	page := os.Getpagesize()
 	if first, last := (from+page-1)/page*page, (from+len(e.Data))/page*page; first < last {
-		_ = unix.Madvise(file.mapped[first:last], unix.MADV_DONTNEED) // advice: nothing is lost without it
+		_ = unix.Madvise(file.file.Bytes()[first:last], unix.MADV_DONTNEED) // advice: nothing is lost without it
 	}
 }
 
@@ -171,11 +179,12 @@ func (f *File) place(e Entry) (file *File, from int) {
 		return nil, 0
 	}
 	for _, file := range append([]*File{f}, f.shards...) {
-		if len(file.mapped) == 0 {
+		if file.file == nil {
 			continue
 		}
-		from := uintptr(unsafe.Pointer(&e.Data[0])) - uintptr(unsafe.Pointer(&file.mapped[0]))
-		if from < uintptr(len(file.mapped)) {
+		data := file.file.Bytes()
+		from := uintptr(unsafe.Pointer(&e.Data[0])) - uintptr(unsafe.Pointer(&data[0]))
+		if from < uintptr(len(data)) {
 			return file, int(from)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -96,4 +97,42 @@ func mappings(t *testing.T, name string) int {
 	maps, err := os.ReadFile("/proc/self/maps")
 	require.NoError(t, err)
 	return strings.Count(string(maps), name)
+}
+
+// TestLentErr tells of a file that is written into while tensors share its numbers, after Close.
+func TestLentErr(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	require.NoError(t, checkpoint.Write(path, []checkpoint.Entry{numbers(1 << 12)}, nil))
+	hourAgo := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(path, hourAgo, hourAgo))
+	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
+		f, err := checkpoint.Open(path)
+		require.NoError(t, err)
+		assert.Nil(t, f.Lent(), "nothing is shared yet")
+		assert.NoError(t, f.Lent().Err())
+		e, _ := f.Entry("x")
+		x := torch.Zeros(s, torch.CPU, torch.Float32, 1<<10, 4)
+		_, err = f.Share(e, x)
+		require.NoError(t, err)
+		lent := f.Lent()
+		require.NoError(t, f.Err())
+		require.NoError(t, f.Close())
+		require.NoError(t, lent.Err())
+		require.NoError(t, os.Truncate(path, 100))
+		assert.ErrorIs(t, lent.Err(), checkpoint.ErrChanged)
+		assert.ErrorContains(t, lent.Err(), path)
+		torch.ToSlice[float32](x) // and ends no process
+	}))
+
+	require.NoError(t, checkpoint.Write(path, []checkpoint.Entry{numbers(1 << 16)}, nil))
+	require.NoError(t, os.Chtimes(path, hourAgo, hourAgo))
+	f, err := checkpoint.Open(path)
+	require.NoError(t, err)
+	require.NoError(t, os.Truncate(path, 5000))
+	e, _ := f.Entry("x")
+	x := torch.Zeros(nil, torch.CPU, torch.Float32, 1<<14, 4)
+	defer x.Free()
+	require.NoError(t, f.CopyTo(e, x))
+	assert.ErrorIs(t, f.Err(), checkpoint.ErrChanged)
+	require.NoError(t, f.Close())
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/goclip/goclip/internal/mapped"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -56,11 +57,46 @@ func (f *File) Share(e Entry, dst *torch.Tensor) (shared bool, err error) {
 		return false, nil
 	}
 	if file.whole == nil {
-		if file.whole, err = torch.FromFile(fmt.Sprintf("/proc/self/fd/%d", file.file.Fd()), len(file.mapped)/4); err != nil {
-			return false, nil // no /proc: copying always works
+		if file.lent, err = file.file.Again(true); err != nil {
+			return false, nil // copying always works
+		}
+		memory, done, context := file.lent.Lend()
+		if file.whole, err = torch.FromMemory(memory, torch.Float32, len(file.file.Bytes())/4, done, context); err != nil {
+			return false, err
 		}
 	}
 	return true, torch.NoGrad(func(s *torch.Scope) { s.Alias(dst).ShareStorage(file.whole, from/4, e.Shape...) })
+}
+
+// Lent are the files whose numbers tensors of [File.Share] read. A nil one is of no file.
+type Lent struct{ files []*mapped.File }
+
+// Lent is of the tensors that f has shared its numbers with so far, nil if it did with none. It outlives f.
+func (f *File) Lent() *Lent {
+	l := &Lent{}
+	for _, file := range append([]*File{f}, f.shards...) {
+		if file.lent != nil {
+			l.files, file.watched = append(l.files, file.lent), true
+		}
+	}
+	if len(l.files) == 0 {
+		return nil
+	}
+	return l
+}
+
+// Err says that a file is not what it was when it was opened, as [ErrChanged], or that a part of it could not be read:
+// numbers that were computed from it then have no meaning. It costs a system call for each file.
+func (l *Lent) Err() error {
+	if l == nil {
+		return nil
+	}
+	for _, file := range l.files {
+		if err := file.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Rows is the part of e with the rows [from, to) of its first dimension.

@@ -1,0 +1,117 @@
+package clip
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/internal/disk"
+	"github.com/goclip/goclip/internal/golden"
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
+)
+
+// savedModel is the directory of a model whose float32 weights Open leaves in their file, and that
+// file, written an hour ago.
+func savedModel(t *testing.T) (dir, weights string) {
+	t.Helper()
+	dir = t.TempDir()
+	m := goldenModel(t, golden.Config(t, "tiny"))
+	require.NoError(t, m.Save(dir))
+	weights = WeightsIn(dir)
+	hourAgo := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(weights, hourAgo, hourAgo))
+	return dir, weights
+}
+
+// TestChangedWeights writes into the file that an open model's weights are in, and cuts it: the next
+// batch is an error that names it, and not other numbers or the end of the process. A file renamed
+// over it is nobody's trouble.
+func TestChangedWeights(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(path string) error
+		says   string // "" if the model goes on
+	}{
+		{"emptied", func(path string) error { return os.Truncate(path, 0) }, "bytes and has 0"},
+		{"cut", func(path string) error { return os.Truncate(path, 8192) }, "bytes and has 8192"},
+		{"other numbers", func(path string) error {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			info, err := f.Stat()
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt(make([]byte, info.Size()/2), info.Size()/2)
+			return err
+		}, "something was written into it"},
+		{"another file in its place", func(path string) error {
+			if err := os.WriteFile(path+".new", []byte("other weights"), 0o600); err != nil {
+				return err
+			}
+			return os.Rename(path+".new", path)
+		}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir, weights := savedModel(t)
+			m, err := Open(t.Context(), dir, nil)
+			require.NoError(t, err)
+			require.NotEmpty(t, m.lent, "the weights stay in the file")
+			tokens := make([]int64, 2*m.ContextLength())
+			for i := range tokens {
+				tokens[i] = int64(1 + i%(m.Config.Text.VocabSize-1))
+			}
+			want, err := m.TextFeatures(tokens, 2)
+			require.NoError(t, err)
+			require.NoError(t, m.CheckWeights())
+			require.NoError(t, c.change(weights))
+			got, err := m.TextFeatures(tokens, 2)
+			if c.says == "" {
+				require.NoError(t, err)
+				assert.Equal(t, want, got)
+				assert.NoError(t, m.CheckWeights())
+				return
+			}
+			require.ErrorIs(t, err, checkpoint.ErrChanged)
+			assert.ErrorContains(t, err, weights)
+			assert.ErrorContains(t, err, c.says)
+			assert.Equal(t, err, m.CheckWeights())
+			size := m.Config.Vision.ImageSize
+			_, err = m.ImageFeatures(make([]float32, 3*size.Height*size.Width), 1)
+			assert.ErrorIs(t, err, checkpoint.ErrChanged)
+			require.NoError(t, torch.NoGrad(func(s *torch.Scope) { // pages that are gone read as zeros
+				for _, p := range m.Parameters() {
+					s.Alias(p).Sum().Item()
+				}
+			}))
+		})
+	}
+}
+
+// TestSumsOnOpen opens a checkpoint of which a training run left the sums.
+func TestSumsOnOpen(t *testing.T) {
+	dir, weights := savedModel(t)
+	data, err := os.ReadFile(weights)
+	require.NoError(t, err)
+	sum := disk.NewCRC()
+	sum.Write(data)
+	state := filepath.Join(dir, filepath.FromSlash(disk.StateFile))
+	require.NoError(t, os.Mkdir(filepath.Dir(state), 0o700))
+	require.NoError(t, os.WriteFile(state, fmt.Appendf(nil, `{"files": {%q: {"size": %d, "crc32c": "%08x"}}}`, filepath.Base(weights), len(data), sum.Sum32()), 0o600))
+	_, err = Open(t.Context(), dir, nil)
+	require.NoError(t, err)
+	data[len(data)-1] ^= 1
+	require.NoError(t, os.WriteFile(weights, data, 0o600))
+	_, err = Open(t.Context(), dir, nil)
+	assert.ErrorContains(t, err, weights+" is damaged: ")
+	_, err = Open(t.Context(), dir, &OpenOptions{Copy: true})
+	assert.ErrorContains(t, err, " is damaged: ")
+}
