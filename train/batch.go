@@ -15,7 +15,7 @@ import (
 type micro struct {
 	n      int
 	wait   time.Duration // until the loader had it
-	pixels *torch.Upload // (n, 3, H, W) float32
+	pixels *torch.Upload // of the images
 	tokens *torch.Tensor // (n, L) int64, on the host
 	rng    []byte        // the device's generator before the towers ran for the first time
 
@@ -28,14 +28,13 @@ type micro struct {
 // micro takes a batch out of the loader's memory, which the next batch overwrites, and sends it to
 // the device.
 func (t *stepper) micro(b *data.Batch) (m *micro, err error) {
-	size := t.model.Preprocess.Size
 	m = &micro{
 		n: b.N, wait: b.Wait,
 		tokens: torch.FromSlice(nil, b.Tokens, b.N, t.model.ContextLength()),
 
 		imageIDs: slices.Clone(b.ImageIDs), textIDs: slices.Clone(b.TextIDs),
 	}
-	if m.pixels, err = torch.NewUpload(b.Pixels, t.device, b.N, 3, size[0], size[1]); err != nil {
+	if m.pixels, err = t.model.UploadImages(b.Pixels, b.N); err != nil {
 		return nil, fmt.Errorf("train: a batch of %d images: %w", b.N, err)
 	}
 	if m.texts = t.model.ArrangeTexts(b.Tokens, t.precision.computes(), t.room(b.N)); m.texts != nil {
@@ -62,7 +61,7 @@ func (t *stepper) onDevice(s *torch.Scope, m *micro) (pixels, texts *torch.Tenso
 	if m.texts != nil {
 		texts = m.numbers.Tensor()
 	}
-	return s.Alias(m.pixels.Tensor()).To(t.device, t.precision.weights), s.Alias(texts)
+	return t.model.Uploaded(s, m.pixels).To(t.device, t.precision.weights), s.Alias(texts)
 }
 
 // encodeImage maps images (n, 3, H, W) to normalised features (n, E).
