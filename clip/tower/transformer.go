@@ -47,6 +47,7 @@ func attend(qkv *torch.Tensor, heads int, attention func(q, k, v *torch.Tensor) 
 type activation struct {
 	apply func(x *torch.Tensor) *torch.Tensor
 	fused func(x, weight, bias *torch.Tensor) *torch.Tensor // behind a product, one pass where the weight is packed; may be nil
+	scale float64                                           // it is silu(scale x) / scale; 0 if it is no such thing
 }
 
 // after is the activation of what the layer makes of x.
@@ -61,11 +62,11 @@ func (a activation) after(l *nn.Linear, x *torch.Tensor) *torch.Tensor {
 func activationOf(quickGELU bool, o *ActOptions) activation {
 	switch {
 	case quickGELU:
-		return activation{(*torch.Tensor).QuickGelu, (*torch.Tensor).LinearQuickGelu}
+		return activation{(*torch.Tensor).QuickGelu, (*torch.Tensor).LinearQuickGelu, 1.702}
 	case o != nil && o.Approximate == "tanh":
 		return activation{apply: (*torch.Tensor).GeluTanh}
 	default:
-		return activation{(*torch.Tensor).Gelu, (*torch.Tensor).LinearGelu}
+		return activation{(*torch.Tensor).Gelu, (*torch.Tensor).LinearGelu, 0}
 	}
 }
 
@@ -86,7 +87,20 @@ type MLP struct {
 }
 
 // Forward maps (B, T, W) to (B, T, W).
-func (m *MLP) Forward(x *torch.Tensor) *torch.Tensor { return m.Proj.Forward(m.act.after(m.Fc, x)) }
+func (m *MLP) Forward(x *torch.Tensor) *torch.Tensor {
+	if m.act.scale != 0 && m.Fc.LoRA == nil && m.Proj.LoRA == nil && x.Device().Type == "cuda" && x.Size(0)*x.Size(1) > 4*x.Size(2) {
+		return m.folded(x)
+	}
+	return m.Proj.Forward(m.act.after(m.Fc, x))
+}
+
+// folded is Forward with QuickGELU as one pass over the hidden layer, for GPUs, where three take as long as the products. Its
+// factors, before SiLU and behind it, are those of the two weights: two passes over weights, which are less for more rows than
+// a weight has.
+func (m *MLP) folded(x *torch.Tensor) *torch.Tensor {
+	hidden := x.Linear(x.Borrow(m.Fc.Weight).MulScalar(m.act.scale), x.Borrow(m.Fc.Bias).MulScalar(m.act.scale)).Silu()
+	return hidden.Linear(x.Borrow(m.Proj.Weight).MulScalar(1/m.act.scale), m.Proj.Bias)
+}
 
 // LayerScale multiplies each channel of a branch by a learned number (Touvron et al., arXiv 2103.17239). A nil one
 // changes nothing.
