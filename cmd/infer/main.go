@@ -5,7 +5,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -178,7 +177,7 @@ type modelFlags struct {
 type computeFlags struct {
 	loadFlags `group:"Loading"`
 	Device    string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
-	Precision string `help:"fp32; bf16, on a CPU fast where it has AMX or bfloat16 instructions; on the CPU also int8, on CUDA fp16." default:"fp32" enum:"fp32,bf16,fp16,int8"`
+	Precision string `help:"fp32; bf16, on a CPU fast where it has AMX or bfloat16 instructions; on the CPU also int8, on CUDA fp16. auto is fp32 on the CPU, and on CUDA bf16, or fp16 before Ampere." default:"auto" enum:"auto,fp32,bf16,fp16,int8"`
 	Threads   int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
 	Seed      uint64 `help:"Of random weights."`
 	BatchSize int    `help:"Pictures or texts of a batch; more is no slower and takes more memory." default:"32"`
@@ -214,10 +213,13 @@ func (f *modelFlags) options(errs io.Writer) (o *clip.OpenOptions, err error) {
 	if err != nil {
 		return o, usageError(fmt.Sprintf("--device: %v", err))
 	}
-	precision, err := clip.ParsePrecision(cmp.Or(f.Precision, "fp32"))
-	if err != nil {
-		return o, usageError(fmt.Sprintf("--precision: %v", err))
+	precision := clip.DefaultPrecision(device)
+	if f.Precision != "" && f.Precision != "auto" {
+		if precision, err = clip.ParsePrecision(f.Precision); err != nil {
+			return o, usageError(fmt.Sprintf("--precision: %v", err))
+		}
 	}
+	f.Precision = precision.String()
 	lines := pretrained.Lines(errs, "infer: ")
 	return &clip.OpenOptions{Pretrained: f.Pretrained, Seed: f.Seed, Device: device, Precision: precision, Progress: lines.Progress, Log: lines.Log,
 		ImageSize: f.ForceImageSize, ContextLength: f.ForceContextLength, QuickGELU: f.ForceQuickGELU,
@@ -225,9 +227,13 @@ func (f *modelFlags) options(errs io.Writer) (o *clip.OpenOptions, err error) {
 }
 
 func (f *modelFlags) open(ctx context.Context, errs io.Writer) (*clip.Model, error) {
+	chosen := f.Precision != "" && f.Precision != "auto"
 	o, err := f.options(errs)
 	if err != nil {
 		return nil, err
+	}
+	if !chosen && o.Precision != clip.FP32 {
+		fmt.Fprintf(errs, "infer: computing in %s on %s; --precision fp32 takes longer and rounds less\n", o.Precision, o.Device)
 	}
 	torch.SetNumThreads(f.Threads)
 	if note := torch.FellBack(f.Device, o.Device); note != "" {
