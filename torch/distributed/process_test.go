@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -107,12 +108,19 @@ func start(t *testing.T, size int, task string, set map[string]string, without .
 	return ranks
 }
 
+// freePort is below the ports that the system gives to who asks for any (32768 and above on Linux), so that nobody is given
+// it before rank 0 takes it.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	for range 100 {
+		port := strconv.Itoa(20000 + rand.IntN(12000))
+		if l, err := net.Listen("tcp", ":"+port); err == nil {
+			require.NoError(t, l.Close())
+			return port
+		}
+	}
+	t.Fatal("100 ports are in use")
+	return ""
 }
 
 // well waits for a rank that is expected to do its task, and to say nothing.
