@@ -61,7 +61,7 @@ func (c *embedCmd) Run(ctx context.Context, io *streams) error {
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("--out: %w", err)
 	}
-	if len(images) > manyPictures && c.Precision == "fp32" && m.Device() == torch.CPU {
+	if len(images) > manyPictures && m.Options.Precision == clip.FP32 && m.Device() == torch.CPU {
 		if err := m.PackImages(torch.PackFloat32); err != nil {
 			return err
 		}

@@ -69,14 +69,14 @@ func (c *embedCmd) runParts(ctx context.Context, io *streams, world distributed.
 	if err != nil {
 		return err
 	}
-	if c.Precision == "fp32" && m.Device() == torch.CPU { // always: a part's bytes must not depend on which run makes it
+	if m.Options.Precision == clip.FP32 && m.Device() == torch.CPU { // always: a part's bytes must not depend on which run makes it
 		if err := m.PackImages(torch.PackFloat32); err != nil {
 			return err
 		}
 	}
 	r := &partRun{dir: c.Out, fsys: disk.Machine{}, m: m, batch: c.BatchSize, raw: c.Raw, pictures: len(texts) == 0, texts: len(texts) > 0 || c.Captions,
 		parts: plan.parts, world: world, errs: io.err}
-	return r.run(ctx, manifest{Model: id, Precision: c.Precision, Raw: c.Raw, Captions: c.Captions, PartSize: size, Parts: len(plan.parts), Inputs: plan.inputs()})
+	return r.run(ctx, manifest{Model: id, Precision: m.Options.Precision.String(), Raw: c.Raw, Captions: c.Captions, PartSize: size, Parts: len(plan.parts), Inputs: plan.inputs()})
 }
 
 // run does the parts of this process that do not stand complete.

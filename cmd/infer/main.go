@@ -219,7 +219,6 @@ func (f *modelFlags) options(errs io.Writer) (o *clip.OpenOptions, err error) {
 			return o, usageError(fmt.Sprintf("--precision: %v", err))
 		}
 	}
-	f.Precision = precision.String()
 	lines := pretrained.Lines(errs, "infer: ")
 	return &clip.OpenOptions{Pretrained: f.Pretrained, Seed: f.Seed, Device: device, Precision: precision, Progress: lines.Progress, Log: lines.Log,
 		ImageSize: f.ForceImageSize, ContextLength: f.ForceContextLength, QuickGELU: f.ForceQuickGELU,
@@ -227,12 +226,11 @@ func (f *modelFlags) options(errs io.Writer) (o *clip.OpenOptions, err error) {
 }
 
 func (f *modelFlags) open(ctx context.Context, errs io.Writer) (*clip.Model, error) {
-	chosen := f.Precision != "" && f.Precision != "auto"
 	o, err := f.options(errs)
 	if err != nil {
 		return nil, err
 	}
-	if !chosen && o.Precision != clip.FP32 {
+	if f.Precision == "auto" && o.Precision != clip.FP32 {
 		fmt.Fprintf(errs, "infer: computing in %s on %s; --precision fp32 takes longer and rounds less\n", o.Precision, o.Device)
 	}
 	torch.SetNumThreads(f.Threads)
@@ -248,7 +246,7 @@ func (f *modelFlags) worded(err error) error {
 	switch {
 	case errors.Is(err, clip.ErrNoWeights):
 		return fmt.Errorf("the config %s has no weights of its own: give --pretrained a published tag, a file of weights, a model directory or random", f.Model)
-	case errors.Is(err, clip.ErrUnsupported) && f.Precision != "fp32":
+	case errors.Is(err, clip.ErrUnsupported) && f.Precision != "fp32" && f.Precision != "auto":
 		return usageError(fmt.Sprintf("--precision: %s", strings.TrimPrefix(err.Error(), "clip: ")))
 	case errors.Is(err, clip.ErrAmbiguous):
 		return fmt.Errorf("%w; --model takes the directory or the config, --pretrained the file, and --force-quick-gelu chooses QuickGELU", err)
