@@ -21,6 +21,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
+SPEED = "benchmarks/gpu.py"  # in place of a package: it prints a table, which the JSON keeps
+
 # name, package whose compiled tests run ("" for the program infer), arguments, environment
 CHECKS = [
     ("load and score", "", ["score", "--device", "cuda", "--image", "testdata/preprocess/pictures/face.png", "--text", "a face"], {}),
@@ -32,6 +34,7 @@ CHECKS = [
     ("graphs of towers", "clip", ["Graphs"], {}),
     ("training, captured and not", "train", ["GPU|Captur|Graphs"], {}),
     ("NCCL", "torch/distributed", ["NCCL"], {}),
+    ("speed beside open_clip", SPEED, ["--rounds", "1", "--seconds", "1", "--no-compile"], {}),
 ]
 
 
@@ -49,7 +52,11 @@ def verdict(status: int | None, out: str, tests: bool) -> str:
 
 def run(binaries: pathlib.Path, check: tuple, libraries: str, seconds: int) -> dict:
     name, package, arguments, environment = check
-    if package:
+    if package == SPEED:
+        if importlib.util.find_spec("open_clip") is None:
+            return {"check": name, "result": "skipped", "seconds": 0.0, "status": None, "command": [], "output": "this Python has no open_clip"}
+        command, package = [sys.executable, "benchmarks/gpu.py", str(binaries / "clip.test"), str(binaries / "train.test"), *arguments], ""
+    elif package:
         command = [str(binaries / f"{package.replace('/', '-')}.test"), "-test.v", "-test.count", "1", "-test.run", *arguments]
     else:
         command = [str(binaries / "infer"), *arguments]
