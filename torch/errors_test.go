@@ -3,6 +3,7 @@ package torch_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -25,4 +26,9 @@ func TestErrDeviceLost(t *testing.T) {
 		assert.Equal(t, want, errors.Is(err, torch.ErrDeviceLost), message)
 	}
 	assert.False(t, errors.Is(&torch.Error{Msg: "CUDA error: misaligned address"}, errors.ErrUnsupported))
+}
+
+// TestLimitArenas sets glibc's own limit.
+func TestLimitArenas(t *testing.T) {
+	assert.True(t, torch.LimitArenas(8*runtime.NumCPU()))
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goclip/goclip/serve"
+	"github.com/goclip/goclip/torch"
 )
 
 type serveCmd struct {
@@ -93,6 +94,9 @@ func (*serveCmd) Help() string {
   GOCLIP_TOKEN=secret infer serve --addr 0.0.0.0:8080 --host photos.example`
 }
 
+// arenas of malloc that the server keeps; glibc's own limit is eight for each CPU.
+const arenas = 2
+
 func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err := c.check(); err != nil {
 		return err
@@ -109,6 +113,7 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
+	torch.LimitArenas(arenas)
 	list, err := c.models(io.err)
 	if err != nil {
 		return err
