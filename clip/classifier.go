@@ -123,8 +123,8 @@ func (m *Model) prompts(t tokenizer.Encoder, names, templates []string, from, to
 
 // Probabilities is, for each L2-normalised row of image features, the softmax over the classes of Scale * cosine.
 func (c *Classifier) Probabilities(images [][]float32) (rows [][]float32, err error) {
-	err = c.apply(images, func(p *torch.Tensor) {
-		for row := range slices.Chunk(torch.ToSlice[float32](p), len(c.Names)) {
+	err = c.apply(images, func(logits *torch.Tensor) {
+		for row := range slices.Chunk(torch.ToSlice[float32](logits.Softmax(1)), len(c.Names)) {
 			rows = append(rows, row)
 		}
 	})
@@ -138,9 +138,9 @@ func (c *Classifier) Top(images [][]float32, k int) (guesses [][]Guess, err erro
 		return nil, fmt.Errorf("clip: k is %d: it must be at least 1, for the most probable class", k)
 	}
 	k = min(k, len(c.Names))
-	err = c.apply(images, func(p *torch.Tensor) {
-		values, indices := p.TopK(k, 1, true)
-		probabilities, classes := torch.ToSlice[float32](values), torch.ToSlice[int64](indices)
+	err = c.apply(images, func(logits *torch.Tensor) {
+		_, indices := logits.TopK(k, 1, true) // not of the probabilities, many of which are 0 where one class is sure
+		probabilities, classes := torch.ToSlice[float32](logits.Softmax(1).Gather(1, indices)), torch.ToSlice[int64](indices)
 		for i := 0; i < len(classes); i += k {
 			row := make([]Guess, k)
 			for j := range row {
@@ -152,8 +152,8 @@ func (c *Classifier) Top(images [][]float32, k int) (guesses [][]Guess, err erro
 	return guesses, err
 }
 
-// apply gives f the probabilities (n, C) of n rows of features.
-func (c *Classifier) apply(images [][]float32, f func(p *torch.Tensor)) error {
+// apply gives f the logits (n, C), Scale * cosine, of n rows of features.
+func (c *Classifier) apply(images [][]float32, f func(logits *torch.Tensor)) error {
 	if len(images) == 0 {
 		return nil
 	}
@@ -169,7 +169,7 @@ func (c *Classifier) apply(images [][]float32, f func(p *torch.Tensor)) error {
 	err := torch.NoGrad(func(s *torch.Scope) {
 		features := torch.FromSlice(s, slices.Concat(images...), len(images), width)
 		weights := torch.FromSlice(s, slices.Concat(c.Weights...), len(c.Names), width)
-		f(features.MatMul(weights.T()).MulScalar(c.Scale).Softmax(1))
+		f(features.MatMul(weights.T()).MulScalar(c.Scale))
 	})
 	if err != nil {
 		return fmt.Errorf("clip: %w", err)

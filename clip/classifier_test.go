@@ -169,3 +169,16 @@ func TestImageNetClasses(t *testing.T) {
 		assert.Equal(t, want, classes[i])
 	}
 }
+
+// TestTopOfASureClassifier ranks classes whose probabilities are all 0 but one by their logits.
+func TestTopOfASureClassifier(t *testing.T) {
+	z := &Classifier{Names: []string{"far", "near", "second", "opposite"}, Weights: [][]float32{{0, 1}, {1, 0}, {0.6, 0.8}, {-1, 0}}, Scale: 1e4}
+	guesses, err := z.Top([][]float32{{1, 0}}, 4)
+	require.NoError(t, err)
+	var order []int
+	for _, g := range guesses[0] {
+		order = append(order, g.Class)
+	}
+	assert.Equal(t, []int{1, 2, 0, 3}, order)
+	assert.Equal(t, []float32{1, 0}, []float32{guesses[0][0].Probability, guesses[0][1].Probability})
+}
