@@ -86,8 +86,16 @@ func (m *mapping) searchCodes(ctx context.Context, best []ranking, permitted []b
 	for q := range best {
 		coded[q] = scan.NewQuery(best[q].query)
 	}
+	type room struct {
+		at     []uint32
+		bounds []float64
+	}
+	most := max(1, blockBytes/size) // of a block
+	rooms := sync.Pool{New: func() any { return &room{make([]uint32, most), make([]float64, most)} }}
 	return m.inBlocks(ctx, first, size, func(from, n int) {
-		at, bounds := make([]uint32, n), make([]float64, n)
+		r := rooms.Get().(*room)
+		defer rooms.Put(r)
+		at, bounds := r.at[:n], r.bounds[:n]
 		part := m.codes[headerSize+from*size : headerSize+(from+n)*size]
 		for q := range best {
 			b := &best[q]
