@@ -141,3 +141,16 @@ func TestBadConfigs(t *testing.T) {
 	_, err := tower.ParseConfig([]byte(`{"embed_dim": 512, "vision_cfg": {}, "text_cfg": {"hf_model_name": "bert-base"}}`))
 	assert.ErrorContains(t, err, `"bert-base" is none of bert-base-chinese, bert-base-uncased`)
 }
+
+// TestBiomedCLIP reads the config of a model that open_clip has no name for.
+func TestBiomedCLIP(t *testing.T) {
+	c, err := tower.ParseConfig([]byte(`{"embed_dim": 512,
+		"vision_cfg": {"timm_model_name": "vit_base_patch16_224", "timm_model_pretrained": false, "timm_pool": "", "timm_proj": "linear", "image_size": 224},
+		"text_cfg": {"hf_model_name": "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract", "hf_tokenizer_name": "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
+			"hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler", "context_length": 256}}`))
+	require.NoError(t, err)
+	m := allocate(c)
+	assert.IsType(t, &tower.TimmViT{}, m.Visual)
+	assert.IsType(t, &tower.Roberta{}, m.Text)
+	assert.Equal(t, 30522, c.Text.VocabSize)
+}

@@ -7,7 +7,7 @@ import (
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// isHuggingFace tells the keys of transformers' CLIPModel and SiglipModel from OpenAI's.
+// isHuggingFace tells the keys of transformers' CLIPModel, SiglipModel and ChineseCLIPModel from OpenAI's.
 func isHuggingFace(all map[string]checkpoint.Entry) bool {
 	for name := range all {
 		if strings.HasPrefix(name, "vision_model.") || strings.HasPrefix(name, "text_model.") {
@@ -33,6 +33,9 @@ var (
 		{"visual.trunk.attn_pool.norm.", "vision_model.head.layernorm."},
 		{"visual.trunk.attn_pool.mlp.", "vision_model.head.mlp."},
 		{"transformer.resblocks.", "text_model.encoder.layers."},
+		{"transformer.embeddings.", "text_model.embeddings."}, // of a ChineseCLIPModel, as the next two
+		{"transformer.encoder.", "text_model.encoder."},
+		{"proj.", "text_projection."},
 		{"token_embedding.", "text_model.embeddings.token_embedding."},
 		{"ln_final.", "text_model.final_layer_norm."},
 		{"text_projection.", "text_model.head."}, // SigLIP's, with a bias

@@ -17,7 +17,7 @@ import (
 )
 
 // hfModels are the directories of testdata/clip/make_hf.py.
-var hfModels = []string{"clip", "clip-eos", "metaclip-2", "siglip"}
+var hfModels = []string{"clip", "clip-eos", "metaclip-2", "siglip", "chinese-clip", "clipseg"}
 
 func hfDirectory(name string) string { return "../testdata/clip/hf/" + name }
 
@@ -129,7 +129,7 @@ func TestHuggingFaceConfigs(t *testing.T) {
 func TestHuggingFaceRefusals(t *testing.T) {
 	for config, want := range map[string]string{
 		`[]`:                        "not transformers' JSON",
-		`{"model_type": "blip"}`:    `model_type is "blip"; of transformers' models goclip has clip, metaclip_2 and siglip`,
+		`{"model_type": "blip"}`:    `model_type is "blip"; of transformers' models goclip has chinese_clip, clip, clipseg, metaclip_2 and siglip`,
 		`{"model_type": "siglip2"}`: `model_type is "siglip2"`,
 		`{"model_type": "clip", "text_config": 3}`:                                      "text_config: json",
 		`{"model_type": "clip", "text_config": {"hidden_act": "relu"}}`:                 `text_config.hidden_act is "relu"`,

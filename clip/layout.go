@@ -161,14 +161,23 @@ func sameShape(a, b []int) bool {
 
 // tensors are a file's weights by name, without DistributedDataParallel's prefix and without what is no weight: the
 // three numbers of OpenAI's archives, masks and position ids that follow from the config (open_clip 3.3.0
-// src/open_clip/factory.py load_state_dict, load_checkpoint). Two names that become one stay, to be told of.
+// src/open_clip/factory.py load_state_dict, load_checkpoint). Of transformers' CLIPSeg they are its CLIP's. Two names that
+// become one stay, to be told of.
 func tensors(f *checkpoint.File) map[string]checkpoint.Entry {
 	all := map[string]checkpoint.Entry{}
+	_, segments := f.Entry("clip.logit_scale")
 	for _, name := range f.Names() {
 		e, _ := f.Entry(name)
 		key := strings.TrimPrefix(name, "module.")
+		if segments {
+			if strings.HasPrefix(key, "decoder.") {
+				continue
+			}
+			key = strings.TrimPrefix(key, "clip.")
+		}
 		last := key[strings.LastIndexByte(key, '.')+1:]
-		if slices.Contains([]string{"input_resolution", "context_length", "vocab_size"}, key) || last == "attn_mask" || last == "position_ids" {
+		if slices.Contains([]string{"input_resolution", "context_length", "vocab_size"}, key) || last == "attn_mask" || last == "position_ids" ||
+			strings.HasSuffix(key, "embed_positions.weights") { // an M2M100's waves, as transformers 4 saved them
 			continue
 		}
 		if _, twice := all[key]; twice {

@@ -9,7 +9,7 @@ import (
 	"github.com/goclip/goclip/internal/timm"
 )
 
-// hfConfig is config.json of transformers' CLIPModel, MetaClip2Model or SiglipModel (configuration_clip.py,
+// hfConfig is config.json of transformers' CLIPModel, MetaClip2Model, SiglipModel or ChineseCLIPModel (configuration_clip.py,
 // configuration_metaclip_2.py, configuration_siglip.py).
 type hfConfig struct {
 	Architectures  []string        `json:"architectures,omitempty"`
@@ -75,10 +75,14 @@ func ParseHuggingFace(data []byte) (*Config, error) {
 	text, vision := hfClipText, hfClipVision
 	switch h.ModelType {
 	case "clip", "metaclip_2":
+	case "clipseg": // of which the CLIP is read
+		h.ModelType = "clip"
 	case "siglip":
 		text, vision = hfSiglipText, hfSiglipVision
+	case "chinese_clip":
+		return h.chineseCLIP()
 	default:
-		return nil, fmt.Errorf("clip: config: model_type is %q; of transformers' models goclip has clip, metaclip_2 and siglip", h.ModelType)
+		return nil, fmt.Errorf("clip: config: model_type is %q; of transformers' models goclip has chinese_clip, clip, clipseg, metaclip_2 and siglip", h.ModelType)
 	}
 	if err := errors.Join(readTower(&text, h.Text, h.TextReplaced, "text_config"), readTower(&vision, h.Vision, h.VisionReplaced, "vision_config")); err != nil {
 		return nil, err
@@ -179,6 +183,30 @@ func (h hfConfig) siglip(p *problems, c *Config, text hfText, vision hfVision) {
 	if size := cmp.Or(text.ProjectionSize, text.HiddenSize); size != c.EmbedDim {
 		p.check(false, "text_config.projection_size is %d, and the picture tower's features have %d numbers", size, c.EmbedDim)
 	}
+}
+
+// chineseContext is the length that Chinese-CLIP's models were trained with; a BERT's positions are more.
+const chineseContext = 52
+
+// chineseCLIP makes the config of a ChineseCLIPModel: CLIP's own image tower, and a BERT whose first token is projected.
+func (h hfConfig) chineseCLIP() (*Config, error) {
+	type plain EncoderConfig // transformers writes more fields than a tower has
+	vision, text := hfClipVision, plain(encoders["bert-base-uncased"])
+	if err := errors.Join(readTower(&text, h.Text, h.TextReplaced, "text_config"), readTower(&vision, h.Vision, h.VisionReplaced, "vision_config")); err != nil {
+		return nil, err
+	}
+	text.ModelType = typeBERT
+	bert := EncoderConfig(text)
+	h.Text, h.TextReplaced, h.ModelType = nil, nil, "clip" // whose image tower it is
+	own := hfClipText
+	own.Activation = vision.Activation
+	c, err := h.config(own, vision)
+	if err != nil {
+		return nil, err
+	}
+	c.Text = TextConfig{ContextLength: min(chineseContext, bert.Positions), HFModelName: "chinese_clip", HFModelConfig: &bert, HFTokenizerName: cmp.Or(h.Name, "chinese_clip"),
+		HFProjType: "linear", HFPoolerType: "cls_last_hidden_state_pooler"}
+	return c, c.Complete()
 }
 
 func hfActivation(p *problems, tower, name string) (options *ActOptions, quick bool) {

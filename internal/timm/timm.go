@@ -41,6 +41,7 @@ var ViTs = map[string]ViT{
 	"vit_giantopt_patch16_siglip_384": siglip(384, 16, 1536, 40, 16, 4, true),
 
 	"vit_base_patch32_224":       {Image: 224, Patch: 32, Width: 768, Depth: 12, Heads: 12, MLPRatio: 4, Pool: "token"}, // torchvision's vit_b_32 is the same
+	"vit_base_patch16_224":       {Image: 224, Patch: 16, Width: 768, Depth: 12, Heads: 12, MLPRatio: 4, Pool: "token"}, // BiomedCLIP's
 	"vit_large_patch14_clip_224": {Image: 224, Patch: 14, Width: 1024, Depth: 24, Heads: 16, MLPRatio: 4, Pool: "token", PreNorm: true, Eps: 1e-5},
 	"vit_base_mci_224":           {Image: 224, Patch: 16, Width: 768, Depth: 12, Heads: 12, MLPRatio: 4, Pool: "token", Convolutions: []int{192, 192, 768}},
 	"vit_medium_patch16_gap_256": {Image: 256, Patch: 16, Width: 512, Depth: 12, Heads: 8, MLPRatio: 4, Pool: "avg", NoQKVBias: true, LayerScale: 1e-6},

@@ -6,6 +6,8 @@
   hf/clip-eos    CLIPModel with its own end token, GELU and epsilon; the weights in several files
   hf/metaclip-2  MetaClip2Model, which takes eos_token_id 2 at its word
   hf/siglip      SiglipModel
+  hf/chinese-clip   ChineseCLIPModel
+  hf/clipseg     CLIPSegForImageSegmentation, whose CLIP is read
   hf/outputs.safetensors   of each: tokens, features and logits; the pictures are formula.py's
 """
 
@@ -14,7 +16,7 @@ import shutil
 
 import torch
 from safetensors.torch import save_file
-from transformers import (CLIPConfig, CLIPImageProcessor, CLIPModel, MetaClip2Config, MetaClip2Model, SiglipConfig, SiglipImageProcessor,
+from transformers import (ChineseCLIPConfig, ChineseCLIPModel, CLIPConfig, CLIPSegConfig, CLIPSegForImageSegmentation, CLIPImageProcessor, CLIPModel, MetaClip2Config, MetaClip2Model, SiglipConfig, SiglipImageProcessor,
                           SiglipModel)
 
 import formula
@@ -30,6 +32,12 @@ MODELS = {
     "clip-eos": (CLIPModel, CLIPConfig(vision_config=VISION | GELU, text_config=TEXT | GELU | dict(eos_token_id=60), projection_dim=6), CLIPImageProcessor),
     "metaclip-2": (MetaClip2Model, MetaClip2Config(vision_config=VISION | dict(hidden_act="gelu"), text_config=TEXT | dict(hidden_act="gelu", eos_token_id=2),
                                                    projection_dim=6), CLIPImageProcessor),
+    "chinese-clip": (ChineseCLIPModel, ChineseCLIPConfig(
+        vision_config=VISION, text_config=dict(vocab_size=64, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
+                                               max_position_embeddings=10), projection_dim=6), CLIPImageProcessor),
+    "clipseg": (CLIPSegForImageSegmentation, CLIPSegConfig(
+        vision_config=VISION, text_config=TEXT | dict(eos_token_id=2), projection_dim=6, extract_layers=[0, 1], reduce_dim=4, decoder_num_attention_heads=1,
+        decoder_intermediate_size=8), CLIPImageProcessor),
     "siglip": (SiglipModel, SiglipConfig(vision_config=VISION, text_config=TEXT | dict(hidden_size=16, intermediate_size=64)), SiglipImageProcessor),
 }
 
@@ -37,6 +45,8 @@ MODELS = {
 def tokens(name: str, config) -> torch.Tensor:
     """Texts of several lengths; where the end token is an id of its own, larger ids and a second end follow it."""
     ids = torch.from_numpy(formula.tokens("tokens", BATCH, 8, 64))
+    if name == "chinese-clip":
+        return ids
     end = config.text_config.eos_token_id
     if name in ("clip-eos", "metaclip-2"):
         ids = torch.where(ids == end, end + 1, ids)
@@ -53,12 +63,13 @@ def main() -> None:
     for name, (kind, config, processor) in MODELS.items():
         model = kind(config).eval()
         for key, p in model.named_parameters():
-            p.copy_(torch.from_numpy(formula.weight(key, tuple(p.shape))))
+            if not key.startswith("decoder."):  # which nobody reads
+                p.copy_(torch.from_numpy(formula.weight(key.removeprefix("clip."), tuple(p.shape))))
         model.save_pretrained(HERE / name, max_shard_size="20KB" if name == "clip-eos" else "1GB")
         square = dict(size=dict(height=SIZE, width=SIZE)) if name == "siglip" else dict(size=dict(shortest_edge=SIZE), crop_size=dict(height=SIZE, width=SIZE))
         processor(**square).save_pretrained(HERE / name)
         ids = tokens(name, config)
-        result = model(input_ids=ids, pixel_values=torch.from_numpy(formula.pixels("pixels", BATCH, SIZE, SIZE)))
+        result = getattr(model, "clip", model)(input_ids=ids, attention_mask=(ids != 0).long() if name == "chinese-clip" else None, pixel_values=torch.from_numpy(formula.pixels("pixels", BATCH, SIZE, SIZE)))
         out |= {f"{name}/tokens": ids, f"{name}/image": result.image_embeds, f"{name}/text": result.text_embeds, f"{name}/logits": result.logits_per_image}
     save_file({key: t.contiguous() for key, t in out.items()}, HERE / "outputs.safetensors")
 
