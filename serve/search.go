@@ -26,6 +26,13 @@ type Index interface {
 	Len() int
 }
 
+// Learned is an index that has learned words of its own by infer learn.
+type Learned interface {
+	// Learned is the row of a query in which such a word stands, alone or with others after + and -; nil
+	// for any other text. encode makes L2-normalised rows (E) of the other words.
+	Learned(ctx context.Context, query string, encode func(texts ...string) ([][]float32, error)) ([]float32, error)
+}
+
 // Filter narrows a search. The zero value lets every image pass.
 type Filter struct {
 	Folder           string    // images in it or below it, as their paths have it
@@ -149,14 +156,37 @@ func (s *Server) hits(ctx context.Context, ix Indexed, in input, q *searchReques
 		return nil, err
 	}
 	defer s.models.release(e)
-	rows, err := e.encode(ctx, []input{in})
-	if err != nil {
-		return nil, err
+	encode := func(inputs ...input) (list [][]float32, err error) {
+		rows, err := e.encode(ctx, inputs)
+		for _, r := range rows {
+			if err == nil {
+				err = r.err
+			}
+			list = append(list, r.row)
+		}
+		return list, err
 	}
-	if rows[0].err != nil {
-		return nil, rows[0].err
+	var row []float32
+	if l, ok := ix.Index.(Learned); ok && q.Text != nil {
+		row, err = l.Learned(ctx, *q.Text, func(texts ...string) ([][]float32, error) {
+			var inputs []input
+			for _, text := range texts {
+				inputs = append(inputs, textInput(text))
+			}
+			return encode(inputs...)
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	return ix.Search(ctx, rows[0].row, q.Offset+q.TopK+1, filter)
+	if row == nil {
+		rows, err := encode(in)
+		if err != nil {
+			return nil, err
+		}
+		row = rows[0]
+	}
+	return ix.Search(ctx, row, q.Offset+q.TopK+1, filter)
 }
 
 // indexed is the index that a request means by name.
