@@ -61,7 +61,7 @@ func TestCaptureWithout(t *testing.T) {
 	}
 	_, err = torch.Capture(torch.Device{Type: "cuda"}, func() error { panic("not called") })
 	if torch.CanCapture() {
-		assert.ErrorContains(t, err, "NVIDIA")
+		assert.Regexp(t, "^torch: capture\\(\\): .*(CUDA|NVIDIA)", err) // in libtorch's words, or CUDA's where there is no driver
 		return
 	}
 	assert.EqualError(t, err, "torch: capture(): this program is built without CUDA graphs: make build-cuda builds the commands with them")

@@ -1,6 +1,6 @@
 // Command mutate changes a package in one place at a time and sees whether its tests notice.
 //
-// usage: go run ./scripts/mutate [-seed N] [-n N] [-timeout D] [-known FILE] PACKAGE_DIR...
+// usage: go run ./scripts/mutate [-seed N] [-n N] [-timeout D] [-tests PACKAGE] [-known FILE] PACKAGE_DIR...
 //
 // A seed draws n changes among all of a package: a comparison or an operator becomes another, a
 // condition its opposite, an error that is returned nil, a number one more, a call nothing. The tests
@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -47,6 +48,7 @@ func main() {
 	seed := flag.Uint64("seed", 1, "of the draw")
 	n := flag.Int("n", 30, "changes of each package")
 	timeout := flag.Duration("timeout", 5*time.Minute, "of a run of the tests")
+	tests := flag.String("tests", "", "the package whose tests run, where it is another")
 	known := flag.String("known", "scripts/mutate/equivalent.txt", "changes that alter nothing")
 	flag.Parse()
 	if flag.NArg() == 0 {
@@ -55,7 +57,7 @@ func main() {
 	}
 	survived := 0
 	for _, dir := range flag.Args() {
-		left, err := mutate(filepath.Clean(dir), *seed, *n, *timeout, *known)
+		left, err := mutate(filepath.Clean(dir), cmp.Or(*tests, "./"+filepath.Clean(dir)), *seed, *n, *timeout, *known)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "mutate:", err)
 			os.Exit(1)
@@ -68,7 +70,7 @@ func main() {
 }
 
 // mutate tells how many changes of a package survive its tests.
-func mutate(dir string, seed uint64, n int, timeout time.Duration, known string) (survived int, err error) {
+func mutate(dir, tests string, seed uint64, n int, timeout time.Duration, known string) (survived int, err error) {
 	text, err := os.ReadFile(known)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, err
@@ -81,7 +83,7 @@ func mutate(dir string, seed uint64, n int, timeout time.Duration, known string)
 	if err != nil {
 		return 0, err
 	}
-	if out, failed := test(dir, nil, timeout); failed != nil {
+	if out, failed := test(tests, nil, timeout); failed != nil {
 		return 0, fmt.Errorf("%s: its tests fail as it is: %w\n%s", dir, failed, out)
 	}
 	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
@@ -94,7 +96,7 @@ func mutate(dir string, seed uint64, n int, timeout time.Duration, known string)
 			same++
 			continue
 		}
-		out, err := test(dir, &c, timeout)
+		out, err := test(tests, &c, timeout)
 		switch {
 		case err == nil:
 			survived++
@@ -108,8 +110,8 @@ func mutate(dir string, seed uint64, n int, timeout time.Duration, known string)
 	return survived, nil
 }
 
-// test runs the package's tests with a change, or without.
-func test(dir string, c *change, timeout time.Duration) (string, error) {
+// test runs a package's tests with a change, or without.
+func test(tests string, c *change, timeout time.Duration) (string, error) {
 	args := []string{"test", "-count", "1", "-failfast", "-timeout", timeout.String()}
 	if c != nil {
 		tmp, err := os.MkdirTemp("", "mutate")
@@ -136,7 +138,7 @@ func test(dir string, c *change, timeout time.Duration) (string, error) {
 		}
 		args = append(args, "-overlay", overlay)
 	}
-	out, err := exec.Command("go", append(args, "./"+dir)...).CombinedOutput()
+	out, err := exec.Command("go", append(args, tests)...).CombinedOutput()
 	return string(out), err
 }
 
