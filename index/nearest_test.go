@@ -86,7 +86,7 @@ var hard = []hardness{
 				around(rng, x, nil, 1)
 				continue
 			}
-			copy(x, rows[rng.IntN(min(50, from/dim))*dim:][:dim])
+			copy(x, rows[rng.IntN(min(max(50, len(rows)/dim/100), from/dim))*dim:][:dim])
 			for range rng.IntN(4) {
 				i := rng.IntN(dim)
 				x[i] = math.Nextafter32(x[i], 2*float32(rng.IntN(2))-1)
