@@ -133,6 +133,9 @@ proxies: libtorch ## infer serve behind nginx and Caddy, which it installs as ro
 clients: libtorch build/clients ## the clients of other services, from PyPI, npm and the Go proxy, against infer serve; writes their table into docs/serve.md: a minute
 	GOCLIP_CLIENTS=$(CURDIR)/build/clients go test -tags clients -count 1 -run '^TestClients$$' -v ./cmd/infer
 
+load-models: libtorch ## three models of which two fit, under 64 clients, unloaded and replaced all the while: five minutes, or GOCLIP_LOAD_TIME=1m
+	go test -tags load -count 1 -timeout 30m -run '^TestModelsUnderLoad$$' -v ./serve
+
 load: libtorch ## infer serve under 64 clients and ten times its capacity, beside infer embed: four minutes
 	go test -tags load -timeout 30m -run '^TestLoad$$' -v ./cmd/infer
 

@@ -77,3 +77,20 @@ func TestBasePath(t *testing.T) {
 	_, err := New(t.Context(), Options{BasePath: "clip"}, Loaded(model(t)))
 	assert.ErrorContains(t, err, "must begin with a slash")
 }
+
+// A page of another site has a browser ask, by a name of its own or across origins.
+func TestOtherSites(t *testing.T) {
+	_, at := start(t, Options{Hosts: []string{"localhost"}})
+	for host, want := range map[string]int{"localhost:8080": 200, "LOCALHOST": 200, "127.0.0.1:1": 200, "[::1]:8080": 200, "evil.example": 403, "localhost.evil.example:80": 403} {
+		r, err := http.NewRequest(http.MethodGet, at+"/healthz", nil)
+		require.NoError(t, err)
+		r.Host = host
+		code, _, _ := do(t, r)
+		assert.Equal(t, want, code, host)
+	}
+	code, header, _ := post(t, at+"/v1/embeddings", object{"input": "a"}, "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")
+	assert.Equal(t, 403, code)
+	assert.Empty(t, header.Get("Access-Control-Allow-Origin"))
+	code, _, _ = post(t, at+"/v1/embeddings", object{"input": "a"}, "Origin", at, "Sec-Fetch-Site", "same-origin")
+	assert.Equal(t, 200, code)
+}
