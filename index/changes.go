@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +15,8 @@ type Changes struct {
 	Changed  int      // of New, those that were in the index
 	Gone     []string // in the index and not on the disk, to be removed
 	Same     int
-	Undated  []File  // of the same, those whose EXIF data were never looked at: the index was of version 1
+	Undated  []File // of the same, those whose EXIF data were never looked at: the index was of version 1
+	Skipped  []*Skipped
 	Problems []error // directories and files that could not be looked at; what is below them is not Gone
 }
 
@@ -39,6 +41,13 @@ func (w *Writer) Changes(ctx context.Context, paths, exclude []string) (c Change
 	for f, err := range Walk(paths, exclude) {
 		if ctx.Err() != nil {
 			return c, ctx.Err()
+		}
+		if skipped := (*Skipped)(nil); errors.As(err, &skipped) {
+			c.Skipped = append(c.Skipped, skipped)
+			if path, err := inside(w.root, f.Path); err == nil && all[path] != nil {
+				all[path].seen = true // read elsewhere, or before a library was removed
+			}
+			continue
 		}
 		if err != nil {
 			c.Problems, failed = append(c.Problems, err), append(failed, f.Path)

@@ -28,6 +28,10 @@ type Model struct {
 	ImageTower    string `json:"image_tower,omitempty"`
 	TextTower     string `json:"text_tower,omitempty"`
 
+	// Orient says that the pictures of the index were turned upright by the orientation in their EXIF
+	// data. It belongs to the index: Identify leaves it false.
+	Orient bool `json:"orient,omitempty"`
+
 	EmbedDim  int    `json:"embed_dim"`
 	Weights   string `json:"weights"`         // SHA-256 of the files of weights, or of the weights if there is no file
 	Transform string `json:"transform"`       // SHA-256 of the config and the preprocessing

@@ -43,6 +43,9 @@ func ParseQuery(words ...string) (terms []Term, rest []string, err error) {
 		if operator := len(parts) > 0 && parts[0].operator; !operator && !wanted {
 			return terms, words[i:], nil
 		}
+		if len(parts) == 0 {
+			return nil, nil, errors.New("a term of the query is empty: words are wanted, or the path of a picture")
+		}
 		for _, p := range parts {
 			switch {
 			case p.operator && wanted && len(terms) > 0:

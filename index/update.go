@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/preprocess"
 )
 
 // UpdateOptions say what an index is to hold. The zero value is for an index that is called
@@ -18,6 +19,7 @@ type UpdateOptions struct {
 	Paths       []string // images, and directories that are walked; nil: the directory around the index
 	Exclude     []string // names of directories to leave out, besides hidden ones and [Excluded]
 	KeepMissing bool     // keep images whose files are gone
+	NoOrient    bool     // of a new index: take pictures as they lie in the file, not upright by their EXIF orientation
 	Rebuild     bool     // encode every image anew; searches find the former vectors meanwhile, unless the index is damaged
 	Switch      bool     // take a model other than the index's: its vectors are made beside the present ones, which are searched until all are there
 	Engine      Engine   // whose copy of the vectors is kept up to date; "" is [Exact], which has none
@@ -28,11 +30,12 @@ type UpdateOptions struct {
 	// index's model, which it must be; the zero Model leaves the choice, because the index is new.
 	Open func(ctx context.Context, known Model) (*clip.Model, error)
 
-	// Who watches is told, in Update's goroutine, of paths that cannot be looked at; of the number of
+	// Who watches is told, in Update's goroutine, of paths that cannot be looked at and of files that are left out; of the number of
 	// new and changed images, before the first is encoded; of each of them, with an *clip.ImageError
 	// where it cannot be read; and of the paths that a commit has made safe. An error of Committed
 	// ends the update.
 	Problem   func(err error)
+	Skipped   func(s *Skipped)
 	Found     func(images int)
 	Encoded   func(path string, err error)
 	Committed func(removed, added []string) error
@@ -47,6 +50,7 @@ type Result struct {
 	Same                    int // images that were in the index as they are
 	Unreadable              int // new or changed files that cannot be read as images
 	Problems                int // paths that could not be looked at
+	Skipped                 int // files that were left out, of no format that is read here
 	New                     int // files that were to be encoded; fewer were if the update was stopped
 	EngineChanged           bool
 	Switched                bool          // every vector is of another model now, or was made anew
@@ -75,6 +79,7 @@ func Update(ctx context.Context, dir string, m *clip.Model, o *UpdateOptions) (r
 	if err != nil {
 		return r, err
 	}
+	u.orient = id.Orient
 	whole := known.EmbedDim > 0
 	if u.Rebuild && !whole {
 		if err := Destroy(dir); err != nil {
@@ -102,6 +107,7 @@ type update struct {
 	dir            string
 	model          *clip.Model
 	w              *Writer
+	orient         bool     // of the vectors that are made
 	removed, added []string // that the next commit makes safe
 	committed      time.Time
 }
@@ -123,6 +129,9 @@ func (u *update) fill() error {
 	if u.Problem == nil {
 		u.Problem = func(error) {}
 	}
+	if u.UpdateOptions.Skipped == nil {
+		u.UpdateOptions.Skipped = func(*Skipped) {}
+	}
 	if u.Found == nil {
 		u.Found = func(int) {}
 	}
@@ -142,7 +151,7 @@ func (u *update) identify(ctx context.Context) (known, id Model, err error) {
 	if u.model == nil {
 		switch missing := errors.Is(err, fs.ErrNotExist); {
 		case err == nil && !u.Rebuild:
-			return known, known, nil
+			return known, known, u.asMade(known)
 		case err != nil && !missing && !u.Rebuild:
 			return known, id, err
 		}
@@ -150,8 +159,22 @@ func (u *update) identify(ctx context.Context) (known, id Model, err error) {
 			return known, id, err
 		}
 	}
-	id, err = Identify(u.model, known.Files)
+	if id, err = Identify(u.model, known.Files); err != nil {
+		return known, id, err
+	}
+	id.Orient = !u.NoOrient
+	if known.Weights != "" && !u.Rebuild {
+		id.Orient, err = known.Orient, u.asMade(known)
+	}
 	return known, id, err
+}
+
+// asMade refuses to take pictures otherwise than those that an index holds.
+func (u *update) asMade(known Model) error {
+	if u.NoOrient && known.Orient {
+		return fmt.Errorf("index: the pictures of %s are upright by their EXIF orientation: NoOrient is for a new index, or with Rebuild", u.dir)
+	}
+	return nil
 }
 
 func (u *update) open(ctx context.Context, known Model) (err error) {
@@ -167,10 +190,8 @@ func (u *update) run(ctx context.Context, id Model) error {
 	if err != nil {
 		return err
 	}
-	for _, problem := range changes.Problems {
-		u.Problem(problem)
-	}
-	u.Problems, u.Same = len(changes.Problems), changes.Same
+	u.tell(changes)
+	u.Same = changes.Same
 	began := time.Now()
 	defer func() { u.Took = time.Since(began) }()
 	if err := u.remove(changes.Gone); err != nil {
@@ -205,6 +226,17 @@ func (u *update) run(ctx context.Context, id Model) error {
 	return u.finish(ctx)
 }
 
+// tell passes on what a walk could not look at, and what it left out.
+func (u *update) tell(c Changes) {
+	for _, problem := range c.Problems {
+		u.Problem(problem)
+	}
+	for _, skipped := range c.Skipped {
+		u.UpdateOptions.Skipped(skipped)
+	}
+	u.Problems, u.Result.Skipped = len(c.Problems), len(c.Skipped)
+}
+
 // finish leaves dead rows behind where they are many, and adds to the engine's copy.
 func (u *update) finish(ctx context.Context) (err error) {
 	if err := u.w.Compact(ctx, false); err != nil {
@@ -235,10 +267,7 @@ func (u *update) replace(ctx context.Context, id Model) error {
 	if err != nil {
 		return err
 	}
-	for _, problem := range former.Problems {
-		u.Problem(problem)
-	}
-	u.Problems = len(former.Problems)
+	u.tell(former)
 	began := time.Now()
 	defer func() { u.Took = time.Since(began) }()
 	if err := u.remove(former.Gone); err != nil {
@@ -305,7 +334,7 @@ func (u *update) encode(ctx context.Context, files []File) error {
 	}
 	u.committed = time.Now()
 	i := 0
-	for row, err := range (clip.Encoder{Model: u.model, BatchSize: u.BatchSize}).Images(ctx, clip.FromFiles(paths...)) {
+	for row, err := range (clip.Encoder{Model: u.model, BatchSize: u.BatchSize, Orient: u.orient}).Images(ctx, clip.FromFiles(paths...)) {
 		if err != nil && !errors.As(err, new(*clip.ImageError)) {
 			return err
 		}
@@ -314,7 +343,7 @@ func (u *update) encode(ctx context.Context, files []File) error {
 		u.Encoded(f.Path, err)
 		if err != nil {
 			u.Unreadable++
-			err = u.w.Unreadable(f, err)
+			err = u.unreadable(f, err)
 		} else {
 			f.Taken = Taken(f.Path)
 			err = u.w.Add(f, row)
@@ -327,6 +356,15 @@ func (u *update) encode(ctx context.Context, files []File) error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// unreadable remembers a file that is no picture, until it changes. What the system refuses, and
+// what a library would read, is tried again.
+func (u *update) unreadable(f File, reason error) error {
+	if errors.As(reason, new(*preprocess.Error)) && !errors.Is(reason, preprocess.ErrNoLibrary) {
+		return u.w.Unreadable(f, reason)
 	}
 	return nil
 }

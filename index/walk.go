@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/goclip/goclip/clip/preprocess"
 )
 
 // File is a file that may be a picture.
@@ -32,8 +35,13 @@ func (f File) date() int64 {
 // thumbnails of Synology's disks, and packages of npm.
 var Excluded = []string{"@eaDir", "node_modules"}
 
-// extensions are those of the formats that package preprocess decodes.
-var extensions = []string{".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
+// Skipped is a file that a walk leaves out, as the error that it yields.
+type Skipped struct {
+	Path string
+	Kind string // "RAW", "video", "HEIC" where it is not read here; "broken link", "special file", "other"
+}
+
+func (s *Skipped) Error() string { return s.Path + ": skipped: " + s.Kind }
 
 // Stat is the file of a path.
 func Stat(path string) (f File, err error) {
@@ -47,10 +55,10 @@ func Stat(path string) (f File, err error) {
 	return File{Path: path, Size: info.Size(), ModTime: info.ModTime()}, nil
 }
 
-// Walk yields the pictures of paths. A directory is walked: hidden files and directories, those
-// that exclude names, and files whose extension is no picture's are left out, links to directories
-// are not followed. A file is taken whatever its name. An error goes with the path that could not
-// be read, and the walk goes on.
+// Walk yields the pictures of paths. A directory is walked: hidden files and directories and those
+// that exclude names are left out, links to directories are not followed, and what is no picture
+// that can be read here, as far as its name tells, is a [*Skipped]. A file of paths is taken
+// whatever its name. Any other error goes with the path that could not be read, and the walk goes on.
 func Walk(paths, exclude []string) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for _, path := range paths {
@@ -78,7 +86,7 @@ func walk(root string, exclude []string, yield func(File, error) bool) error {
 				return nil
 			case d.IsDir() && (strings.HasPrefix(name, ".") || slices.Contains(exclude, name)):
 				return fs.SkipDir
-			case d.IsDir(), strings.HasPrefix(name, "."), !slices.Contains(extensions, strings.ToLower(filepath.Ext(name))):
+			case d.IsDir(), strings.HasPrefix(name, "."):
 				return nil
 			}
 		}
@@ -86,8 +94,17 @@ func walk(root string, exclude []string, yield func(File, error) bool) error {
 		var info fs.FileInfo
 		if err == nil {
 			info, err = os.Stat(path)
-			if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() { // removed meanwhile, a link to nowhere, a pipe
+			switch {
+			case err != nil && d.Type()&fs.ModeSymlink != 0:
+				err = &Skipped{path, "broken link"}
+			case errors.Is(err, fs.ErrNotExist), err == nil && info.IsDir(): // removed meanwhile, or a link to a directory
 				return nil
+			case err == nil && !info.Mode().IsRegular():
+				err = &Skipped{path, "special file"}
+			case err == nil:
+				if kind := preprocess.KindOf(nil, path); !kind.Readable {
+					err = &Skipped{path, cmp.Or(kind.Name, "other")}
+				}
 			}
 		}
 		if err == nil {

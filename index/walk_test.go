@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ func TestWalk(t *testing.T) {
 	}
 	require.NoError(t, os.Symlink(dir, filepath.Join(dir, "sub", "loop")))
 	require.NoError(t, os.Symlink("gone", filepath.Join(dir, "nowhere.png")))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "film.MP4"), nil, 0o644))
+	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "sub", "pipe.png"), 0o644))
 	at := filepath.Join(dir, DirName)
 	w, err := OpenWriter(at, model)
 	require.NoError(t, err)
@@ -39,6 +42,12 @@ func TestWalk(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"a.d/h.png", "a.png", "b.JPG", "sub/c.webp", "sub/deep/d.gif"}, names(c.New))
 	assert.Empty(t, c.Problems)
+	var skipped []string
+	for _, s := range c.Skipped {
+		rel, _ := filepath.Rel(dir, s.Path)
+		skipped = append(skipped, rel+": "+s.Kind)
+	}
+	assert.ElementsMatch(t, []string{"text.txt: other", "nowhere.png: broken link", "film.MP4: video", "sub/pipe.png: special file"}, skipped)
 	for i, f := range c.New {
 		if f.Path == filepath.Join(dir, "b.JPG") {
 			require.NoError(t, w.Unreadable(f, fs.ErrInvalid))
@@ -49,7 +58,7 @@ func TestWalk(t *testing.T) {
 	require.NoError(t, w.Commit())
 	c, err = w.Changes(ctx, []string{dir}, exclude)
 	require.NoError(t, err)
-	assert.Equal(t, Changes{Same: 4}, c, "what could not be read is not tried again")
+	assert.Equal(t, Changes{Same: 4, Skipped: c.Skipped}, c, "what could not be read is not tried again")
 
 	require.NoError(t, os.Remove(filepath.Join(dir, "a.png")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "b.JPG"), []byte("changed"), 0o644))

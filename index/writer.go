@@ -14,6 +14,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/internal/disk"
 )
 
@@ -217,7 +218,7 @@ func (w *Writer) Add(f File, vector []float32) error {
 	}
 	for _, x := range vector {
 		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-			return w.Unreadable(f, errors.New("the model makes numbers of it that are not finite"))
+			return fmt.Errorf("%s: the model makes numbers of it that are %w", f.Path, clip.ErrNotFinite)
 		}
 	}
 	path, err := inside(w.root, f.Path)

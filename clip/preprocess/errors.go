@@ -10,6 +10,7 @@ var (
 	ErrEmpty       = errors.New("empty")         // no bytes, or no pixels
 	ErrNotPicture  = errors.New("not a picture") // the content is no picture format
 	ErrUnsupported = errors.New("unsupported")   // a picture, but of a format or variant not read here
+	ErrNoLibrary   = errors.New("no library")    // unsupported only because this system lacks the library that reads it
 	ErrTruncated   = errors.New("truncated")     // the data ends before the last pixel
 	ErrCorrupt     = errors.New("corrupt")       // the data contradicts its format
 	ErrTooLarge    = errors.New("too large")     // beyond Limits; see LimitError

@@ -2,6 +2,7 @@ package preprocess
 
 import (
 	"bytes"
+	"errors"
 	"path/filepath"
 	"strings"
 	"unicode/utf8"
@@ -200,7 +201,11 @@ func refuse(f format, data []byte) error {
 		if advice == "" {
 			advice = "convert it to PNG first"
 		}
-		return fail(ErrUnsupported, "%s is not read; %s (%s)", f.name, advice, readable)
+		kind := ErrUnsupported
+		if f.system && advice == f.advice { // and not because a limit forbids it
+			kind = errors.Join(ErrUnsupported, ErrNoLibrary)
+		}
+		return fail(kind, "%s is not read; %s (%s)", f.name, advice, readable)
 	}
 	switch what := nothing(data); what.name {
 	case "Git LFS pointer":

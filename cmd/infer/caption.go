@@ -11,10 +11,11 @@ import (
 
 type captionCmd struct {
 	modelFlags
-	Beams     int      `help:"Captions that are searched beside each other; 1 takes the likeliest word each time." default:"2"`
-	MaxTokens int      `help:"Tokens of a caption, with the start and end tokens." default:"30"`
-	Format    string   `help:"table, json (a line per image) or csv." default:"table" enum:"table,json,csv"`
-	Paths     []string `arg:"" name:"path" help:"Images, and directories, which are walked; what starts with a dot is left out."`
+	Beams     int    `help:"Captions that are searched beside each other; 1 takes the likeliest word each time." default:"2"`
+	MaxTokens int    `help:"Tokens of a caption, with the start and end tokens." default:"30"`
+	Format    string `help:"table, json (a line per image) or csv." default:"table" enum:"table,json,csv"`
+	skipFlags
+	Paths []string `arg:"" name:"path" help:"Images, and directories, which are walked; what starts with a dot is left out."`
 }
 
 func (*captionCmd) Help() string {
@@ -27,13 +28,14 @@ find the same.`
 
 // caption is the JSON that caption prints, a line per image.
 type caption struct {
-	Path    string `json:"path"`
-	Caption string `json:"caption,omitempty"`
-	Error   string `json:"error,omitempty"`
+	Path    fileName `json:"path"`
+	Caption string   `json:"caption,omitempty"`
+	Error   string   `json:"error,omitempty"`
 }
 
 func (c *captionCmd) Run(ctx context.Context, io *streams) error {
-	images, err := listPictures(ctx, c.Paths, nil)
+	skipped := skips{errs: io.err, verbose: c.Verbose}
+	images, err := listPictures(ctx, c.Paths, &skipped, nil)
 	if err != nil {
 		return err
 	}
@@ -48,13 +50,13 @@ func (c *captionCmd) Run(ctx context.Context, io *streams) error {
 	if c.Format == "csv" {
 		_ = table.Write([]string{"path", "caption", "error"}) // Error, below, has what failed
 	}
-	failed := false
+	failed := 0
 	for _, path := range images {
-		line := caption{Path: path}
+		line := caption{Path: fileName(path)}
 		captions, err := m.Caption(ctx, &clip.CaptionOptions{Beams: c.Beams, MaxTokens: c.MaxTokens}, clip.FromFile(path))
 		switch {
 		case errors.As(err, new(*clip.ImageError)):
-			failed = true
+			failed++
 			line.Error = err.Error()
 			fmt.Fprintln(io.err, message(err))
 		case err != nil:
@@ -66,7 +68,8 @@ func (c *captionCmd) Run(ctx context.Context, io *streams) error {
 			return err
 		}
 	}
-	if failed {
+	skipped.tell(failed)
+	if failed+skipped.problems > 0 {
 		return errReported
 	}
 	return nil
@@ -78,7 +81,7 @@ func (c *captionCmd) print(io *streams, table *csv.Writer, line caption) error {
 	case "json":
 		return printJSON(io.out, line)
 	case "csv":
-		_ = table.Write([]string{line.Path, line.Caption, line.Error})
+		_ = table.Write([]string{string(line.Path), line.Caption, line.Error})
 		table.Flush()
 		return table.Error()
 	}
@@ -86,6 +89,6 @@ func (c *captionCmd) print(io *streams, table *csv.Writer, line caption) error {
 	if line.Error != "" {
 		text = "could not be read"
 	}
-	_, err := fmt.Fprintf(io.out, "%s\t%s\n", line.Path, text)
+	_, err := fmt.Fprintf(io.out, "%s\t%s\n", quoted(string(line.Path)), text)
 	return err
 }

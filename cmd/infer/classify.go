@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/goclip/goclip/clip"
@@ -16,6 +15,8 @@ import (
 
 type classifyCmd struct {
 	modelFlags
+	orientFlag
+	skipFlags
 	Label          []string `help:"The name of a class; repeat it." sep:"none" complete:"none" group:"Classes"`
 	Labels         string   `help:"File with a class's name per line, or - for stdin." placeholder:"FILE" group:"Classes"`
 	LabelsFromDirs bool     `help:"The folders in PATH are the classes and hold their pictures: accuracy and confusion matrix are told." group:"Classes"`
@@ -49,15 +50,17 @@ type classification struct {
 	Images     []imageClass `json:"images"`
 	Accuracy   *accuracy    `json:"accuracy,omitempty"` // with --labels-from-dirs
 
+	Skipped map[string]int `json:"skipped,omitempty"` // files of directories that are no pictures, by kind
+
 	confusion *clip.Confusion
 }
 
 type imageClass struct {
-	Path   string  `json:"path"`
-	Truth  string  `json:"truth,omitempty"` // with --labels-from-dirs
-	Top    []guess `json:"top,omitempty"`
-	Sorted string  `json:"sorted,omitempty"` // with --sort-into
-	Error  string  `json:"error,omitempty"`
+	Path   fileName `json:"path"`
+	Truth  string   `json:"truth,omitempty"` // with --labels-from-dirs
+	Top    []guess  `json:"top,omitempty"`
+	Sorted fileName `json:"sorted,omitempty"` // with --sort-into
+	Error  string   `json:"error,omitempty"`
 }
 
 type guess struct {
@@ -91,7 +94,8 @@ func (c *classifyCmd) Run(ctx context.Context, io *streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	set, labels, err := c.classes(ctx, io)
+	skipped := skips{verbose: c.Verbose, errs: io.err}
+	set, labels, err := c.classes(ctx, io, &skipped)
 	if err != nil {
 		return err
 	}
@@ -99,15 +103,17 @@ func (c *classifyCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	m, err := c.open(ctx, io.err)
+	m, err := c.openFor(ctx, io, set.paths)
 	if err != nil {
 		return err
 	}
+	warnLanguage(m, labels, io.err)
 	out, err := c.classify(ctx, io, m, set, labels, templates)
 	if err != nil {
 		return err
 	}
-	failed := slices.ContainsFunc(out.Images, func(i imageClass) bool { return i.Error != "" })
+	out.Skipped = skipped.kinds
+	failed := skipped.problems > 0 || out.unreadable() > 0
 	if c.SortInto != "" {
 		unsorted, err := c.sort(ctx, io, out)
 		if err != nil {
@@ -123,10 +129,24 @@ func (c *classifyCmd) Run(ctx context.Context, io *streams) error {
 	if err := out.print(io.out, c.Format); err != nil {
 		return err
 	}
+	if len(labels) == 1 && c.Format == "table" {
+		fmt.Fprintln(io.err, "infer: one label alone gives a cosine; a probability needs two to compare, such as --label \"something else\"")
+	}
+	skipped.tell(out.unreadable())
 	if failed {
 		return errReported
 	}
 	return nil
+}
+
+// unreadable counts the pictures that could not be read.
+func (c *classification) unreadable() (n int) {
+	for _, image := range c.Images {
+		if image.Error != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // check finds what is wrong with the command line before anything is read.
@@ -150,7 +170,7 @@ func (c *classifyCmd) check() error {
 }
 
 // classes are the names of the classes and the pictures.
-func (c *classifyCmd) classes(ctx context.Context, io *streams) (set pictureSet, labels []string, err error) {
+func (c *classifyCmd) classes(ctx context.Context, io *streams, skipped *skips) (set pictureSet, labels []string, err error) {
 	if c.LabelsFromDirs {
 		folders, err := data.OpenFolders(ctx, c.Paths[0])
 		if err != nil {
@@ -166,7 +186,7 @@ func (c *classifyCmd) classes(ctx context.Context, io *streams) (set pictureSet,
 	}
 	labels = c.Label
 	if c.Labels != "" {
-		list, err := readLines("--labels", c.Labels, io.in)
+		list, err := readLines("--labels", c.Labels, io.in, io.err)
 		if err != nil {
 			return set, nil, err
 		}
@@ -182,19 +202,19 @@ func (c *classifyCmd) classes(ctx context.Context, io *streams) (set pictureSet,
 		}
 		seen[label] = true
 	}
-	set.paths, err = c.walk(ctx)
+	set.paths, err = c.walk(ctx, skipped)
 	return set, labels, err
 }
 
 // walk lists the pictures. What --sort-into put there before is left out.
-func (c *classifyCmd) walk(ctx context.Context) (paths []string, err error) {
+func (c *classifyCmd) walk(ctx context.Context, skipped *skips) (paths []string, err error) {
 	sorted := ""
 	if c.SortInto != "" {
 		if sorted, err = filepath.Abs(c.SortInto); err != nil {
 			return nil, fmt.Errorf("--sort-into: %w", err)
 		}
 	}
-	return listPictures(ctx, c.Paths, func(picture string) bool {
+	return listPictures(ctx, c.Paths, skipped, func(picture string) bool {
 		abs, err := filepath.Abs(picture)
 		return err != nil || sorted == "" || !strings.HasPrefix(abs, sorted+string(filepath.Separator))
 	})
@@ -227,11 +247,11 @@ func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, 
 	if set.truth != nil {
 		out.confusion = clip.NewConfusion(len(labels))
 	}
-	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize}).Images(ctx, clip.FromFiles(set.paths...)) {
+	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize, Orient: !c.NoOrient}).Images(ctx, clip.FromFiles(set.paths...)) {
 		if err != nil && !errors.As(err, new(*clip.ImageError)) {
 			return nil, err
 		}
-		image := imageClass{Path: set.paths[len(out.Images)]}
+		image := imageClass{Path: fileName(set.paths[len(out.Images)])}
 		if set.truth != nil {
 			image.Truth = labels[set.truth[len(out.Images)]]
 		}

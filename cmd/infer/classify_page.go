@@ -33,7 +33,7 @@ func (r *classRow) Thumbnail() (template.URL, error) {
 	if err := r.ctx.Err(); err != nil {
 		return "", err
 	}
-	url, err := thumbnailURL(r.Path)
+	url, err := thumbnailURL(string(r.Path))
 	if err != nil {
 		fmt.Fprintln(r.errs, message(err))
 	}

@@ -31,7 +31,7 @@ func (c *classification) print(w io.Writer, format string) error {
 	}
 	fmt.Fprintln(t, "\tclasses")
 	for _, image := range c.Images {
-		fmt.Fprint(t, image.Path)
+		fmt.Fprint(t, quoted(string(image.Path)))
 		if c.confusion != nil {
 			fmt.Fprintf(t, "\t%s", image.Truth)
 		}
@@ -39,7 +39,11 @@ func (c *classification) print(w io.Writer, format string) error {
 			fmt.Fprint(t, "\tcould not be read")
 		}
 		for _, g := range image.Top {
-			fmt.Fprintf(t, "\t%s %.3f", g.Label, g.Prob)
+			shown := g.Prob
+			if len(c.Labels) == 1 { // of one label the probability is 1, whatever the picture
+				shown = g.Cosine
+			}
+			fmt.Fprintf(t, "\t%s %.3f", g.Label, shown)
 		}
 		fmt.Fprintln(t)
 	}
@@ -55,10 +59,10 @@ func (c *classification) printCSV(w io.Writer) error {
 	_ = t.Write([]string{"path", "rank", "label", "cosine", "prob", "truth", "sorted", "error"}) // Error, below, has what failed
 	for _, image := range c.Images {
 		for i, g := range image.Top {
-			_ = t.Write([]string{image.Path, strconv.Itoa(i + 1), g.Label, number(g.Cosine), number(g.Prob), image.Truth, image.Sorted, ""})
+			_ = t.Write([]string{string(image.Path), strconv.Itoa(i + 1), g.Label, number(g.Cosine), number(g.Prob), image.Truth, string(image.Sorted), ""})
 		}
 		if image.Error != "" {
-			_ = t.Write([]string{image.Path, "", "", "", "", image.Truth, "", image.Error})
+			_ = t.Write([]string{string(image.Path), "", "", "", "", image.Truth, "", image.Error})
 		}
 	}
 	t.Flush()

@@ -62,7 +62,8 @@ func TestClassify(t *testing.T) {
 	list := writeFile(t, t.TempDir(), "labels.txt", []byte(labels[2]+"\r\n\n"+labels[3]+"\n"))
 	args := []string{"--model", tiny, "--label", labels[0], "--label", labels[1], "--labels", list, "--template", templates[0], "--template", templates[1], "--top", "2", dir, gone}
 	got, errs := classifyJSON(t, 1, args...)
-	assert.Equal(t, 2, strings.Count(errs, "\n"), errs)
+	assert.Equal(t, 3, strings.Count(errs, "\n"), errs)
+	assert.Contains(t, errs, "labels.txt: left out as blank: line 2\n")
 	assert.Contains(t, errs, "broken.png")
 	assert.Contains(t, errs, gone+": no such file")
 	assert.Equal(t, tiny, got.Model)
@@ -73,7 +74,7 @@ func TestClassify(t *testing.T) {
 	require.Len(t, got.Images, len(paths))
 	read := 0
 	for i, image := range got.Images {
-		assert.Equal(t, paths[i], image.Path)
+		assert.EqualValues(t, paths[i], image.Path)
 		if i == 2 || i == 4 {
 			assert.NotEmpty(t, image.Error)
 			assert.Empty(t, image.Top)
@@ -165,12 +166,12 @@ func TestClassifyFolders(t *testing.T) {
 	assert.Equal(t, []string{"a face", "cat", "d<e"}, got.Labels)
 	right, cells, perClass := 0, map[[2]string]int{}, map[string][2]float64{}
 	for _, image := range got.Images {
-		if image.Path == broken {
+		if string(image.Path) == broken {
 			assert.Equal(t, "cat", image.Truth)
 			continue
 		}
 		require.Len(t, image.Top, 1)
-		assert.Equal(t, strings.ReplaceAll(filepath.Base(filepath.Dir(image.Path)), "_", " "), image.Truth)
+		assert.Equal(t, strings.ReplaceAll(filepath.Base(filepath.Dir(string(image.Path))), "_", " "), image.Truth)
 		cells[[2]string{image.Truth, image.Top[0].Label}]++
 		counts := perClass[image.Truth]
 		counts[1]++

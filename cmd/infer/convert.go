@@ -37,6 +37,9 @@ func (c *convertCmd) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
+	if err := m.CheckFinite(); err != nil {
+		return err
+	}
 	dtype := map[string]torch.DType{"float32": torch.Float32, "float16": torch.Float16}[c.DType]
 	o := clip.SaveOptions{DType: dtype, HuggingFace: c.To == "hf"}
 	if err := writeModel(c.Out, func(dir string) error { return m.SaveAs(dir, &o) }); err != nil {

@@ -17,9 +17,12 @@ import (
 
 type embedCmd struct {
 	modelFlags
+	orientFlag
+	skipFlags
 	Images    []string `help:"Pictures, and directories, which are walked; what starts with a dot is left out." sep:"none" placeholder:"PATH"`
 	ImageList string   `help:"File with a picture's path per line, or - for stdin." placeholder:"FILE"`
-	Texts     string   `help:"File with a text per line, or - for stdin." placeholder:"FILE"`
+	Null      bool     `short:"0" help:"The paths of --image-list end with a zero byte each, as find -print0 writes them."`
+	Texts     string   `help:"File with a text per line, or - for stdin; row i is line i, blank lines too." placeholder:"FILE"`
 	dataFlags `group:"Tables and shards"`
 	Out       string `help:"Directory for the files." required:"" placeholder:"DIR" complete:"dirs"`
 	Raw       bool   `help:"Features as the towers give them, not L2-normalised."`
@@ -38,7 +41,7 @@ func (c *embedCmd) Help() string {
   infer embed photos --part-size 10000 --out parts           img_emb/, metadata/; the same command goes on where it stopped
   infer embed --data 'laion/{00000..00099}.tar' --captions --out parts
   infer embed --data photos.csv --csv-separator , --out parts
-  find / -name '*.jpg' | infer embed --image-list - --part-size 10000 --out parts
+  find / -name '*.jpg' -print0 | infer embed --image-list - -0 --part-size 10000 --out parts
   infer embed --data 'laion/{00000..00099}.tar' --rank 0 --world 4 --out /shared/parts    of four machines the first`
 }
 
@@ -47,14 +50,20 @@ func (c *embedCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	images, texts, err := c.listed(ctx, io.in)
+	skipped := skips{verbose: c.Verbose, errs: io.err}
+	images, texts, err := c.listed(ctx, io.in, &skipped)
 	if err != nil {
 		return err
 	}
 	if c.parts(world) {
-		return c.runParts(ctx, io, world, images, texts)
+		err := c.runParts(ctx, io, world, images, texts)
+		skipped.tell(0)
+		if err == nil && skipped.problems > 0 {
+			err = errReported
+		}
+		return err
 	}
-	m, err := c.open(ctx, io.err)
+	m, err := c.openFor(ctx, io, images)
 	if err != nil {
 		return err
 	}
@@ -82,7 +91,8 @@ func (c *embedCmd) Run(ctx context.Context, io *streams) error {
 	if err := files.commit(); err != nil {
 		return err
 	}
-	if failed > 0 {
+	skipped.tell(failed)
+	if failed+skipped.problems > 0 {
 		return errReported
 	}
 	return nil
@@ -142,19 +152,19 @@ func (c *embedCmd) parts(world distributed.World) bool {
 }
 
 // listed are the pictures and texts that the flags name, but for those of --data.
-func (c *embedCmd) listed(ctx context.Context, in io.Reader) (images, texts []string, err error) {
-	if images, err = listPictures(ctx, append(c.Images, c.Paths...), nil); err != nil {
+func (c *embedCmd) listed(ctx context.Context, in io.Reader, skipped *skips) (images, texts []string, err error) {
+	if images, err = listPictures(ctx, append(c.Images, c.Paths...), skipped, nil); err != nil {
 		return nil, nil, err
 	}
 	if c.ImageList != "" {
-		list, err := readLines("--image-list", c.ImageList, in)
+		list, err := readNames("--image-list", c.ImageList, c.Null, in)
 		if err != nil {
 			return nil, nil, err
 		}
 		images = append(images, list...)
 	}
 	if c.Texts != "" {
-		texts, err = readLines("--texts", c.Texts, in)
+		texts, err = readTexts("--texts", c.Texts, in)
 	}
 	return images, texts, err
 }
@@ -168,10 +178,11 @@ func (c *embedCmd) texts(ctx context.Context, m *clip.Model, texts []string, fil
 	*files = append(*files, npy, list)
 	i := 0
 	e := clip.Encoder{Model: m, BatchSize: c.BatchSize, Raw: c.Raw, Cut: warnCut(m, errs)}
+	warnLanguage(m, texts, errs)
 	for row, err := range e.Texts(ctx, slices.Values(texts)) {
 		if err == nil {
 			npy.row(row)
-			list.add(map[string]any{"row": i, "text": texts[i]})
+			list.add(textLine{i, texts[i]})
 			i++
 			err = errors.Join(npy.failure(), list.failure())
 		}
@@ -189,7 +200,7 @@ func (c *embedCmd) images(ctx context.Context, m *clip.Model, paths []string, fi
 	*files = append(*files, npy, list, unread)
 	show := newProgress(errs, "pictures", len(paths))
 	defer show.close()
-	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize, Raw: c.Raw}).Images(ctx, clip.FromFiles(paths...)) {
+	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize, Raw: c.Raw, Orient: !c.NoOrient}).Images(ctx, clip.FromFiles(paths...)) {
 		if err != nil && !errors.As(err, new(*clip.ImageError)) {
 			return 0, err
 		}
@@ -199,7 +210,7 @@ func (c *embedCmd) images(ctx context.Context, m *clip.Model, paths []string, fi
 			unread.add(unreadable(path, err))
 			show.line(message(err))
 		} else {
-			list.add(map[string]any{"row": npy.rows, "path": path})
+			list.add(imageLine{npy.rows, fileName(path)})
 			npy.row(row)
 		}
 		if err := errors.Join(npy.failure(), list.failure(), unread.failure()); err != nil {
@@ -209,7 +220,22 @@ func (c *embedCmd) images(ctx context.Context, m *clip.Model, paths []string, fi
 	return show.bad, nil
 }
 
-// unreadable is a line of errors.jsonl.
-func unreadable(path string, err error) map[string]any {
-	return map[string]any{"path": path, "error": err.Error()}
+// textLine is a line of texts.jsonl, imageLine one of images.jsonl, unreadableLine one of errors.jsonl.
+type (
+	textLine struct {
+		Row  int    `json:"row"`
+		Text string `json:"text"`
+	}
+	imageLine struct {
+		Row  int      `json:"row"`
+		Path fileName `json:"path"`
+	}
+	unreadableLine struct {
+		Path  fileName `json:"path"`
+		Error string   `json:"error"`
+	}
+)
+
+func unreadable(path string, err error) unreadableLine {
+	return unreadableLine{fileName(path), err.Error()}
 }

@@ -74,7 +74,7 @@ func (m manifest) differs(other manifest) string {
 	for _, flag := range []struct {
 		name      string
 		mine, its any
-	}{{"--precision", m.Precision, other.Precision}, {"--raw", m.Raw, other.Raw}, {"--captions", m.Captions, other.Captions}, {"--part-size", m.PartSize, other.PartSize}} {
+	}{{"--no-orient", !m.Model.Orient, !other.Model.Orient}, {"--precision", m.Precision, other.Precision}, {"--raw", m.Raw, other.Raw}, {"--captions", m.Captions, other.Captions}, {"--part-size", m.PartSize, other.PartSize}} {
 		if flag.mine != flag.its {
 			return fmt.Sprintf("it has %s %v, this one %v", flag.name, flag.mine, flag.its)
 		}

@@ -63,7 +63,7 @@ func (f *partFiles) fill(ctx context.Context, in inputs, show *progress) error {
 		return nil
 	}
 	var about metadata
-	e := clip.Encoder{Model: r.m, BatchSize: r.batch, Raw: r.raw,
+	e := clip.Encoder{Model: r.m, BatchSize: r.batch, Raw: r.raw, Orient: r.orient,
 		Sized: func(_, width, height int) { about.Width, about.Height = int32(width), int32(height) }}
 	i := 0
 	for row, err := range e.Images(ctx, imagesOf(in)) {

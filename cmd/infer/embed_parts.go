@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/internal/disk"
@@ -35,7 +36,7 @@ type partRun struct {
 	fsys             disk.FS
 	m                *clip.Model
 	batch            int
-	raw              bool
+	raw, orient      bool
 	pictures, texts  bool // what is embedded
 	parts            []part
 	world            distributed.World
@@ -65,16 +66,21 @@ func (c *embedCmd) runParts(ctx context.Context, io *streams, world distributed.
 	if err != nil {
 		return err
 	}
+	if err := c.choose(ctx, io, images); err != nil {
+		return err
+	}
 	m, id, err := c.identify(ctx, io.err, former.Model.Files)
 	if err != nil {
 		return err
 	}
+	id.Orient = !c.NoOrient
+	warnLanguage(m, texts, io.err)
 	if m.Options.Precision == clip.FP32 && m.Device() == torch.CPU { // always: a part's bytes must not depend on which run makes it
 		if err := m.PackImages(torch.PackFloat32); err != nil {
 			return err
 		}
 	}
-	r := &partRun{dir: c.Out, fsys: disk.Machine{}, m: m, batch: c.BatchSize, raw: c.Raw, pictures: len(texts) == 0, texts: len(texts) > 0 || c.Captions,
+	r := &partRun{dir: c.Out, fsys: disk.Machine{}, m: m, batch: c.BatchSize, raw: c.Raw, orient: id.Orient, pictures: len(texts) == 0, texts: len(texts) > 0 || c.Captions,
 		parts: plan.parts, world: world, errs: io.err}
 	return r.run(ctx, manifest{Model: id, Precision: m.Options.Precision.String(), Raw: c.Raw, Captions: c.Captions, PartSize: size, Parts: len(plan.parts), Inputs: plan.inputs()})
 }
@@ -160,7 +166,7 @@ func (r *partRun) summary(show *progress) string {
 	if r.cut > 0 {
 		text += fmt.Sprintf(", %s cut at the model's %d tokens", numberOf(r.cut, "text"), r.m.ContextLength())
 	}
-	if show.n > 0 {
+	if show.n > 0 && time.Since(show.began) > time.Second { // less tells of no rate
 		text += fmt.Sprintf("; %.0f %s a second", show.rate(), show.unit)
 	}
 	return text

@@ -131,7 +131,7 @@ func (c *evalCmd) nameClasses(s *evalSet) (err error) {
 			standard = clip.CIFAR18
 		}
 	default:
-		if s.names, err = readLines("--classes", c.Classes, strings.NewReader("")); err != nil {
+		if s.names, err = readLines("--classes", c.Classes, strings.NewReader(""), io.Discard); err != nil {
 			return fmt.Errorf("%w; sets that are built in are %s", err, strings.Join(clip.ClassSets, ", "))
 		}
 		if n := len(s.images.Classes()); n != len(s.names) {

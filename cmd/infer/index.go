@@ -8,9 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-
-	"github.com/alecthomas/kong"
+	"strings"
+	"time"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/index"
@@ -18,6 +17,7 @@ import (
 
 type indexCmd struct {
 	modelFlags
+	orientFlag
 	Out        string   `help:"Directory of the index; without, .goclip in the one PATH that is given." placeholder:"DIR"`
 	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
 	engineFlag
@@ -25,16 +25,8 @@ type indexCmd struct {
 	KeepMissing bool     `help:"Keep pictures in the index whose files are gone."`
 	Verify      bool     `help:"Compare every vector of the index with its checksum, and index nothing."`
 	CommitEvery int      `help:"Pictures after which what was indexed is made safe; two seconds are enough, too." default:"512"`
-	Verbose     bool     `help:"A line on stdout for each picture that is safe in the index: + PATH, or - PATH for one that was removed."`
+	Verbose     bool     `help:"A line on stdout for each picture that is safe in the index: + PATH, or - PATH for one that was removed; and one on stderr for each file that is skipped."`
 	Paths       []string `arg:"" optional:"" name:"path" help:"Pictures, and directories that are walked; the default is the working directory."`
-
-	named bool // --model was given
-}
-
-// AfterApply finds out whether --model was given: without it an index keeps its model.
-func (c *indexCmd) AfterApply(k *kong.Context) error {
-	c.named = slices.ContainsFunc(k.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == "model" })
-	return nil
 }
 
 func (*indexCmd) Help() string {
@@ -68,43 +60,59 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
+	named := c.Model != "" || c.Pretrained != "" // else an index keeps its model
 	var m *clip.Model
-	if known != nil && !c.named {
+	if known != nil && !named {
 		m, err = c.openKnown(ctx, known.Model, io.err)
 	} else {
-		m, err = c.open(ctx, io.err)
+		pictures, unlisted := listPictures(ctx, c.Paths, unheard(), nil)
+		if unlisted != nil { // which the update says in its own words
+			pictures = nil
+		}
+		m, err = c.openFor(ctx, io, pictures)
 	}
 	if err != nil {
 		return err
 	}
-	o := index.UpdateOptions{Paths: c.Paths, Exclude: c.ExcludeDir, KeepMissing: c.KeepMissing, Rebuild: c.Rebuild, Switch: c.named,
+	o := index.UpdateOptions{Paths: c.Paths, Exclude: c.ExcludeDir, KeepMissing: c.KeepMissing, NoOrient: c.NoOrient, Rebuild: c.Rebuild, Switch: named,
 		Engine: c.Engine, BatchSize: c.BatchSize, CommitEvery: c.CommitEvery}
 	if c.Verbose {
 		o.Committed = func(removed, added []string) error {
 			for _, path := range removed {
-				if _, err := fmt.Fprintln(io.out, "- "+path); err != nil {
+				if err := printNames(io.out, false, "- "+path); err != nil {
 					return err
 				}
 			}
 			for _, path := range added {
-				if _, err := fmt.Fprintln(io.out, "+ "+path); err != nil {
+				if err := printNames(io.out, false, "+ "+path); err != nil {
 					return err
 				}
 			}
 			return nil
 		}
 	}
-	r, err := update(ctx, c.Out, m, o, io.err)
+	skipped := skips{verbose: c.Verbose, errs: io.err}
+	r, err := update(ctx, c.Out, m, o, &skipped)
 	if now, unread := c.known(context.WithoutCancel(ctx)); unread == nil && now != nil && now.Next != nil { // it was stopped, or waits
-		fmt.Fprintf(io.err, "infer: %s: %s\n", c.Out, switching(*now))
+		fmt.Fprintf(io.err, "infer: %s: %s\n", quoted(c.Out), switching(*now))
 	}
 	if err != nil {
 		return err
 	}
 	if r.Switched && !c.Rebuild {
-		fmt.Fprintf(io.err, "infer: %s: every image has an embedding of %s, which searches use from now on\n", c.Out, m.Name)
+		fmt.Fprintf(io.err, "infer: %s: every image has an embedding of %s, which searches use from now on\n", quoted(c.Out), m.Name)
 	}
-	fmt.Fprintf(io.err, "infer: %s: %s\n", c.Out, summary(r))
+	fmt.Fprintf(io.err, "infer: %s: %s\n", quoted(c.Out), summary(r))
+	skipped.tell(r.Unreadable)
+	return troubled(c.Paths, r, &skipped)
+}
+
+// troubled is the exit status of an update: of trouble that was told of, and of a place that holds
+// nothing to be found.
+func troubled(paths []string, r index.Result, skipped *skips) error {
+	if r.Added+r.Changed+r.Removed+r.Same == 0 && r.Problems == 0 {
+		return noPictures(strings.Join(paths, ", "), skipped)
+	}
 	if r.Unreadable+r.Problems > 0 {
 		return errReported
 	}
@@ -134,12 +142,14 @@ func switching(info index.Info) string {
 }
 
 // update brings an index up to date and shows how far it is.
-func update(ctx context.Context, dir string, m *clip.Model, o index.UpdateOptions, errs io.Writer) (index.Result, error) {
+func update(ctx context.Context, dir string, m *clip.Model, o index.UpdateOptions, skipped *skips) (index.Result, error) {
 	var show *progress
-	o.Problem = func(err error) { fmt.Fprintln(errs, message(err)) }
+	errs := skipped.errs
+	o.Problem = skipped.problem
+	o.Skipped = func(s *index.Skipped) { skipped.add(s.Path, s.Kind) }
 	o.Found = func(images int) {
 		if o.Open != nil && images > 0 { // nobody asked for it, and it may take a while
-			fmt.Fprintf(errs, "infer: indexing %d pictures into %s\n", images, dir)
+			fmt.Fprintf(errs, "infer: indexing %d pictures into %s\n", images, quoted(dir))
 		}
 		show = newProgress(errs, "pictures", images)
 	}
@@ -167,7 +177,7 @@ func summary(r index.Result) string {
 	if r.Unreadable > 0 {
 		text += fmt.Sprintf(", %d could not be read", r.Unreadable)
 	}
-	if n := r.Added + r.Changed; n > 0 && r.Took > 0 {
+	if n := r.Added + r.Changed; n > 0 && r.Took > time.Second { // less tells of no rate
 		text += fmt.Sprintf("; %.0f pictures a second", float64(n)/r.Took.Seconds())
 	}
 	return text

@@ -40,6 +40,9 @@ func (c *interpolateCmd) Run(ctx context.Context, io *streams) error {
 	if err := tuned.Interpolate(start, c.Alpha); err != nil {
 		return err
 	}
+	if err := tuned.CheckFinite(); err != nil {
+		return err
+	}
 	if err := writeModel(c.Out, func(dir string) error { return tuned.Save(dir) }); err != nil {
 		return fmt.Errorf("interpolate: %w", err)
 	}

@@ -131,7 +131,7 @@ func (c *learnCmd) learn(ctx context.Context, io *streams, ix *index.Index) erro
 	if err != nil {
 		return err
 	}
-	s := &searcher{ix: ix, known: info.Model, name: info.Model.Name}
+	s := &searcher{skipped: skips{errs: io.err}, ix: ix, known: info.Model, name: info.Model.Name}
 	encoder := s.encoder(&searchCmd{Device: c.Device, BatchSize: 32}, io)
 	concept, err := ix.Learn(ctx, index.Lesson{Name: c.Name, Text: c.Text, Yes: c.Yes, No: c.No, Forget: c.Anew}, encoder)
 	if err != nil {
@@ -153,7 +153,7 @@ func (c *learnCmd) propose(ctx context.Context, io *streams, ix *index.Index) er
 	if c.Format == "json" {
 		return printJSON(io.out, result{Results: found(hits)})
 	}
-	return printPaths(io.out, hits)
+	return printNames(io.out, false, pathsOf(hits)...)
 }
 
 // conceptJSON is a concept without its numbers.

@@ -33,9 +33,9 @@ func TestLearn(t *testing.T) {
 	require.Zero(t, code, errs)
 	var r result
 	require.NoError(t, json.Unmarshal([]byte(out), &r))
-	assert.Equal(t, []index.Term{{Concept: "rex@1", Weight: 1}}, r.Query)
+	assert.Equal(t, []termJSON{{Concept: "rex@1", Weight: 1}}, r.Query)
 	require.Len(t, r.Results, 2)
-	assert.Equal(t, dog, r.Results[0].Path)
+	assert.EqualValues(t, dog, r.Results[0].Path)
 	code, out, errs = infer(t, "", "search", "-f", "-t", "1", "--index", at, "2:rex - \"a dog\"")
 	require.Zero(t, code, errs)
 	assert.Equal(t, 1, strings.Count(out, "\n"))

@@ -2,21 +2,24 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/index"
 	"github.com/goclip/goclip/train/data"
 )
 
 // listPictures are the pictures of paths, a directory being walked. Any other path stands for
-// itself: one that is not there is told of in its place. take leaves out what it is false for; nil
-// takes all.
-func listPictures(ctx context.Context, paths []string, take func(path string) bool) (pictures []string, err error) {
+// itself: one that is not there is told of in its place. What a walk leaves out is counted in
+// skipped. take leaves out what it is false for; nil takes all.
+func listPictures(ctx context.Context, paths []string, skipped *skips, take func(path string) bool) (pictures []string, err error) {
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil || !info.IsDir() {
@@ -24,20 +27,34 @@ func listPictures(ctx context.Context, paths []string, take func(path string) bo
 			continue
 		}
 		before := len(pictures)
-		err = data.WalkImages(ctx, path, func(picture string) error {
-			if take == nil || take(picture) {
-				pictures = append(pictures, picture)
+		for f, err := range index.Walk([]string{path}, index.Excluded) {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
 			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
+			var left *index.Skipped
+			switch {
+			case errors.As(err, &left):
+				skipped.add(left.Path, left.Kind)
+			case err != nil:
+				skipped.problem(err)
+			case take == nil || take(f.Path):
+				pictures = append(pictures, f.Path)
+			}
 		}
 		if len(pictures) == before {
-			return nil, fmt.Errorf("%s holds no picture: .jpg, .png, .webp, .gif, .bmp and .tif files are read", path)
+			return nil, noPictures(path, skipped)
 		}
 	}
 	return pictures, nil
+}
+
+// noPictures is the error of a directory in which nothing can be read.
+func noPictures(dir string, skipped *skips) error {
+	text := quoted(dir) + " holds no picture that can be read"
+	if left := skipped.text(0); left != "" {
+		text += ": skipped " + left
+	}
+	return errors.New(text)
 }
 
 // warnCut is a clip.Encoder's Cut: it tells of each text.
@@ -47,9 +64,34 @@ func warnCut(m *clip.Model, errs io.Writer) func(i int, text string) {
 	}
 }
 
-// readLines reads a list with an entry per line; "-" is stdin. Empty lines are left out, an empty
-// list is an error.
-func readLines(flag, name string, in io.Reader) ([]string, error) {
+// readLines reads a list of texts with one a line; "-" is stdin. Blank lines are left out and told of
+// by number, but for those at the end; an empty list is an error.
+func readLines(flag, name string, in io.Reader, errs io.Writer) (texts []string, err error) {
+	all, err := readTexts(flag, name, in)
+	if err != nil {
+		return nil, err
+	}
+	var blank []string
+	for i, line := range all {
+		if strings.TrimSpace(line) == "" {
+			blank = append(blank, fmt.Sprint(i+1))
+			continue
+		}
+		if len(blank) > 0 {
+			fmt.Fprintf(errs, "infer: %s %s: left out as blank: line %s\n", flag, quoted(name), strings.Join(blank, ", "))
+			blank = nil
+		}
+		texts = append(texts, line)
+	}
+	if len(texts) == 0 {
+		return nil, fmt.Errorf("%s: %s holds no line", flag, name)
+	}
+	return texts, nil
+}
+
+// readTexts reads every line of a file, blank ones too, in UTF-8, or in UTF-16 where the first bytes
+// say so; a line ends with \n, \r\n or \r.
+func readTexts(flag, name string, in io.Reader) (texts []string, err error) {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
@@ -58,20 +100,67 @@ func readLines(flag, name string, in io.Reader) ([]string, error) {
 		defer f.Close()
 		in = f
 	}
-	var lines []string
+	for line, err := range data.Lines(in, "") {
+		var foreign *data.OptionError
+		if errors.As(err, &foreign) {
+			return nil, fmt.Errorf("%s: %s: %w; save it as UTF-8", flag, name, foreign.Err)
+		}
+		if errors.As(err, new(*fs.PathError)) { // which has the name
+			return nil, fmt.Errorf("%s: %w", flag, err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", flag, name, err)
+		}
+		texts = append(texts, line)
+	}
+	if len(texts) == 0 {
+		return nil, fmt.Errorf("%s: %s holds no line", flag, name)
+	}
+	return texts, nil
+}
+
+// readNames reads a list of paths, which may be any bytes: one a line or, with null, each up to a zero
+// byte, as find -print0 writes them.
+func readNames(flag, name string, null bool, in io.Reader) (names []string, err error) {
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", flag, err)
+		}
+		defer f.Close()
+		in = f
+	}
 	scanner := newScanner(in)
+	if null {
+		scanner.Split(func(data []byte, end bool) (int, []byte, error) {
+			if i := bytes.IndexByte(data, 0); i >= 0 {
+				return i + 1, data[:i], nil
+			}
+			if end && len(data) > 0 {
+				return len(data), data, nil
+			}
+			return 0, nil, nil
+		})
+	}
 	for scanner.Scan() {
-		if line := strings.TrimSuffix(scanner.Text(), "\r"); line != "" {
-			lines = append(lines, line)
+		line := scanner.Text()
+		if !null {
+			line = strings.TrimSuffix(line, "\r")
+		}
+		if len(names) == 0 {
+			line = strings.TrimPrefix(line, "\ufeff")
+		}
+		if line != "" {
+			names = append(names, line)
 		}
 	}
 	if err := scanner.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, scanError(name, err))
 	}
-	if len(lines) == 0 {
+	if len(names) == 0 {
 		return nil, fmt.Errorf("%s: %s holds no line", flag, name)
 	}
-	return lines, nil
+	return names, nil
 }
 
 const longestLine = 1 << 20

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +80,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	exit := -1
 	parser, err := kong.New(&c, kong.Name("infer"), kong.Description(description), kong.Writers(out, errs),
 		kong.Exit(func(code int) { exit = code }), kong.Vars{"version": version(), "excluded": strings.Join(index.Excluded, ", "), "partSize": fmt.Sprint(defaultPartSize)},
-		kong.WithHyphenPrefixedParameters(true)) // --batch-size -1 then meets its own sentence
+		rawStrings, kong.WithHyphenPrefixedParameters(true)) // --batch-size -1 then meets its own sentence
 	if err != nil {
 		fmt.Fprintln(errs, "infer:", err)
 		return 1
@@ -163,12 +164,12 @@ func message(err error) string {
 			text += "; " + remedy.does
 		}
 	}
-	return "infer: " + text
+	return "infer: " + printable(text)
 }
 
 // modelFlags are the flags of every command that runs a model.
 type modelFlags struct {
-	Model      string `help:"A published model (ViT-B-32:openai, hf-hub:ORG/NAME), a model directory (open_clip's or Hugging Face's), a file of weights or a built-in config; the default is the shipped model." default:"emoji-64" complete:"models"`
+	Model      string `help:"A published model (ViT-B-32:openai, hf-hub:ORG/NAME), a model directory (open_clip's or Hugging Face's), a file of weights or a built-in config (default: $GOCLIP_MODEL, else the best one that infer pull or Python has fetched, else the shipped emoji-64)." complete:"models"`
 	Pretrained string `help:"Weights of a built-in config: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin), a model directory or random." complete:"tags"`
 	computeFlags
 }
@@ -181,6 +182,11 @@ type computeFlags struct {
 	Threads   int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
 	Seed      uint64 `help:"Of random weights."`
 	BatchSize int    `help:"Pictures or texts of a batch; more is no slower and takes more memory." default:"32"`
+}
+
+// orientFlag is that of commands that look at people's pictures.
+type orientFlag struct {
+	NoOrient bool `help:"Take pictures as they lie in the file, as open_clip does, instead of upright by their EXIF orientation."`
 }
 
 // loadFlags change a model while it is read.
@@ -230,6 +236,7 @@ func (f *modelFlags) open(ctx context.Context, errs io.Writer) (*clip.Model, err
 	if err != nil {
 		return nil, err
 	}
+	f.Model = cmp.Or(f.Model, models.Default)
 	if f.Precision == "auto" && o.Precision != clip.FP32 {
 		fmt.Fprintf(errs, "infer: computing in %s on %s; --precision fp32 takes longer and rounds less\n", o.Precision, o.Device)
 	}

@@ -35,7 +35,18 @@ func TestMain(m *testing.M) {
 		}
 		main()
 	}
-	os.Exit(m.Run())
+	// What this machine's user has fetched must not choose the model.
+	home, err := os.MkdirTemp("", "goclip-test-")
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range []string{"HOME", "XDG_CACHE_HOME", "GOCLIP_CACHE", "HF_HOME", "HF_HUB_CACHE", modelVariable} {
+		_ = os.Unsetenv(name)
+	}
+	_ = os.Setenv("HOME", home)
+	code := m.Run()
+	os.RemoveAll(home)
+	os.Exit(code)
 }
 
 // infer runs the command in this process and checks what holds of every run: no Go or C++ trace,

@@ -42,7 +42,7 @@ func (c *probeCmd) Run(ctx context.Context, s *streams) error {
 	if !slices.Equal(sets[0].Classes(), sets[1].Classes()) {
 		return fmt.Errorf("probe: %s and %s have different folders: %d and %d classes, which must be the same", c.Training, c.Test, len(sets[0].Classes()), len(sets[1].Classes()))
 	}
-	m, err := c.open(ctx, s.err)
+	m, err := c.openFor(ctx, s, nil)
 	if err != nil {
 		return err
 	}

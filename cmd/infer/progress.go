@@ -25,6 +25,7 @@ func newProgress(errs io.Writer, unit string, total int) *progress {
 	if f, ok := errs.(*os.File); ok && total > 0 && term.IsTerminal(int(f.Fd())) {
 		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(errs), progressbar.OptionSetWidth(30), progressbar.OptionShowCount(),
 			progressbar.OptionShowIts(), progressbar.OptionSetItsString(unit), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())
+		p.bar.StartWithoutRender() // else its first rate is of the instant in which a batch arrives
 	}
 	return p
 }

@@ -16,11 +16,13 @@ import (
 
 type scoreCmd struct {
 	modelFlags
-	Image  []string `help:"Pictures." sep:"none" placeholder:"PATH"`
+	orientFlag
+	skipFlags
+	Image  []string `help:"Pictures, and directories, which are walked; what starts with a dot is left out." sep:"none" placeholder:"PATH"`
 	Text   []string `help:"Texts." sep:"none" complete:"none"`
 	Texts  string   `help:"File with a text per line, or - for stdin." placeholder:"FILE"`
 	Format string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
-	Paths  []string `arg:"" optional:"" help:"More pictures."`
+	Paths  []string `arg:"" optional:"" help:"More pictures and directories."`
 }
 
 // scores is the JSON that score prints.
@@ -29,10 +31,12 @@ type scores struct {
 	LogitScale float64      `json:"logit_scale"`
 	Texts      []string     `json:"texts"`
 	Images     []imageScore `json:"images"`
+
+	Skipped map[string]int `json:"skipped,omitempty"` // files of directories that are no pictures, by kind
 }
 
 type imageScore struct {
-	Path   string    `json:"path"`
+	Path   fileName  `json:"path"`
 	Cosine []float64 `json:"cosine,omitempty"`
 	Prob   []float64 `json:"prob,omitempty"` // softmax over the texts of logit_scale * cosine
 	Error  string    `json:"error,omitempty"`
@@ -45,29 +49,35 @@ func (*scoreCmd) Help() string {
 }
 
 func (c *scoreCmd) Run(ctx context.Context, io *streams) error {
-	texts, images := c.Text, append(c.Image, c.Paths...)
+	texts, paths := c.Text, append(c.Image, c.Paths...)
 	if c.Texts != "" {
-		lines, err := readLines("--texts", c.Texts, io.in)
+		lines, err := readLines("--texts", c.Texts, io.in, io.err)
 		if err != nil {
 			return err
 		}
 		texts = append(texts, lines...)
 	}
-	if len(images) == 0 {
+	if len(paths) == 0 {
 		return usageError("score: no picture: give --image PATH; infer score --help lists the flags")
 	}
 	if len(texts) == 0 {
 		return usageError("score: no text: give --text TEXT or --texts FILE; infer score --help lists the flags")
 	}
-	m, err := c.open(ctx, io.err)
+	skipped := skips{verbose: c.Verbose, errs: io.err}
+	images, err := listPictures(ctx, paths, &skipped, nil)
 	if err != nil {
 		return err
 	}
+	m, err := c.openFor(ctx, io, images)
+	if err != nil {
+		return err
+	}
+	warnLanguage(m, texts, io.err)
 	scale, err := m.Scale()
 	if err != nil {
 		return err
 	}
-	e := clip.Encoder{Model: m, BatchSize: c.BatchSize, Cut: warnCut(m, io.err)}
+	e := clip.Encoder{Model: m, BatchSize: c.BatchSize, Orient: !c.NoOrient, Cut: warnCut(m, io.err)}
 	var words [][]float32
 	for row, err := range e.Texts(ctx, slices.Values(texts)) {
 		if err != nil {
@@ -75,15 +85,15 @@ func (c *scoreCmd) Run(ctx context.Context, io *streams) error {
 		}
 		words = append(words, row)
 	}
-	out := scores{Model: m.Name, LogitScale: scale, Texts: texts}
-	failed := false
+	out := scores{Model: m.Name, LogitScale: scale, Texts: texts, Skipped: skipped.kinds}
+	failed := 0
 	for row, err := range e.Images(ctx, clip.FromFiles(images...)) {
 		if err != nil && !errors.As(err, new(*clip.ImageError)) {
 			return err
 		}
-		s := imageScore{Path: images[len(out.Images)]}
+		s := imageScore{Path: fileName(images[len(out.Images)])}
 		if err != nil {
-			failed = true
+			failed++
 			s.Error = err.Error()
 			fmt.Fprintln(io.err, message(err))
 		} else {
@@ -97,7 +107,11 @@ func (c *scoreCmd) Run(ctx context.Context, io *streams) error {
 	if err := out.print(io.out, c.Format); err != nil {
 		return err
 	}
-	if failed {
+	if len(texts) == 1 && c.Format == "table" {
+		fmt.Fprintln(io.err, "infer: one text alone gives a cosine; a probability needs two to compare, such as --text \"something else\"")
+	}
+	skipped.tell(failed)
+	if failed+skipped.problems > 0 {
 		return errReported
 	}
 	return nil
@@ -115,10 +129,10 @@ func (s *scores) print(w io.Writer, format string) error {
 		_ = t.Write(scoreColumns) // Error, below, has what failed
 		for _, image := range s.Images {
 			for i := range image.Prob {
-				_ = t.Write([]string{image.Path, s.Texts[i], number(image.Cosine[i]), number(image.Prob[i]), ""})
+				_ = t.Write([]string{string(image.Path), s.Texts[i], number(image.Cosine[i]), number(image.Prob[i]), ""})
 			}
 			if image.Error != "" {
-				_ = t.Write([]string{image.Path, "", "", "", image.Error})
+				_ = t.Write([]string{string(image.Path), "", "", "", image.Error})
 			}
 		}
 		t.Flush()
@@ -131,8 +145,12 @@ func (s *scores) print(w io.Writer, format string) error {
 	}
 	fmt.Fprintln(t)
 	for _, image := range s.Images {
-		fmt.Fprint(t, image.Path)
-		for _, p := range image.Prob {
+		fmt.Fprint(t, quoted(string(image.Path)))
+		shown := image.Prob
+		if len(s.Texts) == 1 { // of one text the probability is 1, whatever the picture
+			shown = image.Cosine
+		}
+		for _, p := range shown {
 			fmt.Fprintf(t, "\t%.3f", p)
 		}
 		if image.Error != "" {

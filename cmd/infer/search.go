@@ -9,10 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/index"
-	"github.com/goclip/goclip/models"
 )
 
 type searchCmd struct {
@@ -21,8 +22,13 @@ type searchCmd struct {
 	Image        []string `help:"Picture to search for." sep:"none" placeholder:"PATH"`
 	Top          int      `short:"t" help:"Pictures to show." default:"10"`
 	FilepathOnly bool     `short:"f" help:"Print paths and nothing else, for pipes."`
-	Preview      bool     `short:"p" help:"Show the pictures, too, in a terminal that can: kitty, Ghostty, Konsole, iTerm2, WezTerm."`
+	Null         bool     `short:"0" help:"With -f: each path ends with a zero byte, for xargs -0."`
+	Preview      bool     `short:"p" help:"Show the pictures, too: kitty's protocol, iTerm2's, or half blocks of colour, by what the terminal says it is."`
+	HTML         string   `name:"html" help:"A page to write, with thumbnails." placeholder:"FILE"`
+	Open         bool     `help:"Show the found pictures on a page in the browser."`
 	engineFlag
+	orientFlag
+	skipFlags
 	NoIndexing bool     `short:"n" help:"Search the index as it is."`
 	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
 	Format     string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
@@ -47,7 +53,7 @@ func (*searchCmd) Help() string {
   infer search horse + stripes photos               what is like both, in photos
   infer search "2:golden retriever" + ./pool.jpg - fruit
   infer search -p -t 3 sunset                        with the pictures in the terminal
-  infer search -f -t 3 sunset | xargs -d '\n' cp -t /tmp
+  infer search -f -0 -t 3 sunset | xargs -0 cp -t /tmp
   infer search --index INDEX --image dog.png --top 5 --since 2024-06-01`
 }
 
@@ -61,6 +67,9 @@ func (c *searchCmd) Run(ctx context.Context, io *streams) error {
 	}
 	if c.Top < 1 || c.Top > mostTop {
 		return usageError(fmt.Sprintf("--top %d: 1 to %d are wanted", c.Top, mostTop))
+	}
+	if c.Null && !c.FilepathOnly {
+		return usageError("search: --null goes with --filepath-only")
 	}
 	if c.Preview && (c.FilepathOnly || c.Format != "table") {
 		return usageError("search: --preview goes with the table, not with --filepath-only or --format " + c.Format)
@@ -96,7 +105,7 @@ func (c *searchCmd) search(ctx context.Context, io *streams, terms []index.Term,
 				return err
 			}
 		}
-		return c.printDuplicates(io, groups)
+		return errors.Join(c.printDuplicates(io, groups), s.trouble)
 	}
 	if len(c.Text) == 0 { // --text is words as they stand
 		if terms, err = s.ix.Resolve(ctx, terms); err != nil {
@@ -111,7 +120,10 @@ func (c *searchCmd) search(ctx context.Context, io *streams, terms []index.Term,
 	if err != nil {
 		return err
 	}
-	return c.print(io, s.name, terms, hits[0])
+	if err := c.print(ctx, io, s, terms, hits[0]); err != nil {
+		return err
+	}
+	return s.trouble
 }
 
 // mostTop bounds --top: beyond it a number is a slip.
@@ -148,6 +160,14 @@ func (c *searchCmd) terms() (terms []index.Term, dir string, err error) {
 		}
 	}
 	for i, t := range terms {
+		if info, err := os.Stat(t.Text); t.Text != "" && len(c.Text) == 0 && err == nil {
+			if info.IsDir() && len(terms) == 1 && dir == "" {
+				return nil, "", usageError(fmt.Sprintf("search: %s is a directory: give the words before it, as in infer search \"a dog\" %[1]s; --text %[1]s searches for the word", quoted(t.Text)))
+			}
+			if info.Mode().IsRegular() && preprocess.KindOf(nil, t.Text).Readable { // its name as words means nothing
+				terms[i].Text, terms[i].Image = "", t.Text
+			}
+		}
 		if rest, ok := strings.CutPrefix(t.Image, "~/"); ok {
 			if home, err := os.UserHomeDir(); err == nil {
 				terms[i].Image = filepath.Join(home, rest)
@@ -159,15 +179,19 @@ func (c *searchCmd) terms() (terms []index.Term, dir string, err error) {
 
 // searcher is an index that is up to date, and its model once it is needed.
 type searcher struct {
-	ix    *index.Index
-	known index.Model
-	name  string
-	model *clip.Model // nil before
+	skipped skips
+	trouble error // of bringing the index up to date, which the exit status tells
+	ix      *index.Index
+	known   index.Model
+	name    string
+	model   *clip.Model // nil before
+
+	pictures []string // that a new index is to hold, for the choice of its model
 }
 
 // prepare finds or makes the index and brings it up to date.
 func (c *searchCmd) prepare(ctx context.Context, io *streams, dir string, filter *index.Filter) (*searcher, error) {
-	s := &searcher{}
+	s := &searcher{skipped: skips{verbose: c.Verbose, errs: io.err}}
 	at, root := c.Index, ""
 	if at == "" {
 		if dir == "" {
@@ -183,7 +207,7 @@ func (c *searchCmd) prepare(ctx context.Context, io *streams, dir string, filter
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, err
 		case c.NoIndexing:
-			return nil, fmt.Errorf("%w: without -n infer search makes one", err)
+			return nil, fmt.Errorf("%w; without -n infer search makes one, and infer index --out DIR makes one elsewhere", err)
 		default:
 			at = filepath.Join(dir, index.DirName)
 		}
@@ -217,18 +241,29 @@ func (c *searchCmd) refresh(ctx context.Context, io *streams, s *searcher, at, r
 			return err
 		}
 	}
-	o := index.UpdateOptions{Paths: []string{root}, Exclude: c.ExcludeDir, BatchSize: c.BatchSize, Engine: c.Engine}
+	o := index.UpdateOptions{Paths: []string{root}, Exclude: c.ExcludeDir, NoOrient: c.NoOrient, BatchSize: c.BatchSize, Engine: c.Engine}
 	o.Open = func(ctx context.Context, known index.Model) (*clip.Model, error) {
+		if known.Weights == "" {
+			s.pictures, _ = listPictures(ctx, []string{root}, unheard(), nil) // the update says what is wrong with them
+		}
 		err := s.open(ctx, c, io, known)
 		return s.model, err
 	}
-	r, err := update(ctx, at, s.model, o, io.err)
+	r, err := update(ctx, at, s.model, o, &s.skipped)
+	readOnly := errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+	if _, missing := os.Stat(at); readOnly && missing != nil {
+		return fmt.Errorf("%w; infer index --out DIR %s makes the index elsewhere, and infer search --index DIR searches it", err, quoted(root))
+	}
 	switch {
-	case errors.Is(err, index.ErrLocked), errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, index.ErrLocked), readOnly:
 		fmt.Fprintln(io.err, message(fmt.Errorf("the index is searched as it is: %w", err)))
 		return nil
 	case err == nil && r.Added+r.Changed+r.Removed > 0:
-		fmt.Fprintf(io.err, "infer: %s: %s\n", at, summary(r))
+		fmt.Fprintf(io.err, "infer: %s: %s\n", quoted(at), summary(r))
+	}
+	if err == nil {
+		s.skipped.tell(r.Unreadable)
+		s.trouble = troubled([]string{root}, r, &s.skipped)
 	}
 	return err
 }
@@ -244,8 +279,8 @@ func (s *searcher) open(ctx context.Context, c *searchCmd, io *streams, known in
 		s.model, err = f.openKnown(ctx, known, io.err)
 		return err
 	}
-	if c.Model == "" {
-		f.Model = models.Default
+	if err := f.choose(ctx, io, s.pictures); err != nil {
+		return err
 	}
 	s.model, err = f.open(ctx, io.err)
 	return err
@@ -253,9 +288,7 @@ func (s *searcher) open(ctx context.Context, c *searchCmd, io *streams, known in
 
 // openKnown opens an index's model, whatever the flags that name one say.
 func (f modelFlags) openKnown(ctx context.Context, known index.Model, errs io.Writer) (*clip.Model, error) {
-	f.Model, f.Pretrained, f.Seed = known.Name, known.Pretrained, known.Seed
-	f.loadFlags = loadFlags{ForceImageSize: known.ImageSize, ForceContextLength: known.ContextLength, ForceQuickGELU: known.QuickGELU,
-		PretrainedImage: known.ImageTower, PretrainedText: known.TextTower}
+	f.as(known)
 	m, err := f.open(ctx, errs)
 	if err != nil {
 		err = fmt.Errorf("%w (the index's model; --model names it where it lies now)", err)
@@ -266,7 +299,18 @@ func (f modelFlags) openKnown(ctx context.Context, known index.Model, errs io.Wr
 // vector is the query's. A picture that the index holds needs no model, unless --model is to be
 // compared.
 func (s *searcher) vector(ctx context.Context, c *searchCmd, terms []index.Term, io *streams) ([]float32, error) {
-	encoder := s.encoder(c, io)
+	open := s.encoder(c, io)
+	encoder := func(ctx context.Context) (clip.Encoder, error) {
+		e, err := open(ctx)
+		if err == nil {
+			var texts []string
+			for _, t := range terms {
+				texts = append(texts, t.Text)
+			}
+			warnLanguage(s.model, texts, io.err)
+		}
+		return e, err
+	}
 	if c.Model != "" {
 		if _, err := encoder(ctx); err != nil {
 			return nil, err
@@ -285,6 +329,6 @@ func (s *searcher) encoder(c *searchCmd, io *streams) func(ctx context.Context) 
 		if err != nil {
 			return e, err
 		}
-		return clip.Encoder{Model: s.model, Cut: warnCut(s.model, io.err)}, s.known.Same(id)
+		return clip.Encoder{Model: s.model, Orient: s.known.Orient, Cut: warnCut(s.model, io.err)}, s.known.Same(id)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -16,8 +17,8 @@ import (
 // filterFlags narrow a search.
 type filterFlags struct {
 	Folder  string `help:"In this directory or below it." placeholder:"DIR"`
-	Since   string `help:"Taken, by the picture's EXIF data, or else changed on this day or later: 2024-06-01, or 2024-06-01T15:04:05+02:00, or a number of days ago: 30d." placeholder:"DATE"`
-	Until   string `help:"Taken or changed before this day, likewise." placeholder:"DATE"`
+	Since   string `help:"Taken, by the picture's EXIF data, or else changed on this day or later: 2024-06-01, 2024-06, 2024, or 2024-06-01T15:04:05+02:00, or a number of days ago: 30d." placeholder:"DATE"`
+	Until   string `help:"Taken or changed before this day, month or year, likewise." placeholder:"DATE"`
 	MinSize string `help:"Files of at least so many bytes: 500, 200kB, 3MB." placeholder:"SIZE"`
 	MaxSize string `help:"Files of at most so many bytes." placeholder:"SIZE"`
 }
@@ -30,7 +31,7 @@ func (f *filterFlags) filter() (out index.Filter, err error) {
 	}{{"--since", f.Since, &out.Since}, {"--until", f.Until, &out.Until}} {
 		if date.text != "" {
 			if *date.to, err = parseDate(date.text, time.Now()); err != nil {
-				return out, usageError(date.flag + " " + date.text + ": a day (2024-06-01), a time (2024-06-01T15:04:05Z) or a number of days ago (30d) is wanted")
+				return out, usageError(date.flag + " " + date.text + ": must be a day (2024-06-01), a month (2024-06), a year (2024), a time (2024-06-01T15:04:05Z) or a number of days ago (30d)")
 			}
 		}
 	}
@@ -47,13 +48,16 @@ func (f *filterFlags) filter() (out index.Filter, err error) {
 	return out, nil
 }
 
+// parseDate reads 2024, 2024-05, 2024-05-31 (the beginning of it, here), a time with its zone, or 30d.
 func parseDate(text string, now time.Time) (time.Time, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		return now.AddDate(0, 0, -int(n)), err
 	}
-	if t, err := time.ParseInLocation(time.DateOnly, text, time.Local); err == nil {
-		return t, nil
+	for _, layout := range []string{time.DateOnly, "2006-01", "2006"} {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			return t, nil
+		}
 	}
 	return time.Parse(time.RFC3339, text)
 }
@@ -80,13 +84,22 @@ func parseSize(text string) (int64, error) {
 // result is the JSON that search prints.
 type result struct {
 	Model   string        `json:"model"`
-	Query   []index.Term  `json:"query,omitempty"`
+	Query   []termJSON    `json:"query,omitempty"`
 	Results []foundJSON   `json:"results,omitempty"`
 	Groups  [][]foundJSON `json:"groups,omitempty"` // of --duplicates
+
+	Skipped map[string]int `json:"skipped,omitempty"` // files of the directory that are no pictures, by kind
+}
+
+type termJSON struct {
+	Text    string   `json:"text,omitempty"`
+	Image   fileName `json:"image,omitempty"`
+	Concept string   `json:"concept,omitempty"`
+	Weight  float64  `json:"weight"`
 }
 
 type foundJSON struct {
-	Path     string    `json:"path"`
+	Path     fileName  `json:"path"`
 	Score    float64   `json:"score"` // cosine with the query, or with the group's first picture
 	Size     int64     `json:"size"`
 	Modified time.Time `json:"modified"`
@@ -96,17 +109,26 @@ type foundJSON struct {
 func found(hits []index.Hit) []foundJSON {
 	list := make([]foundJSON, len(hits))
 	for i, h := range hits {
-		list[i] = foundJSON{h.Path, h.Score, h.Size, h.ModTime.UTC(), h.Date.UTC()}
+		list[i] = foundJSON{fileName(h.Path), h.Score, h.Size, h.ModTime.UTC(), h.Date.UTC()}
 	}
 	return list
 }
 
-func (c *searchCmd) print(io *streams, model string, terms []index.Term, hits []index.Hit) error {
+func (c *searchCmd) print(ctx context.Context, io *streams, s *searcher, terms []index.Term, hits []index.Hit) error {
+	if c.HTML != "" || c.Open {
+		if err := c.writePage(ctx, io, s.name, terms, hits); err != nil {
+			return err
+		}
+	}
 	if c.FilepathOnly {
-		return printPaths(io.out, hits)
+		return printNames(io.out, c.Null, pathsOf(hits)...)
 	}
 	if c.Format == "json" {
-		return printJSON(io.out, result{Model: model, Query: terms, Results: found(hits)})
+		r := result{Model: s.name, Results: found(hits), Skipped: s.skipped.kinds}
+		for _, t := range terms {
+			r.Query = append(r.Query, termJSON{t.Text, fileName(t.Image), t.Concept, t.Weight})
+		}
+		return printJSON(io.out, r)
 	}
 	return c.printGroups(io, [][]index.Hit{hits})
 }
@@ -114,7 +136,7 @@ func (c *searchCmd) print(io *streams, model string, terms []index.Term, hits []
 func (c *searchCmd) printDuplicates(io *streams, groups [][]index.Hit) error {
 	if c.FilepathOnly { // what could be removed: all but the first of each group
 		for _, g := range groups {
-			if err := printPaths(io.out, g[1:]); err != nil {
+			if err := printNames(io.out, c.Null, pathsOf(g[1:])...); err != nil {
 				return err
 			}
 		}
@@ -142,13 +164,12 @@ func (c *searchCmd) printGroups(io *streams, groups [][]index.Hit) error {
 	return c.printRows(io.out, groups)
 }
 
-func printPaths(w io.Writer, hits []index.Hit) error {
-	for _, h := range hits {
-		if _, err := fmt.Fprintln(w, h.Path); err != nil {
-			return err
-		}
+func pathsOf(hits []index.Hit) []string {
+	list := make([]string, len(hits))
+	for i, h := range hits {
+		list[i] = h.Path
 	}
-	return nil
+	return list
 }
 
 // printRows prints a line for each picture; a table has an empty line between groups, CSV their
@@ -180,7 +201,7 @@ func (c *searchCmd) printRows(w io.Writer, groups [][]index.Hit) error {
 			fmt.Fprintln(t)
 		}
 		for _, h := range hits {
-			fmt.Fprintf(t, "%.3f\t%s\n", h.Score, h.Path)
+			fmt.Fprintf(t, "%.3f\t%s\n", h.Score, quoted(h.Path))
 		}
 	}
 	return t.Flush()

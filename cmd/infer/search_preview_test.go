@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
+	"image"
 	"image/png"
 	"io"
 	"os"
@@ -34,6 +35,8 @@ func terminal(t *testing.T) (master, slave *os.File) {
 
 func TestTerminalDrawing(t *testing.T) {
 	_, slave := terminal(t)
+	small := image.NewNRGBA(image.Rect(0, 0, 2, 2)) // red and what shows through, blue and black
+	copy(small.Pix, []uint8{255, 0, 0, 255, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 255})
 	for _, c := range []struct{ env, want string }{
 		{"TERM=xterm-kitty", "\x1b_G"},
 		{"TERM=xterm-ghostty", "\x1b_G"},
@@ -42,11 +45,13 @@ func TestTerminalDrawing(t *testing.T) {
 		{"TERM=xterm-256color TERM_PROGRAM=iTerm.app", "\x1b]1337;"},
 		{"TERM=xterm-256color TERM_PROGRAM=WezTerm", "\x1b]1337;"},
 		{"TERM=xterm-256color LC_TERMINAL=iTerm2", "\x1b]1337;"},
-		{"TERM=xterm-256color", `TERM="xterm-256color"`},
-		{"TERM=dumb", `TERM="dumb"`},
-		{"", `TERM=""`},
-		{"TERM=tmux-256color KITTY_WINDOW_ID=1", "tmux and screen"},
-		{"TERM=xterm-kitty TMUX=/tmp/tmux", "tmux and screen"},
+		{"TERM=xterm-256color", "\x1b[38;5;196m\x1b[48;5;21m▀\x1b[38;5;231m\x1b[48;5;16m▀\x1b[0m\n"},
+		{"TERM=xterm-256color COLORTERM=truecolor", "\x1b[38;2;255;0;0m\x1b[48;2;0;0;255m▀\x1b[38;2;255;255;255m\x1b[48;2;0;0;0m▀\x1b[0m\n"},
+		{"", "\x1b[38;5;196m"},
+		{"TERM=tmux-256color KITTY_WINDOW_ID=1", "\x1b[38;5;"},
+		{"TERM=xterm-kitty TMUX=/tmp/tmux COLORTERM=24bit", "\x1b[38;2;"},
+		{"TERM=dumb", "has no colours"},
+		{"TERM=xterm-kitty NO_COLOR=1", "has no colours"},
 	} {
 		env := func(name string) string {
 			for _, pair := range strings.Fields(c.env) {
@@ -62,7 +67,7 @@ func TestTerminalDrawing(t *testing.T) {
 			continue
 		}
 		var b bytes.Buffer
-		require.NoError(t, draw(&b, []byte("x")))
+		require.NoError(t, draw(&b, small))
 		assert.True(t, strings.HasPrefix(b.String(), c.want), "%s: %q", c.env, b.String())
 	}
 	_, err := terminalDrawing(&bytes.Buffer{}, func(string) string { return "xterm-kitty" })

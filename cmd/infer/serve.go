@@ -15,7 +15,7 @@ import (
 )
 
 type serveCmd struct {
-	Model      []string      `help:"Model to serve, named as everywhere; give it several times to serve several, which are loaded at their first use (default: the built-in emoji-64)." complete:"models" sep:"none" placeholder:"MODEL"`
+	Model      []string      `help:"Model to serve, named as everywhere; give it several times to serve several, which are loaded at their first use (default: those of the indices, else as for infer score)." complete:"models" sep:"none" placeholder:"MODEL"`
 	Pretrained string        `help:"Weights of a built-in config, where one model is served." complete:"tags"`
 	Preload    bool          `help:"Load all models at the start."`
 	TTL        time.Duration `name:"ttl" help:"Unload a model that nobody has used for this long, such as 10m (default: never)."`
@@ -114,6 +114,9 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 		return err
 	}
 	torch.LimitArenas(arenas)
+	if err := c.choose(ctx, io); err != nil {
+		return err
+	}
 	list, err := c.models(io.err)
 	if err != nil {
 		return err
@@ -130,6 +133,9 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	defer closeAll(listeners) // Serve has closed them, unless New fails
 	o := serve.Options{Version: version(), TTL: c.TTL, Memory: c.MaxWeights, Limits: c.limits(c.BatchSize), Token: c.Token,
 		BasePath: c.BasePath, Proxies: proxies, Origins: c.CORSOrigin, ImmichUpstream: upstream, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, Indices: c.indexed(shelves), Thumbnail: thumbnailOfFile, Original: original, Log: c.logger(io.err)}
+	if o.Notice, err = c.notice(ctx, list, shelves); err != nil {
+		return err
+	}
 	if o.Token == "" {
 		o.Token = os.Getenv("GOCLIP_TOKEN")
 	}
@@ -149,6 +155,9 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 		return err
 	}
 	fmt.Fprintf(io.err, "infer: %s, %s\n", c.said(list), addressesText(listeners, c.BasePath))
+	if o.Notice != "" {
+		fmt.Fprintln(io.err, "infer: "+o.Notice)
+	}
 	if !loopback && o.Token == "" {
 		fmt.Fprintln(io.err, "infer: other machines can ask this server, and it has no --token")
 	}

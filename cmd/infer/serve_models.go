@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +32,7 @@ type servedModel struct {
 // at once.
 func (c *serveCmd) models(errs io.Writer) ([]*servedModel, error) {
 	names := c.Model
-	if len(names) == 0 {
+	if len(names) == 0 { // --pretrained alone
 		names = []string{models.Default}
 	}
 	times := map[string]int{}
@@ -90,6 +91,62 @@ func (c *serveCmd) openServed(ctx context.Context, m *servedModel, errs io.Write
 		}
 	}
 	return model, err
+}
+
+// choose names the models where no flag does: those of the indices, else as for all commands.
+func (c *serveCmd) choose(ctx context.Context, io *streams) error {
+	if len(c.Model) > 0 || c.Pretrained != "" {
+		return nil
+	}
+	var f modelFlags
+	if len(c.Index) == 0 {
+		if err := f.choose(ctx, io, nil); err != nil {
+			return err
+		}
+		c.Model = []string{f.Model}
+		return nil
+	}
+	for _, dir := range c.Index {
+		ix, err := openIndex(dir, index.Exact)
+		if err != nil {
+			return err
+		}
+		info, err := ix.Info(ctx)
+		if err = errors.Join(err, ix.Close()); err != nil {
+			return fmt.Errorf("--index %s: %w", dir, err)
+		}
+		if f.as(info.Model); !slices.Contains(c.Model, f.Model) {
+			c.Model = append(c.Model, f.Model)
+		}
+	}
+	if len(c.Model) == 1 {
+		c.Pretrained, c.loadFlags, c.Seed = f.Pretrained, f.loadFlags, f.Seed
+	}
+	return nil
+}
+
+// notice is what the page says of the shipped model: that it knows emoji. An index of emoji needs no
+// such word.
+func (c *serveCmd) notice(ctx context.Context, list []*servedModel, all shelves) (string, error) {
+	if list[0].flags.Model != models.Default {
+		return "", nil
+	}
+	if len(all) > 0 {
+		info, err := all[0].Info(ctx)
+		if err != nil {
+			return "", err
+		}
+		some := make([]float32, info.Model.EmbedDim) // a query for which some pictures are found
+		some[0] = 1
+		hits, err := all[0].Index.Search(ctx, some, sampled, index.Filter{})
+		if err != nil {
+			return "", err
+		}
+		if len(hits) == 0 || !photographs(ctx, pathsOf(hits[0])) {
+			return "", nil
+		}
+	}
+	return "this server's model knows emoji, not photographs; a model that does: infer serve --model " + offered, nil
 }
 
 // said names the models.

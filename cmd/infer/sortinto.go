@@ -28,10 +28,12 @@ func (c *classifyCmd) sort(ctx context.Context, io *streams, out *classification
 		if ctx.Err() != nil {
 			return failed, interrupted(fmt.Sprintf("interrupted; %d of %d pictures are in %s, and the same command goes on from there", s.made+s.there, len(out.Images), c.SortInto))
 		}
-		if image.Sorted, err = s.place(image.Path, filepath.Join(c.SortInto, folders[image.Top[0].Label])); err != nil {
-			failed, image.Sorted = true, ""
-			fmt.Fprintf(io.err, "infer: --sort-into: %s: %v\n", image.Path, disk.Plain(err))
+		to, err := s.place(string(image.Path), filepath.Join(c.SortInto, folders[image.Top[0].Label]))
+		if err != nil {
+			failed, to = true, ""
+			fmt.Fprintln(io.err, message(fmt.Errorf("--sort-into: %s: %w", image.Path, disk.Plain(err))))
 		}
+		image.Sorted = fileName(to)
 	}
 	verb := "linked into"
 	if c.Copy {

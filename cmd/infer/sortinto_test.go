@@ -70,8 +70,8 @@ func TestSortInto(t *testing.T) {
 					assert.Empty(t, image.Sorted)
 					continue
 				}
-				assert.Equal(t, readFile(t, image.Path), readFile(t, image.Sorted))
-				info, err := os.Lstat(image.Sorted)
+				assert.Equal(t, readFile(t, string(image.Path)), readFile(t, string(image.Sorted)))
+				info, err := os.Lstat(string(image.Sorted))
 				require.NoError(t, err)
 				assert.Equal(t, !copies, info.Mode()&fs.ModeSymlink != 0)
 			}
@@ -88,7 +88,7 @@ func TestSortIntoFails(t *testing.T) {
 	c := classifyCmd{SortInto: t.TempDir()}
 	writeFile(t, c.SortInto, "cat", []byte("in the way"))
 	out := &classification{Labels: []string{"cat", "dog"}, Images: []imageClass{
-		{Path: testPicture("face.png"), Top: []guess{{Label: "cat"}}}, {Path: testPicture("grey.gif"), Top: []guess{{Label: "dog"}}}}}
+		{Path: fileName(testPicture("face.png")), Top: []guess{{Label: "cat"}}}, {Path: fileName(testPicture("grey.gif")), Top: []guess{{Label: "dog"}}}}}
 	var errs strings.Builder
 	failed, err := c.sort(t.Context(), &streams{err: &errs}, out)
 	require.NoError(t, err)
@@ -96,7 +96,7 @@ func TestSortIntoFails(t *testing.T) {
 	assert.Contains(t, errs.String(), "face.png: mkdir")
 	assert.Contains(t, errs.String(), "1 pictures linked")
 	assert.Empty(t, out.Images[0].Sorted)
-	assert.FileExists(t, out.Images[1].Sorted)
+	assert.FileExists(t, string(out.Images[1].Sorted))
 }
 
 func TestFolderNames(t *testing.T) {

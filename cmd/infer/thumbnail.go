@@ -31,17 +31,8 @@ func thumbnail(path string) (data []byte, kind string, err error) {
 	return data, kind, err
 }
 
-// thumbnailPNG is a picture likewise, and always a PNG, which is what terminals read.
-func thumbnailPNG(path string) ([]byte, error) {
-	small, _, err := shrink(path)
-	if err != nil {
-		return nil, err
-	}
-	return encodeSmall(path, small, imaging.PNG)
-}
-
 func shrink(path string) (small *image.NRGBA, shrunk bool, err error) {
-	img, err := preprocess.DecodeFile(context.Background(), path, preprocess.DefaultLimits)
+	img, err := preprocess.DecodeFile(context.Background(), path, preprocess.Limits{Orient: true})
 	if err != nil {
 		return nil, false, err
 	}

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/models"
 )
 
 type tokenizeCmd struct {
@@ -27,7 +29,7 @@ func (c *tokenizeCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	t, length, err := clip.OpenTokenizer(ctx, c.Model, o) // of the shipped model: its built-in config's
+	t, length, err := clip.OpenTokenizer(ctx, cmp.Or(c.Model, models.Default), o) // of the shipped model: its built-in config's
 	if err != nil {
 		return err
 	}

@@ -194,3 +194,38 @@ func TestNoSampleSays(t *testing.T) {
 	_, err = open(t, filepath.Join(dir, "classes.tar"), data.Options{})
 	assert.ErrorContains(t, err, "its members end in .cls, .jpg")
 }
+
+// TestLines reads lists as other systems write them.
+func TestLines(t *testing.T) {
+	for _, c := range []struct {
+		name, encoding string
+		content        []byte
+		want           []string
+		err            string
+	}{
+		{"plain", "", []byte("a\nb\n"), []string{"a", "b"}, ""},
+		{"no end", "", []byte("a\n\n b"), []string{"a", "", " b"}, ""},
+		{"Windows", "", []byte("\ufeffdog\r\n\r\ncat\r\n"), []string{"dog", "", "cat"}, ""},
+		{"old Macintosh", "", []byte("dog\rcat\r"), []string{"dog", "cat"}, ""},
+		{"UTF-16", "", in(t, utf16WithMark, "개\r\ncat"), []string{"개", "cat"}, ""},
+		{"UTF-16, no mark", "", in(t, utf16Little, "dogs\ncat\n"), []string{"dogs", "cat"}, ""},
+		{"named", "euc-kr", in(t, korean.EUCKR, "개\n"), []string{"개"}, ""},
+		{"empty", "", nil, nil, ""},
+		{"cp1252", "", []byte("dog\ncaf\xe9\n"), []string{"dog"}, "line 2: the byte 0xe9 is not UTF-8"},
+		{"endless", "", bytes.Repeat([]byte("a"), 2<<20), nil, "a line is longer than 1048576 bytes"},
+	} {
+		var got []string
+		var failed error
+		for line, err := range data.Lines(bytes.NewReader(c.content), c.encoding) {
+			if failed = err; err == nil {
+				got = append(got, line)
+			}
+		}
+		assert.Equal(t, c.want, got, c.name)
+		if c.err == "" {
+			assert.NoError(t, failed, c.name)
+		} else {
+			assert.ErrorContains(t, failed, c.err, c.name)
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// skipFlags are those of a command that walks directories.
+type skipFlags struct {
+	Verbose bool `help:"A line on stderr for each file that is skipped."`
+}
+
+// skips count the files of a walk that are no pictures, by their kind.
+type skips struct {
+	verbose bool
+	errs    io.Writer
+	kinds   map[string]int
+
+	problems int // files and directories that the system refused
+}
+
+// unheard are skips of which another walk will tell.
+func unheard() *skips { return &skips{errs: io.Discard} }
+
+// problem tells of what could not be looked at.
+func (s *skips) problem(err error) {
+	s.problems++
+	fmt.Fprintln(s.errs, message(err))
+}
+
+func (s *skips) add(path, kind string) {
+	if s.kinds == nil {
+		s.kinds = map[string]int{}
+	}
+	s.kinds[kind]++
+	if s.verbose {
+		fmt.Fprintf(s.errs, "infer: skipped %s: %s\n", quoted(path), kind)
+	}
+}
+
+// text is "3 RAW, 1 video, 2 unreadable", or "" where all was read.
+func (s *skips) text(unreadable int) string {
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(s.kinds)) {
+		if kind != "other" {
+			parts = append(parts, fmt.Sprintf("%d %s", s.kinds[kind], kind))
+		}
+	}
+	if n := s.kinds["other"]; n > 0 {
+		parts = append(parts, numberOf(n, "other file"))
+	}
+	if unreadable > 0 {
+		parts = append(parts, fmt.Sprintf("%d unreadable", unreadable))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// tell says once what was left out. Other files alone are worth no line.
+func (s *skips) tell(unreadable int) {
+	if len(s.kinds) == 0 || len(s.kinds) == 1 && s.kinds["other"] > 0 {
+		return
+	}
+	text := "infer: skipped " + s.text(unreadable)
+	if !s.verbose {
+		text += "; --verbose lists them"
+	}
+	fmt.Fprintln(s.errs, text)
+}
