@@ -210,7 +210,7 @@ func (c *embedCmd) images(ctx context.Context, m *clip.Model, paths []string, fi
 			unread.add(unreadable(path, err))
 			show.line(message(err))
 		} else {
-			list.add(imageLine{npy.rows, fileName(path)})
+			list.add(imageLine{fileName(path), npy.rows})
 			npy.row(row)
 		}
 		if err := errors.Join(npy.failure(), list.failure(), unread.failure()); err != nil {
@@ -227,15 +227,15 @@ type (
 		Text string `json:"text"`
 	}
 	imageLine struct {
-		Row  int      `json:"row"`
 		Path fileName `json:"path"`
+		Row  int      `json:"row"`
 	}
 	unreadableLine struct {
-		Path  fileName `json:"path"`
 		Error string   `json:"error"`
+		Path  fileName `json:"path"`
 	}
 )
 
 func unreadable(path string, err error) unreadableLine {
-	return unreadableLine{fileName(path), err.Error()}
+	return unreadableLine{err.Error(), fileName(path)}
 }
