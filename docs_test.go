@@ -192,8 +192,8 @@ func pattern(lines []string) string {
 }
 
 // docsFiles writes what the pages' commands work on: photos/ (images of emoji, named by their
-// captions), dog.png, car.png, photos.csv and held-out.csv (an image and its caption a line), and
-// labels.txt.
+// captions), photos.csv and held-out.csv (200 and 39 of them with their captions), dog.png, car.png
+// and labels.txt.
 func docsFiles(t *testing.T, root, dir string) {
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "photos"), 0o755))
 	require.NoError(t, os.Symlink(filepath.Join(root, "bin"), filepath.Join(dir, "bin")))
@@ -204,11 +204,11 @@ func docsFiles(t *testing.T, root, dir string) {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "labels.txt"), []byte("dog face\nracing car\n"), 0o644))
 	tables := map[string][][]string{"photos.csv": {{"filepath", "title"}}, "held-out.csv": {{"filepath", "title"}}}
-	for i, sample := range everySixteenth(t, filepath.Join(root, "data", "openmoji-eval-00000.tar")) {
+	for i, sample := range everyFourth(t, filepath.Join(root, "data", "openmoji-eval-00000.tar")) {
 		name := filepath.Join("photos", strings.NewReplacer(" ", "_", "/", "_").Replace(sample.text)+".png")
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), sample.image, 0o644))
 		table := "photos.csv"
-		if i%4 == 3 {
+		if i%6 == 5 {
 			table = "held-out.csv"
 		}
 		tables[table] = append(tables[table], []string{name, sample.text})
@@ -226,8 +226,8 @@ type docsSample struct {
 	image []byte
 }
 
-// everySixteenth reads every sixteenth sample of a shard.
-func everySixteenth(t *testing.T, shard string) []docsSample {
+// everyFourth reads every fourth sample of a shard.
+func everyFourth(t *testing.T, shard string) []docsSample {
 	file, err := os.Open(shard)
 	require.NoError(t, err)
 	defer file.Close()
@@ -247,7 +247,7 @@ func everySixteenth(t *testing.T, shard string) []docsSample {
 			images[key] = content
 			continue
 		}
-		if n++; n%16 == 0 {
+		if n++; n%4 == 0 {
 			samples = append(samples, docsSample{strings.TrimSpace(string(content)), images[key]})
 		}
 	}

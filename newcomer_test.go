@@ -23,12 +23,12 @@ import (
 func TestNewcomer(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	_, section, ok := strings.Cut(string(readme), "\n## Fine-tune on your own pictures\n")
+	_, section, ok := strings.Cut(string(readme), "\n## Fine-tune\n")
 	require.True(t, ok)
 	section, _, _ = strings.Cut(section, "\n## ")
 	var commands []string
 	for line := range strings.Lines(section) {
-		if command, ok := strings.CutPrefix(strings.TrimSpace(line), "bin/"); ok && strings.HasPrefix(line, "    ") {
+		if command, ok := strings.CutPrefix(strings.TrimSpace(line), "$ bin/"); ok {
 			commands = append(commands, command)
 		}
 	}
