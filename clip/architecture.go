@@ -86,7 +86,7 @@ func (m *Model) fits(f *checkpoint.File) bool {
 // sizes are the numbers by which architectures are told apart at a glance.
 type sizes struct {
 	embed                        int
-	width, depth, places         int // of the picture tower
+	width, depth, places         int // of the image tower
 	vocab, textWidth, textLayers int
 	context                      int
 }

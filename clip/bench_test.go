@@ -48,7 +48,7 @@ func peakMB(b *testing.B) float64 {
 	return kilobytes * 1024 / 1e6
 }
 
-// BenchmarkStep is forward and backward of a random ViT-B-32 on 64 pictures and their texts of 77 tokens, each block's
+// BenchmarkStep is forward and backward of a random ViT-B-32 on 64 images and their texts of 77 tokens, each block's
 // temporaries kept for the backward pass or, with gradient checkpointing, computed again. For peak-MB run one of the two
 // in a process.
 func BenchmarkStep(b *testing.B) {

@@ -178,6 +178,6 @@ func TestConfusion(t *testing.T) {
 	assert.Equal(t, 4, c.N)
 	assert.InDelta(t, 0.5, c.Top1(), 1e-12)
 	assert.InDelta(t, 0.75, c.Top5(), 1e-12)
-	assert.InDelta(t, (1.0/3+1)/2, c.MeanPerClass(), 1e-12, "classes without pictures do not count")
+	assert.InDelta(t, (1.0/3+1)/2, c.MeanPerClass(), 1e-12, "classes without images do not count")
 	assert.Equal(t, []ConfusionCell{{0, 0, 1}, {0, 1, 2}, {2, 2, 1}}, c.Cells())
 }

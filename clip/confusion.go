@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// Confusion counts what a classifier took pictures of known classes for.
+// Confusion counts what a classifier took images of known classes for.
 type Confusion struct {
-	N       int // pictures
+	N       int // images
 	classes []int
 	right   []int // first guesses, of each class
 	inFive  int
@@ -19,7 +19,7 @@ func NewConfusion(classes int) *Confusion {
 	return &Confusion{classes: make([]int, classes), right: make([]int, classes), cells: map[[2]int]int{}}
 }
 
-// Add counts a picture of class, with its guesses as [Classifier.Top] gives them: five, or all classes if there are fewer.
+// Add counts an image of class, with its guesses as [Classifier.Top] gives them: five, or all classes if there are fewer.
 func (c *Confusion) Add(class int, guesses []Guess) {
 	c.N++
 	c.classes[class]++
@@ -33,7 +33,7 @@ func (c *Confusion) Add(class int, guesses []Guess) {
 	}
 }
 
-// Top1 is the share of pictures whose class was the first guess.
+// Top1 is the share of images whose class was the first guess.
 func (c *Confusion) Top1() float64 {
 	right := 0
 	for _, n := range c.right {
@@ -42,10 +42,10 @@ func (c *Confusion) Top1() float64 {
 	return float64(right) / float64(max(c.N, 1))
 }
 
-// Top5 is the share of pictures whose class was among the first five guesses.
+// Top5 is the share of images whose class was among the first five guesses.
 func (c *Confusion) Top5() float64 { return float64(c.inFive) / float64(max(c.N, 1)) }
 
-// MeanPerClass is the mean over the classes that have pictures of their shares of right first guesses:
+// MeanPerClass is the mean over the classes that have images of their shares of right first guesses:
 // scikit-learn's balanced_accuracy_score to the last digit.
 func (c *Confusion) MeanPerClass() float64 {
 	var recalls []float64
@@ -83,7 +83,7 @@ func sum(x []float64) (total float64) {
 	return total
 }
 
-// ConfusionCell is how many pictures of a class were taken for the class Guess first.
+// ConfusionCell is how many images of a class were taken for the class Guess first.
 type ConfusionCell struct{ Class, Guess, Count int }
 
 // Cells are those that are not zero, in the order of the classes and then of the guesses.

@@ -166,7 +166,7 @@ func readDirectory(dir fs.FS, name string) (d description, err error) {
 	}
 	d.dir = name
 	if size := d.config.Vision.ImageSize; d.preprocess != nil && d.preprocess.Size != [2]int{size.Height, size.Width} {
-		return d, fmt.Errorf("clip: %s: preprocessing makes pictures of %v pixels, the model takes %v", name, d.preprocess.Size, size)
+		return d, fmt.Errorf("clip: %s: preprocessing makes images of %v pixels, the model takes %v", name, d.preprocess.Size, size)
 	}
 	return d, nil
 }

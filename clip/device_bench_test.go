@@ -23,7 +23,7 @@ func benchmarkDevice(b *testing.B) torch.Device {
 	return d
 }
 
-// BenchmarkDevice is a random ViT-B-32 on GOCLIP_BENCH_DEVICE, in bfloat16 on a GPU: pictures and texts that are there already, many at a
+// BenchmarkDevice is a random ViT-B-32 on GOCLIP_BENCH_DEVICE, in bfloat16 on a GPU: images and texts that are there already, many at a
 // time ("tower"), and a few from the host to the host ("answer"), kernel by kernel and by graphs.
 func BenchmarkDevice(b *testing.B) {
 	device := benchmarkDevice(b)

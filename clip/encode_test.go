@@ -41,7 +41,7 @@ func picturePath(name string) string {
 func TestEncodeFromManyGoroutines(t *testing.T) {
 	m, ctx := shippedModel(t), t.Context()
 	paths := []string{picturePath("face.png"), picturePath("cat_lossy.webp"), picturePath("grey.gif")}
-	texts := []string{"a face", "a cat", "a grey picture of nothing in particular"}
+	texts := []string{"a face", "a cat", "a grey image of nothing in particular"}
 	work := func() (rows, words [][]float32, guesses [][]Guess, err error) {
 		sources := make([]ImageSource, len(paths))
 		for i, path := range paths {
@@ -96,7 +96,7 @@ func TestEncodeFromManyGoroutines(t *testing.T) {
 	})
 }
 
-// TestImageSources reads one picture in every way, and in a number that makes several batches.
+// TestImageSources reads one image in every way, and in a number that makes several batches.
 func TestImageSources(t *testing.T) {
 	m, ctx := shippedModel(t), t.Context()
 	path := picturePath("rgb_63x64.png")
@@ -139,7 +139,7 @@ func TestImageErrors(t *testing.T) {
 		kind error
 	}{
 		"gone.png: no such file":    {FromFile(filepath.Join(t.TempDir(), "gone.png")), fs.ErrNotExist},
-		"the file is text":          {FromBytes([]byte("not a picture at all")), preprocess.ErrNotPicture},
+		"the file is text":          {FromBytes([]byte("not an image at all")), preprocess.ErrNotPicture},
 		"the file is empty":         {FromReader(bytes.NewReader(nil)), preprocess.ErrEmpty},
 		"could not be read: the li": {FromReader(iotest.ErrReader(broken)), broken},
 		"no image was given":        {FromImage(nil), preprocess.ErrEmpty},

@@ -58,7 +58,7 @@ func ExampleModel_Score() {
 	// a racing car false
 }
 
-// Answers what an uploaded picture shows. net/http calls the handler from a goroutine for each request; the pictures are
+// Answers what an uploaded image shows. net/http calls the handler from a goroutine for each request; the images are
 // decoded there, and the model takes them in turn. When a client goes away, its request's context takes it out of the
 // queue.
 func ExampleModel_Classify_handler() {
@@ -104,7 +104,7 @@ func ExampleModel_Classify_handler() {
 	// Output:
 	// 200 "dog"
 	// 200 "racing car"
-	// 400 preprocess: not a picture: the file is text; PNG, JPEG, WebP, GIF, BMP and TIFF are read
+	// 400 preprocess: not an image: the file is text; PNG, JPEG, WebP, GIF, BMP and TIFF are read
 }
 
 // Encodes many files: the next ones are decoded while the model runs, and one that cannot be read does not stop the

@@ -22,7 +22,7 @@ import (
 	"github.com/goclip/goclip/models"
 )
 
-// emoji is a picture of the held-out style, 64 x 64 pixels, and its name.
+// emoji is an image of the held-out style, 64 x 64 pixels, and its name.
 type emoji struct {
 	name    string
 	picture image.Image

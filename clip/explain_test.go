@@ -56,7 +56,7 @@ func TestExplainGoldens(t *testing.T) {
 	}
 }
 
-// sideBySide is a picture of 128 x 64 pixels whose left and right halves are the images.
+// sideBySide is an image of 128 x 64 pixels whose left and right halves are the images.
 func sideBySide(left, right image.Image) *image.RGBA {
 	out := image.NewRGBA(image.Rect(0, 0, 128, 64))
 	draw.Draw(out, image.Rect(0, 0, 64, 64), left, image.Point{}, draw.Src)

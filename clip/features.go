@@ -14,7 +14,7 @@ import (
 // Dim is the length of a row of features.
 func (m *Model) Dim() int { return m.Config.EmbedDim }
 
-// EncodeImage maps normalised pictures (B, 3, H, W) to features (B, E), not normalised.
+// EncodeImage maps normalised images (B, 3, H, W) to features (B, E), not normalised.
 func (m *Model) EncodeImage(pixels *torch.Tensor) *torch.Tensor {
 	size, shape := m.Config.Vision.ImageSize, pixels.Shape()
 	if len(shape) != 4 || !m.own && !slices.Equal(shape[1:], []int{3, size.Height, size.Width}) {
@@ -54,7 +54,7 @@ func refuse(op string, x *torch.Tensor, format string, args ...any) {
 	panic(&torch.Error{Op: op, Inputs: []string{x.Summary()}, Msg: fmt.Sprintf(format, args...)})
 }
 
-// ImageFeatures encodes n normalised pictures, (n, 3, H, W) in row-major order, into n
+// ImageFeatures encodes n normalised images, (n, 3, H, W) in row-major order, into n
 // L2-normalised rows (n, E). Callers take no turns; those of [Model.EncodeImages] do.
 func (m *Model) ImageFeatures(pixels []float32, n int) ([]float32, error) {
 	return m.imageFeatures(pixels, n, false)

@@ -17,7 +17,7 @@ const (
 	hfProcessorFile  = "processor_config.json" // holds the former since transformers 5, if a processor was saved whole
 )
 
-// readHuggingFacePreprocess is how a Hugging Face directory prepares pictures; ok is false where it does not say.
+// readHuggingFacePreprocess is how a Hugging Face directory prepares images; ok is false where it does not say.
 func readHuggingFacePreprocess(dir fs.FS) (c preprocess.Config, ok bool, err error) {
 	data, err := fs.ReadFile(dir, hfPreprocessFile)
 	file := hfPreprocessFile

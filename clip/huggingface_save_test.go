@@ -73,15 +73,15 @@ func TestSaveHuggingFaceTokenizer(t *testing.T) {
 func TestSaveHuggingFaceRefusals(t *testing.T) {
 	all := golden.Variants(t)
 	for name, want := range map[string]string{
-		"resnet":       "a ResNet as its picture tower",
+		"resnet":       "a ResNet as its image tower",
 		"roberta-mean": "the text tower tiny",
-		"convnext":     "the picture tower convnext_mini and a projection",
-		"pe":           "the picture tower pe_mini and a projection",
-		"dual-encoder": "the picture tower vit_tiny and a projection",
-		"avg-first":    "no_ln_pre, attentional_pool, ls_init_value or another pool_type in its picture tower",
+		"convnext":     "the image tower convnext_mini and a projection",
+		"pe":           "the image tower pe_mini and a projection",
+		"dual-encoder": "the image tower vit_tiny and a projection",
+		"avg-first":    "no_ln_pre, attentional_pool, ls_init_value or another pool_type in its image tower",
 		"pooler-avg":   "embed_cls, ls_init_value or proj_type none in its text tower",
-		"clipa":        "pictures of 24x32 pixels",
-		"siglip-tanh":  "these variations of the text tower or a logit bias beside this picture tower",
+		"clipa":        "images of 24x32 pixels",
+		"siglip-tanh":  "these variations of the text tower or a logit bias beside this image tower",
 	} {
 		m := goldenModel(t, all[name])
 		dir := filepath.Join(t.TempDir(), "out")

@@ -167,7 +167,7 @@ func TestHuggingFaceRefusals(t *testing.T) {
 	require.ErrorContains(t, err, "was trained with quick_gelu=true and the config says false")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), []byte(`{"size": 32, "crop_size": 32}`), 0o644))
 	_, err = Open(t.Context(), dir, nil)
-	require.ErrorContains(t, err, "preprocessing makes pictures of [32 32] pixels, the model takes 24")
+	require.ErrorContains(t, err, "preprocessing makes images of [32 32] pixels, the model takes 24")
 	require.NoError(t, os.Remove(filepath.Join(dir, "preprocessor_config.json")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "processor_config.json"), []byte(`{"image_processor": {"do_resize": false}}`), 0o644))
 	_, err = Open(t.Context(), dir, nil)

@@ -68,7 +68,7 @@ func TestDirectoryOfABin(t *testing.T) {
 	for preprocessing, wants := range map[string]string{
 		`{"interpolation":"bilinear"}`: "", // no size is the model's
 		`null`:                         "",
-		`{"size":224}`:                 "preprocessing makes pictures of [224 224] pixels, the model takes ",
+		`{"size":224}`:                 "preprocessing makes images of [224 224] pixels, the model takes ",
 		`{"size":"big"}`:               `size is "big"; it must be a number`,
 	} {
 		text := `{"model_cfg":` + string(config) + `,"preprocess_cfg":` + preprocessing + `}`

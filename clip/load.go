@@ -16,7 +16,7 @@ import (
 // tryAllocate is allocate for a config from a file, which may ask for more than there is.
 func tryAllocate(c *tower.Config) (m *Model, err error) {
 	if torch.NoGrad(func(*torch.Scope) { m = allocate(c) }) != nil { // the allocator's refusal: nothing else can fail
-		return nil, fmt.Errorf("clip: config: a picture tower of width %d with %d layers and a text tower of width %d with %d do not fit into memory",
+		return nil, fmt.Errorf("clip: config: an image tower of width %d with %d layers and a text tower of width %d with %d do not fit into memory",
 			c.Vision.Width, c.Vision.Depth(), c.Text.Width, c.Text.Layers)
 	}
 	return m, nil
@@ -197,7 +197,7 @@ func (m *Model) To(d torch.Device) error {
 	return m.CheckWeights()
 }
 
-// Cast converts the weights to a type, float32 or on a GPU bfloat16 or float16, for half the memory; pictures
+// Cast converts the weights to a type, float32 or on a GPU bfloat16 or float16, for half the memory; images
 // and all that the towers compute have it too, but for sums. The temperature and the bias stay float32: bfloat16 knows no number between
 // 4.59 and 4.625, which are 98.9 and 102 as factors. So do batch normalisations, beside their statistics.
 func (m *Model) Cast(dtype torch.DType) error {

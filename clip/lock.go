@@ -8,7 +8,7 @@ import (
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// LockImage keeps the picture tower's weights as they are, but for its last groups (Zhai et al., LiT, arXiv
+// LockImage keeps the image tower's weights as they are, but for its last groups (Zhai et al., LiT, arXiv
 // 2111.07991). It is what open_clip 3.3.0 does for --lock-image. With 0 groups the whole tower is locked; a count beyond the
 // tower's leaves all of it learning. Nothing is computed backward below the first weight that learns. Counted from the
 // top, the groups are
@@ -37,7 +37,7 @@ import (
 // Each call stands in place of the one before. An optimiser is made after it.
 func (m *Model) LockImage(unlockedGroups int, freezeBNStats bool) error {
 	if unlockedGroups < 0 {
-		return fmt.Errorf("clip: %d unlocked groups of the picture tower: 0 or more are wanted", unlockedGroups)
+		return fmt.Errorf("clip: %d unlocked groups of the image tower: 0 or more are wanted", unlockedGroups)
 	}
 	return lock(m.Visual, unlockedGroups, freezeBNStats)
 }

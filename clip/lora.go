@@ -16,7 +16,7 @@ type LoRAOptions struct {
 	Rank  int     // of the product that each weight learns
 	Alpha float64 // the product is multiplied by Alpha / Rank
 	Seed  uint64  // of the random half of it; the other half is zero, so that nothing changes at first
-	Image bool    // adapt the picture tower
+	Image bool    // adapt the image tower
 	Text  bool    // adapt the text tower
 }
 

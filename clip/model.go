@@ -210,7 +210,7 @@ func (m *Model) Loss(pixels, tokens *torch.Tensor) *torch.Tensor {
 // ContextLength is the number of tokens of a text, the start and end tokens included.
 func (m *Model) ContextLength() int { return m.Config.Text.ContextLength }
 
-// Transform is the evaluation transform of the model's pictures.
+// Transform is the evaluation transform of the model's images.
 func (m *Model) Transform() (*preprocess.Transform, error) {
 	if built := m.transform.Load(); built != nil && built.of == m.Preprocess {
 		return built.transform, nil
@@ -223,7 +223,7 @@ func (m *Model) Transform() (*preprocess.Transform, error) {
 	return t, nil
 }
 
-// builtTransform is kept because a transform keeps memory for the pictures that follow.
+// builtTransform is kept because a transform keeps memory for the images that follow.
 type builtTransform struct {
 	of        preprocess.Config
 	transform *preprocess.Transform

@@ -9,11 +9,11 @@ import (
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// PackImages prepares the weights of the picture tower for encoding many pictures on the CPU: laid out once for oneDNN, in
+// PackImages prepares the weights of the image tower for encoding many images on the CPU: laid out once for oneDNN, in
 // float32, or rounded to bfloat16 or 8 bits ([torch.Packing]). It takes a copy of them, and a fraction of a second. What is
 // encoded without gradients from then on uses it; a model that is packed must not be trained or loaded into. Call it before
 // the goroutines that encode.
-func (m *Model) PackImages(how torch.Packing) error { return m.pack("picture", m.Visual, how) }
+func (m *Model) PackImages(how torch.Packing) error { return m.pack("image", m.Visual, how) }
 
 // PackTexts is [Model.PackImages] of the text tower.
 func (m *Model) PackTexts(how torch.Packing) error { return m.pack("text", m.Text, how) }

@@ -47,7 +47,7 @@ func TestPackedTowers(t *testing.T) {
 			plain := encode()
 			require.NoError(t, m.PackImages(how))
 			images := encode()
-			assert.NotEqual(t, plain[0], images[0], "%s: the picture tower runs packed", name)
+			assert.NotEqual(t, plain[0], images[0], "%s: the image tower runs packed", name)
 			assert.Equal(t, plain[1], images[1], "%s: the text tower is as it was", name)
 			require.NoError(t, m.PackTexts(how))
 			both := encode()

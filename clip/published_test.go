@@ -13,7 +13,7 @@ import (
 	"github.com/goclip/goclip/clip/tower"
 )
 
-// TestPublishedTagDecides has the GELU and the pictures' normalisation follow the tag.
+// TestPublishedTagDecides has the GELU and the images' normalisation follow the tag.
 func TestPublishedTagDecides(t *testing.T) {
 	c, err := tower.LookupConfig("ViT-S-32-alt")
 	require.NoError(t, err)

@@ -33,7 +33,7 @@ func (m *Model) loadTower(path, prefix string, o OpenOptions) error {
 	}
 	found, missing, unexpected := layout(func(key string) source { return names(withPrefix(key)) }).match(all, state)
 	if len(found) == 0 {
-		kind := map[string]string{"visual.": "picture", "text.": "text"}[prefix]
+		kind := map[string]string{"visual.": "image", "text.": "text"}[prefix]
 		return fmt.Errorf("clip: %s holds no weights of this %s tower: not one of its %d names is known", path, kind, len(all))
 	}
 	var problems, kept []string

@@ -93,7 +93,7 @@ func TestTowerRefusals(t *testing.T) {
 	m, err := New(golden.Variants(t)["dual-encoder"], 5)
 	require.NoError(t, err)
 	for _, c := range []struct{ file, prefix, says string }{
-		{"roberta.bin", "visual.", "roberta.bin holds no weights of this picture tower"},
+		{"roberta.bin", "visual.", "roberta.bin holds no weights of this image tower"},
 		{"vit.pth", "text.", "vit.pth holds no weights of this text tower"},
 		{"none.pth", "visual.", "none.pth: no such file"},
 	} {
@@ -126,7 +126,7 @@ func snapshot(t *testing.T, m *Model) map[string][]float32 {
 	return all
 }
 
-// TestFixUps holds what loading mends against open_clip's own load: position embeddings of other pictures and texts,
+// TestFixUps holds what loading mends against open_clip's own load: position embeddings of other images and texts,
 // and a logit bias that the file does not have.
 func TestFixUps(t *testing.T) {
 	var said []string

@@ -9,7 +9,7 @@ import (
 )
 
 // Changes are what differs between an index, or its successor while there is a switch to another
-// model, and the pictures on the disk.
+// model, and the images on the disk.
 type Changes struct {
 	New      []File   // to be added: not in the index, or changed since
 	Changed  int      // of New, those that were in the index
@@ -29,7 +29,7 @@ type known struct {
 }
 
 // Changes walks the paths and compares what it finds with the index by path, size and time of the
-// last change. Gone are only pictures below the directories among paths.
+// last change. Gone are only images below the directories among paths.
 func (w *Writer) Changes(ctx context.Context, paths, exclude []string) (c Changes, err error) {
 	all := map[string]*known{}
 	for _, path := range paths {

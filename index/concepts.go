@@ -60,7 +60,7 @@ func (c *Concept) classifier() concept.Classifier {
 // ErrNoConcept is inside the error for a name that was not learned.
 var ErrNoConcept = errors.New("no such concept was learned")
 
-// conceptsName is a database of its own: concepts outlive what pictures.db holds, which can be made
+// conceptsName is a database of its own: concepts outlive what images.db holds, which can be made
 // anew from the images.
 const conceptsName = "concepts.db"
 

@@ -29,7 +29,7 @@ func TestDamage(t *testing.T) {
 		says       string
 		kind       error
 	}{
-		{"cut vectors", "vectors-1.f32", func(d []byte) []byte { return d[:len(d)-1] }, "20 pictures take 1984 bytes and it has 1983", ErrDamaged},
+		{"cut vectors", "vectors-1.f32", func(d []byte) []byte { return d[:len(d)-1] }, "20 images take 1984 bytes and it has 1983", ErrDamaged},
 		{"no header", "vectors-1.f32", func(d []byte) []byte { return d[:10] }, "does not begin as a file of vectors", ErrDamaged},
 		{"other vectors", "vectors-1.f32", func(d []byte) []byte { d[16]++; return d }, "does not begin as a file of vectors of 24 numbers", ErrDamaged},
 		{"a bit", "vectors-1.f32", func(d []byte) []byte { d[headerSize+4*dim*7]++; return d }, "the vector of 7.png has changed", ErrDamaged},

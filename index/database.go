@@ -136,7 +136,7 @@ type state struct {
 	version                int
 }
 
-// date is what SQL asks for a picture's date.
+// date is what SQL asks for an image's date.
 func (st state) date() string {
 	if st.version < 2 {
 		return "modified"

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// dated copies two pictures that were taken in July 2019 and one that does not tell into dir, as
+// dated copies two images that were taken in July 2019 and one that does not tell into dir, as
 // files of 2024.
 func dated(t *testing.T, dir string) (list []File) {
 	t.Helper()
@@ -28,7 +28,7 @@ func dated(t *testing.T, dir string) (list []File) {
 	return list
 }
 
-// since are the names of the pictures from a year on and before the next.
+// since are the names of the images from a year on and before the next.
 func since(t *testing.T, at string, year int) (names []string) {
 	t.Helper()
 	hits, err := opened(t, at).Search(ctx, vector(0), 10, Filter{Since: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(year+1, 1, 1, 0, 0, 0, 0, time.UTC)})
@@ -41,7 +41,7 @@ func since(t *testing.T, at string, year int) (names []string) {
 	return names
 }
 
-// A filter goes by when pictures were taken, and by the file's time where that is not known; also
+// A filter goes by when images were taken, and by the file's time where that is not known; also
 // after packing.
 func TestDates(t *testing.T) {
 	dir := t.TempDir()

@@ -1,8 +1,8 @@
-// Package index finds pictures by words or by a picture: vectors on the disk, searched exactly.
+// Package index finds images by words or by an image: vectors on the disk, searched exactly.
 //
 // An index is a directory of four files:
 //
-//	pictures.db    SQLite in WAL mode: paths, sizes, dates, the model, and whose each row is
+//	images.db    SQLite in WAL mode: paths, sizes, dates, the model, and whose each row is
 //	vectors-N.f32  64 bytes of header and float32 rows (rows, E), L2-normalised, mapped
 //	codes-N.i8     64 bytes of header and the same rows in 8 bits a number, mapped
 //	lock           locked by the one process that writes
@@ -13,14 +13,14 @@
 //
 // [Open] reads one and may be used from many goroutines while another process writes; [OpenWriter]
 // adds and removes. In a directory with the name [DirName] paths are relative to the directory
-// around it, which may then be moved with its pictures; in any other index they are absolute.
+// around it, which may then be moved with its images; in any other index they are absolute.
 //
 // # What a crash leaves
 //
 // [Writer.Commit] appends the vectors and their codes, syncs them, and then commits the rows of the database that
 // refer to them, in one transaction, synced too. What was committed is safe; rows of the vectors
 // beyond what the database knows are cut off by the next writer. No row is ever written over: a
-// changed picture gets a new one, and the old one is dead. When dead rows are many,
+// changed image gets a new one, and the old one is dead. When dead rows are many,
 // [Writer.Compact] copies the others into vectors-N+1 and changes the database's mind in one
 // transaction; a reader that still has the former file mapped goes on with it.
 //

@@ -14,13 +14,13 @@ var (
 	opNonzero = torch.NewOp("aten::nonzero")
 )
 
-// mostPairs bounds what Duplicates remembers. An index with more is mostly one picture.
+// mostPairs bounds what Duplicates remembers. An index with more is mostly one image.
 const mostPairs = 1 << 24
 
-// Duplicates finds groups of pictures that are alike: each has a cosine of at least least, in (0,
+// Duplicates finds groups of images that are alike: each has a cosine of at least least, in (0,
 // 1], with another of its group. The largest file is a group's first, and Score is the cosine with
 // it, which may be less than least at the end of a chain. Groups are in the order of indexing. The
-// time grows with the square of the pictures.
+// time grows with the square of the images.
 func (ix *Index) Duplicates(ctx context.Context, least float64, f Filter) (groups [][]Hit, err error) {
 	if !(least > 0 && least <= 1) {
 		return nil, fmt.Errorf("duplicates with a cosine of %g: above 0 and up to 1 is wanted", least)
@@ -79,7 +79,7 @@ func (m *mapping) alike(ctx context.Context, live []int64, least float64, u unio
 				return err
 			}
 			if pairs > mostPairs {
-				return fmt.Errorf("more than %d pairs of pictures have a cosine of %g: a higher threshold is wanted", mostPairs, least)
+				return fmt.Errorf("more than %d pairs of images have a cosine of %g: a higher threshold is wanted", mostPairs, least)
 			}
 		}
 	}

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Filter narrows a search. The zero value lets every picture pass.
+// Filter narrows a search. The zero value lets every image pass.
 type Filter struct {
-	Folder           string    // pictures in it or below it
-	Since, Until     time.Time // when the pictures were taken, by EXIF, or else of the files' last change: from Since on, before Until
+	Folder           string    // images in it or below it
+	Since, Until     time.Time // when the images were taken, by EXIF, or else of the files' last change: from Since on, before Until
 	MinSize, MaxSize int64     // bytes of the file; 0 for no bound
 }
 
-// slots are the vectors of the pictures that pass, nil for all that are not dead.
+// slots are the vectors of the images that pass, nil for all that are not dead.
 func (f Filter) slots(ctx context.Context, q querier, dir, root string, st state) ([]int64, error) {
 	if f == (Filter{}) {
 		return nil, nil

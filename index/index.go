@@ -36,7 +36,7 @@ type Index struct {
 	spreadOf int
 }
 
-// Picture is a picture of an index.
+// Image is an image of an index.
 type Picture struct {
 	Path    string // as it can be opened: relative to the working directory if the index was opened so
 	Size    int64  // bytes
@@ -44,7 +44,7 @@ type Picture struct {
 	Date    time.Time // when it was taken, by its EXIF data, or else ModTime
 }
 
-// Hit is a picture that a search has found.
+// Hit is an image that a search has found.
 type Hit struct {
 	Picture
 	Score float64 // cosine with the query
@@ -118,11 +118,11 @@ var errClosed = errors.New("the index is closed")
 type Info struct {
 	Model      Model
 	Pictures   int
-	Unreadable int // files that could not be read as pictures
+	Unreadable int // files that could not be read as images
 	Bytes      int64
 
 	Next    *Model // to which the index is being switched; nil if to none
-	Encoded int    // of the pictures, those that have a vector of Next, or cannot be read
+	Encoded int    // of the images, those that have a vector of Next, or cannot be read
 }
 
 // Info tells what the index holds now.

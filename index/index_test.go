@@ -45,7 +45,7 @@ func pictureFile(dir string, n int) File {
 	return File{Path: filepath.Join(dir, fmt.Sprintf("%d.png", n)), Size: int64(1000 + n), ModTime: time.Unix(int64(1_000_000+n), 5)}
 }
 
-// filled is an index in dir/.goclip of the pictures [0, n).
+// filled is an index in dir/.goclip of the images [0, n).
 func filled(t testing.TB, dir string, n int) string {
 	t.Helper()
 	at := filepath.Join(dir, DirName)
@@ -67,7 +67,7 @@ func opened(t testing.TB, at string) *Index {
 	return ix
 }
 
-// best are the paths of the k nearest of the pictures, by computing all.
+// best are the paths of the k nearest of the images, by computing all.
 func best(dir string, query []float32, k int, pictures []int) (paths []string) {
 	score := func(n int) (s float64) {
 		for i, x := range vector(n) {
@@ -193,7 +193,7 @@ func TestChanges(t *testing.T) {
 	assert.Equal(t, before, torch.LiveTensors())
 }
 
-// TestManyReaders searches from many goroutines while pictures come and go and the file changes.
+// TestManyReaders searches from many goroutines while images come and go and the file changes.
 func TestManyReaders(t *testing.T) {
 	dir := t.TempDir()
 	at := filled(t, dir, 200)

@@ -28,7 +28,7 @@ type Model struct {
 	ImageTower    string `json:"image_tower,omitempty"`
 	TextTower     string `json:"text_tower,omitempty"`
 
-	// Orient says that the pictures of the index were turned upright by the orientation in their EXIF
+	// Orient says that the images of the index were turned upright by the orientation in their EXIF
 	// data. It belongs to the index: Identify leaves it false.
 	Orient bool `json:"orient,omitempty"`
 

@@ -80,7 +80,7 @@ func (w *Writer) UpdateEngine(ctx context.Context, e Engine) (changed bool, err 
 	return w.updatePostgres(ctx, e, m)
 }
 
-// OpenWith is Open for searching with an engine. It fails where the index has many pictures and the
+// OpenWith is Open for searching with an engine. It fails where the index has many images and the
 // engine no copy of them.
 func OpenWith(dir string, e Engine) (*Index, error) {
 	if err := e.Check(); err != nil {

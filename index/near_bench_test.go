@@ -15,9 +15,9 @@ import (
 // BenchmarkNear is FAISS beside the exact search on 1,000,000 vectors of 512 numbers: recall@10 and
 // the time of a query in an open index, SQLite's part included.
 //
-// Clustered vectors are like features of pictures: 20,000 subjects, some with many pictures and
+// Clustered vectors are like features of images: 20,000 subjects, some with many images and
 // most with few, and a spectrum that falls with the square root, around each subject as well as
-// between them. Their queries are pictures that are not in the index, and "texts": subjects moved
+// between them. Their queries are images that are not in the index, and "texts": subjects moved
 // by a vector that all texts share. Random vectors have no neighbours that are nearer than others,
 // which is the hardest case and like nothing that a model makes.
 func BenchmarkNear(b *testing.B) {

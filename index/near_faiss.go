@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	nearRecall  = 0.99 // of what all lists would find of the ten nearest, on queries like the pictures
+	nearRecall  = 0.99 // of what all lists would find of the ten nearest, on queries like the images
 	nearQueries = 64   // with which that is found out
 )
 
@@ -119,8 +119,8 @@ func (m *mapping) train() (*faiss.Index, error) {
 	return faiss.Train(sample, m.dim, lists)
 }
 
-// calibrate finds how many lists must be looked into. The queries are pictures of the index with
-// noise that leaves a cosine of 0.8: harder than pictures, easier than texts of a model whose texts
+// calibrate finds how many lists must be looked into. The queries are images of the index with
+// noise that leaves a cosine of 0.8: harder than images, easier than texts of a model whose texts
 // lie elsewhere.
 func (m *mapping) calibrate(ctx context.Context, x *faiss.Index, dead []int64) error {
 	const k = 10

@@ -12,12 +12,12 @@ import (
 	"github.com/goclip/goclip/clip"
 )
 
-// Term is a part of a query: words or a picture, and how much it counts.
+// Term is a part of a query: words or an image, and how much it counts.
 type Term struct {
 	Text    string  `json:"text,omitempty"`
-	Image   string  `json:"image,omitempty"`   // path of a picture
+	Image   string  `json:"image,omitempty"`   // path of an image
 	Concept string  `json:"concept,omitempty"` // NAME or NAME@VERSION, of [Index.Learn]
-	Weight  float64 `json:"weight"`            // below 0 for what the pictures should not look like
+	Weight  float64 `json:"weight"`            // below 0 for what the images should not look like
 }
 
 // mostTerms bounds a query. More is a slip.
@@ -26,7 +26,7 @@ const mostTerms = 64
 // ParseQuery reads a query in rclip's manner:
 //
 //	horse                                              words
-//	./pool.jpg                                         a picture: it begins with /, ./, ../ or ~/
+//	./pool.jpg                                         an image: it begins with /, ./, ../ or ~/
 //	horse + stripes - "a zoo"                          terms, with blanks around + and -
 //	"2:golden retriever" + 0.5:./pool.jpg - fruit      terms with weights
 //
@@ -44,7 +44,7 @@ func ParseQuery(words ...string) (terms []Term, rest []string, err error) {
 			return terms, words[i:], nil
 		}
 		if len(parts) == 0 {
-			return nil, nil, errors.New("a term of the query is empty: words are wanted, or the path of a picture")
+			return nil, nil, errors.New("a term of the query is empty: words are wanted, or the path of an image")
 		}
 		for _, p := range parts {
 			switch {
@@ -69,7 +69,7 @@ func ParseQuery(words ...string) (terms []Term, rest []string, err error) {
 	}
 	switch {
 	case len(terms) == 0:
-		return nil, nil, errors.New("the query is empty: words are wanted, or the path of a picture")
+		return nil, nil, errors.New("the query is empty: words are wanted, or the path of an image")
 	case wanted:
 		return nil, nil, fmt.Errorf("the query %q ends with an operator: a term is wanted after it", strings.Join(words, " "))
 	}
@@ -123,11 +123,11 @@ func parseTerm(text string) (t Term, err error) {
 	}
 	for _, prefix := range []string{"http://", "https://"} {
 		if strings.HasPrefix(text, prefix) {
-			return t, fmt.Errorf("the query's term %q: pictures are not fetched; save it and give its path", text)
+			return t, fmt.Errorf("the query's term %q: images are not fetched; save it and give its path", text)
 		}
 	}
 	if text == "" {
-		return t, errors.New("a term of the query is empty: words are wanted, or the path of a picture")
+		return t, errors.New("a term of the query is empty: words are wanted, or the path of an image")
 	}
 	for _, prefix := range []string{"/", "./", "../", "~/"} {
 		if strings.HasPrefix(text, prefix) {

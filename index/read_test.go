@@ -94,6 +94,6 @@ func TestOverwritten(t *testing.T) {
 	ix := opened(t, at)
 	require.NoError(t, os.Truncate(path, 1000))
 	_, err = ix.Search(ctx, vector(150), 1, Filter{})
-	require.ErrorContains(t, err, "300 pictures take 28864 bytes and it has 1000")
+	require.ErrorContains(t, err, "300 images take 28864 bytes and it has 1000")
 	require.ErrorIs(t, err, ErrDamaged)
 }

@@ -13,10 +13,10 @@ import (
 // queriesAtOnce bounds the memory of the scores.
 const queriesAtOnce = 64
 
-// Search finds for each query the k pictures of the highest cosine among those that pass the
+// Search finds for each query the k images of the highest cosine among those that pass the
 // filter, exactly unless the index was opened with another engine; equal scores in the order of
 // indexing. queries are L2-normalised rows (Q, EmbedDim). Fewer than k are found where there are no
-// more. A score depends on the picture's vector and the query alone, to the bit. Searches take turns,
+// more. A score depends on the image's vector and the query alone, to the bit. Searches take turns,
 // each with as many threads as libtorch's kernels; one that waits or runs ends with ctx.
 func (ix *Index) Search(ctx context.Context, queries []float32, k int, f Filter) (hits [][]Hit, err error) {
 	err = ix.read(ctx, func(tx *sql.Tx, st state, m *mapping) error {
@@ -25,7 +25,7 @@ func (ix *Index) Search(ctx context.Context, queries []float32, k int, f Filter)
 			return err
 		}
 		if k < 1 {
-			return fmt.Errorf("a search for %d pictures: at least 1 is wanted", k)
+			return fmt.Errorf("a search for %d images: at least 1 is wanted", k)
 		}
 		allowed, err := f.slots(ctx, tx, ix.dir, ix.root, st)
 		if err != nil {
@@ -93,7 +93,7 @@ func (m *mapping) find(ctx context.Context, queries []float32, k int, allowed, d
 	return m.searchNear(ctx, m.near, queries, k, allowed, dead)
 }
 
-// hits are the pictures of vectors, whose checksums are compared.
+// hits are the images of vectors, whose checksums are compared.
 func (ix *Index) hits(ctx context.Context, tx *sql.Tx, st state, m *mapping, list []found) ([]Hit, error) {
 	out := make([]Hit, 0, len(list))
 	statement, err := tx.PrepareContext(ctx, "SELECT path, size, modified, crc, "+st.date()+" FROM pictures WHERE slot = ?")
@@ -144,7 +144,7 @@ func (ix *Index) Vector(ctx context.Context, f File) (row []float32, ok bool, er
 }
 
 // Verify reads every vector and compares its checksum, whether its code is the one that is made of
-// it, and whether each belongs to one picture or is dead.
+// it, and whether each belongs to one image or is dead.
 func (ix *Index) Verify(ctx context.Context) error {
 	return ix.read(ctx, func(tx *sql.Tx, st state, m *mapping) error {
 		dead, err := slots(ctx, tx, ix.dir, st.rows, "SELECT slot FROM dead ORDER BY slot")
@@ -158,7 +158,7 @@ func (ix *Index) Verify(ctx context.Context) error {
 		both := append(slices.Clone(live), dead...)
 		slices.Sort(both)
 		if len(slices.Compact(both)) != len(live)+len(dead) || len(both) != st.rows {
-			return damaged(m.path, "%d pictures and %d dead vectors do not make %d", len(live), len(dead), st.rows)
+			return damaged(m.path, "%d images and %d dead vectors do not make %d", len(live), len(dead), st.rows)
 		}
 		list := make([]found, len(live))
 		for i, slot := range live {

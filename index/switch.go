@@ -12,7 +12,7 @@ import (
 )
 
 // A switch to another model makes its vectors beside the present ones, in another file and other
-// tables, which readers do not look at, and commits them as it goes. When every picture has one, a
+// tables, which readers do not look at, and commits them as it goes. When every image has one, a
 // single transaction puts them in the place of the former ones.
 const nextTables = `
 CREATE TABLE next (
@@ -44,7 +44,7 @@ DELETE FROM dead;
 UPDATE state SET (generation, file, rows, model) = (SELECT state.generation + 1, next.file, next.rows, next.model FROM next);
 `
 
-// ErrWaiting is inside the error for a switch that cannot be completed: pictures of the index have
+// ErrWaiting is inside the error for a switch that cannot be completed: images of the index have
 // no vector of the new model, and their files are not there to make one.
 var ErrWaiting = errors.New("the index keeps its model until they can be read, or an update of their folder removes them")
 
@@ -144,7 +144,7 @@ func (s *successor) applyNext(tx *sql.Tx, c change, rows *int) (err error) {
 	return err
 }
 
-// outside are the paths of the index's pictures that are not among paths or below them.
+// outside are the paths of the index's images that are not among paths or below them.
 func (w *Writer) outside(ctx context.Context, paths []string) (list []string, err error) {
 	query, args := "SELECT path FROM pictures", []any{}
 	for i, path := range paths {
@@ -172,7 +172,7 @@ func (w *Writer) outside(ctx context.Context, paths []string) (list []string, er
 }
 
 // Switch puts the successor in the index's place: readers find the former vectors until its one
-// transaction, and the new ones after it. It fails with ErrWaiting where pictures of the index are
+// transaction, and the new ones after it. It fails with ErrWaiting where images of the index are
 // not in the successor, unless those may be lost.
 func (w *Writer) Switch(ctx context.Context, lose bool) error {
 	if err := w.Commit(); err != nil {
@@ -202,7 +202,7 @@ func (w *Writer) replace(ctx context.Context) error {
 		if _, err := tx.Exec(putNext); err != nil {
 			return err
 		}
-		for slot := range int64(w.next.state.rows) { // of pictures that changed meanwhile
+		for slot := range int64(w.next.state.rows) { // of images that changed meanwhile
 			if len(used) > 0 && used[0] == slot {
 				used = used[1:]
 			} else if _, err := tx.Exec("INSERT INTO dead (slot) VALUES (?)", slot); err != nil {

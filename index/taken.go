@@ -9,7 +9,7 @@ import (
 	"github.com/bep/imagemeta"
 )
 
-// Taken is when a JPEG, PNG, WebP or TIFF file's EXIF data says that the picture was taken:
+// Taken is when a JPEG, PNG, WebP or TIFF file's EXIF data says that the image was taken:
 // DateTimeOriginal (tag 0x9003 of the Exif standard, CIPA DC-008), in the zone of
 // OffsetTimeOriginal (0x9011), which older cameras lack, or else in this machine's. It is the zero
 // time if the file does not tell, or tells of no time from 1800 to 2199.

@@ -12,12 +12,12 @@ import (
 )
 
 // TestUnreadableForNow takes a file away before it is read, and puts it back as it was: only what is
-// no picture is remembered as one.
+// no image is remembered as one.
 func TestUnreadableForNow(t *testing.T) {
 	m, dir := smallModel(t, 1), t.TempDir()
 	at, face, bad := filepath.Join(dir, DirName), filepath.Join(dir, "face.png"), filepath.Join(dir, "bad.png")
 	place(t, face, "face.png")
-	require.NoError(t, os.WriteFile(bad, []byte("no picture"), 0o644))
+	require.NoError(t, os.WriteFile(bad, []byte("no image"), 0o644))
 	away := filepath.Join(t.TempDir(), "face.png")
 	r, err := Update(ctx, at, m, &UpdateOptions{Found: func(int) { require.NoError(t, os.Rename(face, away)) }})
 	require.NoError(t, err)
@@ -29,7 +29,7 @@ func TestUnreadableForNow(t *testing.T) {
 	holding(t, at, m, face)
 }
 
-// TestUpright indexes a picture that says it lies on its side. An index stays as it was made.
+// TestUpright indexes an image that says it lies on its side. An index stays as it was made.
 func TestUpright(t *testing.T) {
 	m, dir := smallModel(t, 1), t.TempDir()
 	jpeg, err := os.ReadFile(filepath.Join("..", "testdata", "preprocess", "pictures", "face_420.jpg"))

@@ -19,7 +19,7 @@ type UpdateOptions struct {
 	Paths       []string // images, and directories that are walked; nil: the directory around the index
 	Exclude     []string // names of directories to leave out, besides hidden ones and [Excluded]
 	KeepMissing bool     // keep images whose files are gone
-	NoOrient    bool     // of a new index: take pictures as they lie in the file, not upright by their EXIF orientation
+	NoOrient    bool     // of a new index: take images as they lie in the file, not upright by their EXIF orientation
 	Rebuild     bool     // encode every image anew; searches find the former vectors meanwhile, unless the index is damaged
 	Switch      bool     // take a model other than the index's: its vectors are made beside the present ones, which are searched until all are there
 	Engine      Engine   // whose copy of the vectors is kept up to date; "" is [Exact], which has none
@@ -169,10 +169,10 @@ func (u *update) identify(ctx context.Context) (known, id Model, err error) {
 	return known, id, err
 }
 
-// asMade refuses to take pictures otherwise than those that an index holds.
+// asMade refuses to take images otherwise than those that an index holds.
 func (u *update) asMade(known Model) error {
 	if u.NoOrient && known.Orient {
-		return fmt.Errorf("index: the pictures of %s are upright by their EXIF orientation: NoOrient is for a new index, or with Rebuild", u.dir)
+		return fmt.Errorf("index: the images of %s are upright by their EXIF orientation: NoOrient is for a new index, or with Rebuild", u.dir)
 	}
 	return nil
 }
@@ -360,7 +360,7 @@ func (u *update) encode(ctx context.Context, files []File) error {
 	return nil
 }
 
-// unreadable remembers a file that is no picture, until it changes. What the system refuses, and
+// unreadable remembers a file that is no image, until it changes. What the system refuses, and
 // what a library would read, is tried again.
 func (u *update) unreadable(f File, reason error) error {
 	if errors.As(reason, new(*preprocess.Error)) && !errors.Is(reason, preprocess.ErrNoLibrary) {

@@ -30,7 +30,7 @@ func smallModel(t *testing.T, seed uint64) *clip.Model {
 	return m
 }
 
-// place puts a test picture at path, with a byte behind it that makes it another file.
+// place puts a test image at path, with a byte behind it that makes it another file.
 func place(t *testing.T, path, name string, more ...byte) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "testdata", "preprocess", "pictures", name))
@@ -71,7 +71,7 @@ func TestUpdate(t *testing.T) {
 	face, grey, bad := filepath.Join(dir, "a face.png"), filepath.Join(dir, "b.gif"), filepath.Join(dir, "c.png")
 	place(t, face, "face.png")
 	place(t, grey, "grey.gif")
-	require.NoError(t, os.WriteFile(bad, []byte("no picture"), 0o644))
+	require.NoError(t, os.WriteFile(bad, []byte("no image"), 0o644))
 	var encoded, added, removed []string
 	found := 0
 	o := UpdateOptions{
@@ -124,7 +124,7 @@ func TestUpdate(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 1, r.Removed)
 	assert.Equal(t, []string{grey}, removed)
-	assert.Equal(t, 1, opens, "a picture that is gone wants no model")
+	assert.Equal(t, 1, opens, "an image that is gone wants no model")
 	holding(t, at, m, face)
 	assert.LessOrEqual(t, torch.LiveTensors(), before)
 }

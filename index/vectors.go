@@ -76,7 +76,7 @@ func (l layout) checkFile(f *os.File, rows, dim int) error {
 	}
 	info, err := f.Stat()
 	if err == nil && info.Size() < l.size(rows, dim) {
-		return damaged(f.Name(), "%d pictures take %d bytes and it has %d", rows, l.size(rows, dim), info.Size())
+		return damaged(f.Name(), "%d images take %d bytes and it has %d", rows, l.size(rows, dim), info.Size())
 	}
 	return err
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// File is a file that may be a picture.
+// File is a file that may be an image.
 type File struct {
 	Path    string
 	Size    int64
@@ -55,8 +55,8 @@ func Stat(path string) (f File, err error) {
 	return File{Path: path, Size: info.Size(), ModTime: info.ModTime()}, nil
 }
 
-// Walk yields the pictures of paths. A directory is walked: hidden files and directories and those
-// that exclude names are left out, links to directories are not followed, and what is no picture
+// Walk yields the images of paths. A directory is walked: hidden files and directories and those
+// that exclude names are left out, links to directories are not followed, and what is no image
 // that can be read here, as far as its name tells, is a [*Skipped]. A file of paths is taken
 // whatever its name. Any other error goes with the path that could not be read, and the walk goes on.
 func Walk(paths, exclude []string) iter.Seq2[File, error] {

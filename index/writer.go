@@ -18,7 +18,7 @@ import (
 	"github.com/goclip/goclip/internal/disk"
 )
 
-// Writer adds pictures to an index and removes them. There is one for an index at a time, of all
+// Writer adds images to an index and removes them. There is one for an index at a time, of all
 // processes; searches go on meanwhile. It is for one goroutine.
 type Writer struct {
 	dir, root string
@@ -47,7 +47,7 @@ type change struct {
 // ErrLocked is inside the error for an index that another process writes.
 var ErrLocked = errors.New("it is being written by another process")
 
-// OpenWriter opens an index to write, for pictures of the model m, and makes it where there is
+// OpenWriter opens an index to write, for images of the model m, and makes it where there is
 // none. It fails where the index has another model, and with ErrLocked.
 func OpenWriter(dir string, m Model) (*Writer, error) { return openWriter(disk.Machine{}, dir, m) }
 
@@ -206,7 +206,7 @@ func (w *Writer) transaction(f func(tx *sql.Tx) error) error {
 	return nil
 }
 
-// Add takes a picture's L2-normalised vector, (EmbedDim). It is in the index after the next Commit,
+// Add takes an image's L2-normalised vector, (EmbedDim). It is in the index after the next Commit,
 // in place of an earlier one of the same path.
 func (w *Writer) Add(f File, vector []float32) error {
 	dim := w.state.model.EmbedDim
@@ -233,7 +233,7 @@ func (w *Writer) Add(f File, vector []float32) error {
 	return nil
 }
 
-// Unreadable notes a file that is no picture, so that it is not tried again before it changes.
+// Unreadable notes a file that is no image, so that it is not tried again before it changes.
 func (w *Writer) Unreadable(f File, reason error) error {
 	path, err := inside(w.root, f.Path)
 	if err == nil {
@@ -242,7 +242,7 @@ func (w *Writer) Unreadable(f File, reason error) error {
 	return err
 }
 
-// Date notes when a picture of the index was taken: of Changes' Undated.
+// Date notes when an image of the index was taken: of Changes' Undated.
 func (w *Writer) Date(f File) error {
 	path, err := inside(w.root, f.Path)
 	if err == nil {

@@ -94,7 +94,7 @@ func fromBase64(t testing.TB, s string) (row []float32) {
 func TestOneBadInputFailsAlone(t *testing.T) {
 	_, at := start(t, Options{})
 	dog := knownPictures(t, "data/demo/dog.png")[0]
-	bad := dataURI([]byte("no picture at all, but long enough to be one"))
+	bad := dataURI([]byte("no image at all, but long enough to be one"))
 	code, _, body := post(t, at+"/v1/embeddings", object{"input": []string{bad, dataURI(dogFile(t)), bad}})
 	require.Equal(t, 200, code)
 	a := parse[embeddingsOf[[]float32]](t, body)
@@ -102,7 +102,7 @@ func TestOneBadInputFailsAlone(t *testing.T) {
 	for _, i := range []int{0, 2} {
 		assert.Nil(t, a.Data[i].Embedding)
 		assert.Equal(t, "picture_unreadable", a.Data[i].Error.Code)
-		assert.Contains(t, a.Data[i].Error.Message, "not a picture")
+		assert.Contains(t, a.Data[i].Error.Message, "not an image")
 	}
 	code, _, body = post(t, at+"/v1/score", object{"images": []string{bad, dataURI(dogFile(t))}, "texts": "a cute dog"})
 	require.Equal(t, 200, code)
@@ -209,7 +209,7 @@ func TestWeaviate(t *testing.T) {
 	assert.Contains(t, string(body), `"imageVectors":[]`)
 	code, _, body = post(t, at+"/vectorize", object{"images": []string{plain, "AAAAAAAAAAAAAAAAAAAAAA"}})
 	assert.Equal(t, 422, code)
-	assert.Contains(t, string(body), `{"error":"images[1]: not a picture`)
+	assert.Contains(t, string(body), `{"error":"images[1]: not an image`)
 }
 
 func TestOllama(t *testing.T) {

@@ -152,7 +152,7 @@ const (
 )
 
 // textCache keeps the features of the texts that were asked for lately: labels come again with
-// every picture.
+// every image.
 type textCache struct {
 	most int
 

@@ -15,7 +15,7 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// fetcher gets pictures by address, when the server's owner allows it. Whoever may name an address
+// fetcher gets images by address, when the server's owner allows it. Whoever may name an address
 // may try to make this server speak to what only it can reach. So each connection, also of a
 // redirect, resolves its name once, refuses it if any of its addresses is not a global one, and
 // dials the very address that was checked.
@@ -23,7 +23,7 @@ type fetcher struct {
 	client   *http.Client
 	resolver *net.Resolver
 	global   func(netip.Addr) bool
-	most     int64 // bytes of a picture
+	most     int64 // bytes of an image
 	slots    chan struct{}
 }
 
@@ -54,10 +54,10 @@ func newFetcher(limits Limits) *fetcher {
 	return f
 }
 
-// fetch reads the picture at an address; held has its bytes.
+// fetch reads the image at an address; held has its bytes.
 func (s *Server) fetch(ctx context.Context, address string, held *bodies) ([]byte, error) {
 	if s.fetcher == nil {
-		return nil, refuse(http.StatusForbidden, "fetch_disabled", "", "this server fetches no addresses; send the picture itself, as a data URI or base64")
+		return nil, refuse(http.StatusForbidden, "fetch_disabled", "", "this server fetches no addresses; send the image itself, as a data URI or base64")
 	}
 	select {
 	case s.fetcher.slots <- struct{}{}:
@@ -71,7 +71,7 @@ func (s *Server) fetch(ctx context.Context, address string, held *bodies) ([]byt
 func (f *fetcher) get(ctx context.Context, address string, a *admission, held *bodies) ([]byte, error) {
 	u, err := url.Parse(address)
 	if err != nil || len(address) > 4096 {
-		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the address of the picture is none")
+		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the address of the image is none")
 	}
 	if err := f.check(u); err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (f *fetcher) get(ctx context.Context, address string, a *admission, held *b
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the address of the picture is none")
+		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the address of the image is none")
 	}
 	r.Header.Set("Accept", "image/*")
 	r.Header.Set("User-Agent", "goclip")
@@ -90,19 +90,19 @@ func (f *fetcher) get(ctx context.Context, address string, a *admission, held *b
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", fmt.Sprintf("the picture's server answered %d", answer.StatusCode))
+		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", fmt.Sprintf("the image's server answered %d", answer.StatusCode))
 	}
 	data, err := held.read(http.MaxBytesReader(nil, answer.Body, f.most), answer.ContentLength, a)
 	var p *problem
 	switch {
 	case errors.As(err, &p) && p.status == http.StatusRequestEntityTooLarge:
-		return nil, refuse(p.status, "picture_too_large", "", fmt.Sprintf("the fetched picture has more than %d bytes", f.most))
+		return nil, refuse(p.status, "picture_too_large", "", fmt.Sprintf("the fetched image has more than %d bytes", f.most))
 	case errors.As(err, &p) && p.status == http.StatusTooManyRequests:
 		return nil, p
 	case err != nil:
 		return nil, fetchProblem(err)
 	case len(data) == 0:
-		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the fetched picture is empty")
+		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the fetched image is empty")
 	}
 	return data, nil
 }
@@ -114,7 +114,7 @@ func fetchProblem(err error) error {
 	if errors.As(err, &p) && p.code == "fetch_refused" {
 		return p
 	}
-	return refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the picture could not be fetched")
+	return refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the image could not be fetched")
 }
 
 // check refuses what needs no resolving: other schemes, credentials, and hosts that only some
@@ -124,7 +124,7 @@ func (f *fetcher) check(u *url.URL) error {
 	host := u.Hostname()
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https", u.Opaque != "":
-		return refuse(http.StatusForbidden, "fetch_refused", "", "pictures are fetched by http and https alone")
+		return refuse(http.StatusForbidden, "fetch_refused", "", "images are fetched by http and https alone")
 	case u.User != nil:
 		return refuse(http.StatusForbidden, "fetch_refused", "", "an address with credentials is not fetched")
 	case host == "", strings.ContainsAny(host, "%\\ \t\r\n\x00"):

@@ -42,7 +42,7 @@ func fuzzed(f *testing.F, path, contentType string, seeds ...string) {
 	})
 }
 
-// small is a picture of a few bytes, as base64.
+// small is an image of a few bytes, as base64.
 func small(f *testing.F) string {
 	data, err := os.ReadFile(filepath.Join("..", "testdata", "preprocess", "pictures", "rgb_3x7.png"))
 	require.NoError(f, err)
@@ -94,7 +94,7 @@ func FuzzOldEmbeddings(f *testing.F) {
 	fuzzed(f, "/api/embeddings", "application/json", `{"model":"emoji-64","prompt":"a dog","options":{"num_ctx":1}}`, `{"prompt":""}`, `{"prompt":[1]}`)
 }
 
-// FuzzPicture asks for a found picture by an address that no search gave.
+// FuzzPicture asks for a found image by an address that no search gave.
 func FuzzPicture(f *testing.F) {
 	s, err := New(f.Context(), Options{Indices: []Indexed{{Index: shelf{}}}, Thumbnail: func(string) ([]byte, string, error) { panic("no such file may be read") }}, Loaded(model(f)))
 	require.NoError(f, err)

@@ -71,8 +71,8 @@ func TestImmich(t *testing.T) {
 	}{
 		"another task":   {[][2]string{{"entries", `{"facial-recognition":{"detection":{"modelName":"buffalo_l"}}}`}, {"image", "x"}}, 422, `no model for "facial-recognition"`},
 		"another model":  {[][2]string{{"entries", `{"clip":{"visual":{"modelName":"ViT-L-14__openai"}}}`}, {"image", "x"}}, 404, `"ViT-L-14__openai" is not served here`},
-		"no picture":     {[][2]string{{"entries", visual}, {"text", "x"}}, 400, "clip.visual wants an image"},
-		"a bad picture":  {[][2]string{{"entries", visual}, {"image", "<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>"}}, 415, "SVG is not read"},
+		"no image":       {[][2]string{{"entries", visual}, {"text", "x"}}, 400, "clip.visual wants an image"},
+		"a bad image":    {[][2]string{{"entries", visual}, {"image", "<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>"}}, 415, "SVG is not read"},
 		"no entries":     {[][2]string{{"text", "x"}}, 422, "entries is JSON"},
 		"entries no map": {[][2]string{{"entries", "[1]"}}, 422, "entries is JSON"},
 		"too many parts": {[][2]string{{"a", ""}, {"b", ""}, {"c", ""}, {"d", ""}, {"e", ""}, {"f", ""}, {"g", ""}, {"h", ""}, {"i", ""}}, 400, "more than 8 parts"},

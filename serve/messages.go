@@ -7,7 +7,7 @@ import (
 )
 
 // vLLM's form of /v1/embeddings: a conversation in place of an input, which gives one row. Of a
-// CLIP model vLLM takes one picture, or texts, and refuses both together
+// CLIP model vLLM takes one image, or texts, and refuses both together
 // (vllm/model_executor/models/clip.py), since no tower reads both; it joins texts by its default
 // template (chat_templates/template_basic.jinja).
 
@@ -50,11 +50,11 @@ func conversationInput(data []byte, most int) (input, error) {
 	case err != nil:
 		return input{}, err
 	case n == 0:
-		return input{}, badRequest("messages", "messages are without content; a text, or one picture, is wanted")
+		return input{}, badRequest("messages", "messages are without content; a text, or one image, is wanted")
 	case c.picture == nil:
 		return textInput(text), nil
 	case strings.TrimSpace(text) != "":
-		return input{}, badRequest("messages", "messages have a text beside a picture; a row is of one of them, and two requests, or input, give both rows")
+		return input{}, badRequest("messages", "messages have a text beside an image; a row is of one of them, and two requests, or input, give both rows")
 	}
 	return *c.picture, nil
 }
@@ -87,7 +87,7 @@ func (c *conversation) part(raw json.RawMessage) error {
 			return badRequest("image_url", `image_url is {"url": ...}, a data URI`)
 		}
 		if c.picture != nil {
-			return badRequest("messages", "messages have more than one picture; a row is of one, and input takes an array of them")
+			return badRequest("messages", "messages have more than one image; a row is of one, and input takes an array of them")
 		}
 		in := imageInput(url)
 		c.picture = &in

@@ -18,7 +18,7 @@ func said(contents ...any) (messages []any) {
 func word(text string) object   { return object{"type": "text", "text": text} }
 func picture(url string) object { return object{"type": "image_url", "image_url": object{"url": url}} }
 
-// A conversation of vLLM's gives one row: of its picture, or of its texts as vLLM joins them.
+// A conversation of vLLM's gives one row: of its image, or of its texts as vLLM joins them.
 func TestMessages(t *testing.T) {
 	_, at := start(t, Options{})
 	dog := knownPictures(t, "data/demo/dog.png")[0]
@@ -26,7 +26,7 @@ func TestMessages(t *testing.T) {
 		messages any
 		want     []float32
 	}{
-		"a picture":               {said([]any{picture(dataURI(dogFile(t)))}), dog},
+		"an image":                {said([]any{picture(dataURI(dogFile(t)))}), dog},
 		"with an empty text":      {said([]any{picture(dataURI(dogFile(t))), word(" ")}), dog},
 		"its address alone":       {said([]any{object{"type": "image_url", "image_url": dataURI(dogFile(t))}}), dog},
 		"content that is a text":  {said("a cute dog"), knownTexts(t, "a cute dog")[0]},
@@ -56,19 +56,19 @@ func TestMessagesRefused(t *testing.T) {
 		code int
 		says string
 	}{
-		"a text beside a picture": {object{"messages": said([]any{picture(dog), word("Represent the given image.")})}, 400, "a text beside a picture"},
-		"two pictures":            {object{"messages": said([]any{picture(dog)}, []any{picture(dog)})}, 400, "more than one picture"},
-		"input, too":              {object{"messages": said("a"), "input": "b"}, 400, "input and messages"},
-		"no messages":             {object{"messages": []any{}}, 400, "messages are without content"},
-		"no content":              {object{"messages": []any{object{"role": "user"}}}, 400, "messages are without content"},
-		"no message":              {object{"messages": []any{"a"}}, 400, "a message is an object"},
-		"a number":                {object{"messages": said(3)}, 400, "content is a text"},
-		"another type":            {object{"messages": said([]any{object{"type": "input_audio", "input_audio": object{}}})}, 400, `the field \"input_audio\" is not known here`},
-		"no address":              {object{"messages": said([]any{object{"type": "image_url"}})}, 400, "image_url is"},
-		"an address":              {object{"messages": said([]any{picture("https://example.org/a.png")})}, 403, "fetches no addresses"},
-		"a bad picture":           {object{"messages": said([]any{picture(dataURI([]byte("no picture at all, but long enough")))})}, 422, "not a picture"},
-		"too many messages":       {object{"messages": said("a", "b", "c", "d", "e")}, 413, "more than 4 elements"},
-		"too many parts":          {object{"messages": said([]any{"a", "b"}, []any{"c", "d"}, "e")}, 413, "more than 4 elements"},
+		"a text beside an image": {object{"messages": said([]any{picture(dog), word("Represent the given image.")})}, 400, "a text beside an image"},
+		"two images":             {object{"messages": said([]any{picture(dog)}, []any{picture(dog)})}, 400, "more than one image"},
+		"input, too":             {object{"messages": said("a"), "input": "b"}, 400, "input and messages"},
+		"no messages":            {object{"messages": []any{}}, 400, "messages are without content"},
+		"no content":             {object{"messages": []any{object{"role": "user"}}}, 400, "messages are without content"},
+		"no message":             {object{"messages": []any{"a"}}, 400, "a message is an object"},
+		"a number":               {object{"messages": said(3)}, 400, "content is a text"},
+		"another type":           {object{"messages": said([]any{object{"type": "input_audio", "input_audio": object{}}})}, 400, `the field \"input_audio\" is not known here`},
+		"no address":             {object{"messages": said([]any{object{"type": "image_url"}})}, 400, "image_url is"},
+		"an address":             {object{"messages": said([]any{picture("https://example.org/a.png")})}, 403, "fetches no addresses"},
+		"a bad image":            {object{"messages": said([]any{picture(dataURI([]byte("no image at all, but long enough")))})}, 422, "not an image"},
+		"too many messages":      {object{"messages": said("a", "b", "c", "d", "e")}, 413, "more than 4 elements"},
+		"too many parts":         {object{"messages": said([]any{"a", "b"}, []any{"c", "d"}, "e")}, 413, "more than 4 elements"},
 	} {
 		code, _, body := post(t, at+"/v1/embeddings", c.body)
 		assert.Equal(t, c.code, code, "%s: %s", name, body)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Ollama's /api/embed and the older /api/embeddings, with the pictures that its users ask for
+// Ollama's /api/embed and the older /api/embeddings, with the images that its users ask for
 // (ollama/ollama issue 5304) and that oclip has.
 
 type ollamaRequest struct {
@@ -21,7 +21,7 @@ type ollamaRequest struct {
 
 type ollamaAnswer struct {
 	Model      string      `json:"model"`
-	Embeddings [][]float32 `json:"embeddings"`     // of the texts, then of the pictures
+	Embeddings [][]float32 `json:"embeddings"`     // of the texts, then of the images
 	Total      int64       `json:"total_duration"` // nanoseconds
 	Load       int64       `json:"load_duration"`
 	Tokens     int         `json:"prompt_eval_count"`

@@ -11,7 +11,7 @@ import (
 //go:embed openapi.yaml page
 var assets embed.FS
 
-// pagePolicy lets the page use what comes from this server, and pictures that its user dropped on
+// pagePolicy lets the page use what comes from this server, and images that its user dropped on
 // it.
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; " +
 	"form-action 'none'; frame-ancestors 'none'; base-uri 'none'"

@@ -43,7 +43,7 @@ func asProblem(err error) *problem {
 	return refuse(http.StatusInternalServerError, "internal_error", "", "the request could not be computed; the server's log says why")
 }
 
-// pictureProblem tells a picture's own faults from each other.
+// pictureProblem tells an image's own faults from each other.
 func pictureProblem(err error) *problem {
 	message := strings.TrimPrefix(err.Error(), "preprocess: ")
 	switch {

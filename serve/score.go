@@ -32,7 +32,7 @@ type imageScore struct {
 	Error  *openAIErrorBody `json:"error,omitempty"`
 }
 
-// score answers POST /v1/score: the similarity of every picture with every text.
+// score answers POST /v1/score: the similarity of every image with every text.
 func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
 	var held bodies
 	defer held.release()
@@ -87,7 +87,7 @@ func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// pairs reads what score and classify have in common: texts and pictures, at least one of each.
+// pairs reads what score and classify have in common: texts and images, at least one of each.
 func (s *Server) pairs(param string, rawTexts, rawImages json.RawMessage) ([]string, []input, error) {
 	words, err := texts(param, rawTexts, s.limits.Inputs)
 	if err != nil {
@@ -227,7 +227,7 @@ func prompts(labels, templates []string, textBytes int) ([]input, error) {
 	return list, nil
 }
 
-// shares are the k most probable labels of a picture.
+// shares are the k most probable labels of an image.
 func (e *engine) shares(picture []float32, labels []string, classes [][]float32, k int) []labelShare {
 	cosines := make([]float64, len(classes))
 	for i, class := range classes {

@@ -226,7 +226,7 @@ func (q *searchRequest) filter() (f Filter, err error) {
 	return f, nil
 }
 
-// pictureAddress is where a found picture is served, relative to the server's root: signed, so that
+// pictureAddress is where a found image is served, relative to the server's root: signed, so that
 // no other file is.
 func (s *Server) pictureAddress(path string) string {
 	return "v1/picture?" + url.Values{"path": {path}, "sum": {hex.EncodeToString(s.pictureSum(path))}}.Encode()
@@ -238,12 +238,12 @@ func (s *Server) pictureSum(path string) []byte {
 	return m.Sum(nil)
 }
 
-// picture answers GET /v1/picture with a small picture of a file that a search found.
+// image answers GET /v1/image with a small image of a file that a search found.
 func (s *Server) picture(w http.ResponseWriter, r *http.Request) error {
 	path := r.URL.Query().Get("path")
 	sum, err := hex.DecodeString(r.URL.Query().Get("sum"))
 	if err != nil || s.thumbnail == nil || !hmac.Equal(sum, s.pictureSum(path)) {
-		return refuse(http.StatusNotFound, "not_found", "", "no search of this server found such a picture")
+		return refuse(http.StatusNotFound, "not_found", "", "no search of this server found such an image")
 	}
 	select {
 	case s.thumbnails <- struct{}{}:
@@ -258,8 +258,8 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request) error {
 	}
 	data, mediaType, err := s.thumbnail(path)
 	if err != nil {
-		s.log.Warn("a found picture could not be shown", "error", err)
-		return refuse(http.StatusNotFound, "picture_gone", "", "the picture cannot be read any more")
+		s.log.Warn("a found image could not be shown", "error", err)
+		return refuse(http.StatusNotFound, "picture_gone", "", "the image cannot be read any more")
 	}
 	h := w.Header()
 	h.Set("Content-Type", mediaType)
@@ -274,13 +274,13 @@ func (s *Server) whole(w http.ResponseWriter, r *http.Request, path string) (don
 	f, err := s.original(path)
 	if err != nil {
 		s.log.Warn("a found image could not be opened", "error", err)
-		return false, refuse(http.StatusNotFound, "picture_gone", "", "the picture cannot be read any more")
+		return false, refuse(http.StatusNotFound, "picture_gone", "", "the image cannot be read any more")
 	}
 	defer f.Close()
 	var head [512]byte
 	n, err := io.ReadFull(f, head[:])
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return false, refuse(http.StatusNotFound, "picture_gone", "", "the picture cannot be read any more")
+		return false, refuse(http.StatusNotFound, "picture_gone", "", "the image cannot be read any more")
 	}
 	kind := http.DetectContentType(head[:n])
 	if !slices.Contains([]string{"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp"}, kind) {

@@ -49,7 +49,7 @@ type Options struct {
 
 	// Indices are what /v1/search searches; the first is meant where a request names none.
 	Indices []Indexed
-	// Thumbnail makes a small picture of a file that the index found, for the page; nil shows none.
+	// Thumbnail makes a small image of a file that the index found, for the page; nil shows none.
 	Thumbnail func(path string) (data []byte, mediaType string, err error)
 	// Original opens such a file as it is, for who presses one on the page; nil shows Thumbnail's.
 	Original func(path string) (io.ReadSeekCloser, error)
@@ -86,7 +86,7 @@ type Server struct {
 	metrics    *metrics
 	handler    http.Handler
 	routes     []route
-	sign       [32]byte // the key of the addresses of found pictures
+	sign       [32]byte // the key of the addresses of found images
 	draining   atomic.Bool
 	lost       chan error   // why nothing will be computed any more
 	answered   atomic.Int64 // requests that were accepted and answered

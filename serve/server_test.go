@@ -108,7 +108,7 @@ func parse[T any](t testing.TB, data []byte) (v T) {
 	return v
 }
 
-// known are the features of texts and picture files by the model itself.
+// known are the features of texts and image files by the model itself.
 func knownTexts(t testing.TB, texts ...string) [][]float32 {
 	t.Helper()
 	rows, err := model(t).EncodeTexts(t.Context(), texts...)

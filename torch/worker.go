@@ -17,7 +17,7 @@ import (
 // A worker is an OS thread that runs libtorch. Every thread that calls libtorch gets a team of
 // OpenMP threads and memory of its own, and where teams have more threads than there are CPUs,
 // libgomp no longer waits for work but sleeps after every kernel: a ViT-B/32 in bfloat16 takes 38
-// ms for a picture then, and 24 ms with one team on two CPUs. The goroutines of Go move between
+// ms for an image then, and 24 ms with one team on two CPUs. The goroutines of Go move between
 // threads, so what they bring to [Do] runs on the worker that ran last, and only what runs at the
 // same time has another.
 type worker struct{ jobs chan func() }

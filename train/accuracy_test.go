@@ -14,7 +14,7 @@ import (
 
 func TestLeastLoss(t *testing.T) {
 	tokens := []int64{1, 2, 1, 2, 1, 3, 4, 4}                                         // two captions are the same
-	b := &data.Batch{N: 4, Tokens: tokens, Pixels: []float32{1, 2, 3, 4, 5, 6, 5, 6}} // the last two pictures too
+	b := &data.Batch{N: 4, Tokens: tokens, Pixels: []float32{1, 2, 3, 4, 5, 6, 5, 6}} // the last two images too
 	assert.InDelta(t, math.Log(2), leastLoss(b), 1e-12)
 	b.Pixels[6] = 7
 	assert.InDelta(t, math.Log(2)/2, leastLoss(b), 1e-12)
@@ -39,7 +39,7 @@ func TestGuessing(t *testing.T) {
 	assert.Equal(t, 1, warned, "once")
 }
 
-// TestAccuracy counts the pictures whose text is nearest.
+// TestAccuracy counts the images whose text is nearest.
 func TestAccuracy(t *testing.T) {
 	alone, err := distributed.Init(t.Context(), distributed.World{Size: 1, LocalSize: 1}, distributed.Options{})
 	require.NoError(t, err)

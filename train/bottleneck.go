@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// slow is the share of the time spent waiting for pictures from which on the data is the
+// slow is the share of the time spent waiting for images from which on the data is the
 // bottleneck. Below it, a wait is the unevenness of batches.
 const slow = 0.2
 

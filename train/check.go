@@ -62,7 +62,7 @@ func (c *Config) Check() error {
 	}
 	wants(len(f.UpsamplingFactors) == 0 || f.Resample, "{UpsamplingFactors} wants {Resample}")
 	wants(f.MaxImagePixels >= 0, "{MaxImagePixels} %d is negative", f.MaxImagePixels)
-	wants(f.BatchSize >= 1 && f.BatchSize*f.AccumFreq >= 2, "{BatchSize} %d: the loss compares pictures of a batch, so at least 2 are wanted", f.BatchSize)
+	wants(f.BatchSize >= 1 && f.BatchSize*f.AccumFreq >= 2, "{BatchSize} %d: the loss compares images of a batch, so at least 2 are wanted", f.BatchSize)
 	atLeast("AccumFreq", f.AccumFreq, 1)
 	wants(f.Loss == nil || f.Teacher == nil, "{Teacher} is for the losses of clip/loss; drop it or {Loss}")
 	wants(f.Loss == nil || f.IDTargets != "on", "{IDTargets} on is for the losses of clip/loss; drop it or {Loss}")

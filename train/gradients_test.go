@@ -47,7 +47,7 @@ func single(t *testing.T, m *clip.Model) *stepper {
 	return r
 }
 
-// randomBatch is n pictures of noise and captions of several lengths.
+// randomBatch is n images of noise and captions of several lengths.
 func randomBatch(r *stepper, n int) *data.Batch {
 	rng := rand.New(rand.NewPCG(3, 4))
 	length := r.model.ContextLength()

@@ -41,7 +41,7 @@ func (t *stepper) checkGraphs(c *Config) string {
 	case t.precision.scales:
 		return "{Precision} " + c.Precision + " changes the factor of the loss from step to step; take amp_bf16"
 	case t.matchIDs:
-		return "the loss is told which pictures and captions are equal"
+		return "the loss is told which images and captions are equal"
 	case t.teacher != nil:
 		return "{Teacher} reads texts in its own way"
 	case t.lossOf != nil:

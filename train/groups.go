@@ -72,7 +72,7 @@ const tokenTravel = 0.02
 const tokenSteps = 20
 
 // tokenLR is the peak learning rate of the token embeddings in a run of so many steps. A few
-// pictures make a few steps, and no step of Adam moves a weight by much more than the learning
+// images make a few steps, and no step of Adam moves a weight by much more than the learning
 // rate: at 1e-5, what the captions' new words mean would never be learned. A rate that is higher
 // for all weights changes what the model makes of everything else. But the rows of the words belong
 // to these words alone: the other words' have no gradient and stay, but for the weight decay, 0.2%

@@ -116,11 +116,11 @@ func (t *Trainer) noteData() {
 			captions += len(set.Captions(i))
 		}
 		if captions > set.Len() {
-			note("%d pictures have %d captions; each epoch draws one of a picture's", set.Len(), captions)
+			note("%d images have %d captions; each epoch draws one of an image's", set.Len(), captions)
 		}
 	}
 	if set, ok := t.data.(interface{ LeftOut() int }); ok && set.LeftOut() > 0 {
-		note("%d samples are left out, which lack a picture or a caption", set.LeftOut())
+		note("%d samples are left out, which lack an image or a caption", set.LeftOut())
 	}
 }
 
@@ -135,7 +135,7 @@ func (t *Trainer) identify(ctx context.Context) error {
 	}
 	print := strconv.FormatUint(fingerprint, 16)
 	if t.state.Data != "" && t.state.Data != print {
-		return t.c.errorf("{resume}: the pictures or captions of {Data} are not those that the run began with; a resumed run continues it exactly")
+		return t.c.errorf("{resume}: the images or captions of {Data} are not those that the run began with; a resumed run continues it exactly")
 	}
 	t.state.Data = print
 	return nil

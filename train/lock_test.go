@@ -31,7 +31,7 @@ func tensors(t *testing.T, parts ...string) map[string][]byte {
 	return out
 }
 
-// lockModel writes a random model: a small picture tower beside a text tower.
+// lockModel writes a random model: a small image tower beside a text tower.
 func lockModel(t *testing.T, vision, text string) string {
 	t.Helper()
 	c, err := tower.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":` + vision + `,"text_cfg":` + text + `}`))

@@ -28,7 +28,7 @@ type measured struct {
 	Batch, Micro int
 	Tokens       int
 	Precision    string
-	How          string // "locked": the picture tower; "checkpointing"; or ""
+	How          string // "locked": the image tower; "checkpointing"; or ""
 }
 
 const asMeasured = "GOCLIP_MEMORY_STEP"
@@ -84,7 +84,7 @@ func TestMemory(t *testing.T) {
 			micro := fmt.Sprint(m.Micro)
 			switch m.How {
 			case "locked":
-				micro += ", picture tower locked"
+				micro += ", image tower locked"
 			case "checkpointing":
 				micro += ", checkpointing"
 			}

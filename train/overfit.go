@@ -117,20 +117,20 @@ func (t *Trainer) overfit(ctx context.Context, pairs int) (sum Summary, err erro
 		bound := least + 0.1*math.Max(chance-least, 0)
 		switch {
 		case chance-least < 0.01*chance:
-			return sum, t.c.errorf("{Overfit} %d: the captions or the pictures of these pairs are all the same, so there is nothing to learn", pairs)
+			return sum, t.c.errorf("{Overfit} %d: the captions or the images of these pairs are all the same, so there is nothing to learn", pairs)
 		case loss < bound:
 			t.watch.logf(t.c.words("{Overfit} %d: the loss fell from %.3f to %.3f in %d steps, where guessing is %.3f: model, data and {LR} can learn. Nothing was written"),
 				pairs, first, loss, t.state.Step, chance)
 			return sum, nil
 		case t.state.Step >= t.total:
 			return sum, t.c.errorf("{Overfit} %d: after %d steps the loss is %.3f and not below %.3f, where guessing is %.3f: something keeps these pairs from being learned; "+
-				"try another {LR} (it was %g) or more {MaxSteps}, see that nothing is locked, and look at the pictures and captions", pairs, t.total, loss, bound, chance, t.c.LR)
+				"try another {LR} (it was %g) or more {MaxSteps}, see that nothing is locked, and look at the images and captions", pairs, t.total, loss, bound, chance, t.c.LR)
 		}
 	}
 	return sum, nil
 }
 
-// leastLoss is what the loss of a batch cannot fall below: a caption, or a picture, that stands in
+// leastLoss is what the loss of a batch cannot fall below: a caption, or an image, that stands in
 // it k times is known with ln k at best.
 func leastLoss(b *data.Batch) float64 {
 	captions, pictures := make([]string, b.N), make([]uint64, b.N)

@@ -20,7 +20,7 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// pictureFiles writes n pictures of plain greys into dir.
+// pictureFiles writes n images of plain greys into dir.
 func pictureFiles(t *testing.T, dir string, n int) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(dir, 0o755))
@@ -95,12 +95,12 @@ func TestResumeOfAnyData(t *testing.T) {
 			if name == "several captions" {
 				log, err := os.ReadFile(filepath.Join(parts, "out.log"))
 				require.NoError(t, err)
-				assert.Contains(t, string(log), "the training data: 21 pictures have 63 captions; each epoch draws one of a picture's")
+				assert.Contains(t, string(log), "the training data: 21 images have 63 captions; each epoch draws one of an image's")
 				require.NoError(t, os.WriteFile(table+"2", []byte(lines), 0o644))
 				require.NoError(t, os.WriteFile(table, []byte(strings.Replace(lines, "the 3th", "the 3rd", 1)), 0o644))
 				_, err = run(o, 0)
 				require.NoError(t, os.Rename(table+"2", table))
-				assert.ErrorContains(t, err, "the pictures or captions of the training data are not those that the run began with")
+				assert.ErrorContains(t, err, "the images or captions of the training data are not those that the run began with")
 			}
 		})
 	}

@@ -16,8 +16,8 @@ type Plan struct {
 	Image, Text         string // the towers
 	Parameters, Learn   int
 	Pictures, Batches   int // of the training data, and of an epoch
-	Val, Zeroshot       int // pictures of the evaluations
-	Batch, Micro, Steps int // pictures that the loss compares, of them carried through the towers at once, and optimiser steps
+	Val, Zeroshot       int // images of the evaluations
+	Batch, Micro, Steps int // images that the loss compares, of them carried through the towers at once, and optimiser steps
 	Done                int // of them, of a run that goes on
 	Warmup              int
 	Schedule            string
@@ -26,7 +26,7 @@ type Plan struct {
 	Guessing            float64         // loss
 	StepFLOPs, Peak     float64         // of a step with texts of the whole length, and of the device in a second
 	Memory              estimate.Memory // of a step with texts of the whole length
-	Loader              float64         // bytes of the batches that are made ahead, and of the decoded pictures that are kept, at most
+	Loader              float64         // bytes of the batches that are made ahead, and of the decoded images that are kept, at most
 	Checkpoint          float64         // bytes of one
 	Checkpoints         int             // how many there are in the end, and while one is replaced
 	Free                float64         // bytes on the disk of Config.Dir; 0 where that is not known
@@ -87,9 +87,9 @@ func (p *Plan) String() string {
 		fmt.Fprintf(&b, "%-12s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	line("model", "%s: %d parameters, %d of them learn", p.Model, p.Parameters, p.Learn)
-	line("pictures", "%s", p.Image)
+	line("images", "%s", p.Image)
 	line("texts", "%s", p.Text)
-	line("data", "%d pictures, %d batches an epoch; to evaluate: retrieval on %d pictures, zero-shot on %d", p.Pictures, p.Batches, p.Val, p.Zeroshot)
+	line("data", "%d images, %d batches an epoch; to evaluate: retrieval on %d images, zero-shot on %d", p.Pictures, p.Batches, p.Val, p.Zeroshot)
 	batch := ""
 	if p.Micro < p.Batch {
 		batch = fmt.Sprintf(" in micro-batches of %d", p.Micro)
@@ -103,8 +103,8 @@ func (p *Plan) String() string {
 		p.StepFLOPs/1e12, p.Device, p.Products, p.Peak/1e9, p.StepFLOPs/p.Peak)
 	m := p.Memory
 	line("memory", "%s at a step's worst moment: weights %s, gradients %s, AdamW %s, bfloat16 copies %s,", sizeText(m.Peak()), sizeText(m.Weights), sizeText(m.Gradients), sizeText(m.Optimiser), sizeText(m.Casts))
-	line("", "picture tower %s, text tower %s, a block's workspace %s, pictures %s, features and loss %s;", sizeText(m.ImageTower), sizeText(m.TextTower), sizeText(m.Workspace), sizeText(m.Pictures), sizeText(m.Features+m.Loss))
-	line("", "and at most %s for batches made ahead and decoded pictures", sizeText(p.Loader))
+	line("", "image tower %s, text tower %s, a block's workspace %s, images %s, features and loss %s;", sizeText(m.ImageTower), sizeText(m.TextTower), sizeText(m.Workspace), sizeText(m.Pictures), sizeText(m.Features+m.Loss))
+	line("", "and at most %s for batches made ahead and decoded images", sizeText(p.Loader))
 	free := ""
 	if p.Free > 0 {
 		free = fmt.Sprintf("; %s are free", sizeText(p.Free))

@@ -20,7 +20,7 @@ import (
 type rankTask struct {
 	Config string
 	Size   int    // of a micro-batch
-	IDs    bool   // equal pictures and captions
+	IDs    bool   // equal images and captions
 	Again  bool   // gradient checkpointing
 	Out    string // where rank 0 writes the gradients
 }
@@ -183,7 +183,7 @@ func dense(t *testing.T, task rankTask) map[string][]float32 {
 	return out
 }
 
-// denseWithIDs is the loss whose matches are all pairs that share a picture or a caption, by the
+// denseWithIDs is the loss whose matches are all pairs that share an image or a caption, by the
 // matrix of them.
 func denseWithIDs(s *torch.Scope, r *stepper, m *micro, images, texts, scale *torch.Tensor) *torch.Tensor {
 	matches := make([]float32, rankPairs*rankPairs)

@@ -25,7 +25,7 @@ import (
 
 var colours = map[string]color.RGBA{"red": {R: 230, A: 255}, "green": {G: 200, A: 255}, "blue": {B: 230, A: 255}, "white": {255, 255, 255, 255}}
 
-// shard writes n pictures of plain colours with captions.
+// shard writes n images of plain colours with captions.
 func shard(t *testing.T, n int) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -137,7 +137,7 @@ func TestResumeIsExact(t *testing.T) {
 	assert.ErrorContains(t, err, "holds a run already; Resume continues it")
 }
 
-// TestForcedSizes trains on other pictures and texts than the model's, resumes, and leaves a model
+// TestForcedSizes trains on other images and texts than the model's, resumes, and leaves a model
 // of the new sizes.
 func TestForcedSizes(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 40)
@@ -233,9 +233,9 @@ func TestBadPictureAmongGood(t *testing.T) {
 	o := options(t, tinyModel(t), path)
 	sum, err := trained(context.Background(), o, reporter{})
 	require.NoError(t, err)
-	require.Len(t, sum.Bad, 2, "once among the training pictures, once in the evaluation")
+	require.Len(t, sum.Bad, 2, "once among the training images, once in the evaluation")
 	for _, b := range sum.Bad {
 		assert.Contains(t, b.Key, "broken.png")
 	}
-	assert.Equal(t, 16.0, sum.Metrics["num_samples"], "no picture is judged in another's place")
+	assert.Equal(t, 16.0, sum.Metrics["num_samples"], "no image is judged in another's place")
 }

@@ -146,9 +146,9 @@ func (t *Trainer) useTeacher() error {
 	case t.model.LogitBias != nil:
 		return t.c.refuse("{Teacher} is for the softmax loss, and the model has a bias of the logits, as SigLIP's has")
 	case mine.Size != theirs.Size:
-		fault = fmt.Sprintf("pictures of %v pixels, not %v", theirs.Size, mine.Size)
+		fault = fmt.Sprintf("images of %v pixels, not %v", theirs.Size, mine.Size)
 	case mine.Mean != theirs.Mean || mine.Std != theirs.Std:
-		fault = "pictures of another mean and standard deviation"
+		fault = "images of another mean and standard deviation"
 	case t.model.ContextLength() != teacher.ContextLength():
 		fault = fmt.Sprintf("texts of %d tokens, not %d", teacher.ContextLength(), t.model.ContextLength())
 	case t.model.Config.Text.VocabSize != teacher.Config.Text.VocabSize:

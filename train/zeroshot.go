@@ -42,15 +42,15 @@ const (
 	zeroshotTop1   = "zeroshot-val-top1"
 	zeroshotTop5   = "zeroshot-val-top5"
 	zeroshotRecall = "zeroshot-val-mean-per-class-recall" // mean of the classes' shares of right first guesses
-	zeroshotCount  = "zeroshot-val-num-samples"           // pictures that were read
-	zeroshotBad    = "zeroshot-val-unreadable"            // pictures that were not, and do not count
+	zeroshotCount  = "zeroshot-val-num-samples"           // images that were read
+	zeroshotBad    = "zeroshot-val-unreadable"            // images that were not, and do not count
 )
 
 // classify adds the zero-shot metrics of m on Config.ZeroShot to metrics. With fewer than five
 // classes the top 5 is all of them.
 func (t *Trainer) classify(ctx context.Context, m *clip.Model, metrics Metrics) error {
 	z := t.zeroshot
-	t.watch.logf("zero-shot: pictures %d, classes %d, templates %d", z.Set.Len(), len(z.names), len(z.templates))
+	t.watch.logf("zero-shot: images %d, classes %d, templates %d", z.Set.Len(), len(z.names), len(z.templates))
 	classifier, err := m.Classifier(ctx, z.names, z.templates...)
 	var r *evaluate.ZeroShot
 	if err == nil {
@@ -75,7 +75,7 @@ func (t *Trainer) logZeroshot(metrics Metrics) {
 	}
 	unreadable := ""
 	if bad := metrics[zeroshotBad]; bad > 0 {
-		unreadable = fmt.Sprintf("; unreadable pictures, which do not count: %.0f", bad)
+		unreadable = fmt.Sprintf("; unreadable images, which do not count: %.0f", bad)
 	}
 	_, known := t.watch.records.before[zeroshotTop1]
 	switch {

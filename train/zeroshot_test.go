@@ -19,7 +19,7 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// squares writes a folder of pictures for each colour, shades that the shards do not have.
+// squares writes a folder of images for each colour, shades that the shards do not have.
 func squares(t *testing.T, each int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -90,13 +90,13 @@ func TestZeroshot(t *testing.T) {
 	assert.Greater(t, after, before, "it learns")
 	log, err := os.ReadFile(filepath.Join(sum.Dir, "out.log"))
 	require.NoError(t, err)
-	assert.Contains(t, string(log), "zero-shot: pictures 17, classes 4, templates 1")
-	assert.Contains(t, string(log), fmt.Sprintf("zero-shot before training: top-1 %.4f, top-5 1.0000, mean per class recall %.4f; unreadable pictures, which do not count: 1", before, before))
+	assert.Contains(t, string(log), "zero-shot: images 17, classes 4, templates 1")
+	assert.Contains(t, string(log), fmt.Sprintf("zero-shot before training: top-1 %.4f, top-5 1.0000, mean per class recall %.4f; unreadable images, which do not count: 1", before, before))
 	assert.Contains(t, string(log), fmt.Sprintf("zero-shot after epoch 3: top-1 %.4f, top-5 1.0000, mean per class recall %.4f; before training: top-1 %.4f,", after, after, before))
 
 	parts := whole
 	parts.Logs = t.TempDir()
-	for i, stop := range []string{"zero-shot: pictures", "zero-shot before training", "step 6/12", "zero-shot: pictures", "never"} {
+	for i, stop := range []string{"zero-shot: images", "zero-shot before training", "step 6/12", "zero-shot: images", "never"} {
 		ctx, cancel := context.WithCancel(context.Background())
 		_, err := trained(ctx, parts, reporter{Log: interrupter{stop, cancel}})
 		cancel()

@@ -16,14 +16,14 @@ var (
 	opOr       = torch.NewOp("aten::logical_or_")
 )
 
-// grid is the logits of some pictures and some texts, of which only a tile is ever there.
+// grid is the logits of some images and some texts, of which only a tile is ever there.
 type grid struct{ rows, cols side }
 
 // side is the rows or the columns of a grid: n features of one tower.
 type side struct {
 	features *torch.Tensor   // (n, E)
 	teacher  *torch.Tensor   // (n, E') the teacher's; nil without
-	ids      []*torch.Tensor // (n) int64: of the pairs' pictures, of their captions, as far as they are given
+	ids      []*torch.Tensor // (n) int64: of the pairs' images, of their captions, as far as they are given
 	at       int             // where the first stands among all N
 	// (n, E) the gradients of the features, without the factors that all have in common. nil: another process's, or the
 	// other grid's
@@ -46,8 +46,8 @@ func spans(n, tile int) []span {
 	return out
 }
 
-// tiles computes on grids, a tile at a time. One process has a grid of its pictures and its texts, which serves the gradients
-// of both. Several have two each: its pictures with all texts, and its texts with all pictures. Each then has all that the
+// tiles computes on grids, a tile at a time. One process has a grid of its images and its texts, which serves the gradients
+// of both. Several have two each: its images with all texts, and its texts with all images. Each then has all that the
 // gradients of its own features need, and no gradient travels.
 type tiles struct {
 	scope               *torch.Scope // of the whole loss: no gradients are recorded and no product is cast
@@ -199,7 +199,7 @@ func diagonal(m *torch.Tensor, at block) *torch.Tensor {
 	return opDiagonal.Call(m, offset)
 }
 
-// matching is true where the tile's picture and text match by their ids: (rows, columns).
+// matching is true where the tile's image and text match by their ids: (rows, columns).
 func matching(s *torch.Scope, at block) *torch.Tensor {
 	var mask *torch.Tensor
 	for i, ids := range at.grid.rows.ids {
@@ -213,8 +213,8 @@ func matching(s *torch.Scope, at block) *torch.Tensor {
 	return mask
 }
 
-// backward adds what the gradient of the tile's logits means for the features: gradient @ texts to pictures, and
-// gradient^T @ pictures to texts, where the columns are this process's too.
+// backward adds what the gradient of the tile's logits means for the features: gradient @ texts to images, and
+// gradient^T @ images to texts, where the columns are this process's too.
 func (t *tiles) backward(s *torch.Scope, at block, gradient *torch.Tensor) {
 	r, c := &at.grid.rows, &at.grid.cols
 	opAddMM.Run(s, at.rows.of(s.Alias(r.gradient)), gradient, t.convert(at.cols.of(s.Alias(c.features))))

@@ -5,8 +5,8 @@ package loss
 
 import "github.com/goclip/goclip/torch"
 
-// Contrastive is the symmetric cross-entropy of the B x B similarities, in which the match of picture i is text i:
-// the mean of the cross-entropies over pictures and over texts of scale * images @ texts^T (paper, figure 3), for
+// Contrastive is the symmetric cross-entropy of the B x B similarities, in which the match of image i is text i:
+// the mean of the cross-entropies over images and over texts of scale * images @ texts^T (paper, figure 3), for
 // normalised features (B, E). It is the readable form: [TiledContrastive] never holds the B x B similarities.
 func Contrastive(images, texts, scale *torch.Tensor) *torch.Tensor {
 	logits := images.MatMul(texts.T()).Mul(scale) // (B, B)
@@ -15,7 +15,7 @@ func Contrastive(images, texts, scale *torch.Tensor) *torch.Tensor {
 }
 
 // Sigmoid asks of each of the B x B pairs by itself whether it matches: the sum of -log sigmoid(z * (scale * images
-// @ texts^T + bias)) over all pairs, divided by B, where z is 1 for picture i with text i and -1 else (SigLIP, Zhai et
+// @ texts^T + bias)) over all pairs, divided by B, where z is 1 for image i with text i and -1 else (SigLIP, Zhai et
 // al., arXiv 2303.15343, algorithm 1; open_clip src/open_clip/loss.py SigLipLoss), for normalised features (B, E).
 // [TiledSigmoid] never holds the B x B pairs.
 func Sigmoid(images, texts, scale, bias *torch.Tensor) *torch.Tensor {

@@ -6,13 +6,13 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// Pairs are what a loss compares: the K pairs of this process among the N of all processes. Picture i belongs to text i.
+// Pairs are what a loss compares: the K pairs of this process among the N of all processes. Image i belongs to text i.
 // Each process has the same K, and the same fields that are not nil.
 type Pairs struct {
 	Images, Texts *torch.Tensor // (K, E) normalised features, of any float type
 	Scale         *torch.Tensor // () the factor, exp(logit_scale)
 	Bias          *torch.Tensor // () SigLIP's; nil without. The softmax of Contrastive does not change with it
-	// (K) int64: pictures of equal ids are the same picture, texts of equal ids the same caption, and so each is a match of
+	// (K) int64: images of equal ids are the same image, texts of equal ids the same caption, and so each is a match of
 	// the other's partner too, not a false negative. nil: all differ.
 	ImageIDs, TextIDs *torch.Tensor
 	Teacher           *Teacher // for distillation; nil without

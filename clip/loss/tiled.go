@@ -8,7 +8,7 @@ import "github.com/goclip/goclip/torch"
 //	L = 1/(2N) sum_i (r_i - mean_{j in P(i)} s_ij) + 1/(2N) sum_j (c_j - mean_{i in P(j)} s_ij)
 //	dL/ds_ij = 1/(2N) (exp(s_ij - r_i) + exp(s_ij - c_j) - [j in P(i)] (1/|P(i)| + 1/|P(j)|))
 //
-// P(i) is i alone or, with ids, all j that have the picture or the caption of i: the target is uniform over the matches, as in
+// P(i) is i alone or, with ids, all j that have the image or the caption of i: the target is uniform over the matches, as in
 // supervised contrastive learning (Khosla et al., arXiv 2004.11362, L_out) and UniCL (Yang et al., arXiv 2204.03610).
 //
 // A teacher adds the cross-entropies between its softmax over rows, and over columns, and ours: the mean over rows of either,
@@ -16,7 +16,7 @@ import "github.com/goclip/goclip/torch"
 // open_clip_train/train.py sums).
 //
 // A first sweep over tiles of tile x tile logits gathers r and c, a second computes the tiles again and their gradients, as
-// flash attention does. tile 0 chooses. Each process sweeps its pictures against all texts and its texts against all pictures;
+// flash attention does. tile 0 chooses. Each process sweeps its images against all texts and its texts against all images;
 // only features and a few numbers for each pair travel, and no gradient does. Logits and sums are float32 or better (float64
 // for float64 features), also under autocast. Nothing waits for the device. It runs in torch.Do, panics with *torch.Error, and the
 // results belong to the scope of p.Images; [torch.Tensor.BackwardFrom] takes the gradients on. The gradient of Bias is 0.
@@ -50,10 +50,10 @@ func TiledContrastive(p Pairs, g Gatherer, tile int) Gradient {
 type contrastive struct {
 	*tiles
 	weight float64       // how many softmaxes of a row the loss has: the sum of a row's targets
-	cross  *torch.Tensor // () float64: the sum of targets times logits over this process's pictures and all texts
+	cross  *torch.Tensor // () float64: the sum of targets times logits over this process's images and all texts
 }
 
-// own is the sides of this process's pictures and texts.
+// own is the sides of this process's images and texts.
 func (c *contrastive) own() (images, texts *side) {
 	if len(c.grids) == 1 {
 		return &c.grids[0].rows, &c.grids[0].cols
@@ -77,7 +77,7 @@ func (c *contrastive) sums(g *grid) {
 			x.teachers = c.softmax(n)
 		}
 	}
-	counts := g == c.grids[0] && g.rows.ids != nil // picture i has as many matches as text i
+	counts := g == c.grids[0] && g.rows.ids != nil // image i has as many matches as text i
 	if counts {
 		g.rows.matches = torch.Zeros(c.scope, c.scale.Device(), torch.Float64, c.k)
 	}
@@ -128,7 +128,7 @@ func (c *contrastive) share(g Gatherer) {
 
 // gradient sweeps over a grid, backwards, for the gradients and for the targets' part of the loss.
 func (c *contrastive) gradient(g *grid) {
-	first := g == c.grids[0] // its rows are the pictures, which the loss is summed over
+	first := g == c.grids[0] // its rows are the images, which the loss is summed over
 	plain := g.rows.ids == nil && g.rows.teacher == nil
 	c.each(g, true, func(s *torch.Scope, at block) {
 		logits, teacher := c.logits(s, at)

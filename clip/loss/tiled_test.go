@@ -23,7 +23,7 @@ type lossCase struct {
 	scale          float64
 	images, texts  []int64 // ids
 	teacher        bool
-	same, opposite bool // all features equal; each text the opposite of its picture
+	same, opposite bool // all features equal; each text the opposite of its image
 }
 
 func (c lossCase) String() string {
@@ -149,7 +149,7 @@ func lossCases() []lossCase {
 				if dtype == torch.Float16 {
 					continue
 				}
-				c.images = repeated(n, (n+1)/2, 1) // each picture twice, also with a teacher
+				c.images = repeated(n, (n+1)/2, 1) // each image twice, also with a teacher
 				all = append(all, c)
 				c.teacher = false
 				all = append(all, c)

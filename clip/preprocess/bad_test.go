@@ -47,8 +47,8 @@ func TestBadPictures(t *testing.T) {
 		says       string
 	}{
 		{"empty", "", ErrEmpty, "the file is empty"},
-		{"short", "abc", ErrNotPicture, "not a picture: only 3 bytes"},
-		{"text", strings.Repeat("A dog on grass.\n", 9), ErrNotPicture, "not a picture: the file is text"},
+		{"short", "abc", ErrNotPicture, "not an image: only 3 bytes"},
+		{"text", strings.Repeat("A dog on grass.\n", 9), ErrNotPicture, "not an image: the file is text"},
 		{"html", "  <!DOCTYPE html><html><body>not found</body>", ErrNotPicture, "HTML page"},
 		{"zeros", strings.Repeat("\x00", 99), ErrNotPicture, "all bytes are zero"},
 		{"noise", "\x01\x9c\x00\xffsomething else entirely", ErrNotPicture, "the first bytes are 01 9c 00 ff"},
@@ -86,7 +86,7 @@ func TestBadPictures(t *testing.T) {
 	}
 }
 
-// Every picture that is cut says so in one line.
+// Every image that is cut says so in one line.
 func TestTruncatedPictures(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(goldenDir, "pictures", "*"))
 	require.NoError(t, err)
@@ -182,7 +182,7 @@ func TestFilesAreNamedInErrors(t *testing.T) {
 
 	err = tr.File(t.Context(), dst, text)
 	require.ErrorIs(t, err, ErrNotPicture)
-	assert.True(t, strings.HasPrefix(err.Error(), "preprocess: "+text+": not a picture: "), err.Error())
+	assert.True(t, strings.HasPrefix(err.Error(), "preprocess: "+text+": not an image: "), err.Error())
 
 	missing := filepath.Join(dir, "missing.png")
 	err = tr.File(t.Context(), dst, missing)
@@ -217,7 +217,7 @@ func TestHandMadeImages(t *testing.T) {
 	assert.Error(t, tr.Apply(dst[1:], &Image{Width: 1, Height: 1, Mode: ModeL, Pix: []uint8{1}}))
 }
 
-// A picture of 20,000 pixels in one direction is inside the limits and works in every resize mode.
+// An image of 20,000 pixels in one direction is inside the limits and works in every resize mode.
 func TestLongPictures(t *testing.T) {
 	var buf bytes.Buffer
 	require.NoError(t, png.Encode(&buf, image.NewGray(image.Rect(0, 0, 20000, 3))))

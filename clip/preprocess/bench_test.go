@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkPictures takes the stages of the evaluation transform at 224 pixels on every picture of a folder: decode, the
-// transform of the decoded picture, and the whole from bytes to the tensor, in full and with FastJPEG.
+// BenchmarkPictures takes the stages of the evaluation transform at 224 pixels on every image of a folder: decode, the
+// transform of the decoded image, and the whole from bytes to the tensor, in full and with FastJPEG.
 // benchmarks/preprocess.py names the folder and times Pillow on the same files; without it the goldens' photograph is
 // taken.
 func BenchmarkPictures(b *testing.B) {

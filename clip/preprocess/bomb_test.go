@@ -59,7 +59,7 @@ func TestBombs(t *testing.T) {
 		"PNG with a chunk beyond its end":      append(text, 0x7f, 255, 255, 255, 'z', 'T', 'X', 't', 1, 2, 3),
 		// CVE-2022-41727: a strip or tile count that DecodeConfig believed.
 		"TIFF of an endless count": tiffOf(nil, [3]uint32{256, 4, 1 << 31}, [3]uint32{257, 4, 1 << 31}),
-		// CVE-2026-46602: tiles beyond the picture that the header check saw.
+		// CVE-2026-46602: tiles beyond the image that the header check saw.
 		"TIFF of a tile of 2^31": tiffOf(make([]byte, 16), [3]uint32{256, 4, 16}, [3]uint32{257, 4, 16},
 			[3]uint32{258, 3, 8}, [3]uint32{259, 3, 1}, [3]uint32{262, 3, 1}, [3]uint32{277, 3, 1},
 			[3]uint32{322, 4, 1 << 30}, [3]uint32{323, 4, 1 << 30}, [3]uint32{324, 4, behind(10)}, [3]uint32{325, 4, 16}),

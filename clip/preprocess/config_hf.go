@@ -28,8 +28,8 @@ type hfJSON struct {
 
 // ParseHuggingFace reads the preprocessor_config.json of a CLIP or SigLIP model, in its present form and its older ones.
 // The result follows transformers' Pillow image processors: to RGB first, then resized, cropped from (H-n)/2 rounded
-// down, padded with black where the picture is smaller than the crop. Alpha is dropped, as in transformers up to 4.57;
-// version 5 lays transparent pictures on white. What no CLIP model needs is an error.
+// down, padded with black where the image is smaller than the crop. Alpha is dropped, as in transformers up to 4.57;
+// version 5 lays transparent images on white. What no CLIP model needs is an error.
 func ParseHuggingFace(data []byte) (Config, error) {
 	var j hfJSON
 	if err := json.Unmarshal(data, &j); err != nil {
@@ -128,7 +128,7 @@ func (j *hfJSON) sizes(c *Config, siglip bool) error {
 	}
 	if !isTrue(j.DoCrop, !siglip) {
 		if edge != 0 {
-			return fmt.Errorf("preprocess: size has shortest_edge %d and do_center_crop is false, which gives pictures of "+
+			return fmt.Errorf("preprocess: size has shortest_edge %d and do_center_crop is false, which gives images of "+
 				"many shapes; size must have height and width", edge)
 		}
 		c.Size, c.ResizeMode = pair, Squash

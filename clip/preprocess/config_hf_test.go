@@ -51,7 +51,7 @@ func TestParseHuggingFaceErrors(t *testing.T) {
 		`{"do_pad": true}`:           "do_pad true is not supported; it must be false",
 		`{"rescale_factor": 0.0078}`: "rescale_factor 0.0078",
 		`{"resample": 1}`:            "resample 1 is not supported; 2 (bilinear) and 3 (bicubic) are",
-		`{"do_center_crop": false}`:  "pictures of many shapes",
+		`{"do_center_crop": false}`:  "images of many shapes",
 		`{"image_processor_type": "DonutImageProcessor"}`:       `"DonutImageProcessor" is not read`,
 		`{"size": {"longest_edge": 224}}`:                       "size is {",
 		`{"size": {"shortest_edge": 224, "longest_edge": 448}}`: "size is {",

@@ -153,7 +153,7 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-// A 16-bit picture of 50 megapixels takes the bytes of its result and little more.
+// A 16-bit image of 50 megapixels takes the bytes of its result and little more.
 func TestSixteenBitsTakeNoMoreThanTheirResult(t *testing.T) {
 	const side = 7071
 	data := pngHeaderOnly(side, side)

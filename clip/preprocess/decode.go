@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Limits bound what a picture may cost. They are checked on the file's length and header, before
+// Limits bound what an image may cost. They are checked on the file's length and header, before
 // pixels are allocated. A field that is zero takes its value from DefaultLimits.
 type Limits struct {
 	MaxPixels int64 // width times height
@@ -16,17 +16,17 @@ type Limits struct {
 	MaxMemory int64 // bytes that decoding holds at one time, as ReadHeader tells them
 
 	// JPEGScale 2, 4 or 8 decodes a JPEG at that fraction of its size, much faster, as Pillow's
-	// draft mode: good where the picture is shrunk further anyway. 0 and 1 decode in full. Other
+	// draft mode: good where the image is shrunk further anyway. 0 and 1 decode in full. Other
 	// formats, and image/jpeg, pass it over.
 	JPEGScale int
 
-	// FastJPEG lets Transform.Bytes and File choose JPEGScale for each JPEG: the smallest picture
+	// FastJPEG lets Transform.Bytes and File choose JPEGScale for each JPEG: the smallest image
 	// whose sides are no shorter than those that it is then resized to. Grey levels differ from
 	// those of the full decoding: on a photograph of a face by 1.5 on average at 1/2, 2.2 at 1/4
 	// and 6.5 at 1/8, cosine 0.9998, 0.9997 and 0.9974.
 	FastJPEG bool
 
-	// Orient turns and mirrors the picture as the orientation in its EXIF data says (JPEG, PNG,
+	// Orient turns and mirrors the image as the orientation in its EXIF data says (JPEG, PNG,
 	// WebP), as Pillow's ImageOps.exif_transpose does. CLIP's own transforms do not, and neither
 	// does the zero value.
 	Orient bool
@@ -43,7 +43,7 @@ type Limits struct {
 // columns that its crop drops need no pixels at all.
 type part struct {
 	pix []uint8
-	// plan is given the size of the picture and gives the scale, and the columns that are needed at
+	// plan is given the size of the image and gives the scale, and the columns that are needed at
 	// that scale.
 	plan func(w, h int) (scale, from, to int)
 	left int // the first column that was decoded
@@ -69,7 +69,7 @@ func (l Limits) maxBytes() int64 {
 	return l.MaxBytes
 }
 
-// longestSide bounds one side of a picture: the weights of a resize grow with it, whatever the
+// longestSide bounds one side of an image: the weights of a resize grow with it, whatever the
 // other side is.
 const longestSide = 1 << 20
 
@@ -80,7 +80,7 @@ func (l Limits) size(format string, w, h int) error {
 		l.MaxPixels = DefaultLimits.MaxPixels
 	}
 	if w <= 0 || h <= 0 {
-		return fail(ErrEmpty, "the %s header gives %dx%d pixels; a picture has at least 1x1", format, w, h)
+		return fail(ErrEmpty, "the %s header gives %dx%d pixels; an image has at least 1x1", format, w, h)
 	}
 	if int64(w) > l.MaxPixels/int64(h) || max(w, h) > longestSide {
 		e := &LimitError{Width: w, Height: h, Limits: l}
@@ -95,7 +95,7 @@ func tooLong(n int64, l Limits) *Error {
 	return &Error{Kind: e, Detail: e.Error()}
 }
 
-// memory refuses a picture whose decoding takes more than the limit.
+// memory refuses an image whose decoding takes more than the limit.
 func (l Limits) memory(p *picture) error {
 	l.part = nil
 	if l.MaxMemory == 0 {
@@ -108,7 +108,7 @@ func (l Limits) memory(p *picture) error {
 	return nil
 }
 
-// picture is a file whose header has been read: nothing is allocated for its pixels yet.
+// image is a file whose header has been read: nothing is allocated for its pixels yet.
 type picture struct {
 	width, height int
 	memory        int64  // bytes that decode holds at most at one time, its result among them
@@ -118,7 +118,7 @@ type picture struct {
 	decode        func(context.Context, Limits) (*Image, error)
 }
 
-// peak is the memory of the whole decoding; turning a picture takes a second one.
+// peak is the memory of the whole decoding; turning an image takes a second one.
 func (p *picture) peak() int64 {
 	if p.turned > 1 {
 		return max(p.memory, 2*p.result)
@@ -129,7 +129,7 @@ func (p *picture) peak() int64 {
 // open reads the header of data and checks it against lim.
 func open(data []byte, lim Limits) (p *picture, f format, err error) {
 	if len(data) == 0 {
-		return nil, f, fail(ErrEmpty, "the file is empty; it should hold a picture")
+		return nil, f, fail(ErrEmpty, "the file is empty; it should hold an image")
 	}
 	if int64(len(data)) > lim.maxBytes() {
 		return nil, f, tooLong(int64(len(data)), lim)
@@ -156,10 +156,10 @@ func open(data []byte, lim Limits) (p *picture, f format, err error) {
 	return p, f, lim.memory(p)
 }
 
-// Header is what a picture file says of itself before its pixels.
+// Header is what an image file says of itself before its pixels.
 type Header struct {
 	Format        string // "PNG", "JPEG" and so on
-	Width, Height int    // of the picture that Decode gives
+	Width, Height int    // of the image that Decode gives
 	Memory        int64  // bytes that Decode holds at most at one time, its result among them, data not
 }
 
@@ -186,7 +186,7 @@ func rescue(f *format, err *error) {
 	}
 }
 
-// Decode reads a PNG, JPEG, WebP, GIF, BMP or TIFF picture, the preview in a camera's raw file, and
+// Decode reads a PNG, JPEG, WebP, GIF, BMP or TIFF image, the preview in a camera's raw file, and
 // where HasHEIF a HEIC or AVIF, told apart by content. An animation gives its first frame. It does
 // not panic: every bad input gives an *Error, whose kind is one of the Err values or a *LimitError.
 // It stops between rows, scans or strips when ctx ends, with the context's error.
@@ -247,7 +247,7 @@ func trimCodec(err error) string {
 }
 
 func unsupported(format, what string, args ...any) error {
-	return fail(ErrUnsupported, "%s", "a "+format+" picture "+fmt.Sprintf(what, args...))
+	return fail(ErrUnsupported, "%s", "a "+format+" image "+fmt.Sprintf(what, args...))
 }
 
 // cancellable ends reading when ctx ends: a decoder that reads as it goes stops soon after.

@@ -271,7 +271,7 @@ func (b *bmpFile) runs(ctx context.Context, out *Image) error {
 				put(0)
 			}
 			x = 0
-		case 1: // the end of the picture
+		case 1: // the end of the image
 			return short
 		case 2: // a step to the right and up
 			if len(data) < 2 {

@@ -59,7 +59,7 @@ func openHEIF(data []byte) (*picture, error) {
 	}
 	w, height := int64(h.info.width), int64(h.info.height)
 	p := &picture{width: int(w), height: int(height), turned: 1, result: w * height * int64(heifMode(&h).Bytes())}
-	planes := w * height * 12 // the decoder's pictures and libheif's, before and after the conversion
+	planes := w * height * 12 // the decoder's images and libheif's, before and after the conversion
 	if h.info.bits > 8 {
 		planes *= 2
 	}

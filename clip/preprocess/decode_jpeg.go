@@ -12,7 +12,7 @@ type jpegFrame struct {
 	components   int
 	coefficients int64 // bytes of all of them
 	progressive  bool
-	lossless     bool // as in camera RAW; no picture to look at, and not read
+	lossless     bool // as in camera RAW; no image to look at, and not read
 	scans        int
 	several      bool // all scans are read, into the coefficients, before the first row
 }
@@ -22,7 +22,7 @@ type jpegFrame struct {
 const (
 	maxScans      = 500
 	fewScans      = 20
-	maxScanPixels = 2e9 // scans times pixels, of a picture of more than fewScans
+	maxScanPixels = 2e9 // scans times pixels, of an image of more than fewScans
 )
 
 // openJPEG gives Pillow's modes: L, RGB or CMYK.

@@ -22,7 +22,7 @@ import (
 const HasJPEGTurbo = true
 
 // decodeJPEG gives pixels whose mode has as many bytes as the JPEG has components. Where lim has a
-// part it may decode some columns alone; they hold the values that they have in the whole picture.
+// part it may decode some columns alone; they hold the values that they have in the whole image.
 func decodeJPEG(ctx context.Context, data []byte, colours jpegColours, lim Limits) (*Image, error) {
 	info := C.goclip_jpeg{colours: C.int(colours)}
 	var d *C.goclip_decoder

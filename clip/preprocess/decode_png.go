@@ -179,7 +179,7 @@ func (p *pngFile) passes(r *pngRows, out *Image) error {
 	return nil
 }
 
-// unpack writes a row's pixels in the mode of the picture.
+// unpack writes a row's pixels in the mode of the image.
 func (p *pngFile) unpack(dst, row []uint8) {
 	switch {
 	case p.depth < 8:
@@ -251,7 +251,7 @@ type pngRows struct {
 	cur, last []uint8 // with the byte of the filter before the row
 }
 
-// start begins a picture, or a pass, of rows of n bytes.
+// start begins an image, or a pass, of rows of n bytes.
 func (r *pngRows) start(n int) { r.cur, r.last = make([]uint8, n+1), make([]uint8, n+1) }
 
 // next gives a row, good until the one after the next.

@@ -6,13 +6,13 @@ import (
 )
 
 // isRAW tells a camera's raw file from other TIFF by its first directory: DNG says what it is;
-// others have a small picture there and the rest below it.
+// others have a small image there and the rest below it.
 func (t *tiffTags) isRAW() bool {
 	return t.number(tiffDNGVersion) > 0 || t.first(tiffSubfile, 0)&1 == 1 && t.number(tiffSubIFDs) > 0
 }
 
 // openRAW reads the largest JPEG that a camera has put into its raw file, which is laid out as
-// TIFF. Pillow reads the first directory of some, which is a smaller picture, and refuses the
+// TIFF. Pillow reads the first directory of some, which is a smaller image, and refuses the
 // others.
 func openRAW(data []byte) (*picture, error) {
 	t, err := readTIFFTags(data)

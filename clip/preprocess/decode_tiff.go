@@ -78,10 +78,10 @@ func (t *tiffFile) layout() error {
 	if t.number(tiffTileOffsets) > 0 {
 		t.pw, t.ph = t.first(tiffTileWidth, 0), t.first(tiffTileHeight, 0)
 		t.offsets, t.sizes = tiffTileOffsets, tiffTileCounts
-		// Small tiles cost more than their pixels, large ones more than the picture; both are no
+		// Small tiles cost more than their pixels, large ones more than the image; both are no
 		// encoder's.
 		if t.pw < 8 || t.ph < 8 || t.pw > t.w+1<<13 || t.ph > t.h+1<<13 {
-			return fail(ErrCorrupt, "the TIFF has tiles of %dx%d pixels in a picture of %dx%d", t.pw, t.ph, t.w, t.h)
+			return fail(ErrCorrupt, "the TIFF has tiles of %dx%d pixels in an image of %dx%d", t.pw, t.ph, t.w, t.h)
 		}
 	}
 	if t.ph < 1 {

@@ -22,7 +22,7 @@ const (
 )
 
 // openWebP gives RGBA where the file says that it has alpha, else RGB. An animation gives its first
-// frame on a transparent canvas. The chroma of lossy pictures is interpolated and converted as
+// frame on a transparent canvas. The chroma of lossy images is interpolated and converted as
 // libwebp does, which x/image leaves to its caller.
 func openWebP(data []byte) (*picture, error) {
 	if len(data) < 20 {
@@ -76,8 +76,8 @@ func nextChunk(data []byte) (c webpChunk, rest []byte) {
 	return c, body[min(size+size&1, len(body)):]
 }
 
-// webpHasAlpha tells whether the picture in chunks has alpha, where the file's header said flag:
-// what a lossless picture says itself counts more. An ALPH chunk without the flag is passed over,
+// webpHasAlpha tells whether the image in chunks has alpha, where the file's header said flag:
+// what a lossless image says itself counts more. An ALPH chunk without the flag is passed over,
 // as in libwebp.
 func webpHasAlpha(data []byte, flag bool) bool {
 	for len(data) >= 8 {
@@ -155,7 +155,7 @@ func webpFirstFrame(ctx context.Context, data []byte, w, h int, alpha bool) (*Im
 	return nil, fail(ErrTruncated, "the WebP animation holds no frame; it should hold at least one")
 }
 
-// webpStill decodes a file of one picture to RGBA or RGB.
+// webpStill decodes a file of one image to RGBA or RGB.
 func webpStill(ctx context.Context, data []byte, alpha bool) (*Image, error) {
 	decoded, err := webp.Decode(&cancellable{ctx: ctx, r: bytes.NewReader(data)})
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// Denormalise writes the bytes that t's normalised pictures src, (n, 3, H, W), were made of to dst,
+// Denormalise writes the bytes that t's normalised images src, (n, 3, H, W), were made of to dst,
 // of the same length, and tells whether there are such bytes: whether normalising them gives src, to
 // the last bit. Bytes are a quarter of what has to go to a GPU.
 func (t *Transform) Denormalise(dst []uint8, src []float32) bool {

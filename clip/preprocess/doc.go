@@ -1,4 +1,4 @@
-// Package preprocess turns picture bytes into the tensor that CLIP's image tower reads.
+// Package preprocess turns image bytes into the tensor that CLIP's image tower reads.
 //
 // It gives the pixels that Pillow and torchvision give with open_clip's transforms, because a model only keeps its
 // published scores on the pixels that it was trained on. The rules:
@@ -7,8 +7,8 @@
 //     alpha, CMYK, 16 bit), as Pillow does. Files that break their format's rules are read where
 //     Pillow reads them; testdata/preprocess/untidy.json has 600 of them, and untidy_test.go the few
 //     that are read otherwise.
-//   - Resizing happens in that mode, in the integer arithmetic of Pillow 13: palette and 1-bit pictures
-//     by the nearest pixel, pictures with alpha premultiplied. Only then are they converted to RGB.
+//   - Resizing happens in that mode, in the integer arithmetic of Pillow 13: palette and 1-bit images
+//     by the nearest pixel, images with alpha premultiplied. Only then are they converted to RGB.
 //     Alpha is dropped, never blended.
 //   - The orientation in EXIF data is passed over, as all of CLIP's transforms pass it over, unless
 //     Limits.Orient is set. Pillow itself turns TIFF alone. HEIC and AVIF are always upright.
@@ -17,7 +17,7 @@
 //     their configuration.
 //   - Sizes and crop origins round as torchvision rounds them.
 //   - Limits are checked on the header, before any pixel is allocated; ReadHeader tells what a decode
-//     would take. A bad picture gives one error, never a panic. Decoding stops when its context ends.
+//     would take. A bad image gives one error, never a panic. Decoding stops when its context ends.
 //
 // Nothing here starts goroutines that outlive a call. Transform and TrainTransform are safe for
 // concurrent use: callers run one per worker or share one.

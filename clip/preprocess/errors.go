@@ -5,21 +5,21 @@ import (
 	"fmt"
 )
 
-// The kinds of bad picture. Every error of Decode matches one of them with errors.Is.
+// The kinds of bad image. Every error of Decode matches one of them with errors.Is.
 var (
-	ErrEmpty       = errors.New("empty")         // no bytes, or no pixels
-	ErrNotPicture  = errors.New("not a picture") // the content is no picture format
-	ErrUnsupported = errors.New("unsupported")   // a picture, but of a format or variant not read here
-	ErrNoLibrary   = errors.New("no library")    // unsupported only because this system lacks the library that reads it
-	ErrTruncated   = errors.New("truncated")     // the data ends before the last pixel
-	ErrCorrupt     = errors.New("corrupt")       // the data contradicts its format
-	ErrTooLarge    = errors.New("too large")     // beyond Limits; see LimitError
+	ErrEmpty       = errors.New("empty")        // no bytes, or no pixels
+	ErrNotPicture  = errors.New("not an image") // the content is no image format
+	ErrUnsupported = errors.New("unsupported")  // an image, but of a format or variant not read here
+	ErrNoLibrary   = errors.New("no library")   // unsupported only because this system lacks the library that reads it
+	ErrTruncated   = errors.New("truncated")    // the data ends before the last pixel
+	ErrCorrupt     = errors.New("corrupt")      // the data contradicts its format
+	ErrTooLarge    = errors.New("too large")    // beyond Limits; see LimitError
 )
 
-// Error is what Decode and the transforms return for a picture that cannot be read. Kind is one of
+// Error is what Decode and the transforms return for an image that cannot be read. Kind is one of
 // the Err values above or a *LimitError; both are reached by errors.Is and errors.As.
 type Error struct {
-	Path   string // the file, empty when the picture came as bytes
+	Path   string // the file, empty when the image came as bytes
 	Kind   error
 	Detail string // one sentence part saying what is wrong and what would be right
 }
@@ -34,7 +34,7 @@ func (e *Error) Error() string {
 // Unwrap gives the kind.
 func (e *Error) Unwrap() error { return e.Kind }
 
-// LimitError says which limit a picture breaks. It matches ErrTooLarge.
+// LimitError says which limit an image breaks. It matches ErrTooLarge.
 type LimitError struct {
 	Width, Height int   // from the header; zero when the file itself is too long
 	Bytes         int64 // length of the file

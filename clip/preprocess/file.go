@@ -50,9 +50,9 @@ func OpenRegular(path string) (*os.File, int64, error) {
 func ReadFile(ctx context.Context, path string, lim Limits) ([]byte, error) {
 	f, size, err := OpenRegular(path)
 	if errors.Is(err, ErrNotRegular) {
-		what := "not a regular file, so no picture is read from it"
+		what := "not a regular file, so no image is read from it"
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			what = "a directory, not a picture"
+			what = "a directory, not an image"
 		}
 		return nil, &Error{Path: path, Kind: errors.Join(ErrNotPicture, ErrNotRegular), Detail: what}
 	}

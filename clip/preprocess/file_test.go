@@ -31,7 +31,7 @@ func TestNotRegular(t *testing.T) {
 		assert.ErrorIs(t, err, ErrNotRegular, path)
 		assert.ErrorIs(t, err, ErrNotPicture, path)
 		if path != dir {
-			assert.EqualError(t, err, "preprocess: "+path+": not a regular file, so no picture is read from it")
+			assert.EqualError(t, err, "preprocess: "+path+": not a regular file, so no image is read from it")
 		}
 		_, err = FromFile(path).Decode(t.Context(), DefaultLimits)
 		assert.ErrorIs(t, err, ErrNotRegular, path)

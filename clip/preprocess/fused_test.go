@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// wild is a picture of noise with many black and white values, which take the sums of bicubic weights beyond both ends.
+// wild is an image of noise with many black and white values, which take the sums of bicubic weights beyond both ends.
 func wild(mode Mode, w, h int, rng *rand.Rand) *Image {
 	m := newImage(mode, w, h)
 	for i := range m.Pix {

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// FuzzDecode feeds arbitrary bytes: the outcome is a sound picture or an error, never a panic, and the limits hold.
+// FuzzDecode feeds arbitrary bytes: the outcome is a sound image or an error, never a panic, and the limits hold.
 func FuzzDecode(f *testing.F) {
 	files, err := filepath.Glob(filepath.Join(goldenDir, "pictures", "*"))
 	if err != nil || len(files) == 0 {
-		f.Fatalf("no pictures in %s (%v)", goldenDir, err)
+		f.Fatalf("no images in %s (%v)", goldenDir, err)
 	}
 	for _, path := range files {
 		data, err := os.ReadFile(path)
@@ -41,13 +41,13 @@ func FuzzDecode(f *testing.F) {
 		img, err := Decode(t.Context(), data, lim)
 		if err != nil {
 			if img != nil {
-				t.Fatal("both a picture and an error")
+				t.Fatal("both an image and an error")
 			}
 			return
 		}
 		head, err := ReadHeader(data, lim)
 		if err != nil || head.Width != img.Width || head.Height != img.Height || head.Memory < int64(len(img.Pix)) {
-			t.Fatalf("the header says %+v (%v), the picture has %dx%d and %d bytes", head, err, img.Width, img.Height, len(img.Pix))
+			t.Fatalf("the header says %+v (%v), the image has %dx%d and %d bytes", head, err, img.Width, img.Height, len(img.Pix))
 		}
 		if int64(img.Width)*int64(img.Height) > lim.MaxPixels {
 			t.Fatalf("%dx%d pixels came past the limit", img.Width, img.Height)
@@ -58,7 +58,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzHEIF feeds what the system's libheif reads: a picture within the limits or an error, and no crash of its code.
+// FuzzHEIF feeds what the system's libheif reads: an image within the limits or an error, and no crash of its code.
 func FuzzHEIF(f *testing.F) {
 	needHEIF(f)
 	for _, g := range heifFiles(f) {
@@ -71,13 +71,13 @@ func FuzzHEIF(f *testing.F) {
 		}
 		img, err := Decode(t.Context(), data, lim)
 		if (img == nil) == (err == nil) {
-			t.Fatalf("a picture %v and the error %v", img != nil, err)
+			t.Fatalf("an image %v and the error %v", img != nil, err)
 		}
 	})
 }
 
 // FuzzBytes takes the way of Transform.Bytes, which decodes the columns that it needs alone: it refuses what Decode
-// refuses, gives what Apply gives of the whole picture, and turns every picture that it reads.
+// refuses, gives what Apply gives of the whole image, and turns every image that it reads.
 func FuzzBytes(f *testing.F) {
 	for _, name := range []string{"cup_odd.jpg", "cup_422.jpg", "cup_440.jpg", "cup_411.jpg", "cup_arithmetic.jpg",
 		"cup_grey_progressive.jpg", "cup_ycck.jpg", "cup_restarts.jpg", "orientation6.jpg", "lying.png", "lying.webp",
@@ -106,7 +106,7 @@ func FuzzBytes(f *testing.F) {
 			t.Fatal(err)
 		}
 		if !slices.Equal(want, got) {
-			t.Fatal("the columns differ from those of the whole picture")
+			t.Fatal("the columns differ from those of the whole image")
 		}
 		if err := upright.Bytes(t.Context(), got, data); err != nil {
 			t.Fatal(err)

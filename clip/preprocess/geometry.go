@@ -2,7 +2,7 @@ package preprocess
 
 import "math"
 
-// placement says where the resized picture lies in the result: spans for both axes, and the padding before it.
+// placement says where the resized image lies in the result: spans for both axes, and the padding before it.
 type placement struct {
 	x, y         span
 	padX, padY   int
@@ -12,7 +12,7 @@ type placement struct {
 	needsPadding bool
 }
 
-// place follows open_clip's image_transform for a w x h picture: Resize, ResizeKeepRatio, CenterCrop, CenterCropOrPad;
+// place follows open_clip's image_transform for a w x h image: Resize, ResizeKeepRatio, CenterCrop, CenterCropOrPad;
 // or Hugging Face's resize and center_crop.
 func place(c *Config, w, h int) placement {
 	resH, resW := c.Size[0], c.Size[1]

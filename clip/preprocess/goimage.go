@@ -5,12 +5,12 @@ import (
 	"image/draw"
 )
 
-// Convert converts a picture of Go's own kind: grey to ModeL, one through which something shows to ModeRGBA, any
+// Convert converts an image of Go's own kind: grey to ModeL, one through which something shows to ModeRGBA, any
 // other to ModeRGB, 16 bits cut to 8. It shares no memory with img. A JPEG that image/jpeg has decoded has pixels a
 // little different from those of [Decode], which are Pillow's.
 func Convert(img image.Image) (*Image, error) {
 	if img == nil {
-		return nil, fail(ErrEmpty, "no picture was given")
+		return nil, fail(ErrEmpty, "no image was given")
 	}
 	r := img.Bounds()
 	if err := DefaultLimits.size("image.Image", r.Dx(), r.Dy()); err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestConvert holds pictures that Go decoded against the same files decoded here.
+// TestConvert holds images that Go decoded against the same files decoded here.
 func TestConvert(t *testing.T) {
 	for name, mode := range map[string]Mode{"rgb_63x64.png": ModeRGB, "rgba_64x90.png": ModeRGBA, "grey.png": ModeL, "palette4.png": ModeRGB} {
 		data, err := os.ReadFile(filepath.Join("..", "..", "testdata", "preprocess", "pictures", name))
@@ -43,7 +43,7 @@ func TestConvert(t *testing.T) {
 	r, g, bl, _ := img.At(7, 5).RGBA()
 	assert.Equal(t, []uint8{uint8(r >> 8), uint8(g >> 8), uint8(bl >> 8)}, got.Pix[3*(5*32+7):][:3])
 
-	t.Run("a part of a picture", func(t *testing.T) {
+	t.Run("a part of an image", func(t *testing.T) {
 		for _, whole := range []interface {
 			image.Image
 			SubImage(image.Rectangle) image.Image

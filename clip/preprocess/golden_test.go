@@ -219,7 +219,7 @@ func TestHuggingFacePixels(t *testing.T) {
 	}
 }
 
-// Orient gives the picture of ImageOps.exif_transpose; without it the orientation is passed over.
+// Orient gives the image of ImageOps.exif_transpose; without it the orientation is passed over.
 func TestOrientIsPillows(t *testing.T) {
 	turned := 0
 	for _, f := range loadGoldens(t).Files {

@@ -35,7 +35,7 @@ func (m Mode) Bytes() int {
 	return 0
 }
 
-// Image is a decoded picture in the mode of its file, rows from the top, without padding between rows.
+// Image is a decoded image in the mode of its file, rows from the top, without padding between rows.
 type Image struct {
 	Width, Height int
 	Mode          Mode
@@ -50,20 +50,20 @@ func newImage(mode Mode, w, h int) *Image {
 // check refuses a hand-made Image whose bytes do not fit its size.
 func (m *Image) check() error {
 	if m == nil {
-		return fail(ErrEmpty, "no picture was given")
+		return fail(ErrEmpty, "no image was given")
 	}
 	if int(m.Mode) >= modeCount {
-		return fail(ErrUnsupported, "picture mode %d does not exist", m.Mode)
+		return fail(ErrUnsupported, "image mode %d does not exist", m.Mode)
 	}
 	if m.Width <= 0 || m.Height <= 0 {
-		return fail(ErrEmpty, "a picture of %dx%d has no pixels", m.Width, m.Height)
+		return fail(ErrEmpty, "an image of %dx%d has no pixels", m.Width, m.Height)
 	}
 	if max(m.Width, m.Height) > longestSide {
 		e := &LimitError{Width: m.Width, Height: m.Height, Limits: DefaultLimits}
 		return &Error{Kind: e, Detail: e.Error()}
 	}
 	if want := m.Width * m.Height * m.Mode.Bytes(); len(m.Pix) != want {
-		return fail(ErrCorrupt, "a %dx%d picture of mode %s needs %d bytes, Pix has %d",
+		return fail(ErrCorrupt, "a %dx%d image of mode %s needs %d bytes, Pix has %d",
 			m.Width, m.Height, m.Mode, want, len(m.Pix))
 	}
 	return nil

@@ -95,7 +95,7 @@ func blendTable(rgb []uint8, from uint8, f float32) {
 // adjustBrightness is Pillow's ImageEnhance.Brightness: a blend with black.
 func adjustBrightness(rgb []uint8, f float64) { blendTable(rgb, 0, float32(f)) }
 
-// adjustContrast is Pillow's ImageEnhance.Contrast: a blend with the picture's mean grey.
+// adjustContrast is Pillow's ImageEnhance.Contrast: a blend with the image's mean grey.
 func adjustContrast(rgb []uint8, f float64) {
 	sum := 0
 	for i := 0; i+2 < len(rgb); i += 3 {
@@ -105,7 +105,7 @@ func adjustContrast(rgb []uint8, f float64) {
 	blendTable(rgb, mean, float32(f))
 }
 
-// adjustSaturation is Pillow's ImageEnhance.Color: a blend with the grey picture.
+// adjustSaturation is Pillow's ImageEnhance.Color: a blend with the grey image.
 func adjustSaturation(rgb []uint8, f float64) {
 	f32 := float32(f)
 	for i := 0; i+2 < len(rgb); i += 3 {

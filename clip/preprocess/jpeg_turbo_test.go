@@ -28,7 +28,7 @@ func TestScaledJPEGIsPillowsDraft(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnsupported)
 }
 
-// The columns that a crop needs have the values that they have in the whole picture: upsampling reads beside them.
+// The columns that a crop needs have the values that they have in the whole image: upsampling reads beside them.
 func TestColumnsAreThoseOfTheWholeJPEG(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(goldenDir, "pictures", "*.jpg"))
 	require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestColumnsAreThoseOfTheWholeJPEG(t *testing.T) {
 	assert.Greater(t, narrower, 20)
 }
 
-// FastJPEG takes the smallest picture that is not smaller than the resized one, and comes near the full decoding.
+// FastJPEG takes the smallest image that is not smaller than the resized one, and comes near the full decoding.
 func TestFastJPEG(t *testing.T) {
 	for size, c := range map[int]struct {
 		scale int

@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 )
 
-// orientation is tag 0x0112 of EXIF data: 1 to 8. Where there is none, or it makes no sense, the picture
+// orientation is tag 0x0112 of EXIF data: 1 to 8. Where there is none, or it makes no sense, the image
 // stands as it is: 1.
 func orientation(exif []byte) int {
 	if exif == nil {
@@ -73,7 +73,7 @@ func exifOfJPEG(data []byte) []byte {
 	return nil
 }
 
-// oriented gives the picture turned upright: o says how it lies, as EXIF counts. 1 gives m itself.
+// oriented gives the image turned upright: o says how it lies, as EXIF counts. 1 gives m itself.
 func (m *Image) oriented(o int) *Image {
 	if o == 1 {
 		return m

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rawFile is laid out as a camera's raw file: a small uncompressed picture in the first directory,
+// rawFile is laid out as a camera's raw file: a small uncompressed image in the first directory,
 // and below it the given JPEGs, each in a directory of its own; o is the orientation of all.
 func rawFile(o uint32, jpegs ...[]byte) []byte {
 	const at, n = 8, 12

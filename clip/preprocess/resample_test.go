@@ -10,7 +10,7 @@ import (
 )
 
 // Every vector unit of this machine gives the bytes that Go's code gives: all channel counts, both filters, growing
-// and shrinking, one row and one column, and windows that start inside the picture.
+// and shrinking, one row and one column, and windows that start inside the image.
 func TestVectorUnitsGiveTheSameBytes(t *testing.T) {
 	best := unit
 	defer func() { unit = best }()

@@ -8,15 +8,15 @@ type span struct {
 	at, in, out, from, count int
 }
 
-// scaler resizes pictures as Pillow's Image.resize, only as far as the kept window needs.
+// scaler resizes images as Pillow's Image.resize, only as far as the kept window needs.
 type scaler struct {
 	cache weightsCache
 	pool  sync.Pool // *scratch
 }
 
-// scratch is the memory of one resize, kept between pictures.
+// scratch is the memory of one resize, kept between images.
 type scratch struct {
-	part   part     // a decoded picture
+	part   part     // a decoded image
 	pre    []uint8  // source rows, premultiplied
 	middle []uint8  // rows between the passes
 	result []uint8  // rows after both passes
@@ -24,7 +24,7 @@ type scratch struct {
 	lanes  []uint8  // some source rows, laid out for the vector unit
 	sums   []int32  // one row of sums
 	row    []uint8  // one row of nearest pixels
-	rgb    []uint8  // a row in RGB, or a whole picture in training
+	rgb    []uint8  // a row in RGB, or a whole image in training
 	whole  []uint8  // the source in RGB
 }
 
@@ -52,7 +52,7 @@ func (s *scaler) scratch() *scratch {
 	return new(scratch)
 }
 
-// resize calls emit with each row of the window, in the picture's own mode. A row is valid until emit returns.
+// resize calls emit with each row of the window, in the image's own mode. A row is valid until emit returns.
 func (s *scaler) resize(b *scratch, m *Image, x, y span, f filter, emit func(y int, row []uint8)) {
 	needX, needY := x.in != x.out, y.in != y.out
 	switch {

@@ -1,6 +1,6 @@
 package preprocess
 
-// nearest is Pillow's ImagingScaleAffine, which takes palette and 1-bit pictures. It adds up the step as Pillow does,
+// nearest is Pillow's ImagingScaleAffine, which takes palette and 1-bit images. It adds up the step as Pillow does,
 // so that the rounding is the same.
 func nearest(b *scratch, m *Image, x, y span, emit func(y int, row []uint8)) {
 	xs, ys := nearestPositions(x), nearestPositions(y)
@@ -16,7 +16,7 @@ func nearest(b *scratch, m *Image, x, y span, emit func(y int, row []uint8)) {
 
 // nearestPositions gives the source position of each kept output position.
 func nearestPositions(s span) []int {
-	// Beyond this size Pillow's picture would not fit its limits: the sum is not worth its time.
+	// Beyond this size Pillow's image would not fit its limits: the sum is not worth its time.
 	const longest = 1 << 22
 	step := float64(float32(s.in)) / float64(s.out)
 	at := step * 0.5

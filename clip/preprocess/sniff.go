@@ -173,7 +173,7 @@ func isSVG(data []byte) bool {
 			bytes.Contains(head, []byte("<svg"))
 }
 
-// nothing names content that is no picture, though files are named as one. The name is empty where
+// nothing names content that is no image, though files are named as one. The name is empty where
 // it cannot tell.
 func nothing(data []byte) format {
 	head := data[:min(len(data), 512)]
@@ -193,7 +193,7 @@ func nothing(data []byte) format {
 	return format{}
 }
 
-// refuse says what the content is instead of a picture that can be read.
+// refuse says what the content is instead of an image that can be read.
 func refuse(f format, data []byte) error {
 	const readable = "PNG, JPEG, WebP, GIF, BMP and TIFF are read"
 	if f.name != "" {
@@ -209,16 +209,16 @@ func refuse(f format, data []byte) error {
 	}
 	switch what := nothing(data); what.name {
 	case "Git LFS pointer":
-		return fail(ErrNotPicture, "not a picture: a Git LFS pointer; %s", what.advice)
+		return fail(ErrNotPicture, "not an image: a Git LFS pointer; %s", what.advice)
 	case "zeros":
-		return fail(ErrNotPicture, "not a picture: all bytes are zero; %s", readable)
+		return fail(ErrNotPicture, "not an image: all bytes are zero; %s", readable)
 	case "HTML page":
-		return fail(ErrNotPicture, "not a picture: the file is an HTML page; %s", readable)
+		return fail(ErrNotPicture, "not an image: the file is an HTML page; %s", readable)
 	case "text":
-		return fail(ErrNotPicture, "not a picture: the file is text; %s", readable)
+		return fail(ErrNotPicture, "not an image: the file is text; %s", readable)
 	}
 	if len(data) < 12 {
-		return fail(ErrNotPicture, "not a picture: only %d bytes; %s", len(data), readable)
+		return fail(ErrNotPicture, "not an image: only %d bytes; %s", len(data), readable)
 	}
-	return fail(ErrNotPicture, "not a picture: the first bytes are % x; %s", data[:8], readable)
+	return fail(ErrNotPicture, "not an image: the first bytes are % x; %s", data[:8], readable)
 }

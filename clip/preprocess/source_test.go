@@ -70,7 +70,7 @@ func TestSource(t *testing.T) {
 func TestSourceRefusals(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "x.png")
-	require.NoError(t, os.WriteFile(file, []byte("not a picture at all"), 0o644))
+	require.NoError(t, os.WriteFile(file, []byte("not an image at all"), 0o644))
 	drawn := FromImage(image.NewGray(image.Rect(0, 0, 8, 8)))
 	broken := errors.New("the store is down")
 	small := Limits{MaxPixels: 63, MaxBytes: 10}

@@ -179,7 +179,7 @@ func (t *tiffTags) all(tag tiffTag) (out []int) {
 	return out
 }
 
-// orientation is how the picture lies, 1 to 8; 1 where the tag makes no sense.
+// orientation is how the image lies, 1 to 8; 1 where the tag makes no sense.
 func (t *tiffTags) orientation() int {
 	if o := t.first(tiffOrientation, 1); o >= 1 && o <= 8 {
 		return o

@@ -46,7 +46,7 @@ func (t *Transform) limits() Limits {
 // Len is the length of one result: 3*H*W.
 func (t *Transform) Len() int { return 3 * t.cfg.Size[0] * t.cfg.Size[1] }
 
-// Apply writes the normalised picture to dst: (3, H, W), len 3*H*W. img is not changed.
+// Apply writes the normalised image to dst: (3, H, W), len 3*H*W. img is not changed.
 func (t *Transform) Apply(dst []float32, img *Image) error {
 	if err := checkCall(dst, t.Len(), img); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (t *Transform) Bytes(ctx context.Context, dst []float32, data []byte) error
 	return err
 }
 
-// Sized is Bytes for a picture of a name, which its errors have, and gives the picture's own size
+// Sized is Bytes for an image of a name, which its errors have, and gives the image's own size
 // in pixels besides.
 func (t *Transform) Sized(ctx context.Context, dst []float32, data []byte, name string) (width, height int, err error) {
 	width, height, err = t.sized(ctx, dst, data)
@@ -134,7 +134,7 @@ func (t *Transform) jpegScale(lim Limits, w, h int) (scale, sw, sh int) {
 	return scale, (w + scale - 1) / scale, (h + scale - 1) / scale
 }
 
-// File reads the picture at path and applies t. Errors name the path; a missing file matches
+// File reads the image at path and applies t. Errors name the path; a missing file matches
 // fs.ErrNotExist.
 func (t *Transform) File(ctx context.Context, dst []float32, path string) error {
 	data, err := ReadFile(ctx, path, t.limits())
@@ -145,7 +145,7 @@ func (t *Transform) File(ctx context.Context, dst []float32, path string) error 
 	return err
 }
 
-// DecodeFile reads and decodes the picture at path. Errors name the path; a missing file matches
+// DecodeFile reads and decodes the image at path. Errors name the path; a missing file matches
 // fs.ErrNotExist.
 func DecodeFile(ctx context.Context, path string, lim Limits) (*Image, error) {
 	data, err := ReadFile(ctx, path, lim)
@@ -164,7 +164,7 @@ func checkCall(dst []float32, want int, img *Image) error {
 }
 
 // fillPadding writes the padding colour everywhere. It is a pixel of the file's own mode with every
-// channel at fill, as torchvision pads before the conversion: a palette picture is padded with its
+// channel at fill, as torchvision pads before the conversion: a palette image is padded with its
 // entry fill.
 func fillPadding(dst []float32, table *normTable, img *Image, fill int) {
 	px := make([]uint8, img.Mode.Bytes())

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// untidyFile is a picture that breaks its format's rules, and what Pillow makes of it.
+// untidyFile is an image that breaks its format's rules, and what Pillow makes of it.
 type untidyFile struct {
 	File, Mode, Bytes, RGB, Error string
 	Size                          [2]int

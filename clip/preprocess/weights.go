@@ -124,13 +124,13 @@ func fixedPoint(v float64) int32 {
 	return int32(v + 0.5)
 }
 
-// weightsCache keeps the weights of size pairs seen lately: pictures of one data set share a few sizes.
+// weightsCache keeps the weights of size pairs seen lately: images of one data set share a few sizes.
 type weightsCache struct {
 	mu sync.RWMutex
 	m  map[weightsKey]*weights
 }
 
-// Bounds of the cache. Larger tables are rare and cheap beside their picture.
+// Bounds of the cache. Larger tables are rare and cheap beside their image.
 const (
 	cacheEntries = 256
 	cacheWeights = 1 << 15

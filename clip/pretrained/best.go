@@ -38,7 +38,7 @@ const newerThanList = 0.75
 
 // Best is the one of the downloaded models that is best at telling photographs apart: of the highest
 // zero-shot accuracy on ImageNet. Repositories of no known figure are left out: a cache holds models
-// for tests, and for other pictures. ok is false where none is left.
+// for tests, and for other images. ok is false where none is left.
 func Best(list []Downloaded) (best Downloaded, ok bool) {
 	highest := 0.0
 	for _, d := range list {

@@ -29,7 +29,7 @@ type Entry struct {
 	License    string  `json:"license"`    // of the weights, where timm tells it
 	Parity     bool    `json:"parity"`     // the config was compared in full size: docs/internals/parity.md
 
-	// How a picture is prepared, in preprocess.Config's terms; its size is the model config's.
+	// How an image is prepared, in preprocess.Config's terms; its size is the model config's.
 	Mean          [3]float32 `json:"mean"`
 	Std           [3]float32 `json:"std"`
 	Interpolation string     `json:"interpolation"`
@@ -57,7 +57,7 @@ var table = sync.OnceValue(func() []Entry {
 	}
 	entries := make([]Entry, len(raw))
 	for i := range raw {
-		// The defaults are open_clip's: OpenAI's pictures.
+		// The defaults are open_clip's: OpenAI's images.
 		entries[i] = Entry{Mean: [3]float32{0.48145466, 0.4578275, 0.40821073}, Std: [3]float32{0.26862954, 0.26130258, 0.27577711},
 			Interpolation: "bicubic", ResizeMode: "shortest"}
 		if err := json.Unmarshal(raw[i], &entries[i]); err != nil {

@@ -5,7 +5,7 @@ import (
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// AttentionalPool asks a picture's tokens learned questions: one row for each query (CoCa, Yu et al., arXiv 2205.01917,
+// AttentionalPool asks an image's tokens learned questions: one row for each query (CoCa, Yu et al., arXiv 2205.01917,
 // section 3.2; open_clip transformer.py AttentionalPooler).
 type AttentionalPool struct {
 	Query *torch.Tensor   `torch:"query"` // (Q, E)

@@ -113,7 +113,7 @@ func (h hfConfig) config(text hfText, vision hfVision) (*Config, error) {
 	textAct, textQuick := hfActivation(p, "text_config", text.Activation)
 	visionAct, visionQuick := hfActivation(p, "vision_config", vision.Activation)
 	p.check(textQuick == visionQuick, "text_config.hidden_act is %q and vision_config.hidden_act %q: QuickGELU goes for both towers or for none", text.Activation, vision.Activation)
-	p.check(vision.Channels == 3, "vision_config.num_channels is %d, and pictures have 3", vision.Channels)
+	p.check(vision.Channels == 3, "vision_config.num_channels is %d, and images have 3", vision.Channels)
 	p.check(vision.PatchSize.Height == vision.PatchSize.Width, "vision_config.patch_size is %v; square patches are wanted", vision.PatchSize)
 	ok := p.positive("vision_config.num_attention_heads", vision.Heads) && p.positive("vision_config.hidden_size", vision.HiddenSize)
 	ok = p.positive("vision_config.intermediate_size", vision.IntermediateSize) && ok
@@ -154,10 +154,10 @@ func (h hfConfig) pooling(p *problems, c *Config, text hfText) {
 	}
 }
 
-// siglip makes the config of a SiglipModel: timm's picture tower, and open_clip's text tower without a mask.
+// siglip makes the config of a SiglipModel: timm's image tower, and open_clip's text tower without a mask.
 func (h hfConfig) siglip(p *problems, c *Config, text hfText, vision hfVision) {
-	p.check(vision.Head == nil || *vision.Head, "vision_config.vision_use_head is false; a picture has no feature without the head")
-	p.check(vision.Eps == 1e-6, "vision_config.layer_norm_eps is %g; SigLIP's picture tower has 1e-6", vision.Eps)
+	p.check(vision.Head == nil || *vision.Head, "vision_config.vision_use_head is false; an image has no feature without the head")
+	p.check(vision.Eps == 1e-6, "vision_config.layer_norm_eps is %g; SigLIP's image tower has 1e-6", vision.Eps)
 	name := ""
 	for known, t := range timm.ViTs {
 		same := t.Pool == "map" && Square(t.Image) == vision.ImageSize && t.Patch == vision.PatchSize.Height && t.Width == vision.HiddenSize &&
@@ -181,7 +181,7 @@ func (h hfConfig) siglip(p *problems, c *Config, text hfText, vision hfVision) {
 	c.Text.TokenizerOptions = &TokenizerOptions{Clean: "canonicalize"}
 	c.Text.HFTokenizerName = cmp.Or(h.Name, h.ModelType)
 	if size := cmp.Or(text.ProjectionSize, text.HiddenSize); size != c.EmbedDim {
-		p.check(false, "text_config.projection_size is %d, and the picture tower's features have %d numbers", size, c.EmbedDim)
+		p.check(false, "text_config.projection_size is %d, and the image tower's features have %d numbers", size, c.EmbedDim)
 	}
 }
 

@@ -22,15 +22,15 @@ func (c *Config) HuggingFace(dtype string) ([]byte, error) {
 	}
 	siglip := v.TimmPool == "map"
 	has(c.Multimodal == nil, "a decoder")
-	has(!v.IsResNet(), "a ResNet as its picture tower")
-	has(v.TimmModelName == "" || siglip && v.TimmProj == "none", "the picture tower "+v.TimmModelName+" and a projection")
+	has(!v.IsResNet(), "a ResNet as its image tower")
+	has(v.TimmModelName == "" || siglip && v.TimmProj == "none", "the image tower "+v.TimmModelName+" and a projection")
 	has(t.HFModelName == "", "the text tower "+t.HFModelName)
-	has(!v.NoLnPre && !v.AttentionalPool && slices.Contains([]string{"", "tok"}, v.PoolType) && v.LSInitValue == nil, "no_ln_pre, attentional_pool, ls_init_value or another pool_type in its picture tower")
+	has(!v.NoLnPre && !v.AttentionalPool && slices.Contains([]string{"", "tok"}, v.PoolType) && v.LSInitValue == nil, "no_ln_pre, attentional_pool, ls_init_value or another pool_type in its image tower")
 	has(!t.EmbedCls && t.LSInitValue == nil && t.ProjType != "none", "embed_cls, ls_init_value or proj_type none in its text tower")
-	has(v.ImageSize.Height == v.ImageSize.Width, fmt.Sprintf("pictures of %v pixels", v.ImageSize))
+	has(v.ImageSize.Height == v.ImageSize.Width, fmt.Sprintf("images of %v pixels", v.ImageSize))
 	ofSiglip := t.NoCausalMask && t.ProjBias && t.PoolType == "last" && c.InitLogitBias != nil
 	ofCLIP := !t.NoCausalMask && !t.ProjBias && slices.Contains([]string{"", "argmax", "eos"}, t.PoolType) && c.InitLogitBias == nil
-	has(siglip && ofSiglip || !siglip && ofCLIP, "these variations of the text tower or a logit bias beside this picture tower")
+	has(siglip && ofSiglip || !siglip && ofCLIP, "these variations of the text tower or a logit bias beside this image tower")
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)
 	}

@@ -39,10 +39,10 @@ type VisionConfig struct {
 	TimmDropPath        *float64 `json:"timm_drop_path,omitempty"` // stochastic depth in training, of the last block
 }
 
-// Size is the pixels of a picture. In JSON it is one number when both are equal, else [height, width].
+// Size is the pixels of an image. In JSON it is one number when both are equal, else [height, width].
 type Size struct{ Height, Width int }
 
-// Square is a side x side picture.
+// Square is a side x side image.
 func Square(side int) Size { return Size{side, side} }
 
 // String reads "224" or "224x448", height first.
@@ -173,7 +173,7 @@ func (v VisionConfig) validate(p *problems, c *Config) {
 		"vision_cfg: %v pixels and layers of %v are beyond any model", v.ImageSize, v.Layers)
 	p.check(len(v.Layers) == 1 || len(v.Layers) == 4 || v.IsFastViT(), "vision_cfg.layers are %v; a number, or the four of a ResNet's stages, would be right", v.Layers)
 	p.oneOf("vision_cfg.pos_embed_type", v.PosEmbedType, "learnable", "sin_cos_2d")
-	p.oneOf("vision_cfg.pool_type", v.PoolType, "tok", "avg") // "none" leaves a picture without one feature
+	p.oneOf("vision_cfg.pool_type", v.PoolType, "tok", "avg") // "none" leaves an image without one feature
 	p.check(!v.OutputTokens || c.Multimodal != nil, "vision_cfg.output_tokens serves a captioner; multimodal_cfg would describe it")
 	p.check(v.PatchDropout >= 0 && v.PatchDropout < 1, "vision_cfg.patch_dropout %g is outside [0, 1)", v.PatchDropout)
 	p.options("vision_cfg", v.NormOptions, v.ActOptions, c.QuickGELU)
@@ -182,7 +182,7 @@ func (v VisionConfig) validate(p *problems, c *Config) {
 		v.validateTimm(p, c)
 	case !ok:
 	case v.IsResNet():
-		p.check(v.ImageSize.Height == v.ImageSize.Width && v.ImageSize.Height%32 == 0, "vision_cfg.image_size %v: a ResNet's pictures are square and their side a multiple of 32", v.ImageSize)
+		p.check(v.ImageSize.Height == v.ImageSize.Width && v.ImageSize.Height%32 == 0, "vision_cfg.image_size %v: a ResNet's images are square and their side a multiple of 32", v.ImageSize)
 		p.check(v.Width%2 == 0, "vision_cfg.width %d of a ResNet is odd", v.Width)
 		p.check(v.Width*32%v.HeadWidth == 0, "vision_cfg.width %d * 32 is not a multiple of head_width %d", v.Width, v.HeadWidth)
 	case p.positive("vision_cfg.patch_size", v.PatchSize):
@@ -196,7 +196,7 @@ func (v VisionConfig) validateViT(p *problems, c *Config) {
 	p.check(v.Width%v.HeadWidth == 0, "vision_cfg.width %d is not a multiple of head_width %d", v.Width, v.HeadWidth)
 	p.check(v.MLPRatio > 0, "vision_cfg.mlp_ratio must be positive")
 	if v.PosEmbedType == "sin_cos_2d" {
-		p.check(rows == columns && v.Width%4 == 0, "vision_cfg.pos_embed_type sin_cos_2d takes square pictures and a width that is a multiple of 4")
+		p.check(rows == columns && v.Width%4 == 0, "vision_cfg.pos_embed_type sin_cos_2d takes square images and a width that is a multiple of 4")
 	}
 	if v.AttentionalPool && p.positive("vision_cfg.attn_pooler_queries", v.AttnPoolerQueries) && p.positive("vision_cfg.attn_pooler_heads", v.AttnPoolerHeads) {
 		p.check(c.EmbedDim%v.AttnPoolerHeads == 0, "embed_dim %d is not a multiple of vision_cfg.attn_pooler_heads %d", c.EmbedDim, v.AttnPoolerHeads)

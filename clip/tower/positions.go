@@ -25,7 +25,7 @@ func sinCosPositions(width, side int) *torch.Tensor {
 	return torch.FromSlice(nil, table, 1+side*side, width)
 }
 
-// ResizeImagePositions resamples the position embeddings of a picture tower from one grid of patches to another, as
+// ResizeImagePositions resamples the position embeddings of an image tower from one grid of patches to another, as
 // open_clip does on loading (src/open_clip/model.py resize_pos_embed): bicubic with antialiasing. The first rows belong
 // to no patch (the class token) and stay: (first + rows*columns, W) -> (first + toRows*toColumns, W). It is for
 // torch.Do.

@@ -7,7 +7,7 @@ import (
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// ResNet is CLIP's convolutional picture tower (paper, section 2.4; openai/CLIP clip/model.py ModifiedResNet): a
+// ResNet is CLIP's convolutional image tower (paper, section 2.4; openai/CLIP clip/model.py ModifiedResNet): a
 // ResNet-D (He et al., arXiv 1812.01187) with three convolutions for a stem, blurred downsampling and attention for a
 // last pooling.
 type ResNet struct {
@@ -51,7 +51,7 @@ func newStage(in, planes, blocks, stride int) []*Bottleneck {
 	return stage
 }
 
-// Forward maps normalised pictures (B, 3, R, R) to features (B, E).
+// Forward maps normalised images (B, 3, R, R) to features (B, E).
 func (r *ResNet) Forward(pixels *torch.Tensor) *torch.Tensor {
 	return r.AttnPool.Forward(r.grid(pixels))
 }
@@ -126,7 +126,7 @@ func (b *Bottleneck) Forward(x *torch.Tensor, training bool) *torch.Tensor {
 	return y.Add(x).Relu()
 }
 
-// AttentionPool is one layer of attention whose only query is the mean over the picture (openai/CLIP clip/model.py
+// AttentionPool is one layer of attention whose only query is the mean over the image (openai/CLIP clip/model.py
 // AttentionPool2d).
 type AttentionPool struct {
 	PositionalEmbedding *torch.Tensor `torch:"positional_embedding"` // (1 + G*G, D), the mean's first

@@ -7,8 +7,8 @@ import (
 	"github.com/goclip/goclip/torch/nn"
 )
 
-// ViT is CLIP's own picture tower, a vision transformer (Dosovitskiy et al., arXiv 2010.11929) whose class token
-// becomes the picture's feature, with the variations that open_clip's configs name (open_clip transformer.py
+// ViT is CLIP's own image tower, a vision transformer (Dosovitskiy et al., arXiv 2010.11929) whose class token
+// becomes the image's feature, with the variations that open_clip's configs name (open_clip transformer.py
 // VisionTransformer).
 type ViT struct {
 	ClassEmbedding      *torch.Tensor    `torch:"class_embedding"`      // (W)
@@ -51,7 +51,7 @@ func newViT(c *Config) *ViT {
 	return t
 }
 
-// Forward maps normalised pictures (B, 3, H, W) to features (B, E).
+// Forward maps normalised images (B, 3, H, W) to features (B, E).
 func (v *ViT) Forward(pixels *torch.Tensor) *torch.Tensor {
 	x := v.embed(pixels)
 	if v.AttnPool == nil && v.config.PoolType != "avg" {
@@ -107,7 +107,7 @@ func (v *ViT) Tokens(pixels *torch.Tensor) *torch.Tensor {
 
 func withoutClass(x *torch.Tensor) *torch.Tensor { return x.Narrow(1, 1, x.Size(1)-1) }
 
-// dropPatches keeps the first tokens, which are no patches, and a random subset of each picture's patches (open_clip
+// dropPatches keeps the first tokens, which are no patches, and a random subset of each image's patches (open_clip
 // transformer.py PatchDropout; Li et al., arXiv 2212.00794): (B, first + N, W) -> (B, first + N*(1-share), W).
 func dropPatches(x *torch.Tensor, first int, share float64) *torch.Tensor {
 	b, n := x.Size(0), x.Size(1)-first
@@ -151,7 +151,7 @@ func (v *ViT) Initialize(s *torch.Scope) {
 
 func (v *ViT) InitializeBiases(s *torch.Scope) { v.Transformer.InitializeBiases(s) }
 
-// patches cuts pictures (B, C, H, W) into squares of p x p pixels, which are rows as a convolution's kernel (O, C, p, p) reads
+// patches cuts images (B, C, H, W) into squares of p x p pixels, which are rows as a convolution's kernel (O, C, p, p) reads
 // them: (B, G*G, C*p*p), with G = H/p rounded down. The convolution of stride p is then one product, which gives the same
 // numbers in two thirds of the time, forward and backward.
 func patches(pixels *torch.Tensor, p int) *torch.Tensor {

@@ -26,7 +26,7 @@ const (
 // modelVariable names the model of all commands without --model.
 const modelVariable = "GOCLIP_MODEL"
 
-// openFor opens the model for people's pictures.
+// openFor opens the model for people's images.
 func (f *modelFlags) openFor(ctx context.Context, io *streams, pictures []string) (*clip.Model, error) {
 	if err := f.choose(ctx, io, pictures); err != nil {
 		return nil, err

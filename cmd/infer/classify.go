@@ -19,19 +19,19 @@ type classifyCmd struct {
 	skipFlags
 	Label          []string `help:"The name of a class; repeat it." sep:"none" complete:"none" group:"Classes"`
 	Labels         string   `help:"File with a class's name per line, or - for stdin." placeholder:"FILE" group:"Classes"`
-	LabelsFromDirs bool     `help:"The folders in PATH are the classes and hold their pictures: accuracy and confusion matrix are told." group:"Classes"`
+	LabelsFromDirs bool     `help:"The folders in PATH are the classes and hold their images: accuracy and confusion matrix are told." group:"Classes"`
 	Template       []string `help:"Prompt with {} for the class's name, openai_imagenet_80, openai_imagenet_7, or a file with a template per line; repeat it, a class's features are the mean. The default is openai_imagenet_80." sep:"none" complete:"templates" group:"Classes"`
 	NoCache        bool     `help:"Neither read nor keep the prompts' features in goclip's cache." group:"Classes"`
 
-	Top    int    `help:"Classes to tell of each picture, the most probable first." default:"3"`
+	Top    int    `help:"Classes to tell of each image, the most probable first." default:"3"`
 	Format string `help:"table, json or csv." default:"table" enum:"table,json,csv"`
 	HTML   string `name:"html" help:"A page to write, with thumbnails." placeholder:"FILE"`
 
-	SortInto string `help:"Put a symbolic link to each picture into DIR/CLASS. Nothing that is there is replaced." placeholder:"DIR" group:"Sorting"`
+	SortInto string `help:"Put a symbolic link to each image into DIR/CLASS. Nothing that is there is replaced." placeholder:"DIR" group:"Sorting"`
 	Copy     bool   `help:"Copies in place of links." group:"Sorting"`
-	DryRun   bool   `help:"Only say where --sort-into would put the pictures." group:"Sorting"`
+	DryRun   bool   `help:"Only say where --sort-into would put the images." group:"Sorting"`
 
-	Paths []string `arg:"" optional:"" name:"path" help:"Pictures, and directories, which are walked; what starts with a dot is left out."`
+	Paths []string `arg:"" optional:"" name:"path" help:"Images, and directories, which are walked; what starts with a dot is left out."`
 }
 
 // Help is what infer classify --help says beyond the flags.
@@ -50,7 +50,7 @@ type classification struct {
 	Images     []imageClass `json:"images"`
 	Accuracy   *accuracy    `json:"accuracy,omitempty"` // with --labels-from-dirs
 
-	Skipped map[string]int `json:"skipped,omitempty"` // files of directories that are no pictures, by kind
+	Skipped map[string]int `json:"skipped,omitempty"` // files of directories that are no images, by kind
 
 	confusion *clip.Confusion
 }
@@ -69,7 +69,7 @@ type guess struct {
 	Prob   float64 `json:"prob"`   // softmax over the labels of logit_scale * cosine
 }
 
-// accuracy is of the pictures that could be read.
+// accuracy is of the images that could be read.
 type accuracy struct {
 	Images       int         `json:"images"`
 	Top1         float64     `json:"top1"`
@@ -139,7 +139,7 @@ func (c *classifyCmd) Run(ctx context.Context, io *streams) error {
 	return nil
 }
 
-// unreadable counts the pictures that could not be read.
+// unreadable counts the images that could not be read.
 func (c *classification) unreadable() (n int) {
 	for _, image := range c.Images {
 		if image.Error != "" {
@@ -158,7 +158,7 @@ func (c *classifyCmd) check() error {
 	case named && c.LabelsFromDirs:
 		return usageError("classify: --labels-from-dirs takes the classes from the folders: it goes without --label and --labels")
 	case len(c.Paths) == 0:
-		return usageError("classify: no picture: give the PATH of pictures or of directories")
+		return usageError("classify: no image: give the PATH of images or of directories")
 	case c.LabelsFromDirs && len(c.Paths) != 1:
 		return usageError("classify: --labels-from-dirs takes one PATH, the directory with a folder for each class")
 	case c.Top < 1:
@@ -169,7 +169,7 @@ func (c *classifyCmd) check() error {
 	return nil
 }
 
-// classes are the names of the classes and the pictures.
+// classes are the names of the classes and the images.
 func (c *classifyCmd) classes(ctx context.Context, io *streams, skipped *skips) (set pictureSet, labels []string, err error) {
 	if c.LabelsFromDirs {
 		folders, err := data.OpenFolders(ctx, c.Paths[0])
@@ -206,7 +206,7 @@ func (c *classifyCmd) classes(ctx context.Context, io *streams, skipped *skips) 
 	return set, labels, err
 }
 
-// walk lists the pictures. What --sort-into put there before is left out.
+// walk lists the images. What --sort-into put there before is left out.
 func (c *classifyCmd) walk(ctx context.Context, skipped *skips) (paths []string, err error) {
 	sorted := ""
 	if c.SortInto != "" {

@@ -18,10 +18,10 @@ const mostPictures = 1000
 type classPage struct {
 	*classification
 	Rows   []*classRow
-	Beyond int // pictures that are not shown
+	Beyond int // images that are not shown
 }
 
-// classRow is a picture. Its thumbnail is made while the page is written, so that memory holds one.
+// classRow is an image. Its thumbnail is made while the page is written, so that memory holds one.
 type classRow struct {
 	imageClass
 	ctx  context.Context
@@ -40,7 +40,7 @@ func (r *classRow) Thumbnail() (template.URL, error) {
 	return url, nil
 }
 
-// Wrong tells whether the picture's class is known and was not the first guess.
+// Wrong tells whether the image's class is known and was not the first guess.
 func (r *classRow) Wrong() bool { return r.Truth != "" && len(r.Top) > 0 && r.Top[0].Label != r.Truth }
 
 // Matrix is empty for more classes than a page shows well.
@@ -90,23 +90,23 @@ func (c *classification) writePage(ctx context.Context, path string, errs io.Wri
 
 var classTemplate = template.Must(template.New("classify").Funcs(pageFuncs).Parse(`<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>goclip: {{len .Images}} pictures</title>
+<title>goclip: {{len .Images}} images</title>
 <style>
 ` + pageStyle + `td.path { text-align: left; overflow-wrap: anywhere } .wrong { color: #c33 } .wide { overflow-x: auto }
 </style>
-<h1>{{len .Images}} pictures, {{len .Labels}} classes</h1>
+<h1>{{len .Images}} images, {{len .Labels}} classes</h1>
 <p class="quiet">{{.Model}}, {{len .Templates}} {{if eq (len .Templates) 1}}template{{else}}templates{{end}}; probabilities are over all classes.</p>
 {{with .Accuracy}}<h2>Accuracy</h2>
-<p>Of {{.Images}} pictures the first guess is right for {{percent .Top1}}, one of the first five for {{percent .Top5}}; mean of the classes {{percent .MeanPerClass}}.</p>
+<p>Of {{.Images}} images the first guess is right for {{percent .Top1}}, one of the first five for {{percent .Top5}}; mean of the classes {{percent .MeanPerClass}}.</p>
 {{with $.Matrix}}<div class="wide"><table><tr><th>truth, taken for</th>{{range $.Labels}}<th>{{.}}</th>{{end}}</tr>
 {{range $i, $row := .}}<tr><th>{{index $.Labels $i}}</th>{{range $row}}<td>{{if .}}{{.}}{{end}}</td>{{end}}</tr>
 {{end}}</table></div>
-{{else}}{{with $.Confused}}<table><tr><th>truth</th><th>taken for</th><th>pictures</th></tr>
+{{else}}{{with $.Confused}}<table><tr><th>truth</th><th>taken for</th><th>images</th></tr>
 {{range .}}<tr><td>{{.Truth}}</td><td>{{.Label}}</td><td>{{.Count}}</td></tr>
 {{end}}</table>{{end}}{{end}}{{end}}
-<h2>Pictures</h2>
+<h2>Images</h2>
 {{if .Beyond}}<p class="quiet">The first {{len .Rows}}; {{.Beyond}} more are not shown.</p>{{end}}
-<table><tr><th></th><th>picture</th><th>classes</th></tr>
+<table><tr><th></th><th>image</th><th>classes</th></tr>
 {{range .Rows}}<tr><td>{{if not .Error}}{{with .Thumbnail}}<img loading="lazy" src="{{.}}" alt="">{{end}}{{end}}</td>
 <td class="path">{{.Path}}{{if .Truth}}<br><span class="{{if .Wrong}}wrong{{else}}quiet{{end}}">{{.Truth}}</span>{{end}}</td>
 <td>{{if .Error}}<span class="quiet">{{.Error}}</span>{{end}}{{range .Top}}<div style="{{heat .Prob}}">{{.Label}} {{percent .Prob}}</div>{{end}}</td></tr>

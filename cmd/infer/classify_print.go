@@ -25,7 +25,7 @@ func (c *classification) print(w io.Writer, format string) error {
 		return c.printCSV(w)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(t, "picture")
+	fmt.Fprint(t, "image")
 	if c.confusion != nil {
 		fmt.Fprint(t, "\ttruth")
 	}
@@ -40,7 +40,7 @@ func (c *classification) print(w io.Writer, format string) error {
 		}
 		for _, g := range image.Top {
 			shown := g.Prob
-			if len(c.Labels) == 1 { // of one label the probability is 1, whatever the picture
+			if len(c.Labels) == 1 { // of one label the probability is 1, whatever the image
 				shown = g.Cosine
 			}
 			fmt.Fprintf(t, "\t%s %.3f", g.Label, shown)
@@ -53,7 +53,7 @@ func (c *classification) print(w io.Writer, format string) error {
 	return c.printAccuracy(w)
 }
 
-// printCSV has a row for each guess, and one for each picture that could not be read.
+// printCSV has a row for each guess, and one for each image that could not be read.
 func (c *classification) printCSV(w io.Writer) error {
 	t := csv.NewWriter(w)
 	_ = t.Write([]string{"path", "rank", "label", "cosine", "prob", "truth", "sorted", "error"}) // Error, below, has what failed
@@ -71,7 +71,7 @@ func (c *classification) printCSV(w io.Writer) error {
 
 func (c *classification) printAccuracy(w io.Writer) error {
 	a := c.Accuracy
-	fmt.Fprintf(w, "\ntop-1 %.4f  top-5 %.4f  mean per class %.4f  (%d classes, %d pictures)\n", a.Top1, a.Top5, a.MeanPerClass, len(c.Labels), a.Images)
+	fmt.Fprintf(w, "\ntop-1 %.4f  top-5 %.4f  mean per class %.4f  (%d classes, %d images)\n", a.Top1, a.Top5, a.MeanPerClass, len(c.Labels), a.Images)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(c.Labels) > mostMatrix {
 		if wrong := c.confused(mostConfused); len(wrong) > 0 {
@@ -105,7 +105,7 @@ func (c *classification) confused(most int) []confusion {
 	return wrong[:min(most, len(wrong))]
 }
 
-// matrix has a row for each class, and in it how many of its pictures were taken for each class.
+// matrix has a row for each class, and in it how many of its images were taken for each class.
 func (c *classification) matrix() [][]int {
 	rows := make([][]int, len(c.Labels))
 	for i := range rows {

@@ -22,7 +22,7 @@ import (
 	"github.com/goclip/goclip/models"
 )
 
-// picturesIn copies pictures into the folders of a new directory: class/name of testdata's picture.
+// picturesIn copies images into the folders of a new directory: class/name of testdata's image.
 func picturesIn(t *testing.T, pictures ...[2]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -42,13 +42,13 @@ func classifyJSON(t *testing.T, wantCode int, args ...string) (got classificatio
 }
 
 // TestClassify checks the three formats against clip's own classifier, over a directory that is
-// walked, with a picture that cannot be read and one that is not there.
+// walked, with an image that cannot be read and one that is not there.
 func TestClassify(t *testing.T) {
 	t.Setenv("GOCLIP_CACHE", t.TempDir())
 	tiny := tinyModel(t)
 	dir := picturesIn(t, [2]string{"a", "face.png"}, [2]string{"a/b", "cat_lossy.webp"}, [2]string{".hidden", "grey.gif"}, [2]string{"c", "bit.tif"})
 	writeFile(t, dir, "broken.png", []byte("\x89PNG\r\n\x1a\nno more"))
-	writeFile(t, dir, "notes.txt", []byte("no picture"))
+	writeFile(t, dir, "notes.txt", []byte("no image"))
 	gone := filepath.Join(t.TempDir(), "gone.jpg")
 	readable := []string{filepath.Join(dir, "a/b/cat_lossy.webp"), filepath.Join(dir, "a/face.png"), filepath.Join(dir, "c/bit.tif")}
 	paths := []string{readable[0], readable[1], filepath.Join(dir, "broken.png"), readable[2], gone}
@@ -197,7 +197,7 @@ func TestClassifyFolders(t *testing.T) {
 
 	_, out, _ := infer(t, "", append([]string{"classify"}, args...)...)
 	assert.Contains(t, out, "\ntop-1 "+strconv.FormatFloat(got.Accuracy.Top1, 'f', 4, 64)+"  top-5 1.0000")
-	assert.Contains(t, out, "(3 classes, 5 pictures)")
+	assert.Contains(t, out, "(3 classes, 5 images)")
 	assert.Contains(t, out, "\ntruth, taken for  a face  cat  d<e\n")
 
 	html := string(readFile(t, page))
@@ -205,13 +205,13 @@ func TestClassifyFolders(t *testing.T) {
 	assert.Contains(t, html, "d&lt;e")
 	assert.False(t, strings.Contains(html, "d<e"))
 	assert.False(t, strings.Contains(html, "http"))
-	assert.Contains(t, html, "Of 5 pictures the first guess is right for ")
+	assert.Contains(t, html, "Of 5 images the first guess is right for ")
 	assert.Equal(t, 5-right, strings.Count(html, `<span class="wrong">`))
 	assert.Contains(t, html, "broken.png")
 }
 
-// TestClassifyShippedModel classifies the held-out hand's pictures by their names, the whole of it:
-// the accuracy is the picture to text recall that train measured of the same model.
+// TestClassifyShippedModel classifies the held-out hand's images by their names, the whole of it:
+// the accuracy is the image to text recall that train measured of the same model.
 func TestClassifyShippedModel(t *testing.T) {
 	t.Setenv("GOCLIP_CACHE", t.TempDir())
 	dir := t.TempDir()
@@ -225,7 +225,7 @@ func TestClassifyShippedModel(t *testing.T) {
 	assert.InDelta(t, 0.2968, got.Accuracy.Top5, 0.002)
 }
 
-// unpackIntoClasses writes a shard's pictures to DIR/CAPTION/KEY.png.
+// unpackIntoClasses writes a shard's images to DIR/CAPTION/KEY.png.
 func unpackIntoClasses(t *testing.T, shard, dir string) {
 	t.Helper()
 	f, err := os.Open(shard)
@@ -266,7 +266,7 @@ func TestClassifyCommandLine(t *testing.T) {
 		says string
 	}{
 		{"FACE", 2, "no class: give --label NAME, --labels FILE or --labels-from-dirs"},
-		{"--label a", 2, "no picture: give the PATH"},
+		{"--label a", 2, "no image: give the PATH"},
 		{"--label a --labels-from-dirs FACE", 2, "it goes without --label and --labels"},
 		{"--labels-from-dirs FACE FACE", 2, "takes one PATH"},
 		{"--label a --top 0 FACE", 2, "--top 0: 1 or more is wanted"},
@@ -275,7 +275,7 @@ func TestClassifyCommandLine(t *testing.T) {
 		{"--label a --label a FACE", 1, `the class "a" is given twice`},
 		{"--labels DIR/gone FACE", 1, "--labels: open DIR/gone"},
 		{"--label a --template dog FACE", 1, `--template: "dog" is no set of templates (openai_imagenet_80, openai_imagenet_7, openai_cifar_18), no file`},
-		{"--label a DIR/empty", 1, "DIR/empty holds no picture"},
+		{"--label a DIR/empty", 1, "DIR/empty holds no image"},
 		{"--labels-from-dirs DIR/empty", 1, "DIR/empty holds no folder"},
 		{"--labels-from-dirs DIR/gone", 1, "DIR/gone: no such file"},
 		{"--label a --template {} --html DIR/gone/page.html FACE", 1, "page.html was not written"},
@@ -294,7 +294,7 @@ func TestClassifyCommandLine(t *testing.T) {
 	assert.Contains(t, out, "infer classify --labels-from-dirs --html report.html held-out")
 }
 
-// TestClassifyInterrupted sends the signal while pictures are read: nothing is sorted, nothing is
+// TestClassifyInterrupted sends the signal while images are read: nothing is sorted, nothing is
 // written.
 func TestClassifyInterrupted(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
@@ -310,7 +310,7 @@ func TestClassifyInterrupted(t *testing.T) {
 	cmd.Env = append(cmd.Env, "GOCLIP_CACHE="+cache)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	require.NoError(t, cmd.Start())
-	require.Eventually(t, func() bool { // the classifier is there: pictures come next
+	require.Eventually(t, func() bool { // the classifier is there: images come next
 		made, _ := filepath.Glob(filepath.Join(cache, "classifiers", "*.safetensors"))
 		return len(made) == 1
 	}, time.Minute, time.Millisecond)

@@ -30,16 +30,16 @@ type manCmd struct{}
 
 func (*manCmd) Run(io *streams, app *kong.Application) error {
 	_, err := fmt.Fprint(io.out, manual.Page(app, manual.About{
-		Summary: "compare, label, search and serve pictures with CLIP", Version: version(), Date: manual.BuildDate(),
+		Summary: "compare, label, search and serve images with CLIP", Version: version(), Date: manual.BuildDate(),
 		Exit: []manual.Entry{
 			{Name: "0", Text: "Done."},
-			{Name: "1", Text: "Something failed while running: a picture could not be read, and the others were done; or what stderr says."},
+			{Name: "1", Text: "Something failed while running: an image could not be read, and the others were done; or what stderr says."},
 			{Name: "2", Text: "The command line is wrong."},
 			{Name: "130", Text: "Interrupted; stderr says what is there."},
 		},
 		Environment: append(manual.CacheEnvironment(), manual.Entry{Name: "GOCLIP_TOKEN", Text: "The bearer token that requests to infer serve must have."}),
 		Files: []manual.Entry{
-			{Name: ".goclip", Text: "The index of the pictures around it, which infer search makes and keeps up to date."},
+			{Name: ".goclip", Text: "The index of the images around it, which infer search makes and keeps up to date."},
 			{Name: "~/.cache/goclip", Text: "Fetched models, and the features of prompts. It may be deleted at any time."},
 		},
 		SeeAlso: []string{"train(1)"},

@@ -85,11 +85,11 @@ func TestConvertHF(t *testing.T) {
 
 	code, _, errs = infer(t, "", "convert", "--to", "hf", "--pretrained", "random", "RN50", filepath.Join(dir, "rn50"))
 	assert.Equal(t, 1, code)
-	assert.Contains(t, oneLine(t, errs), "transformers has no CLIP with a ResNet as its picture tower")
+	assert.Contains(t, oneLine(t, errs), "transformers has no CLIP with a ResNet as its image tower")
 	assert.NoDirExists(t, filepath.Join(dir, "rn50"))
 }
 
-// TestForce resamples on the way in, says so, and refuses what no picture has.
+// TestForce resamples on the way in, says so, and refuses what no image has.
 func TestForce(t *testing.T) {
 	tiny := tinyModel(t)
 	args := []string{"score", "--model", tiny, "--image", testPicture("face.png"), "--text", "a", "--force-image-size"}

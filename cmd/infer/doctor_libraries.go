@@ -37,7 +37,7 @@ func (d *diagnosis) checkLibraries(machine fs.FS) {
 		case strings.HasPrefix(name, "libgomp"), strings.HasPrefix(name, "libiomp"), strings.HasPrefix(name, "libomp"):
 			openMP = append(openMP, p)
 		case name == "libjpeg" && l.Version == "":
-			d.warn("%s is not libjpeg-turbo, with which pictures are decoded several times faster: install libjpeg62-turbo, or libjpeg-turbo where it is called so", p)
+			d.warn("%s is not libjpeg-turbo, with which images are decoded several times faster: install libjpeg62-turbo, or libjpeg-turbo where it is called so", p)
 		}
 	}
 	if len(openMP) > 1 {

@@ -27,7 +27,7 @@ type memory struct {
 	Limit     int64 `json:"limit,omitempty"` // of the cgroup; 0 for none
 }
 
-// leastMemory is what a small model, its pictures and libtorch itself take.
+// leastMemory is what a small model, its images and libtorch itself take.
 const leastMemory = 512 << 20
 
 func (d *diagnosis) checkProcessor(machine fs.FS) {

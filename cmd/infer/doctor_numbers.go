@@ -13,7 +13,7 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// selfCheck is the shipped model on a drawn picture and two texts, beside what open_clip makes of
+// selfCheck is the shipped model on a drawn image and two texts, beside what open_clip makes of
 // the same.
 type selfCheck struct {
 	Cosines    []float64 `json:"cosines,omitempty"`

@@ -19,8 +19,8 @@ type embedCmd struct {
 	modelFlags
 	orientFlag
 	skipFlags
-	Images    []string `help:"Pictures, and directories, which are walked; what starts with a dot is left out." sep:"none" placeholder:"PATH"`
-	ImageList string   `help:"File with a picture's path per line, or - for stdin." placeholder:"FILE"`
+	Images    []string `help:"Images, and directories, which are walked; what starts with a dot is left out." sep:"none" placeholder:"PATH"`
+	ImageList string   `help:"File with an image's path per line, or - for stdin." placeholder:"FILE"`
 	Null      bool     `short:"0" help:"The paths of --image-list end with a zero byte each, as find -print0 writes them."`
 	Texts     string   `help:"File with a text per line, or - for stdin; row i is line i, blank lines too." placeholder:"FILE"`
 	dataFlags `group:"Tables and shards"`
@@ -30,7 +30,7 @@ type embedCmd struct {
 	Rank      *int   `help:"With --world: this process's number, from 0. It does every WORLD-th part." placeholder:"R" group:"Parts"`
 	World     *int   `help:"How many processes share the parts. Both default to what torchrun or srun says (RANK, WORLD_SIZE)." placeholder:"N" group:"Parts"`
 
-	Paths []string `arg:"" optional:"" name:"path" help:"More pictures and directories."`
+	Paths []string `arg:"" optional:"" name:"path" help:"More images and directories."`
 }
 
 // Help is what infer embed --help says beyond the flags.
@@ -115,7 +115,7 @@ func (c *embedCmd) check() (world distributed.World, err error) {
 		return world, err
 	}
 	if c.Texts != "" && c.parts(world) && (c.Data != "" || c.ImageList != "" || len(c.Images)+len(c.Paths) > 0) {
-		return world, usageError("embed: parts hold pictures or --texts: each wants a run of its own, with another --out")
+		return world, usageError("embed: parts hold images or --texts: each wants a run of its own, with another --out")
 	}
 	return world, nil
 }
@@ -151,7 +151,7 @@ func (c *embedCmd) parts(world distributed.World) bool {
 	return c.PartSize > 0 || c.Data != "" || world.Size > 1
 }
 
-// listed are the pictures and texts that the flags name, but for those of --data.
+// listed are the images and texts that the flags name, but for those of --data.
 func (c *embedCmd) listed(ctx context.Context, in io.Reader, skipped *skips) (images, texts []string, err error) {
 	if images, err = listPictures(ctx, append(c.Images, c.Paths...), skipped, nil); err != nil {
 		return nil, nil, err
@@ -193,12 +193,12 @@ func (c *embedCmd) texts(ctx context.Context, m *clip.Model, texts []string, fil
 	return nil
 }
 
-// images counts the pictures that cannot be read.
+// images counts the images that cannot be read.
 func (c *embedCmd) images(ctx context.Context, m *clip.Model, paths []string, files *outputs, errs io.Writer) (failed int, err error) {
 	npy := newNpy(disk.Machine{}, filepath.Join(c.Out, "image_features.npy"), m.Dim())
 	list, unread := newLines(disk.Machine{}, filepath.Join(c.Out, "images.jsonl")), newLines(disk.Machine{}, filepath.Join(c.Out, "errors.jsonl"))
 	*files = append(*files, npy, list, unread)
-	show := newProgress(errs, "pictures", len(paths))
+	show := newProgress(errs, "images", len(paths))
 	defer show.close()
 	for row, err := range (clip.Encoder{Model: m, BatchSize: c.BatchSize, Raw: c.Raw, Orient: !c.NoOrient}).Images(ctx, clip.FromFiles(paths...)) {
 		if err != nil && !errors.As(err, new(*clip.ImageError)) {

@@ -21,17 +21,17 @@ import (
 // dataFlags name data as train does.
 type dataFlags struct {
 	Data     string `help:"CSV, TSV, JSON Lines and Parquet tables of paths, and webdataset shards (.tar, .tar.gz, .tar.zst), as train takes them: ranges a-{00000..00012}.tar, globs, sources joined by ::." placeholder:"SPEC"`
-	Captions bool   `help:"Embed the captions as well; what has none is left out. A picture with several has a row for each."`
+	Captions bool   `help:"Embed the captions as well; what has none is left out. An image with several has a row for each."`
 	tableFlags
 }
 
 // tableFlags say how tables and shards are read, as train's do.
 type tableFlags struct {
-	CSVImgKey     string `name:"csv-img-key" help:"Column, or JSON key, of picture paths; in Parquet also of the pictures themselves." default:"filepath"`
+	CSVImgKey     string `name:"csv-img-key" help:"Column, or JSON key, of image paths; in Parquet also of the images themselves." default:"filepath"`
 	CSVCaptionKey string `name:"csv-caption-key" help:"Column, or JSON key, of captions." default:"title"`
 	CSVSeparator  string `name:"csv-separator" help:"CSV separator; where the default does not part the header, a comma, semicolon or bar that does is taken." default:"\\t"`
 	TextEncoding  string `name:"text-encoding" help:"Encoding of tables and caption files, such as windows-1252 or euc-kr (default: UTF-8, or UTF-16 where the first bytes say so)." placeholder:"NAME"`
-	ImageKey      string `help:"Extensions of a shard's pictures, as jpg;png, the one to prefer first; the default is all that are read."`
+	ImageKey      string `help:"Extensions of a shard's images, as jpg;png, the one to prefer first; the default is all that are read."`
 	TextKey       string `help:"Extensions of a shard's captions." default:"txt"`
 	JSONTextKey   string `name:"json-text-key" help:"Key of the captions, a text or a list of texts, in a shard's .json members, in place of --text-key."`
 }
@@ -105,7 +105,7 @@ func inFlags(err error) error {
 	return err
 }
 
-// pathList is pictures by their paths.
+// pathList is images by their paths.
 type pathList []string
 
 func (l pathList) Len() int                      { return len(l) }
@@ -113,7 +113,7 @@ func (l pathList) Key(i int) string              { return l[i] }
 func (l pathList) Captions(i int) []string       { return nil }
 func (l pathList) Source(i int) clip.ImageSource { return clip.FromFile(l[i]) }
 
-// textList is texts, which are no picture's.
+// textList is texts, which are no image's.
 type textList []string
 
 func (l textList) Len() int                    { return len(l) }
@@ -132,7 +132,7 @@ func (s stretch) Key(i int) string              { return s.inputs.Key(s.from + i
 func (s stretch) Captions(i int) []string       { return s.inputs.Captions(s.from + i) }
 func (s stretch) Source(i int) clip.ImageSource { return s.inputs.Source(s.from + i) }
 
-// imagesOf are the inputs' pictures, to be encoded.
+// imagesOf are the inputs' images, to be encoded.
 func imagesOf(in inputs) iter.Seq[clip.ImageSource] {
 	return func(yield func(clip.ImageSource) bool) {
 		for i := range in.Len() {
@@ -226,5 +226,5 @@ func leftOut(name string, in inputs) string {
 	if !ok || set.LeftOut() == 0 {
 		return ""
 	}
-	return fmt.Sprintf("infer: %s: %d without a picture, or without the caption that --captions wants, are left out", name, set.LeftOut())
+	return fmt.Sprintf("infer: %s: %d without an image, or without the caption that --captions wants, are left out", name, set.LeftOut())
 }

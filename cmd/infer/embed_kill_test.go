@@ -21,7 +21,7 @@ import (
 	"github.com/goclip/goclip/torch/distributed"
 )
 
-// partsData is a table of some pictures with captions, one of which cannot be read, and the flags
+// partsData is a table of some images with captions, one of which cannot be read, and the flags
 // that embed it into dir.
 func partsData(t *testing.T, pictures int) (flags func(out string) []string) {
 	tiny, dir := tinyModel(t), t.TempDir()

@@ -13,7 +13,7 @@ type metadata struct {
 	Row       int64  `parquet:"row"`                 // of the part's arrays
 	ImagePath string `parquet:"image_path,optional"` // or SHARD:KEY
 	Caption   string `parquet:"caption,optional"`
-	Width     int32  `parquet:"width,optional"` // of the file's picture, in pixels
+	Width     int32  `parquet:"width,optional"` // of the file's image, in pixels
 	Height    int32  `parquet:"height,optional"`
 }
 

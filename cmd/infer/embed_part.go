@@ -16,7 +16,7 @@ type partFiles struct {
 	images   *npy
 	texts    *npy
 	meta     *metadataFile
-	unread   *lines // nil before the first picture that cannot be read
+	unread   *lines // nil before the first image that cannot be read
 	files    outputs
 	row      int
 	captions []string // of the last rows, not yet encoded
@@ -108,7 +108,7 @@ func (f *partFiles) add(ctx context.Context, about metadata, captions []string, 
 	return f.failure()
 }
 
-// note lists a picture that cannot be read.
+// note lists an image that cannot be read.
 func (f *partFiles) note(path string, reason error) error {
 	if f.unread == nil {
 		l := newLines(f.run.fsys, f.run.path("errors", f.number))

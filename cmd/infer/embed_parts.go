@@ -45,7 +45,7 @@ type partRun struct {
 	begun            map[string][]string // the temporary files that a stopped run left, by the name they were to have
 	written, skipped int                 // parts
 	unopened         int                 // parts whose shard could not be read
-	bad              bool                // a part has pictures that could not be read
+	bad              bool                // a part has images that could not be read
 	cut              int                 // captions longer than the context
 }
 
@@ -99,7 +99,7 @@ func (r *partRun) run(ctx context.Context, m manifest) error {
 			mine = append(mine, number)
 		}
 	}
-	unit := "pictures"
+	unit := "images"
 	if !r.pictures {
 		unit = "texts"
 	}

@@ -47,7 +47,7 @@ func near(t *testing.T, want, got [][]float32) {
 	}
 }
 
-// testPictures are pictures of several formats in a directory, with a hidden one, one in a
+// testPictures are images of several formats in a directory, with a hidden one, one in a
 // directory below, and one that cannot be read; good are those that can, in their order.
 func testPictures(t *testing.T) (dir string, good []string) {
 	t.Helper()
@@ -57,8 +57,8 @@ func testPictures(t *testing.T) (dir string, good []string) {
 		"d.jpg": "cup_444.jpg", "f\xff.png": "face.png", ".g.png": "face.png"} {
 		writeFile(t, dir, name, readFile(t, testPicture(from)))
 	}
-	writeFile(t, dir, "e.png", []byte("no picture"))
-	writeFile(t, dir, "notes.txt", []byte("no picture"))
+	writeFile(t, dir, "e.png", []byte("no image"))
+	writeFile(t, dir, "notes.txt", []byte("no image"))
 	return dir, []string{dir + "/a.png", dir + "/b.gif", dir + "/c/1.webp", dir + "/d.jpg", dir + "/f\xff.png"}
 }
 
@@ -69,13 +69,13 @@ func TestEmbedDirectory(t *testing.T) {
 	_, images, _ := features(t, tiny, good, nil)
 	code, _, errs := infer(t, "", "embed", "--model", tiny, "--out", out, dir)
 	assert.Equal(t, 1, code)
-	assert.Contains(t, oneLine(t, errs), "e.png: not a picture")
+	assert.Contains(t, oneLine(t, errs), "e.png: not an image")
 	assert.Equal(t, []string{"errors.jsonl", "image_features.npy", "images.jsonl"}, names(t, out))
 	near(t, images, readNpy(t, filepath.Join(out, "image_features.npy")))
 
 	code, _, errs = infer(t, "", "embed", "--model", tiny, "--out", out, filepath.Join(dir, "c", ".hidden", ".."), t.TempDir())
 	assert.Equal(t, 1, code)
-	assert.Contains(t, oneLine(t, errs), "holds no picture")
+	assert.Contains(t, oneLine(t, errs), "holds no image")
 }
 
 func TestEmbedParts(t *testing.T) {
@@ -87,8 +87,8 @@ func TestEmbedParts(t *testing.T) {
 	code, stdout, errs := infer(t, "", args...)
 	assert.Equal(t, 1, code)
 	assert.Empty(t, stdout)
-	assert.Contains(t, errs, "e.png: not a picture")
-	assert.Contains(t, errs, "infer: "+out+": 5 pictures in 3 parts, 1 could not be read (errors/)")
+	assert.Contains(t, errs, "e.png: not an image")
+	assert.Contains(t, errs, "infer: "+out+": 5 images in 3 parts, 1 could not be read (errors/)")
 	tree := readTree(t, out)
 	assert.Len(t, tree, 3+3+1+1)
 	at := 0
@@ -114,8 +114,8 @@ func TestEmbedParts(t *testing.T) {
 		made, err := os.Stat(filepath.Join(out, "img_emb", "img_emb_0000.npy"))
 		require.NoError(t, err)
 		code, _, errs := infer(t, "", args...)
-		assert.Equal(t, 1, code, "there is still a picture that cannot be read")
-		assert.Equal(t, "infer: "+out+": 0 pictures in 0 parts, 3 parts complete before", oneLine(t, errs))
+		assert.Equal(t, 1, code, "there is still an image that cannot be read")
+		assert.Equal(t, "infer: "+out+": 0 images in 0 parts, 3 parts complete before", oneLine(t, errs))
 		assert.Equal(t, tree, readTree(t, out))
 		kept, err := os.Stat(filepath.Join(out, "img_emb", "img_emb_0000.npy"))
 		require.NoError(t, err)
@@ -130,7 +130,7 @@ func TestEmbedParts(t *testing.T) {
 		writeFile(t, out, "errors/errors_0001.jsonl", []byte("{}\n"))
 		code, _, errs := infer(t, "", args...)
 		assert.Equal(t, 1, code)
-		assert.Contains(t, errs, "3 pictures in 2 parts, 1 part complete before, 1 could not be read")
+		assert.Contains(t, errs, "3 images in 2 parts, 1 part complete before, 1 could not be read")
 		assert.Equal(t, tree, readTree(t, out))
 	})
 	t.Run("shared", func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestEmbedData(t *testing.T) {
 		near(t, images[:2], readNpy(t, embed(t, "--data", shard)+"/img_emb/img_emb_0000.npy"))
 		code, _, errs := infer(t, "", "embed", "--model", tiny, "--out", filepath.Join(shards, "out"), "--data", shard, "--captions")
 		require.Zero(t, code)
-		assert.Contains(t, errs, "a.tar: 1 without a picture, or without the caption that --captions wants, are left out")
+		assert.Contains(t, errs, "a.tar: 1 without an image, or without the caption that --captions wants, are left out")
 		near(t, words[:1], readNpy(t, shards+"/out/text_emb/text_emb_0000.npy"))
 	})
 	t.Run("a shard that ends too early is tried again", func(t *testing.T) {
@@ -306,7 +306,7 @@ func TestEmbedData(t *testing.T) {
 		{"--part-size -1 photos", 2, "--part-size -1: 1 to"},
 		{"--rank 0 photos", 2, "--rank R and --world N go together"},
 		{"--rank 2 --world 2 photos", 2, "--rank R and --world N go together"},
-		{"--part-size 2 --texts TXT photos", 2, "parts hold pictures or --texts"},
+		{"--part-size 2 --texts TXT photos", 2, "parts hold images or --texts"},
 		{"--data DIR/none.csv", 1, "--data: stat DIR/none.csv: no such file"},
 		{"--data DIR/{0..3}.tar", 1, "--data: stat DIR/0.tar: no such file"},
 		{"--data DIR/table.csv --csv-separator ;", 1, `it has no column "filepath"`},

@@ -114,7 +114,7 @@ func TestEmbed(t *testing.T) {
 		}
 		var errs bytes.Buffer
 		cmd := process(args...)
-		cmd.Env = append(cmd.Env, fileLimit+"=400") // texts fit, pictures do not
+		cmd.Env = append(cmd.Env, fileLimit+"=400") // texts fit, images do not
 		cmd.Stdin, cmd.Stderr = strings.NewReader(strings.Join(pictures[1:], "\n")), &errs
 		require.Error(t, cmd.Run())
 		assert.Equal(t, 1, cmd.ProcessState.ExitCode())
@@ -125,7 +125,7 @@ func TestEmbed(t *testing.T) {
 		}
 	})
 
-	t.Run("no picture can be read", func(t *testing.T) {
+	t.Run("no image can be read", func(t *testing.T) {
 		code, _, _ := infer(t, "", "embed", "--model", tiny, "--out", filepath.Join(dir, "none"), gone)
 		assert.Equal(t, 1, code)
 		assert.Empty(t, readNpy(t, filepath.Join(dir, "none", "image_features.npy")))

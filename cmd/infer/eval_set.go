@@ -41,7 +41,7 @@ func (c *evalCmd) openSet(ctx context.Context, i int, errs io.Writer) (*evalSet,
 		return nil, err
 	}
 	if n, ok := set.(interface{ LeftOut() int }); ok && n.LeftOut() > 0 {
-		fmt.Fprintf(errs, "infer: %s: %d without a picture, or without a caption or class, are left out\n", s.name, n.LeftOut())
+		fmt.Fprintf(errs, "infer: %s: %d without an image, or without a caption or class, are left out\n", s.name, n.LeftOut())
 	}
 	switch {
 	case s.task == "" && labelled:

@@ -22,11 +22,11 @@ type indexCmd struct {
 	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
 	engineFlag
 	Rebuild     bool     `help:"Index all anew, also what is damaged; searches find what the index held until all is there."`
-	KeepMissing bool     `help:"Keep pictures in the index whose files are gone."`
+	KeepMissing bool     `help:"Keep images in the index whose files are gone."`
 	Verify      bool     `help:"Compare every vector of the index with its checksum, and index nothing."`
-	CommitEvery int      `help:"Pictures after which what was indexed is made safe; two seconds are enough, too." default:"512"`
-	Verbose     bool     `help:"A line on stdout for each picture that is safe in the index: + PATH, or - PATH for one that was removed; and one on stderr for each file that is skipped."`
-	Paths       []string `arg:"" optional:"" name:"path" help:"Pictures, and directories that are walked; the default is the working directory."`
+	CommitEvery int      `help:"Images after which what was indexed is made safe; two seconds are enough, too." default:"512"`
+	Verbose     bool     `help:"A line on stdout for each image that is safe in the index: + PATH, or - PATH for one that was removed; and one on stderr for each file that is skipped."`
+	Paths       []string `arg:"" optional:"" name:"path" help:"Images, and directories that are walked; the default is the working directory."`
 }
 
 func (*indexCmd) Help() string {
@@ -149,9 +149,9 @@ func update(ctx context.Context, dir string, m *clip.Model, o index.UpdateOption
 	o.Skipped = func(s *index.Skipped) { skipped.add(s.Path, s.Kind) }
 	o.Found = func(images int) {
 		if o.Open != nil && images > 0 { // nobody asked for it, and it may take a while
-			fmt.Fprintf(errs, "infer: indexing %d pictures into %s\n", images, quoted(dir))
+			fmt.Fprintf(errs, "infer: indexing %d images into %s\n", images, quoted(dir))
 		}
-		show = newProgress(errs, "pictures", images)
+		show = newProgress(errs, "images", images)
 	}
 	o.Encoded = func(_ string, err error) {
 		show.add(err != nil)
@@ -164,7 +164,7 @@ func update(ctx context.Context, dir string, m *clip.Model, o index.UpdateOption
 		show.close()
 	}
 	if errors.Is(err, context.Canceled) && r.New > 0 {
-		return r, fmt.Errorf("interrupted; %d of %d pictures are in the index, and the next run goes on from there", r.Added+r.Changed, r.New)
+		return r, fmt.Errorf("interrupted; %d of %d images are in the index, and the next run goes on from there", r.Added+r.Changed, r.New)
 	}
 	if r.EngineChanged {
 		fmt.Fprintf(errs, "infer: %s: the engine has every vector\n", dir)
@@ -173,12 +173,12 @@ func update(ctx context.Context, dir string, m *clip.Model, o index.UpdateOption
 }
 
 func summary(r index.Result) string {
-	text := fmt.Sprintf("%d pictures added, %d changed, %d removed, %d as they were", r.Added, r.Changed, r.Removed, r.Same)
+	text := fmt.Sprintf("%d images added, %d changed, %d removed, %d as they were", r.Added, r.Changed, r.Removed, r.Same)
 	if r.Unreadable > 0 {
 		text += fmt.Sprintf(", %d could not be read", r.Unreadable)
 	}
 	if n := r.Added + r.Changed; n > 0 && r.Took > time.Second { // less tells of no rate
-		text += fmt.Sprintf("; %.0f pictures a second", float64(n)/r.Took.Seconds())
+		text += fmt.Sprintf("; %.0f images a second", float64(n)/r.Took.Seconds())
 	}
 	return text
 }
@@ -194,7 +194,7 @@ func (c *indexCmd) verify(ctx context.Context, io *streams) error {
 	}
 	info, err := ix.Info(ctx)
 	if err == nil {
-		_, err = fmt.Fprintf(io.out, "%s: %d pictures, %d MB of vectors, every checksum right; model %s\n", c.Out, info.Pictures, info.Bytes/1e6, info.Model.Name)
+		_, err = fmt.Fprintf(io.out, "%s: %d images, %d MB of vectors, every checksum right; model %s\n", c.Out, info.Pictures, info.Bytes/1e6, info.Model.Name)
 	}
 	return err
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // TestIndexKilled kills infer index with SIGKILL at random moments while it adds and removes
-// pictures. After each kill the index opens, every vector has its checksum, what --verbose has told
+// images. After each kill the index opens, every vector has its checksum, what --verbose has told
 // of is there once, and the next run goes on.
 func TestIndexKilled(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
@@ -31,7 +31,7 @@ func TestIndexKilled(t *testing.T) {
 	span := 300 * time.Millisecond
 	present := map[string]bool{}
 	for killed < indexKills {
-		for range 40 { // new pictures, and now and then fewer
+		for range 40 { // new images, and now and then fewer
 			made++
 			data := append(readFile(t, filepath.Join(dir, seeds[rng.IntN(len(seeds))])), byte(made))
 			present[writeFile(t, dir, fmt.Sprintf("new%d.png", made), data)] = true
@@ -95,12 +95,12 @@ func TestIndexKilled(t *testing.T) {
 			want[filepath.Join(dir, name)] = true
 		}
 	}
-	assert.Equal(t, len(want), holds(t, at, want), "each picture once")
-	t.Logf("%d kills, %d of them after a commit of the run, and %d whole runs, for %d pictures", killed, adding, whole, made)
+	assert.Equal(t, len(want), holds(t, at, want), "each image once")
+	t.Logf("%d kills, %d of them after a commit of the run, and %d whole runs, for %d images", killed, adding, whole, made)
 }
 
 // holds checks the index and that it has what was acknowledged; it gives the number of its
-// pictures.
+// images.
 func holds(t *testing.T, at string, acknowledged map[string]bool) int {
 	t.Helper()
 	ctx := context.Background()

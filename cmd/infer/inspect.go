@@ -150,7 +150,7 @@ func (i *inspection) print(w io.Writer, format string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	v, x := i.Config.Vision, i.Config.Text
 	fmt.Fprintf(t, "model\t%s\n", i.Model)
-	fmt.Fprintf(t, "picture tower\t%v\t%d parameters\n", v, i.Parameters["visual"])
+	fmt.Fprintf(t, "image tower\t%v\t%d parameters\n", v, i.Parameters["visual"])
 	fmt.Fprintf(t, "text tower\t%v\t%d parameters\n", x, i.Parameters["text"])
 	fmt.Fprintf(t, "features\t%d\t%d parameters in all\n", i.Config.EmbedDim, i.Parameters["total"])
 	fmt.Fprintf(t, "activation\t%s\n", map[bool]string{true: "QuickGELU", false: "GELU"}[i.Config.QuickGELU])

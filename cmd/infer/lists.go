@@ -16,7 +16,7 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// listPictures are the pictures of paths, a directory being walked. Any other path stands for
+// listPictures are the images of paths, a directory being walked. Any other path stands for
 // itself: one that is not there is told of in its place. What a walk leaves out is counted in
 // skipped. take leaves out what it is false for; nil takes all.
 func listPictures(ctx context.Context, paths []string, skipped *skips, take func(path string) bool) (pictures []string, err error) {
@@ -50,7 +50,7 @@ func listPictures(ctx context.Context, paths []string, skipped *skips, take func
 
 // noPictures is the error of a directory in which nothing can be read.
 func noPictures(dir string, skipped *skips) error {
-	text := quoted(dir) + " holds no picture that can be read"
+	text := quoted(dir) + " holds no image that can be read"
 	if left := skipped.text(0); left != "" {
 		text += ": skipped " + left
 	}

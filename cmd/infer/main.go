@@ -1,4 +1,4 @@
-// Command infer scores pictures against texts, computes features, and shows what a model is.
+// Command infer scores images against texts, computes features, and shows what a model is.
 //
 // Data goes to stdout, everything else to stderr. Exit status: 0 done, 1 something failed while
 // running, 2 the command line is wrong.
@@ -29,12 +29,12 @@ import (
 type commands struct {
 	Version kong.VersionFlag `help:"Say which goclip this is."`
 
-	Score       scoreCmd       `cmd:"" help:"Similarity of every picture with every text."`
-	Classify    classifyCmd    `cmd:"" help:"Which of some classes each picture shows; sorts folders, measures accuracy."`
+	Score       scoreCmd       `cmd:"" help:"Similarity of every image with every text."`
+	Classify    classifyCmd    `cmd:"" help:"Which of some classes each image shows; sorts folders, measures accuracy."`
 	Eval        evalCmd        `cmd:"" help:"Evaluates models on data sets: zero-shot classification, retrieval, linear probe."`
-	Embed       embedCmd       `cmd:"" help:"Features of pictures and texts, to .npy files; of many in parts, with Parquet."`
-	Index       indexCmd       `cmd:"" help:"Makes pictures searchable: an index of features, kept up to date."`
-	Search      searchCmd      `cmd:"" help:"Finds pictures by words or by a picture."`
+	Embed       embedCmd       `cmd:"" help:"Features of images and texts, to .npy files; of many in parts, with Parquet."`
+	Index       indexCmd       `cmd:"" help:"Makes images searchable: an index of features, kept up to date."`
+	Search      searchCmd      `cmd:"" help:"Find images by words or by an image."`
 	Cluster     clusterCmd     `cmd:"" help:"Groups the images of an index by what they are like."`
 	Learn       learnCmd       `cmd:"" help:"Learns a word from images, for searches in an index."`
 	Explain     explainCmd     `cmd:"" help:"Shows where in an image a text is; writes an overlay."`
@@ -51,7 +51,7 @@ type commands struct {
 	Doctor      doctorCmd      `cmd:"" help:"What this machine has, what goclip uses of it, and how to mend what is wrong."`
 	Completion  completionCmd  `cmd:"" help:"Completion of the command line for bash, zsh or fish."`
 	Man         manCmd         `cmd:"" hidden:"" help:"The man page."`
-	Report      reportCmd      `cmd:"" help:"A page with pictures, probabilities and the loss of a run."`
+	Report      reportCmd      `cmd:"" help:"A page with images, probabilities and the loss of a run."`
 }
 
 const description = `CLIP on the command line.
@@ -181,20 +181,20 @@ type computeFlags struct {
 	Precision string `help:"fp32; bf16, on a CPU fast where it has AMX or bfloat16 instructions; on the CPU also int8, on CUDA fp16. auto is fp32 on the CPU, and on CUDA bf16, or fp16 before Ampere." default:"auto" enum:"auto,fp32,bf16,fp16,int8"`
 	Threads   int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
 	Seed      uint64 `help:"Of random weights."`
-	BatchSize int    `help:"Pictures or texts of a batch; more is no slower and takes more memory." default:"32"`
+	BatchSize int    `help:"Images or texts of a batch; more is no slower and takes more memory." default:"32"`
 }
 
-// orientFlag is that of commands that look at people's pictures.
+// orientFlag is that of commands that look at people's images.
 type orientFlag struct {
-	NoOrient bool `help:"Take pictures as they lie in the file, as open_clip does, instead of upright by their EXIF orientation."`
+	NoOrient bool `help:"Take images as they lie in the file, as open_clip does, instead of upright by their EXIF orientation."`
 }
 
 // loadFlags change a model while it is read.
 type loadFlags struct {
-	ForceImageSize     int    `help:"Pixels of the square pictures in place of the config's; position embeddings are resampled."`
+	ForceImageSize     int    `help:"Pixels of the square images in place of the config's; position embeddings are resampled."`
 	ForceContextLength int    `help:"Tokens of a text in place of the config's; position embeddings are resampled."`
 	ForceQuickGELU     bool   `name:"force-quick-gelu" help:"QuickGELU whatever the config says, as OpenAI's weights want it."`
-	PretrainedImage    string `name:"pretrained-image-path" help:"Weights of the picture tower alone, torchvision's vit_b_32 for vit_b_32-roberta-base."`
+	PretrainedImage    string `name:"pretrained-image-path" help:"Weights of the image tower alone, torchvision's vit_b_32 for vit_b_32-roberta-base."`
 	PretrainedText     string `name:"pretrained-text-path" help:"Weights of the text tower alone, such as roberta-base's."`
 }
 

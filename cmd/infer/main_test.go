@@ -98,7 +98,7 @@ func tinyModel(t testing.TB) string {
 	return dir
 }
 
-// picture is one of the decoders' test pictures.
+// image is one of the decoders' test images.
 func testPicture(name string) string {
 	return filepath.Join("..", "..", "testdata", "preprocess", "pictures", name)
 }
@@ -143,7 +143,7 @@ func TestCommandLine(t *testing.T) {
 		{"", 2, `expected one of "score"`},
 		{"frobnicate", 2, "unexpected argument frobnicate"},
 		{"score --frobnicate", 2, "unknown flag --frobnicate"},
-		{"score --model TINY --text a", 2, "no picture: give --image PATH"},
+		{"score --model TINY --text a", 2, "no image: give --image PATH"},
 		{"score --model TINY --image FACE", 2, "no text: give --text TEXT"},
 		{"score --model TINY --image FACE --text a --format xml", 2, "--format must be one of"},
 		{"score --model TINY --image FACE --text a --precision int4", 2, "--precision must be one of"},
@@ -193,7 +193,7 @@ func TestHelpAndVersion(t *testing.T) {
 		args []string
 		says string
 	}{
-		{[]string{"--help"}, "Similarity of every picture with every text"}, {[]string{"score", "--help"}, "--texts=FILE"},
+		{[]string{"--help"}, "Similarity of every image with every text"}, {[]string{"score", "--help"}, "--texts=FILE"},
 		{[]string{"embed", "--help"}, "--raw"}, {[]string{"--version"}, "goclip"},
 	} {
 		code, out, errs := infer(t, "", c.args...)

@@ -73,7 +73,7 @@ func TestDamagedModels(t *testing.T) {
 		{"more than memory", nil, edit(`"embed_dim": 16`, `"embed_dim": 16777216, "quick_gelu": false`), []string{clip.WeightsFile}},
 		{"far more than memory", nil, []byte(`{"model_cfg":{"embed_dim":8,"vision_cfg":{"width":16777216},"text_cfg":{}}}`), []string{"width 16777216 with 12 layers", "do not fit into memory"}},
 		{"endless layers", nil, []byte(`{"model_cfg":{"embed_dim":8,"vision_cfg":{"width":64,"layers":9999999},"text_cfg":{}}}`), []string{"9999999"}},
-		{"other preprocessing", nil, edit(`"size": 32`, `"size": 64`), []string{"preprocessing makes pictures of [64 64]"}},
+		{"other preprocessing", nil, edit(`"size": 32`, `"size": 64`), []string{"preprocessing makes images of [64 64]"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -20,7 +20,7 @@ td img { width: 6rem; height: 6rem; object-fit: contain; background: #fff; borde
 .quiet { opacity: .7 }
 `
 
-// thumbnailURL is a picture's thumbnail inside the page.
+// thumbnailURL is an image's thumbnail inside the page.
 func thumbnailURL(path string) (template.URL, error) {
 	data, kind, err := thumbnail(path)
 	if err != nil {

@@ -7,10 +7,10 @@ import (
 	"github.com/goclip/goclip/index"
 )
 
-// sampled is how many pictures of a list are looked at to tell what it holds.
+// sampled is how many images of a list are looked at to tell what it holds.
 const sampled = 8
 
-// photographs tells whether most pictures of a list are photographs. A few are looked at, spread over
+// photographs tells whether most images of a list are photographs. A few are looked at, spread over
 // the list; those that cannot be read do not count.
 func photographs(ctx context.Context, paths []string) bool {
 	n, yes, readable := min(sampled, len(paths)), 0, 0
@@ -26,16 +26,16 @@ func photographs(ctx context.Context, paths []string) bool {
 	return 2*yes > readable
 }
 
-// A picture without a camera's data is a photograph by its size and colours. Of fifteen photographs of
+// An image without a camera's data is a photograph by its size and colours. Of fifteen photographs of
 // scikit-image, scikit-learn and SciPy the nine large ones in colour pass; of twelve drawings, plots
-// and pictures of screens, and of the emoji, none does (flat at least 0.55, or too small).
+// and images of screens, and of the emoji, none does (flat at least 0.55, or too small).
 const (
 	photographSide    = 200 // pixels of the shorter side, at least
 	photographColours = 512 // of 32,768 that are told apart, at least
 	photographFlat    = 0.5 // of the pixels equal their left neighbour, at most
 )
 
-// photograph looks at one picture; ok says that it could be read.
+// photograph looks at one image; ok says that it could be read.
 func photograph(ctx context.Context, path string) (is, ok bool) {
 	data, err := preprocess.ReadFile(ctx, path, preprocess.DefaultLimits)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/goclip/goclip/clip"
 )
 
-// TestPrecision embeds texts of many lengths and a picture in each precision: the rows stand in the
+// TestPrecision embeds texts of many lengths and an image in each precision: the rows stand in the
 // order of the texts, whatever their lengths, and are near those that the library gives one by one.
 func TestPrecision(t *testing.T) {
 	texts := []string{"dog", strings.Repeat("a long text about a dog and a car ", 3), "racing car", "", "a", "the dog face of the moon"}

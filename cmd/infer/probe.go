@@ -15,10 +15,10 @@ type probeCmd struct {
 	modelFlags
 	LR       float64 `help:"Learning rate at the beginning." default:"0.1"`
 	Epochs   int     `help:"Passes over the training features." default:"10"`
-	WD       float64 `help:"Weight decay; -1 tries 10^-6 to 10^2 on a fifth of the training pictures, held out, and takes the best." default:"-1"`
+	WD       float64 `help:"Weight decay; -1 tries 10^-6 to 10^2 on a fifth of the training images, held out, and takes the best." default:"-1"`
 	Format   string  `help:"table or json." default:"table" enum:"table,json"`
-	Training string  `arg:"" help:"Labelled pictures to train on: a directory with a folder for each class." complete:"dirs"`
-	Test     string  `arg:"" help:"Pictures of the same classes to test on." complete:"dirs"`
+	Training string  `arg:"" help:"Labelled images to train on: a directory with a folder for each class." complete:"dirs"`
+	Test     string  `arg:"" help:"Images of the same classes to test on." complete:"dirs"`
 }
 
 func (*probeCmd) Help() string {
@@ -26,7 +26,7 @@ func (*probeCmd) Help() string {
   infer probe --wd 1e-4 --format json flowers/train flowers/test`
 }
 
-// Run trains logistic regression on the frozen picture tower's features: CLIP_benchmark's linear
+// Run trains logistic regression on the frozen image tower's features: CLIP_benchmark's linear
 // probe.
 func (c *probeCmd) Run(ctx context.Context, s *streams) error {
 	if c.LR <= 0 || c.Epochs < 1 || c.WD < 0 && c.WD != -1 {
@@ -65,7 +65,7 @@ func (c *probeCmd) Run(ctx context.Context, s *streams) error {
 	if c.Format == "json" {
 		err = json.NewEncoder(s.out).Encode(r)
 	} else {
-		_, err = fmt.Fprintf(s.out, "top-1 %.4f  top-5 %.4f  mean per class %.4f  (%d classes, %d pictures to train on, %d to test, weight decay %.3g)\n",
+		_, err = fmt.Fprintf(s.out, "top-1 %.4f  top-5 %.4f  mean per class %.4f  (%d classes, %d images to train on, %d to test, weight decay %.3g)\n",
 			r.Top1, r.Top5, r.MeanPerClass, len(sets[0].Classes()), len(rows[0].Classes), len(rows[1].Classes), r.WeightDecay)
 	}
 	if err == nil && bad > 0 {

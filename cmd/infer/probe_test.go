@@ -16,7 +16,7 @@ import (
 	"github.com/goclip/goclip/train/evaluate"
 )
 
-// folders writes n pictures of each of two classes that a random tower tells apart too.
+// folders writes n images of each of two classes that a random tower tells apart too.
 func folders(t *testing.T, n int, classes ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -47,7 +47,7 @@ func TestProbe(t *testing.T) {
 	code, out, errs = infer(t, "", "probe", "--model", tiny, "--wd", "0.01", training, test)
 	require.Equal(t, 0, code, errs)
 	assert.Contains(t, out, "top-1 1.0000")
-	assert.Contains(t, out, "2 classes, 20 pictures to train on, 8 to test, weight decay 0.01")
+	assert.Contains(t, out, "2 classes, 20 images to train on, 8 to test, weight decay 0.01")
 
 	require.NoError(t, os.WriteFile(filepath.Join(test, "red", "broken.png"), []byte("\x89PNG\r\n\x1a\n"), 0o644))
 	code, out, errs = infer(t, "", "probe", "--model", tiny, "--wd", "0", training, test)

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/term"
 )
 
-// progress is a bar on a terminal, with rate, time to go and the count of bad pictures; elsewhere a
+// progress is a bar on a terminal, with rate, time to go and the count of bad images; elsewhere a
 // line every ten seconds.
 type progress struct {
 	errs          io.Writer
-	unit          string // pictures
+	unit          string // images
 	bar           *progressbar.ProgressBar
 	n, bad, total int
 	began, last   time.Time

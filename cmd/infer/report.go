@@ -36,7 +36,7 @@ type page struct {
 	Results []map[string]float64
 }
 
-// Columns is how many cells a row has beside its picture.
+// Columns is how many cells a row has beside its image.
 func (p page) Columns() int { return max(len(p.Texts), 1) }
 
 type pageRow struct {
@@ -44,7 +44,7 @@ type pageRow struct {
 	Picture template.URL // a thumbnail, empty where there is none
 	Error   string       // why
 	texts   []string
-	Prob    []float64 // of each of the page's texts, or none for a picture that score could not read
+	Prob    []float64 // of each of the page's texts, or none for an image that score could not read
 }
 
 func (*reportCmd) Help() string {
@@ -88,7 +88,7 @@ func (c *reportCmd) Run(io *streams) error {
 
 var errScores = errors.New("it is not what score --format csv prints")
 
-// readScores makes the rows, without their pictures.
+// readScores makes the rows, without their images.
 func (p *page) readScores(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -132,7 +132,7 @@ func (p *page) readScores(path string) error {
 	return nil
 }
 
-// drawPictures embeds the thumbnails. A picture that is gone by now leaves its place empty and is
+// drawPictures embeds the thumbnails. An image that is gone by now leaves its place empty and is
 // told of.
 func (p *page) drawPictures(errs io.Writer) (failed bool) {
 	for i := range p.Rows {
@@ -193,17 +193,17 @@ var reportTemplate = template.Must(template.New("report").Funcs(pageFuncs).Parse
 ` + pageStyle + `svg { width: 100%; border: 1px solid #8884; border-radius: .5rem }
 </style>
 <h1>{{.Run}}</h1>
-<h2>Pictures and texts</h2>
-<p class="quiet">Each row is a picture, as the model reads it; its probabilities over the texts sum to one.</p>
+<h2>Images and texts</h2>
+<p class="quiet">Each row is an image, as the model reads it; its probabilities over the texts sum to one.</p>
 <table><tr><th></th>{{range .Texts}}<th>{{.}}</th>{{end}}</tr>
-{{range .Rows}}<tr><td>{{if .Picture}}<img src="{{.Picture}}" alt="{{.Name}}">{{else}}{{.Name}}{{end}}</td>
+{{range .Rows}}<tr><td>{{if .Image}}<img src="{{.Image}}" alt="{{.Name}}">{{else}}{{.Name}}{{end}}</td>
 {{- if .Prob}}{{range .Prob}}<td style="{{heat .}}">{{percent .}}</td>{{end}}{{else}}<td class="quiet" colspan="{{$.Columns}}">{{.Error}}</td>{{end}}</tr>
 {{end}}</table>
 <h2>Loss</h2>
 <svg viewBox="0 0 600 200" role="img" aria-label="loss over steps"><polyline fill="none" stroke="#2a6fc9" stroke-width="1.5" points="{{.Curve}}"/></svg>
 <p class="quiet">{{.Steps}} steps, from {{printf "%.3f" .First}} to {{printf "%.3f" .Last}}.</p>
-{{if .Results}}<h2>Retrieval on held-out pictures</h2>
-<table><tr><th>step</th><th>text to picture R@1</th><th>R@5</th><th>R@10</th><th>picture to text R@1</th></tr>
+{{if .Results}}<h2>Retrieval on held-out images</h2>
+<table><tr><th>step</th><th>text to image R@1</th><th>R@5</th><th>R@10</th><th>image to text R@1</th></tr>
 {{range .Results}}<tr><td>{{index . "step"}}</td><td>{{percent (index . "text_to_image_R@1")}}</td><td>{{percent (index . "text_to_image_R@5")}}</td><td>{{percent (index . "text_to_image_R@10")}}</td><td>{{percent (index . "image_to_text_R@1")}}</td></tr>
 {{end}}</table>{{end}}
 </html>

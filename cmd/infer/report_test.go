@@ -22,7 +22,7 @@ var (
 	dataURL = regexp.MustCompile(`src="data:(image/[a-z]+);base64,([^"]*)"`)
 )
 
-// photo is noise as large as a phone's picture is, in bytes too.
+// photo is noise as large as a phone's image is, in bytes too.
 func photo(t *testing.T, path string) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -99,7 +99,7 @@ func TestReport(t *testing.T) {
 	assert.Len(t, dataURL.FindAllString(string(readFile(t, page)), -1), len(pictures)-3, "the page is there with the rest")
 
 	for _, c := range []struct{ name, text, says string }{
-		{"table.csv", "picture  a dog\nx.png  1.000\n", "not what score --format csv prints"},
+		{"table.csv", "image  a dog\nx.png  1.000\n", "not what score --format csv prints"},
 		{"number.csv", "path,text,cosine,prob,error\nx.png,a,0.1,high,\n", "not what score --format csv prints"},
 		{"uneven.csv", "path,text,cosine,prob,error\nx.png,a,0.1,0.5,\nx.png,b,0.1,0.5,\ny.png,a,0.1,1,\n", "not what score --format csv prints"},
 		{"empty.csv", "", "not what score --format csv prints"},
@@ -114,7 +114,7 @@ func TestReport(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(dir, "no.html"))
 }
 
-// TestThumbnailKeepsColours compares a few pixels of pictures that need no shrinking.
+// TestThumbnailKeepsColours compares a few pixels of images that need no shrinking.
 func TestThumbnailKeepsColours(t *testing.T) {
 	for _, name := range []string{"rgb_63x64.png", "rgba_64x90.png", "palette4.png", "grey.png"} {
 		want, _, err := image.Decode(bytes.NewReader(readFile(t, testPicture(name))))

@@ -18,11 +18,11 @@ type scoreCmd struct {
 	modelFlags
 	orientFlag
 	skipFlags
-	Image  []string `help:"Pictures, and directories, which are walked; what starts with a dot is left out." sep:"none" placeholder:"PATH"`
+	Image  []string `help:"Images, and directories, which are walked; what starts with a dot is left out." sep:"none" placeholder:"PATH"`
 	Text   []string `help:"Texts." sep:"none" complete:"none"`
 	Texts  string   `help:"File with a text per line, or - for stdin." placeholder:"FILE"`
 	Format string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
-	Paths  []string `arg:"" optional:"" help:"More pictures and directories."`
+	Paths  []string `arg:"" optional:"" help:"More images and directories."`
 }
 
 // scores is the JSON that score prints.
@@ -32,7 +32,7 @@ type scores struct {
 	Texts      []string     `json:"texts"`
 	Images     []imageScore `json:"images"`
 
-	Skipped map[string]int `json:"skipped,omitempty"` // files of directories that are no pictures, by kind
+	Skipped map[string]int `json:"skipped,omitempty"` // files of directories that are no images, by kind
 }
 
 type imageScore struct {
@@ -58,7 +58,7 @@ func (c *scoreCmd) Run(ctx context.Context, io *streams) error {
 		texts = append(texts, lines...)
 	}
 	if len(paths) == 0 {
-		return usageError("score: no picture: give --image PATH; infer score --help lists the flags")
+		return usageError("score: no image: give --image PATH; infer score --help lists the flags")
 	}
 	if len(texts) == 0 {
 		return usageError("score: no text: give --text TEXT or --texts FILE; infer score --help lists the flags")
@@ -139,7 +139,7 @@ func (s *scores) print(w io.Writer, format string) error {
 		return t.Error()
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(t, "picture")
+	fmt.Fprint(t, "image")
 	for _, text := range s.Texts {
 		fmt.Fprintf(t, "\t%s", text)
 	}
@@ -147,7 +147,7 @@ func (s *scores) print(w io.Writer, format string) error {
 	for _, image := range s.Images {
 		fmt.Fprint(t, quoted(string(image.Path)))
 		shown := image.Prob
-		if len(s.Texts) == 1 { // of one text the probability is 1, whatever the picture
+		if len(s.Texts) == 1 { // of one text the probability is 1, whatever the image
 			shown = image.Cosine
 		}
 		for _, p := range shown {

@@ -21,7 +21,7 @@ import (
 	"github.com/goclip/goclip/models"
 )
 
-// features are what clip itself gives for pictures and texts, one at a time.
+// features are what clip itself gives for images and texts, one at a time.
 func features(t *testing.T, model string, pictures, texts []string) (m *clip.Model, images, words [][]float32) {
 	t.Helper()
 	m, err := clip.Open(t.Context(), model, nil)
@@ -43,7 +43,7 @@ func features(t *testing.T, model string, pictures, texts []string) (m *clip.Mod
 	return m, images, words
 }
 
-// TestScore checks the three formats against clip itself, with a picture in the middle that cannot
+// TestScore checks the three formats against clip itself, with an image in the middle that cannot
 // be read.
 func TestScore(t *testing.T) {
 	tiny := tinyModel(t)
@@ -131,7 +131,7 @@ func bomb(w, h uint32) []byte {
 	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(chunk))
 }
 
-// TestPictures scores pictures of every kind in one command: each bad one has its line, the others
+// TestPictures scores images of every kind in one command: each bad one has its line, the others
 // their scores.
 func TestPictures(t *testing.T) {
 	dir := t.TempDir()
@@ -150,7 +150,7 @@ func TestPictures(t *testing.T) {
 		{writeFile(t, dir, "wide.png", bomb(20000, 20000)), "20000x20000 pixels is more than the limit"},
 		{writeFile(t, dir, "long.png", bomb(1<<31-1, 1)), "long.png"},
 		{writeFile(t, dir, "none.png", bomb(0, 5)), "0x5 pixels"},
-		{writeFile(t, dir, "words.jpg", []byte(strings.Repeat("not a picture at all\n", 5))), "the file is text"},
+		{writeFile(t, dir, "words.jpg", []byte(strings.Repeat("not an image at all\n", 5))), "the file is text"},
 		{writeFile(t, dir, "phone.heic", []byte("\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")), heic},
 		{filepath.Join(dir, "gone.png"), "no such file"},
 		{filepath.Join(dir, "a\nb.png"), "no such file"},

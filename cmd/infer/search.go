@@ -19,13 +19,13 @@ import (
 type searchCmd struct {
 	Index        string   `help:"Directory of an index; without, .goclip in DIR or above it, which is brought up to date first." placeholder:"DIR"`
 	Text         []string `help:"Words to search for, as they stand." sep:"none" complete:"none"`
-	Image        []string `help:"Picture to search for." sep:"none" placeholder:"PATH"`
-	Top          int      `short:"t" help:"Pictures to show." default:"10"`
+	Image        []string `help:"Image to search for." sep:"none" placeholder:"PATH"`
+	Top          int      `short:"t" help:"Images to show." default:"10"`
 	FilepathOnly bool     `short:"f" help:"Print paths and nothing else, for pipes."`
 	Null         bool     `short:"0" help:"With -f: each path ends with a zero byte, for xargs -0."`
-	Preview      bool     `short:"p" help:"Show the pictures, too: kitty's protocol, iTerm2's, or half blocks of colour, by what the terminal says it is."`
+	Preview      bool     `short:"p" help:"Show the images, too: kitty's protocol, iTerm2's, or half blocks of colour, by what the terminal says it is."`
 	HTML         string   `name:"html" help:"A page to write, with thumbnails." placeholder:"FILE"`
-	Open         bool     `help:"Show the found pictures on a page in the browser."`
+	Open         bool     `help:"Show the found images on a page in the browser."`
 	engineFlag
 	orientFlag
 	skipFlags
@@ -33,26 +33,26 @@ type searchCmd struct {
 	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
 	Format     string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
 
-	filterFlags `group:"Only pictures"`
+	filterFlags `group:"Only images"`
 
-	Duplicates bool    `help:"Show groups of pictures that are nearly the same, in place of a search."`
-	Threshold  float64 `help:"Cosine from which on --duplicates takes pictures as the same." default:"0.98"`
+	Duplicates bool    `help:"Show groups of images that are nearly the same, in place of a search."`
+	Threshold  float64 `help:"Cosine from which on --duplicates takes images as the same." default:"0.98"`
 	Page       string  `help:"Write the groups of --duplicates as an HTML page with thumbnails, where images can be marked; nothing is deleted." placeholder:"FILE"`
 
 	Model      string `help:"Of a new index; the default is the shipped model. Of an index that is there it must be the index's own, which is the default." complete:"models"`
 	Pretrained string `help:"Weights of a built-in config, as for infer index." complete:"tags"`
 	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
 	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
-	BatchSize  int    `help:"Pictures of a batch while indexing." default:"32"`
+	BatchSize  int    `help:"Images of a batch while indexing." default:"32"`
 
-	Query []string `arg:"" optional:"" help:"Words, or a picture's path (./pool.jpg); more terms after + or -, each with a weight before a colon if need be; then the directory, the working directory if there is none."`
+	Query []string `arg:"" optional:"" help:"Words, or an image's path (./pool.jpg); more terms after + or -, each with a weight before a colon if need be; then the directory, the working directory if there is none."`
 }
 
 func (*searchCmd) Help() string {
 	return `  infer search "a red car"                          in the working directory, which is indexed first
   infer search horse + stripes photos               what is like both, in photos
   infer search "2:golden retriever" + ./pool.jpg - fruit
-  infer search -p -t 3 sunset                        with the pictures in the terminal
+  infer search -p -t 3 sunset                        with the images in the terminal
   infer search -f -0 -t 3 sunset | xargs -0 cp -t /tmp
   infer search --index INDEX --image dog.png --top 5 --since 2024-06-01`
 }
@@ -140,7 +140,7 @@ func (c *searchCmd) terms() (terms []index.Term, dir string, err error) {
 	}
 	if len(terms) == 0 && !c.Duplicates {
 		if len(c.Query) == 0 {
-			return nil, "", usageError("search: no query: give words, the path of a picture, or --duplicates; infer search --help has examples")
+			return nil, "", usageError("search: no query: give words, the path of an image, or --duplicates; infer search --help has examples")
 		}
 		if terms, rest, err = index.ParseQuery(c.Query...); err != nil {
 			return nil, "", usageError("search: " + err.Error())
@@ -296,7 +296,7 @@ func (f modelFlags) openKnown(ctx context.Context, known index.Model, errs io.Wr
 	return m, err
 }
 
-// vector is the query's. A picture that the index holds needs no model, unless --model is to be
+// vector is the query's. An image that the index holds needs no model, unless --model is to be
 // compared.
 func (s *searcher) vector(ctx context.Context, c *searchCmd, terms []index.Term, io *streams) ([]float32, error) {
 	open := s.encoder(c, io)

@@ -17,7 +17,7 @@ import (
 // filterFlags narrow a search.
 type filterFlags struct {
 	Folder  string `help:"In this directory or below it." placeholder:"DIR"`
-	Since   string `help:"Taken, by the picture's EXIF data, or else changed on this day or later: 2024-06-01, 2024-06, 2024, or 2024-06-01T15:04:05+02:00, or a number of days ago: 30d." placeholder:"DATE"`
+	Since   string `help:"Taken, by the image's EXIF data, or else changed on this day or later: 2024-06-01, 2024-06, 2024, or 2024-06-01T15:04:05+02:00, or a number of days ago: 30d." placeholder:"DATE"`
 	Until   string `help:"Taken or changed before this day, month or year, likewise." placeholder:"DATE"`
 	MinSize string `help:"Files of at least so many bytes: 500, 200kB, 3MB." placeholder:"SIZE"`
 	MaxSize string `help:"Files of at most so many bytes." placeholder:"SIZE"`
@@ -88,7 +88,7 @@ type result struct {
 	Results []foundJSON   `json:"results,omitempty"`
 	Groups  [][]foundJSON `json:"groups,omitempty"` // of --duplicates
 
-	Skipped map[string]int `json:"skipped,omitempty"` // files of the directory that are no pictures, by kind
+	Skipped map[string]int `json:"skipped,omitempty"` // files of the directory that are no images, by kind
 }
 
 type termJSON struct {
@@ -100,7 +100,7 @@ type termJSON struct {
 
 type foundJSON struct {
 	Path     fileName  `json:"path"`
-	Score    float64   `json:"score"` // cosine with the query, or with the group's first picture
+	Score    float64   `json:"score"` // cosine with the query, or with the group's first image
 	Size     int64     `json:"size"`
 	Modified time.Time `json:"modified"`
 	Date     time.Time `json:"date"` // when it was taken, by its EXIF data, or else Modified
@@ -152,7 +152,7 @@ func (c *searchCmd) printDuplicates(io *streams, groups [][]index.Hit) error {
 	return c.printGroups(io, groups)
 }
 
-// printGroups prints rows, with the pictures if they are wanted and the terminal shows such.
+// printGroups prints rows, with the images if they are wanted and the terminal shows such.
 func (c *searchCmd) printGroups(io *streams, groups [][]index.Hit) error {
 	if c.Preview {
 		draw, err := terminalDrawing(io.out, os.Getenv)
@@ -172,7 +172,7 @@ func pathsOf(hits []index.Hit) []string {
 	return list
 }
 
-// printRows prints a line for each picture; a table has an empty line between groups, CSV their
+// printRows prints a line for each image; a table has an empty line between groups, CSV their
 // numbers.
 func (c *searchCmd) printRows(w io.Writer, groups [][]index.Hit) error {
 	if c.Format == "csv" {

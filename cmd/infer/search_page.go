@@ -22,7 +22,7 @@ type hitPage struct {
 	Hits         []*hitCell
 }
 
-// hitCell is a found picture. Its thumbnail is made while the page is written, so that memory holds one.
+// hitCell is a found image. Its thumbnail is made while the page is written, so that memory holds one.
 type hitCell struct {
 	index.Hit
 	ctx  context.Context
@@ -53,7 +53,7 @@ func (h *hitCell) Thumbnail() (template.URL, error) {
 	return address, nil
 }
 
-// writePage writes the found pictures as a page, to a temporary file where --open alone asks for it,
+// writePage writes the found images as a page, to a temporary file where --open alone asks for it,
 // and shows it.
 func (c *searchCmd) writePage(ctx context.Context, io *streams, model string, terms []index.Term, hits []index.Hit) error {
 	p := hitPage{Query: queryText(terms), Model: model}
@@ -120,7 +120,7 @@ var hitTemplate = template.Must(template.New("search").Parse(`<!doctype html>
 li { overflow-wrap: anywhere; font-size: .85rem } li img { width: 100%; aspect-ratio: 1; object-fit: contain; background: #fff; border-radius: .5rem }
 </style>
 <h1>{{.Query}}</h1>
-<p class="quiet">{{len .Hits}} pictures, {{.Model}}; the number is the cosine with the query.</p>
+<p class="quiet">{{len .Hits}} images, {{.Model}}; the number is the cosine with the query.</p>
 <ul>{{range .Hits}}
 <li>{{with .Thumbnail}}<img loading="lazy" src="{{.}}" alt="">{{end}}{{printf "%.3f" .Score}} <a href="{{.Link}}">{{.Name}}</a></li>{{end}}
 </ul>

@@ -15,27 +15,27 @@ import (
 	"github.com/goclip/goclip/index"
 )
 
-// Pictures in the terminal: kitty's graphics protocol (sw.kovidgoyal.net/kitty/graphics-protocol),
+// Images in the terminal: kitty's graphics protocol (sw.kovidgoyal.net/kitty/graphics-protocol),
 // iTerm2's inline images (iterm2.com/documentation-images.html), and in any other half blocks of
 // colour, two pixels a character. A terminal tells what it is by
 // its environment; asking it would mean to read from it, and a pipe may stand there.
 
-// drawing writes a small picture for a terminal.
+// drawing writes a small image for a terminal.
 type drawing func(w io.Writer, small *image.NRGBA) error
 
-// previewLines is how high a picture is shown, in lines of text.
+// previewLines is how high an image is shown, in lines of text.
 const previewLines = 8
 
-// terminalDrawing is what the terminal understands, or why it shows no pictures.
+// terminalDrawing is what the terminal understands, or why it shows no images.
 func terminalDrawing(out io.Writer, env func(string) string) (drawing, error) {
 	if !onTerminal(out) {
-		return nil, fmt.Errorf("--preview: the output is no terminal, and pictures are not shown")
+		return nil, fmt.Errorf("--preview: the output is no terminal, and images are not shown")
 	}
 	name, program := env("TERM"), env("TERM_PROGRAM")
-	within := env("TMUX") != "" || strings.HasPrefix(name, "screen") || strings.HasPrefix(name, "tmux") // they pass no pictures on
+	within := env("TMUX") != "" || strings.HasPrefix(name, "screen") || strings.HasPrefix(name, "tmux") // they pass no images on
 	switch {
 	case name == "dumb" || env("NO_COLOR") != "":
-		return nil, fmt.Errorf("--preview: the terminal has no colours (TERM=%.40s or NO_COLOR), and pictures are not shown", name)
+		return nil, fmt.Errorf("--preview: the terminal has no colours (TERM=%.40s or NO_COLOR), and images are not shown", name)
 	case within:
 	case strings.Contains(name, "kitty"), strings.Contains(name, "ghostty"), env("KITTY_WINDOW_ID") != "", env("KONSOLE_VERSION") != "":
 		return encoded(drawKitty), nil
@@ -48,7 +48,7 @@ func terminalDrawing(out io.Writer, env func(string) string) (drawing, error) {
 	return halfBlocks(paletteColour), nil
 }
 
-// encoded draws the picture's PNG.
+// encoded draws the image's PNG.
 func encoded(draw func(w io.Writer, png []byte) error) drawing {
 	return func(w io.Writer, small *image.NRGBA) error {
 		var b bytes.Buffer
@@ -122,7 +122,7 @@ func drawITerm(w io.Writer, png []byte) error {
 	return err
 }
 
-// printPreviews prints a line for each picture, as the table has it, and the picture below it.
+// printPreviews prints a line for each image, as the table has it, and the image below it.
 func printPreviews(w, errs io.Writer, draw drawing, groups [][]index.Hit) error {
 	for i, hits := range groups {
 		if i > 0 {

@@ -96,7 +96,7 @@ func TestDrawKitty(t *testing.T) {
 	}
 }
 
-// TestSearchPreview runs the command on a terminal: the picture that comes out is the one that was
+// TestSearchPreview runs the command on a terminal: the image that comes out is the one that was
 // found. One that is gone is told of, and the others are shown.
 func TestSearchPreview(t *testing.T) {
 	dir := t.TempDir()

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// emoji writes the first n pictures of the held-out hand into dir, and gives their names by their
+// emoji writes the first n images of the held-out hand into dir, and gives their names by their
 // captions.
 func emoji(t testing.TB, dir string, n int) map[string]string {
 	t.Helper()
@@ -45,7 +45,7 @@ func emoji(t testing.TB, dir string, n int) map[string]string {
 	return byCaption
 }
 
-// TestSearchFindsEmoji has the shipped model find the held-out hand's pictures by their names.
+// TestSearchFindsEmoji has the shipped model find the held-out hand's images by their names.
 func TestSearchFindsEmoji(t *testing.T) {
 	dir := t.TempDir()
 	byCaption := emoji(t, dir, 150)
@@ -63,7 +63,7 @@ func TestSearchFindsEmoji(t *testing.T) {
 			found++
 		}
 	}
-	t.Logf("%d of 60 pictures were among the first 5 of 150", found)
+	t.Logf("%d of 60 images were among the first 5 of 150", found)
 	assert.Greater(t, found, 20, "chance is 2 of 60")
 }
 
@@ -77,12 +77,12 @@ func TestSearchFolder(t *testing.T) {
 	all := names(t, sub)
 	dog := writeFile(t, dir, "dog.png", readFile(t, filepath.Join("..", "..", "data", "demo", "dog.png")))
 	car := writeFile(t, dir, "car.png", readFile(t, filepath.Join("..", "..", "data", "demo", "racing_car.png")))
-	bad := writeFile(t, dir, "bad.png", []byte("no picture"))
+	bad := writeFile(t, dir, "bad.png", []byte("no image"))
 
 	code, out, errs := infer(t, "", "search", "--format", "json", "-t", "2", "a dog", dir)
-	require.Equal(t, 1, code, "a picture could not be read")
+	require.Equal(t, 1, code, "an image could not be read")
 	assert.Contains(t, errs, "bad.png")
-	assert.Contains(t, errs, "32 pictures added")
+	assert.Contains(t, errs, "32 images added")
 	var r result
 	require.NoError(t, json.Unmarshal([]byte(out), &r))
 	require.Len(t, r.Results, 2)
@@ -94,7 +94,7 @@ func TestSearchFolder(t *testing.T) {
 	assert.Equal(t, car+"\n", out)
 	assert.Empty(t, errs, "nothing is new, and what cannot be read is told once")
 
-	// A copy is found by the picture and as its duplicate; the index holds the vector, so no model is
+	// A copy is found by the image and as its duplicate; the index holds the vector, so no model is
 	// needed.
 	twin := writeFile(t, sub, "twin.png", append(readFile(t, dog), 0))
 	code, out, _ = infer(t, "", "search", "--format", "csv", "-t", "2", dog, dir)
@@ -145,15 +145,15 @@ func TestIndex(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	emoji(t, dir, 10)
 	out := filepath.Join(t.TempDir(), "index")
-	bad := writeFile(t, dir, "bad.png", []byte("no picture"))
+	bad := writeFile(t, dir, "bad.png", []byte("no image"))
 	n := len(names(t, dir)) - 1
 	code, lines, errs := infer(t, "", "index", "--model", tiny, "--out", out, "--verbose", dir)
-	assert.Equal(t, 1, code, "a picture could not be read")
+	assert.Equal(t, 1, code, "an image could not be read")
 	assert.Contains(t, errs, bad)
 	assert.Equal(t, n, strings.Count(lines, "+ "+dir))
 	code, _, errs = infer(t, "", "index", "--model", tiny, "--out", out, dir)
 	assert.Equal(t, 0, code, "and is not tried again")
-	assert.Contains(t, errs, "0 pictures added, 0 changed, 0 removed")
+	assert.Contains(t, errs, "0 images added, 0 changed, 0 removed")
 
 	code, found, errs := infer(t, "", "search", "--index", out, "--text", "a dog", "--top", "3")
 	require.Equal(t, 0, code, errs)
@@ -168,7 +168,7 @@ func TestIndex(t *testing.T) {
 	assert.Contains(t, oneLine(t, errs), "the index was made with the model "+tiny+": its features have 16 numbers, those of emoji-64 128; search with that model, or rebuild the index; infer index --model does that, and searches go on meanwhile")
 	code, _, errs = infer(t, "", "index", "--out", out, dir)
 	assert.Equal(t, 0, code, "it keeps its model")
-	assert.Contains(t, oneLine(t, errs), "0 pictures added, 0 changed, 0 removed, ")
+	assert.Contains(t, oneLine(t, errs), "0 images added, 0 changed, 0 removed, ")
 	moved := filepath.Join(t.TempDir(), "moved")
 	require.NoError(t, os.Rename(tiny, moved))
 	code, _, errs = infer(t, "", "search", "--index", out, "--text", "a dog")
@@ -178,10 +178,10 @@ func TestIndex(t *testing.T) {
 	assert.Equal(t, 0, code, errs)
 
 	code, _, errs = infer(t, "", "index", "--out", out, "--rebuild", "--model", moved, "--exclude-dir", "x", dir)
-	assert.Equal(t, 1, code, "the bad picture is tried again")
-	assert.Contains(t, errs, "pictures added")
+	assert.Equal(t, 1, code, "the bad image is tried again")
+	assert.Contains(t, errs, "images added")
 	code, _, errs = infer(t, "", "index", "--out", out, "--model", "emoji-64", dir)
-	assert.Equal(t, 1, code, "the bad picture is tried again")
+	assert.Equal(t, 1, code, "the bad image is tried again")
 	assert.Contains(t, errs, "every image has an embedding of emoji-64, which searches use from now on")
 	code, found, errs = infer(t, "", "index", "--out", out, "--verify")
 	assert.Equal(t, 0, code, errs)
@@ -226,7 +226,7 @@ func TestSearchCommandLine(t *testing.T) {
 	assert.Equal(t, []string{"file"}, names(t, dir))
 }
 
-// TestSearchDates goes by when a picture was taken, by its EXIF data, and by the file's time
+// TestSearchDates goes by when an image was taken, by its EXIF data, and by the file's time
 // without.
 func TestSearchDates(t *testing.T) {
 	dir := t.TempDir()

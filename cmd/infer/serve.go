@@ -23,7 +23,7 @@ type serveCmd struct {
 	computeFlags
 
 	Addr      []string `help:"Address to listen on, HOST:PORT or unix:PATH; several may be given. Without a host it is loopback; another machine is served only if one says 0.0.0.0:8080 or the like. Sockets that systemd passes take its place." default:"127.0.0.1:8080" complete:"none" sep:"none" placeholder:"ADDR"`
-	Index     []string `help:"Index whose pictures /v1/search and the page find, as infer index writes it, of a model that is served; several may be given, each called by its directory's name." placeholder:"DIR" sep:"none"`
+	Index     []string `help:"Index whose images /v1/search and the page find, as infer index writes it, of a model that is served; several may be given, each called by its directory's name." placeholder:"DIR" sep:"none"`
 	Watch     bool     `help:"Keep the indices up to date: index what changes in their directories."`
 	AllowEdit bool     `help:"Let clients with the token add and remove pictures of the indices' directories: PUT and DELETE of /v1/images/PATH."`
 	engineFlag
@@ -36,9 +36,9 @@ type serveCmd struct {
 	TrustedProxy   []string `help:"Address or network (10.0.0.0/8) of a proxy whose X-Forwarded-Host and X-Forwarded-For are believed, and whose requests may have any Host." sep:"none" placeholder:"ADDRESS"`
 	CORSOrigin     []string `name:"cors-origin" help:"Site whose pages may ask from a browser, such as https://photos.example; '*' is every site." sep:"none" placeholder:"ORIGIN"`
 	ImmichUpstream string   `help:"Address of Immich's own machine learning service, such as http://immich-ml:3003: faces and OCR are passed on to it, CLIP is answered here." placeholder:"URL"`
-	AllowFetch     bool     `help:"Pictures may be given by http and https addresses, on the public internet alone."`
+	AllowFetch     bool     `help:"Images may be given by http and https addresses, on the public internet alone."`
 	CUDAGraphs     bool     `name:"cuda-graphs" help:"Capture the towers once for each size of batch and replay them, on a GPU; texts want --precision bf16 or fp16. Takes a build with CUDA graphs (make build-cuda)."`
-	NoOrient       bool     `help:"Take pictures as they lie in the file, as open_clip does, instead of upright by their EXIF orientation."`
+	NoOrient       bool     `help:"Take images as they lie in the file, as open_clip does, instead of upright by their EXIF orientation."`
 	LogRequests    bool     `help:"Log each request: its id, status and seconds."`
 	Quiet          bool     `help:"No line for what goes wrong on the server's side."`
 }
@@ -47,12 +47,12 @@ type serveCmd struct {
 type serveLimits struct {
 	MaxBody      int64         `help:"Bytes of a request." default:"33554432" group:"Limits"`
 	MaxBodies    int64         `help:"Bytes of all requests that are being answered." default:"268435456" group:"Limits"`
-	MaxDecoding  int64         `help:"Bytes that decoding pictures takes at one time, as their headers tell; the next picture waits." default:"1073741824" group:"Limits"`
-	MaxPixels    int64         `help:"Pixels of a picture, read from its header before it is decoded." default:"50000000" group:"Limits"`
-	MaxInputs    int           `help:"Texts and pictures of a request; more than a part of the queue go through it in parts." default:"2048" group:"Limits"`
-	Queue        int           `help:"Texts and pictures that are accepted and not yet computed; beyond it requests get 429 at once." default:"512" group:"Limits"`
+	MaxDecoding  int64         `help:"Bytes that decoding images takes at one time, as their headers tell; the next image waits." default:"1073741824" group:"Limits"`
+	MaxPixels    int64         `help:"Pixels of an image, read from its header before it is decoded." default:"50000000" group:"Limits"`
+	MaxInputs    int           `help:"Texts and images of a request; more than a part of the queue go through it in parts." default:"2048" group:"Limits"`
+	Queue        int           `help:"Texts and images that are accepted and not yet computed; beyond it requests get 429 at once." default:"512" group:"Limits"`
 	BatchWindow  time.Duration `help:"Time that the first of a batch waits for others at most." default:"5ms" group:"Limits"`
-	Decoders     int           `help:"Pictures decoded at a time; the default is the CPUs there are." group:"Limits"`
+	Decoders     int           `help:"Images decoded at a time; the default is the CPUs there are." group:"Limits"`
 	Timeout      time.Duration `help:"Time that a request waits for the model; beyond it, 503." default:"30s" group:"Limits"`
 	ReadTimeout  time.Duration `help:"Time for a request to arrive." default:"20s" group:"Limits"`
 	WriteTimeout time.Duration `help:"Time for a client to take its answer." default:"90s" group:"Limits"`
@@ -140,7 +140,7 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 		o.Token = os.Getenv("GOCLIP_TOKEN")
 	}
 	if c.AllowEdit && o.Token == "" {
-		return usageError("--allow-edit needs --token: who may change the pictures")
+		return usageError("--allow-edit needs --token: who may change the images")
 	}
 	loopback := private(listeners)
 	if loopback {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// photoFolder is a folder with two pictures and its index.
+// photoFolder is a folder with two images and its index.
 func photoFolder(t *testing.T) string {
 	photos := t.TempDir()
 	require.NoError(t, os.CopyFS(photos, os.DirFS(filepath.Join("..", "..", "data", "demo"))))
@@ -37,7 +37,7 @@ func (s *server) ask(t *testing.T, method, path string, body []byte) (int, []byt
 	return answer.StatusCode, b.Bytes()
 }
 
-// best is the name of the picture that a search finds first, and how many pictures there are.
+// best is the name of the image that a search finds first, and how many images there are.
 func (s *server) best(t *testing.T, query string) (name string, total int) {
 	code, body := s.ask(t, "POST", "/v1/search", []byte(query))
 	require.Equal(t, 200, code, "%s", body)
@@ -52,7 +52,7 @@ func (s *server) best(t *testing.T, query string) (name string, total int) {
 	return name, a.Total
 }
 
-// Pictures come and go over HTTP, in one of two indices.
+// Images come and go over HTTP, in one of two indices.
 func TestServeEdit(t *testing.T) {
 	photos, others := photoFolder(t), photoFolder(t)
 	s := begin(t, "--index", filepath.Join(others, ".goclip"), "--index", filepath.Join(photos, ".goclip"), "--allow-edit", "--token", "open sesame")
@@ -83,7 +83,7 @@ func TestServeEdit(t *testing.T) {
 	for path, c := range map[string]struct {
 		data []byte
 		code int
-	}{"no.png": {[]byte("no picture at all"), 422}, "link/x.png": {dog, 400}, "..%2fx.png": {dog, 400}} {
+	}{"no.png": {[]byte("no image at all"), 422}, "link/x.png": {dog, 400}, "..%2fx.png": {dog, 400}} {
 		code, body := s.ask(t, "PUT", "/v1/images/"+path+in, c.data)
 		assert.Equal(t, c.code, code, "%s: %s", path, body)
 	}

@@ -24,7 +24,7 @@ import (
 )
 
 // What TestLoad runs: GOCLIP_LOAD_MODEL (the shipped model without), GOCLIP_LOAD_SECONDS of 64
-// clients (120), and GOCLIP_LOAD_EMBED pictures for the rate of infer embed (4,000).
+// clients (120), and GOCLIP_LOAD_EMBED images for the rate of infer embed (4,000).
 func loadSetting(name string, other int) int {
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
 		return n
@@ -41,8 +41,8 @@ func loadModel() []string {
 
 var loadPictures = []string{"face.png", "cup_444.jpg", "palette.png", "lossless.webp", "rgb_500x333.png", "cat_grey.jpg", "face_420.jpg", "grey_alpha.png"}
 
-// embedRate is the pictures that infer embed computes a second, and the CPU's milliseconds that one
-// takes: by the difference of n and of n/4 pictures, so that starting is not in it.
+// embedRate is the images that infer embed computes a second, and the CPU's milliseconds that one
+// takes: by the difference of n and of n/4 images, so that starting is not in it.
 func embedRate(t *testing.T, n, batch int) (rate, cpu float64) {
 	t.Helper()
 	took := func(n int) (wall, cpu float64) {
@@ -157,7 +157,7 @@ func refusedWithin(t *testing.T, at string) (share float64) {
 	return within / max(all, 1)
 }
 
-// TestLoad: 64 clients without a pause beside the rate of infer embed on the same pictures, then
+// TestLoad: 64 clients without a pause beside the rate of infer embed on the same images, then
 // ten times what was reached, then SIGTERM. No time is asserted: the figures are for docs/serve.md.
 // Errors and memory are.
 func TestLoad(t *testing.T) {

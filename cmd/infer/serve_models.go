@@ -136,7 +136,7 @@ func (c *serveCmd) notice(ctx context.Context, list []*servedModel, all shelves)
 		if err != nil {
 			return "", err
 		}
-		some := make([]float32, info.Model.EmbedDim) // a query for which some pictures are found
+		some := make([]float32, info.Model.EmbedDim) // a query for which some images are found
 		some[0] = 1
 		hits, err := all[0].Index.Search(ctx, some, sampled, index.Filter{})
 		if err != nil {

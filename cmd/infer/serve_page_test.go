@@ -27,7 +27,7 @@ import (
 )
 
 // heldOutPage runs scripts/page_demo.sh: the address of its page, what it printed before, and where
-// the pictures are.
+// the images are.
 func heldOutPage(t *testing.T) (at, said, dir string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -96,12 +96,12 @@ func screenshot(t *testing.T, ctx context.Context, name string) {
 	}
 }
 
-// The one command of README.md: the held-out hand's pictures are classified and searched by words
+// The one command of README.md: the held-out hand's images are classified and searched by words
 // in the terminal, and then on its page, on a screen and on a phone, light and dark.
 func TestPageHeldOut(t *testing.T) {
 	at, said, dir := heldOutPage(t)
-	for _, line := range []string{`dog face/dog face\.png +dog 0\.9`, `racing car/racing car\.png +car 1\.0`, `top-1 0\.131\d  top-5 0\.297\d .*1914 classes, 1914 pictures`,
-		`1914 pictures added`, `(?s)-- racing car\nscore  picture\n0\.\d+  \S*/racing car/racing car\.png`} {
+	for _, line := range []string{`dog face/dog face\.png +dog 0\.9`, `racing car/racing car\.png +car 1\.0`, `top-1 0\.131\d  top-5 0\.297\d .*1914 classes, 1914 images`,
+		`1914 images added`, `(?s)-- racing car\nscore  image\n0\.\d+  \S*/racing car/racing car\.png`} {
 		assert.Regexp(t, line, said)
 	}
 	var names, labels []string
@@ -129,13 +129,13 @@ func TestPageHeldOut(t *testing.T) {
 			chromedp.Click("#label"), chromedp.WaitVisible("#shares article:nth-child(4)"),
 			chromedp.Evaluate(`[...document.querySelectorAll("#shares li:first-child span:first-child")].map(e => e.textContent)`, &labels)))
 		assert.Equal(t, []string{"dog", "car", "fruit", "ship"}, labels)
-		if c.width < 600 { // beyond the pictures and the words, which fill a phone's window
+		if c.width < 600 { // beyond the images and the words, which fill a phone's window
 			require.NoError(t, chromedp.Run(ctx, emulation.SetDeviceMetricsOverride(c.width, 1280, 1, true)))
 		} else {
 			require.NoError(t, chromedp.Run(ctx, emulation.SetDeviceMetricsOverride(c.width, 900, 1, false)))
 		}
 		screenshot(t, ctx, "held-out-labels"+view)
-		// A picture of the held-out hand finds itself.
+		// An image of the held-out hand finds itself.
 		require.NoError(t, chromedp.Run(ctx, chromedp.Click("#tab-search"), chromedp.Evaluate(`document.querySelector("#hits").replaceChildren()`, nil), chromedp.WaitVisible("#thumbs li:nth-child(4) .pick"),
 			chromedp.Click("#thumbs li:nth-child(4) .pick"), chromedp.WaitVisible("#hits li:nth-child(60)"),
 			chromedp.Evaluate(`[...document.querySelectorAll("#hits .path")].map(e => e.textContent)`, &names)))

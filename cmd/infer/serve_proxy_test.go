@@ -39,7 +39,7 @@ func recipes(t *testing.T, language string) (list []string) {
 }
 
 // TestProxies runs the documentation's recipes with the real programs, where they are installed: the
-// page, its search from a browser that tells no more than its Origin, and a picture that was found.
+// page, its search from a browser that tells no more than its Origin, and an image that was found.
 func TestProxies(t *testing.T) {
 	at := filepath.Join(t.TempDir(), "index")
 	code, _, errs := infer(t, "", "index", "--out", at, filepath.Join("..", "..", "data", "demo"))

@@ -13,7 +13,7 @@ type skipFlags struct {
 	Verbose bool `help:"A line on stderr for each file that is skipped."`
 }
 
-// skips count the files of a walk that are no pictures, by their kind.
+// skips count the files of a walk that are no images, by their kind.
 type skips struct {
 	verbose bool
 	errs    io.Writer

@@ -18,7 +18,7 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// soaked are pictures of several formats, one in five missing, 20,000 in all.
+// soaked are images of several formats, one in five missing, 20,000 in all.
 func soaked() (paths []string) {
 	pictures := []string{"face.png", "cup_444.jpg", "palette.png", "lossless.webp", "none.png"}
 	for i := range 20_000 {
@@ -27,14 +27,14 @@ func soaked() (paths []string) {
 	return paths
 }
 
-// TestSoak scores 20,000 pictures in one run of the command, some of them unreadable, and looks at
+// TestSoak scores 20,000 images in one run of the command, some of them unreadable, and looks at
 // what it holds.
 func TestSoak(t *testing.T) {
 	args := []string{"score", "--model", tinyModel(t), "--text", "a face", "--text", "a cup", "--format", "json", "--threads", "1"}
 	soak(t, append(args, soaked()...)...)
 }
 
-// TestSoakSeesALeak keeps one tensor of 4 KiB for every 1,000 pictures or so: the handles that
+// TestSoakSeesALeak keeps one tensor of 4 KiB for every 1,000 images or so: the handles that
 // TestSoak counts must show it.
 func TestSoakSeesALeak(t *testing.T) {
 	var kept []*torch.Tensor
@@ -54,7 +54,7 @@ func TestSoakSeesALeak(t *testing.T) {
 func TestSoakEmbed(t *testing.T) {
 	table := "title,filepath\n"
 	for i, path := range soaked() {
-		table += fmt.Sprintf("picture %d,%s\n", i, path)
+		table += fmt.Sprintf("image %d,%s\n", i, path)
 	}
 	dir := t.TempDir()
 	soak(t, "embed", "--model", tinyModel(t), "--data", writeFile(t, dir, "table.csv", []byte(table)), "--csv-separator", ",", "--captions", "--part-size", "500",
@@ -68,7 +68,7 @@ func soak(t *testing.T, args ...string) {
 	assert.LessOrEqual(t, handles, int64(0), "handles gained")
 }
 
-// held runs the command, which has one picture in five that cannot be read, and compares what it
+// held runs the command, which has one image in five that cannot be read, and compares what it
 // holds early and late. leak is called at each look.
 func held(t *testing.T, leak func(), args ...string) (kib, handles int64) {
 	t.Helper()
@@ -82,7 +82,7 @@ func held(t *testing.T, leak func(), args ...string) (kib, handles int64) {
 	for running := true; running; {
 		select {
 		case code := <-done:
-			require.Equal(t, 1, code, "one picture in five is missing")
+			require.Equal(t, 1, code, "one image in five is missing")
 			running = false
 		case <-time.After(50 * time.Millisecond):
 			looks = append(looks, resident(t))

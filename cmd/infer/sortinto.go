@@ -15,7 +15,7 @@ import (
 	"github.com/goclip/goclip/internal/disk"
 )
 
-// sort puts the pictures into the directories of their classes and notes where. It tells of what it
+// sort puts the images into the directories of their classes and notes where. It tells of what it
 // could not put there and goes on.
 func (c *classifyCmd) sort(ctx context.Context, io *streams, out *classification) (failed bool, err error) {
 	folders := folderNames(out.Labels)
@@ -26,7 +26,7 @@ func (c *classifyCmd) sort(ctx context.Context, io *streams, out *classification
 			continue
 		}
 		if ctx.Err() != nil {
-			return failed, interrupted(fmt.Sprintf("interrupted; %d of %d pictures are in %s, and the same command goes on from there", s.made+s.there, len(out.Images), c.SortInto))
+			return failed, interrupted(fmt.Sprintf("interrupted; %d of %d images are in %s, and the same command goes on from there", s.made+s.there, len(out.Images), c.SortInto))
 		}
 		to, err := s.place(string(image.Path), filepath.Join(c.SortInto, folders[image.Top[0].Label]))
 		if err != nil {
@@ -42,7 +42,7 @@ func (c *classifyCmd) sort(ctx context.Context, io *streams, out *classification
 	if c.DryRun {
 		verb = "would be " + verb
 	}
-	fmt.Fprintf(io.err, "infer: %d pictures %s %s, %d were there\n", s.made, verb, c.SortInto, s.there)
+	fmt.Fprintf(io.err, "infer: %d images %s %s, %d were there\n", s.made, verb, c.SortInto, s.there)
 	return failed, nil
 }
 
@@ -73,14 +73,14 @@ func folderNames(labels []string) map[string]string {
 
 func numbered(stem, ext string, n int) string { return stem + " (" + strconv.Itoa(n) + ")" + ext }
 
-// sorter puts pictures into directories.
+// sorter puts images into directories.
 type sorter struct {
 	copies, dry bool
 	taken       map[string]string // what was put, or with dry would have been: the source of each path
 	made, there int
 }
 
-// place puts the picture at path into dir and gives its path there. It takes the first name that is
+// place puts the image at path into dir and gives its path there. It takes the first name that is
 // free: NAME.EXT, NAME (2).EXT, ... One that is there already, from an earlier run, stays.
 func (s *sorter) place(path, dir string) (string, error) {
 	source, err := filepath.Abs(path)
@@ -101,7 +101,7 @@ func (s *sorter) place(path, dir string) (string, error) {
 		}
 		if from, ok := s.taken[to]; ok {
 			if from == source {
-				return to, nil // the picture was given twice
+				return to, nil // the image was given twice
 			}
 			continue
 		}

@@ -25,7 +25,7 @@ func tree(t *testing.T, dir string) map[string]string {
 	return out
 }
 
-// TestSortInto sorts pictures whose names are the same, beside files that are there already:
+// TestSortInto sorts images whose names are the same, beside files that are there already:
 // nothing is replaced, and a second run changes nothing.
 func TestSortInto(t *testing.T) {
 	t.Setenv("GOCLIP_CACHE", t.TempDir())
@@ -51,12 +51,12 @@ func TestSortInto(t *testing.T) {
 			args = append(args, "--copy")
 		}
 		dry, errs := classifyJSON(t, 1, append(args, "--dry-run")...)
-		assert.Contains(t, errs, "4 pictures would be ")
+		assert.Contains(t, errs, "4 images would be ")
 		assert.Equal(t, before, tree(t, filepath.Join(dir, "photos")))
 
 		want := map[string]string{"only_one/x.png": "another's", "only_one/x (2).png": before["1/x.png"], "only_one/x (3).png": before["2/x.png"],
 			"only_one/x (4).png": before["3/x.png"], "only_one/y": before["y"]}
-		for run, says := range []string{"4 pictures linked into " + sorted + ", 0 were there", "0 pictures linked into " + sorted + ", 4 were there"} {
+		for run, says := range []string{"4 images linked into " + sorted + ", 0 were there", "0 images linked into " + sorted + ", 4 were there"} {
 			if copies {
 				says = strings.Replace(says, "linked", "copied", 1)
 			}
@@ -94,7 +94,7 @@ func TestSortIntoFails(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, failed)
 	assert.Contains(t, errs.String(), "face.png: mkdir")
-	assert.Contains(t, errs.String(), "1 pictures linked")
+	assert.Contains(t, errs.String(), "1 images linked")
 	assert.Empty(t, out.Images[0].Sorted)
 	assert.FileExists(t, string(out.Images[1].Sorted))
 }

@@ -15,7 +15,7 @@ import (
 // thumbnailSide is twice what the report shows, for screens of high density.
 const thumbnailSide = 256
 
-// thumbnail is a picture within 256 x 256 pixels as a PNG, or as a JPEG where it was shrunk and
+// thumbnail is an image within 256 x 256 pixels as a PNG, or as a JPEG where it was shrunk and
 // nothing shows through, with its media type. preprocess decodes it, under its limits: imaging's
 // own TIFF reader can panic (CVE-2023-36308).
 func thumbnail(path string) (data []byte, kind string, err error) {
@@ -47,7 +47,7 @@ func encodeSmall(path string, small *image.NRGBA, format imaging.Format) ([]byte
 	return b.Bytes(), nil
 }
 
-// nrgba converts a decoded picture; what its file lets show through does so here too.
+// nrgba converts a decoded image; what its file lets show through does so here too.
 func nrgba(img *preprocess.Image) *image.NRGBA {
 	out := image.NewNRGBA(image.Rect(0, 0, img.Width, img.Height))
 	alpha := func(int) uint8 { return 255 }

@@ -19,21 +19,21 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// copyPicture puts a test picture at a path.
+// copyPicture puts a test image at a path.
 func copyPicture(t *testing.T, name, to string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(to), 0o755))
 	require.NoError(t, os.WriteFile(to, readFile(t, testPicture(name)), 0o644))
 }
 
-// messy is a folder as people have it: two pictures, and all that is none.
+// messy is a folder as people have it: two images, and all that is none.
 func messy(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "messy")
 	copyPicture(t, "face.png", filepath.Join(dir, "face.png"))
 	copyPicture(t, "grey.gif", filepath.Join(dir, "sub", "grey.gif"))
 	for _, name := range []string{"film.mp4", "clip.MOV", "raw.CR3", "layers.psd", "notes.txt"} {
-		writeFile(t, dir, name, []byte("no picture"))
+		writeFile(t, dir, name, []byte("no image"))
 	}
 	require.NoError(t, os.Symlink("/nowhere", filepath.Join(dir, "old.png")))
 	require.NoError(t, os.Symlink(dir, filepath.Join(dir, "sub", "up")))
@@ -42,7 +42,7 @@ func messy(t *testing.T) string {
 }
 
 // TestSkipped walks it with every command: what is left out is counted once, by kind, and a broken
-// picture besides.
+// image besides.
 func TestSkipped(t *testing.T) {
 	tiny := tinyModel(t)
 	const counts = "skipped 1 Photoshop, 1 RAW, 1 broken link, 1 special file, 2 video, 1 other file"
@@ -90,7 +90,7 @@ func TestNothingReadable(t *testing.T) {
 	for _, args := range [][]string{{"score", "--text", "a"}, {"classify", "--label", "a"}, {"embed", "--out", filepath.Join(dir, ".out")}, {"index"}, {"search", "a word"}} {
 		code, out, errs := infer(t, "", append([]string{args[0], "--model", tiny}, append(args[1:], dir)...)...)
 		assert.Equal(t, 1, code, args)
-		assert.Contains(t, errs, "holds no picture that can be read: skipped 1 video", args)
+		assert.Contains(t, errs, "holds no image that can be read: skipped 1 video", args)
 		if args[0] != "search" {
 			assert.Empty(t, out, args)
 		}
@@ -171,7 +171,7 @@ func TestQueries(t *testing.T) {
 	}
 	code, out, errs := infer(t, "", "search", "--model", tiny, "--format", "json", "-t", "1", "grey.gif")
 	require.Equal(t, 0, code, errs)
-	assert.Contains(t, out, `"image":"grey.gif"`, "a picture's name is that picture, not words")
+	assert.Contains(t, out, `"image":"grey.gif"`, "an image's name is that image, not words")
 	assert.Contains(t, out, `"score":1`)
 }
 
@@ -255,7 +255,7 @@ func TestNotFinite(t *testing.T) {
 	for _, args := range [][]string{{"--index", filepath.Join(dir, "index")}, {"--index", filepath.Join(photos, ".goclip")}} {
 		code, printed, _ := infer(t, "", append([]string{"index", "--verify", "--out"}, args[1])...)
 		if code == 0 {
-			assert.Contains(t, printed, " 0 pictures")
+			assert.Contains(t, printed, " 0 images")
 		}
 	}
 }

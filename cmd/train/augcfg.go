@@ -10,7 +10,7 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// augCfg is open_clip's --aug-cfg: how training pictures are varied.
+// augCfg is open_clip's --aug-cfg: how training images are varied.
 type augCfg struct {
 	preprocess.AugConfig
 }

@@ -99,7 +99,7 @@ func (o *options) check(c *train.Config) error {
 	}
 	number := func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 	wants(o.Model != "", "--model is empty: it must be a built-in config such as ViT-B-32, or a model directory")
-	wants(o.TrainData != "" || o.DatasetType == "synthetic" || o.evaluatesAlone(), "--train-data is missing: a table, webdataset shards or a folder of pictures")
+	wants(o.TrainData != "" || o.DatasetType == "synthetic" || o.evaluatesAlone(), "--train-data is missing: a table, webdataset shards or a folder of images")
 	wants(!o.EvalOnly || o.ValData != "" || o.ImageNetVal != "", "--eval-only must have --val-data or --imagenet-val to evaluate on")
 	wants(slices.Contains(data.Kinds, o.DatasetType), "--dataset-type %q is none of %s", o.DatasetType, strings.Join(data.Kinds, ", "))
 	wants(data.CheckSeparator(o.CSVSeparator) == nil, "--csv-separator %q is not one character, or cannot part columns", o.CSVSeparator)
@@ -191,7 +191,7 @@ func (o *options) upsampling() (factors []float64, err error) {
 }
 
 // overridePreprocess puts --image-mean and its siblings in place of what a model says of its
-// pictures. The checkpoints keep them.
+// images. The checkpoints keep them.
 func (o *options) overridePreprocess(c *preprocess.Config) error {
 	was := *c
 	if len(o.ImageMean) == 3 {

@@ -25,7 +25,7 @@ func (c *commandLine) describe(out io.Writer, app *kong.Application) int {
 
 func about() manual.About {
 	return manual.About{
-		Summary: "fine-tune a CLIP on pictures with captions, or train one from nothing", Version: version(), Date: manual.BuildDate(),
+		Summary: "fine-tune a CLIP on images with captions, or train one from nothing", Version: version(), Date: manual.BuildDate(),
 		Exit: []manual.Entry{
 			{Name: "0", Text: "Done."},
 			{Name: "1", Text: "Something failed while running, as stderr says."},

@@ -67,7 +67,7 @@ func noTrace(t *testing.T, text string) {
 	}
 }
 
-// shard writes n pictures of plain colours with captions.
+// shard writes n images of plain colours with captions.
 func shard(t testing.TB, n int) string {
 	t.Helper()
 	var b bytes.Buffer

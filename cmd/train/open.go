@@ -89,7 +89,7 @@ func (o *options) trainData(ctx context.Context, log func(string)) (train.Datase
 	return set, nil
 }
 
-// openData opens what is evaluated on, where all captions of a picture stay together.
+// openData opens what is evaluated on, where all captions of an image stay together.
 func (o *options) openData(ctx context.Context, c *train.Config, log func(string)) (err error) {
 	if o.ValData != "" {
 		reading, err := o.reading(log)

@@ -87,7 +87,7 @@ func openCLIPPlace(t *testing.T) string {
 	table := "filepath,title\n"
 	for i := range 128 {
 		require.NoError(t, os.WriteFile(at(fmt.Sprintf("images/%d.png", i)), picture(i), 0o644))
-		table += fmt.Sprintf("images/%d.png,picture number %d\n", i, i)
+		table += fmt.Sprintf("images/%d.png,image number %d\n", i, i)
 	}
 	require.NoError(t, os.WriteFile(at("train_data.csv"), []byte(table), 0o644))
 	require.NoError(t, os.WriteFile(at("validation_data.csv"), []byte(table), 0o644))
@@ -99,7 +99,7 @@ func openCLIPPlace(t *testing.T) string {
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
 		for i := range n {
-			for ext, data := range map[string][]byte{"png": picture(i), "txt": fmt.Appendf(nil, "picture number %d", i)} {
+			for ext, data := range map[string][]byte{"png": picture(i), "txt": fmt.Appendf(nil, "image number %d", i)} {
 				require.NoError(t, w.WriteHeader(&tar.Header{Name: fmt.Sprintf("%06d.%s", i, ext), Mode: 0o644, Size: int64(len(data))}))
 				_, err := w.Write(data)
 				require.NoError(t, err)

@@ -14,7 +14,7 @@ import (
 // Costs count floating-point operations, a multiplication and an addition being two, of products and convolutions
 // alone: what torch.utils.flop_counter counts. testdata/clip/make_flops.py holds them against open_clip's own modules.
 
-// ImageFLOPs is the cost of one picture's forward as open_clip computes it.
+// ImageFLOPs is the cost of one image's forward as open_clip computes it.
 func ImageFLOPs(c *tower.Config) float64 {
 	rows, columns := c.Vision.Grid()
 	return imageFLOPs(c, rows*columns, false)
@@ -26,7 +26,7 @@ func TextFLOPs(c *tower.Config, tokens int) float64 { return textFLOPs(c, tokens
 // StepCost is what a training step costs, and how much of it each tower takes. It is a snapshot: of the parameters that
 // learn and the patches that are left out when it was made.
 type StepCost struct {
-	image       float64 // forward of one picture, as goclip computes it
+	image       float64 // forward of one image, as goclip computes it
 	text        func(tokens int) float64
 	imagePasses float64 // how many forwards a step is worth: 3, of which 2 are the backward, or 1 for a locked tower
 	textPasses  float64
@@ -66,7 +66,7 @@ func Lengths(m *clip.Model, tokens []int64, products torch.DType) []int {
 	return slices.Repeat([]int{context}, len(tokens)/context)
 }
 
-// learning is, of the picture tower and of the text tower, the share of the matrices that learn, and the share of the
+// learning is, of the image tower and of the text tower, the share of the matrices that learn, and the share of the
 // blocks that gradients come through.
 func learning(m *clip.Model) (weights, activations [2]float64) {
 	var all, learn [2]float64

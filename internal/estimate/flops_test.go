@@ -63,7 +63,7 @@ func TestStepCost(t *testing.T) {
 	require.NoError(t, err)
 	m, err := clip.New(c, 1)
 	require.NoError(t, err)
-	// A picture: 4 patches of 12 numbers; of 5 tokens keys and values, of one a query, the output and the perceptron,
+	// An image: 4 patches of 12 numbers; of 5 tokens keys and values, of one a query, the output and the perceptron,
 	// and attention; the projection.
 	image := 2.0*4*12*4 + 2*5*4*8 + 2*(4*4+4*4+2*4*16) + 4*5*4 + 2*4*2
 	text := 2.0*3*4*(4*4+2*16) + 4*3*3*4 + 2*3*4*8 + 2*(4*4+4*4+2*4*16) + 4*3*4 + 2*4*2

@@ -28,7 +28,7 @@ type Memory struct {
 	Pictures   float64 // the batch's pixels, float32
 	Features   float64 // of all processes, with the gradients of one's own
 	Loss       float64 // two tiles of the similarities
-	ImageTower float64 // what the picture tower keeps of a micro-batch for its backward
+	ImageTower float64 // what the image tower keeps of a micro-batch for its backward
 	TextTower  float64
 	Workspace  float64 // what a block computes and does not keep, forward or backward
 
@@ -89,7 +89,7 @@ func MemoryOf(m *clip.Model, t Training) Memory {
 	return e
 }
 
-// Peak is the worst moment of a step. Gradients come as activations go, the picture tower's first; with gradient
+// Peak is the worst moment of a step. Gradients come as activations go, the image tower's first; with gradient
 // accumulation they stay from one micro-batch to the next, and one tower at a time has activations.
 func (m Memory) Peak() float64 {
 	always := m.Weights + m.Optimiser + m.Casts + m.Pictures + m.Features + m.Loss

@@ -39,7 +39,7 @@ func TestMemory(t *testing.T) {
 	assert.Equal(t, 6*4*2*4.0, got.Features)
 	assert.Equal(t, 2*6*6*4.0, got.Loss)
 	// Of each token, in numbers: 16 widths and 4 + heads of statistics in the first block, 4 widths in the pooled one, and
-	// of a picture's five the input of ln_pre.
+	// of an image's five the input of ln_pre.
 	assert.Equal(t, 6*5*4*(16*4+6+4*4+4.0), got.ImageTower)
 	assert.Equal(t, 6*3*4*(16*4+5+4*4.0), got.TextTower)
 

@@ -4,8 +4,8 @@ package estimate
 // No gradient of a feature travels: each process has all features and both log-sum-exp vectors, so the gradient of its
 // own features is complete without the others.
 type Traffic struct {
-	Features  float64 // all-gather of the picture and text features, float32
-	LogSumExp float64 // all-gather of the largest logit and the sum of each picture and each text, float64
+	Features  float64 // all-gather of the image and text features, float32
+	LogSumExp float64 // all-gather of the largest logit and the sum of each image and each text, float64
 	Gradients float64 // all-reduce of the gradients, float32, by rings: a reduce-scatter and an all-gather
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // BenchmarkEpoch reads an epoch of 1,024 photographs in batches of 256 from a shard, as training
-// does, and tells of the wait for the first batch and of pictures a second.
+// does, and tells of the wait for the first batch and of images a second.
 func BenchmarkEpoch(b *testing.B) {
 	photo, err := os.ReadFile(filepath.Join("..", "..", "testdata", "preprocess", "pictures", "face_420.jpg"))
 	require.NoError(b, err)
@@ -49,14 +49,14 @@ func BenchmarkEpoch(b *testing.B) {
 	}
 }
 
-// photos writes a shard of n copies of a picture.
+// photos writes a shard of n copies of an image.
 func photos(b *testing.B, photo []byte, n int) string {
 	path := filepath.Join(b.TempDir(), "photos.tar")
 	f, err := os.Create(path)
 	require.NoError(b, err)
 	w := tar.NewWriter(f)
 	for i := range n {
-		for ext, content := range map[string][]byte{"jpg": photo, "txt": fmt.Appendf(nil, "picture %d", i)} {
+		for ext, content := range map[string][]byte{"jpg": photo, "txt": fmt.Appendf(nil, "image %d", i)} {
 			require.NoError(b, w.WriteHeader(&tar.Header{Name: fmt.Sprintf("%04d.%s", i, ext), Mode: 0o644, Size: int64(len(content)), Typeflag: tar.TypeReg}))
 			_, err := w.Write(content)
 			require.NoError(b, err)
@@ -67,7 +67,7 @@ func photos(b *testing.B, photo []byte, n int) string {
 	return path
 }
 
-// BenchmarkOpen indexes a shard of 2,000 pictures of 100 kB, 200 MB in the system's cache.
+// BenchmarkOpen indexes a shard of 2,000 images of 100 kB, 200 MB in the system's cache.
 func BenchmarkOpen(b *testing.B) {
 	path, processor := photos(b, make([]byte, 100_000), 2000), processorTime(b)
 	for b.Loop() {

@@ -13,7 +13,7 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// Folders is a set of labelled pictures: a folder for each class, as ImageNet's validation pictures
+// Folders is a set of labelled images: a folder for each class, as ImageNet's validation images
 // are unpacked and torchvision's ImageFolder reads them.
 type Folders struct {
 	dir     string
@@ -25,7 +25,7 @@ type Folders struct {
 }
 
 // openClasses takes a folder of folders as data to train on: a class's captions are those of each
-// of its pictures.
+// of its images.
 func openClasses(ctx context.Context, dir string, o Options) (Index, error) {
 	f, err := OpenFolders(ctx, dir)
 	if err != nil {
@@ -40,8 +40,8 @@ func openClasses(ctx context.Context, dir string, o Options) (Index, error) {
 	return f, nil
 }
 
-// OpenFolders lists the pictures of the folders in dir, and of the folders in those. Classes and
-// pictures are in alphabetical order; what has not a picture's extension or starts with a dot is
+// OpenFolders lists the images of the folders in dir, and of the folders in those. Classes and
+// images are in alphabetical order; what has not an image's extension or starts with a dot is
 // left out.
 func OpenFolders(ctx context.Context, dir string) (*Folders, error) {
 	entries, err := os.ReadDir(dir)
@@ -66,7 +66,7 @@ func OpenFolders(ctx context.Context, dir string) (*Folders, error) {
 	}
 	switch len(f.classes) {
 	case 0:
-		return nil, fmt.Errorf("data: %s holds no folder: one for each class is wanted, with its pictures", dir)
+		return nil, fmt.Errorf("data: %s holds no folder: one for each class is wanted, with its images", dir)
 	case 1:
 		return nil, fmt.Errorf("data: %s holds one folder, %s: at least two classes are wanted to tell apart", dir, f.classes[0])
 	}
@@ -85,7 +85,7 @@ func (f *Folders) add(ctx context.Context, class string) error {
 		return fmt.Errorf("data: %w", err)
 	}
 	if len(f.files) == before {
-		return fmt.Errorf("data: the class %s holds no picture: .jpg, .png, .webp, .gif, .bmp and .tif files are read", root)
+		return fmt.Errorf("data: the class %s holds no image: .jpg, .png, .webp, .gif, .bmp and .tif files are read", root)
 	}
 	f.classes, f.captions = append(f.classes, class), append(f.captions, []string{class})
 	return nil

@@ -74,18 +74,18 @@ func TestOpenFolders(t *testing.T) {
 
 func TestOpenFoldersRefusals(t *testing.T) {
 	for want, dir := range map[string]string{
-		"holds no folder: one for each class is wanted":            tree(t, map[string][]byte{"a.png": {1}}),
-		"holds one folder, dog: at least two classes are wanted":   tree(t, map[string][]byte{"dog/a.png": {1}}),
-		"cat holds no picture: .jpg, .png, .webp, .gif, .bmp and ": tree(t, map[string][]byte{"dog/a.png": {1}, "cat/a.txt": {1}}),
-		"no such file or directory":                                filepath.Join(t.TempDir(), "none"),
-		"not a directory":                                          filepath.Join(tree(t, map[string][]byte{"a.png": {1}}), "a.png"),
+		"holds no folder: one for each class is wanted":          tree(t, map[string][]byte{"a.png": {1}}),
+		"holds one folder, dog: at least two classes are wanted": tree(t, map[string][]byte{"dog/a.png": {1}}),
+		"cat holds no image: .jpg, .png, .webp, .gif, .bmp and ": tree(t, map[string][]byte{"dog/a.png": {1}, "cat/a.txt": {1}}),
+		"no such file or directory":                              filepath.Join(t.TempDir(), "none"),
+		"not a directory":                                        filepath.Join(tree(t, map[string][]byte{"a.png": {1}}), "a.png"),
 	} {
 		_, err := data.OpenFolders(t.Context(), dir)
 		assert.ErrorContains(t, err, want)
 	}
 }
 
-// TestSkipBad leaves unreadable pictures out of their batches, down to an empty one, and lists each
+// TestSkipBad leaves unreadable images out of their batches, down to an empty one, and lists each
 // once.
 func TestSkipBad(t *testing.T) {
 	files := map[string][]byte{}

@@ -43,7 +43,7 @@ func readJSONL(ctx context.Context, in *text, t *table, o Options) error {
 		}
 		var image string
 		if err := json.Unmarshal(raw, &image); err != nil {
-			return fmt.Errorf("line %d: the picture is %s; a path is wanted", number, brief(raw))
+			return fmt.Errorf("line %d: the image is %s; a path is wanted", number, brief(raw))
 		}
 		var captions []string
 		if raw, err = field(row, "CaptionKey", o.CaptionKey, captionKeys); err == nil {

@@ -19,7 +19,7 @@ func decode(b []byte) (*preprocess.Image, error) {
 	return preprocess.Decode(context.Background(), b, preprocess.DefaultLimits)
 }
 
-// numbers is a data set of grey pictures, each with as many captions as is asked for; some cannot
+// numbers is a data set of grey images, each with as many captions as is asked for; some cannot
 // be read.
 type numbers struct {
 	pictures [][]byte
@@ -50,7 +50,7 @@ func (s *numbers) Sample(_ context.Context, i int) (data.Sample, error) {
 	return out, nil
 }
 
-// jittered is a picture's grey and a random number.
+// jittered is an image's grey and a random number.
 func jittered(dst []float32, img *preprocess.Image, rng *rand.Rand) error {
 	dst[0], dst[1] = float32(img.Pix[0]), float32(rng.Float64())
 	return nil
@@ -112,7 +112,7 @@ func TestSameBatches(t *testing.T) {
 			for id, text := range texts {
 				require.Equal(t, id, known[text])
 			}
-			require.Len(t, known, len(images)+len(texts), "an ID for each picture and each caption")
+			require.Len(t, known, len(images)+len(texts), "an ID for each image and each caption")
 			for _, workers := range []int{2, 7, 40} {
 				o.Workers = workers
 				assert.Equal(t, want, read(t, set, o, 3, 0))
@@ -142,7 +142,7 @@ func TestSameBatches(t *testing.T) {
 	}
 }
 
-// TestEpochs reads each picture as often as any other, whatever the length of an epoch.
+// TestEpochs reads each image as often as any other, whatever the length of an epoch.
 func TestEpochs(t *testing.T) {
 	set := newNumbers(t, 30, 1)
 	count := func(o data.LoaderOptions, epochs int) (times []int) {
@@ -258,7 +258,7 @@ func TestStopped(t *testing.T) {
 	assert.Equal(t, 2, last)
 }
 
-// TestTooLarge makes a picture beyond the limit a bad sample.
+// TestTooLarge makes an image beyond the limit a bad sample.
 func TestTooLarge(t *testing.T) {
 	set := newNumbers(t, 20, 1)
 	o := reading(4, 2)

@@ -10,7 +10,7 @@ import (
 // order says which sample stands at each place of an epoch.
 //
 // Without replacement all epochs read one endless sequence of passes, each a permutation of all
-// samples, in pieces of the epoch's length: where an epoch is shorter than the data, no picture
+// samples, in pieces of the epoch's length: where an epoch is shorter than the data, no image
 // comes a second time before each has come once. With replacement each place draws for itself.
 type order struct {
 	n, places int

@@ -15,8 +15,8 @@ import (
 
 var errFound = errors.New("found")
 
-// hasPairs tells whether a .txt stands beside a picture somewhere in dir. The first folders that
-// hold pictures decide, so that a large folder of classes is not walked to its end.
+// hasPairs tells whether a .txt stands beside an image somewhere in dir. The first folders that
+// hold images decide, so that a large folder of classes is not walked to its end.
 func hasPairs(ctx context.Context, dir string) (bool, error) {
 	looked := 0
 	err := WalkImages(ctx, dir, func(picture string) error {
@@ -31,7 +31,7 @@ func hasPairs(ctx context.Context, dir string) (bool, error) {
 	return errors.Is(err, errFound), ctx.Err()
 }
 
-// openPairs reads a folder of pictures with a .txt of the same name beside each, in folders of any
+// openPairs reads a folder of images with a .txt of the same name beside each, in folders of any
 // depth. What starts with a dot is left out.
 func openPairs(ctx context.Context, dir string, o Options) (Index, error) {
 	t := newTable(dir, o)
@@ -61,7 +61,7 @@ func openPairs(ctx context.Context, dir string, o Options) (Index, error) {
 		return nil, within("data", err)
 	}
 	if len(t.images) == 0 {
-		return nil, fmt.Errorf("data: %s holds no picture with a .txt of the same name beside it", dir)
+		return nil, fmt.Errorf("data: %s holds no image with a .txt of the same name beside it", dir)
 	}
 	t.at = nil
 	return t, nil

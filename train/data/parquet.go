@@ -19,8 +19,8 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// parquetRows are the rows of a Parquet file that holds its pictures: as bytes, or as Hugging
-// Face's data sets have them, a group of bytes and path. A picture's bytes lie in compressed pages
+// parquetRows are the rows of a Parquet file that holds its images: as bytes, or as Hugging
+// Face's data sets have them, a group of bytes and path. An image's bytes lie in compressed pages
 // with many others, so they are unpacked.
 type parquetRows struct {
 	name     string
@@ -31,7 +31,7 @@ type parquetRows struct {
 	leftOut  int
 }
 
-// openParquet reads columns of captions, texts or lists of texts, and of pictures: paths (a column
+// openParquet reads columns of captions, texts or lists of texts, and of images: paths (a column
 // of texts), or bytes.
 func openParquet(ctx context.Context, name string, o Options) (set Index, err error) {
 	f, size, err := preprocess.OpenRegular(name)
@@ -78,7 +78,7 @@ func openParquet(ctx context.Context, name string, o Options) (set Index, err er
 		err := c.texts(*pathOf, func(row int, path string, _ bool) error {
 			texts, ok := captions.of(row)
 			if !ok {
-				return errors.New("it is damaged: there are more pictures than captions")
+				return errors.New("it is damaged: there are more images than captions")
 			}
 			t.add(path, texts...)
 			return nil
@@ -89,7 +89,7 @@ func openParquet(ctx context.Context, name string, o Options) (set Index, err er
 		t.at = nil
 		return t, err
 	}
-	return nil, fmt.Errorf("the column %q is of %s; a picture's path or bytes are wanted, one a row", image[0].Path[0], image[0].Node)
+	return nil, fmt.Errorf("the column %q is of %s; an image's path or bytes are wanted, one a row", image[0].Path[0], image[0].Node)
 }
 
 // rowCaptions are the captions of each row of a Parquet file, grown by what is there, not by what
@@ -165,7 +165,7 @@ func (c *columnReader) unpack(f *os.File, leaf parquet.LeafColumn, captions rowC
 	err = walkTar(c.scales.ctx, pictures, info.Size(), func(h *tar.Header, at int64, _ io.Reader) error {
 		texts, ok := captions.of(row)
 		if !ok {
-			return errors.New("there are more pictures than rows")
+			return errors.New("there are more images than rows")
 		}
 		switch {
 		case h.Size == 0 || len(texts) == 0 && !o.Uncaptioned:

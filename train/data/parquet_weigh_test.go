@@ -54,7 +54,7 @@ var codecs = []compress.Codec{&parquet.Uncompressed, &parquet.Snappy, &parquet.G
 func TestParquetWeighed(t *testing.T) {
 	var captions []string
 	for i := range 3000 {
-		captions = append(captions, fmt.Sprintf("picture number %d of many, %s", i/3, strings.Repeat("and more ", i%7)))
+		captions = append(captions, fmt.Sprintf("image number %d of many, %s", i/3, strings.Repeat("and more ", i%7)))
 	}
 	for _, codec := range codecs {
 		for _, e := range []encoding.Encoding{&parquet.Plain, &parquet.RLEDictionary, &parquet.DeltaLengthByteArray, &parquet.DeltaByteArray} {

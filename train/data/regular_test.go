@@ -49,10 +49,10 @@ func TestNotRegular(t *testing.T) {
 		said[b.Key] = b.Err.Error()
 	}
 	assert.Equal(t, map[string]string{
-		"fifo":              "preprocess: " + fifo + ": not a regular file, so no picture is read from it",
-		"/dev/zero":         "preprocess: /dev/zero: not a regular file, so no picture is read from it",
-		"/proc/self/status": "preprocess: the file is empty; it should hold a picture",
-		".":                 "preprocess: .: a directory, not a picture",
+		"fifo":              "preprocess: " + fifo + ": not a regular file, so no image is read from it",
+		"/dev/zero":         "preprocess: /dev/zero: not a regular file, so no image is read from it",
+		"/proc/self/status": "preprocess: the file is empty; it should hold an image",
+		".":                 "preprocess: .: a directory, not an image",
 	}, said)
 
 	set, err = open(t, filepath.Join(dir, "pairs"), columns)

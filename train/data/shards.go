@@ -17,14 +17,14 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// pictures are the extensions of files that preprocess reads (open_clip looks for the first four),
+// images are the extensions of files that preprocess reads (open_clip looks for the first four),
 // the one to take where a sample has several first.
 var pictures = []string{"jpg", "png", "jpeg", "webp", "gif", "bmp", "tif", "tiff"}
 
 type tarSample struct {
 	shard    int
 	key      string
-	at, size int64 // of the picture in the shard
+	at, size int64 // of the image in the shard
 	captions []string
 }
 
@@ -37,7 +37,7 @@ type tars struct {
 // shard is a tar file, or what a compressed one was unpacked to.
 type shard struct {
 	name string
-	f    *os.File // nil: opened for each picture, because there may be more shards than files that may be open
+	f    *os.File // nil: opened for each image, because there may be more shards than files that may be open
 }
 
 // openTars indexes webdataset shards, several at a time. A shard that ends too early is an error
@@ -93,7 +93,7 @@ func (m *members) none(files string, all []found) error {
 	if m.bare {
 		wanted = " is"
 	}
-	err := fmt.Sprintf("data: %s holds no sample: a picture (.%s)%s wanted", files, strings.Join(m.images, ", ."), wanted)
+	err := fmt.Sprintf("data: %s holds no sample: an image (.%s)%s wanted", files, strings.Join(m.images, ", ."), wanted)
 	if len(endings) > 0 {
 		most := slices.SortedFunc(maps.Keys(endings), func(a, b string) int {
 			return cmp.Or(cmp.Compare(endings[b], endings[a]), cmp.Compare(a, b))
@@ -179,7 +179,7 @@ const piece = 4 << 20
 // read is n bytes from at on.
 func (s *shard) read(ctx context.Context, at, n int64) ([]byte, error) {
 	if n > preprocess.DefaultLimits.MaxBytes {
-		return nil, fmt.Errorf("a picture of %d bytes is more than the limit of %d", n, preprocess.DefaultLimits.MaxBytes)
+		return nil, fmt.Errorf("an image of %d bytes is more than the limit of %d", n, preprocess.DefaultLimits.MaxBytes)
 	}
 	f := s.f
 	if f == nil {

@@ -72,7 +72,7 @@ func samples(t testing.TB, set data.Index, dir string) (out []sample) {
 
 func TestShards(t *testing.T) {
 	archive := tarOf(t, member{"a/1.jpg", "one"}, member{"a/1.txt", "first\nline\n\n"}, member{"a/1.json", `{"caption": ["x", 2, "z"], "no": {}}`},
-		member{"a/2.seg.png", "no picture"}, member{"a/2.png", "png"}, member{"a/2.JPG", "jpg"}, member{"a/2.txt", "second"}, member{"a/2.json", `{"caption": "y"}`},
+		member{"a/2.seg.png", "no image"}, member{"a/2.png", "png"}, member{"a/2.JPG", "jpg"}, member{"a/2.txt", "second"}, member{"a/2.json", `{"caption": "y"}`},
 		member{"a/3.jpg", "alone"}, member{"a/4.txt", "alone"}, member{"a/5.webp", "five"}, member{"a/5.cls", "7"}, member{"a/5.text", "fifth"}, member{"a/5.json", `broken`},
 		member{"b.jpg", "same"}, member{"b.txt", "twice"}, member{"b.jpg", "key"}, member{"b.txt", "again"})
 	for _, c := range []struct {
@@ -138,7 +138,7 @@ func TestUnpacked(t *testing.T) {
 }
 
 func TestHostileShards(t *testing.T) {
-	whole := tarOf(t, member{"1.jpg", "picture"}, member{"1.txt", "x"}, member{"2.jpg", "another picture"}, member{"2.txt", "y"})
+	whole := tarOf(t, member{"1.jpg", "picture"}, member{"1.txt", "x"}, member{"2.jpg", "another image"}, member{"2.txt", "y"})
 	huge := bytes.Clone(whole)
 	copy(huge[124:136], "77777777777\x00") // 8 GiB, and then the header's sum is wrong
 	squeezed := gzipped(t, whole)
@@ -153,7 +153,7 @@ func TestHostileShards(t *testing.T) {
 		{"cut.tar", whole[:1536], "cut.tar is damaged: 1.txt ends too early, at byte 1536"},
 		{"cut-header.tar", whole[:2048+100], "cut-header.tar is damaged: after 2 members, at byte 2148: unexpected EOF"},
 		{"huge.tar", huge, "huge.tar is damaged: after 0 members"},
-		{"none.tar", tarOf(t, member{"1.jpg", "x"}), "none.tar holds no sample: a picture (.jpg, .png, .jpeg, .webp, .gif, .bmp, .tif, .tiff) and a .txt of the same name are wanted"},
+		{"none.tar", tarOf(t, member{"1.jpg", "x"}), "none.tar holds no sample: an image (.jpg, .png, .jpeg, .webp, .gif, .bmp, .tif, .tiff) and a .txt of the same name are wanted"},
 		{"empty.tar", nil, "empty.tar holds no sample"},
 		{"text.tar", bytes.Repeat([]byte("no archive\n"), 100), "text.tar is damaged"},
 		{"cut.tar.gz", squeezed[:len(squeezed)/2], "cut.tar.gz cannot be unpacked: it is damaged: it ends too early"},

@@ -10,7 +10,7 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// synthetic is open_clip's SyntheticDataset (open_clip_train/data.py): the same black picture and
+// synthetic is open_clip's SyntheticDataset (open_clip_train/data.py): the same black image and
 // the same caption, to see how fast a machine is and whether its options run. The loss stays at ln
 // of the batch.
 type synthetic struct {

@@ -11,7 +11,7 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// table is pictures by their paths, with their captions: what a CSV, JSON Lines or Parquet file
+// table is images by their paths, with their captions: what a CSV, JSON Lines or Parquet file
 // lists, or a directory.
 type table struct {
 	name     string // of the file
@@ -24,7 +24,7 @@ type table struct {
 	at         map[string]int // where each path stands in images, while the table is read
 }
 
-// openTable reads a table's file. A picture's path is taken as open_clip takes it, from the working
+// openTable reads a table's file. An image's path is taken as open_clip takes it, from the working
 // directory, and if there is no such file, from the table's own directory.
 func openTable(ctx context.Context, name string, o Options, read func(ctx context.Context, in *text, t *table, o Options) error) (Index, error) {
 	f, size, err := preprocess.OpenRegular(name)
@@ -51,7 +51,7 @@ func newTable(name string, o Options) *table {
 	return &table{name: name, dir: filepath.Dir(name), each: o.CaptionEach, bare: o.Uncaptioned, at: map[string]int{}}
 }
 
-// add takes a row. Rows of the same path are one picture with several captions, unless every
+// add takes a row. Rows of the same path are one image with several captions, unless every
 // caption is to be a sample.
 func (t *table) add(image string, captions ...string) {
 	switch at, known := t.at[image]; {

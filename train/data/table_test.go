@@ -58,7 +58,7 @@ func TestTableRefusals(t *testing.T) {
 		want          string
 	}{
 		{"a.csv", "", columns, "a.csv: it is empty: a header line is wanted"},
-		{"a.csv", "filepath\ttitle\n\t\n", columns, "no row has a picture and a caption"},
+		{"a.csv", "filepath\ttitle\n\t\n", columns, "no row has an image and a caption"},
 		{"a.jsonl", "", columns, "a.jsonl: it is empty: a JSON object on each line is wanted"},
 		{"a.jsonl", "{\"image\":\"a\",\"text\":\"b\"}\n[1]\n", columns, "a.jsonl: line 2 is no JSON object such as"},
 		{"a.jsonl", "null", columns, "line 1 is no JSON object"},
@@ -66,7 +66,7 @@ func TestTableRefusals(t *testing.T) {
 		{"a.jsonl", `{"src":"a","text":"b"}`, columns, `line 1: it has no key "filepath", only ["src" "text"]; ImageKey names another`},
 		{"a.jsonl", `{"image":"a","text":"b"}`, other, `line 1: it has no key "picture", only ["image" "text"]; ImageKey names another`},
 		{"a.jsonl", `{"image":"a","alt":"b"}`, columns, `it has no key "title", only ["alt" "image"]; CaptionKey names another`},
-		{"a.jsonl", `{"image":{"path":"a"},"text":"b"}`, columns, `line 1: the picture is {"path":"a"}; a path is wanted`},
+		{"a.jsonl", `{"image":{"path":"a"},"text":"b"}`, columns, `line 1: the image is {"path":"a"}; a path is wanted`},
 		{"a.jsonl", `{"image":"a","text":{"en":"b"}}`, columns, `line 1: the caption is {"en":"b"}; a text is wanted, or a list of texts`},
 		{"a.jsonl", `{"image":"a","text":[["b"]]}`, columns, `line 1: the caption is [["b"]]; a text is wanted, or a list of texts`},
 		{"a.jsonl", `{"image":"a","text":"` + strings.Repeat("x", 17<<20) + `"}`, columns, "line 1 is longer than 16777216 bytes"},
@@ -119,13 +119,13 @@ func TestParquetOfPyArrow(t *testing.T) {
 	assert.Equal(t, 10, set.Len())
 	first, _ := ids(t, set, 1, 0)
 	second, _ := ids(t, set, 2, 0)
-	assert.Equal(t, first, second, "one picture, two captions")
+	assert.Equal(t, first, second, "one image, two captions")
 	o.CaptionEach = false
 
 	o.ImageKey = "jpg"
 	set, err = open(t, filepath.Join(from, "bytes.parquet"), o)
 	require.NoError(t, err)
-	require.Equal(t, 5, set.Len(), "row 2 has no caption and row 3 no picture")
+	require.Equal(t, 5, set.Len(), "row 2 has no caption and row 3 no image")
 	assert.Equal(t, 2, set.LeftOut())
 	assert.Equal(t, []string{"four"}, set.Captions(2))
 	assert.Equal(t, uint8(40), level(t, set, 2))
@@ -177,7 +177,7 @@ func TestParquetOfPyArrow(t *testing.T) {
 	}
 }
 
-// level is the grey of a sample's picture.
+// level is the grey of a sample's image.
 func level(t *testing.T, set data.Dataset, i int) uint8 {
 	t.Helper()
 	b, err := fileOf(t, set, i)
@@ -203,7 +203,7 @@ func TestFoldersToTrainOn(t *testing.T) {
 	ant, antText := ids(t, set, 0, 1)
 	image1, text1 := ids(t, set, 1, 0)
 	image2, text2 := ids(t, set, 2, 1)
-	assert.Equal(t, []int64{image1, image1, image1}, []int64{text1, image2, text2}, "the class's, whatever the picture and template")
+	assert.Equal(t, []int64{image1, image1, image1}, []int64{text1, image2, text2}, "the class's, whatever the image and template")
 	assert.Equal(t, ant, antText)
 	assert.NotEqual(t, ant, image1)
 
@@ -216,7 +216,7 @@ func TestFoldersToTrainOn(t *testing.T) {
 	assert.Equal(t, 1, set.LeftOut())
 	o.Kind = "pairs"
 	_, err = open(t, classes, o)
-	assert.ErrorContains(t, err, "holds no picture with a .txt of the same name beside it")
+	assert.ErrorContains(t, err, "holds no image with a .txt of the same name beside it")
 }
 
 // TestSources joins sources of different kinds.

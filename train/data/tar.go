@@ -48,7 +48,7 @@ func walkTar(ctx context.Context, r io.ReaderAt, size int64, visit func(h *tar.H
 const block = 512
 
 // window reads forward from a file in small pieces and seeks over what nobody wants: most of a
-// shard is pictures, and an index needs the headers and captions alone.
+// shard is images, and an index needs the headers and captions alone.
 type window struct {
 	r        io.ReaderAt
 	size, at int64

@@ -18,10 +18,10 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// What has no random access is unpacked once, to a plain tar in the cache, from where any picture
+// What has no random access is unpacked once, to a plain tar in the cache, from where any image
 // of any epoch can be read at once; reading forward instead would bind the order of samples to that
 // of the shards, and a run that is resumed to reading all that came before. The price is the disk:
-// pictures are compressed already, so it is about the data's size again. The file is named by its
+// images are compressed already, so it is about the data's size again. The file is named by its
 // source's path, size and time, so that a changed source is unpacked anew and that the runs and
 // processes of a machine share it. It is removed when no run has opened it for thirty days.
 type cache struct {
@@ -32,7 +32,7 @@ type cache struct {
 const unused = 30 * 24 * time.Hour
 
 // expansion bounds what a source may unpack to: as many times its size, and a little for small
-// ones. Pictures hardly shrink; what goes beyond is made to fill a disk.
+// ones. Images hardly shrink; what goes beyond is made to fill a disk.
 const (
 	expansion     = 64
 	freeExpansion = 16 << 20 // bytes
@@ -124,7 +124,7 @@ func (c *cache) fault(name string, err error) error {
 	return fmt.Errorf("data: %s cannot be unpacked: %w", name, err)
 }
 
-var errExpands = fmt.Errorf("it unpacks to more than %d times its size, which pictures never do; unpack it yourself if that is right", expansion)
+var errExpands = fmt.Errorf("it unpacks to more than %d times its size, which images never do; unpack it yourself if that is right", expansion)
 
 // limited refuses to write more than is left.
 type limited struct {

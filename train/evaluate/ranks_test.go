@@ -13,7 +13,7 @@ import (
 )
 
 // TestRetrieval holds ranks against open_clip's for pairs, and against CLIP_benchmark's definition
-// where pictures have one to five captions each (testdata/retrieval/make_goldens.py).
+// where images have one to five captions each (testdata/retrieval/make_goldens.py).
 func TestRetrieval(t *testing.T) {
 	var g struct {
 		Dim                     int
@@ -51,17 +51,17 @@ func TestRetrieval(t *testing.T) {
 }
 
 // TestRanks has small numbers whose products are exact: the same in chunks, equal similarities in
-// their order, and a picture without captions.
+// their order, and an image without captions.
 func TestRanks(t *testing.T) {
 	images := []float32{1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 0}
 	texts := []float32{0.5, 0, 0.75, 0.75, 0.5, 0, 0, 0, 1, 0.75, 0, 0, 0.75, 0, 0}
-	// Products of picture 0: 0.5 0.75 0 0.75 0.75; of 1: 0 0.5 0 0 0; of 2: 0.75 0 1 0 0; of 3: 0.5
+	// Products of image 0: 0.5 0.75 0 0.75 0.75; of 1: 0 0.5 0 0 0; of 2: 0.75 0 1 0 0; of 3: 0.5
 	// 1.25 0 0.75 0.75.
 	matches := [][]int{{0, 4}, {}, {2}, {0, 3}}
 	for _, limit := range []int{1, 5, 10, 1000} {
 		got, err := ranks(images, texts, matches, 3, limit)
 		require.NoError(t, err)
-		assert.Equal(t, []int{2, 0, 1}, got, "of pictures 0, 2 and 3")
+		assert.Equal(t, []int{2, 0, 1}, got, "of images 0, 2 and 3")
 	}
 	f := Features{Dim: 3, Images: images, Texts: texts, Of: []int{0, 3, 2, 3, 0}}
 	r, err := f.Ranks()

@@ -28,7 +28,7 @@ type grammar struct {
 	Version kong.VersionFlag `help:"Say the version."`
 	Count   struct {
 		countFlags
-		Paths []string `arg:"" optional:"" help:"Pictures."`
+		Paths []string `arg:"" optional:"" help:"Images."`
 	} `cmd:"" help:"Counts things. Slowly."`
 	Make struct {
 		Target string `arg:"" help:"What to make." complete:"models"`
