@@ -159,16 +159,39 @@ func sameShape(a, b []int) bool {
 	return slices.Equal(slices.DeleteFunc(slices.Clone(a), one), slices.DeleteFunc(slices.Clone(b), one))
 }
 
-// tensors are a file's weights by name, without DistributedDataParallel's prefix and without what is no weight: the
+// wrappers are the prefixes of modules around a model: DistributedDataParallel's, and the fields in which Lightning's
+// modules and means of the weights most often hold one.
+var wrappers = []string{"module.", "model.", "ema_model."}
+
+// unwrapped is how many bytes of wrappers all names of a file begin with, one inside the other.
+func unwrapped(names []string) (cut int) {
+	for len(names) > 0 {
+		at := slices.IndexFunc(wrappers, func(prefix string) bool {
+			return !slices.ContainsFunc(names, func(name string) bool { return !strings.HasPrefix(name[cut:], prefix) })
+		})
+		if at < 0 {
+			break
+		}
+		cut += len(wrappers[at])
+	}
+	return cut
+}
+
+// tensors are a file's weights by name, without the prefixes of wrappers and without what is no weight: the
 // three numbers of OpenAI's archives, masks and position ids that follow from the config (open_clip 3.3.0
 // src/open_clip/factory.py load_state_dict, load_checkpoint). Of transformers' CLIPSeg they are its CLIP's. Two names that
 // become one stay, to be told of.
 func tensors(f *checkpoint.File) map[string]checkpoint.Entry {
 	all := map[string]checkpoint.Entry{}
 	_, segments := f.Entry("clip.logit_scale")
+	var keys []string
 	for _, name := range f.Names() {
+		keys = append(keys, strings.ReplaceAll(name, "_orig_mod.", "")) // torch.compile's, around a model or a part of it
+	}
+	cut := unwrapped(keys)
+	for i, name := range f.Names() {
 		e, _ := f.Entry(name)
-		key := strings.TrimPrefix(name, "module.")
+		key := strings.TrimPrefix(keys[i][cut:], "module.")
 		if segments {
 			if strings.HasPrefix(key, "decoder.") {
 				continue
