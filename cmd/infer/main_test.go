@@ -174,7 +174,7 @@ func TestCommandLine(t *testing.T) {
 		{"tokenize --model ViT-Q", 1, "ViT-Q"},
 		{"report --run DIR", 2, "--out"},
 		{"report --run DIR --scores DIR/gone.csv --out DIR/page.html", 1, "--scores DIR/gone.csv: open"},
-		{"models x", 2, "unexpected argument x"},
+		{"models qqq", 1, "no model has qqq; infer models lists all"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			fill := strings.NewReplacer("TINY", tiny, "FACE", face, "DIR", dir)
