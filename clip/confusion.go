@@ -2,6 +2,8 @@ package clip
 
 import (
 	"cmp"
+	"iter"
+	"maps"
 	"slices"
 )
 
@@ -83,15 +85,15 @@ func sum(x []float64) (total float64) {
 	return total
 }
 
-// ConfusionCell is how many images of a class were taken for the class Guess first.
-type ConfusionCell struct{ Class, Guess, Count int }
-
-// Cells are those that are not zero, in the order of the classes and then of the guesses.
-func (c *Confusion) Cells() []ConfusionCell {
-	out := make([]ConfusionCell, 0, len(c.cells))
-	for at, n := range c.cells {
-		out = append(out, ConfusionCell{at[0], at[1], n})
+// Counts yields, for each pair of a class and a first guess that occurred, how many images it had:
+// in the order of the classes and then of the guesses.
+func (c *Confusion) Counts() iter.Seq2[[2]int, int] {
+	return func(yield func([2]int, int) bool) {
+		pairs := slices.SortedFunc(maps.Keys(c.cells), func(a, b [2]int) int { return cmp.Or(a[0]-b[0], a[1]-b[1]) })
+		for _, pair := range pairs {
+			if !yield(pair, c.cells[pair]) {
+				return
+			}
+		}
 	}
-	slices.SortFunc(out, func(a, b ConfusionCell) int { return cmp.Or(a.Class-b.Class, a.Guess-b.Guess) })
-	return out
 }

@@ -37,11 +37,13 @@ type PushOptions struct {
 	Retry   time.Duration     // wait before a second try, which doubles; default one second
 }
 
+var repeated = regexp.MustCompile(`\.\.|-{2}`) // the hub has no such names
+
 var ownedRepo = regexp.MustCompile(`^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$`)
 
 // CheckRepo tells whether repo can be the name of a repository on the hub, ORG/NAME.
 func CheckRepo(repo string) error {
-	if !ownedRepo.MatchString(repo) || strings.Contains(repo, "..") || strings.Contains(repo, "--") || strings.HasSuffix(repo, ".git") {
+	if !ownedRepo.MatchString(repo) || repeated.MatchString(repo) || strings.HasSuffix(repo, ".git") {
 		return fmt.Errorf("pretrained: %q is not the name of a repository: it must be like my-org/my-model", repo)
 	}
 	return nil

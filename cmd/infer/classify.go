@@ -275,8 +275,8 @@ func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, 
 	}
 	if n := out.confusion; n != nil && n.N > 0 {
 		out.Accuracy = &accuracy{Images: n.N, Top1: n.Top1(), Top5: n.Top5(), MeanPerClass: n.MeanPerClass()}
-		for _, cell := range n.Cells() {
-			out.Accuracy.Confusion = append(out.Accuracy.Confusion, confusion{labels[cell.Class], labels[cell.Guess], cell.Count})
+		for pair, count := range n.Counts() {
+			out.Accuracy.Confusion = append(out.Accuracy.Confusion, confusion{labels[pair[0]], labels[pair[1]], count})
 		}
 	}
 	return out, nil

@@ -111,8 +111,8 @@ func (c *classification) matrix() [][]int {
 	for i := range rows {
 		rows[i] = make([]int, len(c.Labels))
 	}
-	for _, cell := range c.confusion.Cells() {
-		rows[cell.Class][cell.Guess] = cell.Count
+	for pair, count := range c.confusion.Counts() {
+		rows[pair[0]][pair[1]] = count
 	}
 	return rows
 }
