@@ -19,7 +19,7 @@ COPY --from=build /goclip /opt/goclip
 RUN groupadd --gid 10001 goclip && useradd --uid 10001 --gid goclip --home-dir /cache --no-create-home --shell /usr/sbin/nologin goclip \
   && mkdir -p /cache /data && chown goclip:goclip /cache /data
 ENV PATH=/opt/goclip/bin:/usr/local/bin:/usr/bin:/bin GOCLIP_CACHE=/cache
-# /cache holds the models that were fetched; /data is where pictures and indexes are put.
+# /cache holds the models that were fetched; /data is for images and indexes.
 VOLUME /cache
 WORKDIR /data
 USER goclip

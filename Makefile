@@ -66,10 +66,10 @@ docs-test: build ## run the commands of README.md and docs/ and compare their ou
 recording: build ## docs/images/terminal.svg, the README's terminal (needs asciinema and npx)
 	scripts/recording.sh
 
-demo: build ## fine-tune the shipped model on emoji and score two pictures: one or two minutes
+demo: build ## fine-tune the shipped model on emoji and score two images: one or two minutes
 	scripts/demo.sh
 
-page-demo: build ## the held-out pictures classified and searched by words, in the terminal and then on the page: open the address it prints
+page-demo: build ## the held-out images classified and searched by words, in the terminal and then on the page: open the address it prints
 	scripts/page_demo.sh
 
 test: libtorch ## every test, and the pure Go parts under the race detector too
@@ -84,7 +84,7 @@ quick: libtorch ## the tests that matter while you work: two minutes
 test-race: libtorch ## every test under the race detector
 	go test -race -timeout 30m ./...
 
-soak: libtorch ## memory over 2,000 training steps and 20,000 scored pictures: some minutes
+soak: libtorch ## memory over 2,000 training steps and 20,000 scored images: some minutes
 	go test -tags soak -timeout 60m -run Soak -v ./cmd/...
 
 exact: libtorch ## 10,000 queries over 1,000,000 vectors, with the 8-bit codes and without, and their speed: minutes, and 3 GB of memory
@@ -139,7 +139,7 @@ load-models: libtorch ## three models of which two fit, under 64 clients, unload
 load: libtorch ## infer serve under 64 clients and ten times its capacity, beside infer embed: four minutes
 	go test -tags load -timeout 30m -run '^TestLoad$$' -v ./cmd/infer
 
-bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run, as tables and a plot: operators, pictures, the loss, training, encoding, whole commands; half an hour
+bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run, as tables and a plot: operators, images, the loss, training, encoding, whole commands; half an hour
 	@for how in shared copied shared copied shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 1x | grep ^Benchmark; done
 	@for how in kept recomputed; do go test ./clip -run '^$$' -bench "Step/$$how" -benchtime 1x | grep ^Benchmark; done
 	GOCLIP_BENCH_INDEX=$(CURDIR)/build/index go test ./index -run '^$$' -bench Search -benchtime 20x | grep ^Benchmark
@@ -159,7 +159,7 @@ bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in 
 search-eval: libtorch ## explanations and learned words measured on the held-out emoji, as tables: ten minutes
 	go test -tags searcheval -timeout 60m -run Eval -v ./clip ./index/concept
 
-finetune: build build/venv ## the shipped model fine-tuned on twenty new pictures: what it gains, what it forgets; ten minutes
+finetune: build build/venv ## the shipped model fine-tuned on twenty new images: what it gains, what it forgets; ten minutes
 	build/venv/bin/python benchmarks/finetune.py
 
 lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is one

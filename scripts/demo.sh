@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fine-tunes the shipped model on the demo's emoji, scores two pictures of a hand it never saw, and writes a report.
-# `make demo` calls it after the build. Exit status: 0 the pictures were told apart, 1 not, with the reason.
+# Fine-tunes the shipped model on the demo's emoji, scores two images of a vendor it never saw, and writes a report.
+# `make demo` calls it after the build. Exit status: 0 the images were told apart, 1 not, with the reason.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 run=logs/demo
@@ -12,7 +12,7 @@ bin/train --model models/emoji-64 --train-data data/emoji-demo.tar --val-data 'd
   --val-frequency 8 --save-frequency 0 --log-every-n-steps 10 --logs logs --name demo
 
 echo
-echo "== two pictures of OpenMoji, which no step has seen =="
+echo "== two images of OpenMoji, which training never saw =="
 score=(bin/infer score --model "$run/checkpoints/latest" --image data/demo/dog.png --image data/demo/racing_car.png
   --text "A cute dog" --text "A fast car")
 "${score[@]}"
@@ -25,4 +25,4 @@ awk -F, 'NR == 2 && $4 < 0.8 { bad = 1 } NR == 5 && $4 < 0.8 { bad = 1 } END { e
   exit 1
 }
 echo
-echo "The report with the pictures, the matrix and the curve: $run/report.html"
+echo "The report with the images, the matrix and the curve: $run/report.html"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the emoji data set: fetches the pinned packages with npm, draws the pictures, writes the shards.
+# Makes the emoji data set: fetches the pinned packages with npm, draws the images, writes the shards.
 # Everything is pinned, so a second run writes the same bytes. docs/emoji.md says what comes out.
 #
 #   scripts/make_emoji.sh            # training shards in build/emoji, the committed part in data/

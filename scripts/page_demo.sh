@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Lets the shipped model classify and search pictures of a hand that it never saw (OpenMoji's 1,914), in the terminal and then
+# Lets the shipped model classify and search images of a vendor that it never saw (OpenMoji's 1,914), in the terminal and then
 # on a page. `make page-demo` calls it after the build; arguments go to infer serve (--addr 127.0.0.1:9000).
-# DIR holds the pictures, build/openmoji-held-out without; INFER is the command, bin/infer without.
+# DIR holds the images, build/openmoji-held-out without; INFER is the command, bin/infer without.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 infer=${INFER:-bin/infer}
@@ -26,7 +26,7 @@ if [ ! -d "$dir" ]; then
   trap - EXIT
 fi
 
-echo "== six pictures, six labels =="
+echo "== six images, six labels =="
 pictures=()
 for name in "dog face" "racing car" "house with garden" "red apple" "evergreen tree" "sailboat"; do
   pictures+=("$dir/$name/$name.png")
@@ -34,7 +34,7 @@ done
 "$infer" classify --label dog --label car --label house --label fruit --label tree --label ship --template '{}' --top 2 "${pictures[@]}"
 
 echo
-echo "== 1,914 pictures, 1,914 names (chance: 0.0005) =="
+echo "== 1,914 images, 1,914 names (chance: 0.0005) =="
 "$infer" classify --labels-from-dirs --template '{}' --template 'a picture of a {}' "$dir" | grep '^top-1'
 
 echo

@@ -49,7 +49,7 @@ ours=$(grep -o "\"path\":\"$goclip/lib/[^\"]*\"" "$root/doctor.json" | wc -l)
 ((ours == $(find "$root$goclip/lib" -type f | wc -l))) || failed "lib/ holds $(find "$root$goclip/lib" -type f | wc -l) libraries and $ours are loaded"
 run infer doctor
 
-echo "== a picture is scored, a JPEG too =="
+echo "== an image is scored, a JPEG too =="
 run infer score --text "dog face" --text "racing car" /tmp/dog.png /tmp/picture.jpg | tee "$root/scores"
 awk 'NR == 2 { exit !($2 > 0.9) }' "$root/scores" || failed "the dog is no dog"
 

@@ -1,5 +1,5 @@
 "use strict";
-// The page of infer serve. Features of pictures and texts are asked for once and kept; the matrix is computed here.
+// The page of infer serve. Embeddings are requested once and kept; the matrix is computed here.
 
 const $ = (id) => document.getElementById(id);
 const make = (name, props = {}, ...children) => {
@@ -72,7 +72,7 @@ function softmax(values) {
 
 const lines = (id) => [...new Set($(id).value.split("\n").map((s) => s.trim()).filter(Boolean))];
 
-// --- pictures ---
+// --- images ---
 
 async function add(files) {
   const wanted = [...files].filter((f) => f.type === "" || f.type.startsWith("image/"));
