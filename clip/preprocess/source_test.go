@@ -86,7 +86,7 @@ func TestSourceRefusals(t *testing.T) {
 		{"zero", Source{}, ErrEmpty, "no image was given"},
 		{"nil", FromImage(nil), ErrEmpty, "no image was given"},
 		{"no file", FromFile(filepath.Join(dir, "none.png")), fs.ErrNotExist, "none.png"},
-		{"long file", FromFile(file), ErrTooLarge, file + ": a file of 20 bytes is more than the limit of 10"},
+		{"long file", FromFile(file), ErrTooLarge, file + ": a file of 19 bytes is more than the limit of 10"},
 		{"long bytes", FromBytes(make([]byte, 11)), ErrTooLarge, "a file of 11 bytes is more than the limit of 10"},
 		{"long reader", FromReader(bytes.NewReader(make([]byte, 1000))), ErrTooLarge, "a file of 11 bytes is more than the limit of 10"},
 		{"long func", FromFunc("s.tar:a", func(context.Context) ([]byte, error) { return make([]byte, 30), nil }), ErrTooLarge, "s.tar:a: a file of 30 bytes"},

@@ -196,7 +196,7 @@ var reportTemplate = template.Must(template.New("report").Funcs(pageFuncs).Parse
 <h2>Images and texts</h2>
 <p class="quiet">Each row is an image, as the model reads it; its probabilities over the texts sum to one.</p>
 <table><tr><th></th>{{range .Texts}}<th>{{.}}</th>{{end}}</tr>
-{{range .Rows}}<tr><td>{{if .Image}}<img src="{{.Image}}" alt="{{.Name}}">{{else}}{{.Name}}{{end}}</td>
+{{range .Rows}}<tr><td>{{if .Picture}}<img src="{{.Picture}}" alt="{{.Name}}">{{else}}{{.Name}}{{end}}</td>
 {{- if .Prob}}{{range .Prob}}<td style="{{heat .}}">{{percent .}}</td>{{end}}{{else}}<td class="quiet" colspan="{{$.Columns}}">{{.Error}}</td>{{end}}</tr>
 {{end}}</table>
 <h2>Loss</h2>
