@@ -14,9 +14,11 @@ if [[ ${1:-} == play ]]; then
     sleep 1.5
   }
   play 'infer score --image dog.png --text "a dog" --text "a racing car"'
-  play 'infer classify --label "dog face" --label rocket --label pizza photos | head -4'
+  play 'infer classify --label "dog face" --label rocket --label pizza photos/{dog_face,rocket,pizza}.png'
   play 'infer search -t 3 "racing car" photos'
-  sleep 2
+  printf '\033[1;32m$\033[0m '
+  sleep 5
+  printf ' ' # the last frame lasts until something is printed
   exit
 fi
 
@@ -28,5 +30,6 @@ cp data/demo/dog.png "$dir/"
 for shard in data/openmoji-eval-0000?.tar; do tar -xf "$shard" -C "$dir/photos"; done
 (cd "$dir/photos" && for text in *.txt; do mv "${text%.txt}.png" "$(tr ' /' '__' <"$text").png" && rm "$text"; done)
 export PATH=$root/bin:$PATH HOME=$dir
-asciinema rec -q --overwrite --cols 92 --rows 22 -c "bash '$root/scripts/recording.sh' play '$dir'" "$dir/goclip.cast"
-npx --yes svg-term-cli@2.1.1 --in "$dir/goclip.cast" --out docs/images/terminal.svg --window --width 92 --height 22
+(cd "$dir" && infer index photos 2>/dev/null) # so that the recording does not wait for it
+asciinema rec -q --overwrite --cols 100 --rows 16 -c "bash '$root/scripts/recording.sh' play '$dir'" "$dir/goclip.cast"
+npx --yes svg-term-cli@2.1.1 --in "$dir/goclip.cast" --out docs/images/terminal.svg --window --width 100 --height 16

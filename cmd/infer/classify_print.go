@@ -75,7 +75,7 @@ func (c *classification) printAccuracy(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(c.Labels) > mostMatrix {
 		if wrong := c.confused(mostConfused); len(wrong) > 0 {
-			fmt.Fprintln(t, "\ntruth\ttaken for\tpictures")
+			fmt.Fprintln(t, "\ntruth\ttaken for\timages")
 			for _, cell := range wrong {
 				fmt.Fprintf(t, "%s\t%s\t%d\n", cell.Truth, cell.Label, cell.Count)
 			}

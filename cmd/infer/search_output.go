@@ -195,7 +195,7 @@ func (c *searchCmd) printRows(w io.Writer, groups [][]index.Hit) error {
 		return t.Error()
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "score\tpicture")
+	fmt.Fprintln(t, "score\timage")
 	for i, hits := range groups {
 		if i > 0 {
 			fmt.Fprintln(t)
