@@ -52,7 +52,7 @@ await report("ollama (Node)", version("ollama"), "embed, list, show", async () =
 });
 
 // As machine-learning.repository.ts: a form of entries with an image or a text, the embedding as JSON in a string.
-await report("Immich's server", "its requests replayed", "ping, clip.visual, clip.textual, a face request refused", async () => {
+await report("Immich's server", "its requests replayed", "ping, clip.visual and .textual, a face refused", async () => {
   const ask = async (entries, part) => {
     const form = new FormData();
     form.append("entries", JSON.stringify(entries));
