@@ -68,7 +68,7 @@ func browser(t *testing.T, at string, width, height int64, scheme string) (ctx c
 	return ctx, complaints
 }
 
-// shot keeps an image of the whole page under GOCLIP_SCREENSHOTS, where that is set, and checks
+// shot keeps a picture of the whole page under GOCLIP_SCREENSHOTS, where that is set, and checks
 // that it shows something.
 func shot(t *testing.T, ctx context.Context, name string) {
 	t.Helper()
@@ -97,8 +97,8 @@ func noSideways(t *testing.T, ctx context.Context) {
 	assert.LessOrEqual(t, over, 0.0)
 }
 
-// Images are chosen, texts typed: the matrix has the shares and the cosines of the API, and the
-// best text of each image is marked.
+// Pictures are chosen, texts typed: the matrix has the shares and the cosines of the API, and the
+// best text of each picture is marked.
 func TestPageCompare(t *testing.T) {
 	_, at := start(t, Options{})
 	ctx, complaints := browser(t, at, 1000, 900, "light")
@@ -128,7 +128,7 @@ func TestPageCompare(t *testing.T) {
 	shot(t, ctx, "serve-compare")
 	require.NoError(t, chromedp.Run(ctx, chromedp.Click("input[value=cosine]"), chromedp.WaitVisible("td.best"), chromedp.Sleep(300*time.Millisecond), texts("td", &cells)))
 	assert.InDelta(t, clip.Cosine(images[0], words[0]), number(t, cells[0]), 0.0006)
-	// A text is added, one image taken away: by the keyboard alone.
+	// A text is added, one picture taken away: by the keyboard alone.
 	require.NoError(t, chromedp.Run(ctx, chromedp.Focus("#texts"), chromedp.SendKeys("#texts", kb.End+"\na flag"), chromedp.WaitVisible("thead th:nth-child(5)"),
 		chromedp.Focus("#thumbs li:first-child .away"), chromedp.KeyEvent(kb.Enter), chromedp.WaitNotPresent("tbody tr:nth-child(2)"), texts("thead th", &head)))
 	assert.Contains(t, head, "a flag")
@@ -165,7 +165,7 @@ func TestPageLabels(t *testing.T) {
 	assert.Empty(t, *complaints)
 }
 
-// Search with words and with an image; without an index the page says so.
+// Search with words and with a picture; without an index the page says so.
 func TestPageSearch(t *testing.T) {
 	images := knownPictures(t, "data/demo/dog.png", "data/demo/racing_car.png")
 	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(path string) ([]byte, string, error) {
@@ -181,8 +181,8 @@ func TestPageSearch(t *testing.T) {
 	require.NoError(t, chromedp.Run(ctx, chromedp.Click("#tab-search"), chromedp.SendKeys("#query", "a cute dog"+kb.Enter), chromedp.WaitVisible("#hits li:nth-child(2) img"),
 		chromedp.Poll(`[...document.querySelectorAll("#hits img")].every(i => i.complete)`, nil), found, chromedp.Evaluate(`[...document.querySelectorAll("#hits img")].every(i => i.naturalWidth > 0)`, &drawn)))
 	assert.Equal(t, []string{"dog.png", "car & co.png"}, paths)
-	assert.True(t, drawn, "the found images are shown")
-	require.NoError(t, chromedp.Run(ctx, chromedp.SetUploadFiles("#files", demoPictures(t)[1:]), chromedp.WaitVisible("#thumbs .pick"), chromedp.Poll(`images[0].row !== undefined`, nil),
+	assert.True(t, drawn, "the found pictures are shown")
+	require.NoError(t, chromedp.Run(ctx, chromedp.SetUploadFiles("#files", demoPictures(t)[1:]), chromedp.WaitVisible("#thumbs .pick"), chromedp.Poll(`pictures[0].row !== undefined`, nil),
 		chromedp.Click("#thumbs .pick"), chromedp.Poll(`document.querySelector("#hits .path").textContent === "car & co.png"`, nil), found))
 	assert.Equal(t, []string{"car & co.png", "dog.png"}, paths)
 	assert.Empty(t, *complaints)
@@ -195,17 +195,17 @@ func TestPageSearch(t *testing.T) {
 	assert.Empty(t, *complaints)
 }
 
-// A server with a token asks for it, and an image that is none is told.
+// A server with a token asks for it, and a picture that is none is told.
 func TestPageToken(t *testing.T) {
 	_, at := start(t, Options{Token: "open sesame"})
 	ctx, complaints := browser(t, at, 800, 700, "light")
 	bad := filepath.Join(t.TempDir(), "none.png")
-	require.NoError(t, os.WriteFile(bad, []byte("<script>alert(1)</script> is no image"), 0o644))
+	require.NoError(t, os.WriteFile(bad, []byte("<script>alert(1)</script> is no picture"), 0o644))
 	var said string
 	require.NoError(t, chromedp.Run(ctx, chromedp.SetUploadFiles("#files", append(demoPictures(t)[:1], bad)),
 		chromedp.WaitVisible("#ask-token"), chromedp.SendKeys("#token", "open sesame"+kb.Enter), chromedp.WaitVisible("td.best"), chromedp.WaitVisible("td.error"), chromedp.Sleep(300*time.Millisecond),
 		chromedp.Text("td.error", &said)))
-	assert.Contains(t, said, "not an image")
+	assert.Contains(t, said, "not a picture")
 	for _, c := range *complaints {
 		assert.Contains(t, c, "status of 4", "only the answers 401 and 422 themselves")
 	}
