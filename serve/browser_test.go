@@ -205,7 +205,7 @@ func TestPageToken(t *testing.T) {
 	require.NoError(t, chromedp.Run(ctx, chromedp.SetUploadFiles("#files", append(demoPictures(t)[:1], bad)),
 		chromedp.WaitVisible("#ask-token"), chromedp.SendKeys("#token", "open sesame"+kb.Enter), chromedp.WaitVisible("td.best"), chromedp.WaitVisible("td.error"), chromedp.Sleep(300*time.Millisecond),
 		chromedp.Text("td.error", &said)))
-	assert.Contains(t, said, "not a picture")
+	assert.Contains(t, said, "not an image")
 	for _, c := range *complaints {
 		assert.Contains(t, c, "status of 4", "only the answers 401 and 422 themselves")
 	}
