@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/goclip/goclip/index/concept"
 )
 
 // Concept is a word that an index has learned from examples. Each time it is learned it becomes a
@@ -53,14 +51,10 @@ func (c *Concept) Count() (yes, no int) {
 	return yes, no
 }
 
-func (c *Concept) classifier() concept.Classifier {
-	return concept.Classifier{Row: c.Row, Scale: c.Scale, Bias: c.Bias}
-}
-
 // ErrNoConcept is inside the error for a name that was not learned.
 var ErrNoConcept = errors.New("no such concept was learned")
 
-// conceptsName is a database of its own: concepts outlive what images.db holds, which can be made
+// conceptsName is a database of its own: concepts outlive what pictures.db holds, which can be made
 // anew from the images.
 const conceptsName = "concepts.db"
 

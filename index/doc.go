@@ -2,7 +2,7 @@
 //
 // An index is a directory of four files:
 //
-//	images.db    SQLite in WAL mode: paths, sizes, dates, the model, and whose each row is
+//	pictures.db    SQLite in WAL mode: paths, sizes, dates, the model, and whose each row is
 //	vectors-N.f32  64 bytes of header and float32 rows (rows, E), L2-normalised, mapped
 //	codes-N.i8     64 bytes of header and the same rows in 8 bits a number, mapped
 //	lock           locked by the one process that writes

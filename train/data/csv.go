@@ -21,9 +21,11 @@ func CheckSeparator(s string) error {
 func separatorOf(s string) (rune, error) {
 	separator, size := utf8.DecodeRuneInString(strings.ReplaceAll(s, `\t`, "\t"))
 	if size == 0 || strings.ReplaceAll(s, `\t`, "\t")[size:] != "" {
+		//lint:ignore ST1005 Separator is a field of Options
 		return 0, fmt.Errorf("Separator %q is not one character", s)
 	}
 	if strings.ContainsRune("\"\r\n\ufffd", separator) || separator == 0 {
+		//lint:ignore ST1005 Separator is a field of Options
 		return 0, fmt.Errorf("Separator %q cannot part columns", s)
 	}
 	return separator, nil

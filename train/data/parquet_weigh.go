@@ -219,6 +219,7 @@ func (s *scales) content(h *format.PageHeader, levels, content []byte, leaf parq
 		return nil
 	}
 	switch encoding {
+	//lint:ignore SA1019 older files have it
 	case format.PlainDictionary, format.RLEDictionary:
 		if len(content) == 0 {
 			return nil
