@@ -83,9 +83,9 @@ func (o *Options) mayLackCaptions() bool { return o.Uncaptioned && o.CaptionKey 
 // wanted is what a row must have to be a sample.
 func (o *Options) wanted() string {
 	if o.Uncaptioned {
-		return "image"
+		return "an image"
 	}
-	return "image and a caption"
+	return "an image and a caption"
 }
 
 // OptionError is what another value of an option mends.

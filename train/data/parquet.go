@@ -84,7 +84,7 @@ func openParquet(ctx context.Context, name string, o Options) (set Index, err er
 			return nil
 		})
 		if err == nil && len(t.images) == 0 {
-			err = errors.New("no row has a " + o.wanted())
+			err = errors.New("no row has " + o.wanted())
 		}
 		t.at = nil
 		return t, err
@@ -181,7 +181,7 @@ func (c *columnReader) unpack(f *os.File, leaf parquet.LeafColumn, captions rowC
 		return nil
 	})
 	if err == nil && len(r.rows) == 0 {
-		err = fmt.Errorf("no row has a %s, with %q", o.wanted(), column)
+		err = fmt.Errorf("no row has %s, with %q", o.wanted(), column)
 	}
 	return r, err
 }
