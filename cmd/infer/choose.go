@@ -78,19 +78,21 @@ func offer(io *streams) (bool, error) {
 	if !ok || !term.IsTerminal(int(in.Fd())) || !onTerminal(io.err) {
 		return false, nil
 	}
-	fmt.Fprintf(io.err, "infer: these are photographs, and the built-in model knows emoji. Fetch %s (%s)? [y/N] ", offered, bytesText(offeredBytes))
-	key, err := readKey(in)
+	question := fmt.Sprintf("infer: these are photographs, and the built-in model knows emoji. Fetch %s (%s)? [y/N] ", offered, bytesText(offeredBytes))
+	key, err := askKey(in, io.err, question)
 	fmt.Fprintln(io.err)
 	return key == 'y' || key == 'Y', err
 }
 
-// readKey reads one key without waiting for the end of a line.
-func readKey(in *os.File) (byte, error) {
+// askKey asks a question and reads one key, without waiting for the end of a line. The terminal
+// changes over before the question is asked: a key pressed before that would wait for a line's end.
+func askKey(in *os.File, out io.Writer, question string) (byte, error) {
 	former, err := term.MakeRaw(int(in.Fd()))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = term.Restore(int(in.Fd()), former) }()
+	fmt.Fprint(out, question)
 	var key [1]byte
 	if _, err := in.Read(key[:]); err != nil && err != io.EOF {
 		return 0, err
