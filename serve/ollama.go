@@ -33,10 +33,7 @@ func (s *Server) ollamaEmbed(w http.ResponseWriter, r *http.Request) error {
 	var held bodies
 	defer held.release()
 	var q ollamaRequest
-	if err := s.readJSON(w, r, &held, &q); err != nil {
-		return err
-	}
-	e, err := s.engine(r.Context(), "model", q.Model)
+	e, err := s.asked(w, r, &held, &q, &q.Model)
 	if err != nil {
 		return err
 	}
@@ -89,10 +86,7 @@ func (s *Server) ollamaEmbeddings(w http.ResponseWriter, r *http.Request) error 
 	var held bodies
 	defer held.release()
 	var q ollamaOldRequest
-	if err := s.readJSON(w, r, &held, &q); err != nil {
-		return err
-	}
-	e, err := s.engine(r.Context(), "model", q.Model)
+	e, err := s.asked(w, r, &held, &q, &q.Model)
 	if err != nil {
 		return err
 	}

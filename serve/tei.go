@@ -38,10 +38,7 @@ func (s *Server) teiEmbed(w http.ResponseWriter, r *http.Request) error {
 	var held bodies
 	defer held.release()
 	var q teiRequest
-	if err := s.readJSON(w, r, &held, &q); err != nil {
-		return err
-	}
-	e, err := s.engine(r.Context(), "model", q.Model)
+	e, err := s.asked(w, r, &held, &q, &q.Model)
 	if err != nil {
 		return err
 	}
