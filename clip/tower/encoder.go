@@ -141,3 +141,11 @@ func (h *EncoderHead) pool(x, real *torch.Tensor, groups lengthGroups) *torch.Te
 	}
 	return x
 }
+
+// drop is dropout between the parts of a layer, in training only.
+func (c *EncoderConfig) drop(x *torch.Tensor, training bool) *torch.Tensor {
+	if training && c.HiddenDropout > 0 {
+		return x.Dropout(c.HiddenDropout)
+	}
+	return x
+}

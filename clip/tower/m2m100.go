@@ -83,10 +83,7 @@ func (m *M2M100) layer(l *M2M100Layer, x, real *torch.Tensor, texts encoderTexts
 }
 
 func (m *M2M100) drop(x *torch.Tensor) *torch.Tensor {
-	if m.checkpointing.training && m.config.HiddenDropout > 0 {
-		return x.Dropout(m.config.HiddenDropout)
-	}
-	return x
+	return m.config.drop(x, m.checkpointing.training)
 }
 
 // SetTraining switches dropout.

@@ -129,12 +129,7 @@ func (m *MT5) block(b *MT5Block, x, buckets, real *torch.Tensor, texts encoderTe
 	return x.Add(m.drop(b.Fc2.Forward(m.drop(b.Gate.Forward(y).GeluTanh().Mul(b.Fc1.Forward(y))))))
 }
 
-func (m *MT5) drop(x *torch.Tensor) *torch.Tensor {
-	if m.checkpointing.training && m.config.HiddenDropout > 0 {
-		return x.Dropout(m.config.HiddenDropout)
-	}
-	return x
-}
+func (m *MT5) drop(x *torch.Tensor) *torch.Tensor { return m.config.drop(x, m.checkpointing.training) }
 
 // SetTraining switches dropout.
 func (m *MT5) SetTraining(on bool) { m.checkpointing.training = on }

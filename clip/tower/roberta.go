@@ -16,7 +16,6 @@ type Roberta struct {
 	Layers     []*RobertaLayer `torch:"transformer.encoder.layer"`
 	Head       *EncoderHead    `torch:""`
 	config     EncoderConfig
-	training   bool
 
 	checkpointing checkpointing
 }
@@ -78,7 +77,7 @@ func (r *Roberta) embed(ids, places *torch.Tensor) *torch.Tensor {
 // layer maps (1, N, W) to (1, N, W). real, (1, N, 1), is false where a token is padding.
 func (r *Roberta) layer(l *RobertaLayer, x, real *torch.Tensor, texts encoderTexts) *torch.Tensor {
 	dropout := 0.0
-	if r.training {
+	if r.checkpointing.training {
 		dropout = r.config.AttentionDropout
 	}
 	y := texts.attend(l.Query.Forward(x), l.Key.Forward(x), l.Value.Forward(x), real, r.config.Heads, nil, dropout)
@@ -89,14 +88,11 @@ func (r *Roberta) layer(l *RobertaLayer, x, real *torch.Tensor, texts encoderTex
 }
 
 func (r *Roberta) drop(x *torch.Tensor) *torch.Tensor {
-	if r.training && r.config.HiddenDropout > 0 {
-		return x.Dropout(r.config.HiddenDropout)
-	}
-	return x
+	return r.config.drop(x, r.checkpointing.training)
 }
 
 // SetTraining switches dropout.
-func (r *Roberta) SetTraining(on bool) { r.training, r.checkpointing.training = on, on }
+func (r *Roberta) SetTraining(on bool) { r.checkpointing.training = on }
 
 // Initialize is transformers' _init_weights with its initializer_range 0.02 (modeling_utils.py): a normal distribution,
 // no bias, nothing for padding. The projection keeps PyTorch's default.
