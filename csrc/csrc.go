@@ -14,6 +14,8 @@ package csrc
 // #cgo CPPFLAGS: -isystem ${SRCDIR}/../third_party/libtorch/include/torch/csrc/api/include
 // #cgo CPPFLAGS: -isystem /usr/local/libtorch/include/torch/csrc/api/include
 // #cgo CXXFLAGS: -std=c++17 -O2 -Wall -Wno-deprecated-declarations -DUSE_C10D_GLOO -I${SRCDIR}
+// #cgo amd64 CXXFLAGS: -fopenmp
+// #cgo amd64 LDFLAGS: -l:libgomp.so.1
 // #cgo LDFLAGS: -L${SRCDIR}/../third_party/libtorch/lib -L/usr/local/libtorch/lib
 // #cgo LDFLAGS: -Wl,-rpath-link,${SRCDIR}/../third_party/libtorch/lib -Wl,-rpath-link,/usr/local/libtorch/lib
 // #cgo LDFLAGS: -ltorch_cpu -lc10 -ldl

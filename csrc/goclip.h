@@ -48,6 +48,7 @@ typedef struct {
 enum {
   GC_NO_GRAD = 1,
   GC_INFERENCE = 2,
+  GC_BF16X3 = 8,    // for the caller: gc_call does not look at it
   GC_AUTOCAST = 4,  // with the dtype in bits 8-15 and the device type in bits 16-23
 };
 
@@ -152,6 +153,7 @@ char *gc_open_cuda(int32_t *devices /* how many there are */);
 char *gc_cuda_capability(int32_t index, int32_t *capability /* 80 for 8.0 */, int32_t *runtime /* 13000 for 13.0 */);
 int gc_knows_cuda(void);                            // libtorch_cuda.so lies beside libtorch_cpu.so
 const char *gc_version(void);                       // of the headers that this was compiled with
+char *gc_bf16x3(void);                              // why goclip::linear and its neighbours cannot run, or NULL
 char *gc_config(char **text /* new, a message */);  // what the libtorch that was loaded says of itself
 
 #ifdef __cplusplus

@@ -210,6 +210,9 @@ func (t *Tensor) Linear(weight, bias *Tensor) *Tensor {
 	if weight.Dim() > 2 {
 		weight = t.Borrow(weight).Flatten(1, -1)
 	}
+	if t.scope.splits() {
+		return opSplitLinear.Call(t, weight, bias)
+	}
 	return opLinear.Call(t, weight, bias)
 }
 

@@ -13,6 +13,10 @@ const (
 	// PackInt8 rounds each row of the weight to 8 bits with a scale of its own, and the inputs of
 	// each product to 8 bits between their smallest and their largest (dynamic quantisation).
 	PackInt8
+	// PackBFloat16x3 splits each number of weights and inputs into two of bfloat16, so that a product
+	// is three that AMX computes ([BFloat16x3]). It is within 3 2^-16 of its terms' size of float32's.
+	// A weight with a number that is not finite is packed as with PackFloat32.
+	PackBFloat16x3
 )
 
 // packed is a weight that was prepared for products on the CPU.
@@ -20,12 +24,15 @@ type packed struct {
 	how    Packing
 	quick  bool    // for LinearQuickGelu and nothing else
 	bias   *Tensor // the one that Linear is then called with
-	weight *Tensor // oneDNN's, opaque; nil with PackInt8
+	plain  *Tensor // (out, in), with PackBFloat16x3
+	weight *Tensor // opaque, oneDNN's or the tiles of AMX; nil with PackInt8
 	rows   *Tensor // the bias in the weight's type
 	object *Object // FBGEMM's, with PackInt8
 }
 
 var (
+	opPackTiles = NewOp("goclip::pack_linear")
+	opTiles     = NewOp("goclip::packed_linear")
 	opReorder   = NewOp("mkldnn::_reorder_linear_weight")
 	opPointwise = NewOp("mkldnn::_linear_pointwise")
 	opPrepack   = NewOp("quantized::linear_prepack")
@@ -49,17 +56,29 @@ func (t *Tensor) PackQuickGelu(bias *Tensor, how Packing) { t.pack(bias, how, tr
 
 func (t *Tensor) pack(bias *Tensor, how Packing, quick bool) {
 	t.handle("pack")
+	if how == PackBFloat16x3 {
+		if err := BFloat16x3(); err != nil {
+			misuse("pack", "%v", err)
+		}
+	}
 	t.packed = nil
 	p := packed{how: how, quick: quick, bias: bias, rows: bias}
 	if err := NoGrad(func(s *Scope) {
 		w := s.Alias(t).Flatten(1, -1)
+		if how == PackBFloat16x3 {
+			if tiles := opPackTiles.Call(w); tiles.Numel() > 0 {
+				p.weight, p.plain = tiles.Keep(), t
+				return
+			}
+			p.how = PackFloat32
+		}
 		if quick && how != PackInt8 {
 			w = w.MulScalar(quickGelu)
 			if bias != nil {
 				p.rows = s.Alias(bias).MulScalar(quickGelu).Keep()
 			}
 		}
-		switch how {
+		switch p.how {
 		case PackInt8:
 			scales := opAmax.Call(w.Abs(), []int{1}).ClampMin(1e-12).MulScalar(1. / 127) // (out)
 			zeros := opZeros.In(s, []int{t.Size(0)}, Int64)
@@ -88,26 +107,38 @@ func (t *Tensor) packedFor(x, bias *Tensor, quick bool) bool {
 
 // linear is x @ weight^T + bias in float32.
 func (p *packed) linear(x *Tensor) *Tensor {
-	if p.how == PackInt8 {
+	switch p.how {
+	case PackInt8:
 		return opDynamic.Call(x.Contiguous(), p.object, false)
+	case PackBFloat16x3:
+		return p.tiles(x, 0)
+	default:
+		return p.pointwise(x, "none", "").To(CPU, Float32)
 	}
-	return p.pointwise(x, "none", "").To(CPU, Float32)
 }
 
 // linearGelu is GELU of linear, in the weight's type and so ready for the next product.
 func (p *packed) linearGelu(x *Tensor) *Tensor {
-	if p.how == PackInt8 {
+	switch p.how {
+	case PackInt8:
 		return p.linear(x).Gelu()
+	case PackBFloat16x3:
+		return p.tiles(x, 1)
+	default:
+		return p.pointwise(x, "gelu", "none")
 	}
-	return p.pointwise(x, "gelu", "none")
 }
 
 // linearQuickGelu is QuickGELU of linear, in the weight's type.
 func (p *packed) linearQuickGelu(x *Tensor) *Tensor {
-	if p.how == PackInt8 {
+	switch p.how {
+	case PackInt8:
 		return p.linear(x).QuickGelu()
+	case PackBFloat16x3:
+		return p.tiles(x, 2)
+	default:
+		return p.pointwise(x, "swish", "").MulScalar(1 / quickGelu)
 	}
-	return p.pointwise(x, "swish", "").MulScalar(1 / quickGelu)
 }
 
 // pointwise is the product with an activation of oneDNN's behind it.
@@ -116,4 +147,13 @@ func (p *packed) pointwise(x *Tensor, activation, algorithm string) *Tensor {
 		x = x.To(CPU, BFloat16)
 	}
 	return opPointwise.Call(x, p.weight, p.rows, activation, []float64{}, algorithm)
+}
+
+// tiles is the product on AMX with an activation behind it: 0 none, 1 GELU, 2 QuickGELU.
+func (p *packed) tiles(x *Tensor, activation int) *Tensor {
+	weight := p.plain
+	if weight.Dim() > 2 {
+		weight = x.Borrow(weight).Flatten(1, -1)
+	}
+	return opTiles.Call(x, weight, p.weight, p.bias, activation)
 }
