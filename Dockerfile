@@ -4,7 +4,7 @@ FROM golang:1.26-bookworm AS build
 ARG VERSION=container
 ARG GOCLIP_WHEELS=
 WORKDIR /src
-# libtorch, the packages that its installer wants, and the modules change less often than the source.
+# libtorch, the packages that its installer needs, and the modules change less often than the source.
 COPY Makefile go.mod go.sum ./
 COPY scripts/ scripts/
 COPY cmd/libtorch/ cmd/libtorch/

@@ -22,7 +22,7 @@ build: libtorch ## bin/train and bin/infer
 build-cuda: deps ## the same with NCCL, for one process a GPU, and CUDA graphs; needs CUDA's libraries and headers, and has never run on a GPU
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go build -tags cuda -o bin/ ./cmd/train ./cmd/infer
 
-build-faiss: libtorch ## the same with FAISS for infer's --engine faiss; wants Debian's libfaiss-dev
+build-faiss: libtorch ## the same with FAISS for infer's --engine faiss; needs Debian's libfaiss-dev
 	@test -e /usr/include/faiss/IndexIVF.h || { echo "libfaiss-dev is missing: apt-get install libfaiss-dev" >&2; exit 1; }
 	go build -tags faiss -o bin/ ./cmd/train ./cmd/infer
 

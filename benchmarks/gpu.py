@@ -4,7 +4,7 @@
   scripts/build_cuda.sh go test -tags cuda -c -o build/train.cuda.test ./train
   python benchmarks/gpu.py build/clip.cuda.test build/train.cuda.test [--batch 1024] [--device cuda]
 
-It wants open_clip on the GPU's machine and no Go. open_clip runs eagerly and compiled (torch.compile, its default mode), in training under
+It needs open_clip on the GPU's machine and no Go. open_clip runs eagerly and compiled (torch.compile, its default mode), in training under
 autocast with its fused AdamW, in inference with weights in bfloat16. "tower" are pictures and texts that are on the device already, "answer" a
 request from the host to the host; captions are ordinary (12 tokens on average; open_clip computes 77) or have all 77 tokens. "share" is
 goclip's share of the rate of a product of 8192 x 8192 in bfloat16, measured in the same run, counting the operations that goclip does not save

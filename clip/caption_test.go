@@ -92,7 +92,7 @@ func TestCaption(t *testing.T) {
 	m, err := New(c, 1)
 	require.NoError(t, err)
 	m.Name = "tiny"
-	images := []ImageSource{FromFile(picturePath("face.png")), FromFile(picturePath("grey.gif"))}
+	images := []ImageSource{FromFile(imagePath("face.png")), FromFile(imagePath("grey.gif"))}
 	got, err := m.Caption(t.Context(), &CaptionOptions{Beams: 1, MaxTokens: 8}, images...)
 	require.NoError(t, err)
 	require.Len(t, got, 2)

@@ -54,7 +54,7 @@ func TestOwnTowersOfWrongWidth(t *testing.T) {
 		require.NoError(t, err)
 		_, err = m.EncodeTexts(t.Context(), "a")
 		assert.ErrorContains(t, err, want)
-		_, err = m.EncodeImages(t.Context(), FromFile(picturePath("face.png")))
+		_, err = m.EncodeImages(t.Context(), FromFile(imagePath("face.png")))
 		assert.ErrorContains(t, err, want)
 	}
 	good := &returning{Words: &nn.Weight{Weight: nn.Parameter(3, 8)}}
@@ -83,7 +83,7 @@ func TestOpenFSRefusals(t *testing.T) {
 }
 
 func TestClassifyRefusals(t *testing.T) {
-	m, image := shippedModel(t), FromFile(picturePath("face.png"))
+	m, image := shippedModel(t), FromFile(imagePath("face.png"))
 	_, err := m.Classify(t.Context(), nil, 1, image)
 	assert.EqualError(t, err, "clip: the Classifier is nil: Model.Classifier makes one")
 	_, err = m.Classify(t.Context(), &Classifier{}, 1, image)
@@ -95,7 +95,7 @@ func TestClassifyRefusals(t *testing.T) {
 // TestNoContext: in a goroutine that decodes, a nil context would end the process.
 func TestNoContext(t *testing.T) {
 	var none context.Context
-	m, image := shippedModel(t), FromFile(picturePath("face.png"))
+	m, image := shippedModel(t), FromFile(imagePath("face.png"))
 	for name, f := range map[string]func() error{
 		"Open":         func() error { _, err := Open(none, "ViT-B-32", nil); return err },
 		"OpenFS":       func() error { _, err := OpenFS(none, models.FS(), models.Default, nil); return err },
@@ -127,7 +127,7 @@ func TestBrokenSequences(t *testing.T) {
 		for range m.EncodeImageSeq(t.Context(), func(yield func(ImageSource) bool) { panic("no more film") }) {
 		}
 	})
-	_, err := m.EncodeImages(t.Context(), FromFile(picturePath("face.png")))
+	_, err := m.EncodeImages(t.Context(), FromFile(imagePath("face.png")))
 	assert.NoError(t, err)
 }
 

@@ -75,7 +75,7 @@ func TestOnGPU(t *testing.T) {
 	}
 }
 
-// apart is how far each gradient is from the wanted one, relative to its own largest number. Some
+// apart is how far each gradient is from the expected one, relative to its own largest number. Some
 // are exactly zero in theory, as a softmax does not see what a key's bias adds to a whole row: what
 // is there is rounding, which no two devices share. So nothing below a thousandth of the model's
 // largest gradient counts as a gradient's size.

@@ -15,7 +15,7 @@ import (
 
 // BenchmarkEncode encodes the images and texts of benchmarks/encode.py with the model directory GOCLIP_BENCH_MODEL and
 // writes what it made of them beside them, for the comparison with the peers' features: GOCLIP_BENCH_INPUTS/pixels, the float32 numbers
-// of N images, and tokens, the int64 ids of as many texts. A case encodes the first ones, and all again if it wants more.
+// of N images, and tokens, the int64 ids of as many texts. A case encodes the first ones, and all again if it needs more.
 func BenchmarkEncode(b *testing.B) {
 	dir, inputs := os.Getenv("GOCLIP_BENCH_MODEL"), os.Getenv("GOCLIP_BENCH_INPUTS")
 	if dir == "" || inputs == "" {

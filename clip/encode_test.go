@@ -32,7 +32,7 @@ func shippedModel(t *testing.T) *Model {
 	return m
 }
 
-func picturePath(name string) string {
+func imagePath(name string) string {
 	return filepath.Join("..", "testdata", "preprocess", "pictures", name)
 }
 
@@ -40,7 +40,7 @@ func picturePath(name string) string {
 // is left.
 func TestEncodeFromManyGoroutines(t *testing.T) {
 	m, ctx := shippedModel(t), t.Context()
-	paths := []string{picturePath("face.png"), picturePath("cat_lossy.webp"), picturePath("grey.gif")}
+	paths := []string{imagePath("face.png"), imagePath("cat_lossy.webp"), imagePath("grey.gif")}
 	texts := []string{"a face", "a cat", "a grey image of nothing in particular"}
 	work := func() (rows, words [][]float32, guesses [][]Guess, err error) {
 		sources := make([]ImageSource, len(paths))
@@ -99,7 +99,7 @@ func TestEncodeFromManyGoroutines(t *testing.T) {
 // TestImageSources reads one image in every way, and in a number that makes several batches.
 func TestImageSources(t *testing.T) {
 	m, ctx := shippedModel(t), t.Context()
-	path := picturePath("rgb_63x64.png")
+	path := imagePath("rgb_63x64.png")
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	img, _, err := image.Decode(bytes.NewReader(data))
@@ -132,14 +132,14 @@ func TestImageSources(t *testing.T) {
 func TestImageErrors(t *testing.T) {
 	m, ctx := shippedModel(t), t.Context()
 	before := torch.LiveTensors()
-	good := FromFile(picturePath("face.png"))
+	good := FromFile(imagePath("face.png"))
 	broken := errors.New("the line is dead")
 	for says, c := range map[string]struct {
 		bad  ImageSource
 		kind error
 	}{
 		"gone.png: no such file":    {FromFile(filepath.Join(t.TempDir(), "gone.png")), fs.ErrNotExist},
-		"the file is text":          {FromBytes([]byte("not an image at all")), preprocess.ErrNotPicture},
+		"the file is text":          {FromBytes([]byte("not an image at all")), preprocess.ErrNotImage},
 		"the file is empty":         {FromReader(bytes.NewReader(nil)), preprocess.ErrEmpty},
 		"could not be read: the li": {FromReader(iotest.ErrReader(broken)), broken},
 		"no image was given":        {FromImage(nil), preprocess.ErrEmpty},
@@ -207,14 +207,14 @@ func TestEncodeSequences(t *testing.T) {
 	names := []string{"face.png", "cat_lossy.webp", "grey.gif"}
 	var want [][]float32
 	for _, name := range names {
-		row, err := m.EncodeImages(ctx, FromFile(picturePath(name)))
+		row, err := m.EncodeImages(ctx, FromFile(imagePath(name)))
 		require.NoError(t, err)
 		want = append(want, row[0])
 	}
 	const n = 61
 	sources := func(yield func(ImageSource) bool) {
 		for i := range n {
-			source := FromFile(picturePath(names[i%3]))
+			source := FromFile(imagePath(names[i%3]))
 			if i%7 == 5 {
 				source = FromBytes([]byte("no image"))
 			}
@@ -231,7 +231,7 @@ func TestEncodeSequences(t *testing.T) {
 				bad := new(ImageError)
 				require.ErrorAs(t, err, &bad)
 				assert.Equal(t, i, bad.Index)
-				assert.ErrorIs(t, err, preprocess.ErrNotPicture)
+				assert.ErrorIs(t, err, preprocess.ErrNotImage)
 			} else {
 				require.NoError(t, err)
 				assert.LessOrEqual(t, worst(want[i%3], row, 1), 1e-5, i)
@@ -305,7 +305,7 @@ func TestEncoderTells(t *testing.T) {
 		assert.Equal(t, rows, i)
 		sizes[i] = [2]int{width, height}
 	}}
-	images := []ImageSource{FromFile(picturePath("rgb_129x200.png")), FromBytes([]byte("no image")), FromFile(picturePath("rgb_63x64.png"))}
+	images := []ImageSource{FromFile(imagePath("rgb_129x200.png")), FromBytes([]byte("no image")), FromFile(imagePath("rgb_63x64.png"))}
 	for _, err := range e.Images(ctx, slices.Values(images)) {
 		assert.Equal(t, rows == 1, err != nil)
 		rows++

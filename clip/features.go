@@ -175,7 +175,7 @@ func (m *Model) dtype() torch.DType {
 
 // ArrangeTexts prepares texts of ContextLength tokens each, on the host, for [Model.EncodeArranged]
 // with products of the given type. It is nil where the text tower is no [tower.Arranger] or cannot:
-// that wants [Model.EncodeText]. With room, which is for CUDA and half precision alone, tokens that
+// that needs [Model.EncodeText]. With room, which is for CUDA and half precision alone, tokens that
 // nobody reads make the number of rows a multiple of it.
 func (m *Model) ArrangeTexts(tokens []int64, products torch.DType, room int) *tower.Texts {
 	if t, ok := m.Text.(tower.Arranger); ok {

@@ -18,7 +18,7 @@ import (
 
 // TestNotFinite spoils one weight: whatever needs it fails with its name, and what does not goes on.
 func TestNotFinite(t *testing.T) {
-	image := FromFile(picturePath("face.png"))
+	image := FromFile(imagePath("face.png"))
 	for _, c := range []struct {
 		key           string
 		value         float64
@@ -58,7 +58,7 @@ func TestNotFinite(t *testing.T) {
 
 // TestOrient encodes a JPEG that says it lies on its side.
 func TestOrient(t *testing.T) {
-	jpeg, err := os.ReadFile(picturePath("face_420.jpg"))
+	jpeg, err := os.ReadFile(imagePath("face_420.jpg"))
 	require.NoError(t, err)
 	exif := append([]byte("Exif\x00\x00II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00"), 0, 0, 0, 0)
 	file := slices.Concat(jpeg[:2], []byte{0xff, 0xe1, 0, byte(len(exif) + 2)}, exif, jpeg[2:])

@@ -18,7 +18,7 @@ import (
 // are refused, and m stays as it was.
 func (m *Model) Interpolate(start *Model, alpha float64) error {
 	if !(alpha >= 0 && alpha <= 1) {
-		return fmt.Errorf("clip: an alpha of %g: a number between 0 and 1 is wanted", alpha)
+		return fmt.Errorf("clip: alpha %g: must be between 0 and 1", alpha)
 	}
 	if m.lora != nil || start.lora != nil {
 		return errors.New("clip: a model with LoRA is not interpolated: save it, which adds the products to the weights, and open what was saved")

@@ -64,7 +64,7 @@ func (s source) find(tensors map[string]checkpoint.Entry) (w weight, problems []
 			problems = append(problems, fmt.Sprintf("%s has the shape %v, which cannot be put together with others", r.name, e.Shape))
 			continue
 		case s.transposed && len(e.Shape) != 2:
-			problems = append(problems, fmt.Sprintf("%s has the shape %v, and a matrix is wanted", r.name, e.Shape))
+			problems = append(problems, fmt.Sprintf("%s has the shape %v; it must be a matrix", r.name, e.Shape))
 			continue
 		}
 		if r.of > 1 {

@@ -37,7 +37,7 @@ import (
 // Each call stands in place of the one before. An optimiser is made after it.
 func (m *Model) LockImage(unlockedGroups int, freezeBNStats bool) error {
 	if unlockedGroups < 0 {
-		return fmt.Errorf("clip: %d unlocked groups of the image tower: 0 or more are wanted", unlockedGroups)
+		return fmt.Errorf("clip: %d unlocked groups of the image tower: must be 0 or more", unlockedGroups)
 	}
 	return lock(m.Visual, unlockedGroups, freezeBNStats)
 }
@@ -53,7 +53,7 @@ func (m *Model) LockImage(unlockedGroups int, freezeBNStats bool) error {
 //     The projection always learns. open_clip has no groups of a BERT and an M2M100, and fails unless the count is 0.
 func (m *Model) LockText(unlockedLayers int, freezeLayerNorm bool) error {
 	if unlockedLayers < 0 {
-		return fmt.Errorf("clip: %d unlocked layers of the text tower: 0 or more are wanted", unlockedLayers)
+		return fmt.Errorf("clip: %d unlocked layers of the text tower: must be 0 or more", unlockedLayers)
 	}
 	return lock(m.Text, unlockedLayers, freezeLayerNorm)
 }

@@ -179,7 +179,7 @@ var locks = map[string]func(m *Model) error{
 }
 
 // TestLockedGradients finds, for what still learns, the gradients of the model without a lock, and no others. They are
-// not all bit-equal: libtorch takes another kernel for the attention of one query where no gradient is wanted.
+// not all bit-equal: libtorch takes another kernel for the attention of one query where no gradient is needed.
 func TestLockedGradients(t *testing.T) {
 	for name, c := range golden.Variants(t) {
 		want := gradients(t, goldenModel(t, c))

@@ -30,13 +30,13 @@ type LoRAOptions struct {
 func (m *Model) AddLoRA(o LoRAOptions) error {
 	switch {
 	case o.Rank < 1:
-		return fmt.Errorf("clip: a rank of %d: LoRA wants 1 or more", o.Rank)
+		return fmt.Errorf("clip: LoRA rank %d: must be at least 1", o.Rank)
 	case o.Alpha <= 0:
-		return fmt.Errorf("clip: an alpha of %g: LoRA wants a positive number", o.Alpha)
+		return fmt.Errorf("clip: LoRA alpha %g: must be positive", o.Alpha)
 	case m.lora != nil:
 		return errors.New("clip: the model has LoRA already")
 	case !o.Image && !o.Text:
-		return errors.New("clip: LoRA wants a tower to adapt")
+		return errors.New("clip: LoRA needs a tower; name the image tower, the text tower or both")
 	}
 	var all []tower.Adapted
 	for _, t := range []struct {

@@ -48,7 +48,7 @@ func ownModel(t *testing.T, seed uint64) *Model {
 // TestOwnTowers encodes, scores, classifies, learns, locks, saves and loads a model of which goclip knows Forward alone.
 func TestOwnTowers(t *testing.T) {
 	ctx, m := t.Context(), ownModel(t, 1)
-	images := []ImageSource{FromFile(picturePath("face.png")), FromFile(picturePath("grey.gif"))}
+	images := []ImageSource{FromFile(imagePath("face.png")), FromFile(imagePath("grey.gif"))}
 	rows, err := m.EncodeImages(ctx, images...)
 	require.NoError(t, err)
 	require.Len(t, rows, 2)

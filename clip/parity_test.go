@@ -23,7 +23,7 @@ import (
 // tolerance is relative to the largest value of the tensor.
 const tolerance = 1e-5
 
-// worst is the largest difference, relative to the largest value that was wanted.
+// worst is the largest difference, relative to the largest expected value.
 func worst(want, got []float32, largest float64) float64 {
 	d := 0.0
 	for i := range want {

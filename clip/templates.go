@@ -44,7 +44,7 @@ func Templates(spec string) ([]string, error) {
 	}
 	templates := lines(string(data))
 	if len(templates) == 0 {
-		return nil, fmt.Errorf("clip: %s is empty: a template such as \"a photo of a {}.\" is wanted on each line", spec)
+		return nil, fmt.Errorf("clip: %s is empty; each line must be a template such as \"a photo of a {}.\"", spec)
 	}
 	if err := checkTemplates(templates); err != nil {
 		return nil, fmt.Errorf("%w (in %s)", err, spec)

@@ -86,7 +86,7 @@ func TestTowersOfWholeModels(t *testing.T) {
 	siglip, err := New(golden.Variants(t)["clipa"], 5)
 	require.NoError(t, err)
 	err = siglip.loadTower(filepath.Join(towersDir, "plain.pt"), "text.", OpenOptions{})
-	assert.ErrorContains(t, err, "the model wants")
+	assert.ErrorContains(t, err, "the model needs")
 }
 
 func TestTowerRefusals(t *testing.T) {

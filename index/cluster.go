@@ -23,8 +23,8 @@ const (
 // Vassilvitskii, 2007). The largest group is the first; in a group the image nearest to its centre
 // is, and Score is the cosine with the centre. Groups without an image are left out.
 func (ix *Index) Clusters(ctx context.Context, k int, seed uint64, f Filter) (groups [][]Hit, err error) {
-	if k < 1 || k > mostPairs {
-		return nil, fmt.Errorf("%d clusters: must be between 1 and %d", k, mostPairs)
+	if k < 1 || k > maxPairs {
+		return nil, fmt.Errorf("%d clusters: must be between 1 and %d", k, maxPairs)
 	}
 	err = ix.read(ctx, func(tx *sql.Tx, st state, m *mapping) error {
 		groups = nil

@@ -22,7 +22,7 @@ func TestClusters(t *testing.T) {
 		if of == 2 && i >= 30 {
 			continue
 		}
-		f := pictureFile(dir, i)
+		f := imageFile(dir, i)
 		sum := make([]float64, dim)
 		for j, x := range vector(1000 + of) {
 			sum[j] = 3*float64(x) + float64(vector(i)[j])

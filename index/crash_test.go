@@ -54,12 +54,12 @@ func TestCrash(t *testing.T) {
 		require.NoError(t, w.Close())
 	}
 	add := func(w *Writer, name, vectorOf int) {
-		f := pictureFile(root, name)
+		f := imageFile(root, name)
 		require.NoError(t, w.Add(f, vector(vectorOf)))
 		holds[filepath.Base(f.Path)] = vectorOf
 	}
 	remove := func(w *Writer, name int) {
-		f := pictureFile(root, name)
+		f := imageFile(root, name)
 		require.NoError(t, w.Remove(f.Path))
 		delete(holds, filepath.Base(f.Path))
 	}
@@ -96,7 +96,7 @@ func TestCrash(t *testing.T) {
 		next := maps.Clone(holds)
 		for name := range holds {
 			n := number(t, name)
-			require.NoError(t, w.Add(pictureFile(root, n), vector(200+n)))
+			require.NoError(t, w.Add(imageFile(root, n), vector(200+n)))
 			next[name] = 200 + n
 			if n%2 == 0 {
 				require.NoError(t, w.Commit())
@@ -168,7 +168,7 @@ func survived(t *testing.T, root, at string, m moment) {
 	}
 	w, err := OpenWriter(at, present)
 	require.NoError(t, err)
-	require.NoError(t, w.Add(pictureFile(root, 50), vector(50)))
+	require.NoError(t, w.Add(imageFile(root, 50), vector(50)))
 	require.NoError(t, w.Commit())
 	require.NoError(t, w.Close())
 	want := maps.Clone(m.holds)
@@ -189,7 +189,7 @@ func survived(t *testing.T, root, at string, m moment) {
 	}
 }
 
-// number is the one of pictureFile's name.
+// number is the one of imageFile's name.
 func number(t *testing.T, name string) int {
 	t.Helper()
 	n, err := strconv.Atoi(strings.TrimSuffix(name, ".png"))

@@ -114,7 +114,7 @@ func FuzzOpen(f *testing.F) {
 			assert.NotContains(t, err.Error(), "\n")
 		}
 		if w, err := OpenWriter(copied, model); err == nil {
-			if err := w.Add(pictureFile(dir, 3), vector(3)); err == nil {
+			if err := w.Add(imageFile(dir, 3), vector(3)); err == nil {
 				_ = w.Commit()
 			}
 			assert.NoError(t, w.Close())

@@ -169,7 +169,7 @@ func readState(ctx context.Context, q querier, dir string) (st state, err error)
 	if err := json.Unmarshal([]byte(model), &st.model); err != nil {
 		return st, damaged(path, "the model in it cannot be read: %v", err)
 	}
-	if d := st.model.EmbedDim; d < 1 || d > mostDim || st.rows < 0 || st.rows > mostRows || st.file < 1 {
+	if d := st.model.EmbedDim; d < 1 || d > maxDim || st.rows < 0 || st.rows > maxRows || st.file < 1 {
 		return st, damaged(path, "it tells of %d rows of %d numbers in file %d", st.rows, d, st.file)
 	}
 	return st, nil

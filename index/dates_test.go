@@ -16,7 +16,7 @@ func dated(t *testing.T, dir string) (list []File) {
 	t.Helper()
 	changed := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 	for _, name := range []string{"offset.jpg", "local.png", "none.jpg"} {
-		data, err := os.ReadFile(exifPicture(name))
+		data, err := os.ReadFile(exifImage(name))
 		require.NoError(t, err)
 		path := filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(path, data, 0o644))

@@ -14,8 +14,8 @@ var (
 	opNonzero = torch.NewOp("aten::nonzero")
 )
 
-// mostPairs bounds what Duplicates remembers. An index with more is mostly one image.
-const mostPairs = 1 << 24
+// maxPairs bounds what Duplicates remembers. An index with more is mostly one image.
+const maxPairs = 1 << 24
 
 // Duplicates finds groups of images that are alike: each has a cosine of at least least, in (0,
 // 1], with another of its group. The largest file is a group's first, and Score is the cosine with
@@ -23,7 +23,7 @@ const mostPairs = 1 << 24
 // time grows with the square of the images.
 func (ix *Index) Duplicates(ctx context.Context, least float64, f Filter) (groups [][]Hit, err error) {
 	if !(least > 0 && least <= 1) {
-		return nil, fmt.Errorf("duplicates with a cosine of %g: above 0 and up to 1 is wanted", least)
+		return nil, fmt.Errorf("duplicates with a cosine of %g: must be above 0 and at most 1", least)
 	}
 	err = ix.read(ctx, func(tx *sql.Tx, st state, m *mapping) error {
 		groups = nil
@@ -68,7 +68,7 @@ func (m *mapping) alike(ctx context.Context, live []int64, least float64, u unio
 			err := torch.NoGrad(func(s *torch.Scope) {
 				x, y := m.tensor(s, rows), m.tensor(s, columns)
 				near := torch.ToSlice[int64](opNonzero.Call(opGe.Call(x.MatMul(y.T()), least)))
-				for i := 0; i < len(near) && pairs <= mostPairs; i += 2 {
+				for i := 0; i < len(near) && pairs <= maxPairs; i += 2 {
 					if a, b := rows[near[i]], columns[near[i+1]]; a < b {
 						u.join(a, b)
 						pairs++
@@ -78,8 +78,8 @@ func (m *mapping) alike(ctx context.Context, live []int64, least float64, u unio
 			if err != nil {
 				return err
 			}
-			if pairs > mostPairs {
-				return fmt.Errorf("more than %d pairs of images have a cosine of %g: a higher threshold is wanted", mostPairs, least)
+			if pairs > maxPairs {
+				return fmt.Errorf("more than %d pairs of images have a cosine of %g: raise the threshold", maxPairs, least)
 			}
 		}
 	}

@@ -37,7 +37,7 @@ type Index struct {
 }
 
 // Image is an image of an index.
-type Picture struct {
+type Image struct {
 	Path    string // as it can be opened: relative to the working directory if the index was opened so
 	Size    int64  // bytes
 	ModTime time.Time
@@ -46,7 +46,7 @@ type Picture struct {
 
 // Hit is an image that a search has found.
 type Hit struct {
-	Picture
+	Image
 	Score float64 // cosine with the query
 }
 
@@ -117,7 +117,7 @@ var errClosed = errors.New("the index is closed")
 // Info is what an index says of itself.
 type Info struct {
 	Model      Model
-	Pictures   int
+	Images     int
 	Unreadable int // files that could not be read as images
 	Bytes      int64
 
@@ -129,7 +129,7 @@ type Info struct {
 func (ix *Index) Info(ctx context.Context) (info Info, err error) {
 	err = ix.readAny(ctx, func(tx *sql.Tx, st state, _ *mapping) error {
 		info.Model, info.Bytes = st.model, vectors.size(st.rows, st.model.EmbedDim)
-		err := tx.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM pictures), (SELECT count(*) FROM unreadable)").Scan(&info.Pictures, &info.Unreadable)
+		err := tx.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM pictures), (SELECT count(*) FROM unreadable)").Scan(&info.Images, &info.Unreadable)
 		if err != nil {
 			return broken(ix.dir, err)
 		}

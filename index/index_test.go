@@ -41,7 +41,7 @@ func vector(n int) []float32 {
 	return row
 }
 
-func pictureFile(dir string, n int) File {
+func imageFile(dir string, n int) File {
 	return File{Path: filepath.Join(dir, fmt.Sprintf("%d.png", n)), Size: int64(1000 + n), ModTime: time.Unix(int64(1_000_000+n), 5)}
 }
 
@@ -52,7 +52,7 @@ func filled(t testing.TB, dir string, n int) string {
 	w, err := OpenWriter(at, model)
 	require.NoError(t, err)
 	for i := range n {
-		require.NoError(t, w.Add(pictureFile(dir, i), vector(i)))
+		require.NoError(t, w.Add(imageFile(dir, i), vector(i)))
 	}
 	require.NoError(t, w.Commit())
 	require.NoError(t, w.Close())
@@ -83,7 +83,7 @@ func best(dir string, query []float32, k int, pictures []int) (paths []string) {
 		return 1
 	})
 	for _, n := range list[:min(k, len(list))] {
-		paths = append(paths, pictureFile(dir, n).Path)
+		paths = append(paths, imageFile(dir, n).Path)
 	}
 	return paths
 }
@@ -114,7 +114,7 @@ func TestSearch(t *testing.T) {
 	assert.Equal(t, best(dir, vector(17), 7, upTo(n)), paths(hits[0]))
 	assert.Equal(t, best(dir, vector(n+5), 7, upTo(n)), paths(hits[1]))
 	assert.InDelta(t, 1, hits[0][0].Score, 1e-6)
-	assert.Equal(t, Picture{pictureFile(dir, 17).Path, 1017, time.Unix(1_000_017, 5), time.Unix(1_000_017, 5)}, hits[0][0].Picture)
+	assert.Equal(t, Image{imageFile(dir, 17).Path, 1017, time.Unix(1_000_017, 5), time.Unix(1_000_017, 5)}, hits[0][0].Image)
 
 	one, err := ix.Search(ctx, vector(n+5), 7, Filter{}) // a product with a vector
 	require.NoError(t, err)
@@ -130,7 +130,7 @@ func TestSearch(t *testing.T) {
 		k     int
 		says  string
 	}{
-		{vector(1)[:5], 1, "queries of 5 numbers: rows of 24 are wanted"}, {nil, 1, "queries of 0 numbers"}, {vector(1), 0, "at least 1 is wanted"},
+		{vector(1)[:5], 1, "queries of 5 numbers; rows must have 24"}, {nil, 1, "queries of 0 numbers"}, {vector(1), 0, "must be at least 1"},
 		{append(vector(1)[1:], float32(math.NaN())), 1, "not finite"},
 	} {
 		_, err := ix.Search(ctx, c.query, c.k, Filter{})
@@ -152,12 +152,12 @@ func TestChanges(t *testing.T) {
 	require.NoError(t, err)
 	w, err := OpenWriter(at, model)
 	require.NoError(t, err)
-	require.NoError(t, w.Add(pictureFile(dir, 3), vector(103)))
-	require.NoError(t, w.Add(pictureFile(dir, 40), vector(40)))
-	require.NoError(t, w.Remove(pictureFile(dir, 5).Path))
+	require.NoError(t, w.Add(imageFile(dir, 3), vector(103)))
+	require.NoError(t, w.Add(imageFile(dir, 40), vector(40)))
+	require.NoError(t, w.Remove(imageFile(dir, 5).Path))
 	hits, err := ix.Search(ctx, vector(5), 1, Filter{})
 	require.NoError(t, err)
-	assert.Equal(t, pictureFile(dir, 5).Path, hits[0][0].Path, "nothing has been committed")
+	assert.Equal(t, imageFile(dir, 5).Path, hits[0][0].Path, "nothing has been committed")
 	require.NoError(t, w.Commit())
 
 	check := func() {
@@ -166,15 +166,15 @@ func TestChanges(t *testing.T) {
 		require.NoError(t, err)
 		for _, list := range hits {
 			assert.Len(t, list, 30)
-			assert.NotContains(t, paths(list), pictureFile(dir, 5).Path)
+			assert.NotContains(t, paths(list), imageFile(dir, 5).Path)
 			assert.Len(t, slices.Compact(slices.Sorted(slices.Values(paths(list)))), 30, "nothing twice")
 		}
-		assert.Equal(t, pictureFile(dir, 3).Path, hits[1][0].Path)
+		assert.Equal(t, imageFile(dir, 3).Path, hits[1][0].Path)
 		assert.Less(t, hits[2][0].Score, 0.9, "the former vector is gone")
-		assert.Equal(t, pictureFile(dir, 40).Path, hits[3][0].Path)
+		assert.Equal(t, imageFile(dir, 40).Path, hits[3][0].Path)
 		info, err := ix.Info(ctx)
 		require.NoError(t, err)
-		assert.Equal(t, 30, info.Pictures)
+		assert.Equal(t, 30, info.Images)
 		require.NoError(t, ix.Verify(ctx))
 	}
 	check()
@@ -183,7 +183,7 @@ func TestChanges(t *testing.T) {
 	require.NoError(t, w.Compact(ctx, true))
 	assert.NoFileExists(t, vectors.path(at, 1))
 	check()
-	require.NoError(t, w.Add(pictureFile(dir, 3), vector(103)))
+	require.NoError(t, w.Add(imageFile(dir, 3), vector(103)))
 	require.NoError(t, w.Commit())
 	check()
 	require.NoError(t, w.Close())
@@ -211,14 +211,14 @@ func TestManyReaders(t *testing.T) {
 				default:
 				}
 				hits, err := ix.Search(ctx, vector(7), 3, Filter{})
-				if !assert.NoError(t, err) || !assert.Equal(t, pictureFile(dir, 7).Path, hits[0][0].Path) {
+				if !assert.NoError(t, err) || !assert.Equal(t, imageFile(dir, 7).Path, hits[0][0].Path) {
 					return
 				}
 			}
 		})
 	}
 	for i := range 30 {
-		require.NoError(t, w.Add(pictureFile(dir, 300+i%5), vector(300+i)))
+		require.NoError(t, w.Add(imageFile(dir, 300+i%5), vector(300+i)))
 		require.NoError(t, w.Commit())
 		require.NoError(t, w.Compact(ctx, i%3 == 0))
 	}
@@ -304,22 +304,22 @@ func TestDuplicates(t *testing.T) {
 		if i == 8500 || i == 8999 {
 			of = 40
 		}
-		require.NoError(t, w.Add(pictureFile(dir, i), vector(of)))
+		require.NoError(t, w.Add(imageFile(dir, i), vector(of)))
 	}
-	require.NoError(t, w.Add(pictureFile(dir, n), vector(7)))
+	require.NoError(t, w.Add(imageFile(dir, n), vector(7)))
 	require.NoError(t, w.Commit())
 	require.NoError(t, w.Close())
 	groups, err := opened(t, at).Duplicates(ctx, 0.995, Filter{})
 	require.NoError(t, err)
 	require.Len(t, groups, 2)
-	assert.Equal(t, []string{pictureFile(dir, n).Path, pictureFile(dir, 7).Path}, paths(groups[0]), "the larger file first")
-	assert.Equal(t, []string{pictureFile(dir, 8999).Path, pictureFile(dir, 40).Path, pictureFile(dir, 8500).Path}, paths(groups[1]))
+	assert.Equal(t, []string{imageFile(dir, n).Path, imageFile(dir, 7).Path}, paths(groups[0]), "the larger file first")
+	assert.Equal(t, []string{imageFile(dir, 8999).Path, imageFile(dir, 40).Path, imageFile(dir, 8500).Path}, paths(groups[1]))
 	assert.InDelta(t, 1, groups[1][2].Score, 1e-6)
 	groups, err = opened(t, at).Duplicates(ctx, 0.995, Filter{MaxSize: 8000})
 	require.NoError(t, err)
 	assert.Empty(t, groups)
 	_, err = opened(t, at).Duplicates(ctx, 1.5, Filter{})
-	assert.ErrorContains(t, err, "up to 1 is wanted")
+	assert.ErrorContains(t, err, "must be above 0 and at most 1")
 }
 
 // TestFullDisk has a commit fail: the index stays as it was, and the next writer goes on.
@@ -329,7 +329,7 @@ func TestFullDisk(t *testing.T) {
 	w, err := OpenWriter(at, model)
 	require.NoError(t, err)
 	require.NoError(t, w.out.vectors.out.Close())
-	require.NoError(t, w.Add(pictureFile(dir, 9), vector(9)))
+	require.NoError(t, w.Add(imageFile(dir, 9), vector(9)))
 	assert.ErrorContains(t, w.Commit(), "the index "+at+" was not written")
 	assert.Error(t, w.Commit(), "it can only be closed")
 	_ = w.Close()
@@ -340,7 +340,7 @@ func TestFullDisk(t *testing.T) {
 	require.NoError(t, out.Close())
 	w, err = OpenWriter(at, model)
 	require.NoError(t, err)
-	require.NoError(t, w.Add(pictureFile(dir, 9), vector(9)))
+	require.NoError(t, w.Add(imageFile(dir, 9), vector(9)))
 	require.NoError(t, w.Commit())
 	require.NoError(t, w.Close())
 	require.NoError(t, opened(t, at).Verify(ctx))

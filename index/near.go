@@ -47,8 +47,8 @@ func (e Engine) postgres() bool {
 }
 
 const (
-	nearCandidates = 100     // times as many as are wanted are compared exactly
-	mostCandidates = 4000    // but no more, unless more are wanted
+	nearCandidates = 100     // times as many as were asked for are compared exactly
+	maxCandidates  = 4000    // but no more, unless more are asked for
 	rowsAtOnce     = 1 << 15 // are given to an engine
 	nearLeast      = 1000    // rows from which on a copy is of use, and that may wait until they are added to it
 )
@@ -106,7 +106,7 @@ func openNear(dir string, e Engine, st state) (near, error) {
 // it does not have yet.
 func (m *mapping) searchNear(ctx context.Context, x near, queries []float32, k int, allowed, dead []int64) ([][]found, error) {
 	rows := x.Rows()
-	wanted := min(rows, max(k, min(nearCandidates*k, mostCandidates)))
+	wanted := min(rows, max(k, min(nearCandidates*k, maxCandidates)))
 	mask := permitted(rows, allowed, dead)
 	candidates, err := x.Search(ctx, queries, wanted, mask)
 	if err != nil {

@@ -96,8 +96,8 @@ func testNear(t *testing.T, engine Engine) {
 	nearest, _ := paths(engine, 7, Filter{})
 	require.Equal(t, filepath.Join(dir, "7.png"), filepath.Clean(nearest[0]))
 	assert.False(t, write(func(w *Writer) {
-		require.NoError(t, w.Remove(pictureFile(dir, 7).Path))
-		require.NoError(t, w.Add(pictureFile(dir, n), vector(n))) // a row that FAISS does not have
+		require.NoError(t, w.Remove(imageFile(dir, 7).Path))
+		require.NoError(t, w.Add(imageFile(dir, n), vector(n))) // a row that FAISS does not have
 	}), "few are new")
 	nearest, _ = paths(engine, 7, Filter{})
 	assert.NotEqual(t, filepath.Join(dir, "7.png"), filepath.Clean(nearest[0]), "removed")
@@ -107,7 +107,7 @@ func testNear(t *testing.T, engine Engine) {
 
 	assert.True(t, write(func(w *Writer) {
 		for i := n + 1; i < n+1500; i++ {
-			require.NoError(t, w.Add(pictureFile(dir, i), vector(i)))
+			require.NoError(t, w.Add(imageFile(dir, i), vector(i)))
 		}
 	}), "many are new")
 	ix, err := OpenWith(at, engine)

@@ -140,7 +140,7 @@ func slotsOf(list []candidate) []int64 {
 
 // exact scores rows.
 func (m *mapping) exact(query []float32, slots []int64) []found {
-	at := make([]uint32, len(slots)) // mostRows fits
+	at := make([]uint32, len(slots)) // maxRows fits
 	for i, slot := range slots {
 		at[i] = uint32(slot)
 	}

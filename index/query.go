@@ -20,8 +20,8 @@ type Term struct {
 	Weight  float64 `json:"weight"`            // below 0 for what the images should not look like
 }
 
-// mostTerms bounds a query. More is a slip.
-const mostTerms = 64
+// maxTerms bounds a query. More is a slip.
+const maxTerms = 64
 
 // ParseQuery reads a query in rclip's manner:
 //
@@ -34,7 +34,7 @@ const mostTerms = 64
 // parsed one by one, so that [horse, +, stripes] is [horse + stripes]; rest is what follows the
 // last term that an operator joins.
 func ParseQuery(words ...string) (terms []Term, rest []string, err error) {
-	sign, wanted := 1.0, true // a term is wanted next
+	sign, wanted := 1.0, true // a term comes next
 	for i, word := range words {
 		parts, err := split(word)
 		if err != nil {
@@ -44,7 +44,7 @@ func ParseQuery(words ...string) (terms []Term, rest []string, err error) {
 			return terms, words[i:], nil
 		}
 		if len(parts) == 0 {
-			return nil, nil, errors.New("a term of the query is empty: words are wanted, or the path of an image")
+			return nil, nil, errors.New("a term of the query is empty; it must be words or the path of an image")
 		}
 		for _, p := range parts {
 			switch {
@@ -55,8 +55,8 @@ func ParseQuery(words ...string) (terms []Term, rest []string, err error) {
 				if p.text == "-" {
 					sign = -1
 				}
-			case len(terms) == mostTerms:
-				return nil, nil, fmt.Errorf("a query has at most %d terms", mostTerms)
+			case len(terms) == maxTerms:
+				return nil, nil, fmt.Errorf("a query has at most %d terms", maxTerms)
 			default:
 				t, err := parseTerm(p.text)
 				if err != nil {
@@ -69,9 +69,9 @@ func ParseQuery(words ...string) (terms []Term, rest []string, err error) {
 	}
 	switch {
 	case len(terms) == 0:
-		return nil, nil, errors.New("the query is empty: words are wanted, or the path of an image")
+		return nil, nil, errors.New("the query is empty; it must be words or the path of an image")
 	case wanted:
-		return nil, nil, fmt.Errorf("the query %q ends with an operator: a term is wanted after it", strings.Join(words, " "))
+		return nil, nil, fmt.Errorf("the query %q ends with an operator; a term must follow it", strings.Join(words, " "))
 	}
 	return terms, nil, nil
 }
@@ -117,7 +117,7 @@ func parseTerm(text string) (t Term, err error) {
 	if number, rest, ok := strings.Cut(text, ":"); ok && isNumber(number) {
 		w, err := strconv.ParseFloat(number, 64)
 		if err != nil || w == 0 || w > 1e6 {
-			return t, fmt.Errorf("the query's term %q: a weight above 0 and up to 1000000 is wanted before the colon", text)
+			return t, fmt.Errorf("the query's term %q: the weight before the colon must be above 0 and at most 1000000", text)
 		}
 		t.Weight, text = w, strings.TrimSpace(rest)
 	}
@@ -127,7 +127,7 @@ func parseTerm(text string) (t Term, err error) {
 		}
 	}
 	if text == "" {
-		return t, errors.New("a term of the query is empty: words are wanted, or the path of an image")
+		return t, errors.New("a term of the query is empty; it must be words or the path of an image")
 	}
 	for _, prefix := range []string{"/", "./", "../", "~/"} {
 		if strings.HasPrefix(text, prefix) {

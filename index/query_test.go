@@ -72,7 +72,7 @@ func FuzzParseQuery(f *testing.F) {
 			return
 		}
 		require.NotEmpty(t, terms)
-		assert.LessOrEqual(t, len(terms), mostTerms)
+		assert.LessOrEqual(t, len(terms), maxTerms)
 		assert.LessOrEqual(t, len(rest), 1)
 		for _, term := range terms {
 			assert.True(t, (term.Text == "") != (term.Image == ""))

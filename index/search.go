@@ -25,7 +25,7 @@ func (ix *Index) Search(ctx context.Context, queries []float32, k int, f Filter)
 			return err
 		}
 		if k < 1 {
-			return fmt.Errorf("a search for %d images: at least 1 is wanted", k)
+			return fmt.Errorf("a search for %d images: must be at least 1", k)
 		}
 		allowed, err := f.slots(ctx, tx, ix.dir, ix.root, st)
 		if err != nil {
@@ -63,7 +63,7 @@ func (ix *Index) Search(ctx context.Context, queries []float32, k int, f Filter)
 
 func checkQueries(queries []float32, dim int) error {
 	if len(queries) == 0 || len(queries)%dim != 0 {
-		return fmt.Errorf("queries of %d numbers: rows of %d are wanted", len(queries), dim)
+		return fmt.Errorf("queries of %d numbers; rows must have %d", len(queries), dim)
 	}
 	for _, x := range queries {
 		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
@@ -110,7 +110,7 @@ func (ix *Index) hits(ctx context.Context, tx *sql.Tx, st state, m *mapping, lis
 		if int64(checksum(m.bytes(int(f.slot)))) != crc {
 			return nil, damaged(m.path, "the vector of %s has changed", path)
 		}
-		out = append(out, Hit{Picture{outside(ix.root, path), size, time.Unix(0, modified), time.Unix(0, date)}, float64(f.score)})
+		out = append(out, Hit{Image{outside(ix.root, path), size, time.Unix(0, modified), time.Unix(0, date)}, float64(f.score)})
 	}
 	return out, nil
 }

@@ -68,7 +68,7 @@ func readNext(ctx context.Context, q querier, dir string) (st state, ok bool, er
 	if err != nil {
 		return st, false, broken(dir, err)
 	}
-	if d := st.model.EmbedDim; d < 1 || d > mostDim || st.rows < 0 || st.rows > mostRows || st.file < 1 {
+	if d := st.model.EmbedDim; d < 1 || d > maxDim || st.rows < 0 || st.rows > maxRows || st.file < 1 {
 		return st, false, damaged(filepath.Join(dir, databaseName), "it tells of %d rows of %d numbers in file %d to come", st.rows, d, st.file)
 	}
 	return st, true, nil

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// exifPicture is one that testdata/exif/make_pictures.py has written.
-func exifPicture(name string) string { return filepath.Join("..", "testdata", "exif", name) }
+// exifImage is one that testdata/exif/make_pictures.py has written.
+func exifImage(name string) string { return filepath.Join("..", "testdata", "exif", name) }
 
 func TestTaken(t *testing.T) {
 	local := time.Date(2019, 7, 14, 16, 20, 30, 0, time.Local)
@@ -23,13 +23,13 @@ func TestTaken(t *testing.T) {
 		"changed.jpg": {}, "empty.jpg": {}, "blank.jpg": {}, "far.jpg": {}, "none.jpg": {},
 		"make_pictures.py": {}, "no such file": {},
 	} {
-		assert.True(t, want.Equal(Taken(exifPicture(name))), "%s: %s", name, Taken(exifPicture(name)))
+		assert.True(t, want.Equal(Taken(exifImage(name))), "%s: %s", name, Taken(exifImage(name)))
 	}
 }
 
 // FuzzTaken reads damaged metadata: a time that the index can hold, or none, and never a panic.
 func FuzzTaken(f *testing.F) {
-	pictures, err := filepath.Glob(exifPicture("*.*"))
+	pictures, err := filepath.Glob(exifImage("*.*"))
 	require.NoError(f, err)
 	for _, path := range pictures {
 		data, err := os.ReadFile(path)

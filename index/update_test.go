@@ -47,7 +47,7 @@ func holding(t *testing.T, at string, m *clip.Model, paths ...string) {
 	require.NoError(t, ix.Verify(ctx))
 	info, err := ix.Info(ctx)
 	require.NoError(t, err)
-	require.Equal(t, len(paths), info.Pictures)
+	require.Equal(t, len(paths), info.Images)
 	for _, path := range paths {
 		f, err := Stat(path)
 		require.NoError(t, err)
@@ -79,7 +79,7 @@ func TestUpdate(t *testing.T) {
 		Encoded: func(path string, err error) {
 			encoded = append(encoded, path)
 			if path == bad {
-				assert.ErrorIs(t, err, preprocess.ErrNotPicture)
+				assert.ErrorIs(t, err, preprocess.ErrNotImage)
 				assert.ErrorAs(t, err, new(*clip.ImageError))
 			} else {
 				assert.NoError(t, err)
@@ -124,7 +124,7 @@ func TestUpdate(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 1, r.Removed)
 	assert.Equal(t, []string{grey}, removed)
-	assert.Equal(t, 1, opens, "an image that is gone wants no model")
+	assert.Equal(t, 1, opens, "an image that is gone needs no model")
 	holding(t, at, m, face)
 	assert.LessOrEqual(t, torch.LiveTensors(), before)
 }
@@ -214,7 +214,7 @@ func (ix *Index) modelNow(t *testing.T) Model {
 	return info.Model
 }
 
-// TestQuery makes vectors of queries: an image of the index wants no model, words and other images
+// TestQuery makes vectors of queries: an image of the index needs no model, words and other images
 // want it once.
 func TestQuery(t *testing.T) {
 	m, dir := smallModel(t, 1), t.TempDir()

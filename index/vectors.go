@@ -16,8 +16,8 @@ import (
 
 const (
 	headerSize = 64
-	mostDim    = 1 << 16
-	mostRows   = 1 << 31
+	maxDim     = 1 << 16
+	maxRows    = 1 << 31
 )
 
 // layout is a kind of file of rows. Its header says what it is and how long a row is; rows begin at

@@ -52,8 +52,8 @@ var ErrLocked = errors.New("it is being written by another process")
 func OpenWriter(dir string, m Model) (*Writer, error) { return openWriter(disk.Machine{}, dir, m) }
 
 func openWriter(fsys disk.FS, dir string, m Model) (*Writer, error) {
-	if m.EmbedDim < 1 || m.EmbedDim > mostDim {
-		return nil, fmt.Errorf("features of %d numbers: 1 to %d are wanted", m.EmbedDim, mostDim)
+	if m.EmbedDim < 1 || m.EmbedDim > maxDim {
+		return nil, fmt.Errorf("features of %d numbers: must be between 1 and %d", m.EmbedDim, maxDim)
 	}
 	if err := disk.MkdirAll(fsys, dir); err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ type embeddingsOf[T any] struct {
 
 func TestEmbeddings(t *testing.T) {
 	_, at := start(t, Options{})
-	dog, words := knownPictures(t, "data/demo/dog.png")[0], knownTexts(t, "a cute dog", "a fast car")
+	dog, words := knownImages(t, "data/demo/dog.png")[0], knownTexts(t, "a cute dog", "a fast car")
 	row, _ := must2(model(t).Tokenizer(t.Context()))(t).Tokenize("a fast car", model(t).ContextLength())
 	for name, c := range map[string]struct {
 		input any
@@ -93,7 +93,7 @@ func fromBase64(t testing.TB, s string) (row []float32) {
 // One input that cannot be read fails alone: the others of its request have their features.
 func TestOneBadInputFailsAlone(t *testing.T) {
 	_, at := start(t, Options{})
-	dog := knownPictures(t, "data/demo/dog.png")[0]
+	dog := knownImages(t, "data/demo/dog.png")[0]
 	bad := dataURI([]byte("no image at all, but long enough to be one"))
 	code, _, body := post(t, at+"/v1/embeddings", object{"input": []string{bad, dataURI(dogFile(t)), bad}})
 	require.Equal(t, 200, code)
@@ -101,7 +101,7 @@ func TestOneBadInputFailsAlone(t *testing.T) {
 	near(t, dog, a.Data[1].Embedding)
 	for _, i := range []int{0, 2} {
 		assert.Nil(t, a.Data[i].Embedding)
-		assert.Equal(t, "picture_unreadable", a.Data[i].Error.Code)
+		assert.Equal(t, "image_unreadable", a.Data[i].Error.Code)
 		assert.Contains(t, a.Data[i].Error.Message, "not an image")
 	}
 	code, _, body = post(t, at+"/v1/score", object{"images": []string{bad, dataURI(dogFile(t))}, "texts": "a cute dog"})
@@ -118,7 +118,7 @@ func TestOneBadInputFailsAlone(t *testing.T) {
 
 func TestScore(t *testing.T) {
 	_, at := start(t, Options{})
-	words, images := []string{"A cute dog", "A fast car"}, knownPictures(t, "data/demo/dog.png", "data/demo/racing_car.png")
+	words, images := []string{"A cute dog", "A fast car"}, knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
 	code, _, body := post(t, at+"/v1/score", object{"texts": words, "images": []any{dataURI(dogFile(t)), object{"image": dataURI(carFile(t))}}})
 	require.Equal(t, 200, code, "%s", body)
 	a := parse[scoreAnswer](t, body)
@@ -154,7 +154,7 @@ func TestClassify(t *testing.T) {
 		}
 		c, err := model(t).Classifier(context.Background(), labels, spelled...)
 		require.NoError(t, err)
-		images := knownPictures(t, "data/demo/dog.png", "data/demo/racing_car.png")
+		images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
 		top, err := c.Top(images, 3)
 		require.NoError(t, err)
 		for i := range a.Images {
@@ -200,7 +200,7 @@ func TestWeaviate(t *testing.T) {
 	code, _, body = post(t, at+"/vectorize", object{"texts": []string{"a dog", "a car"}, "images": []string{plain}})
 	require.Equal(t, 200, code, "%s", body)
 	a := parse[weaviateAnswer](t, body)
-	near(t, knownPictures(t, "data/demo/dog.png")[0], a.ImageVectors[0])
+	near(t, knownImages(t, "data/demo/dog.png")[0], a.ImageVectors[0])
 	for i, want := range knownTexts(t, "a dog", "a car") {
 		near(t, want, a.TextVectors[i])
 	}
@@ -220,7 +220,7 @@ func TestOllama(t *testing.T) {
 	a := parse[ollamaAnswer](t, body)
 	require.Len(t, a.Embeddings, 2)
 	near(t, knownTexts(t, "a dog")[0], a.Embeddings[0])
-	near(t, knownPictures(t, "data/demo/dog.png")[0], a.Embeddings[1])
+	near(t, knownImages(t, "data/demo/dog.png")[0], a.Embeddings[1])
 	assert.Equal(t, 4, a.Tokens)
 	assert.Positive(t, a.Total)
 	code, _, body = post(t, at+"/api/embed", object{"model": "llava", "input": "a dog"})
@@ -268,7 +268,7 @@ func (s shelf) Search(_ context.Context, row []float32, k int, f Filter) ([]Hit,
 }
 
 func TestSearch(t *testing.T) {
-	images := knownPictures(t, "data/demo/dog.png", "data/demo/racing_car.png")
+	images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
 	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(path string) ([]byte, string, error) {
 		return []byte("thumbnail of " + path), "image/png", nil
 	}})
@@ -283,11 +283,11 @@ func TestSearch(t *testing.T) {
 		require.Equal(t, 200, code, "%s", body)
 		a := parse[searchAnswer](t, body)
 		assert.Equal(t, c.first, a.Hits[0].Path)
-		code, header, picture := get(t, at+"/"+a.Hits[0].Picture)
+		code, header, picture := get(t, at+"/"+a.Hits[0].Image)
 		assert.Equal(t, 200, code)
 		assert.Equal(t, "image/png", header.Get("Content-Type"))
 		assert.Equal(t, "thumbnail of "+c.first, string(picture))
-		forged := strings.Replace(a.Hits[0].Picture, "photos", "private", 1)
+		forged := strings.Replace(a.Hits[0].Image, "photos", "private", 1)
 		code, _, _ = get(t, at+"/"+forged)
 		assert.Equal(t, 404, code, "a path that no search gave")
 	}

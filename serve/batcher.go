@@ -47,12 +47,12 @@ type batcher struct {
 	decoding  preprocess.Limits
 	pace      *pace
 
-	files    chan *job // encoded images; as long as the queue, so that sending never blocks
-	texts    chan *job // tokens; likewise
-	pictures chan *job // decoded: two batches, however many wait, because pixels take the memory
-	buffers  sync.Pool // of pixels
-	stop     chan struct{}
-	ended    sync.WaitGroup
+	files   chan *job // encoded images; as long as the queue, so that sending never blocks
+	texts   chan *job // tokens; likewise
+	images  chan *job // decoded: two batches, however many wait, because pixels take the memory
+	buffers sync.Pool // of pixels
+	stop    chan struct{}
+	ended   sync.WaitGroup
 }
 
 func newBatcher(s *Server, m *clip.Model) (*batcher, error) {
@@ -64,7 +64,7 @@ func newBatcher(s *Server, m *clip.Model) (*batcher, error) {
 	b := &batcher{server: s, model: m, limits: l, pace: s.admission.newPace(),
 		decoding: preprocess.Limits{MaxPixels: l.Pixels, MaxBytes: l.Body, MaxMemory: l.Decoding, Orient: s.orient},
 		files:    make(chan *job, l.Queue), texts: make(chan *job, l.Queue),
-		pictures: make(chan *job, 2*l.BatchSize), stop: make(chan struct{})}
+		images: make(chan *job, 2*l.BatchSize), stop: make(chan struct{})}
 	b.transform = transform.WithLimits(b.decoding)
 	b.buffers.New = func() any { pixels := make([]float32, transform.Len()); return &pixels }
 	for range cap(s.decoders) {
@@ -131,7 +131,7 @@ func (b *batcher) decode() {
 			}
 			j.since = time.Now()
 			select {
-			case b.pictures <- j:
+			case b.images <- j:
 			case <-b.stop: // only those that nobody waits for are left
 				return
 			}
@@ -147,10 +147,10 @@ func (b *batcher) pixels(j *job) error {
 	}
 	head, err := preprocess.ReadHeader(j.file, b.decoding)
 	if err != nil {
-		return pictureProblem(err)
+		return imageProblem(err)
 	}
 	if min(head.Width, head.Height) < b.limits.Side {
-		return refuse(http.StatusUnprocessableEntity, "picture_too_small", "",
+		return refuse(http.StatusUnprocessableEntity, "image_too_small", "",
 			fmt.Sprintf("the image has %dx%d pixels; both sides must have at least %d", head.Width, head.Height, b.limits.Side))
 	}
 	if err := b.server.decoding.Acquire(j.ctx, head.Memory); err != nil {
@@ -167,7 +167,7 @@ func (b *batcher) pixels(j *job) error {
 		if j.ctx.Err() != nil {
 			return context.Cause(j.ctx)
 		}
-		return pictureProblem(err)
+		return imageProblem(err)
 	}
 	j.pixels, j.file = pixels, nil
 	b.server.metrics.stage("decode", time.Since(start))
@@ -181,8 +181,8 @@ func (b *batcher) run() {
 		select {
 		case <-b.stop:
 			return
-		case j := <-b.pictures:
-			b.forward("image", b.gather(j, b.pictures), func(jobs []*job) ([]float32, error) {
+		case j := <-b.images:
+			b.forward("image", b.gather(j, b.images), func(jobs []*job) ([]float32, error) {
 				n := b.transform.Len()
 				for i, j := range jobs {
 					copy(slab[i*n:], j.pixels)

@@ -82,7 +82,7 @@ func shot(t *testing.T, ctx context.Context, name string) {
 	}
 }
 
-func demoPictures(t *testing.T) []string {
+func demoImages(t *testing.T) []string {
 	t.Helper()
 	dog, err := filepath.Abs(filepath.Join("..", "data", "demo", "dog.png"))
 	require.NoError(t, err)
@@ -97,7 +97,7 @@ func noSideways(t *testing.T, ctx context.Context) {
 	assert.LessOrEqual(t, over, 0.0)
 }
 
-// Pictures are chosen, texts typed: the matrix has the shares and the cosines of the API, and the
+// Images are chosen, texts typed: the matrix has the shares and the cosines of the API, and the
 // best text of each picture is marked.
 func TestPageCompare(t *testing.T) {
 	_, at := start(t, Options{})
@@ -107,11 +107,11 @@ func TestPageCompare(t *testing.T) {
 		return chromedp.Evaluate(`[...document.querySelectorAll("`+selector+`")].map(e => e.textContent)`, to)
 	}
 	require.NoError(t, chromedp.Run(ctx,
-		chromedp.SetUploadFiles("#files", demoPictures(t)),
+		chromedp.SetUploadFiles("#files", demoImages(t)),
 		chromedp.WaitVisible("tbody tr:nth-child(2) td.best"),
 		texts("thead th", &head), texts("td", &cells), texts("td.best", &best)))
 	assert.Equal(t, []string{"Image", "a cute dog", "a fast car", "a smiling face"}, head)
-	images, words := knownPictures(t, "data/demo/dog.png", "data/demo/racing_car.png"), knownTexts(t, "a cute dog", "a fast car", "a smiling face")
+	images, words := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png"), knownTexts(t, "a cute dog", "a fast car", "a smiling face")
 	scale, err := model(t).Scale()
 	require.NoError(t, err)
 	require.Len(t, cells, 6)
@@ -149,7 +149,7 @@ func TestPageLabels(t *testing.T) {
 	var first []string
 	var focused string
 	require.NoError(t, chromedp.Run(ctx,
-		chromedp.SetUploadFiles("#files", demoPictures(t)),
+		chromedp.SetUploadFiles("#files", demoImages(t)),
 		chromedp.WaitVisible("tbody tr:nth-child(2) td.best")))
 	noSideways(t, ctx)
 	shot(t, ctx, "serve-phone")
@@ -167,7 +167,7 @@ func TestPageLabels(t *testing.T) {
 
 // Search with words and with a picture; without an index the page says so.
 func TestPageSearch(t *testing.T) {
-	images := knownPictures(t, "data/demo/dog.png", "data/demo/racing_car.png")
+	images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
 	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(path string) ([]byte, string, error) {
 		if path == "photos/dog.png" {
 			return dogFile(t), "image/png", nil
@@ -182,7 +182,7 @@ func TestPageSearch(t *testing.T) {
 		chromedp.Poll(`[...document.querySelectorAll("#hits img")].every(i => i.complete)`, nil), found, chromedp.Evaluate(`[...document.querySelectorAll("#hits img")].every(i => i.naturalWidth > 0)`, &drawn)))
 	assert.Equal(t, []string{"dog.png", "car & co.png"}, paths)
 	assert.True(t, drawn, "the found pictures are shown")
-	require.NoError(t, chromedp.Run(ctx, chromedp.SetUploadFiles("#files", demoPictures(t)[1:]), chromedp.WaitVisible("#thumbs .pick"), chromedp.Poll(`pictures[0].row !== undefined`, nil),
+	require.NoError(t, chromedp.Run(ctx, chromedp.SetUploadFiles("#files", demoImages(t)[1:]), chromedp.WaitVisible("#thumbs .pick"), chromedp.Poll(`pictures[0].row !== undefined`, nil),
 		chromedp.Click("#thumbs .pick"), chromedp.Poll(`document.querySelector("#hits .path").textContent === "car & co.png"`, nil), found))
 	assert.Equal(t, []string{"car & co.png", "dog.png"}, paths)
 	assert.Empty(t, *complaints)
@@ -202,7 +202,7 @@ func TestPageToken(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "none.png")
 	require.NoError(t, os.WriteFile(bad, []byte("<script>alert(1)</script> is no picture"), 0o644))
 	var said string
-	require.NoError(t, chromedp.Run(ctx, chromedp.SetUploadFiles("#files", append(demoPictures(t)[:1], bad)),
+	require.NoError(t, chromedp.Run(ctx, chromedp.SetUploadFiles("#files", append(demoImages(t)[:1], bad)),
 		chromedp.WaitVisible("#ask-token"), chromedp.SendKeys("#token", "open sesame"+kb.Enter), chromedp.WaitVisible("td.best"), chromedp.WaitVisible("td.error"), chromedp.Sleep(300*time.Millisecond),
 		chromedp.Text("td.error", &said)))
 	assert.Contains(t, said, "not an image")

@@ -48,7 +48,7 @@ func costly(t testing.TB, s *Server, path string, body []byte) {
 }
 
 func costServer(t testing.TB) *Server {
-	images := knownPictures(t, "data/demo/dog.png", "data/demo/racing_car.png")
+	images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
 	s, err := New(t.Context(), Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Limits: Limits{Body: 2 << 20, Pixels: 1e6, Inputs: 64, BatchSize: 4}}, Loaded(model(t)))
 	require.NoError(t, err)
 	t.Cleanup(s.Close)

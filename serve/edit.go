@@ -67,7 +67,7 @@ func (s *Server) putImage(w http.ResponseWriter, r *http.Request) error {
 	}
 	arrived(w)
 	if _, err := preprocess.ReadHeader(data, preprocess.Limits{MaxPixels: s.limits.Pixels, MaxBytes: s.limits.Body, MaxMemory: s.limits.Decoding}); err != nil {
-		return pictureProblem(err)
+		return imageProblem(err)
 	}
 	path := r.PathValue("path")
 	err = s.Use(r.Context(), model, func(m *clip.Model) error { return editor.Put(r.Context(), m, path, data) })
@@ -96,7 +96,7 @@ func (s *Server) deleteImage(w http.ResponseWriter, r *http.Request) error {
 func editProblem(path string, err error) error {
 	switch {
 	case errors.As(err, new(*preprocess.Error)):
-		return pictureProblem(err)
+		return imageProblem(err)
 	case errors.Is(err, fs.ErrInvalid):
 		return badRequest("path", fmt.Sprintf("the path %.200q must stay inside the index's directory, have no hidden part, and end as an image's name does", path))
 	case errors.Is(err, fs.ErrNotExist):

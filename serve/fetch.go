@@ -96,7 +96,7 @@ func (f *fetcher) get(ctx context.Context, address string, a *admission, held *b
 	var p *problem
 	switch {
 	case errors.As(err, &p) && p.status == http.StatusRequestEntityTooLarge:
-		return nil, refuse(p.status, "picture_too_large", "", fmt.Sprintf("the fetched image has more than %d bytes", f.most))
+		return nil, refuse(p.status, "image_too_large", "", fmt.Sprintf("the fetched image has more than %d bytes", f.most))
 	case errors.As(err, &p) && p.status == http.StatusTooManyRequests:
 		return nil, p
 	case err != nil:

@@ -221,7 +221,7 @@ func TestFetch(t *testing.T) {
 	ask := func(address string) (int, string) {
 		code, _, body := post(t, at+"/v1/embeddings", object{"input": object{"image": address}})
 		if code == 200 {
-			near(t, knownPictures(t, "data/demo/dog.png")[0], parse[embeddingsOf[[]float32]](t, body).Data[0].Embedding)
+			near(t, knownImages(t, "data/demo/dog.png")[0], parse[embeddingsOf[[]float32]](t, body).Data[0].Embedding)
 		}
 		return code, string(body)
 	}

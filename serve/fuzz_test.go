@@ -16,7 +16,7 @@ import (
 // fuzzed serves what a fuzz target sends and checks what holds of every answer: a status that the
 // client is to blame for, or 200; no word of ours; nothing left behind.
 func fuzzed(f *testing.F, path, contentType string, seeds ...string) {
-	images := knownPictures(f, "data/demo/dog.png", "data/demo/racing_car.png")
+	images := knownImages(f, "data/demo/dog.png", "data/demo/racing_car.png")
 	s, err := New(f.Context(), Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Limits: Limits{Body: 1 << 20, Pixels: 1e6, Inputs: 16, BatchSize: 4}}, Loaded(model(f)))
 	require.NoError(f, err)
 	f.Cleanup(s.Close)
@@ -94,15 +94,15 @@ func FuzzOldEmbeddings(f *testing.F) {
 	fuzzed(f, "/api/embeddings", "application/json", `{"model":"emoji-64","prompt":"a dog","options":{"num_ctx":1}}`, `{"prompt":""}`, `{"prompt":[1]}`)
 }
 
-// FuzzPicture asks for a found image by an address that no search gave.
-func FuzzPicture(f *testing.F) {
+// FuzzImage asks for a found image by an address that no search gave.
+func FuzzImage(f *testing.F) {
 	s, err := New(f.Context(), Options{Indices: []Indexed{{Index: shelf{}}}, Thumbnail: func(string) ([]byte, string, error) { panic("no such file may be read") }}, Loaded(model(f)))
 	require.NoError(f, err)
 	f.Cleanup(s.Close)
 	f.Add("path=a.png&sum=00")
 	f.Add("path=%2e%2e/etc/passwd&sum=" + strings.Repeat("ab", 32))
 	f.Fuzz(func(t *testing.T, query string) {
-		r := httptest.NewRequest(http.MethodGet, "/v1/picture", nil)
+		r := httptest.NewRequest(http.MethodGet, "/v1/image", nil)
 		r.URL.RawQuery = query
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)

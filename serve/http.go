@@ -51,7 +51,7 @@ func (s *Server) table() []route {
 		models, one,
 		{method: http.MethodPut, path: "/v1/images/{path...}", errors: asOpenAI, work: true, handle: s.putImage},
 		{method: http.MethodDelete, path: "/v1/images/{path...}", errors: asOpenAI, handle: s.deleteImage},
-		get("/v1/picture", s.picture), // the address is signed
+		get("/v1/image", s.image), // the address is signed
 		predict,
 		get("/ping", s.immichPing),
 		work("/vectorize", asPlain, s.weaviateVectorize),

@@ -60,7 +60,7 @@ func (s *Server) immichPredict(w http.ResponseWriter, r *http.Request) error {
 	case kind == "textual" && form.text != nil:
 		in = textInput(*form.text)
 	default:
-		return badRequest("entries", "clip.visual wants an image in the form, clip.textual a text")
+		return badRequest("entries", "clip.visual needs an image in the form, clip.textual a text")
 	}
 	rows, err := e.encode(r.Context(), []input{in})
 	if err != nil {
@@ -107,8 +107,8 @@ func immichKind(entries []byte) (kind, model string, err error) {
 
 // The parts of a form, and bytes of its entries, beyond which it is none that Immich sends.
 const (
-	mostParts   = 8
-	mostEntries = 64 << 10
+	maxParts   = 8
+	maxEntries = 64 << 10
 )
 
 func (s *Server) readForm(w http.ResponseWriter, r *http.Request, held *bodies) (form immichForm, err error) {
@@ -121,9 +121,9 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request, held *bodies) 
 	r.Body = io.NopCloser(b)
 	parts, err := r.MultipartReader()
 	if err != nil {
-		return form, badRequest("", "a form (multipart/form-data) of entries with image or text is wanted")
+		return form, badRequest("", "the request must be a form (multipart/form-data) with entries, and image or text")
 	}
-	for range mostParts {
+	for range maxParts {
 		part, err := parts.NextPart()
 		if errors.Is(err, io.EOF) {
 			arrived(w)
@@ -139,18 +139,18 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request, held *bodies) 
 			return form, badRequest("", "the form ends early or is none")
 		}
 	}
-	return form, badRequest("", fmt.Sprintf("the form has more than %d parts", mostParts))
+	return form, badRequest("", fmt.Sprintf("the form has more than %d parts", maxParts))
 }
 
 func (f *immichForm) take(part *multipart.Part, limits Limits) error {
 	most := limits.Body
 	switch part.FormName() {
 	case "entries":
-		most = mostEntries
+		most = maxEntries
 	case "text":
 		most = int64(limits.TextBytes)
 	case "assetId":
-		most = mostEntries
+		most = maxEntries
 	}
 	data, err := io.ReadAll(io.LimitReader(part, most+1))
 	if err != nil {

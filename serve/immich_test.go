@@ -54,9 +54,9 @@ func TestImmich(t *testing.T) {
 	visual, textual := `{"clip":{"visual":{"modelName":"ViT-B-32__openai"}}}`, `{"clip":{"textual":{"modelName":"ViT-B-32__openai","options":{"language":"de"}}}}`
 	code, a := predict([2]string{"entries", visual}, [2]string{"image", string(dogFile(t))})
 	require.Equal(t, 200, code, a.Detail)
-	near(t, knownPictures(t, "data/demo/dog.png")[0], parse[[]float32](t, []byte(a.Clip))) // a JSON array in a JSON string
+	near(t, knownImages(t, "data/demo/dog.png")[0], parse[[]float32](t, []byte(a.Clip))) // a JSON array in a JSON string
 	assert.Equal(t, [2]int{256, 256}, [2]int{a.ImageHeight, a.ImageWidth})
-	code, a = predict([2]string{"entries", visual}, [2]string{"image", string(testPicture(t, "rgb_lzw.tif"))})
+	code, a = predict([2]string{"entries", visual}, [2]string{"image", string(testImage(t, "rgb_lzw.tif"))})
 	require.Equal(t, 200, code, a.Detail)
 	assert.Positive(t, a.ImageWidth)
 	code, a = predict([2]string{"entries", textual}, [2]string{"text", "a dog"})
@@ -71,7 +71,7 @@ func TestImmich(t *testing.T) {
 	}{
 		"another task":   {[][2]string{{"entries", `{"facial-recognition":{"detection":{"modelName":"buffalo_l"}}}`}, {"image", "x"}}, 422, `no model for "facial-recognition"`},
 		"another model":  {[][2]string{{"entries", `{"clip":{"visual":{"modelName":"ViT-L-14__openai"}}}`}, {"image", "x"}}, 404, `"ViT-L-14__openai" is not served here`},
-		"no image":       {[][2]string{{"entries", visual}, {"text", "x"}}, 400, "clip.visual wants an image"},
+		"no image":       {[][2]string{{"entries", visual}, {"text", "x"}}, 400, "clip.visual needs an image"},
 		"a bad image":    {[][2]string{{"entries", visual}, {"image", "<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>"}}, 415, "SVG is not read"},
 		"no entries":     {[][2]string{{"text", "x"}}, 422, "entries is JSON"},
 		"entries no map": {[][2]string{{"entries", "[1]"}}, 422, "entries is JSON"},

@@ -69,8 +69,8 @@ func TestRefusals(t *testing.T) {
 		"an address":            {"/v1/embeddings", object{"input": object{"image": "http://127.0.0.1/a.png"}}, 403, "fetches no addresses"},
 		"SVG with a script":     {"/v1/embeddings", object{"input": dataURI(svg)}, 415, "SVG is not read"},
 		"SVG as it is":          {"/v1/embeddings", object{"input": "data:image/svg+xml," + string(svg)}, 415, "SVG is not read"},
-		"a picture of 1x1":      {"/v1/embeddings", object{"input": dataURI(testPicture(t, "rgb_1x1.png"))}, 422, "1x1 pixels; both sides must have at least 2"},
-		"a picture of 1x500":    {"/v1/embeddings", object{"input": dataURI(testPicture(t, "rgb_1x500.png"))}, 422, "1x500 pixels"},
+		"a picture of 1x1":      {"/v1/embeddings", object{"input": dataURI(testImage(t, "rgb_1x1.png"))}, 422, "1x1 pixels; both sides must have at least 2"},
+		"a picture of 1x500":    {"/v1/embeddings", object{"input": dataURI(testImage(t, "rgb_1x500.png"))}, 422, "1x500 pixels"},
 		"a bomb":                {"/v1/embeddings", object{"input": dataURI(bomb(60_000, 60_000))}, 413, "60000x60000 pixels is more than the limit of 50 million; shrink it"},
 		"a truncated image":     {"/v1/embeddings", object{"input": dataURI(dogFile(t)[:500])}, 422, "ends early"},
 		"no images":             {"/v1/score", object{"texts": "a"}, 400, "images is missing"},
@@ -294,7 +294,7 @@ func TestToken(t *testing.T) {
 // A handler that panics is an answer in one sentence, and the server goes on.
 func TestPanic(t *testing.T) {
 	s, at := start(t, Options{Indices: []Indexed{{Index: shelf{}}}, Thumbnail: func(string) ([]byte, string, error) { panic("secret") }})
-	code, _, body := get(t, at+"/"+s.pictureAddress("a.png"))
+	code, _, body := get(t, at+"/"+s.imageAddress("a.png"))
 	assert.Equal(t, 500, code)
 	assert.NotContains(t, string(body), "secret")
 	assert.Equal(t, 1, strings.Count(string(body), "\n"))
@@ -312,7 +312,7 @@ func TestLimitsThatCannotBe(t *testing.T) {
 // 64 clients of all kinds at once: every answer is right, batches gather the inputs of several, and
 // nothing is left.
 func TestManyClients(t *testing.T) {
-	dog, words := knownPictures(t, "data/demo/dog.png")[0], knownTexts(t, "a cute dog")[0]
+	dog, words := knownImages(t, "data/demo/dog.png")[0], knownTexts(t, "a cute dog")[0]
 	before := torch.LiveTensors()
 	s, err := New(t.Context(), Options{}, Loaded(model(t)))
 	require.NoError(t, err)
@@ -329,7 +329,7 @@ func TestManyClients(t *testing.T) {
 				a := parse[embeddingsOf[[]float32]](t, body)
 				assert.InDelta(t, 1, clip.Cosine(dog, a.Data[0].Embedding), 1e-5)
 				assert.InDelta(t, 1, clip.Cosine(words, a.Data[1].Embedding), 1e-5)
-				assert.Equal(t, "picture_too_large", a.Data[2].Error.Code)
+				assert.Equal(t, "image_too_large", a.Data[2].Error.Code)
 				assert.Len(t, a.Data[3].Embedding, 128)
 			}
 		})

@@ -14,7 +14,7 @@ import (
 type conversation struct {
 	parts    []string // the texts of the message that is being read
 	messages []string // of those before, the parts of each joined
-	picture  *input
+	image    *input
 }
 
 // conversationInput reads messages, which have at most so many parts.
@@ -50,13 +50,13 @@ func conversationInput(data []byte, most int) (input, error) {
 	case err != nil:
 		return input{}, err
 	case n == 0:
-		return input{}, badRequest("messages", "messages are without content; a text, or one image, is wanted")
-	case c.picture == nil:
+		return input{}, badRequest("messages", "messages have no content; send a text or one image")
+	case c.image == nil:
 		return textInput(text), nil
 	case strings.TrimSpace(text) != "":
 		return input{}, badRequest("messages", "messages have a text beside an image; a row is of one of them, and two requests, or input, give both rows")
 	}
-	return *c.picture, nil
+	return *c.image, nil
 }
 
 // part reads an element of a message's content.
@@ -86,11 +86,11 @@ func (c *conversation) part(raw json.RawMessage) error {
 		if !ok {
 			return badRequest("image_url", `image_url is {"url": ...}, a data URI`)
 		}
-		if c.picture != nil {
+		if c.image != nil {
 			return badRequest("messages", "messages have more than one image; a row is of one, and input takes an array of them")
 		}
 		in := imageInput(url)
-		c.picture = &in
+		c.image = &in
 	default:
 		return badRequest("content", fmt.Sprintf("a part of the type %.20q is not read; text and image_url are", p.Type))
 	}

@@ -15,19 +15,21 @@ func said(contents ...any) (messages []any) {
 	return messages
 }
 
-func word(text string) object   { return object{"type": "text", "text": text} }
-func picture(url string) object { return object{"type": "image_url", "image_url": object{"url": url}} }
+func word(text string) object { return object{"type": "text", "text": text} }
+func imagePart(url string) object {
+	return object{"type": "image_url", "image_url": object{"url": url}}
+}
 
 // A conversation of vLLM's gives one row: of its image, or of its texts as vLLM joins them.
 func TestMessages(t *testing.T) {
 	_, at := start(t, Options{})
-	dog := knownPictures(t, "data/demo/dog.png")[0]
+	dog := knownImages(t, "data/demo/dog.png")[0]
 	for name, c := range map[string]struct {
 		messages any
 		want     []float32
 	}{
-		"an image":                {said([]any{picture(dataURI(dogFile(t)))}), dog},
-		"with an empty text":      {said([]any{picture(dataURI(dogFile(t))), word(" ")}), dog},
+		"an image":                {said([]any{imagePart(dataURI(dogFile(t)))}), dog},
+		"with an empty text":      {said([]any{imagePart(dataURI(dogFile(t))), word(" ")}), dog},
 		"its address alone":       {said([]any{object{"type": "image_url", "image_url": dataURI(dogFile(t))}}), dog},
 		"content that is a text":  {said("a cute dog"), knownTexts(t, "a cute dog")[0]},
 		"a part that is a text":   {said([]any{word("a cute dog")}), knownTexts(t, "a cute dog")[0]},
@@ -56,8 +58,8 @@ func TestMessagesRefused(t *testing.T) {
 		code int
 		says string
 	}{
-		"a text beside an image": {object{"messages": said([]any{picture(dog), word("Represent the given image.")})}, 400, "a text beside an image"},
-		"two images":             {object{"messages": said([]any{picture(dog)}, []any{picture(dog)})}, 400, "more than one image"},
+		"a text beside an image": {object{"messages": said([]any{imagePart(dog), word("Represent the given image.")})}, 400, "a text beside an image"},
+		"two images":             {object{"messages": said([]any{imagePart(dog)}, []any{imagePart(dog)})}, 400, "more than one image"},
 		"input, too":             {object{"messages": said("a"), "input": "b"}, 400, "input and messages"},
 		"no messages":            {object{"messages": []any{}}, 400, "messages are without content"},
 		"no content":             {object{"messages": []any{object{"role": "user"}}}, 400, "messages are without content"},
@@ -65,8 +67,8 @@ func TestMessagesRefused(t *testing.T) {
 		"a number":               {object{"messages": said(3)}, 400, "content is a text"},
 		"another type":           {object{"messages": said([]any{object{"type": "input_audio", "input_audio": object{}}})}, 400, `the field \"input_audio\" is not known here`},
 		"no address":             {object{"messages": said([]any{object{"type": "image_url"}})}, 400, "image_url is"},
-		"an address":             {object{"messages": said([]any{picture("https://example.org/a.png")})}, 403, "fetches no addresses"},
-		"a bad image":            {object{"messages": said([]any{picture(dataURI([]byte("no image at all, but long enough")))})}, 422, "not an image"},
+		"an address":             {object{"messages": said([]any{imagePart("https://example.org/a.png")})}, 403, "fetches no addresses"},
+		"a bad image":            {object{"messages": said([]any{imagePart(dataURI([]byte("no image at all, but long enough")))})}, 422, "not an image"},
 		"too many messages":      {object{"messages": said("a", "b", "c", "d", "e")}, 413, "more than 4 elements"},
 		"too many parts":         {object{"messages": said([]any{"a", "b"}, []any{"c", "d"}, "e")}, 413, "more than 4 elements"},
 	} {

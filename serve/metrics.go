@@ -57,7 +57,7 @@ func newMetrics(s *Server) *metrics {
 		gauge("queue_depth", "Inputs accepted and not yet computed.", func() float64 { n, _ := s.admission.depth(); return float64(n) }),
 		gauge("body_bytes", "Bytes of the requests that are being answered.", func() float64 { _, n := s.admission.depth(); return float64(n) }),
 		gauge("waiting_files", "Images that wait to be decoded.", queued(func(b *batcher) int { return len(b.files) })),
-		gauge("waiting_pictures", "Decoded images that wait for the model.", queued(func(b *batcher) int { return len(b.pictures) })),
+		gauge("waiting_images", "Decoded images that wait for the model.", queued(func(b *batcher) int { return len(b.images) })),
 		gauge("waiting_texts", "Texts that wait for the model.", queued(func(b *batcher) int { return len(b.texts) })),
 		gauge("weights_bytes", "Bytes of the weights of the models that are loaded.", func() float64 {
 			s.models.mu.Lock()

@@ -176,7 +176,7 @@ func (r *registry) release(e *engine) {
 	r.settle(e)
 }
 
-// settle closes an engine that is not wanted any more, or sets its time. The caller holds mu.
+// settle closes an engine that is no longer needed, or sets its time. The caller holds mu.
 func (r *registry) settle(e *engine) {
 	switch {
 	case e.users > 0:
@@ -333,7 +333,7 @@ func (r *registry) reload(m *served) error {
 	return nil
 }
 
-// preload opens what is wanted from the start.
+// preload opens the models that are needed from the start.
 func (r *registry) preload(ctx context.Context) error {
 	r.starting = true
 	defer func() { r.starting = false }()

@@ -39,7 +39,7 @@ func TestModelsUnderLoad(t *testing.T) {
 	for _, p := range model(t).State() {
 		size += int64(p.Numel() * p.DType().Size())
 	}
-	dog, words := knownPictures(t, "data/demo/dog.png")[0], knownTexts(t, "a cute dog")[0]
+	dog, words := knownImages(t, "data/demo/dog.png")[0], knownTexts(t, "a cute dog")[0]
 	picture := dataURI(dogFile(t))
 	runtime.GC()
 	before := torch.LiveTensors()

@@ -18,7 +18,7 @@ import (
 // The document lists what is served, no more and no less, and requests and answers of every route
 // are as it says.
 func TestOpenAPI(t *testing.T) {
-	images := knownPictures(t, "data/demo/dog.png", "data/demo/racing_car.png")
+	images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
 	s, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(string) ([]byte, string, error) { return dogFile(t), "image/png", nil }})
 	_, _, text := get(t, at+"/openapi.yaml")
 	doc, err := openapi3.NewLoader().LoadFromData(text)
@@ -60,8 +60,8 @@ func TestOpenAPI(t *testing.T) {
 		{"GET", "/v1/models", nil, "", 200},
 		{"GET", "/v1/models/emoji-64", nil, "", 200},
 		{"GET", "/v1/models/other", nil, "", 404},
-		{"GET", "/" + s.pictureAddress("a.png"), nil, "", 200},
-		{"GET", "/v1/picture?path=a&sum=00", nil, "", 404},
+		{"GET", "/" + s.imageAddress("a.png"), nil, "", 200},
+		{"GET", "/v1/image?path=a&sum=00", nil, "", 404},
 		{"PUT", "/v1/images/a.png", dogFile(t), "application/octet-stream", 403},
 		{"DELETE", "/v1/images/a.png", nil, "", 403},
 		{"POST", "/predict", predict, contentType, 200},

@@ -43,19 +43,19 @@ func asProblem(err error) *problem {
 	return refuse(http.StatusInternalServerError, "internal_error", "", "the request could not be computed; the server's log says why")
 }
 
-// pictureProblem tells an image's own faults from each other.
-func pictureProblem(err error) *problem {
+// imageProblem tells an image's own faults from each other.
+func imageProblem(err error) *problem {
 	message := strings.TrimPrefix(err.Error(), "preprocess: ")
 	switch {
 	case errors.Is(err, preprocess.ErrTooLarge):
 		for _, limit := range []string{"MaxPixels", "MaxBytes", "MaxMemory"} {
 			message = strings.TrimSuffix(message, " or raise "+limit)
 		}
-		return refuse(http.StatusRequestEntityTooLarge, "picture_too_large", "", message)
+		return refuse(http.StatusRequestEntityTooLarge, "image_too_large", "", message)
 	case errors.Is(err, preprocess.ErrUnsupported):
-		return refuse(http.StatusUnsupportedMediaType, "picture_unsupported", "", message)
+		return refuse(http.StatusUnsupportedMediaType, "image_unsupported", "", message)
 	default:
-		return refuse(http.StatusUnprocessableEntity, "picture_unreadable", "", message)
+		return refuse(http.StatusUnprocessableEntity, "image_unreadable", "", message)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 // Whatever a data URI says, the bytes of an image are an image.
 func TestImagesAreImages(t *testing.T) {
 	_, at := start(t, Options{})
-	dog, plain := knownPictures(t, "data/demo/dog.png")[0], base64.StdEncoding.EncodeToString(dogFile(t))
+	dog, plain := knownImages(t, "data/demo/dog.png")[0], base64.StdEncoding.EncodeToString(dogFile(t))
 	for name, body := range map[string]object{
 		"octets":         {"input": "data:application/octet-stream;base64," + plain},
 		"no type":        {"input": []string{"data:;base64," + plain}},

@@ -90,9 +90,9 @@ type searchAnswer struct {
 }
 
 type searchHit struct {
-	Path    string  `json:"path"`
-	Score   float32 `json:"score"`
-	Picture string  `json:"picture,omitempty"` // where a small one is served
+	Path  string  `json:"path"`
+	Score float32 `json:"score"`
+	Image string  `json:"image,omitempty"` // where a small one is served
 }
 
 // search answers POST /v1/search: the images of the index that are nearest to a text or an image.
@@ -137,7 +137,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	for _, h := range hits[min(q.Offset, len(hits)):min(q.Offset+q.TopK, len(hits))] {
 		hit := searchHit{Path: h.Path, Score: h.Score}
 		if s.thumbnail != nil {
-			hit.Picture = s.pictureAddress(h.Path)
+			hit.Image = s.imageAddress(h.Path)
 		}
 		a.Hits = append(a.Hits, hit)
 	}
@@ -226,23 +226,23 @@ func (q *searchRequest) filter() (f Filter, err error) {
 	return f, nil
 }
 
-// pictureAddress is where a found image is served, relative to the server's root: signed, so that
+// imageAddress is where a found image is served, relative to the server's root: signed, so that
 // no other file is.
-func (s *Server) pictureAddress(path string) string {
-	return "v1/picture?" + url.Values{"path": {path}, "sum": {hex.EncodeToString(s.pictureSum(path))}}.Encode()
+func (s *Server) imageAddress(path string) string {
+	return "v1/image?" + url.Values{"path": {path}, "sum": {hex.EncodeToString(s.imageSum(path))}}.Encode()
 }
 
-func (s *Server) pictureSum(path string) []byte {
+func (s *Server) imageSum(path string) []byte {
 	m := hmac.New(sha256.New, s.sign[:])
 	m.Write([]byte(path))
 	return m.Sum(nil)
 }
 
 // image answers GET /v1/image with a small image of a file that a search found.
-func (s *Server) picture(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) image(w http.ResponseWriter, r *http.Request) error {
 	path := r.URL.Query().Get("path")
 	sum, err := hex.DecodeString(r.URL.Query().Get("sum"))
-	if err != nil || s.thumbnail == nil || !hmac.Equal(sum, s.pictureSum(path)) {
+	if err != nil || s.thumbnail == nil || !hmac.Equal(sum, s.imageSum(path)) {
 		return refuse(http.StatusNotFound, "not_found", "", "no search of this server found such an image")
 	}
 	select {
@@ -259,7 +259,7 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request) error {
 	data, mediaType, err := s.thumbnail(path)
 	if err != nil {
 		s.log.Warn("a found image could not be shown", "error", err)
-		return refuse(http.StatusNotFound, "picture_gone", "", "the image cannot be read any more")
+		return refuse(http.StatusNotFound, "image_gone", "", "the image cannot be read any more")
 	}
 	h := w.Header()
 	h.Set("Content-Type", mediaType)
@@ -274,13 +274,13 @@ func (s *Server) whole(w http.ResponseWriter, r *http.Request, path string) (don
 	f, err := s.original(path)
 	if err != nil {
 		s.log.Warn("a found image could not be opened", "error", err)
-		return false, refuse(http.StatusNotFound, "picture_gone", "", "the image cannot be read any more")
+		return false, refuse(http.StatusNotFound, "image_gone", "", "the image cannot be read any more")
 	}
 	defer f.Close()
 	var head [512]byte
 	n, err := io.ReadFull(f, head[:])
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return false, refuse(http.StatusNotFound, "picture_gone", "", "the image cannot be read any more")
+		return false, refuse(http.StatusNotFound, "image_gone", "", "the image cannot be read any more")
 	}
 	kind := http.DetectContentType(head[:n])
 	if !slices.Contains([]string{"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp"}, kind) {

@@ -53,7 +53,7 @@ func file(t testing.TB, path ...string) []byte {
 func dogFile(t testing.TB) []byte { return file(t, "data", "demo", "dog.png") }
 func carFile(t testing.TB) []byte { return file(t, "data", "demo", "racing_car.png") }
 
-func testPicture(t testing.TB, name string) []byte {
+func testImage(t testing.TB, name string) []byte {
 	return file(t, "testdata", "preprocess", "pictures", name)
 }
 
@@ -116,7 +116,7 @@ func knownTexts(t testing.TB, texts ...string) [][]float32 {
 	return rows
 }
 
-func knownPictures(t testing.TB, paths ...string) [][]float32 {
+func knownImages(t testing.TB, paths ...string) [][]float32 {
 	t.Helper()
 	sources := make([]clip.ImageSource, len(paths))
 	for i, path := range paths {

@@ -12,7 +12,7 @@ import "strings"
 // Build is what the libtorch of this process says of itself.
 type Build struct {
 	Version       string // of the library that was loaded, "2.11.0"
-	Headers       string // of the headers that goclip was compiled with; one version is wanted
+	Headers       string // of the headers that goclip was compiled with; the versions must be equal
 	CPUCapability string // the kernels that it chose: "DEFAULT", "AVX2", "AVX512"
 	OneDNN, MKL   string // the versions inside, "" where it was built without
 }

@@ -15,9 +15,9 @@ import (
 func TestLeastLoss(t *testing.T) {
 	tokens := []int64{1, 2, 1, 2, 1, 3, 4, 4}                                         // two captions are the same
 	b := &data.Batch{N: 4, Tokens: tokens, Pixels: []float32{1, 2, 3, 4, 5, 6, 5, 6}} // the last two images too
-	assert.InDelta(t, math.Log(2), leastLoss(b), 1e-12)
+	assert.InDelta(t, math.Log(2), minLoss(b), 1e-12)
 	b.Pixels[6] = 7
-	assert.InDelta(t, math.Log(2)/2, leastLoss(b), 1e-12)
+	assert.InDelta(t, math.Log(2)/2, minLoss(b), 1e-12)
 	assert.Equal(t, 0.25, duplicates(tokens, 2))
 	assert.Zero(t, duplicates(nil, 2))
 	assert.Equal(t, 2.0/3, duplicates([]int64{7, 7, 7}, 1))

@@ -19,7 +19,7 @@ type micro struct {
 	tokens *torch.Tensor // (n, L) int64, on the host
 	rng    []byte        // the device's generator before the towers ran for the first time
 
-	texts   *tower.Texts  // the tokens as the text tower reads them; nil where it wants them as they are
+	texts   *tower.Texts  // the tokens as the text tower reads them; nil if it takes them unchanged
 	numbers *torch.Upload // of texts
 
 	imageIDs, textIDs []int64 // (n)

@@ -95,7 +95,7 @@ func (k *checkpoints) replace(fresh, dir, former string) error {
 	return k.disk.Rename(fresh, dir)
 }
 
-// discard removes a checkpoint that is not wanted any more. It loses its name first: a half of it
+// discard removes a checkpoint that is no longer needed. It loses its name first: a half of it
 // is no checkpoint.
 func (k *checkpoints) discard(name string) error {
 	dir := filepath.Join(k.dir, "checkpoints", name)

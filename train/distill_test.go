@@ -11,7 +11,7 @@ import (
 )
 
 // TestDistillation learns from a teacher: the loss begins near twice that of guessing, AccumFreq
-// changes nothing, and a stopped run goes on exactly. A teacher that wants other images or tokens
+// changes nothing, and a stopped run goes on exactly. A teacher that needs other images or tokens
 // is refused.
 func TestDistillation(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44)
@@ -41,8 +41,8 @@ func TestDistillation(t *testing.T) {
 
 	for message, change := range map[string]func(o *setup){
 		"Teacher is for the softmax loss, and the model has a bias of the logits": func(o *setup) { o.Opening.SigLIP = true },
-		"wants images of [32 32] pixels, not [40 40]":                             func(o *setup) { o.Opening.ImageSize = 40 },
-		"wants texts of 16 tokens, not 12":                                        func(o *setup) { o.Opening.ContextLength = 12 },
+		"takes images of [32 32] pixels, not [40 40]":                             func(o *setup) { o.Opening.ImageSize = 40 },
+		"takes texts of 16 tokens, not 12":                                        func(o *setup) { o.Opening.ContextLength = 12 },
 	} {
 		wrong := o
 		wrong.Logs = t.TempDir()

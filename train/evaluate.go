@@ -97,7 +97,7 @@ func (t *Trainer) evaluate(ctx context.Context) error {
 	return t.watch.records.result(metrics)
 }
 
-// measureModel adds zero-shot and retrieval metrics of m to metrics, as far as these are wanted.
+// measureModel adds zero-shot and retrieval metrics of m to metrics, if they are asked for.
 func (t *Trainer) measureModel(ctx context.Context, m *clip.Model, classes, pairs bool, metrics Metrics) error {
 	if classes {
 		if err := t.classify(ctx, m, metrics); err != nil {

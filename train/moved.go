@@ -54,7 +54,7 @@ func (t *Trainer) checkRoom(checkpoint string) error {
 }
 
 // moveIn brings what the run wrote beside the checkpoint that it goes on from: the lines of its
-// steps and evaluations, and the weights that WiseFT wants at the end.
+// steps and evaluations, and the weights that WiseFT needs at the end.
 func (t *Trainer) moveIn(checkpoint string) error {
 	from := runOf(checkpoint)
 	for _, name := range []string{"metrics.jsonl", "results.jsonl"} {

@@ -9,8 +9,8 @@ import (
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// mostSkipped is how many steps in a row Config.SkipNonFinite leaves out before it gives up.
-const mostSkipped = 100
+// maxSkipped is how many steps in a row Config.SkipNonFinite leaves out before it gives up.
+const maxSkipped = 100
 
 // notFinite tells where a loss or gradient that is not finite comes from: the first parameter, else
 // the first result of the towers on the step's micro-batches, else the first gradient. It runs the

@@ -33,7 +33,7 @@ func Overfit(ctx context.Context, m *clip.Model, d Dataset, pairs int, c *Config
 		own = *c
 	}
 	if pairs < 2 {
-		return sum, own.refuse("{Overfit} %d: at least 2 pairs are wanted", pairs)
+		return sum, own.refuse("{Overfit} %d: must be at least 2 pairs", pairs)
 	}
 	if d.Len() < pairs {
 		return sum, own.errorf("{Overfit} %d: the data has %d pairs", pairs, d.Len())
@@ -92,7 +92,7 @@ func (t *Trainer) overfit(ctx context.Context, pairs int) (sum Summary, err erro
 			if err != nil {
 				return sum, err
 			}
-			least += leastLoss(b)
+			least += minLoss(b)
 			s, _, err := t.trainStep([]*micro{m}, time.Now(), m.wait, false)
 			m.free()
 			if err != nil {
@@ -130,9 +130,9 @@ func (t *Trainer) overfit(ctx context.Context, pairs int) (sum Summary, err erro
 	return sum, nil
 }
 
-// leastLoss is what the loss of a batch cannot fall below: a caption, or an image, that stands in
+// minLoss is what the loss of a batch cannot fall below: a caption, or an image, that stands in
 // it k times is known with ln k at best.
-func leastLoss(b *data.Batch) float64 {
+func minLoss(b *data.Batch) float64 {
 	captions, pictures := make([]string, b.N), make([]uint64, b.N)
 	seed := maphash.MakeSeed()
 	for i := range b.N {
@@ -144,10 +144,10 @@ func leastLoss(b *data.Batch) float64 {
 		}
 		pictures[i] = h.Sum64()
 	}
-	captionCount, pictureCount := counts(captions), counts(pictures)
+	captionCount, imageCount := counts(captions), counts(pictures)
 	sum := 0.0
 	for i := range b.N {
-		sum += math.Log(float64(max(captionCount[captions[i]], pictureCount[pictures[i]])))
+		sum += math.Log(float64(max(captionCount[captions[i]], imageCount[pictures[i]])))
 	}
 	return sum / float64(b.N)
 }

@@ -121,7 +121,7 @@ func TestOwnDataset(t *testing.T) {
 	assert.ErrorIs(t, err, train.ErrNoCheckpoint)
 	_, err = train.New(fresh(t), set, &train.Config{BatchSize: -1, Epochs: -2})
 	assert.ErrorIs(t, err, train.ErrConfig)
-	assert.ErrorContains(t, err, "train: BatchSize -1: the loss compares images of a batch, so at least 2 are wanted; Epochs -2: at least 1 is wanted")
+	assert.ErrorContains(t, err, "train: BatchSize -1: must be at least 2: the loss compares the images of a batch; Epochs -2: must be at least 1")
 }
 
 // TestNothingOnDisk trains without a directory, in an empty one, and leaves it empty.

@@ -20,8 +20,8 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// pictureFiles writes n images of plain greys into dir.
-func pictureFiles(t *testing.T, dir string, n int) {
+// imageFiles writes n images of plain greys into dir.
+func imageFiles(t *testing.T, dir string, n int) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(dir, 0o755))
 	for i := range n {
@@ -41,7 +41,7 @@ func pictureFiles(t *testing.T, dir string, n int) {
 func TestResumeOfAnyData(t *testing.T) {
 	model, tar := tinyModel(t), shard(t, 20)
 	dir := t.TempDir()
-	pictureFiles(t, filepath.Join(dir, "p"), 21)
+	imageFiles(t, filepath.Join(dir, "p"), 21)
 	lines := ""
 	for i := range 21 {
 		lines += fmt.Sprintf("{\"image\": \"p/%02d.png\", \"caption\": [\"grey number %d\", \"the %dth\", \"a square\"]}\n", i, i, i)
@@ -49,7 +49,7 @@ func TestResumeOfAnyData(t *testing.T) {
 	table := filepath.Join(dir, "a.jsonl")
 	require.NoError(t, os.WriteFile(table, []byte(lines), 0o644))
 	for class, n := range map[string]int{"dark": 7, "light_grey": 14} {
-		pictureFiles(t, filepath.Join(dir, "classes", class), n)
+		imageFiles(t, filepath.Join(dir, "classes", class), n)
 	}
 	for name, change := range map[string]func(o *setup){
 		"several captions": func(o *setup) { o.TrainData = table },
@@ -152,7 +152,7 @@ func TestPreprocessOverrides(t *testing.T) {
 // TestBadSamplesFile lists what could not be read, once, also over two sittings.
 func TestBadSamplesFile(t *testing.T) {
 	dir := t.TempDir()
-	pictureFiles(t, dir, 24)
+	imageFiles(t, dir, 24)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "05.png"), []byte("\x89PNG\r\n\x1a\n"), 0o644))
 	large, err := os.Create(filepath.Join(dir, "06.png"))
 	require.NoError(t, err)

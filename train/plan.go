@@ -15,7 +15,7 @@ type Plan struct {
 	Model               string
 	Image, Text         string // the towers
 	Parameters, Learn   int
-	Pictures, Batches   int // of the training data, and of an epoch
+	Images, Batches     int // of the training data, and of an epoch
 	Val, Zeroshot       int // images of the evaluations
 	Batch, Micro, Steps int // images that the loss compares, of them carried through the towers at once, and optimiser steps
 	Done                int // of them, of a run that goes on
@@ -40,7 +40,7 @@ type Plan struct {
 func (t *Trainer) Plan() (*Plan, error) {
 	c := t.model.Config
 	p := &Plan{Model: t.model.Name, Image: "a tower of one's own", Text: "a tower of one's own", Parameters: t.model.NumParameters(),
-		Pictures: t.loader.Len(), Batches: t.loader.Batches(), Batch: t.batch(), Micro: t.c.BatchSize, Steps: t.total, Done: t.state.Step,
+		Images: t.loader.Len(), Batches: t.loader.Batches(), Batch: t.batch(), Micro: t.c.BatchSize, Steps: t.total, Done: t.state.Step,
 		Warmup: t.warmup, Schedule: t.c.Schedule, LR: t.c.LR, TokenLR: t.tokenLR(), Device: t.device.String(), Products: t.precision.computes().String(),
 		Guessing: t.chance(t.batch()), Dir: t.dir, name: t.c.name}
 	for _, t := range t.model.Parameters() {
@@ -65,7 +65,7 @@ func (t *Trainer) Plan() (*Plan, error) {
 			Checkpointing: t.c.GradCheckpointing})
 	}
 	pixels := 3 * float64(c.Vision.ImageSize.Height*c.Vision.ImageSize.Width)
-	p.Loader = 4*pixels*float64(t.c.BatchSize*(t.c.Workers+1)) + min(cacheSize, pixels*float64(p.Pictures))
+	p.Loader = 4*pixels*float64(t.c.BatchSize*(t.c.Workers+1)) + min(cacheSize, pixels*float64(p.Images))
 	p.Checkpoint = 4*float64(p.Parameters) + 8*float64(p.Learn)
 	p.Checkpoints = 2
 	switch epochs := t.c.Epochs; {
@@ -89,7 +89,7 @@ func (p *Plan) String() string {
 	line("model", "%s: %d parameters, %d of them learn", p.Model, p.Parameters, p.Learn)
 	line("images", "%s", p.Image)
 	line("texts", "%s", p.Text)
-	line("data", "%d images, %d batches an epoch; to evaluate: retrieval on %d images, zero-shot on %d", p.Pictures, p.Batches, p.Val, p.Zeroshot)
+	line("data", "%d images, %d batches an epoch; to evaluate: retrieval on %d images, zero-shot on %d", p.Images, p.Batches, p.Val, p.Zeroshot)
 	batch := ""
 	if p.Micro < p.Batch {
 		batch = fmt.Sprintf(" in micro-batches of %d", p.Micro)
@@ -103,7 +103,7 @@ func (p *Plan) String() string {
 		p.StepFLOPs/1e12, p.Device, p.Products, p.Peak/1e9, p.StepFLOPs/p.Peak)
 	m := p.Memory
 	line("memory", "%s at a step's worst moment: weights %s, gradients %s, AdamW %s, bfloat16 copies %s,", sizeText(m.Peak()), sizeText(m.Weights), sizeText(m.Gradients), sizeText(m.Optimiser), sizeText(m.Casts))
-	line("", "image tower %s, text tower %s, a block's workspace %s, images %s, features and loss %s;", sizeText(m.ImageTower), sizeText(m.TextTower), sizeText(m.Workspace), sizeText(m.Pictures), sizeText(m.Features+m.Loss))
+	line("", "image tower %s, text tower %s, a block's workspace %s, images %s, features and loss %s;", sizeText(m.ImageTower), sizeText(m.TextTower), sizeText(m.Workspace), sizeText(m.Images), sizeText(m.Features+m.Loss))
 	line("", "and at most %s for batches made ahead and decoded images", sizeText(p.Loader))
 	free := ""
 	if p.Free > 0 {

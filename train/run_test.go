@@ -214,8 +214,8 @@ func manyLines(n int) (lines []string) {
 	return lines
 }
 
-// TestBadPictureAmongGood trains on and tells of it.
-func TestBadPictureAmongGood(t *testing.T) {
+// TestBadImageAmongGood trains on and tells of it.
+func TestBadImageAmongGood(t *testing.T) {
 	dir := t.TempDir()
 	text := "filepath\ttitle\nbroken.png\tbroken\n"
 	for i := range 16 {

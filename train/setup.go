@@ -155,7 +155,7 @@ func (t *Trainer) useTeacher() error {
 		fault = fmt.Sprintf("a vocabulary of %d tokens, not %d", teacher.Config.Text.VocabSize, t.model.Config.Text.VocabSize)
 	}
 	if fault != "" {
-		return t.c.refuse("{Teacher} %s wants %s, as the trained model has; take another, or open the model with the sizes, mean and deviation of the teacher", teacher.Name, fault)
+		return t.c.refuse("{Teacher} %s takes %s, as the trained model has; take another, or open the model with the sizes, mean and deviation of the teacher", teacher.Name, fault)
 	}
 	t.teacher = teacher
 	return t.precision.convert(teacher)

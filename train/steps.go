@@ -316,7 +316,7 @@ func (t *Trainer) skip(s *Step, micros []*micro) error {
 		what = fmt.Sprintf("the gradient's norm is %g", s.GradNorm)
 	}
 	why := t.notFinite(micros)
-	if t.c.SkipNonFinite && t.state.SkippedInARow < mostSkipped {
+	if t.c.SkipNonFinite && t.state.SkippedInARow < maxSkipped {
 		t.watch.logf("step %d is skipped: %s: %s", s.Step, what, why)
 		return nil
 	}

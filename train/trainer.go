@@ -153,10 +153,10 @@ func (t *Trainer) openNew(ctx context.Context, m *clip.Model, d Dataset) error {
 		}
 	}
 	if t.c.WiseFT > 0 && !m.Trained() {
-		return t.c.refuse("{WiseFT} wants trained weights to begin with: {Trained}")
+		return t.c.refuse("{WiseFT} needs trained weights to begin with: {Trained}")
 	}
 	if t.c.WiseFT > 0 && t.dir == "" {
-		return t.c.refuse("{WiseFT} wants {Dir}, where the first weights are kept")
+		return t.c.refuse("{WiseFT} requires {Dir}, where the first weights are kept")
 	}
 	return t.open(ctx, m, d, "")
 }
@@ -210,7 +210,7 @@ func (t *Trainer) reschedule() (err error) {
 // it.
 func (t *Trainer) SetLR(lr float64) error {
 	if !(lr > 0) || math.IsInf(lr, 0) {
-		return t.c.refuse("{LR} %g: a positive number is wanted", lr)
+		return t.c.refuse("{LR} %g: must be a positive number", lr)
 	}
 	t.state.LR = lr
 	return t.reschedule()

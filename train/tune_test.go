@@ -230,7 +230,7 @@ func TestWarmup(t *testing.T) {
 	assert.InDeltaSlice(t, []float64{2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3}, rates[:5], 1e-12)
 	o.Warmup, o.Logs = 2.5, t.TempDir()
 	_, err = trained(context.Background(), o, reporter{})
-	assert.ErrorContains(t, err, "Warmup 2.5: a number of steps is wanted")
+	assert.ErrorContains(t, err, "Warmup 2.5: must be a whole number of steps")
 }
 
 // TestFineTuneDefaults gives a model with trained weights the rates that fine-tune it without

@@ -321,7 +321,7 @@ func duplicates(tokens []int64, length int) float64 {
 	return float64(repeated) / float64(max(n, 1))
 }
 
-// captionKey is a caption's tokens, as a map wants them.
+// captionKey is a caption's tokens, as a map's key.
 func captionKey(tokens []int64) string {
 	key := make([]byte, 0, 3*len(tokens))
 	for _, id := range tokens {

@@ -158,7 +158,7 @@ func TestPlan(t *testing.T) {
 		return p
 	}
 	p := plan()
-	assert.Equal(t, []int{20, 2, 20, 16, 8, 3}, []int{p.Pictures, p.Batches, p.Val, p.Batch, p.Micro, p.Steps})
+	assert.Equal(t, []int{20, 2, 20, 16, 8, 3}, []int{p.Images, p.Batches, p.Val, p.Batch, p.Micro, p.Steps})
 	assert.Equal(t, p.Parameters, p.Learn)
 	assert.Equal(t, float64(4*p.Parameters), p.Memory.Weights)
 	assert.Equal(t, float64(12*p.Parameters), p.Checkpoint)

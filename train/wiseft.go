@@ -16,7 +16,7 @@ const (
 	wiseFTDir = "wise_ft"
 )
 
-// keepStart writes the weights that the run begins with, which WiseFT wants at the end.
+// keepStart writes the weights that the run begins with, which WiseFT needs at the end.
 func (t *Trainer) keepStart() error {
 	if t.c.WiseFT == 0 {
 		return nil

@@ -115,7 +115,7 @@ func doubles(t *torch.Tensor) []float64 {
 	return torch.ToSlice[float64](t.Detach().To(torch.CPU, torch.Float64))
 }
 
-// apart is the largest difference, relative to the largest value that was wanted, or to 1e-6 where all are about 0.
+// apart is the largest difference, relative to the largest expected value, or to 1e-6 where all are about 0.
 func apart(want, got []float64) float64 {
 	d, top := 0.0, 1e-6
 	for i := range want {

@@ -40,18 +40,18 @@ func bmpHeaderOnly(w, h int32) []byte {
 	return out
 }
 
-func TestBadPictures(t *testing.T) {
+func TestBadImages(t *testing.T) {
 	for _, c := range []struct {
 		name, data string
 		kind       error
 		says       string
 	}{
 		{"empty", "", ErrEmpty, "the file is empty"},
-		{"short", "abc", ErrNotPicture, "not an image: only 3 bytes"},
-		{"text", strings.Repeat("A dog on grass.\n", 9), ErrNotPicture, "not an image: the file is text"},
-		{"html", "  <!DOCTYPE html><html><body>not found</body>", ErrNotPicture, "HTML page"},
-		{"zeros", strings.Repeat("\x00", 99), ErrNotPicture, "all bytes are zero"},
-		{"noise", "\x01\x9c\x00\xffsomething else entirely", ErrNotPicture, "the first bytes are 01 9c 00 ff"},
+		{"short", "abc", ErrNotImage, "not an image: only 3 bytes"},
+		{"text", strings.Repeat("A dog on grass.\n", 9), ErrNotImage, "not an image: the file is text"},
+		{"html", "  <!DOCTYPE html><html><body>not found</body>", ErrNotImage, "HTML page"},
+		{"zeros", strings.Repeat("\x00", 99), ErrNotImage, "all bytes are zero"},
+		{"noise", "\x01\x9c\x00\xffsomething else entirely", ErrNotImage, "the first bytes are 01 9c 00 ff"},
 		{"svg", `<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>`, ErrUnsupported, "SVG is not read"},
 		{"heic", "\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", ErrUnsupported, "HEIC is not read"},
 		{"avif", "\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1", ErrUnsupported, "AVIF is not read"},
@@ -87,7 +87,7 @@ func TestBadPictures(t *testing.T) {
 }
 
 // Every image that is cut says so in one line.
-func TestTruncatedPictures(t *testing.T) {
+func TestTruncatedImages(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(goldenDir, "pictures", "*"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
@@ -181,7 +181,7 @@ func TestFilesAreNamedInErrors(t *testing.T) {
 	require.NoError(t, os.WriteFile(text, []byte("a list of things to buy"), 0o600))
 
 	err = tr.File(t.Context(), dst, text)
-	require.ErrorIs(t, err, ErrNotPicture)
+	require.ErrorIs(t, err, ErrNotImage)
 	assert.True(t, strings.HasPrefix(err.Error(), "preprocess: "+text+": not an image: "), err.Error())
 
 	missing := filepath.Join(dir, "missing.png")
@@ -189,7 +189,7 @@ func TestFilesAreNamedInErrors(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	assert.Equal(t, "preprocess: "+missing+": no such file or directory", err.Error())
 
-	require.ErrorIs(t, tr.File(t.Context(), dst, dir), ErrNotPicture)
+	require.ErrorIs(t, tr.File(t.Context(), dst, dir), ErrNotImage)
 	_, err = DecodeFile(t.Context(), text, Limits{MaxBytes: 3})
 	require.ErrorIs(t, err, ErrTooLarge)
 }
@@ -218,7 +218,7 @@ func TestHandMadeImages(t *testing.T) {
 }
 
 // An image of 20,000 pixels in one direction is inside the limits and works in every resize mode.
-func TestLongPictures(t *testing.T) {
+func TestLongImages(t *testing.T) {
 	var buf bytes.Buffer
 	require.NoError(t, png.Encode(&buf, image.NewGray(image.Rect(0, 0, 20000, 3))))
 	for _, mode := range []string{Shortest, Longest, Squash} {

@@ -9,11 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkPictures takes the stages of the evaluation transform at 224 pixels on every image of a folder: decode, the
+// BenchmarkImages takes the stages of the evaluation transform at 224 pixels on every image of a folder: decode, the
 // transform of the decoded image, and the whole from bytes to the tensor, in full and with FastJPEG.
 // benchmarks/preprocess.py names the folder and times Pillow on the same files; without it the goldens' photograph is
 // taken.
-func BenchmarkPictures(b *testing.B) {
+func BenchmarkImages(b *testing.B) {
 	pattern := filepath.Join(goldenDir, "pictures", "face_420.jpg")
 	if dir := os.Getenv("GOCLIP_BENCH_PICTURES"); dir != "" {
 		pattern = filepath.Join(dir, "*")

@@ -96,7 +96,7 @@ func tooLong(n int64, l Limits) *Error {
 }
 
 // memory refuses an image whose decoding takes more than the limit.
-func (l Limits) memory(p *picture) error {
+func (l Limits) memory(p *decoder) error {
 	l.part = nil
 	if l.MaxMemory == 0 {
 		l.MaxMemory = DefaultLimits.MaxMemory
@@ -108,8 +108,8 @@ func (l Limits) memory(p *picture) error {
 	return nil
 }
 
-// image is a file whose header has been read: nothing is allocated for its pixels yet.
-type picture struct {
+// decoder is a file whose header has been read: nothing is allocated for its pixels yet.
+type decoder struct {
 	width, height int
 	memory        int64  // bytes that decode holds at most at one time, its result among them
 	result        int64  // bytes of its result
@@ -119,7 +119,7 @@ type picture struct {
 }
 
 // peak is the memory of the whole decoding; turning an image takes a second one.
-func (p *picture) peak() int64 {
+func (p *decoder) peak() int64 {
 	if p.turned > 1 {
 		return max(p.memory, 2*p.result)
 	}
@@ -127,7 +127,7 @@ func (p *picture) peak() int64 {
 }
 
 // open reads the header of data and checks it against lim.
-func open(data []byte, lim Limits) (p *picture, f format, err error) {
+func open(data []byte, lim Limits) (p *decoder, f format, err error) {
 	if len(data) == 0 {
 		return nil, f, fail(ErrEmpty, "the file is empty; it should hold an image")
 	}
@@ -166,7 +166,7 @@ type Header struct {
 // ReadHeader tells what Decode would read and what that would take, so that a server can budget
 // before it decodes. It allocates nothing for pixels and refuses what Decode refuses on the header.
 func ReadHeader(data []byte, lim Limits) (h Header, err error) {
-	var p *picture
+	var p *decoder
 	var f format
 	defer rescue(&f, &err)
 	if p, f, err = open(data, lim); err != nil {
@@ -191,7 +191,7 @@ func rescue(f *format, err *error) {
 // not panic: every bad input gives an *Error, whose kind is one of the Err values or a *LimitError.
 // It stops between rows, scans or strips when ctx ends, with the context's error.
 func Decode(ctx context.Context, data []byte, lim Limits) (img *Image, err error) {
-	var p *picture
+	var p *decoder
 	var f format
 	defer func() {
 		if err != nil {

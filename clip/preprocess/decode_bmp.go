@@ -41,7 +41,7 @@ var bmpOrders = map[[4]uint32]string{
 
 // openBMP gives Pillow's modes: RGB, RGBA where the header declares an alpha mask, P, and for grey
 // palettes L or "1".
-func openBMP(data []byte) (*picture, error) {
+func openBMP(data []byte) (*decoder, error) {
 	short := fail(ErrTruncated, "the BMP data ends inside its header; the file is truncated")
 	if len(data) < 26 {
 		return nil, short
@@ -65,7 +65,7 @@ func openBMP(data []byte) (*picture, error) {
 		return nil, unsupported("BMP", "with a header of %d bytes is not read; save it again as PNG", size)
 	}
 	result := int64(b.w) * int64(b.h) // indices, or the colours of 3 or 4 bytes
-	p := &picture{width: b.w, height: b.h, decode: b.decode}
+	p := &decoder{width: b.w, height: b.h, decode: b.decode}
 	if b.w <= 0 || b.h <= 0 || max(b.w, b.h) > longestSide { // refused by size, whatever follows
 		return p, nil
 	}

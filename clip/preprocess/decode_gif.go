@@ -19,7 +19,7 @@ type gifFile struct {
 
 // openGIF gives the first frame as Pillow does: mode P, or L where the palette is the grey ramp or
 // missing.
-func openGIF(data []byte) (*picture, error) {
+func openGIF(data []byte) (*decoder, error) {
 	if len(data) < 13 {
 		return nil, errGIFShort()
 	}
@@ -58,7 +58,7 @@ func errGIFShort() error {
 }
 
 // frame reads the descriptor of the first frame.
-func (g *gifFile) frame(data, table []byte) (*picture, error) {
+func (g *gifFile) frame(data, table []byte) (*decoder, error) {
 	g.x, g.y = int(read16(data, 0)), int(read16(data[2:], 0))
 	g.fw, g.fh = int(read16(data[4:], 0)), int(read16(data[6:], 0))
 	if g.fw == 0 || g.fh == 0 {
@@ -89,7 +89,7 @@ func (g *gifFile) frame(data, table []byte) (*picture, error) {
 	}
 	g.w, g.h = max(g.w, g.x+g.fw), max(g.h, g.y+g.fh)
 	result := int64(g.w) * int64(g.h)
-	return &picture{width: g.w, height: g.h, result: result, memory: result + 32<<10, decode: g.decode}, nil
+	return &decoder{width: g.w, height: g.h, result: result, memory: result + 32<<10, decode: g.decode}, nil
 }
 
 // decode puts the frame on its canvas; the rest has the transparent index, or 0.

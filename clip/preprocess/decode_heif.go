@@ -51,14 +51,14 @@ func (h *heifFile) err() error {
 // openHEIF gives pillow-heif's modes: RGB, or RGBA where the file has alpha; 10 and 12 bits are cut
 // to 8. The file's own turns and crops are made, and its EXIF orientation, which repeats them, is
 // passed over. libheif cannot be stopped: a context is asked before it starts.
-func openHEIF(data []byte) (*picture, error) {
+func openHEIF(data []byte) (*decoder, error) {
 	var h heifFile
 	defer h.close()
 	if err := h.open(data); err != nil {
 		return nil, err
 	}
 	w, height := int64(h.info.width), int64(h.info.height)
-	p := &picture{width: int(w), height: int(height), turned: 1, result: w * height * int64(heifMode(&h).Bytes())}
+	p := &decoder{width: int(w), height: int(height), turned: 1, result: w * height * int64(heifMode(&h).Bytes())}
 	planes := w * height * 12 // the decoder's images and libheif's, before and after the conversion
 	if h.info.bits > 8 {
 		planes *= 2

@@ -6,6 +6,6 @@ package preprocess
 // noheif.
 func HasHEIF() bool { return false }
 
-func openHEIF([]byte) (*picture, error) {
+func openHEIF([]byte) (*decoder, error) {
 	return nil, unsupported("HEIC or AVIF", "is not read by this build")
 }

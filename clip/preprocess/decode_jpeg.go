@@ -26,7 +26,7 @@ const (
 )
 
 // openJPEG gives Pillow's modes: L, RGB or CMYK.
-func openJPEG(data []byte) (*picture, error) {
+func openJPEG(data []byte) (*decoder, error) {
 	f := jpegMarkers(data)
 	if f.components == 0 {
 		return nil, fail(ErrTruncated, "the JPEG data ends before its frame header; the file is truncated")
@@ -35,7 +35,7 @@ func openJPEG(data []byte) (*picture, error) {
 		return nil, fail(ErrTooLarge, "the JPEG has %d scans of %dx%d pixels, more than any encoder writes; save it again",
 			f.scans, f.w, f.h)
 	}
-	p := &picture{width: f.w, height: f.h, result: int64(f.w) * int64(f.h) * int64(f.components)}
+	p := &decoder{width: f.w, height: f.h, result: int64(f.w) * int64(f.h) * int64(f.components)}
 	p.memory = p.result + int64(f.w)*int64(f.components)*256 + 1<<20 // rows in work, tables
 	if f.several {
 		p.memory += f.coefficients
@@ -102,13 +102,13 @@ func (f *jpegFrame) frame(marker byte, body []byte) {
 	}
 	f.h, f.w, f.components = int(binary.BigEndian.Uint16(body[1:])), int(binary.BigEndian.Uint16(body[3:])), int(body[5])
 	f.progressive, f.lossless = marker&3 == 2, marker&3 == 3
-	mostX, mostY := 1, 1
+	maxX, maxY := 1, 1
 	for i := range f.components {
-		mostX, mostY = max(mostX, int(body[7+3*i]>>4)), max(mostY, int(body[7+3*i]&15))
+		maxX, maxY = max(maxX, int(body[7+3*i]>>4)), max(maxY, int(body[7+3*i]&15))
 	}
 	for i := range f.components {
-		across := (f.w + 8*mostX - 1) / (8 * mostX) * int(body[7+3*i]>>4)
-		down := (f.h + 8*mostY - 1) / (8 * mostY) * int(body[7+3*i]&15)
+		across := (f.w + 8*maxX - 1) / (8 * maxX) * int(body[7+3*i]>>4)
+		down := (f.h + 8*maxY - 1) / (8 * maxY) * int(body[7+3*i]&15)
 		f.coefficients += int64(across) * int64(down) * 64 * 2
 	}
 }

@@ -44,7 +44,7 @@ var pngModes = map[[2]uint8]Mode{ // by bits and colour type
 	{8, pngRGBA}: ModeRGBA, {16, pngRGBA}: ModeRGBA,
 }
 
-func openPNG(data []byte) (*picture, error) {
+func openPNG(data []byte) (*decoder, error) {
 	if len(data) < 33 {
 		return nil, fail(ErrTruncated, "the PNG data ends inside its header; the file is truncated")
 	}
@@ -62,7 +62,7 @@ func openPNG(data []byte) (*picture, error) {
 	}
 	p.mode, p.data = mode, data
 	result := int64(p.w) * int64(p.h) * int64(mode.Bytes())
-	return &picture{width: p.w, height: p.h, result: result, decode: p.decode,
+	return &decoder{width: p.w, height: p.h, result: result, decode: p.decode,
 		memory: result + 3*int64(p.rowLen(p.w)) + inflaterBytes}, nil
 }
 

@@ -14,7 +14,7 @@ func (t *tiffTags) isRAW() bool {
 // openRAW reads the largest JPEG that a camera has put into its raw file, which is laid out as
 // TIFF. Pillow reads the first directory of some, which is a smaller image, and refuses the
 // others.
-func openRAW(data []byte) (*picture, error) {
+func openRAW(data []byte) (*decoder, error) {
 	t, err := readTIFFTags(data)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func openRAW(data []byte) (*picture, error) {
 const rafMark = "FUJIFILMCCD-RAW"
 
 // openRAF reads the JPEG that stands in Fujifilm's raw files.
-func openRAF(data []byte) (*picture, error) {
+func openRAF(data []byte) (*decoder, error) {
 	if len(data) < 92 {
 		return nil, fail(ErrTruncated, "the RAF data ends inside its header; the file is truncated")
 	}

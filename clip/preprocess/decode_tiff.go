@@ -26,7 +26,7 @@ type tiffFile struct {
 // openTIFF gives Pillow's modes: 1 and L from grey, I;16 from 12 and 16 bits of grey, P, LA, RGB,
 // RGBA and CMYK; colours at 16 bits keep their high byte. Associated alpha is divided out, and the
 // orientation honoured, as Pillow does in TIFF alone.
-func openTIFF(data []byte) (*picture, error) {
+func openTIFF(data []byte) (*decoder, error) {
 	tags, err := readTIFFTags(data)
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func openTIFF(data []byte) (*picture, error) {
 		}
 	}
 	t := &tiffFile{tiffTags: tags, data: data, w: tags.first(tiffWidth, 0), h: tags.first(tiffHeight, 0)}
-	p := &picture{width: t.w, height: t.h, decode: t.decode}
+	p := &decoder{width: t.w, height: t.h, decode: t.decode}
 	if t.w <= 0 || t.h <= 0 || max(t.w, t.h) > longestSide { // refused by size, whatever follows
 		return p, nil
 	}

@@ -24,7 +24,7 @@ const (
 // openWebP gives RGBA where the file says that it has alpha, else RGB. An animation gives its first
 // frame on a transparent canvas. The chroma of lossy images is interpolated and converted as
 // libwebp does, which x/image leaves to its caller.
-func openWebP(data []byte) (*picture, error) {
+func openWebP(data []byte) (*decoder, error) {
 	if len(data) < 20 {
 		return nil, fail(ErrTruncated, "the WebP data ends inside its header; the file is truncated")
 	}
@@ -35,7 +35,7 @@ func openWebP(data []byte) (*picture, error) {
 		if c.body[0]&webpAnimated == 0 {
 			alpha = webpHasAlpha(rest, alpha)
 		}
-		return webpPicture(w, h, alpha, len(data), func(ctx context.Context) (*Image, error) {
+		return webpImage(w, h, alpha, len(data), func(ctx context.Context) (*Image, error) {
 			if c.body[0]&webpAnimated != 0 {
 				return webpFirstFrame(ctx, rest, w, h, alpha)
 			}
@@ -47,12 +47,12 @@ func openWebP(data []byte) (*picture, error) {
 		return nil, err
 	}
 	alpha := webpHasAlpha(data[12:], false)
-	return webpPicture(head.Width, head.Height, alpha, len(data), func(ctx context.Context) (*Image, error) {
+	return webpImage(head.Width, head.Height, alpha, len(data), func(ctx context.Context) (*Image, error) {
 		return webpStill(ctx, data, alpha)
 	}), nil
 }
 
-func webpPicture(w, h int, alpha bool, file int, decode func(context.Context) (*Image, error)) *picture {
+func webpImage(w, h int, alpha bool, file int, decode func(context.Context) (*Image, error)) *decoder {
 	mode := ModeRGB
 	if alpha {
 		mode = ModeRGBA
@@ -61,7 +61,7 @@ func webpPicture(w, h int, alpha bool, file int, decode func(context.Context) (*
 	result := pixels * int64(mode.Bytes())
 	// Beside the result, x/image holds up to 8 bytes a pixel of lossless data, and a copy of the
 	// file.
-	return &picture{width: w, height: h, result: result, memory: result + 8*pixels + int64(file) + 1<<20,
+	return &decoder{width: w, height: h, result: result, memory: result + 8*pixels + int64(file) + 1<<20,
 		decode: func(ctx context.Context, _ Limits) (*Image, error) { return decode(ctx) }}
 }
 
@@ -92,7 +92,7 @@ func webpHasAlpha(data []byte, flag bool) bool {
 	return flag
 }
 
-// webpFile puts the image chunks into a file that x/image reads: it wants the VP8X alpha flag to
+// webpFile puts the image chunks into a file that x/image reads: it needs the VP8X alpha flag to
 // say whether an ALPH chunk follows, and nothing else before the image.
 func webpFile(w, h int, data []byte) []byte {
 	var body []byte

@@ -54,7 +54,7 @@ func ReadFile(ctx context.Context, path string, lim Limits) ([]byte, error) {
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			what = "a directory, not an image"
 		}
-		return nil, &Error{Path: path, Kind: errors.Join(ErrNotPicture, ErrNotRegular), Detail: what}
+		return nil, &Error{Path: path, Kind: errors.Join(ErrNotImage, ErrNotRegular), Detail: what}
 	}
 	if err != nil {
 		return nil, unnamed(err, path)

@@ -29,7 +29,7 @@ func TestNotRegular(t *testing.T) {
 		assert.ErrorContains(t, err, path+": not a regular file")
 		_, err = ReadFile(t.Context(), path, DefaultLimits)
 		assert.ErrorIs(t, err, ErrNotRegular, path)
-		assert.ErrorIs(t, err, ErrNotPicture, path)
+		assert.ErrorIs(t, err, ErrNotImage, path)
 		if path != dir {
 			assert.EqualError(t, err, "preprocess: "+path+": not a regular file, so no image is read from it")
 		}

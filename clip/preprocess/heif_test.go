@@ -104,7 +104,7 @@ func TestHEIFKeepsTheLimits(t *testing.T) {
 	}
 }
 
-// Without libheif, or where it is not wanted, the error says what the file is and what would read
+// Without libheif, or with it switched off, the error says what the file is and what would read
 // it.
 func TestHEIFIsRefusedByName(t *testing.T) {
 	data := heifFiles(t)["face.heic"].data

@@ -11,7 +11,7 @@ import (
 // format is one kind of content. open is nil for the kinds that are known and refused.
 type format struct {
 	name   string
-	open   func([]byte) (*picture, error)
+	open   func([]byte) (*decoder, error)
 	kind   string // what such files are counted as, where that is not their name
 	advice string
 	system bool // read where the system has libheif
@@ -63,7 +63,7 @@ var (
 )
 
 // raw is a camera's format; open reads its preview, or is nil.
-func raw(name string, open func([]byte) (*picture, error)) format {
+func raw(name string, open func([]byte) (*decoder, error)) format {
 	return format{name: "camera RAW (" + name + ")", kind: "RAW", open: open, advice: "export it as JPEG first"}
 }
 
@@ -209,16 +209,16 @@ func refuse(f format, data []byte) error {
 	}
 	switch what := nothing(data); what.name {
 	case "Git LFS pointer":
-		return fail(ErrNotPicture, "not an image: a Git LFS pointer; %s", what.advice)
+		return fail(ErrNotImage, "not an image: a Git LFS pointer; %s", what.advice)
 	case "zeros":
-		return fail(ErrNotPicture, "not an image: all bytes are zero; %s", readable)
+		return fail(ErrNotImage, "not an image: all bytes are zero; %s", readable)
 	case "HTML page":
-		return fail(ErrNotPicture, "not an image: the file is an HTML page; %s", readable)
+		return fail(ErrNotImage, "not an image: the file is an HTML page; %s", readable)
 	case "text":
-		return fail(ErrNotPicture, "not an image: the file is text; %s", readable)
+		return fail(ErrNotImage, "not an image: the file is text; %s", readable)
 	}
 	if len(data) < 12 {
-		return fail(ErrNotPicture, "not an image: only %d bytes; %s", len(data), readable)
+		return fail(ErrNotImage, "not an image: only %d bytes; %s", len(data), readable)
 	}
-	return fail(ErrNotPicture, "not an image: the first bytes are % x; %s", data[:8], readable)
+	return fail(ErrNotImage, "not an image: the first bytes are % x; %s", data[:8], readable)
 }

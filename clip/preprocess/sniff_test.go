@@ -59,7 +59,7 @@ func TestKindOfIsWhatDecodeReads(t *testing.T) {
 	}
 }
 
-func TestNamedLikePictures(t *testing.T) {
+func TestNamedLikeImages(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, content string) string {
 		path := filepath.Join(dir, name)
@@ -73,14 +73,14 @@ func TestNamedLikePictures(t *testing.T) {
 		kind error
 		says string
 	}{
-		{write("lfs.jpg", lfsPointer), ErrNotPicture, "a Git LFS pointer; the file itself is elsewhere; fetch it with git lfs pull"},
-		{write("page.jpg", "<html><body>Please log in"), ErrNotPicture, "the file is an HTML page"},
+		{write("lfs.jpg", lfsPointer), ErrNotImage, "a Git LFS pointer; the file itself is elsewhere; fetch it with git lfs pull"},
+		{write("page.jpg", "<html><body>Please log in"), ErrNotImage, "the file is an HTML page"},
 		{write("empty.jpg", ""), ErrEmpty, "the file is empty"},
 		{write("raw.jpg", "\x00\x00\x00\x18ftypcrx \x00\x00\x00\x01crx isom"), ErrUnsupported, "camera RAW (CR3) is not read; export it as JPEG first"},
 		{write("video.jpg", "\x1a\x45\xdf\xa3"+strings.Repeat("\x01", 99)), ErrUnsupported, "video (Matroska) is not read"},
-		{pipe, ErrNotPicture, "not a regular file"},
-		{"/dev/zero", ErrNotPicture, "not a regular file"},
-		{dir, ErrNotPicture, "a directory"},
+		{pipe, ErrNotImage, "not a regular file"},
+		{"/dev/zero", ErrNotImage, "not a regular file"},
+		{dir, ErrNotImage, "a directory"},
 	} {
 		_, err := DecodeFile(t.Context(), c.path, DefaultLimits)
 		require.ErrorIs(t, err, c.kind, c.path)

@@ -92,7 +92,7 @@ func TestSourceRefusals(t *testing.T) {
 		{"long func", FromFunc("s.tar:a", func(context.Context) ([]byte, error) { return make([]byte, 30), nil }), ErrTooLarge, "s.tar:a: a file of 30 bytes"},
 		{"bad reader", FromReader(iotest.ErrReader(broken)), broken, "the image could not be read: the store is down"},
 		{"bad func", FromFunc("", func(context.Context) ([]byte, error) { return nil, broken }), broken, "the store is down"},
-		{"no image", FromFunc("s.tar:b", func(context.Context) ([]byte, error) { return []byte("text"), nil }), ErrNotPicture, "preprocess: s.tar:b: "},
+		{"no image", FromFunc("s.tar:b", func(context.Context) ([]byte, error) { return []byte("text"), nil }), ErrNotImage, "preprocess: s.tar:b: "},
 		{"large image", drawn, ErrTooLarge, "8x8 pixels is more than the limit of 63"},
 	} {
 		_, err := c.s.Decode(t.Context(), small)

@@ -73,7 +73,7 @@ func reason(of map[string]string, name string) (string, bool) {
 
 // Files that break the rules have Pillow's pixels, or are refused with a sentence; the differences
 // are listed above.
-func TestUntidyPicturesAreReadAsPillowReadsThem(t *testing.T) {
+func TestUntidyImagesAreReadAsPillowReadsThem(t *testing.T) {
 	for _, f := range untidyFiles(t) {
 		t.Run(f.File, func(t *testing.T) {
 			if !HasJPEGTurbo && (strings.HasPrefix(f.File, "jpeg_") || filepath.Ext(f.File) == ".jpg") {

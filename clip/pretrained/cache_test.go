@@ -117,7 +117,7 @@ func TestVerifiedOnce(t *testing.T) {
 	assert.Contains(t, n.String(), "is damaged")
 }
 
-// A record speaks for the bytes that it names: when the table wants others, it is worth nothing.
+// A record speaks for the bytes that it names: when the table needs others, it is worth nothing.
 func TestRecordOfOtherBytes(t *testing.T) {
 	machine(t)
 	published := other

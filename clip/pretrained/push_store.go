@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// action is what the storage wants done.
+// action is what the storage asks for.
 type action struct {
 	Href   string         `json:"href"`
 	Header map[string]any `json:"header"`

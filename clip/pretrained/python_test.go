@@ -229,7 +229,7 @@ func TestToken(t *testing.T) {
 			write(t, filepath.Join(home, "mine"), []byte("hf_e"))
 		}, "Bearer hf_e"},
 		{"none", func(*testing.T, string) {}, ""},
-		{"not wanted", func(t *testing.T, home string) {
+		{"not used", func(t *testing.T, home string) {
 			t.Setenv("HF_TOKEN", "hf_f")
 			t.Setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
 		}, ""},

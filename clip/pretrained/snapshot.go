@@ -61,9 +61,9 @@ func FindTokenizer(ctx context.Context, repo string, o Options) (Snapshot, error
 	return newFinder(o).findSet(ctx, name, revision, fileSet{tokenizer, "its tokenizer.json and tokenizer_config.json"})
 }
 
-// fileSet is what is wanted of a repository.
+// fileSet is the files of a repository to load.
 type fileSet struct {
-	// pick names the wanted files among those that there are; where is the repository or directory,
+	// pick names the files to load among those that exist; where is the repository or directory,
 	// for errors. The files without which the set is none come last, so that a directory that has
 	// them has all. read gives the bytes of one.
 	pick func(where string, has func(name string) bool, read func(name string) ([]byte, error)) ([]string, error)

@@ -83,7 +83,7 @@ func (f *finder) check(ctx context.Context, p place) (File, error) {
 	return file, nil
 }
 
-// mismatch gives the kind of the file's hash, and the hash, if it is not the wanted one; sum is its
+// mismatch gives the kind of the file's hash, and the hash, if it is not the expected one; sum is its
 // SHA-256.
 func mismatch(ctx context.Context, name, sum, want string) (kind, got string, err error) {
 	if len(want) != gitDigits {

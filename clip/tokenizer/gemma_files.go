@@ -53,7 +53,7 @@ func (j *tokenizerJSON) gemma(o Options) (m gemmaModel, err error) {
 	}
 	start, end := j.framing()
 	if end == "" {
-		return m, errors.New("the post_processor ends a text with no token: SigLIP 2's <eos> is wanted")
+		return m, errors.New("the post_processor ends a text with no token; it must end with SigLIP 2's <eos>")
 	}
 	m.frame.start = -1
 	pad := o.pad(v.pad, "<pad>")

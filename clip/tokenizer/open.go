@@ -10,10 +10,10 @@ import (
 
 // Options are a model's own wishes of its tokenizer (open_clip's tokenizer_kwargs). The zero value is each tokenizer's.
 type Options struct {
-	Clean    Clean  // lower for CLIP, whitespace for the others; SigLIP wants Canonicalize
+	Clean    Clean  // lower for CLIP, whitespace for the others; SigLIP needs Canonicalize
 	Pad      string // the token that fills, for the one that the files name
 	Language string // of the texts, before which NLLB has its name (fra_Latn); eng_Latn if ""
-	StripSep bool   // the id of BERT's [SEP], or of RoBERTa's and XLM-R's </s>, becomes 0 in Tokenize's rows: CLIPA wants it
+	StripSep bool   // the id of BERT's [SEP], or of RoBERTa's and XLM-R's </s>, becomes 0 in Tokenize's rows: CLIPA needs it
 }
 
 func (o Options) clean(own Clean) (Clean, error) {

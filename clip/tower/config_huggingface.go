@@ -114,7 +114,7 @@ func (h hfConfig) config(text hfText, vision hfVision) (*Config, error) {
 	visionAct, visionQuick := hfActivation(p, "vision_config", vision.Activation)
 	p.check(textQuick == visionQuick, "text_config.hidden_act is %q and vision_config.hidden_act %q: QuickGELU goes for both towers or for none", text.Activation, vision.Activation)
 	p.check(vision.Channels == 3, "vision_config.num_channels is %d, and images have 3", vision.Channels)
-	p.check(vision.PatchSize.Height == vision.PatchSize.Width, "vision_config.patch_size is %v; square patches are wanted", vision.PatchSize)
+	p.check(vision.PatchSize.Height == vision.PatchSize.Width, "vision_config.patch_size is %v; patches must be square", vision.PatchSize)
 	ok := p.positive("vision_config.num_attention_heads", vision.Heads) && p.positive("vision_config.hidden_size", vision.HiddenSize)
 	ok = p.positive("vision_config.intermediate_size", vision.IntermediateSize) && ok
 	ok = p.positive("text_config.hidden_size", text.HiddenSize) && p.positive("text_config.intermediate_size", text.IntermediateSize) && ok
@@ -143,7 +143,7 @@ func (h hfConfig) config(text hfText, vision hfVision) (*Config, error) {
 func (h hfConfig) pooling(p *problems, c *Config, text hfText) {
 	end := 49407 // of transformers since 4.31; the files of those before say 2
 	if err := json.Unmarshal(text.End, &end); len(text.End) > 0 && err != nil {
-		p.check(false, "text_config.eos_token_id is %s; one number is wanted", text.End)
+		p.check(false, "text_config.eos_token_id is %s; it must be one number", text.End)
 		return
 	}
 	if end != text.VocabSize-1 && (end != 2 || h.ModelType != "clip") {

@@ -107,7 +107,7 @@ func (t *Text) cuts() bool {
 	return !t.config.NoCausalMask && t.ClassEmbedding == nil && t.config.PoolType != "first" && t.config.PoolType != "last"
 }
 
-// packs tells whether texts need no padding, with products of the given type: flash attention wants
+// packs tells whether texts need no padding, with products of the given type: flash attention needs
 // a GPU of Ampere or later, half precision, and heads whose width is a multiple of 8.
 func (t *Text) packs(products torch.DType) bool {
 	device := t.TokenEmbedding.Weight.Device()

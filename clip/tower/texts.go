@@ -83,7 +83,7 @@ func (t *Texts) Rows() int { return len(t.ids) }
 // Packed tells whether there is no padding.
 func (t *Texts) Packed() bool { return t.groups == nil }
 
-// Numbers are what [Arranger] wants on the model's device. Those of texts arranged with room may stand for those of others
+// Numbers are what [Arranger] needs on the model's device. Those of texts arranged with room may stand for those of others
 // with as many texts and rows.
 func (t *Texts) Numbers() []int64 { return slices.Concat(t.ids, t.places, t.ends, t.order, t.starts) }
 
@@ -103,7 +103,7 @@ func (t *Texts) numbersLike(weight *torch.Tensor) *torch.Tensor {
 	return torch.FromSliceLike(weight, numbers, len(numbers))
 }
 
-// Arrange is nil for a tower that is not causal or not read at the end token: that wants Forward.
+// Arrange is nil for a tower that is not causal or not read at the end token: that needs Forward.
 func (t *Text) Arrange(tokens []int64, length int, products torch.DType, room int) *Texts {
 	if !t.cuts() {
 		return nil

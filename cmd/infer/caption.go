@@ -35,7 +35,7 @@ type caption struct {
 
 func (c *captionCmd) Run(ctx context.Context, io *streams) error {
 	skipped := skips{errs: io.err, verbose: c.Verbose}
-	images, err := listPictures(ctx, c.Paths, &skipped, nil)
+	images, err := listImages(ctx, c.Paths, &skipped, nil)
 	if err != nil {
 		return err
 	}

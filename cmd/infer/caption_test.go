@@ -30,7 +30,7 @@ func TestCaption(t *testing.T) {
 	code, out, errs := infer(t, "", append(args, photos)...)
 	require.Zero(t, code, errs)
 	assert.Equal(t, 2, strings.Count(out, ".png\t"))
-	code, out, errs = infer(t, "", append(args, "--beams", "1", "--format", "json", testPicture("face.png"), missing)...)
+	code, out, errs = infer(t, "", append(args, "--beams", "1", "--format", "json", testImage("face.png"), missing)...)
 	require.Equal(t, 1, code)
 	assert.Contains(t, oneLine(t, errs), "missing.png")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -40,7 +40,7 @@ func TestCaption(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(lines[1]), &second))
 	assert.NotEmpty(t, first.Caption)
 	assert.NotEmpty(t, second.Error)
-	code, out, errs = infer(t, "", append(args, "--format", "csv", testPicture("face.png"))...)
+	code, out, errs = infer(t, "", append(args, "--format", "csv", testImage("face.png"))...)
 	require.Zero(t, code, errs)
 	assert.True(t, strings.HasPrefix(out, "path,caption,error\n"), out)
 
@@ -50,7 +50,7 @@ func TestCaption(t *testing.T) {
 		says string
 	}{
 		{[]string{"caption"}, 2, "<path>"},
-		{[]string{"caption", testPicture("face.png")}, 1, "writes no captions: a CoCa does"},
+		{[]string{"caption", testImage("face.png")}, 1, "writes no captions: a CoCa does"},
 		{append(args, "--beams", "0", photos), 2, "--beams 0"},
 		{append(args, "--max-tokens", "11", photos), 1, "must be between 3 and the context length, 10"},
 	} {

@@ -24,7 +24,7 @@ func cached(t *testing.T, cache, model, tag, file string) {
 
 // TestChoose names the model where no flag does.
 func TestChoose(t *testing.T) {
-	photo, drawing := testPicture("face_420.jpg"), filepath.Join("..", "..", "data", "demo", "dog.png")
+	photo, drawing := testImage("face_420.jpg"), filepath.Join("..", "..", "data", "demo", "dog.png")
 	cache := t.TempDir()
 	t.Setenv("GOCLIP_CACHE", cache)
 	choose := func(f modelFlags, pictures ...string) (string, string) {
@@ -69,7 +69,7 @@ func TestChooseOnATerminal(t *testing.T) {
 		done := make(chan chosen)
 		go func() {
 			var f modelFlags
-			err := f.choose(t.Context(), &streams{in: slave, err: slave}, []string{testPicture("face_420.jpg")})
+			err := f.choose(t.Context(), &streams{in: slave, err: slave}, []string{testImage("face_420.jpg")})
 			done <- chosen{f.Model, err}
 		}()
 		var seen []byte
@@ -94,7 +94,7 @@ func TestChooseOnATerminal(t *testing.T) {
 
 // TestPhotograph tells the emoji, and the plots of the documentation, from a photograph.
 func TestPhotograph(t *testing.T) {
-	is, ok := photograph(t.Context(), testPicture("face_420.jpg"))
+	is, ok := photograph(t.Context(), testImage("face_420.jpg"))
 	assert.True(t, is && ok)
 	for _, exif := range []string{"local.jpg", "local.webp", "local.png"} { // small, with a camera's date
 		is, ok := photograph(t.Context(), filepath.Join("..", "..", "testdata", "exif", exif))
@@ -102,7 +102,7 @@ func TestPhotograph(t *testing.T) {
 	}
 	drawings, err := filepath.Glob("../../docs/*.png")
 	require.NoError(t, err)
-	for _, path := range append(drawings, testPicture("face.png"), "../../data/demo/dog.png", testPicture("grey.gif")) {
+	for _, path := range append(drawings, testImage("face.png"), "../../data/demo/dog.png", testImage("grey.gif")) {
 		is, ok := photograph(t.Context(), path)
 		assert.True(t, ok, path)
 		assert.False(t, is, path)
@@ -138,7 +138,7 @@ func TestForeignScript(t *testing.T) {
 		"café": "", "🐱": "", "": "", "α particle": "", "γάτα": "Greek", "2024": ""} {
 		assert.Equal(t, want, foreignScript(text), text)
 	}
-	code, _, errs := infer(t, "", "score", "--text", "고양이", "--text", "개", testPicture("grey.gif"))
+	code, _, errs := infer(t, "", "score", "--text", "고양이", "--text", "개", testImage("grey.gif"))
 	require.Equal(t, 0, code, errs)
 	assert.Contains(t, oneLine(t, errs), `"고양이" is written in Hangul, and emoji-64 was trained on English; infer pull xlm-roberta-base-ViT-B-32:laion5b_s13b_b90k`)
 }

@@ -84,8 +84,8 @@ type confusion struct {
 	Count int    `json:"count"`
 }
 
-// pictureSet is what is to be classified: the paths, and of each its class where that is known.
-type pictureSet struct {
+// imageSet is what is to be classified: the paths, and of each its class where that is known.
+type imageSet struct {
 	paths []string
 	truth []int // nil: not known
 }
@@ -162,7 +162,7 @@ func (c *classifyCmd) check() error {
 	case c.LabelsFromDirs && len(c.Paths) != 1:
 		return usageError("classify: --labels-from-dirs takes one PATH, the directory with a folder for each class")
 	case c.Top < 1:
-		return usageError(fmt.Sprintf("classify: --top %d: 1 or more is wanted", c.Top))
+		return usageError(fmt.Sprintf("classify: --top %d: must be 1 or more", c.Top))
 	case c.SortInto == "" && (c.Copy || c.DryRun):
 		return usageError("classify: --copy and --dry-run go with --sort-into DIR")
 	}
@@ -170,7 +170,7 @@ func (c *classifyCmd) check() error {
 }
 
 // classes are the names of the classes and the images.
-func (c *classifyCmd) classes(ctx context.Context, io *streams, skipped *skips) (set pictureSet, labels []string, err error) {
+func (c *classifyCmd) classes(ctx context.Context, io *streams, skipped *skips) (set imageSet, labels []string, err error) {
 	if c.LabelsFromDirs {
 		folders, err := data.OpenFolders(ctx, c.Paths[0])
 		if err != nil {
@@ -214,7 +214,7 @@ func (c *classifyCmd) walk(ctx context.Context, skipped *skips) (paths []string,
 			return nil, fmt.Errorf("--sort-into: %w", err)
 		}
 	}
-	return listPictures(ctx, c.Paths, skipped, func(picture string) bool {
+	return listImages(ctx, c.Paths, skipped, func(picture string) bool {
 		abs, err := filepath.Abs(picture)
 		return err != nil || sorted == "" || !strings.HasPrefix(abs, sorted+string(filepath.Separator))
 	})
@@ -234,7 +234,7 @@ func (c *classifyCmd) templates() (all []string, err error) {
 	return all, nil
 }
 
-func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, set pictureSet, labels, templates []string) (*classification, error) {
+func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, set imageSet, labels, templates []string) (*classification, error) {
 	cache := clip.ClassifierCache{Log: func(message string) { fmt.Fprintln(io.err, "infer:", message) }}
 	if dir := pretrained.CacheDir(); dir != "" && !c.NoCache {
 		cache.Dir = filepath.Join(dir, "classifiers")

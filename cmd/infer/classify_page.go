@@ -11,8 +11,8 @@ import (
 	"github.com/goclip/goclip/internal/disk"
 )
 
-// mostPictures are shown on a page: a browser should still open it.
-const mostPictures = 1000
+// maxImages are shown on a page: a browser should still open it.
+const maxImages = 1000
 
 // classPage is what the template shows.
 type classPage struct {
@@ -45,14 +45,14 @@ func (r *classRow) Wrong() bool { return r.Truth != "" && len(r.Top) > 0 && r.To
 
 // Matrix is empty for more classes than a page shows well.
 func (p classPage) Matrix() [][]int {
-	if p.Accuracy == nil || len(p.Labels) > 4*mostMatrix {
+	if p.Accuracy == nil || len(p.Labels) > 4*maxMatrix {
 		return nil
 	}
 	return p.matrix()
 }
 
 // Confused are the pairs most often confused.
-func (p classPage) Confused() []confusion { return p.confused(4 * mostConfused) }
+func (p classPage) Confused() []confusion { return p.confused(4 * maxConfused) }
 
 // writePage writes the page whole or not at all: wrong guesses first, then by class, the surest
 // first.
@@ -73,8 +73,8 @@ func (c *classification) writePage(ctx context.Context, path string, errs io.Wri
 		}
 		return cmp.Or(cmp.Compare(a.Top[0].Label, b.Top[0].Label), cmp.Compare(b.Top[0].Prob, a.Top[0].Prob))
 	})
-	if p.Beyond = max(len(p.Rows)-mostPictures, 0); p.Beyond > 0 {
-		p.Rows = p.Rows[:mostPictures]
+	if p.Beyond = max(len(p.Rows)-maxImages, 0); p.Beyond > 0 {
+		p.Rows = p.Rows[:maxImages]
 	}
 	out := newOutput(disk.Machine{}, path)
 	files := outputs{out}

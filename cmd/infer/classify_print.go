@@ -10,11 +10,11 @@ import (
 	"text/tabwriter"
 )
 
-// mostMatrix is how many classes a confusion matrix is printed for; of more, the pairs most often
+// maxMatrix is how many classes a confusion matrix is printed for; of more, the pairs most often
 // confused are.
 const (
-	mostMatrix   = 12
-	mostConfused = 10
+	maxMatrix   = 12
+	maxConfused = 10
 )
 
 func (c *classification) print(w io.Writer, format string) error {
@@ -73,8 +73,8 @@ func (c *classification) printAccuracy(w io.Writer) error {
 	a := c.Accuracy
 	fmt.Fprintf(w, "\ntop-1 %.4f  top-5 %.4f  mean per class %.4f  (%d classes, %d images)\n", a.Top1, a.Top5, a.MeanPerClass, len(c.Labels), a.Images)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	if len(c.Labels) > mostMatrix {
-		if wrong := c.confused(mostConfused); len(wrong) > 0 {
+	if len(c.Labels) > maxMatrix {
+		if wrong := c.confused(maxConfused); len(wrong) > 0 {
 			fmt.Fprintln(t, "\ntruth\ttaken for\timages")
 			for _, cell := range wrong {
 				fmt.Fprintf(t, "%s\t%s\t%d\n", cell.Truth, cell.Label, cell.Count)

@@ -22,13 +22,13 @@ import (
 	"github.com/goclip/goclip/models"
 )
 
-// picturesIn copies images into the folders of a new directory: class/name of testdata's image.
-func picturesIn(t *testing.T, pictures ...[2]string) string {
+// imagesIn copies images into the folders of a new directory: class/name of testdata's image.
+func imagesIn(t *testing.T, pictures ...[2]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, p := range pictures {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, p[0]), 0o755))
-		writeFile(t, filepath.Join(dir, p[0]), p[1], readFile(t, testPicture(p[1])))
+		writeFile(t, filepath.Join(dir, p[0]), p[1], readFile(t, testImage(p[1])))
 	}
 	return dir
 }
@@ -46,7 +46,7 @@ func classifyJSON(t *testing.T, wantCode int, args ...string) (got classificatio
 func TestClassify(t *testing.T) {
 	t.Setenv("GOCLIP_CACHE", t.TempDir())
 	tiny := tinyModel(t)
-	dir := picturesIn(t, [2]string{"a", "face.png"}, [2]string{"a/b", "cat_lossy.webp"}, [2]string{".hidden", "grey.gif"}, [2]string{"c", "bit.tif"})
+	dir := imagesIn(t, [2]string{"a", "face.png"}, [2]string{"a/b", "cat_lossy.webp"}, [2]string{".hidden", "grey.gif"}, [2]string{"c", "bit.tif"})
 	writeFile(t, dir, "broken.png", []byte("\x89PNG\r\n\x1a\nno more"))
 	writeFile(t, dir, "notes.txt", []byte("no image"))
 	gone := filepath.Join(t.TempDir(), "gone.jpg")
@@ -130,7 +130,7 @@ func TestClassifyCache(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("GOCLIP_CACHE", cache)
 	tiny := tinyModel(t)
-	args := []string{"--model", tiny, "--label", "dog", "--label", "car", "--template", "a {}", testPicture("face.png")}
+	args := []string{"--model", tiny, "--label", "dog", "--label", "car", "--template", "a {}", testImage("face.png")}
 	classifyJSON(t, 0, append(args, "--no-cache")...)
 	assert.Empty(t, names(t, cache))
 	first, errs := classifyJSON(t, 0, args...)
@@ -158,7 +158,7 @@ func TestClassifyCache(t *testing.T) {
 func TestClassifyFolders(t *testing.T) {
 	t.Setenv("GOCLIP_CACHE", t.TempDir())
 	tiny := tinyModel(t)
-	dir := picturesIn(t, [2]string{"a_face", "face.png"}, [2]string{"a_face", "rgb_63x64.png"}, [2]string{"cat", "cat_lossy.webp"}, [2]string{"cat", "grey.gif"}, [2]string{"d<e", "bit.tif"})
+	dir := imagesIn(t, [2]string{"a_face", "face.png"}, [2]string{"a_face", "rgb_63x64.png"}, [2]string{"cat", "cat_lossy.webp"}, [2]string{"cat", "grey.gif"}, [2]string{"d<e", "bit.tif"})
 	broken := writeFile(t, filepath.Join(dir, "cat"), "broken.png", []byte("\x89PNG\r\n\x1a\n"))
 	page := filepath.Join(t.TempDir(), "page.html")
 	args := []string{"--model", tiny, "--labels-from-dirs", "--template", "a {}", "--top", "1", dir}
@@ -256,7 +256,7 @@ func unpackIntoClasses(t *testing.T, shard, dir string) {
 
 func TestClassifyCommandLine(t *testing.T) {
 	t.Setenv("GOCLIP_CACHE", t.TempDir())
-	tiny, face, dir := tinyModel(t), testPicture("face.png"), t.TempDir()
+	tiny, face, dir := tinyModel(t), testImage("face.png"), t.TempDir()
 	empty := filepath.Join(dir, "empty")
 	require.NoError(t, os.Mkdir(empty, 0o755))
 	file := writeFile(t, dir, "file", nil)
@@ -269,7 +269,7 @@ func TestClassifyCommandLine(t *testing.T) {
 		{"--label a", 2, "no image: give the PATH"},
 		{"--label a --labels-from-dirs FACE", 2, "it goes without --label and --labels"},
 		{"--labels-from-dirs FACE FACE", 2, "takes one PATH"},
-		{"--label a --top 0 FACE", 2, "--top 0: 1 or more is wanted"},
+		{"--label a --top 0 FACE", 2, "--top 0: must be 1 or more"},
 		{"--label a --copy FACE", 2, "--copy and --dry-run go with --sort-into"},
 		{"--label a --format html FACE", 2, "--format must be one of"},
 		{"--label a --label a FACE", 1, `the class "a" is given twice`},
@@ -299,7 +299,7 @@ func TestClassifyCommandLine(t *testing.T) {
 func TestClassifyInterrupted(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "photos"), 0o755))
-	data := readFile(t, testPicture("face.png"))
+	data := readFile(t, testImage("face.png"))
 	for i := range 20_000 {
 		writeFile(t, filepath.Join(dir, "photos"), strconv.Itoa(i)+".png", data)
 	}

@@ -28,8 +28,8 @@ func (c *clusterCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	if c.Clusters < 0 || c.Clusters > mostTop {
-		return usageError(fmt.Sprintf("cluster: --clusters %d: must be between 1 and %d", c.Clusters, mostTop))
+	if c.Clusters < 0 || c.Clusters > maxTop {
+		return usageError(fmt.Sprintf("cluster: --clusters %d: must be between 1 and %d", c.Clusters, maxTop))
 	}
 	at := c.Index
 	if at == "" {
@@ -48,7 +48,7 @@ func (c *clusterCmd) Run(ctx context.Context, io *streams) error {
 		if err != nil {
 			return err
 		}
-		k = max(1, int(math.Sqrt(float64(info.Pictures)/2)+.5))
+		k = max(1, int(math.Sqrt(float64(info.Images)/2)+.5))
 	}
 	groups, err := ix.Clusters(ctx, k, c.Seed, filter)
 	if err != nil {

@@ -18,7 +18,7 @@ func TestConvert(t *testing.T) {
 	rows := func(model string) []float32 {
 		m, err := clip.Open(t.Context(), model, nil)
 		require.NoError(t, err)
-		out, err := m.EncodeImages(t.Context(), clip.FromFile(testPicture("face.png")))
+		out, err := m.EncodeImages(t.Context(), clip.FromFile(testImage("face.png")))
 		require.NoError(t, err)
 		return out[0]
 	}
@@ -53,7 +53,7 @@ func TestConvertHF(t *testing.T) {
 	code, _, errs = infer(t, "", "convert", "--to", "open_clip", hf, back)
 	require.Equal(t, 0, code, errs)
 	score := func(model string) []float64 {
-		code, out, errs := infer(t, "", "score", "--format", "json", "--model", model, "--image", testPicture("rgb_64x64.png"), "--text", "a", "--text", "b c")
+		code, out, errs := infer(t, "", "score", "--format", "json", "--model", model, "--image", testImage("rgb_64x64.png"), "--text", "a", "--text", "b c")
 		require.Equal(t, 0, code, errs)
 		var got scores
 		require.NoError(t, json.Unmarshal([]byte(out), &got))
@@ -92,7 +92,7 @@ func TestConvertHF(t *testing.T) {
 // TestForce resamples on the way in, says so, and refuses what no image has.
 func TestForce(t *testing.T) {
 	tiny := tinyModel(t)
-	args := []string{"score", "--model", tiny, "--image", testPicture("face.png"), "--text", "a", "--force-image-size"}
+	args := []string{"score", "--model", tiny, "--image", testImage("face.png"), "--text", "a", "--force-image-size"}
 	code, _, errs := infer(t, "", append(args, "48", "--force-context-length", "9")...)
 	require.Equal(t, 0, code, errs)
 	assert.Contains(t, errs, "the position embeddings of 16 patches were resampled to 36")

@@ -66,7 +66,7 @@ func (d *diagnosis) checkCache(dir string) {
 	}
 	for _, f := range files {
 		if strings.HasSuffix(f.Path, ".part") {
-			d.warn("%s was not fetched to its end: the next command that wants it goes on, or delete %s", strings.TrimSuffix(f.Path, ".part"), filepath.Join(dir, f.Path))
+			d.warn("%s was not fetched to its end: the next command that needs it goes on, or delete %s", strings.TrimSuffix(f.Path, ".part"), filepath.Join(dir, f.Path))
 		}
 	}
 }

@@ -27,8 +27,8 @@ type memory struct {
 	Limit     int64 `json:"limit,omitempty"` // of the cgroup; 0 for none
 }
 
-// leastMemory is what a small model, its images and libtorch itself take.
-const leastMemory = 512 << 20
+// minMemory is what a small model, its images and libtorch itself take.
+const minMemory = 512 << 20
 
 func (d *diagnosis) checkProcessor(machine fs.FS) {
 	d.CPU = processor{Name: field(machine, "proc/cpuinfo", "model name"), Count: runtime.NumCPU(), Quota: cpuQuota(machine), Usable: runtime.GOMAXPROCS(0), Features: []string{}}
@@ -54,10 +54,10 @@ func (d *diagnosis) checkProcessor(machine fs.FS) {
 func (d *diagnosis) checkMemory(machine fs.FS) {
 	d.Memory = memory{kilobytes(field(machine, "proc/meminfo", "MemTotal")), kilobytes(field(machine, "proc/meminfo", "MemAvailable")), memoryLimit(machine)}
 	switch m := d.Memory; {
-	case m.Limit > 0 && m.Limit < leastMemory:
-		d.wrong("the container may use %s, and the smallest model wants %s: give it more (docker run --memory 2g)", bytesText(m.Limit), bytesText(leastMemory))
-	case m.Available > 0 && m.Available < leastMemory:
-		d.warn("%s of memory are available, and the smallest model wants %s: end something else", bytesText(m.Available), bytesText(leastMemory))
+	case m.Limit > 0 && m.Limit < minMemory:
+		d.wrong("the container may use %s, and the smallest model needs %s: give it more (docker run --memory 2g)", bytesText(m.Limit), bytesText(minMemory))
+	case m.Available > 0 && m.Available < minMemory:
+		d.warn("%s of memory are available, and the smallest model needs %s: end something else", bytesText(m.Available), bytesText(minMemory))
 	}
 }
 

@@ -33,7 +33,7 @@ func (s selfCheck) String() string {
 	}
 }
 
-// The texts of the self-check and their cosines with checkPicture by open_clip 3.3.0
+// The texts of the self-check and their cosines with checkImage by open_clip 3.3.0
 // (testdata/clip/make_selfcheck.py).
 var (
 	checkTexts   = []string{"a rainbow", "a racing car"}
@@ -43,9 +43,9 @@ var (
 // checkTolerance is far beyond rounding, TF32's too, and far below what any fault makes.
 const checkTolerance = 2e-3
 
-// checkPicture is 64 pixels square, as the model takes it: red to the right, green downwards, blue
+// checkImage is 64 pixels square, as the model takes it: red to the right, green downwards, blue
 // along the diagonal.
-func checkPicture() image.Image {
+func checkImage() image.Image {
 	img := image.NewRGBA(image.Rect(0, 0, 64, 64))
 	for y := range 64 {
 		for x := range 64 {
@@ -78,7 +78,7 @@ func shippedCosines(device torch.Device) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := m.Score(ctx, []clip.ImageSource{clip.FromImage(checkPicture())}, checkTexts)
+	s, err := m.Score(ctx, []clip.ImageSource{clip.FromImage(checkImage())}, checkTexts)
 	if err != nil {
 		return nil, err
 	}

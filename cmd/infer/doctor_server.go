@@ -19,7 +19,7 @@ func checkServer(out io.Writer, addr string) error {
 	defer stop()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/healthz", nil)
 	if err != nil {
-		return usageError(fmt.Sprintf("--server %s: HOST:PORT is wanted, such as 127.0.0.1:8080", addr))
+		return usageError(fmt.Sprintf("--server %s: must be HOST:PORT, such as 127.0.0.1:8080", addr))
 	}
 	answer, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {

@@ -123,7 +123,7 @@ func TestDoctorOtherCUDA(t *testing.T) {
 			assert.Contains(t, troubles(d), "auto takes the CPU although libtorch knows CUDA")
 			assert.Contains(t, troubles(d), c.mend)
 
-			score := []string{"score", "--image", testPicture("face.png"), "--text", "a", "--text", "b"}
+			score := []string{"score", "--image", testImage("face.png"), "--text", "a", "--text", "b"}
 			_, errs, code = run(score...)
 			assert.Zero(t, code)
 			assert.Contains(t, oneLine(t, errs), "infer: running on the CPU: ")

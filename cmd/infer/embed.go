@@ -70,7 +70,7 @@ func (c *embedCmd) Run(ctx context.Context, io *streams) error {
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("--out: %w", err)
 	}
-	if len(images) > manyPictures && m.Options.Precision == clip.FP32 && m.Device() == torch.CPU {
+	if len(images) > manyImages && m.Options.Precision == clip.FP32 && m.Device() == torch.CPU {
 		if err := m.PackImages(torch.PackFloat32); err != nil {
 			return err
 		}
@@ -108,14 +108,14 @@ func (c *embedCmd) check() (world distributed.World, err error) {
 		return world, usageError("embed: nothing to embed: give --images, --image-list, --data or --texts")
 	case c.Captions && c.Data == "":
 		return world, usageError("embed: --captions are those of --data")
-	case c.PartSize < 0 || c.PartSize > mostPartSize:
-		return world, usageError(fmt.Sprintf("embed: --part-size %d: 1 to %d are wanted", c.PartSize, mostPartSize))
+	case c.PartSize < 0 || c.PartSize > maxPartSize:
+		return world, usageError(fmt.Sprintf("embed: --part-size %d: must be between 1 and %d", c.PartSize, maxPartSize))
 	}
 	if world, err = c.place(); err != nil {
 		return world, err
 	}
 	if c.Texts != "" && c.parts(world) && (c.Data != "" || c.ImageList != "" || len(c.Images)+len(c.Paths) > 0) {
-		return world, usageError("embed: parts hold images or --texts: each wants a run of its own, with another --out")
+		return world, usageError("embed: parts hold images or --texts: each needs a run of its own, with another --out")
 	}
 	return world, nil
 }
@@ -153,7 +153,7 @@ func (c *embedCmd) parts(world distributed.World) bool {
 
 // listed are the images and texts that the flags name, but for those of --data.
 func (c *embedCmd) listed(ctx context.Context, in io.Reader, skipped *skips) (images, texts []string, err error) {
-	if images, err = listPictures(ctx, append(c.Images, c.Paths...), skipped, nil); err != nil {
+	if images, err = listImages(ctx, append(c.Images, c.Paths...), skipped, nil); err != nil {
 		return nil, nil, err
 	}
 	if c.ImageList != "" {
@@ -169,8 +169,8 @@ func (c *embedCmd) listed(ctx context.Context, in io.Reader, skipped *skips) (im
 	return images, texts, err
 }
 
-// manyPictures are worth the copy of the weights that packing them makes.
-const manyPictures = 256
+// manyImages are worth the copy of the weights that packing them makes.
+const manyImages = 256
 
 func (c *embedCmd) texts(ctx context.Context, m *clip.Model, texts []string, files *outputs, errs io.Writer) error {
 	npy := newNpy(disk.Machine{}, filepath.Join(c.Out, "text_features.npy"), m.Dim())

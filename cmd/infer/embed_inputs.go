@@ -226,5 +226,5 @@ func leftOut(name string, in inputs) string {
 	if !ok || set.LeftOut() == 0 {
 		return ""
 	}
-	return fmt.Sprintf("infer: %s: %d without an image, or without the caption that --captions wants, are left out", name, set.LeftOut())
+	return fmt.Sprintf("infer: %s: %d without an image, or without the caption that --captions needs, are left out", name, set.LeftOut())
 }

@@ -86,7 +86,7 @@ func TestEmbedKilled(t *testing.T) {
 // next run goes on.
 func TestEmbedPartsInterrupted(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
-	list := writeFile(t, dir, "list.txt", []byte(strings.Repeat(testPicture("rgb_1x1.png")+"\n", 6_000)))
+	list := writeFile(t, dir, "list.txt", []byte(strings.Repeat(testImage("rgb_1x1.png")+"\n", 6_000)))
 	flags := []string{"embed", "--model", tiny, "--image-list", list, "--part-size", "150", "--threads", "1", "--out"}
 	calm, out := filepath.Join(dir, "calm"), filepath.Join(dir, "out")
 	code, _, errs := infer(t, "", append(flags, calm)...)
@@ -124,7 +124,7 @@ func TestEmbedCrash(t *testing.T) {
 	require.NoError(t, err)
 	id, err := index.Identify(m, nil)
 	require.NoError(t, err)
-	pictures, _ := testPictures(t)
+	pictures, _ := testImages(t)
 	plan := newPlan(2)
 	plan.add(pathList{pictures + "/a.png", pictures + "/gone.png", pictures + "/d.jpg"})
 	embed := func(fsys disk.FS, dir string) error {

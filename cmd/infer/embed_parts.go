@@ -19,7 +19,7 @@ import (
 
 const (
 	defaultPartSize = 10_000
-	mostPartSize    = 1 << 24
+	maxPartSize     = 1 << 24
 
 	// captionsAtOnce are encoded together: enough to sort by length, few enough for any part's memory.
 	captionsAtOnce = 4096

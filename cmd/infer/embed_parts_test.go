@@ -47,15 +47,15 @@ func near(t *testing.T, want, got [][]float32) {
 	}
 }
 
-// testPictures are images of several formats in a directory, with a hidden one, one in a
+// testImages are images of several formats in a directory, with a hidden one, one in a
 // directory below, and one that cannot be read; good are those that can, in their order.
-func testPictures(t *testing.T) (dir string, good []string) {
+func testImages(t *testing.T) (dir string, good []string) {
 	t.Helper()
 	dir = t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "c", ".hidden"), 0o755))
 	for name, from := range map[string]string{"a.png": "rgb_129x200.png", "b.gif": "grey.gif", "c/1.webp": "cat_lossy.webp", "c/.hidden/2.png": "face.png",
 		"d.jpg": "cup_444.jpg", "f\xff.png": "face.png", ".g.png": "face.png"} {
-		writeFile(t, dir, name, readFile(t, testPicture(from)))
+		writeFile(t, dir, name, readFile(t, testImage(from)))
 	}
 	writeFile(t, dir, "e.png", []byte("no image"))
 	writeFile(t, dir, "notes.txt", []byte("no image"))
@@ -65,7 +65,7 @@ func testPictures(t *testing.T) (dir string, good []string) {
 // TestEmbedDirectory is a plain run over a directory: it has the files of every plain run.
 func TestEmbedDirectory(t *testing.T) {
 	tiny, out := tinyModel(t), filepath.Join(t.TempDir(), "out")
-	dir, good := testPictures(t)
+	dir, good := testImages(t)
 	_, images, _ := features(t, tiny, good, nil)
 	code, _, errs := infer(t, "", "embed", "--model", tiny, "--out", out, dir)
 	assert.Equal(t, 1, code)
@@ -81,7 +81,7 @@ func TestEmbedDirectory(t *testing.T) {
 func TestEmbedParts(t *testing.T) {
 	before := torch.LiveTensors()
 	tiny, out := tinyModel(t), filepath.Join(t.TempDir(), "deep", "out")
-	dir, good := testPictures(t)
+	dir, good := testImages(t)
 	_, images, _ := features(t, tiny, good, nil)
 	args := []string{"embed", "--model", tiny, "--out", out, "--part-size", "2", "--batch-size", "2", "--images", dir}
 	code, stdout, errs := infer(t, "", args...)
@@ -268,7 +268,7 @@ func TestEmbedData(t *testing.T) {
 		near(t, images[:2], readNpy(t, embed(t, "--data", shard)+"/img_emb/img_emb_0000.npy"))
 		code, _, errs := infer(t, "", "embed", "--model", tiny, "--out", filepath.Join(shards, "out"), "--data", shard, "--captions")
 		require.Zero(t, code)
-		assert.Contains(t, errs, "a.tar: 1 without an image, or without the caption that --captions wants, are left out")
+		assert.Contains(t, errs, "a.tar: 1 without an image, or without the caption that --captions needs, are left out")
 		near(t, words[:1], readNpy(t, shards+"/out/text_emb/text_emb_0000.npy"))
 	})
 	t.Run("a shard that ends too early is tried again", func(t *testing.T) {
@@ -325,7 +325,7 @@ func TestEmbedData(t *testing.T) {
 // TestEmbedPartsRefused has places where the files cannot be written.
 func TestEmbedPartsRefused(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
-	pictures, _ := testPictures(t)
+	pictures, _ := testImages(t)
 	file := writeFile(t, dir, "file", nil)
 	for _, out := range []string{file, filepath.Join(file, "x")} {
 		code, _, errs := infer(t, "", "embed", "--model", tiny, "--part-size", "2", "--out", out, pictures)

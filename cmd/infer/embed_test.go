@@ -65,7 +65,7 @@ func norm(row []float32) float64 {
 func TestEmbed(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	out := filepath.Join(dir, "deep", "out")
-	pictures := []string{testPicture("rgb_129x200.png"), testPicture("face.png"), testPicture("cat_lossy.webp"), testPicture("grey.gif"), testPicture("bit.tif")}
+	pictures := []string{testImage("rgb_129x200.png"), testImage("face.png"), testImage("cat_lossy.webp"), testImage("grey.gif"), testImage("bit.tif")}
 	gone := filepath.Join(dir, "gone.png")
 	texts := []string{"one", "two", "three"}
 	list := writeFile(t, dir, "texts.txt", []byte("one\ntwo\nthree\n"))
@@ -144,7 +144,7 @@ func TestEmbed(t *testing.T) {
 // TestEmbedInterrupted sends the signal once the files are begun: nothing is left of them.
 func TestEmbedInterrupted(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
-	list := writeFile(t, dir, "list.txt", []byte(strings.Repeat(testPicture("rgb_1x1.png")+"\n", 500_000)))
+	list := writeFile(t, dir, "list.txt", []byte(strings.Repeat(testImage("rgb_1x1.png")+"\n", 500_000)))
 	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		out := filepath.Join(dir, "out")
 		var errs bytes.Buffer

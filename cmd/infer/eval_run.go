@@ -123,7 +123,7 @@ func tellBad(errs io.Writer, bad []data.Bad) int {
 
 // pack prepares m for many images.
 func (c *evalCmd) pack(m *clip.Model, images int) error {
-	if images <= manyPictures || m.Options.Precision != clip.FP32 || m.Device() != torch.CPU {
+	if images <= manyImages || m.Options.Precision != clip.FP32 || m.Device() != torch.CPU {
 		return nil
 	}
 	return m.PackImages(torch.PackFloat32)

@@ -40,12 +40,12 @@ func (r *groupRow) Thumbnail() (template.URL, error) {
 // Kilobytes is the file's size, rounded up.
 func (r *groupRow) Kilobytes() int64 { return (r.Size + 999) / 1000 }
 
-// writeGroups writes a page of groups whole or not at all. Beyond mostPictures images no group is
+// writeGroups writes a page of groups whole or not at all. Beyond maxImages images no group is
 // begun.
 func writeGroups(ctx context.Context, path, title string, groups [][]index.Hit, errs io.Writer) error {
 	p, images := groupsPage{Title: title}, 0
 	for i, g := range groups {
-		if images += len(g); images > mostPictures && i > 0 {
+		if images += len(g); images > maxImages && i > 0 {
 			p.Beyond = len(groups) - i
 			break
 		}

@@ -43,7 +43,7 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 	if c.Out == "" {
 		info, err := os.Stat(c.Paths[0])
 		if len(c.Paths) > 1 || err != nil || !info.IsDir() {
-			return usageError("--out DIR is wanted, or one directory, which then holds the index")
+			return usageError("--out is missing; it may be left out only with one directory, which then holds the index")
 		}
 		c.Out = filepath.Join(c.Paths[0], index.DirName)
 	}
@@ -51,7 +51,7 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 		return err
 	}
 	if c.CommitEvery < 1 {
-		return usageError(fmt.Sprintf("--commit-every %d: at least 1 is wanted", c.CommitEvery))
+		return usageError(fmt.Sprintf("--commit-every %d: must be at least 1", c.CommitEvery))
 	}
 	if c.Verify {
 		return c.verify(ctx, io)
@@ -65,7 +65,7 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 	if known != nil && !named {
 		m, err = c.openKnown(ctx, known.Model, io.err)
 	} else {
-		pictures, unlisted := listPictures(ctx, c.Paths, unheard(), nil)
+		pictures, unlisted := listImages(ctx, c.Paths, unheard(), nil)
 		if unlisted != nil { // which the update says in its own words
 			pictures = nil
 		}
@@ -111,7 +111,7 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 // nothing to be found.
 func troubled(paths []string, r index.Result, skipped *skips) error {
 	if r.Added+r.Changed+r.Removed+r.Same == 0 && r.Problems == 0 {
-		return noPictures(strings.Join(paths, ", "), skipped)
+		return noImages(strings.Join(paths, ", "), skipped)
 	}
 	if r.Unreadable+r.Problems > 0 {
 		return errReported
@@ -138,7 +138,7 @@ func (c *indexCmd) known(ctx context.Context) (*index.Info, error) {
 // switching tells how far a switch to another model is.
 func switching(info index.Info) string {
 	return fmt.Sprintf("%d of %d images have embeddings of %s; searches use %s until all have them (infer index --model %s goes on)",
-		info.Encoded, info.Pictures, info.Next.Name, info.Model.Name, info.Next.Name)
+		info.Encoded, info.Images, info.Next.Name, info.Model.Name, info.Next.Name)
 }
 
 // update brings an index up to date and shows how far it is.
@@ -194,7 +194,7 @@ func (c *indexCmd) verify(ctx context.Context, io *streams) error {
 	}
 	info, err := ix.Info(ctx)
 	if err == nil {
-		_, err = fmt.Fprintf(io.out, "%s: %d images, %d MB of vectors, every checksum right; model %s\n", c.Out, info.Pictures, info.Bytes/1e6, info.Model.Name)
+		_, err = fmt.Fprintf(io.out, "%s: %d images, %d MB of vectors, every checksum right; model %s\n", c.Out, info.Images, info.Bytes/1e6, info.Model.Name)
 	}
 	return err
 }

@@ -121,7 +121,7 @@ func holds(t *testing.T, at string, acknowledged map[string]bool) int {
 		assert.False(t, have[h.Path], "%s twice", h.Path)
 		have[h.Path] = true
 	}
-	require.Len(t, have, info.Pictures)
+	require.Len(t, have, info.Images)
 	for path, added := range acknowledged {
 		if added {
 			require.True(t, have[path], "%s was acknowledged", path)

@@ -110,8 +110,8 @@ func (c *learnCmd) check() error {
 		}
 	}
 	switch {
-	case c.Propose < 0 || c.Propose > mostTop:
-		return usageError(fmt.Sprintf("learn: --propose %d: must be between 1 and %d", c.Propose, mostTop))
+	case c.Propose < 0 || c.Propose > maxTop:
+		return usageError(fmt.Sprintf("learn: --propose %d: must be between 1 and %d", c.Propose, maxTop))
 	case actions > 1:
 		return usageError("learn: examples, --propose, --list, --export and --remove do not go together")
 	case c.Name == "" && !c.List:

@@ -16,10 +16,10 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// listPictures are the images of paths, a directory being walked. Any other path stands for
+// listImages are the images of paths, a directory being walked. Any other path stands for
 // itself: one that is not there is told of in its place. What a walk leaves out is counted in
 // skipped. take leaves out what it is false for; nil takes all.
-func listPictures(ctx context.Context, paths []string, skipped *skips, take func(path string) bool) (pictures []string, err error) {
+func listImages(ctx context.Context, paths []string, skipped *skips, take func(path string) bool) (pictures []string, err error) {
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil || !info.IsDir() {
@@ -42,14 +42,14 @@ func listPictures(ctx context.Context, paths []string, skipped *skips, take func
 			}
 		}
 		if len(pictures) == before {
-			return nil, noPictures(path, skipped)
+			return nil, noImages(path, skipped)
 		}
 	}
 	return pictures, nil
 }
 
-// noPictures is the error of a directory in which nothing can be read.
-func noPictures(dir string, skipped *skips) error {
+// noImages is the error of a directory in which nothing can be read.
+func noImages(dir string, skipped *skips) error {
 	text := quoted(dir) + " holds no image that can be read"
 	if left := skipped.text(0); left != "" {
 		text += ": skipped " + left

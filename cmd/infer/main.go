@@ -200,20 +200,20 @@ type loadFlags struct {
 
 // Beyond these a number is a slip, and the machine would choke on it.
 const (
-	mostBatch   = 4096
-	mostThreads = 1024
+	maxBatchSize = 4096
+	maxThreads   = 1024
 )
 
 // options are the flags as clip takes them.
 func (f *modelFlags) options(errs io.Writer) (o *clip.OpenOptions, err error) {
-	if f.BatchSize < 1 || f.BatchSize > mostBatch {
-		return o, usageError(fmt.Sprintf("--batch-size %d: 1 to %d are wanted", f.BatchSize, mostBatch))
+	if f.BatchSize < 1 || f.BatchSize > maxBatchSize {
+		return o, usageError(fmt.Sprintf("--batch-size %d: must be between 1 and %d", f.BatchSize, maxBatchSize))
 	}
-	if f.Threads < 0 || f.Threads > mostThreads {
-		return o, usageError(fmt.Sprintf("--threads %d: 1 to %d are wanted, or 0 for the default", f.Threads, mostThreads))
+	if f.Threads < 0 || f.Threads > maxThreads {
+		return o, usageError(fmt.Sprintf("--threads %d: must be between 1 and %d, or 0 for the default", f.Threads, maxThreads))
 	}
 	if f.ForceImageSize < 0 || f.ForceContextLength < 0 {
-		return o, usageError(fmt.Sprintf("--force-image-size %d, --force-context-length %d: positive numbers are wanted, or 0 for the config's", f.ForceImageSize, f.ForceContextLength))
+		return o, usageError(fmt.Sprintf("--force-image-size %d, --force-context-length %d: must be positive, or 0 for the config's value", f.ForceImageSize, f.ForceContextLength))
 	}
 	device, err := torch.ParseDevice(f.Device)
 	if err != nil {

@@ -71,7 +71,7 @@ func noTrace(t *testing.T, text string) {
 // returns it.
 func oneLine(t *testing.T, errs string) string {
 	t.Helper()
-	assert.Equal(t, 1, strings.Count(errs, "\n"), "one line is wanted: %q", errs)
+	assert.Equal(t, 1, strings.Count(errs, "\n"), "more than one line: %q", errs)
 	assert.True(t, strings.HasPrefix(errs, "infer: "), errs)
 	return strings.TrimSuffix(errs, "\n")
 }
@@ -99,7 +99,7 @@ func tinyModel(t testing.TB) string {
 }
 
 // image is one of the decoders' test images.
-func testPicture(name string) string {
+func testImage(name string) string {
 	return filepath.Join("..", "..", "testdata", "preprocess", "pictures", name)
 }
 
@@ -130,7 +130,7 @@ func names(t *testing.T, dir string) []string {
 }
 
 func TestCommandLine(t *testing.T) {
-	tiny, face := tinyModel(t), testPicture("face.png")
+	tiny, face := tinyModel(t), testImage("face.png")
 	dir := t.TempDir()
 	nothing := writeFile(t, dir, "nothing.txt", nil)
 	long := writeFile(t, dir, "long.txt", bytes.Repeat([]byte("a"), 2<<20))
@@ -149,7 +149,7 @@ func TestCommandLine(t *testing.T) {
 		{"score --model TINY --image FACE --text a --precision int4", 2, "--precision must be one of"},
 		{"score --model TINY --image FACE --text a --device tpu", 2, `--device: device "tpu" is none of auto, cpu, cuda`},
 		{"score --model TINY --image FACE --text a --device cuda:99", 2, "--device: device cuda:99"},
-		{"score --model TINY --image FACE --text a --batch-size 0", 2, "--batch-size 0: 1 to 4096 are wanted"},
+		{"score --model TINY --image FACE --text a --batch-size 0", 2, "--batch-size 0: must be between 1 and 4096"},
 		{"score --model TINY --image FACE --text a --batch-size 1000000000", 2, "--batch-size 1000000000"},
 		{"score --model TINY --image FACE --text a --batch-size x", 2, "--batch-size"},
 		{"score --model TINY --image FACE --text a --threads -1", 2, "--threads"},
@@ -265,7 +265,7 @@ func TestFullOutput(t *testing.T) {
 	tiny := tinyModel(t)
 	for _, format := range []string{"table", "json", "csv"} {
 		var errs bytes.Buffer
-		cmd := process("score", "--model", tiny, "--image", testPicture("face.png"), "--text", "a", "--format", format)
+		cmd := process("score", "--model", tiny, "--image", testImage("face.png"), "--text", "a", "--format", format)
 		cmd.Stdout, cmd.Stderr = full, &errs
 		require.Error(t, cmd.Run())
 		assert.Equal(t, 1, cmd.ProcessState.ExitCode())

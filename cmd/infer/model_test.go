@@ -63,13 +63,13 @@ func TestDamagedModels(t *testing.T) {
 			y := e["visual.ln_post.bias"]
 			y.Shape = []int{32, 2}
 			e["visual.ln_post.bias"] = y
-		}), nil, []string{"missing visual.proj", "unexpected another", "visual.ln_post.bias has the shape [32 2], the model wants [64]"}},
+		}), nil, []string{"missing visual.proj", "unexpected another", "visual.ln_post.bias has the shape [32 2], the model needs [64]"}},
 		{"config of no JSON", nil, []byte("{"), []string{clip.ConfigFile}},
 		{"empty config", nil, []byte("{}"), []string{"has no model_cfg"}},
 		{"unknown field", nil, edit(`"embed_dim"`, `"multimodal_cfg": {}, "embed_dim"`), []string{"multimodal_cfg"}},
 		{"negative size", nil, edit(`"embed_dim": 16`, `"embed_dim": -16`), []string{"embed_dim is -16"}},
 		{"heads that do not divide", nil, edit(`"heads": 2`, `"heads": 3`), []string{"not a multiple of heads 3"}},
-		{"another width", nil, edit(`"embed_dim": 16`, `"embed_dim": 32`), []string{"visual.proj has the shape [64 16], the model wants [64 32]"}},
+		{"another width", nil, edit(`"embed_dim": 16`, `"embed_dim": 32`), []string{"visual.proj has the shape [64 16], the model needs [64 32]"}},
 		{"more than memory", nil, edit(`"embed_dim": 16`, `"embed_dim": 16777216, "quick_gelu": false`), []string{clip.WeightsFile}},
 		{"far more than memory", nil, []byte(`{"model_cfg":{"embed_dim":8,"vision_cfg":{"width":16777216},"text_cfg":{}}}`), []string{"width 16777216 with 12 layers", "do not fit into memory"}},
 		{"endless layers", nil, []byte(`{"model_cfg":{"embed_dim":8,"vision_cfg":{"width":64,"layers":9999999},"text_cfg":{}}}`), []string{"9999999"}},
@@ -85,7 +85,7 @@ func TestDamagedModels(t *testing.T) {
 			}
 			writeFile(t, dir, clip.WeightsFile, c.weights)
 			writeFile(t, dir, clip.ConfigFile, c.config)
-			code, out, errs := infer(t, "", "score", "--model", dir, "--image", testPicture("face.png"), "--text", "a")
+			code, out, errs := infer(t, "", "score", "--model", dir, "--image", testImage("face.png"), "--text", "a")
 			assert.Equal(t, 1, code)
 			assert.Empty(t, out)
 			line := oneLine(t, errs)

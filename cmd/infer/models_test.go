@@ -86,7 +86,7 @@ func TestPull(t *testing.T) {
 	require.Zero(t, code, errs)
 	assert.Regexp(t, `^hf-hub:org/tiny  .*  goclip's cache  `+filepath.Dir(paths[0])+"\n$", out)
 	for _, name := range []string{"hf-hub:org/tiny", "org/tiny", "hf-hub:org/tiny@main"} {
-		code, out, errs := infer(t, "", "score", "--model", name, "--format", "json", "--text", "a", "--image", testPicture("face.png"))
+		code, out, errs := infer(t, "", "score", "--model", name, "--format", "json", "--text", "a", "--image", testImage("face.png"))
 		require.Zero(t, code, errs)
 		assert.Contains(t, out, `"model":"`+name+`"`)
 		code, out, errs = infer(t, "", "inspect", "--format", "json", name)

@@ -30,7 +30,7 @@ func (*probeCmd) Help() string {
 // probe.
 func (c *probeCmd) Run(ctx context.Context, s *streams) error {
 	if c.LR <= 0 || c.Epochs < 1 || c.WD < 0 && c.WD != -1 {
-		return usageError(fmt.Sprintf("probe: --lr %g --epochs %d --wd %g: positive numbers are wanted, or -1 for --wd", c.LR, c.Epochs, c.WD))
+		return usageError(fmt.Sprintf("probe: --lr %g --epochs %d --wd %g: --lr and --epochs must be positive, --wd positive or -1", c.LR, c.Epochs, c.WD))
 	}
 	var sets [2]*data.Folders
 	for i, dir := range []string{c.Training, c.Test} {

@@ -40,11 +40,11 @@ type page struct {
 func (p page) Columns() int { return max(len(p.Texts), 1) }
 
 type pageRow struct {
-	Name    string
-	Picture template.URL // a thumbnail, empty where there is none
-	Error   string       // why
-	texts   []string
-	Prob    []float64 // of each of the page's texts, or none for an image that score could not read
+	Name      string
+	Thumbnail template.URL // a thumbnail, empty where there is none
+	Error     string       // why
+	texts     []string
+	Prob      []float64 // of each of the page's texts, or none for an image that score could not read
 }
 
 func (*reportCmd) Help() string {
@@ -70,7 +70,7 @@ func (c *reportCmd) Run(io *streams) error {
 	}
 	p.Steps, p.First, p.Last = len(losses), losses[0], losses[len(losses)-1]
 	p.Curve = curve(losses)
-	failed := p.drawPictures(io.err)
+	failed := p.drawImages(io.err)
 	out := newOutput(disk.Machine{}, c.Out)
 	files := outputs{out}
 	defer files.discard()
@@ -132,16 +132,16 @@ func (p *page) readScores(path string) error {
 	return nil
 }
 
-// drawPictures embeds the thumbnails. An image that is gone by now leaves its place empty and is
+// drawImages embeds the thumbnails. An image that is gone by now leaves its place empty and is
 // told of.
-func (p *page) drawPictures(errs io.Writer) (failed bool) {
+func (p *page) drawImages(errs io.Writer) (failed bool) {
 	for i := range p.Rows {
 		row := &p.Rows[i]
 		if row.Error != "" {
 			continue
 		}
 		var err error
-		if row.Picture, err = thumbnailURL(row.Name); err != nil {
+		if row.Thumbnail, err = thumbnailURL(row.Name); err != nil {
 			failed, row.Error = true, err.Error()
 			fmt.Fprintln(errs, message(err))
 		}
@@ -196,7 +196,7 @@ var reportTemplate = template.Must(template.New("report").Funcs(pageFuncs).Parse
 <h2>Images and texts</h2>
 <p class="quiet">Each row is an image, as the model reads it; its probabilities over the texts sum to one.</p>
 <table><tr><th></th>{{range .Texts}}<th>{{.}}</th>{{end}}</tr>
-{{range .Rows}}<tr><td>{{if .Picture}}<img src="{{.Picture}}" alt="{{.Name}}">{{else}}{{.Name}}{{end}}</td>
+{{range .Rows}}<tr><td>{{if .Thumbnail}}<img src="{{.Thumbnail}}" alt="{{.Name}}">{{else}}{{.Name}}{{end}}</td>
 {{- if .Prob}}{{range .Prob}}<td style="{{heat .}}">{{percent .}}</td>{{end}}{{else}}<td class="quiet" colspan="{{$.Columns}}">{{.Error}}</td>{{end}}</tr>
 {{end}}</table>
 <h2>Loss</h2>

@@ -39,9 +39,9 @@ func TestReport(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	large := filepath.Join(dir, "a<b>&.jpg")
 	photo(t, large)
-	brief := writeFile(t, dir, "brief.png", readFile(t, testPicture("face.png")))
-	pictures := []string{large, filepath.Join(dir, "gone.png"), testPicture("rgb_lzw.tif"), testPicture("rgba_tall.png"), testPicture("rgb_1x500.png"),
-		testPicture("palette_trns.png"), testPicture("grey_alpha.png"), brief, brief}
+	brief := writeFile(t, dir, "brief.png", readFile(t, testImage("face.png")))
+	pictures := []string{large, filepath.Join(dir, "gone.png"), testImage("rgb_lzw.tif"), testImage("rgba_tall.png"), testImage("rgb_1x500.png"),
+		testImage("palette_trns.png"), testImage("grey_alpha.png"), brief, brief}
 	logs := filepath.Join(dir, "logs", "run")
 	require.NoError(t, os.MkdirAll(logs, 0o755))
 	writeFile(t, logs, "metrics.jsonl", []byte("{\"step\":1,\"loss\":2.5}\n{\"step\":2,\"loss\":1.25}\n{\"step\":3,\"lo"))
@@ -117,9 +117,9 @@ func TestReport(t *testing.T) {
 // TestThumbnailKeepsColours compares a few pixels of images that need no shrinking.
 func TestThumbnailKeepsColours(t *testing.T) {
 	for _, name := range []string{"rgb_63x64.png", "rgba_64x90.png", "palette4.png", "grey.png"} {
-		want, _, err := image.Decode(bytes.NewReader(readFile(t, testPicture(name))))
+		want, _, err := image.Decode(bytes.NewReader(readFile(t, testImage(name))))
 		require.NoError(t, err)
-		data, kind, err := thumbnail(testPicture(name))
+		data, kind, err := thumbnail(testImage(name))
 		require.NoError(t, err)
 		assert.Equal(t, "image/png", kind)
 		got, _, err := image.Decode(bytes.NewReader(data))

@@ -64,7 +64,7 @@ func (c *scoreCmd) Run(ctx context.Context, io *streams) error {
 		return usageError("score: no text: give --text TEXT or --texts FILE; infer score --help lists the flags")
 	}
 	skipped := skips{verbose: c.Verbose, errs: io.err}
-	images, err := listPictures(ctx, paths, &skipped, nil)
+	images, err := listImages(ctx, paths, &skipped, nil)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func features(t *testing.T, model string, pictures, texts []string) (m *clip.Mod
 func TestScore(t *testing.T) {
 	tiny := tinyModel(t)
 	gone := filepath.Join(t.TempDir(), "gone.png")
-	pictures := []string{testPicture("face.png"), gone, testPicture("cat_lossy.webp"), testPicture("rgb_129x200.png")}
+	pictures := []string{testImage("face.png"), gone, testImage("cat_lossy.webp"), testImage("rgb_129x200.png")}
 	texts := []string{"a cute dog", `comma, "quote" & <tag>`, "ein schönes Bild 🐶"}
 	m, images, words := features(t, tiny, []string{pictures[0], pictures[2], pictures[3]}, texts)
 	scale, err := m.Scale()
@@ -131,12 +131,12 @@ func bomb(w, h uint32) []byte {
 	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(chunk))
 }
 
-// TestPictures scores images of every kind in one command: each bad one has its line, the others
+// TestImages scores images of every kind in one command: each bad one has its line, the others
 // their scores.
-func TestPictures(t *testing.T) {
+func TestImages(t *testing.T) {
 	dir := t.TempDir()
-	face := readFile(t, testPicture("face.png"))
-	photo := readFile(t, testPicture("face_420.jpg"))
+	face := readFile(t, testImage("face.png"))
+	photo := readFile(t, testImage("face_420.jpg"))
 	good := []string{"rgb_1x1.png", "cup_cmyk.jpg", "grey16.png", "rgb16.png", "palette.png", "animated.gif", "animated.webp",
 		"png_named.jpg", "rgb_1x500.png", "bit.tif", "rgba.bmp", "grey_alpha.png"}
 	heic := "HEIC is not read"
@@ -159,7 +159,7 @@ func TestPictures(t *testing.T) {
 	var paths []string
 	for i := range max(len(good), len(bad)) {
 		if i < len(good) {
-			paths = append(paths, testPicture(good[i]))
+			paths = append(paths, testImage(good[i]))
 		}
 		if i < len(bad) {
 			paths = append(paths, bad[i].path)
@@ -187,14 +187,14 @@ func TestPictures(t *testing.T) {
 	}
 	assert.Equal(t, len(bad), failed)
 
-	code, _, errs = infer(t, "", append(args, testPicture(good[0]))...)
+	code, _, errs = infer(t, "", append(args, testImage(good[0]))...)
 	assert.Equal(t, 0, code)
 	assert.Empty(t, errs)
 }
 
 func TestLongText(t *testing.T) {
 	long := strings.Repeat("word ", 40)
-	code, out, errs := infer(t, "", "score", "--model", tinyModel(t), "--image", testPicture("face.png"), "--text", long, "--text", "", "--text=-20 %", "--format", "json")
+	code, out, errs := infer(t, "", "score", "--model", tinyModel(t), "--image", testImage("face.png"), "--text", long, "--text", "", "--text=-20 %", "--format", "json")
 	assert.Equal(t, 0, code)
 	assert.Contains(t, oneLine(t, errs), "is longer than the model's 16 tokens: its end is cut off")
 	var got scores

@@ -65,8 +65,8 @@ func (c *searchCmd) Run(ctx context.Context, io *streams) error {
 	if err := c.engineFlag.check(); err != nil {
 		return err
 	}
-	if c.Top < 1 || c.Top > mostTop {
-		return usageError(fmt.Sprintf("--top %d: 1 to %d are wanted", c.Top, mostTop))
+	if c.Top < 1 || c.Top > maxTop {
+		return usageError(fmt.Sprintf("--top %d: must be between 1 and %d", c.Top, maxTop))
 	}
 	if c.Null && !c.FilepathOnly {
 		return usageError("search: --null goes with --filepath-only")
@@ -126,8 +126,8 @@ func (c *searchCmd) search(ctx context.Context, io *streams, terms []index.Term,
 	return s.trouble
 }
 
-// mostTop bounds --top: beyond it a number is a slip.
-const mostTop = 1 << 20
+// maxTop bounds --top: beyond it a number is a slip.
+const maxTop = 1 << 20
 
 // terms are the query's, and dir is the directory behind it, "" if there is none.
 func (c *searchCmd) terms() (terms []index.Term, dir string, err error) {
@@ -147,7 +147,7 @@ func (c *searchCmd) terms() (terms []index.Term, dir string, err error) {
 		}
 	}
 	if len(rest) > 1 {
-		return nil, "", usageError(fmt.Sprintf("search: %q: one directory is wanted after the query, whose words need quotation marks around them", rest))
+		return nil, "", usageError(fmt.Sprintf("search: %q: only one directory may follow the query; put the query's words in quotation marks", rest))
 	}
 	if len(rest) == 1 {
 		dir = rest[0]
@@ -156,7 +156,7 @@ func (c *searchCmd) terms() (terms []index.Term, dir string, err error) {
 			return nil, "", usageError(fmt.Sprintf("search: %s is not a directory; a query of several words needs quotation marks around it", dir))
 		}
 		if c.Index != "" {
-			return nil, "", usageError(fmt.Sprintf("search: --index %s and the directory %s: one of them is wanted; --folder %s narrows the search", c.Index, dir, dir))
+			return nil, "", usageError(fmt.Sprintf("search: --index %s and the directory %s both name images; drop one, or narrow the search with --folder %s", c.Index, dir, dir))
 		}
 	}
 	for i, t := range terms {
@@ -244,7 +244,7 @@ func (c *searchCmd) refresh(ctx context.Context, io *streams, s *searcher, at, r
 	o := index.UpdateOptions{Paths: []string{root}, Exclude: c.ExcludeDir, NoOrient: c.NoOrient, BatchSize: c.BatchSize, Engine: c.Engine}
 	o.Open = func(ctx context.Context, known index.Model) (*clip.Model, error) {
 		if known.Weights == "" {
-			s.pictures, _ = listPictures(ctx, []string{root}, unheard(), nil) // the update says what is wrong with them
+			s.pictures, _ = listImages(ctx, []string{root}, unheard(), nil) // the update says what is wrong with them
 		}
 		err := s.open(ctx, c, io, known)
 		return s.model, err

@@ -41,7 +41,7 @@ func (f *filterFlags) filter() (out index.Filter, err error) {
 	}{{"--min-size", f.MinSize, &out.MinSize}, {"--max-size", f.MaxSize, &out.MaxSize}} {
 		if size.text != "" {
 			if *size.to, err = parseSize(size.text); err != nil {
-				return out, usageError(size.flag + " " + size.text + ": a number of bytes is wanted: 500, 200kB, 3MB")
+				return out, usageError(size.flag + " " + size.text + ": must be a number of bytes such as 500, 200kB or 3MB")
 			}
 		}
 	}
@@ -152,7 +152,7 @@ func (c *searchCmd) printDuplicates(io *streams, groups [][]index.Hit) error {
 	return c.printGroups(io, groups)
 }
 
-// printGroups prints rows, with the images if they are wanted and the terminal shows such.
+// printGroups prints rows, with the images if they were asked for and the terminal shows such.
 func (c *searchCmd) printGroups(io *streams, groups [][]index.Hit) error {
 	if c.Preview {
 		draw, err := terminalDrawing(io.out, os.Getenv)

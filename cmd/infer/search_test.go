@@ -158,7 +158,7 @@ func TestIndex(t *testing.T) {
 	code, found, errs := infer(t, "", "search", "--index", out, "--text", "a dog", "--top", "3")
 	require.Equal(t, 0, code, errs)
 	assert.Equal(t, 4, strings.Count(found, "\n"))
-	code, found, errs = infer(t, "", "search", "--index", out, "--image", testPicture("face.png"), "-f", "-t1")
+	code, found, errs = infer(t, "", "search", "--index", out, "--image", testImage("face.png"), "-f", "-t1")
 	require.Equal(t, 0, code, errs)
 	assert.Equal(t, 1, strings.Count(found, "\n"))
 
@@ -198,19 +198,19 @@ func TestSearchCommandLine(t *testing.T) {
 	}{
 		{"search", 2, "no query"},
 		{"search a DIR -t 0", 2, "--top 0: 1 to"},
-		{"search a b DIR", 2, "one directory is wanted after the query"},
+		{"search a b DIR", 2, "only one directory may follow the query"},
 		{"search a b", 2, "b is not a directory; a query of several words needs quotation marks"},
 		{"search a - DIR DIR", 1, "there is no index in DIR or above it: file does not exist; without -n infer search makes one"},
 		{"search a +", 2, "ends with an operator"},
-		{"search --index DIR a DIR", 2, "one of them is wanted"},
+		{"search --index DIR a DIR", 2, "both name images; drop one"},
 		{"search --index DIR a", 1, "DIR is no index: it has no pictures.db: file does not exist; infer index makes one"},
 		{"search a DIR --since yesterday", 2, "--since yesterday: must be a day (2024-06-01)"},
 		{"search a DIR --min-size big", 2, "--min-size big: a number of bytes"},
 		{"search a DIR --format xml", 2, "--format must be one of"},
 		{"search --duplicates --threshold 2 --index DIR", 1, "is no index"},
 		{"index --out " + file + "/x DIR", 1, "file is a file, not a directory"},
-		{"index DIR/a DIR/b", 2, "is wanted, or one directory, which then holds the index"},
-		{"index " + file, 2, "is wanted, or one directory, which then holds the index"},
+		{"index DIR/a DIR/b", 2, "--out is missing"},
+		{"index " + file, 2, "--out is missing"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			args := strings.Fields(strings.ReplaceAll(c.args, "DIR", dir))

@@ -25,7 +25,7 @@ type serveCmd struct {
 	Addr      []string `help:"Address to listen on, HOST:PORT or unix:PATH; several may be given. Without a host it is loopback; another machine is served only if one says 0.0.0.0:8080 or the like. Sockets that systemd passes take its place." default:"127.0.0.1:8080" complete:"none" sep:"none" placeholder:"ADDR"`
 	Index     []string `help:"Index whose images /v1/search and the page find, as infer index writes it, of a model that is served; several may be given, each called by its directory's name." placeholder:"DIR" sep:"none"`
 	Watch     bool     `help:"Keep the indices up to date: index what changes in their directories."`
-	AllowEdit bool     `help:"Let clients with the token add and remove pictures of the indices' directories: PUT and DELETE of /v1/images/PATH."`
+	AllowEdit bool     `help:"Let clients with the token add and remove images of the indices' directories: PUT and DELETE of /v1/images/PATH."`
 	engineFlag
 	serveLimits
 
@@ -79,8 +79,8 @@ func (l *serveLimits) check() error {
 		}
 	}
 	switch {
-	case l.Decoders < 0 || l.Decoders > mostThreads:
-		return usageError(fmt.Sprintf("--decoders %d must be between 1 and %d, or 0 for the default", l.Decoders, mostThreads))
+	case l.Decoders < 0 || l.Decoders > maxThreads:
+		return usageError(fmt.Sprintf("--decoders %d must be between 1 and %d, or 0 for the default", l.Decoders, maxThreads))
 	case l.MaxBody > l.MaxBodies:
 		return usageError(fmt.Sprintf("--max-body %d is more than --max-bodies %d: such a request would never be accepted", l.MaxBody, l.MaxBodies))
 	}

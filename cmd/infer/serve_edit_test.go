@@ -127,11 +127,11 @@ func TestServeFoundImages(t *testing.T) {
 	code, body := s.ask(t, "POST", "/v1/search", []byte(`{"text":"a racing car"}`))
 	require.Equal(t, 200, code, "%s", body)
 	var a struct {
-		Hits []struct{ Path, Picture string }
+		Hits []struct{ Path, Image string }
 	}
 	require.NoError(t, json.Unmarshal(body, &a))
 	require.Len(t, a.Hits, 2)
-	code, whole := s.ask(t, "GET", "/"+a.Hits[0].Picture+"&full=1", nil)
+	code, whole := s.ask(t, "GET", "/"+a.Hits[0].Image+"&full=1", nil)
 	assert.Equal(t, 200, code)
 	assert.Equal(t, readFile(t, filepath.Join(photos, "racing_car.png")), whole)
 	for _, name := range []string{"dog.png", "racing_car.png"} {
@@ -140,7 +140,7 @@ func TestServeFoundImages(t *testing.T) {
 	}
 	for _, h := range a.Hits {
 		for _, full := range []string{"", "&full=1"} {
-			code, body := s.ask(t, "GET", "/"+h.Picture+full, nil)
+			code, body := s.ask(t, "GET", "/"+h.Image+full, nil)
 			assert.Equal(t, 404, code, "%s", body)
 		}
 	}

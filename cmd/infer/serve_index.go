@@ -81,7 +81,7 @@ func (c *serveCmd) findShelf(ctx context.Context, dir string, list []*servedMode
 		return refuse(fmt.Errorf(": --watch and --allow-edit need an index that lies in its directory, as %s does", filepath.Join("photos", index.DirName)))
 	}
 	s.reopen = func(ctx context.Context) (*shelf, error) { return c.reopen(ctx, dir, list) }
-	s.count.Store(int64(info.Pictures))
+	s.count.Store(int64(info.Images))
 	s.counted.Store(time.Now().UnixNano())
 	for _, m := range list {
 		path, _ := filepath.Abs(m.flags.Model) // of a directory the index knows the whole path
@@ -197,7 +197,7 @@ func (s *shelf) Len() int {
 	if now-last > int64(countAfter) && s.counted.CompareAndSwap(last, now) {
 		go func() {
 			if info, err := s.Info(context.Background()); err == nil { // else it stays as it was
-				s.count.Store(int64(info.Pictures))
+				s.count.Store(int64(info.Images))
 			}
 		}()
 	}

@@ -155,7 +155,7 @@ func addressesText(list []net.Listener, base string) string {
 	return strings.Join(texts, ", ")
 }
 
-// tellSystemd says that the server is ready, that it lives as often as the unit's WatchdogSec wants,
+// tellSystemd says that the server is ready, that it lives as often as the unit's WatchdogSec asks for,
 // and when ctx ends that it stops. Without systemd it does nothing.
 func tellSystemd(ctx context.Context) (end func()) {
 	ready()

@@ -39,7 +39,7 @@ func loadModel() []string {
 	return nil
 }
 
-var loadPictures = []string{"face.png", "cup_444.jpg", "palette.png", "lossless.webp", "rgb_500x333.png", "cat_grey.jpg", "face_420.jpg", "grey_alpha.png"}
+var loadImages = []string{"face.png", "cup_444.jpg", "palette.png", "lossless.webp", "rgb_500x333.png", "cat_grey.jpg", "face_420.jpg", "grey_alpha.png"}
 
 // embedRate is the images that infer embed computes a second, and the CPU's milliseconds that one
 // takes: by the difference of n and of n/4 images, so that starting is not in it.
@@ -48,7 +48,7 @@ func embedRate(t *testing.T, n, batch int) (rate, cpu float64) {
 	took := func(n int) (wall, cpu float64) {
 		var list strings.Builder
 		for i := range n {
-			path, err := filepath.Abs(testPicture(loadPictures[i%len(loadPictures)]))
+			path, err := filepath.Abs(testImage(loadImages[i%len(loadImages)]))
 			require.NoError(t, err)
 			fmt.Fprintln(&list, path)
 		}
@@ -170,8 +170,8 @@ func TestLoad(t *testing.T) {
 	}
 	s := begin(t, append(loadModel(), "--quiet")...)
 	var bodies [][]byte
-	for _, name := range loadPictures {
-		data := base64.StdEncoding.EncodeToString(readFile(t, testPicture(name)))
+	for _, name := range loadImages {
+		data := base64.StdEncoding.EncodeToString(readFile(t, testImage(name)))
 		bodies = append(bodies, []byte(`{"encoding_format":"base64","input":{"image":"`+data+`"}}`))
 	}
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 2048}}

@@ -139,11 +139,11 @@ func throughProxy(t *testing.T, front string) {
 	code, body := ask("POST", "v1/search", query, "Content-Type", "application/json", "Origin", front, "X-Goclip-Page", "1")
 	require.Equal(t, 200, code, "%s", body)
 	var found struct {
-		Hits []struct{ Path, Picture string }
+		Hits []struct{ Path, Image string }
 	}
 	require.NoError(t, json.Unmarshal(body, &found))
 	require.Len(t, found.Hits, 1)
-	code, picture := ask("GET", found.Hits[0].Picture, "")
+	code, picture := ask("GET", found.Hits[0].Image, "")
 	assert.Equal(t, 200, code)
 	assert.Equal(t, "image/png", http.DetectContentType(picture))
 	for _, header := range [][]string{{"Origin", "https://evil.example"}, {"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site", "X-Goclip-Page", "1"}} {

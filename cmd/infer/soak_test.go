@@ -22,7 +22,7 @@ import (
 func soaked() (paths []string) {
 	pictures := []string{"face.png", "cup_444.jpg", "palette.png", "lossless.webp", "none.png"}
 	for i := range 20_000 {
-		paths = append(paths, testPicture(pictures[i%len(pictures)]))
+		paths = append(paths, testImage(pictures[i%len(pictures)]))
 	}
 	return paths
 }

@@ -34,7 +34,7 @@ func TestSortInto(t *testing.T) {
 		dir := t.TempDir()
 		put := func(name, picture string) string {
 			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
-			return writeFile(t, dir, name, readFile(t, testPicture(picture)))
+			return writeFile(t, dir, name, readFile(t, testImage(picture)))
 		}
 		put("photos/1/x.png", "face.png")
 		put("photos/2/x.png", "rgb_63x64.png")
@@ -88,7 +88,7 @@ func TestSortIntoFails(t *testing.T) {
 	c := classifyCmd{SortInto: t.TempDir()}
 	writeFile(t, c.SortInto, "cat", []byte("in the way"))
 	out := &classification{Labels: []string{"cat", "dog"}, Images: []imageClass{
-		{Path: fileName(testPicture("face.png")), Top: []guess{{Label: "cat"}}}, {Path: fileName(testPicture("grey.gif")), Top: []guess{{Label: "dog"}}}}}
+		{Path: fileName(testImage("face.png")), Top: []guess{{Label: "cat"}}}, {Path: fileName(testImage("grey.gif")), Top: []guess{{Label: "dog"}}}}}
 	var errs strings.Builder
 	failed, err := c.sort(t.Context(), &streams{err: &errs}, out)
 	require.NoError(t, err)

@@ -19,19 +19,19 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// copyPicture puts a test image at a path.
-func copyPicture(t *testing.T, name, to string) {
+// copyImage puts a test image at a path.
+func copyImage(t *testing.T, name, to string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(to), 0o755))
-	require.NoError(t, os.WriteFile(to, readFile(t, testPicture(name)), 0o644))
+	require.NoError(t, os.WriteFile(to, readFile(t, testImage(name)), 0o644))
 }
 
 // messy is a folder as people have it: two images, and all that is none.
 func messy(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "messy")
-	copyPicture(t, "face.png", filepath.Join(dir, "face.png"))
-	copyPicture(t, "grey.gif", filepath.Join(dir, "sub", "grey.gif"))
+	copyImage(t, "face.png", filepath.Join(dir, "face.png"))
+	copyImage(t, "grey.gif", filepath.Join(dir, "sub", "grey.gif"))
 	for _, name := range []string{"film.mp4", "clip.MOV", "raw.CR3", "layers.psd", "notes.txt"} {
 		writeFile(t, dir, name, []byte("no image"))
 	}
@@ -105,7 +105,7 @@ func TestFileNames(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	names := []string{"caf\xe9.png", "two\nlines.png", "\x1b[31mred.png", `"quoted".png`, "고양이.png"}
 	for _, name := range names {
-		copyPicture(t, "face.png", filepath.Join(dir, name))
+		copyImage(t, "face.png", filepath.Join(dir, name))
 	}
 	at := func(name string) string { return filepath.Join(dir, name) }
 
@@ -146,8 +146,8 @@ func TestFileNames(t *testing.T) {
 // TestQueries gives a query what people give.
 func TestQueries(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
-	copyPicture(t, "face.png", filepath.Join(dir, "beach", "face.png"))
-	copyPicture(t, "grey.gif", filepath.Join(dir, "grey.gif"))
+	copyImage(t, "face.png", filepath.Join(dir, "beach", "face.png"))
+	copyImage(t, "grey.gif", filepath.Join(dir, "grey.gif"))
 	t.Chdir(dir)
 	for _, c := range []struct {
 		args []string
@@ -177,7 +177,7 @@ func TestQueries(t *testing.T) {
 
 // TestLabelsFiles reads labels as other systems write them.
 func TestLabelsFiles(t *testing.T) {
-	tiny, dir, face := tinyModel(t), t.TempDir(), testPicture("face.png")
+	tiny, dir, face := tinyModel(t), t.TempDir(), testImage("face.png")
 	utf16 := []byte{0xff, 0xfe}
 	for _, c := range "dog\r\ncat\r\n" {
 		utf16 = append(utf16, byte(c), 0)
@@ -195,7 +195,7 @@ func TestLabelsFiles(t *testing.T) {
 
 // TestOneLabel prints the cosine in place of a probability of 1.
 func TestOneLabel(t *testing.T) {
-	tiny, face := tinyModel(t), testPicture("face.png")
+	tiny, face := tinyModel(t), testImage("face.png")
 	_, out, _ := infer(t, "", "score", "--model", tiny, "--text", "a", "--format", "csv", face)
 	cosine, err := strconv.ParseFloat(strings.Split(strings.Split(out, "\n")[1], ",")[2], 64)
 	require.NoError(t, err)
@@ -233,7 +233,7 @@ func TestNotFinite(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad")
 	require.NoError(t, m.Save(bad))
-	copyPicture(t, "face.png", filepath.Join(dir, "photos", "face.png"))
+	copyImage(t, "face.png", filepath.Join(dir, "photos", "face.png"))
 	photos, out := filepath.Join(dir, "photos"), filepath.Join(dir, "out")
 	for _, args := range [][]string{
 		{"score", "--model", bad, "--text", "a", photos}, {"classify", "--model", bad, "--no-cache", "--label", "a", "--label", "b", photos},

@@ -51,7 +51,7 @@ func (a *augCfg) UnmarshalText(text []byte) error {
 			continue
 		}
 		if err := json.Unmarshal([]byte(value), into); err != nil {
-			return fmt.Errorf("%s=%s: numbers are wanted, such as scale=[0.9,1.0]", key, value)
+			return fmt.Errorf("%s=%s: must be numbers, such as scale=[0.9,1.0]", key, value)
 		}
 	}
 	if len(out.ColorJitter) > 0 && out.ColorJitterProb == 0 {

@@ -28,9 +28,9 @@ func TestAugCfg(t *testing.T) {
 		"re_count=3":                       "re_count=3 is of timm's augmentation",
 		"interpolation=bilinear":           `"interpolation" is none of scale`,
 		"scale":                            `"scale" is not KEY=VALUE`,
-		"scale=big":                        "scale=big: numbers are wanted",
+		"scale=big":                        "scale=big: must be numbers",
 		"color_jitter=[0.4,0.4,0.4,0.1]":   "does nothing without color_jitter_prob",
-		"color_jitter=(0.4,0.4 scale=(1,1": "color_jitter=[0.4,0.4 scale=[1,1: numbers are wanted",
+		"color_jitter=(0.4,0.4 scale=(1,1": "color_jitter=[0.4,0.4 scale=[1,1: must be numbers",
 	} {
 		assert.ErrorContains(t, a.UnmarshalText([]byte(text)), want)
 	}

@@ -104,41 +104,41 @@ func (o *options) check(c *train.Config) error {
 	wants(slices.Contains(data.Kinds, o.DatasetType), "--dataset-type %q is none of %s", o.DatasetType, strings.Join(data.Kinds, ", "))
 	wants(data.CheckSeparator(o.CSVSeparator) == nil, "--csv-separator %q is not one character, or cannot part columns", o.CSVSeparator)
 	wants(slices.Contains([]string{"", "draw", "each"}, o.Captions), "--captions %q is none of draw, each", o.Captions)
-	wants(o.DatasetType != "synthetic" || o.TrainNumSamples > 0, "--dataset-type synthetic wants --train-num-samples")
+	wants(o.DatasetType != "synthetic" || o.TrainNumSamples > 0, "--dataset-type synthetic requires --train-num-samples")
 	_, err := o.upsampling()
-	wants(err == nil, "--train-data-upsampling-factors %s: a number for each source is wanted, 0 or positive, as 1::2::0.5", o.UpsamplingFactors)
-	wants(err != nil || o.UpsamplingFactors == "" || o.DatasetResampled, "--train-data-upsampling-factors wants --dataset-resampled")
+	wants(err == nil, "--train-data-upsampling-factors %s: must be a number for each source, 0 or positive, such as 1::2::0.5", o.UpsamplingFactors)
+	wants(err != nil || o.UpsamplingFactors == "" || o.DatasetResampled, "--train-data-upsampling-factors requires --dataset-resampled")
 	pictures := preprocess.DefaultConfig(224)
 	err = o.overridePreprocess(&pictures)
 	wants(err == nil, "%v", err)
 	wants(o.ForceImageSize >= 0, "--force-image-size %d is negative", o.ForceImageSize)
 	wants(o.ForceContextLength >= 0, "--force-context-length %d is negative", o.ForceContextLength)
-	wants(o.DistillModel != "" || o.DistillPretrained == "", "--distill-pretrained wants --distill-model")
+	wants(o.DistillModel != "" || o.DistillPretrained == "", "--distill-pretrained requires --distill-model")
 	wants(o.DistillModel == "" || !o.SigLIP, "--distill-model is for the softmax loss; drop --siglip")
 	// A zero is the default of a field of Config, and -1 a zero: these flags mean neither.
 	for _, f := range []struct {
 		flag string
 		is   int
 	}{{"batch-size", o.BatchSize}, {"accum-freq", o.AccumFreq}, {"epochs", o.Epochs}, {"workers", o.Workers}, {"log-every-n-steps", o.LogEvery}} {
-		wants(f.is != 0, "--%s 0: at least 1 is wanted", f.flag)
+		wants(f.is != 0, "--%s 0: must be at least 1", f.flag)
 	}
-	wants(o.LR > 0 && number(o.LR), "--lr %g: a positive number is wanted", o.LR)
-	wants(o.Eps != 0, "--eps 0: a positive number is wanted")
-	wants(o.LRScheduler != "const-cooldown" || o.LRCooldownPow != 0, "--lr-cooldown-power 0: a positive number is wanted")
-	wants(o.WD >= 0 && number(o.WD), "--wd %g: 0 or a positive number is wanted", o.WD)
+	wants(o.LR > 0 && number(o.LR), "--lr %g: must be a positive number", o.LR)
+	wants(o.Eps != 0, "--eps 0: must be a positive number")
+	wants(o.LRScheduler != "const-cooldown" || o.LRCooldownPow != 0, "--lr-cooldown-power 0: must be a positive number")
+	wants(o.WD >= 0 && number(o.WD), "--wd %g: must be 0 or a positive number", o.WD)
 	wants(o.Beta1 != -1, "--beta1 -1 is outside [0, 1)")
 	wants(o.Beta2 != -1, "--beta2 -1 is outside [0, 1)")
-	wants(o.TokenLR >= 0 && number(o.TokenLR) || o.TokenLR == -1, "--token-embedding-lr %g: a positive number is wanted, 0 for --lr, or -1", o.TokenLR)
+	wants(o.TokenLR >= 0 && number(o.TokenLR) || o.TokenLR == -1, "--token-embedding-lr %g: must be a positive number, 0 for --lr, or -1", o.TokenLR)
 	for _, f := range []struct {
 		flag string
 		is   int
 	}{{"val-frequency", o.ValFrequency}, {"zeroshot-frequency", o.ZeroshotFrequency}, {"save-frequency", o.SaveFrequency}} {
 		wants(f.is != -1, "--%s -1 is negative", f.flag)
 	}
-	wants(o.SaveEveryMinutes >= 0 && number(o.SaveEveryMinutes), "--save-every-minutes %g: 0 or a positive number is wanted", o.SaveEveryMinutes)
+	wants(o.SaveEveryMinutes >= 0 && number(o.SaveEveryMinutes), "--save-every-minutes %g: must be 0 or a positive number", o.SaveEveryMinutes)
 	wants(o.NonFinite == "stop" || o.NonFinite == "skip", "--non-finite %q is none of stop, skip", o.NonFinite)
 	wants(o.Opt == "" || o.Opt == "adamw", "--opt %q: goclip has adamw alone", o.Opt)
-	wants(o.Threads >= 0 && o.Threads <= 1024, "--threads %d: 1 to 1024 are wanted, or 0 for the default", o.Threads)
+	wants(o.Threads >= 0 && o.Threads <= 1024, "--threads %d: must be between 1 and 1024, or 0 for the default", o.Threads)
 	wants(o.WiseFT == 0 || !o.source().random(), "--wise-ft must have trained weights to begin with: --pretrained, or a model directory")
 	for _, place := range strings.Split(o.ReportTo, ",") {
 		switch strings.TrimSpace(place) {
@@ -151,7 +151,7 @@ func (o *options) check(c *train.Config) error {
 	}
 	fault := o.checkResume()
 	wants(fault == "", "%s", fault)
-	wants(o.Overfit == 0 || o.Overfit >= 2, "--overfit %d: at least 2 pairs are wanted", o.Overfit)
+	wants(o.Overfit == 0 || o.Overfit >= 2, "--overfit %d: must be at least 2 pairs", o.Overfit)
 	wants(o.Overfit == 0 || o.Resume == "" && !o.DryRun, "--overfit stands alone: without --resume and --dry-run")
 	wants(o.Name == "" || o.Name == filepath.Base(filepath.Clean("/"+o.Name)), "--name %q is not the name of a directory", o.Name)
 	_, _, err = o.meeting()

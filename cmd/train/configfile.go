@@ -20,7 +20,7 @@ import (
 const maxConfig = 1 << 20
 
 // readConfig reads a YAML file of flags: a mapping of their names to a value each, or to a list,
-// which is joined as the flag wants it.
+// which is joined as the flag expects it.
 func readConfig(name string) (all []setting, err error) {
 	f, size, err := preprocess.OpenRegular(name)
 	if err != nil {

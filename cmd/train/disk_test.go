@@ -48,7 +48,7 @@ func TestRealFullDisk(t *testing.T) {
 	t.Logf("full after step %d", done)
 }
 
-// TestReadOnlyDisk wants a sentence before the first step.
+// TestReadOnlyDisk expects a sentence before the first step.
 func TestReadOnlyDisk(t *testing.T) {
 	logs := mount(t, "1m")
 	require.NoError(t, unix.Mount("tmpfs", logs, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, ""))

@@ -33,7 +33,7 @@ func (f launchFlags) wanted() bool { return f.NprocPerNode != 1 || f.MaxRestarts
 func (f launchFlags) check() error {
 	switch {
 	case f.NprocPerNode < 1 || f.NprocPerNode > 1024:
-		return fmt.Errorf("--nproc-per-node %d: 1 to 1024 are wanted", f.NprocPerNode)
+		return fmt.Errorf("--nproc-per-node %d: must be between 1 and 1024", f.NprocPerNode)
 	case f.MaxRestarts < 0:
 		return fmt.Errorf("--max-restarts %d is negative", f.MaxRestarts)
 	case f.wanted() && os.Getenv("RANK") != "":

@@ -195,10 +195,10 @@ func TestLaunchRefusals(t *testing.T) {
 		env  string
 		says string
 	}{
-		{[]string{"--nproc-per-node", "0"}, "", "train: --nproc-per-node 0: 1 to 1024 are wanted"},
+		{[]string{"--nproc-per-node", "0"}, "", "train: --nproc-per-node 0: must be between 1 and 1024"},
 		{[]string{"--max-restarts", "-1"}, "", "train: --max-restarts -1 is negative"},
 		{[]string{"--nproc-per-node", "2"}, "RANK", "--nproc-per-node and --max-restarts start processes, but RANK is set"},
-		{[]string{"--nproc-per-node", "2", "--epochs", "0"}, "", "train: --epochs 0: at least 1 is wanted"},
+		{[]string{"--nproc-per-node", "2", "--epochs", "0"}, "", "train: --epochs 0: must be at least 1"},
 		{[]string{"--dist-url", "file:///x"}, "", `--dist-url: "file:///x" is neither env:// nor tcp://HOST:PORT`},
 		{[]string{"--dist-backend", "mpi"}, "", `--dist-backend "mpi" is none of gloo, nccl`},
 	} {

@@ -27,7 +27,7 @@ func (t *triple) UnmarshalText(text []byte) error {
 		out = triple{out[0], out[0], out[0]}
 	}
 	if len(out) != 3 && len(out) != 0 {
-		return fmt.Errorf("%q: one number is wanted, or three", text)
+		return fmt.Errorf("%q: must be one number, or three", text)
 	}
 	*t = out
 	return nil
@@ -70,7 +70,7 @@ func (w *warmup) UnmarshalText(text []byte) error {
 	}
 	if percent {
 		if x < 0 || x >= 100 {
-			return fmt.Errorf("%s: a share of the run is wanted, at least 0%% and below 100%%", text)
+			return fmt.Errorf("%s: must be a percentage of the run, at least 0%% and below 100%%", text)
 		}
 		x /= 100
 	}

@@ -1,4 +1,4 @@
-// faiss.h: what goclip wants of FAISS 1.7.3, in plain C. A returned string is an error message, to be freed; NULL is success.
+// faiss.h: what goclip needs of FAISS 1.7.3, in plain C. A returned string is an error message, to be freed; NULL is success.
 #ifndef GOCLIP_FAISS_H
 #define GOCLIP_FAISS_H
 

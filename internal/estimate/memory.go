@@ -25,7 +25,7 @@ type Memory struct {
 	Gradients  float64 // of the weights that learn
 	Optimiser  float64 // AdamW's two moments
 	Casts      float64 // the weights in bfloat16, kept by autocast
-	Pictures   float64 // the batch's pixels, float32
+	Images     float64 // the batch's pixels, float32
 	Features   float64 // of all processes, with the gradients of one's own
 	Loss       float64 // two tiles of the similarities
 	ImageTower float64 // what the image tower keeps of a micro-batch for its backward
@@ -67,7 +67,7 @@ func MemoryOf(m *clip.Model, t Training) Memory {
 		e.Casts = matrices / 2
 	}
 	size := m.Config.Vision.ImageSize
-	e.Pictures = 4 * 3 * float64(size.Height*size.Width*t.Batch)
+	e.Images = 4 * 3 * float64(size.Height*size.Width*t.Batch)
 	world := float64(max(t.World, 1))
 	features := 4 * float64(m.Config.EmbedDim) * float64(t.Batch)
 	e.Features = 2*features*world + 2*features
@@ -92,7 +92,7 @@ func MemoryOf(m *clip.Model, t Training) Memory {
 // Peak is the worst moment of a step. Gradients come as activations go, the image tower's first; with gradient
 // accumulation they stay from one micro-batch to the next, and one tower at a time has activations.
 func (m Memory) Peak() float64 {
-	always := m.Weights + m.Optimiser + m.Casts + m.Pictures + m.Features + m.Loss
+	always := m.Weights + m.Optimiser + m.Casts + m.Images + m.Features + m.Loss
 	if m.cached {
 		return always + m.Gradients + max(m.ImageTower, m.TextTower) + m.Workspace
 	}

@@ -35,7 +35,7 @@ func TestMemory(t *testing.T) {
 	assert.Equal(t, got.Weights, got.Gradients)
 	assert.Equal(t, 2*got.Weights, got.Optimiser)
 	assert.Zero(t, got.Casts)
-	assert.Equal(t, 6*3*16*4.0, got.Pictures)
+	assert.Equal(t, 6*3*16*4.0, got.Images)
 	assert.Equal(t, 6*4*2*4.0, got.Features)
 	assert.Equal(t, 2*6*6*4.0, got.Loss)
 	// Of each token, in numbers: 16 widths and 4 + heads of statistics in the first block, 4 widths in the pooled one, and
@@ -45,7 +45,7 @@ func TestMemory(t *testing.T) {
 
 	half := MemoryOf(m, Training{Batch: 6, MicroBatch: 3})
 	assert.Equal(t, got.ImageTower/2, half.ImageTower)
-	assert.Equal(t, got.Pictures, half.Pictures)
+	assert.Equal(t, got.Images, half.Images)
 	assert.Equal(t, got.TextTower*2/3, MemoryOf(m, Training{Batch: 6, Tokens: 2}).TextTower)
 	assert.Less(t, MemoryOf(m, Training{Batch: 6, Checkpointing: true}).ImageTower, got.ImageTower/4)
 	bf16 := MemoryOf(m, Training{Batch: 6, BFloat16: true})

@@ -10,7 +10,7 @@ const make = (name, props = {}, ...children) => {
 
 let server = { index: undefined, token: false, max_inputs: 256, logit_scale: 100 };
 let token = sessionStorage.getItem("token") || "";
-let pictures = [];               // {name, url, data, row, error, picked}
+let images = [];               // {name, url, data, row, error, picked}
 const textRows = new Map();      // text -> its features
 let round = 0;                   // of drawing: an older one that is late draws nothing
 
@@ -78,7 +78,7 @@ async function add(files) {
   const wanted = [...files].filter((f) => f.type === "" || f.type.startsWith("image/"));
   if (wanted.length === 0) return;
   const fresh = wanted.map((f) => ({ name: f.name || "pasted", url: URL.createObjectURL(f), file: f }));
-  pictures.push(...fresh);
+  images.push(...fresh);
   drawThumbs();
   const queue = fresh.slice();
   let done = 0;
@@ -109,7 +109,7 @@ const dataURL = (file) => new Promise((done, fail) => {
 });
 
 function drawThumbs() {
-  $("thumbs").replaceChildren(...pictures.map((p) => {
+  $("thumbs").replaceChildren(...images.map((p) => {
     const pick = make("button", { type: "button", className: "pick", title: p.error ? p.name + ": " + p.error : p.name, onclick: () => searchLike(p) },
       make("img", { src: p.url, alt: p.name }));
     pick.setAttribute("aria-pressed", String(!!p.picked));
@@ -117,7 +117,7 @@ function drawThumbs() {
     away.setAttribute("aria-label", "Take " + p.name + " away");
     return make("li", { className: p.error ? "bad" : "" }, pick, away, make("span", { className: "name", textContent: p.name, title: p.name }));
   }));
-  $("offer").hidden = pictures.length > 0;
+  $("offer").hidden = images.length > 0;
 }
 
 // samples are two of the shipped images, to begin with.
@@ -132,7 +132,7 @@ async function samples() {
 
 function remove(p) {
   URL.revokeObjectURL(p.url);
-  pictures = pictures.filter((q) => q !== p);
+  images = images.filter((q) => q !== p);
   drawThumbs();
   draw();
 }
@@ -155,14 +155,14 @@ async function draw() {
   }
   if (!server.logit_scale) server = { ...server, ...(await (await fetch("healthz")).json()) }; // the model was not loaded before
   if (mine !== round) return;
-  if (pictures.length === 0 || texts.length === 0) {
+  if (images.length === 0 || texts.length === 0) {
     $("matrix").replaceChildren();
     return;
   }
   const unit = document.querySelector("input[name=unit]:checked").value;
   const corner = make("th", { scope: "col" }, make("span", { className: "unseen", textContent: "Image" }));
   const head = make("tr", {}, corner, ...texts.map((t) => make("th", { scope: "col", textContent: t })));
-  $("matrix").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...pictures.map((p) => matrixRow(p, texts, unit)))));
+  $("matrix").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...images.map((p) => matrixRow(p, texts, unit)))));
 }
 
 function matrixRow(p, texts, unit) {
@@ -189,7 +189,7 @@ function matrixRow(p, texts, unit) {
 
 async function labelAll() {
   const labels = lines("names");
-  const ready = pictures.filter((p) => p.data && !p.error);
+  const ready = images.filter((p) => p.data && !p.error);
   if (labels.length === 0 || ready.length === 0) {
     say(labels.length === 0 ? "Type a label first." : "Drop an image first.");
     return;
@@ -230,8 +230,8 @@ async function find(query, offset = 0) {
     const items = answer.hits.map((h) => {
       const name = h.path.slice(h.path.lastIndexOf("/") + 1);
       const item = make("li", { title: h.path });
-      if (h.picture) {
-        const at = h.picture.replace(/^\//, "");
+      if (h.image) {
+        const at = h.image.replace(/^\//, "");
         item.append(make("a", { href: at + "&full=1", target: "_blank", rel: "noopener" }, make("img", { src: at, alt: name, loading: "lazy" })));
       }
       item.append(make("span", { className: "path", textContent: name }), make("span", { className: "score", textContent: h.score.toFixed(3) }));
@@ -250,7 +250,7 @@ async function find(query, offset = 0) {
 
 function searchLike(p) {
   if (current !== "search" || !p.data || p.error) return;
-  pictures.forEach((q) => { q.picked = q === p; });
+  images.forEach((q) => { q.picked = q === p; });
   drawThumbs();
   find({ image: p.data });
 }
@@ -269,8 +269,8 @@ function show(name, focus) {
     $("tab-" + t).tabIndex = on ? 0 : -1;
     if (on && focus) $("tab-" + t).focus();
   }
-  if (name === "search") $("search").after($("pictures")); // the hits first
-  else document.querySelector("main").prepend($("pictures"));
+  if (name === "search") $("search").after($("images")); // the hits first
+  else document.querySelector("main").prepend($("images"));
   const searching = name === "search" && server.index === null;
   say(searching ? "There is nothing to search: start the server with infer serve --index DIR." : "");
   $("ask").hidden = searching;

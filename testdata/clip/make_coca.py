@@ -3,7 +3,7 @@
   build/venv/bin/python testdata/clip/make_coca.py [--beam-search FILE]
 
 coca.safetensors: features and logits of every position, and for each image the ids of greedy search and of beam search
-with 6 beams in 3 groups, open_clip's default, with 4 beams and with 2; rows are filled with -1. Beam search wants
+with 6 beams in 3 groups, open_clip's default, with 4 beams and with 2; rows are filled with -1. Beam search needs
 transformers' BeamSearchScorer, which 5.x has no more: FILE is generation/beam_search.py of 4.57.3, by default
 build/venv-tokenizers's.
 """

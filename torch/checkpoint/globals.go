@@ -61,7 +61,7 @@ func (u *unpickler) global(module, name string) {
 	if module == "torch" && (strings.HasSuffix(name, "Storage") || strings.HasPrefix(name, "uint") || strings.HasPrefix(name, "complex") || strings.HasPrefix(name, "float")) {
 		u.fail("it has a tensor of the type %s, which goclip does not read", printable(full))
 	}
-	u.fail("its pickle wants to call %s; goclip never runs code of a file: save the model's state_dict() alone, or as safetensors", printable(full))
+	u.fail("its pickle tries to call %s; goclip never runs code of a file: save the model's state_dict() alone, or as safetensors", printable(full))
 }
 
 func (u *unpickler) call() {

@@ -102,12 +102,12 @@ func hostilePickles() []hostilePickle {
 	one := []int{1}
 	good := floats("0", 8, 0, []int{8}, one)
 	return []hostilePickle{
-		{"system", "wants to call os.system; goclip never runs code of a file", "\x80\x02cos\nsystem\n" + text("true") + "\x85R.", false},
-		{"posix system by stack", "wants to call posix.system", "\x80\x04" + text("posix") + text("system") + "\x93" + text("true") + "\x85R.", false},
-		{"eval", "wants to call builtins.eval", "\x80\x02c__builtin__\neval\n" + text("1") + "\x85R.", false},
-		{"line feed in a name", `wants to call "os\n.system"`, "\x80\x04" + text("os\n") + text("system") + "\x93.", false},
-		{"class of the model", "wants to call __main__.Net", "\x80\x02c__main__\nNet\n)\x81.", false},
-		{"TorchScript's class outside of it", "wants to call __torch__.Net", "\x80\x02c__torch__\nNet\n)\x81.", false},
+		{"system", "tries to call os.system; goclip never runs code of a file", "\x80\x02cos\nsystem\n" + text("true") + "\x85R.", false},
+		{"posix system by stack", "tries to call posix.system", "\x80\x04" + text("posix") + text("system") + "\x93" + text("true") + "\x85R.", false},
+		{"eval", "tries to call builtins.eval", "\x80\x02c__builtin__\neval\n" + text("1") + "\x85R.", false},
+		{"line feed in a name", `tries to call "os\n.system"`, "\x80\x04" + text("os\n") + text("system") + "\x93.", false},
+		{"class of the model", "tries to call __main__.Net", "\x80\x02c__main__\nNet\n)\x81.", false},
+		{"TorchScript's class outside of it", "tries to call __torch__.Net", "\x80\x02c__torch__\nNet\n)\x81.", false},
 		{"TorchScript's class called", "calls something that is no function", "\x80\x02c__torch__\nNet\n)R.", true},
 		{"complex", "a tensor of the type torch.ComplexFloatStorage", "\x80\x02" + dictOf("w", tensorOf(storageOf("torch\nComplexFloatStorage", "0", 4), 0, one, one)) + ".", false},
 		{"uint16", "a tensor of the type torch.uint16", "\x80\x02" + dictOf("w", version3("torch\nuint16")) + ".", false},

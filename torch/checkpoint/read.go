@@ -160,7 +160,7 @@ func (f *File) Close() error {
 	return err
 }
 
-// Release tells the system that the pages of an entry are not wanted for now, so that a file that is copied tensor by
+// Release tells the system that the pages of an entry are not needed for now, so that a file that is copied tensor by
 // tensor does not stay in memory beside its copy. The entry's data is still there: reading it maps the pages anew.
 func (f *File) Release(e Entry) {
 	file, from := f.place(e)

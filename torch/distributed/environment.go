@@ -99,15 +99,15 @@ func (w World) Device(name string, found torch.Device) (string, error) {
 func (w World) check(meet bool) error {
 	switch {
 	case w.Size < 1:
-		return fmt.Errorf("a world of %d processes (WORLD_SIZE, SLURM_NTASKS) is none: at least 1 is wanted", w.Size)
+		return fmt.Errorf("a world of %d processes (WORLD_SIZE, SLURM_NTASKS): must be at least 1", w.Size)
 	case w.Rank < 0 || w.Rank >= w.Size:
 		return fmt.Errorf("the rank %d (RANK, SLURM_PROCID) is not one of %d processes: 0 to %d are", w.Rank, w.Size, w.Size-1)
 	case w.LocalRank < 0:
 		return fmt.Errorf("the local rank %d (LOCAL_RANK, SLURM_LOCALID) is negative", w.LocalRank)
 	case w.LocalSize < 1 || w.LocalSize > w.Size:
-		return fmt.Errorf("LOCAL_WORLD_SIZE is %d: 1 to WORLD_SIZE, which is %d, are wanted", w.LocalSize, w.Size)
+		return fmt.Errorf("LOCAL_WORLD_SIZE is %d: must be between 1 and WORLD_SIZE, which is %d", w.LocalSize, w.Size)
 	case w.Size > 1 && meet && (w.MasterPort < 1 || w.MasterPort > 65535):
-		return fmt.Errorf("the port %d (MASTER_PORT) is none: 1 to 65535 are wanted", w.MasterPort)
+		return fmt.Errorf("the port %d (MASTER_PORT): must be between 1 and 65535", w.MasterPort)
 	}
 	return nil
 }

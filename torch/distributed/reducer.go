@@ -40,7 +40,7 @@ func NewReducer(g *Group, params []*torch.Tensor, bucketBytes int) (*Reducer, er
 		return r, nil
 	}
 	if len(params) == 0 || bucketBytes <= 0 {
-		return nil, errors.New("distributed: a reducer wants parameters, and buckets of at least a byte")
+		return nil, errors.New("distributed: a reducer needs parameters, and buckets of at least a byte")
 	}
 	pointers := make([]unsafe.Pointer, len(params))
 	for i, p := range params {

@@ -149,7 +149,7 @@ func sameGradients(g *Group, params, want []*torch.Tensor) (err error) {
 		for i := range params {
 			if reference[i] == nil || have[i] == nil {
 				if reference[i] != have[i] {
-					err = fmt.Errorf("parameter %d: has a gradient %v, wants one %v", i, have[i] != nil, reference[i] != nil)
+					err = fmt.Errorf("parameter %d: has a gradient %v, needs one %v", i, have[i] != nil, reference[i] != nil)
 				}
 				continue
 			}

@@ -46,7 +46,7 @@ func readCSV(ctx context.Context, in *text, t *table, o Options) error {
 	rows := &csvRows{text: in, separator: separator}
 	header, err := rows.next()
 	if errors.Is(err, io.EOF) {
-		return errors.New("it is empty: a header line is wanted")
+		return errors.New("it is empty; the first line must name the columns")
 	}
 	if err != nil {
 		return err

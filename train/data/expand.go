@@ -23,7 +23,7 @@ func Files(spec string) (files []string, err error) {
 // that name is itself.
 func expand(part string) ([]string, error) {
 	if part == "" {
-		return nil, fmt.Errorf("data: a source is empty: paths joined by :: are wanted")
+		return nil, fmt.Errorf("data: a source is empty; it must be paths joined by ::")
 	}
 	if remote(part) {
 		return braces(part)
@@ -50,8 +50,8 @@ func expand(part string) ([]string, error) {
 	return files, nil
 }
 
-// mostFiles bounds what braces may mean: beyond it a range is a slip.
-const mostFiles = 1 << 20
+// maxFiles bounds what braces may mean: beyond it a range is a slip.
+const maxFiles = 1 << 20
 
 // braces expands the first {00..12} or {a,b} of s and then the rest.
 func braces(s string) ([]string, error) {
@@ -67,7 +67,7 @@ func braces(s string) ([]string, error) {
 	choices := strings.Split(inner, ",")
 	if from, to, ranged := strings.Cut(inner, ".."); ranged {
 		var a, b int
-		if _, err := fmt.Sscanf(from+" "+to, "%d %d", &a, &b); err != nil || a < 0 || a > b || b-a > mostFiles {
+		if _, err := fmt.Sscanf(from+" "+to, "%d %d", &a, &b); err != nil || a < 0 || a > b || b-a > maxFiles {
 			return nil, fmt.Errorf("data: %s: {%s} is no range such as {00000..00012}", s, inner)
 		}
 		choices = nil
@@ -79,8 +79,8 @@ func braces(s string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(choices)*len(tails) > mostFiles {
-		return nil, fmt.Errorf("data: %s means more than %d files", s, mostFiles)
+	if len(choices)*len(tails) > maxFiles {
+		return nil, fmt.Errorf("data: %s means more than %d files", s, maxFiles)
 	}
 	var out []string
 	for _, c := range choices {

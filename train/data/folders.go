@@ -66,9 +66,9 @@ func OpenFolders(ctx context.Context, dir string) (*Folders, error) {
 	}
 	switch len(f.classes) {
 	case 0:
-		return nil, fmt.Errorf("data: %s holds no folder: one for each class is wanted, with its images", dir)
+		return nil, fmt.Errorf("data: %s holds no folder; each class must be a folder of images", dir)
 	case 1:
-		return nil, fmt.Errorf("data: %s holds one folder, %s: at least two classes are wanted to tell apart", dir, f.classes[0])
+		return nil, fmt.Errorf("data: %s holds one folder, %s: there must be at least two classes", dir, f.classes[0])
 	}
 	return f, nil
 }
@@ -91,9 +91,9 @@ func (f *Folders) add(ctx context.Context, class string) error {
 	return nil
 }
 
-// isPicture tells by a file's extension.
-func isPicture(path string) bool {
-	return slices.Contains(pictures, strings.ToLower(strings.TrimPrefix(filepath.Ext(path), ".")))
+// isImage tells by a file's extension.
+func isImage(path string) bool {
+	return slices.Contains(imageExtensions, strings.ToLower(strings.TrimPrefix(filepath.Ext(path), ".")))
 }
 
 // Classes are the names of the folders.
@@ -112,6 +112,6 @@ func (f *Folders) Captions(i int) []string { return f.captions[f.labels[i]] }
 // Sample i. Two images of a class are no negatives of each other's captions.
 func (f *Folders) Sample(_ context.Context, i int) (Sample, error) {
 	key, captions := f.Key(i), f.Captions(i)
-	image := preprocess.FromFunc("", func(ctx context.Context) ([]byte, error) { return readPicture(ctx, f.dir, key) })
+	image := preprocess.FromFunc("", func(ctx context.Context) ([]byte, error) { return readImage(ctx, f.dir, key) })
 	return Sample{Image: image, Texts: captions, ID: key, Class: captions[0]}, nil
 }

@@ -74,11 +74,11 @@ func TestOpenFolders(t *testing.T) {
 
 func TestOpenFoldersRefusals(t *testing.T) {
 	for want, dir := range map[string]string{
-		"holds no folder: one for each class is wanted":          tree(t, map[string][]byte{"a.png": {1}}),
-		"holds one folder, dog: at least two classes are wanted": tree(t, map[string][]byte{"dog/a.png": {1}}),
-		"cat holds no image: .jpg, .png, .webp, .gif, .bmp and ": tree(t, map[string][]byte{"dog/a.png": {1}, "cat/a.txt": {1}}),
-		"no such file or directory":                              filepath.Join(t.TempDir(), "none"),
-		"not a directory":                                        filepath.Join(tree(t, map[string][]byte{"a.png": {1}}), "a.png"),
+		"holds no folder; each class must be a folder of images":    tree(t, map[string][]byte{"a.png": {1}}),
+		"holds one folder, dog: there must be at least two classes": tree(t, map[string][]byte{"dog/a.png": {1}}),
+		"cat holds no image: .jpg, .png, .webp, .gif, .bmp and ":    tree(t, map[string][]byte{"dog/a.png": {1}, "cat/a.txt": {1}}),
+		"no such file or directory":                                 filepath.Join(t.TempDir(), "none"),
+		"not a directory":                                           filepath.Join(tree(t, map[string][]byte{"a.png": {1}}), "a.png"),
 	} {
 		_, err := data.OpenFolders(t.Context(), dir)
 		assert.ErrorContains(t, err, want)

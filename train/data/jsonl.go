@@ -43,7 +43,7 @@ func readJSONL(ctx context.Context, in *text, t *table, o Options) error {
 		}
 		var image string
 		if err := json.Unmarshal(raw, &image); err != nil {
-			return fmt.Errorf("line %d: the image is %s; a path is wanted", number, brief(raw))
+			return fmt.Errorf("line %d: the image is %s; it must be a path", number, brief(raw))
 		}
 		var captions []string
 		if raw, err = field(row, "CaptionKey", o.CaptionKey, captionKeys); err == nil {
@@ -60,7 +60,7 @@ func readJSONL(ctx context.Context, in *text, t *table, o Options) error {
 		return fmt.Errorf("line %d is longer than %d bytes", number+1, longestLine)
 	}
 	if lines.Err() == nil && len(t.images)+t.leftOut == 0 {
-		return errors.New("it is empty: a JSON object on each line is wanted")
+		return errors.New("it is empty; each line must be a JSON object")
 	}
 	return lines.Err()
 }
@@ -94,12 +94,12 @@ func captionsOf(raw json.RawMessage) ([]string, error) {
 	}
 	var list []json.RawMessage
 	if json.Unmarshal(raw, &list) != nil {
-		return nil, fmt.Errorf("the caption is %s; a text is wanted, or a list of texts", brief(raw))
+		return nil, fmt.Errorf("the caption is %s; it must be a text or a list of texts", brief(raw))
 	}
 	var out []string
 	for _, item := range list {
 		if len(item) > 0 && item[0] == '[' {
-			return nil, fmt.Errorf("the caption is %s; a text is wanted, or a list of texts", brief(raw))
+			return nil, fmt.Errorf("the caption is %s; it must be a text or a list of texts", brief(raw))
 		}
 		one, err := captionsOf(item)
 		if err != nil {

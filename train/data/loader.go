@@ -34,7 +34,7 @@ type LoaderOptions struct {
 	Pixels    int // floats of an image, 3*R*R
 	Limits    preprocess.Limits
 	Transform func(dst []float32, img *preprocess.Image, rng *rand.Rand) error
-	Tokenize  func(text string) []int64 // nil where captions are not wanted
+	Tokenize  func(text string) []int64 // nil without captions
 	CacheSize int64                     // bytes of decoded images to keep for later epochs
 }
 

@@ -27,7 +27,7 @@ func membersOf(o Options) *members {
 		}
 		return strings.Split(strings.ToLower(keys), ";")
 	}
-	return &members{list(o.TarImageKeys, pictures), list(o.TarTextKeys, nil), o.JSONTextKey, o.CaptionLines, o.CaptionEach, o.Uncaptioned, o.Encoding}
+	return &members{list(o.TarImageKeys, imageExtensions), list(o.TarTextKeys, nil), o.JSONTextKey, o.CaptionLines, o.CaptionEach, o.Uncaptioned, o.Encoding}
 }
 
 // found is what an index of a shard has.

@@ -86,7 +86,7 @@ func WalkImages(ctx context.Context, dir string, visit func(path string) error) 
 		switch {
 		case hidden && d.IsDir():
 			return fs.SkipDir
-		case hidden || d.IsDir() || !isPicture(path):
+		case hidden || d.IsDir() || !isImage(path):
 			return nil
 		}
 		return visit(path)

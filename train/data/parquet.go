@@ -89,7 +89,7 @@ func openParquet(ctx context.Context, name string, o Options) (set Index, err er
 		t.at = nil
 		return t, err
 	}
-	return nil, fmt.Errorf("the column %q is of %s; an image's path or bytes are wanted, one a row", image[0].Path[0], image[0].Node)
+	return nil, fmt.Errorf("the column %q is of %s; it must have an image's path or bytes in each row", image[0].Path[0], image[0].Node)
 }
 
 // rowCaptions are the captions of each row of a Parquet file, grown by what is there, not by what
@@ -120,7 +120,7 @@ func (r *columnReader) captions(o Options) (c rowCaptions, err error) {
 		return c, err
 	}
 	if len(caption) != 1 || !isBytes(caption[0]) {
-		return c, fmt.Errorf("the column %q is of %s; a text is wanted, or a list of texts", caption[0].Path[0], caption[0].Node)
+		return c, fmt.Errorf("the column %q is of %s; it must be a text or a list of texts", caption[0].Path[0], caption[0].Node)
 	}
 	err = r.texts(caption[0], func(row int, text string, null bool) error {
 		if row == len(c.rows) {

@@ -19,7 +19,7 @@ import (
 
 // images are the extensions of files that preprocess reads (open_clip looks for the first four),
 // the one to take where a sample has several first.
-var pictures = []string{"jpg", "png", "jpeg", "webp", "gif", "bmp", "tif", "tiff"}
+var imageExtensions = []string{"jpg", "png", "jpeg", "webp", "gif", "bmp", "tif", "tiff"}
 
 type tarSample struct {
 	shard    int

@@ -153,7 +153,7 @@ func TestHostileShards(t *testing.T) {
 		{"cut.tar", whole[:1536], "cut.tar is damaged: 1.txt ends too early, at byte 1536"},
 		{"cut-header.tar", whole[:2048+100], "cut-header.tar is damaged: after 2 members, at byte 2148: unexpected EOF"},
 		{"huge.tar", huge, "huge.tar is damaged: after 0 members"},
-		{"none.tar", tarOf(t, member{"1.jpg", "x"}), "none.tar holds no sample: an image (.jpg, .png, .jpeg, .webp, .gif, .bmp, .tif, .tiff) and a .txt of the same name are wanted"},
+		{"none.tar", tarOf(t, member{"1.jpg", "x"}), "none.tar holds no sample; a sample is an image (.jpg, .png, .jpeg, .webp, .gif, .bmp, .tif, .tiff) and a .txt of the same name"},
 		{"empty.tar", nil, "empty.tar holds no sample"},
 		{"text.tar", bytes.Repeat([]byte("no archive\n"), 100), "text.tar is damaged"},
 		{"cut.tar.gz", squeezed[:len(squeezed)/2], "cut.tar.gz cannot be unpacked: it is damaged: it ends too early"},

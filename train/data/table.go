@@ -80,7 +80,7 @@ func (t *table) Captions(i int) []string { return t.captions[i] }
 // Sample i. Its ID is the path from the working directory, or from the table's.
 func (t *table) Sample(_ context.Context, i int) (Sample, error) {
 	name := t.images[i]
-	image := preprocess.FromFunc("", func(ctx context.Context) ([]byte, error) { return readPicture(ctx, t.dir, name) })
+	image := preprocess.FromFunc("", func(ctx context.Context) ([]byte, error) { return readImage(ctx, t.dir, name) })
 	s := Sample{Image: image, Texts: t.captions[i], ID: filepath.Clean(name)}
 	if !filepath.IsAbs(name) {
 		s.ID = filepath.Join(t.dir, name)
@@ -88,8 +88,8 @@ func (t *table) Sample(_ context.Context, i int) (Sample, error) {
 	return s, nil
 }
 
-// readPicture reads a file by its path from the working directory, or from dir.
-func readPicture(ctx context.Context, dir, name string) ([]byte, error) {
+// readImage reads a file by its path from the working directory, or from dir.
+func readImage(ctx context.Context, dir, name string) ([]byte, error) {
 	b, err := preprocess.FromFile(name).Bytes(ctx, preprocess.DefaultLimits)
 	if errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(name) {
 		return preprocess.FromFile(filepath.Join(dir, name)).Bytes(ctx, preprocess.DefaultLimits)

@@ -57,18 +57,18 @@ func TestTableRefusals(t *testing.T) {
 		o             data.Options
 		want          string
 	}{
-		{"a.csv", "", columns, "a.csv: it is empty: a header line is wanted"},
+		{"a.csv", "", columns, "a.csv: it is empty; the first line must name the columns"},
 		{"a.csv", "filepath\ttitle\n\t\n", columns, "no row has an image and a caption"},
-		{"a.jsonl", "", columns, "a.jsonl: it is empty: a JSON object on each line is wanted"},
+		{"a.jsonl", "", columns, "a.jsonl: it is empty; each line must be a JSON object"},
 		{"a.jsonl", "{\"image\":\"a\",\"text\":\"b\"}\n[1]\n", columns, "a.jsonl: line 2 is no JSON object such as"},
 		{"a.jsonl", "null", columns, "line 1 is no JSON object"},
 		{"a.jsonl", "{\"image\":\"a\",\"text\":\"b\"}\n\n{\"image\": \"a\"", columns, "line 3 is no JSON object"},
 		{"a.jsonl", `{"src":"a","text":"b"}`, columns, `line 1: it has no key "filepath", only ["src" "text"]; ImageKey names another`},
 		{"a.jsonl", `{"image":"a","text":"b"}`, other, `line 1: it has no key "picture", only ["image" "text"]; ImageKey names another`},
 		{"a.jsonl", `{"image":"a","alt":"b"}`, columns, `it has no key "title", only ["alt" "image"]; CaptionKey names another`},
-		{"a.jsonl", `{"image":{"path":"a"},"text":"b"}`, columns, `line 1: the image is {"path":"a"}; a path is wanted`},
-		{"a.jsonl", `{"image":"a","text":{"en":"b"}}`, columns, `line 1: the caption is {"en":"b"}; a text is wanted, or a list of texts`},
-		{"a.jsonl", `{"image":"a","text":[["b"]]}`, columns, `line 1: the caption is [["b"]]; a text is wanted, or a list of texts`},
+		{"a.jsonl", `{"image":{"path":"a"},"text":"b"}`, columns, `line 1: the image is {"path":"a"}; it must be a path`},
+		{"a.jsonl", `{"image":"a","text":{"en":"b"}}`, columns, `line 1: the caption is {"en":"b"}; it must be a text or a list of texts`},
+		{"a.jsonl", `{"image":"a","text":[["b"]]}`, columns, `line 1: the caption is [["b"]]; it must be a text or a list of texts`},
 		{"a.jsonl", `{"image":"a","text":"` + strings.Repeat("x", 17<<20) + `"}`, columns, "line 1 is longer than 16777216 bytes"},
 		{"a.parquet", "PAR1 no", columns, "a.parquet: it is no Parquet file"},
 		{"a.parquet", "", columns, "a.parquet: it is no Parquet file"},

@@ -47,7 +47,7 @@ func walkTar(ctx context.Context, r io.ReaderAt, size int64, visit func(h *tar.H
 // block is a tar's unit.
 const block = 512
 
-// window reads forward from a file in small pieces and seeks over what nobody wants: most of a
+// window reads forward from a file in small pieces and seeks over what is not needed: most of a
 // shard is images, and an index needs the headers and captions alone.
 type window struct {
 	r        io.ReaderAt

@@ -190,7 +190,7 @@ func TestForeignCaptions(t *testing.T) {
 func TestNoSampleSays(t *testing.T) {
 	dir := tree(t, map[string][]byte{"unsorted.tar": named(t, "a.jpg", "b.jpg", "a.txt", "b.txt"), "classes.tar": named(t, "a.jpg", "a.cls", "b.jpg", "b.cls", "c.cls")})
 	_, err := open(t, filepath.Join(dir, "unsorted.tar"), data.Options{})
-	assert.ErrorContains(t, err, "unsorted.tar holds no sample: an image (.jpg, .png, .jpeg, .webp, .gif, .bmp, .tif, .tiff) and a .txt of the same name are wanted, one after the other; its members end in .jpg, .txt")
+	assert.ErrorContains(t, err, "unsorted.tar holds no sample; a sample is an image (.jpg, .png, .jpeg, .webp, .gif, .bmp, .tif, .tiff) and a .txt of the same name, one after the other; its members end in .jpg, .txt")
 	_, err = open(t, filepath.Join(dir, "classes.tar"), data.Options{})
 	assert.ErrorContains(t, err, "its members end in .cls, .jpg")
 }

@@ -38,7 +38,7 @@ func TestWriter(t *testing.T) {
 	require.NoError(t, err)
 	want, err := os.ReadFile(filepath.Join("..", "..", "testdata", "tensorboard", "events"))
 	require.NoError(t, err)
-	assert.True(t, bytes.Equal(want, flushed), "%d bytes, %d wanted:\n%q\n%q", len(flushed), len(want), flushed, want)
+	assert.True(t, bytes.Equal(want, flushed), "%d bytes, want %d:\n%q\n%q", len(flushed), len(want), flushed, want)
 	require.NoError(t, w.Close())
 	assert.Error(t, w.Close(), "a closed file")
 }

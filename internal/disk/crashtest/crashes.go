@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// mostStates bounds the states of one moment. A test that comes to it does too much without a sync.
-const mostStates = 1 << 16
+// maxStates bounds the states of one moment. A test that comes to it does too much without a sync.
+const maxStates = 1 << 16
 
 // State is what a disk holds after a crash.
 type State struct {
@@ -165,7 +165,7 @@ func (d *model) states() iter.Seq[State] {
 			}
 		}
 		visit(d.root)
-		if product > mostStates {
+		if product > maxStates {
 			panic(fmt.Sprintf("crashtest: %d states of %d files and directories that wait for a sync", product, len(open)))
 		}
 		choice := map[*node]int{}
