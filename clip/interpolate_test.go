@@ -45,7 +45,7 @@ func TestInterpolate(t *testing.T) {
 	quick := *all["eos"]
 	quick.QuickGELU = !quick.QuickGELU
 	require.ErrorContains(t, m.Interpolate(goldenModel(t, &quick), 0.5), "the configs differ")
-	require.ErrorContains(t, m.Interpolate(m, 1.5), "an alpha of 1.5")
+	require.ErrorContains(t, m.Interpolate(m, 1.5), "alpha 1.5: must be between 0 and 1")
 	assert.Equal(t, before, values(t, m.State()))
 }
 

@@ -120,8 +120,8 @@ func TestLoRARefusals(t *testing.T) {
 	m.Name = "RN50"
 	both := LoRAOptions{Rank: 1, Alpha: 1, Image: true, Text: true}
 	require.ErrorContains(t, m.AddLoRA(both), "RN50 has a ResNet for a tower")
-	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Alpha: 1, Text: true}), "a rank of 0")
-	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Rank: 1, Text: true}), "an alpha of 0")
+	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Alpha: 1, Text: true}), "LoRA rank 0: must be at least 1")
+	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Rank: 1, Text: true}), "LoRA alpha 0: must be positive")
 	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Rank: 1, Alpha: 1}), "a tower to adapt")
 	require.NoError(t, m.AddLoRA(LoRAOptions{Rank: 1, Alpha: 1, Text: true}))
 	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Rank: 1, Alpha: 1, Text: true}), "has LoRA already")
