@@ -35,7 +35,7 @@ man: build ## man/infer.1 and man/train.1
 test-cuda: deps ## on a machine with a GPU: what runs there against the CPU, graphs, uploads, NCCL; needs what build-cuda needs
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go test -tags cuda -count 1 -v -run 'GPU|Captur|Graphs|Upload|Varlen|NCCL' ./torch ./torch/distributed ./clip ./train
 
-bench-cuda: deps build/venv ## on a machine with a GPU: speed beside open_clip's, eager and compiled, as ratios and shares of the card's peak
+bench-cuda: deps build/venv ## on a machine with a GPU: speed beside open_clip's, eager and compiled, as ratios and fractions of the card's peak
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go test -tags cuda -c -o build/clip.cuda.test ./clip
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go test -tags cuda -c -o build/train.cuda.test ./train
 	build/venv/bin/python benchmarks/gpu.py build/clip.cuda.test build/train.cuda.test
@@ -133,7 +133,7 @@ proxies: libtorch ## infer serve behind nginx and Caddy, which it installs as ro
 clients: libtorch build/clients ## the clients of other services, from PyPI, npm and the Go proxy, against infer serve; writes their table into docs/serve.md: a minute
 	GOCLIP_CLIENTS=$(CURDIR)/build/clients go test -tags clients -count 1 -run '^TestClients$$' -v ./cmd/infer
 
-load-models: libtorch ## three models of which two fit, under 64 clients, unloaded and replaced all the while: five minutes, or GOCLIP_LOAD_TIME=1m
+load-models: libtorch ## three models of which two fit, under 64 clients, unloaded and replaced meanwhile: five minutes, or GOCLIP_LOAD_TIME=1m
 	go test -tags load -count 1 -timeout 30m -run '^TestModelsUnderLoad$$' -v ./serve
 
 load: libtorch ## infer serve under 64 clients and ten times its capacity, beside infer embed: four minutes
@@ -168,7 +168,7 @@ lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is on
 	go run $(STATICCHECK) ./...
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror csrc/*.cpp csrc/*.h csrc/cuda/*.cpp clip/preprocess/*.c clip/preprocess/*.h; else echo "clang-format is not installed: C++ was not checked"; fi
 
-parity: libtorch build/venv build/venv-tokenizers ## make the goldens anew with the Python libraries and compare them with Go
+parity: libtorch build/venv build/venv-tokenizers ## regenerate the goldens with the Python libraries and compare them with Go
 	build/venv/bin/python testdata/clip/make_goldens.py
 	build/venv/bin/python testdata/clip/make_zeroshot.py
 	build/venv/bin/python testdata/clip/make_locks.py
@@ -225,7 +225,7 @@ data: ## the emoji shards, from pinned packages, into build/emoji
 EMOJI := --train-data 'build/emoji/train-{00000..00008}.tar' --val-data 'data/openmoji-eval-{00000..00001}.tar' --batch-size 256 \
 	  --wd 0.2 --grad-clip-norm 1 --precision amp_bf16 --workers 2 --save-frequency 0 --logs build/logs
 
-model: build data ## train the shipped model anew, as its card says: an hour
+model: build data ## retrain the built-in model, as its card says: an hour
 	bin/train --model emoji-64 --pretrained random $(EMOJI) --epochs 40 --lr 1e-3 --warmup 100 --seed 0 --val-frequency 4 --name emoji-64 \
 	  --aug-cfg 'scale=[0.6,1.0] color_jitter=[0.3,0.3,0.3,0.05] color_jitter_prob=0.6 gray_scale_prob=0.15'
 	bin/train --model build/logs/emoji-64/checkpoints/latest $(EMOJI) --epochs 6 --lr 2e-4 --warmup 20 --seed 1 --name emoji-64-second

@@ -71,7 +71,7 @@ func describeShapes(path string, o OpenOptions) (d description, err error) {
 	return d, nil
 }
 
-// fits tells whether a file has exactly the model's tensors.
+// fits reports whether a file has exactly the model's tensors.
 func (m *Model) fits(f *checkpoint.File) bool {
 	found, problems := m.weights(f)
 	for key, p := range m.State() {
@@ -83,7 +83,7 @@ func (m *Model) fits(f *checkpoint.File) bool {
 	return len(problems) == 0
 }
 
-// sizes are the numbers by which architectures are told apart at a glance.
+// sizes are the numbers by which architectures differ at a glance.
 type sizes struct {
 	embed                        int
 	width, depth, places         int // of the image tower

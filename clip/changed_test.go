@@ -36,7 +36,7 @@ func TestChangedWeights(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(path string) error
-		says   string // "" if the model goes on
+		says   string // "" if the model continues
 	}{
 		{"emptied", func(path string) error { return os.Truncate(path, 0) }, "bytes and has 0"},
 		{"cut", func(path string) error { return os.Truncate(path, 8192) }, "bytes and has 8192"},

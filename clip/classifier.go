@@ -20,8 +20,8 @@ type Classifier struct {
 	Scale   float64     // of the cosines in the softmax: the model's when the classifier was made
 }
 
-// Guess is a class, as an index into a classifier's Names, with its share of the softmax over all classes.
-type Guess struct {
+// Prediction is a class, as an index into a classifier's Names, with its probability: the softmax over all classes.
+type Prediction struct {
 	Class       int
 	Probability float32
 }
@@ -133,7 +133,7 @@ func (c *Classifier) Probabilities(images [][]float32) (rows [][]float32, err er
 
 // Top is, for each row of image features, its k most probable classes, or all when there are fewer, the best one
 // first.
-func (c *Classifier) Top(images [][]float32, k int) (guesses [][]Guess, err error) {
+func (c *Classifier) Top(images [][]float32, k int) (predictions [][]Prediction, err error) {
 	if k < 1 {
 		return nil, fmt.Errorf("clip: k is %d: it must be at least 1, for the most probable class", k)
 	}
@@ -142,14 +142,14 @@ func (c *Classifier) Top(images [][]float32, k int) (guesses [][]Guess, err erro
 		_, indices := logits.TopK(k, 1, true) // not of the probabilities, many of which are 0 where one class is sure
 		probabilities, classes := torch.ToSlice[float32](logits.Softmax(1).Gather(1, indices)), torch.ToSlice[int64](indices)
 		for i := 0; i < len(classes); i += k {
-			row := make([]Guess, k)
+			row := make([]Prediction, k)
 			for j := range row {
-				row[j] = Guess{int(classes[i+j]), probabilities[i+j]}
+				row[j] = Prediction{int(classes[i+j]), probabilities[i+j]}
 			}
-			guesses = append(guesses, row)
+			predictions = append(predictions, row)
 		}
 	})
-	return guesses, err
+	return predictions, err
 }
 
 // apply gives f the logits (n, C), Scale * cosine, of n rows of features.
@@ -179,7 +179,7 @@ func (c *Classifier) apply(images [][]float32, f func(logits *torch.Tensor)) err
 
 // Classify is, for each image, its k most probable classes of c, or all when there are fewer, the best one first.
 // It may be called from any number of goroutines, and has EncodeImages's errors.
-func (m *Model) Classify(ctx context.Context, c *Classifier, k int, images ...ImageSource) ([][]Guess, error) {
+func (m *Model) Classify(ctx context.Context, c *Classifier, k int, images ...ImageSource) ([][]Prediction, error) {
 	if c == nil {
 		return nil, errors.New("clip: the Classifier is nil: Model.Classifier makes one")
 	}
@@ -187,13 +187,13 @@ func (m *Model) Classify(ctx context.Context, c *Classifier, k int, images ...Im
 	if err != nil {
 		return nil, err
 	}
-	var guesses [][]Guess
+	var predictions [][]Prediction
 	err = m.inTurn(ctx, func() (err error) {
-		guesses, err = c.Top(rows, k)
+		predictions, err = c.Top(rows, k)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return guesses, nil
+	return predictions, nil
 }

@@ -28,7 +28,7 @@ type ClassifierCache struct {
 	Log func(message string) // told of a file that is damaged or cannot be written; nil for silence
 }
 
-// Classifier is [Model.Classifier] by way of the cache. cached tells whether the text tower had no work.
+// Classifier is [Model.Classifier] by way of the cache. cached reports whether the text tower had no work.
 func (c ClassifierCache) Classifier(ctx context.Context, m *Model, names, templates []string) (z *Classifier, cached bool, err error) {
 	if len(templates) == 0 {
 		templates = []string{"{}"}
@@ -57,7 +57,7 @@ func (c ClassifierCache) Classifier(ctx context.Context, m *Model, names, templa
 		return &Classifier{Names: slices.Clone(names), Weights: m.rowsOf(weights), Scale: scale}, true, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		c.log("%v: the classifier is made anew", err)
+		c.log("%v: the classifier is rebuilt", err)
 	}
 	if z, err = m.Classifier(ctx, names, templates...); err != nil {
 		return nil, false, err

@@ -106,7 +106,7 @@ func TestClassifierCache(t *testing.T) {
 			assert.Equal(t, want, z)
 			require.Len(t, told, 1, name)
 			assert.Contains(t, told[0], file)
-			assert.Contains(t, told[0], "made anew")
+			assert.Contains(t, told[0], "is rebuilt")
 			_, cached = get(m, names, templates)
 			assert.True(t, cached, "%s: the file is whole again", name)
 		}
@@ -164,17 +164,17 @@ func TestClassifierCacheLeavesNothing(t *testing.T) {
 
 func TestConfusion(t *testing.T) {
 	c := NewConfusion(4)
-	guesses := func(classes ...int) (out []Guess) {
+	predictions := func(classes ...int) (out []Prediction) {
 		for _, class := range classes {
-			out = append(out, Guess{Class: class})
+			out = append(out, Prediction{Class: class})
 		}
 		return out
 	}
 	assert.Zero(t, c.Top1()+c.Top5()+c.MeanPerClass())
-	c.Add(0, guesses(0, 1, 2, 3))
-	c.Add(0, guesses(1, 0, 2, 3))
-	c.Add(0, guesses(1, 2, 3))
-	c.Add(2, guesses(2, 1, 0, 3))
+	c.Add(0, predictions(0, 1, 2, 3))
+	c.Add(0, predictions(1, 0, 2, 3))
+	c.Add(0, predictions(1, 2, 3))
+	c.Add(2, predictions(2, 1, 0, 3))
 	assert.Equal(t, 4, c.N)
 	assert.InDelta(t, 0.5, c.Top1(), 1e-12)
 	assert.InDelta(t, 0.75, c.Top5(), 1e-12)

@@ -54,9 +54,9 @@ func TestZeroShotParity(t *testing.T) {
 			var classes []int64
 			for i, row := range top {
 				require.Len(t, row, 5)
-				for _, guess := range row {
-					classes = append(classes, int64(guess.Class))
-					assert.Equal(t, prob[i][guess.Class], guess.Probability)
+				for _, prediction := range row {
+					classes = append(classes, int64(prediction.Class))
+					assert.Equal(t, prob[i][prediction.Class], prediction.Probability)
 				}
 			}
 			assert.Equal(t, g.Ints(set+".top5"), classes)
@@ -152,7 +152,7 @@ func TestTemplates(t *testing.T) {
 	for spec, want := range map[string]string{
 		"":                            `"" is no set of templates (openai_imagenet_80, openai_imagenet_7, openai_cifar_18), no file, and no template`,
 		"openai":                      `"openai" is no set of templates`,
-		write("empty.txt", "\n"):      "empty.txt is empty: a template such as",
+		write("empty.txt", "\n"):      "empty.txt is empty; each line must be a template such as",
 		write("bad.txt", "a {}\na\n"): `the template "a" has no {} for the class's name (in `,
 	} {
 		_, err := Templates(spec)
@@ -173,12 +173,12 @@ func TestImageNetClasses(t *testing.T) {
 // TestTopOfASureClassifier ranks classes whose probabilities are all 0 but one by their logits.
 func TestTopOfASureClassifier(t *testing.T) {
 	z := &Classifier{Names: []string{"far", "near", "second", "opposite"}, Weights: [][]float32{{0, 1}, {1, 0}, {0.6, 0.8}, {-1, 0}}, Scale: 1e4}
-	guesses, err := z.Top([][]float32{{1, 0}}, 4)
+	predictions, err := z.Top([][]float32{{1, 0}}, 4)
 	require.NoError(t, err)
 	var order []int
-	for _, g := range guesses[0] {
+	for _, g := range predictions[0] {
 		order = append(order, g.Class)
 	}
 	assert.Equal(t, []int{1, 2, 0, 3}, order)
-	assert.Equal(t, []float32{1, 0}, []float32{guesses[0][0].Probability, guesses[0][1].Probability})
+	assert.Equal(t, []float32{1, 0}, []float32{predictions[0][0].Probability, predictions[0][1].Probability})
 }

@@ -11,7 +11,7 @@ import (
 type Confusion struct {
 	N       int // images
 	classes []int
-	right   []int // first guesses, of each class
+	right   []int // correct first predictions of each class
 	inFive  int
 	cells   map[[2]int]int
 }
@@ -21,12 +21,12 @@ func NewConfusion(classes int) *Confusion {
 	return &Confusion{classes: make([]int, classes), right: make([]int, classes), cells: map[[2]int]int{}}
 }
 
-// Add counts an image of class, with its guesses as [Classifier.Top] gives them: five, or all classes if there are fewer.
-func (c *Confusion) Add(class int, guesses []Guess) {
+// Add counts an image of class, with its predictions as [Classifier.Top] gives them: five, or all classes if there are fewer.
+func (c *Confusion) Add(class int, predictions []Prediction) {
 	c.N++
 	c.classes[class]++
-	c.cells[[2]int{class, guesses[0].Class}]++
-	switch place := slices.IndexFunc(guesses[:min(5, len(guesses))], func(g Guess) bool { return g.Class == class }); {
+	c.cells[[2]int{class, predictions[0].Class}]++
+	switch place := slices.IndexFunc(predictions[:min(5, len(predictions))], func(g Prediction) bool { return g.Class == class }); {
 	case place == 0:
 		c.right[class]++
 		c.inFive++
@@ -35,7 +35,7 @@ func (c *Confusion) Add(class int, guesses []Guess) {
 	}
 }
 
-// Top1 is the share of images whose class was the first guess.
+// Top1 is the fraction of images whose class was the first prediction.
 func (c *Confusion) Top1() float64 {
 	right := 0
 	for _, n := range c.right {
@@ -44,10 +44,10 @@ func (c *Confusion) Top1() float64 {
 	return float64(right) / float64(max(c.N, 1))
 }
 
-// Top5 is the share of images whose class was among the first five guesses.
+// Top5 is the fraction of images whose class was among the first five predictions.
 func (c *Confusion) Top5() float64 { return float64(c.inFive) / float64(max(c.N, 1)) }
 
-// MeanPerClass is the mean over the classes that have images of their shares of right first guesses:
+// MeanPerClass is the mean recall of the classes that have images:
 // scikit-learn's balanced_accuracy_score to the last digit.
 func (c *Confusion) MeanPerClass() float64 {
 	var recalls []float64
@@ -85,8 +85,8 @@ func sum(x []float64) (total float64) {
 	return total
 }
 
-// Counts yields, for each pair of a class and a first guess that occurred, how many images it had:
-// in the order of the classes and then of the guesses.
+// Counts yields, for each pair of a class and a first prediction that occurred, how many images it had:
+// in the order of the classes and then of the predictions.
 func (c *Confusion) Counts() iter.Seq2[[2]int, int] {
 	return func(yield func([2]int, int) bool) {
 		pairs := slices.SortedFunc(maps.Keys(c.cells), func(a, b [2]int) int { return cmp.Or(a[0]-b[0], a[1]-b[1]) })

@@ -67,9 +67,9 @@ type Encoder struct {
 	// phones write. CLIP's own transforms do not, and neither does the zero value.
 	Orient bool
 
-	// Sized, if not nil, is told of image i's own size in pixels, before its row is yielded.
+	// Sized, if not nil, is called with image i's own size in pixels, before its row is yielded.
 	Sized func(i, width, height int)
-	// Cut, if not nil, is told of each text that is longer than the context length, before its row is
+	// Cut, if not nil, is called for each text that is longer than the context length, before its row is
 	// yielded.
 	Cut func(i int, text string)
 }
@@ -124,7 +124,7 @@ func (m *Model) EncodeTexts(ctx context.Context, texts ...string) ([][]float32, 
 }
 
 // EncodeImageSeq yields the L2-normalised row of each image, in order; images are decoded ahead. An
-// image that cannot be read yields an [*ImageError], and the others go on. Any other error, such as
+// image that cannot be read yields an [*ImageError], and the others continue. Any other error, such as
 // that of ctx, ends the sequence. images is read in a goroutine of its own, and the loop ends when
 // that has stopped: a sequence that waits, on a channel for example, should stop when ctx ends.
 func (m *Model) EncodeImageSeq(ctx context.Context, images iter.Seq[ImageSource]) iter.Seq2[[]float32, error] {

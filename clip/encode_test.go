@@ -42,7 +42,7 @@ func TestEncodeFromManyGoroutines(t *testing.T) {
 	m, ctx := shippedModel(t), t.Context()
 	paths := []string{imagePath("face.png"), imagePath("cat_lossy.webp"), imagePath("grey.gif")}
 	texts := []string{"a face", "a cat", "a grey image of nothing in particular"}
-	work := func() (rows, words [][]float32, guesses [][]Guess, err error) {
+	work := func() (rows, words [][]float32, predictions [][]Prediction, err error) {
 		sources := make([]ImageSource, len(paths))
 		for i, path := range paths {
 			sources[i] = FromFile(path)
@@ -57,13 +57,13 @@ func TestEncodeFromManyGoroutines(t *testing.T) {
 		if err != nil {
 			return
 		}
-		guesses, err = m.Classify(ctx, c, 2, sources...)
+		predictions, err = m.Classify(ctx, c, 2, sources...)
 		return
 	}
-	rows, words, guesses, err := work()
+	rows, words, predictions, err := work()
 	require.NoError(t, err)
 	require.Len(t, rows, len(paths))
-	require.Len(t, guesses, len(paths))
+	require.Len(t, predictions, len(paths))
 	before := torch.LiveTensors()
 	var wg sync.WaitGroup
 	for range 32 {
@@ -72,7 +72,7 @@ func TestEncodeFromManyGoroutines(t *testing.T) {
 			assert.NoError(t, err)
 			assert.Equal(t, rows, r)
 			assert.Equal(t, words, w)
-			assert.Equal(t, guesses, g)
+			assert.Equal(t, predictions, g)
 		})
 	}
 	wg.Wait()

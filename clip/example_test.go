@@ -27,11 +27,11 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	guesses, err := model.Classify(ctx, labels, 1, clip.FromFile("../data/demo/dog.png"), clip.FromFile("../data/demo/racing_car.png"))
+	predictions, err := model.Classify(ctx, labels, 1, clip.FromFile("../data/demo/dog.png"), clip.FromFile("../data/demo/racing_car.png"))
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, g := range guesses {
+	for _, g := range predictions {
 		fmt.Println(labels.Names[g[0].Class], g[0].Probability > 0.8)
 	}
 	// Output:
@@ -72,14 +72,14 @@ func ExampleModel_Classify_handler() {
 	}
 	classify := func(w http.ResponseWriter, r *http.Request) {
 		body := http.MaxBytesReader(w, r.Body, 20<<20)
-		guesses, err := model.Classify(r.Context(), labels, 1, clip.FromReader(body))
+		predictions, err := model.Classify(r.Context(), labels, 1, clip.FromReader(body))
 		switch {
 		case errors.As(err, new(*clip.ImageError)):
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		case err != nil:
 			http.Error(w, "the model failed", http.StatusInternalServerError)
 		default:
-			_ = json.NewEncoder(w).Encode(labels.Names[guesses[0][0].Class]) // a client that is gone needs no answer
+			_ = json.NewEncoder(w).Encode(labels.Names[predictions[0][0].Class]) // a client that is gone needs no answer
 		}
 	}
 

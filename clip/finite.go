@@ -36,7 +36,7 @@ func (m *Model) CheckFinite() error {
 	return nil
 }
 
-// finite refuses features that are no numbers, and says which weight makes them so.
+// finite refuses features that are no numbers, and names the weight at fault.
 func (m *Model) finite(rows []float32) error {
 	for _, x := range rows {
 		if v := float64(x); math.IsNaN(v) || math.IsInf(v, 0) {

@@ -16,7 +16,7 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// TestNotFinite spoils one weight: whatever needs it fails with its name, and what does not goes on.
+// TestNotFinite spoils one weight: whatever needs it fails with its name, and what does not continues.
 func TestNotFinite(t *testing.T) {
 	image := FromFile(imagePath("face.png"))
 	for _, c := range []struct {

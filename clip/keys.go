@@ -56,7 +56,7 @@ func (m *Model) withTextPrefix(all map[string]checkpoint.Entry) map[string]check
 	return renamed
 }
 
-// isTextKey tells whether OpenAI's layout has the key at the top and it belongs to the text tower.
+// isTextKey reports whether OpenAI's layout has the key at the top and it belongs to the text tower.
 func isTextKey(key string) bool {
 	first, _, _ := strings.Cut(key, ".")
 	return slices.Contains([]string{"positional_embedding", "text_projection", "token_embedding", "transformer", "ln_final", "cls_emb"}, first)

@@ -139,7 +139,7 @@ func (m *Model) CheckWeights() error {
 	return nil
 }
 
-// Trained tells whether the model's weights were read, as of a file, and not drawn at random.
+// Trained reports whether the model's weights were read, as of a file, and not drawn at random.
 func (m *Model) Trained() bool { return m.trained }
 
 // put compares the shapes of what was found and copies it, or fails with all problems and copies nothing.

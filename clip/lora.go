@@ -95,5 +95,5 @@ func (m *Model) entry(key string, p *torch.Tensor, dtype torch.DType) (e checkpo
 	return checkpoint.FromTensor(key, merged, dtype)
 }
 
-// Adapted tells whether p is a weight that a low-rank product is added to.
+// Adapted reports whether p is a weight that a low-rank product is added to.
 func (m *Model) Adapted(p *torch.Tensor) bool { return m.lora[p] != nil }

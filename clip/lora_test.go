@@ -75,7 +75,7 @@ func TestLoRAStart(t *testing.T) {
 }
 
 // TestLoRAMerged saves the weights with the products in them, in both layouts: what is opened computes the same and is a
-// plain model, and the model that was saved goes on as it was.
+// plain model, and the model that was saved continues as it was.
 func TestLoRAMerged(t *testing.T) {
 	for _, name := range []string{"eos", "siglip-tanh", "roberta-mean"} {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestLoRARefusals(t *testing.T) {
 	require.ErrorContains(t, m.AddLoRA(both), "RN50 has a ResNet for a tower")
 	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Alpha: 1, Text: true}), "LoRA rank 0: must be at least 1")
 	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Rank: 1, Text: true}), "LoRA alpha 0: must be positive")
-	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Rank: 1, Alpha: 1}), "a tower to adapt")
+	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Rank: 1, Alpha: 1}), "LoRA needs a tower")
 	require.NoError(t, m.AddLoRA(LoRAOptions{Rank: 1, Alpha: 1, Text: true}))
 	require.ErrorContains(t, m.AddLoRA(LoRAOptions{Rank: 1, Alpha: 1, Text: true}), "has LoRA already")
 }

@@ -200,7 +200,7 @@ func (f formatFiles) torchSave(name string) {
 	require.True(f, f.isZip(name, "/data.pkl") && !f.isZip(name, "/constants.pkl"), "%s is no archive of torch.save", name)
 }
 
-// isZip tells whether a file is a zip archive with a file in it whose name ends so.
+// isZip reports whether a file is a zip archive with a file in it whose name ends so.
 func (f formatFiles) isZip(name, suffix string) bool {
 	f.Helper()
 	z, err := zip.OpenReader(filepath.Join(f.dir, name))

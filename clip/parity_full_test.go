@@ -66,7 +66,7 @@ func TestParityFull(t *testing.T) {
 		for _, part := range []string{"image", "text"} {
 			key := part + "/" + strconv.FormatFloat(share, 'g', -1, 64)
 			differences[key] = difference(t, g.Floats(key), full[part])
-			assert.LessOrEqual(t, differences[key], featureTolerance, "%s: features with this share of the blocks", key)
+			assert.LessOrEqual(t, differences[key], featureTolerance, "%s: features with this fraction of the blocks", key)
 		}
 	}
 	row.Image, row.Text = differences["image/1"], differences["text/1"]

@@ -51,7 +51,7 @@ func published(t *testing.T) (file []byte, sum string) {
 	return file, fmt.Sprintf("%x", sha256.Sum256(file))
 }
 
-// TestOpenPublished opens a published tag from a hub on loopback that breaks off once: the download goes on, is
+// TestOpenPublished opens a published tag from a hub on loopback that breaks off once: the download continues, is
 // checked, and becomes the model; the second time nothing is asked. A hub that lies about the hash gives no model.
 func TestOpenPublished(t *testing.T) {
 	const name, tag, path = "ViT-B-32", "laion2b_s34b_b79k", "/laion/CLIP-ViT-B-32-laion2B-s34B-b79K/resolve/main/open_clip_model.safetensors"

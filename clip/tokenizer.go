@@ -159,7 +159,7 @@ func (m *Model) fetchTokenizer(ctx context.Context, repo string) error {
 }
 
 // saveTokenizer writes the tokenizer's files as they were when the model was opened: their directory may be gone, a
-// checkpoint of which a run went on and which it then replaced.
+// checkpoint that a run was resumed from and then replaced.
 func (m *Model) saveTokenizer(fsys disk.FS, dir string) error {
 	for _, name := range slices.Sorted(maps.Keys(m.tokenizerFiles)) {
 		if err := writeFile(fsys, dir, name, m.tokenizerFiles[name]); err != nil {

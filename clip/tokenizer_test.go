@@ -78,7 +78,7 @@ func TestTokenizerOfAnotherVocabulary(t *testing.T) {
 		_, err = m.EncodeTexts(t.Context(), "a dog")
 		require.NoError(t, err)
 		if from == dir {
-			require.NoError(t, os.RemoveAll(dir), "as a checkpoint that a run went on from and replaced")
+			require.NoError(t, os.RemoveAll(dir), "as a checkpoint that a run continued from and replaced")
 			require.NoError(t, m.Save(again))
 		}
 	}

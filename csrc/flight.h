@@ -1,4 +1,4 @@
-// flight.h: collectives under way on a device, of whose errors the host hears later than it goes on. It includes nothing
+// flight.h: collectives under way on a device, whose errors the host sees only later. It includes nothing
 // of c10d's, so that cuda/testdata/flight.cpp can stand in for it.
 #pragma once
 
@@ -24,7 +24,7 @@ class Flight {
     return failed_;
   }
 
-  // landed tells whether there is nothing left to hear of.
+  // landed reports whether there is nothing left to hear of.
   bool landed() {
     land();
     return failed_ || works_.empty();

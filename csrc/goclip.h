@@ -134,7 +134,7 @@ char *gc_reducer_finish(gc_reducer *reducer, int32_t *buckets, int32_t *early /*
 void gc_reducer_close(gc_reducer *reducer);
 
 // Gradient checkpointing. `again` computes a block a second time: it is given x, which requires a gradient where one is
-// wanted, and side, both new, and returns the block's result as a new handle or a message.
+// asked for, and side, both new, and returns the block's result as a new handle or a message.
 typedef char *(*gc_recompute_fn)(uint64_t id, gc_tensor *x, gc_tensor *side /* or NULL */, gc_tensor **y /* new */);
 char *gc_recompute(const gc_tensor *y, gc_tensor *const *inputs /* x, then the parameters */, size_t n,
                    const gc_tensor *side /* or NULL */, uint64_t id, gc_recompute_fn again,
@@ -154,7 +154,7 @@ char *gc_cuda_capability(int32_t index, int32_t *capability /* 80 for 8.0 */, in
 int gc_knows_cuda(void);                            // libtorch_cuda.so lies beside libtorch_cpu.so
 const char *gc_version(void);                       // of the headers that this was compiled with
 char *gc_bf16x3(void);                              // why goclip::linear and its neighbours cannot run, or NULL
-char *gc_config(char **text /* new, a message */);  // what the libtorch that was loaded says of itself
+char *gc_config(char **text /* new, a message */);  // a description of the libtorch that was loaded
 
 #ifdef __cplusplus
 }

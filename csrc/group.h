@@ -34,7 +34,7 @@ class Group {
   Pending broadcast(const at::Tensor &t, int root);
   Pending all_gather(at::Tensor in, at::Tensor out);
 
-  // wait throws what the collective ran into, what abort was told, or that the time is over. On a device it has the
+  // wait throws what the collective ran into, abort's message, or that the time is over. On a device it has the
   // calling thread's stream wait, not the host, and throws what is known by then.
   void wait(const Pending &pending);
 

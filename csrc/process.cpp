@@ -59,7 +59,7 @@ void goclip::open_cuda() {
   auto &context = at::globalContext();
   // Float32 is float32 in convolutions too, unless TF32 is asked for as it is for products of matrices.
   context.setAllowTF32CuDNN(context.allowTF32CuBLAS());
-  // On Hopper cuDNN's attention comes first, and plans anew for each shape and thread.
+  // On Hopper cuDNN's attention comes first, and plans again for each shape and thread.
   context.setSDPUseCuDNN(false);
   cuda_is_open = true;
 }
@@ -67,7 +67,7 @@ void goclip::open_cuda() {
 void goclip::open_cuda_if_there() {
   static std::once_flag once;
   std::call_once(once, [] {
-    if (gc_knows_cuda()) gc_free_message(guard([] { open_cuda(); }));  // who asks for a device is told why there is none
+    if (gc_knows_cuda()) gc_free_message(guard([] { open_cuda(); }));  // a request for a device then says why there is none
   });
 }
 

@@ -47,18 +47,18 @@ struct Recompute : torch::autograd::Node {
     variable_list results(inputs.size());
     if (!gradients[0].defined()) return results;
     const at::Tensor beside = side.unpack();
-    variable_list wanted;
+    variable_list asked;
     std::vector<size_t> places;
     at::Tensor x = inputs[0].unpack().detach();
     if (task_should_compute_output(0)) {
       x.set_requires_grad(true);
-      wanted.push_back(x);
+      asked.push_back(x);
       places.push_back(0);
     }
     for (size_t i = 1; i < inputs.size(); i++) {
       at::Tensor p = inputs[i].unpack();
       if (!task_should_compute_output(i)) continue;
-      wanted.push_back(std::move(p));
+      asked.push_back(std::move(p));
       places.push_back(i);
     }
     {
@@ -73,7 +73,7 @@ struct Recompute : torch::autograd::Node {
       free(message);
       TORCH_CHECK(false, text);
     }
-    variable_list found = torch::autograd::grad({take(y)}, wanted, {gradients[0]}, /*retain_graph=*/std::nullopt,
+    variable_list found = torch::autograd::grad({take(y)}, asked, {gradients[0]}, /*retain_graph=*/std::nullopt,
                                                 /*create_graph=*/false, /*allow_unused=*/true);
     for (size_t i = 0; i < places.size(); i++) results[places[i]] = std::move(found[i]);
     return results;

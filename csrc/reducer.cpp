@@ -152,7 +152,7 @@ class Reducer {
     }
   }
 
-  // reorder fills the buckets anew, in rank 0's order, so that all ranks have one.
+  // reorder fills the buckets again, in rank 0's order, so that all ranks have one.
   void reorder() {
     std::vector<bool> reached(params_.size(), false);
     std::vector<int64_t> order{static_cast<int64_t>(finished_order_.size())};

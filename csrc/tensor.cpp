@@ -22,7 +22,7 @@ std::vector<at::Tensor> refs(gc_tensor *const *ts, size_t n) {
   return out;
 }
 
-// keeps_device tells whether t, or the graph behind it, holds memory of a device that is lost: a destructor that gives
+// keeps_device reports whether t, or the graph behind it, holds memory of a device that is lost: a destructor that gives
 // it back may throw, which ends the process.
 bool keeps_device(const gc_tensor *t) {
   return device_lost && (!impl(t)->device().is_cpu() || ref(t).grad_fn() != nullptr);

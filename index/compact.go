@@ -33,7 +33,7 @@ DELETE FROM dead;
 `
 
 // Compact leaves the dead rows behind if they are many, or in any case if always is set. A reader
-// goes on with the former file until its next search.
+// continues with the former file until its next search.
 func (w *Writer) Compact(ctx context.Context, always bool) error {
 	if err := w.Commit(); err != nil {
 		return err

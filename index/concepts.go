@@ -55,7 +55,7 @@ func (c *Concept) Count() (yes, no int) {
 var ErrNoConcept = errors.New("no such concept was learned")
 
 // conceptsName is a database of its own: concepts outlive what pictures.db holds, which can be made
-// anew from the images.
+// again from the images.
 const conceptsName = "concepts.db"
 
 const conceptsSchema = `

@@ -177,7 +177,7 @@ func survived(t *testing.T, root, at string, m moment) {
 	entries, err := os.ReadDir(at)
 	require.NoError(t, err)
 	files := slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !strings.Contains(e.Name(), "vectors-") })
-	if len(files) == 2 { // of a switch, which goes on
+	if len(files) == 2 { // of a switch, which continues
 		ix, err := Open(at)
 		require.NoError(t, err)
 		info, err := ix.Info(ctx)

@@ -22,7 +22,7 @@
 // beyond what the database knows are cut off by the next writer. No row is ever written over: a
 // changed image gets a new one, and the old one is dead. When dead rows are many,
 // [Writer.Compact] copies the others into vectors-N+1 and changes the database's mind in one
-// transaction; a reader that still has the former file mapped goes on with it.
+// transaction; a reader that still has the former file mapped continues with it.
 //
 // # The model
 //

@@ -114,7 +114,7 @@ func (ix *Index) Close() error {
 
 var errClosed = errors.New("the index is closed")
 
-// Info is what an index says of itself.
+// Info describes an index.
 type Info struct {
 	Model      Model
 	Images     int

@@ -322,7 +322,7 @@ func TestDuplicates(t *testing.T) {
 	assert.ErrorContains(t, err, "must be above 0 and at most 1")
 }
 
-// TestFullDisk has a commit fail: the index stays as it was, and the next writer goes on.
+// TestFullDisk has a commit fail: the index stays as it was, and the next writer continues.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	at := filled(t, dir, 4)

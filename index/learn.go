@@ -18,14 +18,14 @@ type Lesson struct {
 	Name    string
 	Text    string   // words that say it roughly; "" keeps those of the version before, if there is one
 	Yes, No []string // paths of images that show it, and that do not
-	Forget  bool     // begin anew, without the examples and the text of the version before
+	Forget  bool     // start over, without the examples and the text of the version before
 }
 
 // maxExamples bounds a concept. More is a data set, for which infer probe and train are made.
 const maxExamples = 10000
 
 // Learn learns a concept, or a new version of one, from examples and text, and stores it. Examples
-// are added to those of the version before; one that is judged anew counts as it was judged last.
+// are added to those of the version before; one that is judged again counts as it was judged last.
 // encoder is asked as by [Index.Query]. Where the concept was learned with another model, its
 // examples are read again.
 func (ix *Index) Learn(ctx context.Context, l Lesson, encoder func(ctx context.Context) (clip.Encoder, error)) (Concept, error) {

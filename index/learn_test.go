@@ -66,7 +66,7 @@ func TestLearn(t *testing.T) {
 	second, err := ix.Learn(ctx, Lesson{Name: "rex", Yes: []string{files[5].Path}}, noEncoder)
 	require.NoError(t, err)
 	yes, no := second.Count()
-	assert.Equal(t, [3]int{2, 2, 0}, [3]int{second.Version, yes, no}, "what is judged anew counts as judged last")
+	assert.Equal(t, [3]int{2, 2, 0}, [3]int{second.Version, yes, no}, "what is judged again counts as judged last")
 	first, err := ix.Concept(ctx, "rex@1")
 	require.NoError(t, err)
 	assert.Equal(t, c, first)

@@ -78,7 +78,7 @@ func (m *mapping) missing() error {
 	return nil
 }
 
-// unchanged tells whether the files of a state are those that are mapped, by inode, size and time.
+// unchanged reports whether the files of a state are those that are mapped, by inode, size and time.
 func (m *mapping) unchanged(dir string, st state) bool {
 	for i, l := range []layout{vectors, codes} {
 		info, err := os.Stat(l.path(dir, st.file))

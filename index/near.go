@@ -16,7 +16,7 @@ import (
 // An engine other than Exact holds a copy of the first rows of vectors-N.f32, which stays the
 // truth. It finds candidates; they are compared exactly, rows beyond the copy too, and dead ones
 // are hidden. A crash can therefore leave a copy behind the vectors and never wrong, and a copy
-// that is lost is made anew.
+// that is lost is rebuilt.
 type Engine string
 
 // Exact compares every vector with the query. FAISS looks into the lists nearest to it, in process
@@ -57,14 +57,14 @@ const (
 type near interface {
 	Rows() int
 	// Search finds k rows near to each of the queries (Q, dim), (Q, k), the nearest first; -1 stands
-	// for none. permitted has a bit for each row that is wanted, nil for all; an engine may find
+	// for none. permitted has a bit for each row to search, nil for all; an engine may find
 	// others as well.
 	Search(ctx context.Context, queries []float32, k int, permitted []byte) ([]int64, error)
 	Close()
 }
 
 // UpdateEngine makes the engine's copy of the vectors, or adds to it the rows that have come
-// meanwhile if they are many, and tells whether it did. What was not committed is not in it.
+// meanwhile if they are many, and reports whether it did. What was not committed is not in it.
 func (w *Writer) UpdateEngine(ctx context.Context, e Engine) (changed bool, err error) {
 	if err := e.Check(); err != nil || e == Exact || w.state.rows < nearLeast {
 		return false, err

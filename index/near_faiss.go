@@ -164,7 +164,7 @@ func noisy(rng *rand.Rand, row []float32, cosine float64) []float32 {
 	return out
 }
 
-// recall is the share of the truth that was found.
+// recall is the fraction of the truth that was found.
 func recall(got, truth [][]found) float64 {
 	hit, all := 0, 0
 	for q := range truth {

@@ -161,7 +161,7 @@ func (p *postgres) dropFormer(ctx context.Context) error {
 	return err
 }
 
-// add adds rows in one transaction, in a table that is made anew if fresh is set. Only then is the
+// add adds rows in one transaction, in a table that is recreated if fresh is set. Only then is the
 // graph built at once, which is faster than row by row.
 func (p *postgres) add(ctx context.Context, m *mapping, fresh bool) error {
 	return pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {

@@ -129,7 +129,7 @@ func testNear(t *testing.T, engine Engine) {
 	_, err = OpenWith(at, FAISS)
 	require.ErrorContains(t, err, "there is no file of FAISS's that is whole")
 	require.ErrorIs(t, err, ErrEngine)
-	assert.True(t, write(func(*Writer) {}), "made anew")
+	assert.True(t, write(func(*Writer) {}), "is rebuilt")
 	assert.NoFileExists(t, filepath.Join(at, ".near.tmp"))
 	compare(Filter{})
 

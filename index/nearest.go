@@ -243,7 +243,7 @@ func permitted(rows int, allowed, dead []int64) []byte {
 	return bits
 }
 
-// has tells whether a row is permitted.
+// has reports whether a row is permitted.
 func has(permitted []byte, slot int64) bool {
 	return permitted == nil || permitted[slot/8]>>(slot%8)&1 == 1
 }

@@ -126,7 +126,7 @@ func (ix *Index) forget() (err error) {
 }
 
 // mapping is the state's vectors; the caller releases it. Files in which something was written since
-// are mapped and looked into anew.
+// are mapped and looked into again.
 func (ix *Index) mapping(ctx context.Context, tx *sql.Tx, st state) (*mapping, error) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRebuilt has a reader stay open while the index is destroyed and made anew: it finds what is in
+// TestRebuilt has a reader stay open while the index is destroyed and made again: it finds what is in
 // the new one, and nothing that was removed. With another model it says that it must be opened again.
 func TestRebuilt(t *testing.T) {
 	dir := t.TempDir()
@@ -51,7 +51,7 @@ func TestRebuilt(t *testing.T) {
 }
 
 // TestOverwritten copies other bytes over the files of an index that is being searched, as cp does,
-// and goes on when the right ones are back.
+// and continues when the right ones are back.
 func TestOverwritten(t *testing.T) {
 	at, elsewhere := filled(t, t.TempDir(), 300), t.TempDir()
 	other := filled(t, elsewhere, 10)

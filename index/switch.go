@@ -54,7 +54,7 @@ type successor struct {
 	out   *appender
 }
 
-// readNext reads the state of a switch that has begun; ok tells whether there is one.
+// readNext reads the state of a switch that has begun; ok reports whether there is one.
 func readNext(ctx context.Context, q querier, dir string) (st state, ok bool, err error) {
 	var tables int
 	if err := q.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE name = 'next'").Scan(&tables); err != nil || tables == 0 {
@@ -75,7 +75,7 @@ func readNext(ctx context.Context, q querier, dir string) (st state, ok bool, er
 }
 
 // BeginSwitch has Add and Unreadable make a successor of the index, with vectors of the model m,
-// until Switch; searches do not see it, and Changes tells what it lacks. It goes on with one that
+// until Switch; searches do not see it, and Changes tells what it lacks. It continues with one that
 // was begun for m, unless fresh is set.
 func (w *Writer) BeginSwitch(m Model, fresh bool) error {
 	if err := w.Commit(); err != nil {

@@ -64,11 +64,11 @@ func TestSwitch(t *testing.T) {
 
 	_, err = Update(stopAfter(1), at, third, o)
 	require.ErrorIs(t, err, context.Canceled)
-	assert.Less(t, next(), done, "one for another model begins anew")
+	assert.Less(t, next(), done, "one for another model begins again")
 	_, err = Update(stopAfter(5), at, second, o)
 	require.ErrorIs(t, err, context.Canceled)
 
-	require.NoError(t, os.Remove(all[0])) // the index goes on with its model
+	require.NoError(t, os.Remove(all[0])) // the index continues with its model
 	place(t, all[1], "face.png", 100)
 	r, err = Update(ctx, at, first, o)
 	require.NoError(t, err)
@@ -106,7 +106,7 @@ func TestSwitch(t *testing.T) {
 	assert.NotContains(t, names, "vectors-1.f32")
 }
 
-// TestRebuildBeside has a rebuild leave the index searchable until its end, and begin anew after a
+// TestRebuildBeside has a rebuild leave the index searchable until its end, and begin again after a
 // stop.
 func TestRebuildBeside(t *testing.T) {
 	m, dir := smallModel(t, 1), t.TempDir()

@@ -20,7 +20,7 @@ type UpdateOptions struct {
 	Exclude     []string // names of directories to leave out, besides hidden ones and [Excluded]
 	KeepMissing bool     // keep images whose files are gone
 	NoOrient    bool     // of a new index: take images as they lie in the file, not upright by their EXIF orientation
-	Rebuild     bool     // encode every image anew; searches find the former vectors meanwhile, unless the index is damaged
+	Rebuild     bool     // encode every image again; searches find the former vectors meanwhile, unless the index is damaged
 	Switch      bool     // take a model other than the index's: its vectors are made beside the present ones, which are searched until all are there
 	Engine      Engine   // whose copy of the vectors is kept up to date; "" is [Exact], which has none
 	BatchSize   int      // images that run through the model at once; 0 is 32
@@ -30,7 +30,7 @@ type UpdateOptions struct {
 	// index's model, which it must be; the zero Model leaves the choice, because the index is new.
 	Open func(ctx context.Context, known Model) (*clip.Model, error)
 
-	// Who watches is told, in Update's goroutine, of paths that cannot be looked at and of files that are left out; of the number of
+	// Watcher is called, in Update's goroutine, for paths that cannot be looked at and of files that are left out; of the number of
 	// new and changed images, before the first is encoded; of each of them, with an *clip.ImageError
 	// where it cannot be read; and of the paths that a commit has made safe. An error of Committed
 	// ends the update.
@@ -53,7 +53,7 @@ type Result struct {
 	Skipped                 int // files that were left out, of no format that is read here
 	New                     int // files that were to be encoded; fewer were if the update was stopped
 	EngineChanged           bool
-	Switched                bool          // every vector is of another model now, or was made anew
+	Switched                bool          // every vector is of another model now, or was computed again
 	Took                    time.Duration // from the first change on
 }
 
@@ -64,7 +64,7 @@ type Result struct {
 // When ctx ends, what was encoded is made safe, the error matches ctx's, and the next update goes
 // on from there. Files that cannot be read as images are counted, and tried again when they change.
 // It fails where the index has another model ([ErrModel]), unless o.Switch or o.Rebuild is set, and
-// where another process writes it ([ErrLocked]). A switch that was stopped goes on where the same
+// where another process writes it ([ErrLocked]). A switch that was stopped continues where the same
 // model is given again; it is complete when every image of the index has a vector of the new model
 // ([ErrWaiting]).
 func Update(ctx context.Context, dir string, m *clip.Model, o *UpdateOptions) (r Result, err error) {

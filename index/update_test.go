@@ -130,7 +130,7 @@ func TestUpdate(t *testing.T) {
 }
 
 // TestUpdateStopped ends the context in the middle: what was encoded is in the index, and the next
-// update goes on.
+// update continues.
 func TestUpdateStopped(t *testing.T) {
 	m, dir := smallModel(t, 1), t.TempDir()
 	at := filepath.Join(dir, DirName)

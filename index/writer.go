@@ -19,7 +19,7 @@ import (
 )
 
 // Writer adds images to an index and removes them. There is one for an index at a time, of all
-// processes; searches go on meanwhile. It is for one goroutine.
+// processes; searches continue meanwhile. It is for one goroutine.
 type Writer struct {
 	dir, root string
 	fsys      disk.FS
@@ -103,7 +103,7 @@ func (w *Writer) open(m Model) (err error) {
 	}
 	if next, begun, err := readNext(ctx, w.db, w.dir); err != nil {
 		return err
-	} else if begun && next.model.Differs(m) == "" { // a rebuild that was stopped: it begins anew or never
+	} else if begun && next.model.Differs(m) == "" { // a rebuild that was stopped: it starts over or never
 		if err := w.dropSwitch(); err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ check_go() {
   at_least "$have" "$want" && return
   at_least "$have" 1.21 ||
     die "this is Go $have; goclip needs Go $want: install it from https://go.dev/doc/install (Debian's own is older)"
-  warn "this is Go $have; it will fetch Go $want by itself (GOTOOLCHAIN=auto)"
+  warn "this is Go $have; it will download Go $want (GOTOOLCHAIN=auto)"
   (cd "$root" && go version >/dev/null 2>&1) ||
     die "Go $have could not fetch Go $want: install it from https://go.dev/doc/install, or set GOTOOLCHAIN=auto"
 }

@@ -27,11 +27,11 @@ if [ ! -d "$dir" ]; then
 fi
 
 echo "== six images, six labels =="
-pictures=()
+images=()
 for name in "dog face" "racing car" "house with garden" "red apple" "evergreen tree" "sailboat"; do
-  pictures+=("$dir/$name/$name.png")
+  images+=("$dir/$name/$name.png")
 done
-"$infer" classify --label dog --label car --label house --label fruit --label tree --label ship --template '{}' --top 2 "${pictures[@]}"
+"$infer" classify --label dog --label car --label house --label fruit --label tree --label ship --template '{}' --top 2 "${images[@]}"
 
 echo
 echo "== 1,914 images, 1,914 names (chance: 0.0005) =="

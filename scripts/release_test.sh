@@ -28,7 +28,7 @@ for library in /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu/lib{c.so.6,m.so
 done
 cp "$here/data/demo/dog.png" "$here/testdata/preprocess/pictures/face.png" "$root/tmp/"
 jpeg=$(find "$here/testdata/preprocess/pictures" -name '*.jpg' | sort | head -1)
-cp "$jpeg" "$root/tmp/picture.jpg"
+cp "$jpeg" "$root/tmp/photo.jpg"
 
 # run runs a program of the archive in there.
 run() { unshare --map-root-user --mount --pid --net --ipc --fork "${BASH_SOURCE[0]}" "$archive" inside "$root" "$goclip/bin/$1" "${@:2}"; }
@@ -50,7 +50,7 @@ ours=$(grep -o "\"path\":\"$goclip/lib/[^\"]*\"" "$root/doctor.json" | wc -l)
 run infer doctor
 
 echo "== an image is scored, a JPEG too =="
-run infer score --text "dog face" --text "racing car" /tmp/dog.png /tmp/picture.jpg | tee "$root/scores"
+run infer score --text "dog face" --text "racing car" /tmp/dog.png /tmp/photo.jpg | tee "$root/scores"
 awk 'NR == 2 { exit !($2 > 0.9) }' "$root/scores" || failed "the dog is no dog"
 
 echo "== two steps are trained =="

@@ -159,9 +159,9 @@ func TestClassify(t *testing.T) {
 		require.NoError(t, err)
 		for i := range a.Images {
 			require.Len(t, a.Images[i].Labels, 3)
-			for k, guess := range top[i] {
-				assert.Equal(t, labels[guess.Class], a.Images[i].Labels[k].Label)
-				assert.InDelta(t, guess.Probability, a.Images[i].Labels[k].Prob, 1e-4)
+			for k, prediction := range top[i] {
+				assert.Equal(t, labels[prediction.Class], a.Images[i].Labels[k].Label)
+				assert.InDelta(t, prediction.Probability, a.Images[i].Labels[k].Prob, 1e-4)
 			}
 		}
 	}

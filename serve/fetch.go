@@ -15,7 +15,7 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// fetcher gets images by address, when the server's owner allows it. Whoever may name an address
+// fetcher gets images by address, when the server's owner allows it. A client that may name an address
 // may try to make this server speak to what only it can reach. So each connection, also of a
 // redirect, resolves its name once, refuses it if any of its addresses is not a global one, and
 // dials the very address that was checked.
@@ -27,7 +27,7 @@ type fetcher struct {
 	slots    chan struct{}
 }
 
-// Of a fetch: its time, the redirects that are followed, and how many go on at a time.
+// Of a fetch: its time, the redirects that are followed, and how many run at a time.
 const (
 	fetchTime      = 10 * time.Second
 	fetchRedirects = 3

@@ -40,7 +40,7 @@ func (s *Server) table() []route {
 		r.open = false
 	}
 	predict := work("/predict", asDetail, s.immichPredict)
-	predict.work = s.immich == nil // else the body tells whether it is work of ours
+	predict.work = s.immich == nil // else the body reports whether it is work of ours
 	show := work("/api/show", asPlain, s.ollamaShow)
 	show.work = false
 	return []route{

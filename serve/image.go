@@ -62,7 +62,7 @@ func isDataURIOfImage(s []byte) bool {
 	return u.base64 || strings.HasPrefix(u.mediaType, "image/") || holdsImage(s)
 }
 
-// shownChars of base64 tell whether its bytes are an image's.
+// shownChars of base64 report whether its bytes are an image's.
 const shownChars = 88
 
 // holdsImage is whether s is a data URI, or base64 alone, of bytes that begin as an image does.

@@ -87,7 +87,7 @@ func TestImmich(t *testing.T) {
 	assert.Contains(t, string(body), "multipart/form-data")
 }
 
-// What is not of CLIP goes on to Immich's own service, as it came, and its answer back.
+// What is not CLIP's is passed on to Immich's own service, as it came, and its answer back.
 func TestImmichUpstream(t *testing.T) {
 	var got []string
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -128,7 +128,7 @@ func (a *admission) slow(p *pace, n int) bool {
 	return float64(p.inputs) > 0.5*wait || float64(p.inputs+n) > 0.8*wait
 }
 
-// ran tells that a batch of n inputs took so long.
+// ran records that a batch of n inputs took this long.
 func (a *admission) ran(p *pace, n int, took time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -291,7 +291,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// A handler that panics is an answer in one sentence, and the server goes on.
+// A handler that panics is an answer in one sentence, and the server continues.
 func TestPanic(t *testing.T) {
 	s, at := start(t, Options{Indices: []Indexed{{Index: shelf{}}}, Thumbnail: func(string) ([]byte, string, error) { panic("secret") }})
 	code, _, body := get(t, at+"/"+s.imageAddress("a.png"))

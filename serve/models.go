@@ -307,7 +307,7 @@ func (r *registry) shrink(m *served, need int64) {
 	}
 }
 
-// reload opens the models that are loaded anew, and answers with the new ones from then on. One
+// reload opens the models that are loaded again, and answers with the new ones from then on. One
 // that cannot be opened stays as it was.
 func (r *registry) reload(m *served) error {
 	r.turn <- struct{}{}

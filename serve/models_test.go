@@ -20,7 +20,7 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// fresh opens the shipped model anew each time, under a name, and counts.
+// fresh opens the shipped model again each time, under a name, and counts.
 func fresh(name string, opened *atomic.Int64) Model {
 	return Model{Name: name, Open: func(ctx context.Context) (*clip.Model, error) {
 		opened.Add(1)
@@ -182,7 +182,7 @@ func TestModelThatCannotBeOpened(t *testing.T) {
 	assert.ErrorContains(t, err, "more than Memory")
 }
 
-// When the GPU is lost, Serve ends at once: the process is to be started anew.
+// When the GPU is lost, Serve ends at once: the process is to be started again.
 func TestDeviceLost(t *testing.T) {
 	s, err := New(t.Context(), Options{}, Loaded(model(t)))
 	require.NoError(t, err)
@@ -201,9 +201,9 @@ func TestDeviceLost(t *testing.T) {
 	select {
 	case err := <-ended:
 		assert.ErrorIs(t, err, torch.ErrDeviceLost)
-		assert.ErrorContains(t, err, "must be started anew")
+		assert.ErrorContains(t, err, "must be restarted")
 	case <-time.After(20 * time.Second):
-		t.Fatal("the server goes on")
+		t.Fatal("the server continues")
 	}
 	s.Close()
 }

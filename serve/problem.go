@@ -30,7 +30,7 @@ func badRequest(param, message string) *problem {
 	return refuse(http.StatusBadRequest, "invalid_request", param, message)
 }
 
-// asProblem is what a client is told of err. An error that is not a problem is ours: the log has
+// asProblem is what a client sees of err. An error that is not a problem is ours: the log has
 // it, the client not, unless the weights are no numbers.
 func asProblem(err error) *problem {
 	var p *problem

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Options say what a server is. The zero value serves its models to whoever reaches it, under
+// Options configure a server. The zero value serves its models to every client that reaches it, under
 // [DefaultLimits].
 type Options struct {
 	Version string // of the program, for /meta and /metrics
@@ -147,8 +147,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 // Answered counts the requests that were accepted and answered in full.
 func (s *Server) Answered() int64 { return s.answered.Load() }
 
-// Reload opens the loaded models anew, as after their files were replaced. Requests are answered
-// all the while: those that are under way by the former model, later ones by the new. A model that
+// Reload opens the loaded models again, as after their files were replaced. Requests are answered
+// meanwhile: those in progress by the former model, later ones by the new one. A model that
 // cannot be opened stays as it was.
 func (s *Server) Reload() error {
 	var failures []error
@@ -160,7 +160,7 @@ func (s *Server) Reload() error {
 
 // Serve answers on listeners until ctx ends. Then no more is accepted, what was is answered within
 // Limits.Grace, and the server is closed. It ends at once, with [torch.ErrDeviceLost], when the GPU
-// is lost: the process should then be started anew.
+// is lost: the process should then be restarted.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	server := &http.Server{Handler: s, ReadHeaderTimeout: min(s.limits.Read, 10*time.Second), ReadTimeout: s.limits.Read,
 		WriteTimeout: s.limits.Write, IdleTimeout: s.limits.Idle, MaxHeaderBytes: 64 << 10,
@@ -175,7 +175,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		s.Close()
 		return err
 	case err := <-s.lost: // freeing what is on the device could end the process without a word
-		return errors.Join(fmt.Errorf("serve: the server must be started anew: %w", err), server.Close())
+		return errors.Join(fmt.Errorf("serve: the server must be restarted: %w", err), server.Close())
 	case <-ctx.Done():
 	}
 	defer s.Close()

@@ -72,7 +72,7 @@ func (t *Tensor) SetGrad(grad *Tensor) {
 	runtime.KeepAlive(grad)
 }
 
-// ZeroGrad removes the gradients of ts, so that the next Backward starts anew.
+// ZeroGrad removes the gradients of ts, so that the next Backward starts from zero.
 func ZeroGrad(ts []*Tensor) {
 	hs := handles("zero_grad", ts)
 	check("zero_grad", C.gc_clear_grads(first(hs), C.size_t(len(hs))))
@@ -89,7 +89,7 @@ func (t *Tensor) SetRequiresGrad(on bool) *Tensor {
 	return t
 }
 
-// RequiresGrad tells whether [Tensor.Backward] reaches t.
+// RequiresGrad reports whether [Tensor.Backward] reaches t.
 func (t *Tensor) RequiresGrad() bool {
 	on := C.gc_requires_grad(t.local("requires_grad")) != 0
 	runtime.KeepAlive(t)

@@ -9,7 +9,7 @@ import "C"
 
 import "strings"
 
-// Build is what the libtorch of this process says of itself.
+// Build describes the libtorch of this process.
 type Build struct {
 	Version       string // of the library that was loaded, "2.11.0"
 	Headers       string // of the headers that goclip was compiled with; the versions must be equal

@@ -113,21 +113,21 @@ func hasKernels(d Device) error {
 	return err
 }
 
-// HasBFloat16 tells whether d computes products in bfloat16 at the rate of float16: CUDA devices
+// HasBFloat16 reports whether d computes products in bfloat16 at the rate of float16: CUDA devices
 // from Ampere on. It is false for the CPU, where that depends on the processor.
 func (d Device) HasBFloat16() bool {
 	n, err := d.Capability()
 	return err == nil && n >= ampere
 }
 
-// CanVarlen tells whether [VarlenAttention] runs on d. CUDA devices before Ampere have no flash
+// CanVarlen reports whether [VarlenAttention] runs on d. CUDA devices before Ampere have no flash
 // attention of sequences of several lengths.
 func (d Device) CanVarlen() bool {
 	n, err := d.Capability()
 	return d.Type != "cuda" || err == nil && n >= ampere
 }
 
-// CUDA tells whether this libtorch knows CUDA, which is to say that libtorch_cuda.so lies beside
+// CUDA reports whether this libtorch knows CUDA, which is to say that libtorch_cuda.so lies beside
 // libtorch_cpu.so, and how many devices it can use; err says why the library cannot be loaded.
 func CUDA() (known bool, devices int, err error) {
 	if known = C.gc_knows_cuda() != 0; !known {

@@ -14,7 +14,7 @@ import (
 // process: an illegal access, an assertion on the device, a fault of its memory. Every later call
 // fails with the same words. Memory of the device is no longer given back, because that ends a
 // process; [LiveTensors] counts it as freed. Say what happened and leave with os.Exit, so that a
-// supervisor starts anew.
+// supervisor starts again.
 var ErrDeviceLost = errors.New("the CUDA device is lost to this process")
 
 // lost are CUDA's words for the errors that stay (cudaGetErrorString).

@@ -11,7 +11,7 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// TestErrDeviceLost tells errors that stay from those after which the device goes on.
+// TestErrDeviceLost tells errors that stay from those after which the device continues.
 func TestErrDeviceLost(t *testing.T) {
 	for message, want := range map[string]bool{
 		"CUDA error: device-side assert triggered":                               true,

@@ -11,7 +11,7 @@ import (
 )
 
 // FuzzAPI calls the public API in the order, and with the arguments, that the input spells. Whatever
-// they are, a call returns or panics with *torch.Error, the process goes on, and no handle is lost.
+// they are, a call returns or panics with *torch.Error, the process continues, and no handle is lost.
 func FuzzAPI(f *testing.F) {
 	for seed := range byte(32) { // the committed corpus in testdata/fuzz has longer ones
 		in := make([]byte, 256)

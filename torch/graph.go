@@ -25,12 +25,12 @@ type Graph struct {
 	cleanup runtime.Cleanup
 }
 
-// CanCapture tells whether this program was built with CUDA graphs (build tag cuda).
+// CanCapture reports whether this program was built with CUDA graphs (build tag cuda).
 func CanCapture() bool { return C.gc_can_capture() != 0 }
 
 // Capture runs f, whose operators on d are noted and not done. f may call [Do], must not read
 // anything back from d nor bring anything there, and should have run before, so that libraries have
-// prepared what they need. Random numbers of d's default generator are drawn anew by each replay.
+// prepared what they need. Random numbers of d's default generator are drawn again by each replay.
 func Capture(d Device, f func() error) (g *Graph, err error) {
 	if d.Type != "cuda" {
 		return nil, fmt.Errorf("torch: work on %s cannot be captured: only CUDA has graphs", d)

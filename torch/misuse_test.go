@@ -108,7 +108,7 @@ func TestInPlace(t *testing.T) {
 	assert.Panics(t, func() { p.Fill(1) })
 }
 
-// TestMisuse has one sentence for each mistake, and the process goes on.
+// TestMisuse has one sentence for each mistake, and the process continues.
 func TestMisuse(t *testing.T) {
 	var none *torch.Tensor
 	nested := torch.NewOp("aten::_nested_tensor_from_tensor_list")

@@ -179,7 +179,7 @@ func (t *Tensor) LogSoftmax(dim int) *Tensor { return opLogSoftmax.Call(t, dim) 
 // MaskedFill puts v where the bool tensor mask, broadcast to t, is true: (...) -> (...).
 func (t *Tensor) MaskedFill(mask *Tensor, v float64) *Tensor { return opMaskedFill.Call(t, mask, v) }
 
-// Dropout puts 0 in place of a share p of the elements, drawn anew, and divides the others by 1-p:
+// Dropout puts 0 in place of a share p of the elements, drawn again, and divides the others by 1-p:
 // (...) -> (...).
 func (t *Tensor) Dropout(p float64) *Tensor { return opDropout.Call(t, p, true) }
 
@@ -275,7 +275,7 @@ func (t *Tensor) MseLoss(target *Tensor) *Tensor { return opMse.Call(t, target) 
 
 // MaskedAttention is [ScaledDotProductAttention] with mask, which broadcasts to (B, heads, T, T):
 // bool, true where a query sees a key, or numbers that are added to the products. nil masks
-// nothing. dropout is the share of the attention weights that becomes 0.
+// nothing. dropout is the fraction of the attention weights that becomes 0.
 func MaskedAttention(q, k, v, mask *Tensor, dropout float64) *Tensor {
 	return opSDPA.Call(q, k, v, mask, dropout, false)
 }

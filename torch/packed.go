@@ -97,7 +97,7 @@ func (t *Tensor) pack(bias *Tensor, how Packing, quick bool) {
 	t.packed = &p
 }
 
-// Packed tells whether [Tensor.Pack] prepared t and x records no gradient, so that Linear(t, bias)
+// Packed reports whether [Tensor.Pack] prepared t and x records no gradient, so that Linear(t, bias)
 // uses it.
 func (t *Tensor) Packed(x, bias *Tensor) bool { return t.packedFor(x, bias, false) }
 

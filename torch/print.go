@@ -162,7 +162,7 @@ func (p *printer) read(t *Tensor) {
 	}
 }
 
-// measure writes each number by itself, with the digits that all of them call for, and finds the
+// measure writes each number separately, with the digits that all of them call for, and finds the
 // width of the widest.
 func (p *printer) measure() {
 	whole, low, high := true, math.Inf(1), 0.

@@ -48,5 +48,5 @@ func (s *Scope) look(op *Op, args []any, results ...*Tensor) {
 	}
 }
 
-// Same tells whether t and u are one tensor, as a tensor and its [Scope.Alias] are.
+// Same reports whether t and u are one tensor, as a tensor and its [Scope.Alias] are.
 func (t *Tensor) Same(u *Tensor) bool { return t.handle("same") == u.handle("same") }

@@ -170,7 +170,7 @@ func (s *Scope) close() {
 	}
 }
 
-// inference tells that no gradient is recorded and every product runs as it is written.
+// inference reports whether no gradient is recorded and every product runs as it is written.
 func (s *Scope) inference() bool {
 	return s != nil && s.mode&C.GC_NO_GRAD != 0 && s.mode&C.GC_AUTOCAST == 0 && s.probe == nil
 }

@@ -197,7 +197,7 @@ func (t *Tensor) Device() Device {
 	return CPU
 }
 
-// IsContiguous tells whether the elements lie in memory one behind the other, in row-major order.
+// IsContiguous reports whether the elements lie in memory one behind the other, in row-major order.
 func (t *Tensor) IsContiguous() bool {
 	yes := C.gc_is_contiguous(t.local("is_contiguous")) != 0
 	runtime.KeepAlive(t)

@@ -23,17 +23,17 @@ func TestLeastLoss(t *testing.T) {
 	assert.Equal(t, 2.0/3, duplicates([]int64{7, 7, 7}, 1))
 }
 
-func TestGuessing(t *testing.T) {
-	var g guessing
+func TestChanceLevel(t *testing.T) {
+	var g chanceRun
 	warned := 0
 	for step := range 1000 {
 		loss := 4.0
 		if step == 50 {
-			loss = 3.9 // begins anew
+			loss = 3.9 // begins again
 		}
 		if g.stays(loss, 4.02) {
 			warned++
-			assert.Equal(t, 50+guessingSteps, step)
+			assert.Equal(t, 50+chanceSteps, step)
 		}
 	}
 	assert.Equal(t, 1, warned, "once")

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// slow is the share of the time spent waiting for images from which on the data is the
+// slow is the fraction of the time spent waiting for images from which on the data is the
 // bottleneck. Below it, a wait is the unevenness of batches.
 const slow = 0.2
 
@@ -23,7 +23,7 @@ func (w *waiting) add(s Step) {
 	w.begun = true
 }
 
-// verdict names the data as the bottleneck, when it is, and what helps; then it begins anew.
+// verdict names the data as the bottleneck, when it is, and what helps; then it begins again.
 func (w *waiting) verdict(c *Config, cpus int) string {
 	was := *w
 	*w = waiting{begun: true}

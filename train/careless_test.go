@@ -99,7 +99,7 @@ func TestLoopInLoop(t *testing.T) {
 	assert.EqualError(t, errs[1], "train: the Trainer is closed")
 }
 
-// TestStuckSample: the end of the context reaches a sample that waits for it, and the run can go on from there.
+// TestStuckSample: the end of the context reaches a sample that waits for it, and the run can continue from there.
 func TestStuckSample(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	tr, err := train.New(fresh(t), stuck{long{squaresOf(8)}}, small(t.TempDir()))

@@ -62,7 +62,7 @@ type Config struct {
 	LR float64
 	// Schedule is cosine (default), const or const-cooldown.
 	Schedule string
-	// Warmup is a number of steps or, below 1, a share of the run. Default: a tenth of the run, at
+	// Warmup is a number of steps or, below 1, a fraction of the run. Default: a tenth of the run, at
 	// most 10,000 steps; None.
 	Warmup float64
 	// With const-cooldown: over the last CooldownEpochs the rate falls to CooldownEndLR, by a
@@ -76,8 +76,8 @@ type Config struct {
 	// TokenLRAuto, which is 0.04 over the steps of the run, or LR where that is more. TokenLRSame
 	// is LR in any case.
 	TokenLR float64
-	// ImageLayerDecay, in [0, 1], is the rate of each group of the image tower as a share of that
-	// of the next higher one; TextLayerDecay the same of the text tower. 0 and 1: all the same.
+	// ImageLayerDecay, in [0, 1], is the rate of each group of the image tower as a fraction of that
+	// of the next higher one; TextLayerDecay likewise for the text tower. 0 and 1: equal rates.
 	ImageLayerDecay float64
 	TextLayerDecay  float64
 
@@ -115,7 +115,7 @@ type Config struct {
 	// CUDAGraphs captures a step for each shape of a batch and replays it. It takes the build tag
 	// cuda, one process, and bfloat16.
 	CUDAGraphs bool
-	// PatchDropout is the share of patches that training leaves out. Default: the model's; None.
+	// PatchDropout is the fraction of patches that training leaves out. Default: the model's; None.
 	PatchDropout float64
 	// Workers are goroutines that decode images. Default 4.
 	Workers int
@@ -140,7 +140,7 @@ type Config struct {
 	// EMADecay averages the weights over the steps, with a decay such as 0.999. Checkpoints then
 	// have a model directory ema, which is evaluated too.
 	EMADecay float64
-	// WiseFT is the share of the trained weights in checkpoints/wise_ft, which the end of the run
+	// WiseFT is the fraction of the trained weights in checkpoints/wise_ft, which the end of the run
 	// mixes with those it began with (arXiv 2109.01903).
 	WiseFT float64
 
@@ -218,7 +218,7 @@ type Config struct {
 	Naming func(field string) string `json:"-"`
 }
 
-// free are the fields that a resumed run may have anew: how long it is, see changeLength, where it
+// free are the fields that a resumed run may change: how long it is, see changeLength, where it
 // runs, and what is watched and kept.
 var free = strings.Fields(`Epochs MaxSteps CUDAGraphs Workers ValEpochs ZeroShotEpochs ZeroShotTemplates SaveEpochs DeletePrevious SaveSteps
 	SaveEvery LogEvery TensorBoard MetricsAddr`)
@@ -318,7 +318,7 @@ func (c *Config) errorf(format string, args ...any) error {
 	return fmt.Errorf("train: "+c.words(format), args...)
 }
 
-// inherit makes c that of a run that goes on, which was made with was: zero fields are as they
+// inherit makes c that of a resumed run, which was started with was: zero fields are as they
 // were, others must be, but for those that are free.
 func (c *Config) inherit(was Config) error {
 	var differ []string

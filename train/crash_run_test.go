@@ -175,7 +175,7 @@ func TestCrashOfARun(t *testing.T) {
 	assert.Positive(t, finished)
 }
 
-// TestDamage takes a checkpoint that has been damaged, which no crash does: the run goes on from
+// TestDamage takes a checkpoint that has been damaged, which no crash does: the run continues from
 // the newest that is whole and says so, or stops if there is none.
 func TestDamage(t *testing.T) {
 	for name, damage := range map[string]func(dir string) error{
@@ -203,7 +203,7 @@ func TestDamage(t *testing.T) {
 			assert.Equal(t, 4, r.state.Step)
 			require.Len(t, r.notes, 1)
 			assert.Regexp(t, `^WARNING: .*/latest is not whole: .*; the run continues from .*/epoch_2, after step 4$`, r.notes[0])
-			require.NoError(t, checkWhole(filepath.Join(checkpoints, latest)), "it has been written anew")
+			require.NoError(t, checkWhole(filepath.Join(checkpoints, latest)), "it has been written again")
 			assert.Equal(t, 4, metricsLines(t, r.dir))
 			r.shut()
 

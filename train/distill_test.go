@@ -10,8 +10,8 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// TestDistillation learns from a teacher: the loss begins near twice that of guessing, AccumFreq
-// changes nothing, and a stopped run goes on exactly. A teacher that needs other images or tokens
+// TestDistillation learns from a teacher: the loss begins near twice that of chance level, AccumFreq
+// changes nothing, and a stopped run continues exactly. A teacher that needs other images or tokens
 // is refused.
 func TestDistillation(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44)

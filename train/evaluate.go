@@ -110,7 +110,7 @@ func (t *Trainer) measureModel(ctx context.Context, m *clip.Model, classes, pair
 	return nil
 }
 
-// due tells whether what happens every so many epochs, and at the end, happens now.
+// due reports whether what happens every so many epochs, and at the end, happens now.
 func (t *Trainer) due(every int) bool {
 	return every > 0 && (t.state.Epoch%every == 0 || t.state.Step >= t.total)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // A directory's model is fine-tuned on a table of files and captions. The loop may be left, or the
-// context end, at any step: Resume goes on from there.
+// context end, at any step: Resume continues from there.
 func ExampleNew() {
 	ctx := context.Background()
 	m, err := clip.Open(ctx, "models/ViT-B-32", &clip.OpenOptions{Copy: true})
@@ -36,7 +36,7 @@ func ExampleNew() {
 	}
 }
 
-// A run goes on where it was, or begins if it was stopped before its first checkpoint.
+// A run continues where it was, or begins if it was stopped before its first checkpoint.
 func ExampleResume() {
 	ctx := context.Background()
 	set, err := data.Open(ctx, "photos.csv", nil)

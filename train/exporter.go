@@ -23,7 +23,7 @@ type exporter struct {
 	registry *prometheus.Registry
 	addr     string // with the port that was found, for port 0
 
-	mu      sync.Mutex // the page is read while the run goes on
+	mu      sync.Mutex // the page is read while the run continues
 	last    Step
 	total   int
 	bad     int
@@ -104,11 +104,11 @@ func (e *exporter) Collect(out chan<- prometheus.Metric) {
 		send(gauge, "learning_rate", "Learning rate of the last step.", s.LR)
 		send(gauge, "logit_scale", "Factor of the cosines, the inverse temperature.", s.LogitScale)
 		send(gauge, "grad_norm", "Norm of the gradient before it was clipped.", s.GradNorm)
-		send(gauge, "mfu_ratio", "Share of the measured speed of matrix products that the last step made use of.", s.MFU)
-		send(gauge, "duplicate_captions_ratio", "Share of the last batch's captions that stand in it before.", s.DuplicateCaptions)
+		send(gauge, "mfu_ratio", "Fraction of the measured speed of matrix products that the last step used.", s.MFU)
+		send(gauge, "duplicate_captions_ratio", "Fraction of the last batch's captions that occur earlier in it.", s.DuplicateCaptions)
 		send(counter, "step_seconds_total", "Time of the steps, with the waits for data.", e.trained)
 		send(counter, "data_wait_seconds_total", "Time that steps waited for data.", e.waited)
-		send(gauge, "data_wait_ratio", "Share of the last step that was a wait for data.", s.DataTime/s.StepTime)
+		send(gauge, "data_wait_ratio", "Fraction of the last step spent waiting for data.", s.DataTime/s.StepTime)
 	}
 	send(gauge, "unreadable_samples", "Samples that could not be read.", float64(e.bad))
 	send(gauge, "live_tensors", "Handles on libtorch's tensors.", float64(torch.LiveTensors()))

@@ -59,9 +59,9 @@ func (t *Trainer) changeLength(perEpoch int) error {
 	case t.c.SkipSchedule || t.c.Schedule == "const":
 		note += fmt.Sprintf("the learning rate is held at %.3g", after)
 	case t.c.Schedule == "const-cooldown":
-		note += fmt.Sprintf("the cooldown moves to the new end, and the learning rate goes on at %.3g (%.3g by the former length)", after, before)
+		note += fmt.Sprintf("the cooldown moves to the new end, and the learning rate continues at %.3g (%.3g by the former length)", after, before)
 	default:
-		note += fmt.Sprintf("the cosine is stretched over them, and the learning rate goes on at %.3g (%.3g by the former length)", after, before)
+		note += fmt.Sprintf("the cosine is stretched over them, and the learning rate continues at %.3g (%.3g by the former length)", after, before)
 	}
 	t.notes = append(t.notes, note)
 	return nil

@@ -63,7 +63,7 @@ func TestExtended(t *testing.T) {
 }
 
 // TestStretched extends a run whose schedule goes by its length, in its middle and at its end: the
-// log says so, the warm-up stays what it was, and a run that is stopped after it goes on exactly.
+// log says so, the warm-up stays what it was, and a run that is stopped after it continues exactly.
 func TestStretched(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44)
 	o := options(t, model, data)
@@ -81,7 +81,7 @@ func TestStretched(t *testing.T) {
 		rates = append(rates, s.LR)
 	}})
 	require.NoError(t, err)
-	assert.Contains(t, log.String(), "the run is extended from 10 to 20 steps; the cosine is stretched over them, and the learning rate goes on at 0.000541 (0 by the former length)")
+	assert.Contains(t, log.String(), "the run is extended from 10 to 20 steps; the cosine is stretched over them, and the learning rate continues at 0.000541 (0 by the former length)")
 	require.Len(t, rates, 10)
 	assert.InDelta(t, 0.000541289, rates[0], 1e-9, "1e-3 (1 + cos(pi 9/19)) / 2")
 
@@ -126,7 +126,7 @@ func TestShortened(t *testing.T) {
 	assert.NotEmpty(t, sum.Metrics, "its end is evaluated")
 }
 
-// TestElsewhere goes on from another run's directory, or from one of its checkpoints, in a
+// TestElsewhere continues from another run's directory, or from one of its checkpoints, in a
 // directory of its own, which then has the whole run; the other one stays as it is.
 func TestElsewhere(t *testing.T) {
 	model, data := tinyModel(t), shard(t, 44)

@@ -68,7 +68,7 @@ func TestPostponed(t *testing.T) {
 	assert.True(t, p.due())
 }
 
-// TestMayWait goes on only where nothing is lost by it.
+// TestMayWait continues only where nothing is lost by it.
 func TestMayWait(t *testing.T) {
 	r := smallest(t, disk.Machine{}, inMemory(t))
 	r.total = 10

@@ -69,7 +69,7 @@ func (t *stepper) cachedGradients(s *torch.Scope, micros []*micro) (loss, accura
 	return g.Loss, accuracy
 }
 
-// loss is this process's share of the loss of all processes' normalised features (n, E), with the
+// loss is this process's fraction of the loss of all processes' normalised features (n, E), with the
 // gradients of its own, times the scaler's factor, and the accuracy.
 func (t *stepper) loss(s *torch.Scope, images, texts *torch.Tensor, micros []*micro) (g loss.Gradient, right *torch.Tensor) {
 	right = torch.Tidy(func(texts *torch.Tensor) *torch.Tensor { return accuracy(images.Detach(), texts, t.group) }, texts.Detach())
@@ -179,7 +179,7 @@ func (t *stepper) teach(s *torch.Scope, p *loss.Pairs, micros []*micro) {
 }
 
 // temperature brings the gradients of the logits' factor and bias to their parameters. A loss of
-// the caller's has done so.
+// the caller's brings its own.
 func (t *stepper) temperature(s *torch.Scope, g loss.Gradient) {
 	if g.Scale == nil {
 		return

@@ -41,7 +41,7 @@ func (t *stepper) checkGraphs(c *Config) string {
 	case t.precision.scales:
 		return "{Precision} " + c.Precision + " changes the factor of the loss from step to step; take amp_bf16"
 	case t.matchIDs:
-		return "the loss is told which images and captions are equal"
+		return "the loss receives which images and captions are equal"
 	case t.teacher != nil:
 		return "{Teacher} reads texts in its own way"
 	case t.lossOf != nil:
@@ -52,7 +52,7 @@ func (t *stepper) checkGraphs(c *Config) string {
 	return ""
 }
 
-// arranges tells whether a batch's captions have no padding.
+// arranges reports whether a batch's captions have no padding.
 func (t *stepper) arranges() bool {
 	texts := t.model.ArrangeTexts(make([]int64, t.model.ContextLength()), t.precision.computes(), 1)
 	return texts != nil && texts.Packed()

@@ -73,7 +73,7 @@ func (t *Trainer) loading(ctx context.Context) (data.LoaderOptions, error) {
 	}, nil
 }
 
-// matchesIDs tells whether images of one ID, or of one class, and equal captions are the same in set.
+// matchesIDs reports whether images of one ID, or of one class, and equal captions are the same in set.
 func (t *Trainer) matchesIDs(set Dataset) bool {
 	return t.c.IDTargets == "on" || t.c.IDTargets == "auto" && t.c.Loss == nil && hasClasses(set)
 }
@@ -97,7 +97,7 @@ func hasClasses(set Dataset) bool {
 	return ok
 }
 
-// named is an error of the data that names the field of Config which mends it.
+// named is an error of the data that names the field of Config which fixes it.
 func (c *Config) named(err error) error {
 	var option *data.OptionError
 	if errors.As(err, &option) && option.Option == "BatchSize" {

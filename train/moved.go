@@ -29,7 +29,7 @@ func (k *checkpoints) findElsewhere(where string) (dir, note string, err error) 
 // runOf is the directory of the run that wrote a checkpoint.
 func runOf(checkpoint string) string { return filepath.Dir(filepath.Dir(filepath.Clean(checkpoint))) }
 
-// moved tells of a run that goes on in another directory than its checkpoint's.
+// moved reports that a run resumes in another directory than its checkpoint's.
 func (k *checkpoints) moved(checkpoint string) bool {
 	if checkpoint == "" || k.dir == "" {
 		return false
@@ -42,18 +42,18 @@ func (k *checkpoints) moved(checkpoint string) bool {
 	return err != nil || !os.SameFile(here, there)
 }
 
-// checkRoom refuses to go on from another run's checkpoint where a run has checkpoints of its own.
+// checkRoom refuses to resume from another run's checkpoint where a run has checkpoints of its own.
 func (t *Trainer) checkRoom(checkpoint string) error {
 	if !t.moved(checkpoint) {
 		return nil
 	}
 	if own, _, err := t.find(t.dir); own != "" || err != nil {
-		return t.c.errorf("{resume} %s: %s holds a run of its own; give another {Dir}, in which the run goes on", checkpoint, t.dir)
+		return t.c.errorf("{resume} %s: %s holds a run of its own; give another {Dir} to resume in", checkpoint, t.dir)
 	}
 	return nil
 }
 
-// moveIn brings what the run wrote beside the checkpoint that it goes on from: the lines of its
+// moveIn brings what the run wrote beside the checkpoint that it resumes from: the lines of its
 // steps and evaluations, and the weights that WiseFT needs at the end.
 func (t *Trainer) moveIn(checkpoint string) error {
 	from := runOf(checkpoint)

@@ -25,7 +25,7 @@ func (f firstSamples) Len() int { return f.n }
 
 // Overfit is a self-test: it trains m on the first pairs of d alone, over and over without
 // augmentation, until they are known by heart, which is when the mean loss of a pass is a tenth of
-// the way from what equal captions and images allow at best to guessing. It fails if MaxSteps (300)
+// the way from what equal captions and images allow at best to chance level. It fails if MaxSteps (300)
 // do not suffice. Nothing is written.
 func Overfit(ctx context.Context, m *clip.Model, d Dataset, pairs int, c *Config) (sum Summary, err error) {
 	var own Config
@@ -104,7 +104,7 @@ func (t *Trainer) overfit(ctx context.Context, pairs int) (sum Summary, err erro
 				first = s.Loss
 			}
 			if s.Step%t.c.LogEvery == 0 || s.Step == 1 || s.Step == t.total || s.Step%10 == 0 {
-				t.watch.logf("step %d/%d loss %.4f (guessing %.4f) scale %.2f norm %.2f", s.Step, t.total, s.Loss, chance, s.LogitScale, s.GradNorm)
+				t.watch.logf("step %d/%d loss %.4f (chance level %.4f) scale %.2f norm %.2f", s.Step, t.total, s.Loss, chance, s.LogitScale, s.GradNorm)
 			}
 			if t.state.Step >= t.total {
 				break
@@ -117,13 +117,13 @@ func (t *Trainer) overfit(ctx context.Context, pairs int) (sum Summary, err erro
 		bound := least + 0.1*math.Max(chance-least, 0)
 		switch {
 		case chance-least < 0.01*chance:
-			return sum, t.c.errorf("{Overfit} %d: the captions or the images of these pairs are all the same, so there is nothing to learn", pairs)
+			return sum, t.c.errorf("{Overfit} %d: all captions or all images of these pairs are equal, so there is nothing to learn", pairs)
 		case loss < bound:
-			t.watch.logf(t.c.words("{Overfit} %d: the loss fell from %.3f to %.3f in %d steps, where guessing is %.3f: model, data and {LR} can learn. Nothing was written"),
+			t.watch.logf(t.c.words("{Overfit} %d: the loss fell from %.3f to %.3f in %d steps, where chance level is %.3f: model, data and {LR} can learn. Nothing was written"),
 				pairs, first, loss, t.state.Step, chance)
 			return sum, nil
 		case t.state.Step >= t.total:
-			return sum, t.c.errorf("{Overfit} %d: after %d steps the loss is %.3f and not below %.3f, where guessing is %.3f: something keeps these pairs from being learned; "+
+			return sum, t.c.errorf("{Overfit} %d: after %d steps the loss is %.3f and not below %.3f, where chance level is %.3f: something keeps these pairs from being learned; "+
 				"try another {LR} (it was %g) or more {MaxSteps}, see that nothing is locked, and look at the images and captions", pairs, t.total, loss, bound, chance, t.c.LR)
 		}
 	}

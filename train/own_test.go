@@ -57,7 +57,7 @@ func small(dir string) *train.Config {
 	return &train.Config{BatchSize: 4, Epochs: 2, LR: 1e-3, Warmup: 2, Workers: 2, Augment: jittered, Dir: dir, SaveEpochs: train.None, LogEvery: 1}
 }
 
-// TestOwnDataset fine-tunes on data in memory, evaluates, saves, and goes on, bit for bit, after a
+// TestOwnDataset fine-tunes on data in memory, evaluates, saves, and continues, bit for bit, after a
 // loop that was left in the middle of an epoch: in the same Trainer, and in one that Resume makes
 // from nothing but the directory.
 func TestOwnDataset(t *testing.T) {
@@ -176,7 +176,7 @@ func TestSetLR(t *testing.T) {
 }
 
 // TestStepsEnd ends the context in a step: at most one more is done, the checkpoint is written, and
-// Resume goes on from it.
+// Resume continues from it.
 func TestStepsEnd(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	tr, err := train.New(fresh(t), squaresOf(22), small(dir))

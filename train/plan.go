@@ -18,7 +18,7 @@ type Plan struct {
 	Images, Batches     int // of the training data, and of an epoch
 	Val, Zeroshot       int // images of the evaluations
 	Batch, Micro, Steps int // images that the loss compares, of them carried through the towers at once, and optimiser steps
-	Done                int // of them, of a run that goes on
+	Done                int // of them, of a resumed run
 	Warmup              int
 	Schedule            string
 	LR, TokenLR         float64 // at their peak; the second is the token embeddings'
@@ -98,7 +98,7 @@ func (p *Plan) String() string {
 	if p.TokenLR != p.LR {
 		tokens = fmt.Sprintf(" (token embeddings %.3g)", p.TokenLR)
 	}
-	line("steps", "%d of %d pairs%s, %d done; %s after %d steps of warm-up, peak learning rate %.3g%s; guessing gives a loss of %.3f", p.Steps, p.Batch, batch, p.Done, p.Schedule, p.Warmup, p.LR, tokens, p.Guessing)
+	line("steps", "%d of %d pairs%s, %d done; %s after %d steps of warm-up, peak learning rate %.3g%s; chance level is a loss of %.3f", p.Steps, p.Batch, batch, p.Done, p.Schedule, p.Warmup, p.LR, tokens, p.Guessing)
 	line("computing", "%.4g TFLOP a step on %s in %s; a matrix product reaches %.1f GFLOP/s, so that no step of texts of the whole length takes less than %.2g s",
 		p.StepFLOPs/1e12, p.Device, p.Products, p.Peak/1e9, p.StepFLOPs/p.Peak)
 	m := p.Memory

@@ -28,18 +28,18 @@ func (p *postponed) later() time.Duration {
 	return p.wait
 }
 
-// full tells of a disk, or of a share of it, that has no room.
+// full reports whether a disk, or a quota on it, has no room.
 func full(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// mayWait tells of a fault that training goes on with: the disk is full, a checkpoint is safe from
-// which the run could go on, and steps are left in which room may come.
+// mayWait reports whether training can continue after a fault: the disk is full, a checkpoint is safe from
+// which the run could continue, and steps are left in which room may come.
 func (t *Trainer) mayWait(err error) bool {
 	return full(err) && t.safe > 0 && t.state.Step < t.total
 }
 
-// keep writes a checkpoint of all processes as saveShared does. On a full disk training goes on
+// keep writes a checkpoint of all processes as saveShared does. On a full disk training continues
 // while an older checkpoint is safe, and latest is tried again.
 func (t *Trainer) keep(name string) error {
 	err := t.saveShared(name)
@@ -53,6 +53,6 @@ func (t *Trainer) keep(name string) error {
 		return err
 	}
 	t.watch.logf("WARNING: %v", err)
-	t.watch.logf("WARNING: training goes on: the checkpoint of step %d is safe, and %s is tried again in %v", t.safe, filepath.Join("checkpoints", latest), t.again.later())
+	t.watch.logf("WARNING: training continues: the checkpoint of step %d is safe, and %s is tried again in %v", t.safe, filepath.Join("checkpoints", latest), t.again.later())
 	return nil
 }

@@ -44,7 +44,7 @@ func (k *checkpoints) find(where string) (dir, note string, err error) {
 	return "", "", fmt.Errorf("%s holds no whole checkpoint: %w", parent, fault)
 }
 
-// Settings is the JSON of Config.Settings in the checkpoint that [Resume] of dir goes on from; nil
+// Settings is the JSON of Config.Settings in the checkpoint that [Resume] of dir starts from; nil
 // if there is no checkpoint, or if it has none. It does not look whether the checkpoint is whole.
 func Settings(dir string) (json.RawMessage, error) {
 	at := []string{dir, filepath.Join(dir, "checkpoints", latest)}
@@ -94,7 +94,7 @@ func (k *checkpoints) otherCheckpoints() (list []candidate, err error) {
 
 // settle makes the checkpoint from which the run continues checkpoints/latest, if it is another,
 // and removes what a crash left half-written. From then on the latest is this one; again writes it
-// anew.
+// again.
 func (k *checkpoints) settle(resumed string, again func() error) error {
 	parent := filepath.Join(k.dir, "checkpoints")
 	newest := filepath.Join(parent, latest)

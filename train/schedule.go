@@ -5,7 +5,7 @@ import "math"
 // schedule is a learning rate for each optimiser step, the first being step 0.
 type schedule func(step int) float64
 
-// validWarmup tells whether a Config.Warmup is one.
+// validWarmup reports whether a Config.Warmup is one.
 func validWarmup(w float64) bool {
 	return w == None || w >= 0 && !math.IsInf(w, 0) && (w < 1 || w == math.Trunc(w))
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/goclip/goclip/torch/optim"
 )
 
-// open makes all that a run needs; from is the checkpoint that it goes on from.
+// open makes all that a run needs; from is the checkpoint that it resumes from.
 func (t *Trainer) open(ctx context.Context, m *clip.Model, d Dataset, from string) (err error) {
 	var note string
 	if t.c, note = t.c.filled(m.Trained() && from == ""); note != "" {
@@ -133,8 +133,7 @@ func (t *Trainer) adapt() error {
 	return nil
 }
 
-// useTeacher takes a teacher that sees the run's images and tokens as they are, so it must want
-// them so.
+// useTeacher takes a teacher that sees the run's images and tokens as they are, so its sizes and normalisation must be theirs.
 func (t *Trainer) useTeacher() error {
 	teacher := t.c.Teacher
 	if teacher == nil {

@@ -20,7 +20,7 @@ import (
 )
 
 // state is where a run stands: train_state/state.json of a checkpoint, beside the optimiser's
-// tensors. It is written last and has the sums of all other files, so it tells whether the
+// tensors. It is written last and has the sums of all other files, so it reports whether the
 // checkpoint is whole.
 type state struct {
 	Seal    string   `json:"seal,omitempty"`    // CRC-32C of this text; the first field, see seal
@@ -59,7 +59,7 @@ const (
 	emaDir   = "ema"
 )
 
-// Save writes checkpoints/latest, from which [Resume] goes on exactly here. All processes call it,
+// Save writes checkpoints/latest, from which [Resume] continues exactly here. All processes call it,
 // between two steps.
 func (t *Trainer) Save(ctx context.Context) error {
 	if t.dir == "" {
@@ -108,7 +108,7 @@ func (t *Trainer) saveEpoch() error {
 	name := epochName(t.state.Epoch)
 	if err := t.saveShared(name); err != nil && t.mayWait(err) {
 		t.watch.logf("WARNING: %v", err)
-		t.watch.logf("WARNING: training goes on without it: the checkpoint of step %d is safe", t.safe)
+		t.watch.logf("WARNING: training continues without it: the checkpoint of step %d is safe", t.safe)
 		return nil
 	} else if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (t *Trainer) saveEpoch() error {
 // on. Any goroutine may call it, in any of several processes.
 func (t *Trainer) SaveSoon() { t.asked.Store(true) }
 
-// betweenDue tells whether checkpoints/latest is to be written in the middle of an epoch after the
+// betweenDue reports whether checkpoints/latest is to be written in the middle of an epoch after the
 // step that begins, so that a kill costs minutes and not the epoch.
 func (t *Trainer) betweenDue() bool {
 	if t.dir == "" {
@@ -194,7 +194,7 @@ func (t *Trainer) saveAverage(fsys disk.FS, dir string) (err error) {
 	return t.model.SaveAs(dir, &clip.SaveOptions{FS: fsys})
 }
 
-// openDirectory makes the run's directory what it goes on from: the checkpoint resumed is the
+// openDirectory makes the run's directory what it resumes from: the checkpoint resumed is the
 // latest, and the records end with it. Nothing has been written before.
 func (t *Trainer) openDirectory(resumed string) (err error) {
 	if err := disk.MkdirAll(t.disk, filepath.Join(t.dir, "checkpoints")); err != nil {

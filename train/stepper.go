@@ -29,8 +29,8 @@ type stepper struct {
 // common is what the processes find out about a step together.
 type common struct {
 	n    int  // pairs of all
-	stop bool // one was told to stop: all do after this step
-	save bool // process 0 wants to write a checkpoint after it
+	stop bool // one was asked to stop: all do after this step
+	save bool // process 0 will write a checkpoint after it
 }
 
 // tensor is (3) float64 in the scope and on the device of like, to be added up over the processes.
@@ -48,7 +48,7 @@ type outcome struct {
 	accuracy   float64
 }
 
-// good tells whether the step counted: one whose loss or gradient is not finite leaves the weights
+// good reports whether the step counted: one whose loss or gradient is not finite leaves the weights
 // as they were.
 func (o outcome) good() bool { return finite(o.loss) && finite(o.norm) }
 
@@ -64,7 +64,7 @@ func readOutcome(t *torch.Tensor) outcome {
 // step is one optimiser step at the optimiser's rate. The gradients stay for [stepper.notFinite];
 // the caller removes them.
 //
-// The device decides by itself whether the step counts and how far its gradients are scaled down;
+// The device decides whether the step counts and how far its gradients are scaled down;
 // the host waits for it once, to read what came out.
 func (t *stepper) step(micros []*micro, own common) (out outcome, err error) {
 	if captured, err := t.captured(micros); err != nil {

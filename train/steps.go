@@ -26,8 +26,8 @@ type Step struct {
 	SamplesPerSecond float64 `json:"samples_per_second"`
 	Skipped          int     `json:"skipped,omitempty"` // steps so far whose gradient was not finite
 
-	MFU               float64 `json:"mfu"`                // share of the device's measured speed, see utilisation
-	DuplicateCaptions float64 `json:"duplicate_captions"` // share of the batch's captions that stand in it before
+	MFU               float64 `json:"mfu"`                // fraction of the device's measured speed, see utilisation
+	DuplicateCaptions float64 `json:"duplicate_captions"` // fraction of the batch's captions that occur earlier in it
 	Accuracy          float64 `json:"accuracy"`           // fraction of 256 images of the step, or all, whose text is nearest among the step's
 }
 
@@ -53,7 +53,7 @@ var errLeft = errors.New("left")
 
 // Steps trains, and yields each optimiser step when it is done, with the model as the step left it.
 // Between two steps it evaluates and writes checkpoints when these are due. It ends with the run,
-// with an error, or when its caller leaves the loop; another loop over Steps goes on then, as if it
+// with an error, or when its caller leaves the loop; another loop over Steps continues then, as if it
 // had not been left. Of several processes all leave after the same step.
 //
 // When ctx ends, one more step may be done; then checkpoints/latest is written and the last error

@@ -101,7 +101,7 @@ func openState(path string) (s state, err error) {
 }
 
 // checkWhole reads a checkpoint and says what it lacks, by the sums in its state.json, which is
-// written last: a checkpoint whose state.json is whole was whole once, and is so still if its files
+// written last: a checkpoint whose state.json is whole was whole once, and still is if its files
 // have their sums.
 func checkWhole(dir string) error {
 	s, err := openState(filepath.Join(dir, stateDir, stateFile))

@@ -34,7 +34,7 @@ type Trainer struct {
 	val      *evaluate.Pairs
 	zeroshot *zeroshot
 	ema      *ema        // nil without EMADecay
-	resumed  string      // the checkpoint that the run goes on from; "" at the beginning
+	resumed  string      // the checkpoint that the run resumes from; "" at the beginning
 	notes    []string    // of opening, before there was a log
 	asked    atomic.Bool // SaveSoon
 	again    postponed   // a checkpoint that the disk had no room for
@@ -217,7 +217,7 @@ func (t *Trainer) SetLR(lr float64) error {
 }
 
 // begin makes the files that the run writes and opens what it is watched by, once all processes
-// have opened what they need. A port in use is told before a file is there.
+// have opened what they need. A port in use is reported before any file is written.
 func (t *Trainer) begin(ctx context.Context) error {
 	switch {
 	case ctx == nil:

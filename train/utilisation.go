@@ -7,7 +7,7 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// utilisation tells which share of the machine's floating-point speed a step makes use of (model
+// utilisation returns which fraction of the machine's floating-point speed a step makes use of (model
 // FLOPs utilisation, PaLM, Chowdhery et al., arXiv 2204.02311, appendix B): what
 // [estimate.StepCost] counts of it, by the time that it took with all its waits, by the speed of a
 // large matrix product on the same device in the same precision.
@@ -35,7 +35,7 @@ func (u *utilisation) total() float64 {
 	return u.done / u.seconds / u.peak
 }
 
-// estimable tells whether a config describes the model's towers, which towers of one's own have
+// estimable reports whether a config describes the model's towers, which towers of one's own have
 // none of.
 func estimable(m *clip.Model) bool {
 	v := m.Config.Vision

@@ -30,11 +30,11 @@ type watcher struct {
 	from        int     // steps done before this sitting
 	total       int     // steps of the run
 	warmup      int     // of them
-	chance      float64 // the loss of guessing; 0: unknown
+	chance      float64 // the loss at chance level; 0: unknown
 	products    torch.DType
 	device      torch.Device
 	utilisation utilisation
-	guessing    guessing
+	atChance    chanceRun
 	waiting     waiting
 	bad         badSamples
 	board       *tensorboard.Writer // nil without TensorBoard
@@ -87,7 +87,7 @@ func (w *watcher) open(t *Trainer) (err error) {
 		return err
 	}
 	if w.c.TensorBoard && t.dir != "" {
-		next := 0 // the first step that has yet to be done, of a run that goes on
+		next := 0 // the first step that has yet to be done, of a resumed run
 		if t.state.Step > 0 {
 			next = t.state.Step + 1
 		}
@@ -109,7 +109,7 @@ func (t *tee) Write(text []byte) (int, error) {
 	}
 	if _, fault := t.people.Write(text); errors.Is(fault, syscall.EPIPE) {
 		t.gone = true
-		fmt.Fprintf(t.file, "%s nobody reads the log any more (%v); training goes on, and the rest is here alone\n", stamp(), fault)
+		fmt.Fprintf(t.file, "%s nobody reads the log any more (%v); training continues, and the rest is here alone\n", stamp(), fault)
 	}
 	return n, err
 }
@@ -167,17 +167,17 @@ func (w *watcher) measure(s *Step, micros []*micro) {
 }
 
 // step records a step and tells of it to who looks on, and warns once of a loss that stays at
-// guessing.
+// chance level.
 func (w *watcher) step(s Step, training *data.Loader) error {
 	if err := w.records.step(s); err != nil {
 		return err
 	}
 	w.metrics.step(s, w.total, len(training.Bad()))
-	if w.guessing.stays(s.Loss, w.chance) {
-		w.logf("WARNING: the loss has stayed within 1%% of %.3f, chance level, for %d steps: nothing is learned", w.chance, guessingSteps)
+	if w.atChance.stays(s.Loss, w.chance) {
+		w.logf("WARNING: the loss has stayed within 1%% of %.3f, chance level, for %d steps: nothing is learned", w.chance, chanceSteps)
 		w.logf(w.c.words("try another {LR} (it is %.3g now; {Warmup} %d)"), s.LR, w.warmup)
 		w.logf("see that captions belong to their images: of this batch %.0f%% repeat another's", 100*s.DuplicateCaptions)
-		w.logf("%s 32 tells whether model and data can be learned at all", w.c.name("Overfit"))
+		w.logf("%s 32 reports whether model and data can be learned at all", w.c.name("Overfit"))
 	}
 	w.waiting.add(s)
 	if s.Step%w.c.LogEvery == 0 || s.Step == 1 || s.Step == w.total {
@@ -227,7 +227,7 @@ func (w *watcher) boarded(err error) error {
 	if !full(err) {
 		return err
 	}
-	w.logf("WARNING: %v: TensorBoard's file ends here; metrics.jsonl goes on", err)
+	w.logf("WARNING: %v: TensorBoard's file ends here; metrics.jsonl continues", err)
 	_ = w.board.Close()
 	w.board = nil
 	return nil
@@ -271,7 +271,7 @@ func (w *watcher) result(epoch int, metrics Metrics) error {
 	return w.boarded(w.board.Flush())
 }
 
-// chance is the loss of who guesses among n pairs: ln n or, of the sigmoid loss, what the best
+// chance is the loss at chance level among n pairs: ln n or, of the sigmoid loss, what the best
 // constant answer to each of the n x n questions costs; 0, unknown, for a loss of the caller's.
 func (t *stepper) chance(n int) float64 {
 	if t.lossOf != nil {
@@ -281,33 +281,33 @@ func (t *stepper) chance(n int) float64 {
 	if t.model.LogitBias != nil && n > 1 {
 		chance += float64(n-1) * math.Log(float64(n)/float64(n-1))
 	}
-	if t.teacher != nil { // whatever it is sure of, a uniform guess costs ln n against it too
+	if t.teacher != nil { // whatever it is sure of, a uniform prediction costs ln n against it too
 		chance *= 2
 	}
 	return chance
 }
 
-// guessingSteps is how many steps in a row a loss may be that of guessing.
-const guessingSteps = 100
+// chanceSteps is how many steps in a row a loss may be at chance level.
+const chanceSteps = 100
 
-// guessing counts them.
-type guessing struct{ steps int }
+// chanceRun counts such steps.
+type chanceRun struct{ steps int }
 
-// stays tells once, when the last of guessingSteps steps comes.
-func (g *guessing) stays(loss, chance float64) bool {
+// stays tells once, when the last of chanceSteps steps comes.
+func (g *chanceRun) stays(loss, chance float64) bool {
 	if chance == 0 || math.Abs(loss-chance) > 0.01*chance {
 		g.steps = min(g.steps, 0)
 		return false
 	}
 	g.steps++
-	if g.steps < guessingSteps {
+	if g.steps < chanceSteps {
 		return false
 	}
 	g.steps = math.MinInt // never again
 	return true
 }
 
-// duplicates is the share of captions, rows of so many tokens, that stand in a batch before: each
+// duplicates is the fraction of captions, rows of so many tokens, that occur earlier in a batch: each
 // of them is a wrong answer that is right.
 func duplicates(tokens []int64, length int) float64 {
 	seen, repeated, n := map[string]bool{}, 0, len(tokens)/length

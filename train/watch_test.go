@@ -22,7 +22,7 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// TestWatched looks at a run while it goes on: Prometheus' page, TensorBoard's files, the log.
+// TestWatched looks at a run while it continues: Prometheus' page, TensorBoard's files, the log.
 func TestWatched(t *testing.T) {
 	o := options(t, tinyModel(t), shard(t, 20))
 	o.Epochs, o.TensorBoard, o.MetricsAddr = 2, true, "127.0.0.1:0"
@@ -164,7 +164,7 @@ func TestPlan(t *testing.T) {
 	assert.Equal(t, float64(12*p.Parameters), p.Checkpoint)
 	assert.Equal(t, 5, p.Checkpoints)
 	text := p.String()
-	for _, says := range []string{"2 layers of width 64, 8-pixel patches of 32 pixels", "3 of 16 pairs in micro-batches of 8", "guessing gives a loss of 2.773", "GFLOP/s", "are free"} {
+	for _, says := range []string{"2 layers of width 64, 8-pixel patches of 32 pixels", "3 of 16 pairs in micro-batches of 8", "chance level is a loss of 2.773", "GFLOP/s", "are free"} {
 		assert.Contains(t, text, says)
 	}
 	assert.Equal(t, 10, strings.Count(text, "\n"), text)

@@ -41,7 +41,7 @@ func (t *Trainer) openZeroshot(ctx context.Context) (*zeroshot, error) {
 const (
 	zeroshotTop1   = "zeroshot-val-top1"
 	zeroshotTop5   = "zeroshot-val-top5"
-	zeroshotRecall = "zeroshot-val-mean-per-class-recall" // mean of the classes' shares of right first guesses
+	zeroshotRecall = "zeroshot-val-mean-per-class-recall" // mean of the classes' fractions of right first predictions
 	zeroshotCount  = "zeroshot-val-num-samples"           // images that were read
 	zeroshotBad    = "zeroshot-val-unreadable"            // images that were not, and do not count
 )

@@ -14,7 +14,7 @@ func Contrastive(images, texts, scale *torch.Tensor) *torch.Tensor {
 	return logits.CrossEntropy(match).Add(logits.T().CrossEntropy(match)).MulScalar(0.5)
 }
 
-// Sigmoid asks of each of the B x B pairs by itself whether it matches: the sum of -log sigmoid(z * (scale * images
+// Sigmoid asks of each of the B x B pairs separately whether it matches: the sum of -log sigmoid(z * (scale * images
 // @ texts^T + bias)) over all pairs, divided by B, where z is 1 for image i with text i and -1 else (SigLIP, Zhai et
 // al., arXiv 2303.15343, algorithm 1; open_clip src/open_clip/loss.py SigLipLoss), for normalised features (B, E).
 // [TiledSigmoid] never holds the B x B pairs.

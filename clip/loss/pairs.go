@@ -38,7 +38,7 @@ type Gatherer interface {
 type Gradient struct {
 	Loss          *torch.Tensor // () this process's share: the sum over processes is the loss
 	Images, Texts *torch.Tensor // (K, E) the gradient of the loss of all processes with respect to this process's features
-	Scale, Bias   *torch.Tensor // () shares of the gradients with respect to Pairs.Scale and .Bias: sum them over processes; Bias may be nil
+	Scale, Bias   *torch.Tensor // () this process's part of the gradients with respect to Pairs.Scale and .Bias: sum them over processes; Bias may be nil
 }
 
 // check panics with a *torch.Error that names the field that does not fit.

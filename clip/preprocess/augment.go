@@ -8,11 +8,11 @@ import (
 
 // AugConfig is the part of open_clip's --aug-cfg that acts without timm. The zero value is open_clip's default.
 type AugConfig struct {
-	Scale           [2]float64 // share of the area that a crop keeps; zero: 0.9 to 1
+	Scale           [2]float64 // fraction of the area that a crop keeps; zero: 0.9 to 1
 	Ratio           [2]float64 // width/height of a crop; zero: 3/4 to 4/3
 	ColorJitter     []float64  // brightness, contrast, saturation, hue; nil or four
-	ColorJitterProb float64    // share of images that are jittered
-	GrayScaleProb   float64    // share of images that turn grey
+	ColorJitterProb float64    // fraction of images that are jittered
+	GrayScaleProb   float64    // fraction of images that turn grey
 }
 
 // TrainTransform is open_clip's training transform: a random crop resized to the model's size (bicubic, whatever

@@ -156,7 +156,7 @@ func open(data []byte, lim Limits) (p *decoder, f format, err error) {
 	return p, f, lim.memory(p)
 }
 
-// Header is what an image file says of itself before its pixels.
+// Header is what an image file declares before its pixels.
 type Header struct {
 	Format        string // "PNG", "JPEG" and so on
 	Width, Height int    // of the image that Decode gives

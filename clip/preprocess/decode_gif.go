@@ -129,7 +129,7 @@ func (g *gifFile) cursor(out *Image) gifCursor {
 
 func (c *gifCursor) start() { c.row = c.pix[(c.g.y+c.y)*c.g.w+c.g.x:][:c.g.fw] }
 
-// put writes pixels and tells whether the frame is full.
+// put writes pixels and reports whether the frame is full.
 func (c *gifCursor) put(pixels []uint8) bool {
 	for {
 		n := copy(c.row, pixels)
@@ -243,7 +243,7 @@ func fill(p []uint8, v uint8) {
 	}
 }
 
-// isGreyRamp tells whether entry i is grey level i throughout, which Pillow reads as mode L.
+// isGreyRamp reports whether entry i is grey level i throughout, which Pillow reads as mode L.
 func isGreyRamp(p [][4]uint8) bool {
 	for i, c := range p {
 		if v := uint8(i); c[0] != v || c[1] != v || c[2] != v {

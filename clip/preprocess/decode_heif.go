@@ -15,7 +15,7 @@ import (
 	"unsafe"
 )
 
-// HasHEIF tells whether the system has libheif, which decodes HEIC and AVIF. It is found when the
+// HasHEIF reports whether the system has libheif, which decodes HEIC and AVIF. It is found when the
 // program runs: Debian's and Ubuntu's package is libheif1, Fedora's libheif.
 func HasHEIF() bool { return C.goclip_heif_available() != 0 }
 

@@ -2,7 +2,7 @@
 
 package preprocess
 
-// HasHEIF tells whether HEIC and AVIF are decoded: not in a build without cgo, or with the tag
+// HasHEIF reports whether HEIC and AVIF are decoded: not in a build without cgo, or with the tag
 // noheif.
 func HasHEIF() bool { return false }
 

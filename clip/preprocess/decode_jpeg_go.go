@@ -11,7 +11,7 @@ import (
 	"image/jpeg"
 )
 
-// HasJPEGTurbo tells whether JPEG is decoded by libjpeg-turbo, to the bit as Pillow does.
+// HasJPEGTurbo reports whether JPEG is decoded by libjpeg-turbo, to the bit as Pillow does.
 const HasJPEGTurbo = false
 
 // decodeJPEG takes image/jpeg. It repeats chroma where libjpeg interpolates it, so colour edges

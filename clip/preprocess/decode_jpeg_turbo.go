@@ -18,7 +18,7 @@ import (
 	"unsafe"
 )
 
-// HasJPEGTurbo tells whether JPEG is decoded by libjpeg-turbo, to the bit as Pillow does.
+// HasJPEGTurbo reports whether JPEG is decoded by libjpeg-turbo, to the bit as Pillow does.
 const HasJPEGTurbo = true
 
 // decodeJPEG gives pixels whose mode has as many bytes as the JPEG has components. Where lim has a

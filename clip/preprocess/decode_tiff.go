@@ -185,7 +185,7 @@ func (t *tiffFile) decode(ctx context.Context, lim Limits) (*Image, error) {
 	return out, nil
 }
 
-// canHold tells whether the file is long enough for its pixels, so that a short one allocates none.
+// canHold reports whether the file is long enough for its pixels, so that a short one allocates none.
 // The codecs that are not asked may shrink rows of one colour to nothing.
 func (t *tiffFile) canHold() bool {
 	need := int64(t.w) * int64(t.h) * int64(t.samples*t.bits) / 8

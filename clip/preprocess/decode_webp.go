@@ -76,7 +76,7 @@ func nextChunk(data []byte) (c webpChunk, rest []byte) {
 	return c, body[min(size+size&1, len(body)):]
 }
 
-// webpHasAlpha tells whether the image in chunks has alpha, where the file's header said flag:
+// webpHasAlpha reports whether the image in chunks has alpha, where the file's header said flag:
 // what a lossless image says itself counts more. An ALPH chunk without the flag is passed over,
 // as in libwebp.
 func webpHasAlpha(data []byte, flag bool) bool {

@@ -7,7 +7,7 @@ import (
 )
 
 // Denormalise writes the bytes that t's normalised images src, (n, 3, H, W), were made of to dst,
-// of the same length, and tells whether there are such bytes: whether normalising them gives src, to
+// of the same length, and reports whether there are such bytes: whether normalising them gives src, to
 // the last bit. Bytes are a quarter of what has to go to a GPU.
 func (t *Transform) Denormalise(dst []uint8, src []float32) bool {
 	plane := t.cfg.Size[0] * t.cfg.Size[1]

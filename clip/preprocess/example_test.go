@@ -13,8 +13,8 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 )
 
-// redPicture is a PNG of 40x30 red pixels.
-func redPicture() []byte {
+// redImage is a PNG of 40x30 red pixels.
+func redImage() []byte {
 	m := image.NewRGBA(image.Rect(0, 0, 40, 30))
 	for i := range 40 * 30 {
 		m.Set(i%40, i/40, color.RGBA{255, 0, 0, 255})
@@ -32,7 +32,7 @@ func Example() {
 		panic(err)
 	}
 	pixels := make([]float32, t.Len()) // (3, 224, 224)
-	if err := t.Bytes(context.Background(), pixels, redPicture()); err != nil {
+	if err := t.Bytes(context.Background(), pixels, redImage()); err != nil {
 		panic(err)
 	}
 	fmt.Printf("red %.4f, green %.4f, blue %.4f\n", pixels[0], pixels[224*224], pixels[2*224*224])
@@ -40,7 +40,7 @@ func Example() {
 }
 
 func ExampleDecode_limits() {
-	_, err := preprocess.Decode(context.Background(), redPicture(), preprocess.Limits{MaxPixels: 1000})
+	_, err := preprocess.Decode(context.Background(), redImage(), preprocess.Limits{MaxPixels: 1000})
 	fmt.Println(err)
 	fmt.Println(errors.Is(err, preprocess.ErrTooLarge))
 	// Output:
@@ -54,7 +54,7 @@ func ExampleTrainTransform() {
 	if err != nil {
 		panic(err)
 	}
-	img, err := preprocess.Decode(context.Background(), redPicture(), preprocess.DefaultLimits)
+	img, err := preprocess.Decode(context.Background(), redImage(), preprocess.DefaultLimits)
 	if err != nil {
 		panic(err)
 	}

@@ -29,7 +29,7 @@ func digits(k int32) (h, m, l int8, ok bool) {
 	return int8(k), m, l, k == int32(int8(k))
 }
 
-// narrow tells whether there are few positions, and no sum of pixels by their weights leaves 32 bits.
+// narrow reports whether there are few positions, and no sum of pixels by their weights leaves 32 bits.
 func (w *weights) narrow() bool {
 	if len(w.first) > maxLaid {
 		return false
@@ -136,7 +136,7 @@ func (q *quads) layDown(w *weights) {
 	q.most, q.table, q.at = most, table, at
 }
 
-// normalised resizes RGB, normalises and writes dst in one go, and tells whether it did: it leaves to resize what the
+// normalised resizes RGB, normalises and writes dst in one go, and reports whether it did: it leaves to resize what the
 // machine or the sizes do not allow. norm is what vectorNorm gave.
 func (s *scaler) normalised(b *scratch, dst, norm []float32, m *Image, p placement) bool {
 	x, y := p.x, p.y

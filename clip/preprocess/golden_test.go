@@ -134,7 +134,7 @@ func difference(want, got []uint8) (most int, equal, cosine float64) {
 	return most, float64(same) / float64(len(want)), dot / math.Sqrt(a*b)
 }
 
-// exact tells whether a file must give Pillow's bytes: all but JPEG without libjpeg-turbo.
+// exact reports whether a file must give Pillow's bytes: all but JPEG without libjpeg-turbo.
 func exact(name string) bool { return HasJPEGTurbo || !isJPEGName(name) }
 
 func isJPEGName(name string) bool { return filepath.Ext(name) == ".jpg" && name != "png_named.jpg" }

@@ -189,8 +189,8 @@ static int start(goclip_decoder *d, goclip_jpeg *info, unsigned char *out) {
   info->to = width;
   info->rows = (int)c->output_height;
   /*
-   * Cropping gives the values of the whole picture at full size and the usual samplings, up to two columns a chroma
-   * value. Missing scans of a progressive picture are guessed from the neighbours, which must then all be there.
+   * Cropping gives the values of the whole image at full size and the usual samplings, up to two columns a chroma
+   * value. Missing scans of a progressive image are estimated from the neighbours, which must then all be there.
    */
   if ((from > 0 || to < width) && from < to && info->scale == 1 && c->max_h_samp_factor <= 2 && !c->progressive_mode) {
     JDIMENSION first = (JDIMENSION)from, count = (JDIMENSION)(to - from);

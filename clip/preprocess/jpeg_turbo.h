@@ -19,13 +19,13 @@ enum {
 };
 
 typedef struct {
-  int width, height; /* of the whole picture */
+  int width, height; /* of the whole image */
   int colours;       /* set before open: one of the above */
   int components;    /* 1 grey, 3 RGB, 4 inverted CMYK; 1 to 4 of what is stored */
   int bits;
   int arithmetic;    /* coded arithmetically, not by Huffman */
   int scale;         /* 1, 2, 4 or 8: which fraction of the size is decoded */
-  int from, to;      /* columns of the decoded picture */
+  int from, to;      /* columns of the decoded image */
   int rows;          /* its height */
   char message[208]; /* at least JMSG_LENGTH_MAX */
 } goclip_jpeg;
@@ -33,7 +33,7 @@ typedef struct {
 typedef struct goclip_decoder goclip_decoder;
 
 /*
- * One picture takes open, start, read and close, in this order, with the same bytes; after an error only close. open
+ * One image takes open, start, read and close, in this order, with the same bytes; after an error only close. open
  * reads the header. Close what open gave even where it failed.
  */
 int goclip_jpeg_open(const unsigned char *data, size_t size, goclip_jpeg *info, goclip_decoder **out);

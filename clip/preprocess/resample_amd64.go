@@ -56,7 +56,7 @@ func resampleNormalised(b *scratch, dst, norm []float32, p placement, src rows, 
 	}
 }
 
-// normExact tells whether the vector unit normalises every value as table has it.
+// normExact reports whether the vector unit normalises every value as table has it.
 func normExact(norm []float32, table *normTable) bool {
 	return C.goclip_norm_exact(floatsAt(norm), floatsAt(table[0][:])) != 0
 }

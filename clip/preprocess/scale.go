@@ -76,7 +76,7 @@ func copyRows(m *Image, x, y span, emit func(y int, row []uint8)) {
 	}
 }
 
-// downFirst tells whether Pillow runs the vertical pass first: since version 13 it does where the height loses more
+// downFirst reports whether Pillow runs the vertical pass first: since version 13 it does where the height loses more
 // than twice what the width loses. Each pass rounds, so the order shows in the last bit.
 func downFirst(x, y span) bool {
 	return x.in != x.out && y.in > y.out && y.in-y.out > 2*(x.in-x.out)

@@ -28,7 +28,7 @@ func FromBytes(data []byte) Source {
 
 // FromReader is an image file that is read to its end, such as a request's body. It can be read
 // once, and no further than the limit of the file's length. When ctx ends during a Read, that Read
-// is left to end by itself.
+// is left to end on its own.
 func FromReader(r io.Reader) Source {
 	if r == nil {
 		return Source{}

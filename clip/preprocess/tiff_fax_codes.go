@@ -35,7 +35,7 @@ const (
 // faxBits is the length of the longest code.
 const faxBits = 13
 
-// faxRun is what a code says, and how many bits it has; none where no code begins so.
+// faxRun is what a code says, and how many bits it has; none if no code has that prefix.
 type faxRun struct {
 	length int16
 	bits   uint8

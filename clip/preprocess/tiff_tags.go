@@ -39,7 +39,7 @@ const (
 	rw2Preview       tiffTag = 0x2e // Panasonic's
 )
 
-// tiffTags are the tags of the first directory of a TIFF, or of EXIF data, which is laid out so.
+// tiffTags are the tags of the first directory of a TIFF, or of EXIF data, which has the same layout.
 // They may come in any order; of two alike the first counts. They share the file's memory.
 type tiffTags struct {
 	order binary.ByteOrder

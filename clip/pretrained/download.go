@@ -72,13 +72,13 @@ func (f *finder) download(ctx context.Context, wanted []candidate) (File, error)
 	return File{}, err
 }
 
-// elsewhere tells whether another server may have what this one could not give.
+// elsewhere reports whether another server may have what this one could not give.
 func elsewhere(err error) bool {
 	var status *statusError
 	return unreachable(err) || errors.As(err, &status) && status.missing()
 }
 
-// unreachable tells whether no connection came about.
+// unreachable reports whether no connection came about.
 func unreachable(err error) bool {
 	var dns *net.DNSError
 	var op *net.OpError
@@ -102,7 +102,7 @@ func (f *finder) fetch(ctx context.Context, web *network, c candidate) (File, er
 	d := &delivery{finder: f, transport: web, candidate: c, from: web.servers.address(f.pinned(c)), part: p}
 	if err := d.run(ctx); err != nil {
 		if ctx.Err() != nil && p.size > 0 {
-			err = fmt.Errorf("stopped; %d bytes of %s are kept in %s and the next run goes on from there: %w", p.size, c.file, p.path(), ctx.Err())
+			err = fmt.Errorf("stopped; %d bytes of %s are kept in %s and the next run resumes there: %w", p.size, c.file, p.path(), ctx.Err())
 		}
 		return File{}, err
 	}
@@ -212,9 +212,9 @@ func (d *delivery) retry(ctx context.Context, try func() error) error {
 }
 
 // errMixed is for bytes of several requests that do not fit together.
-var errMixed = errors.New("the parts do not fit together, so the file is fetched anew")
+var errMixed = errors.New("the parts do not fit together, so the file is downloaded again")
 
-// again tells whether another try makes sense, and after what time; failed counts the tries that
+// again reports whether another try makes sense, and after what time; failed counts the tries that
 // did not go well.
 func (d *delivery) again(err error, failed int) (time.Duration, bool) {
 	var status *statusError

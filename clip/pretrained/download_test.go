@@ -297,7 +297,7 @@ func TestProgressAndCancel(t *testing.T) {
 	_, err := get(t, ctx, o, own(data))
 	require.ErrorIs(t, err, context.Canceled)
 	part := filepath.Join(cache, "m", "t", "w.pt.part")
-	assert.Contains(t, err.Error(), fmt.Sprintf("stopped; %d bytes of w.pt are kept in %s and the next run goes on from there", half, part))
+	assert.Contains(t, err.Error(), fmt.Sprintf("stopped; %d bytes of w.pt are kept in %s and the next run resumes there", half, part))
 
 	f, err := get(t, t.Context(), o, own(data))
 	require.NoError(t, err)
@@ -331,7 +331,7 @@ func TestWholePartNeedsNoRequest(t *testing.T) {
 	assert.Empty(t, s.requests())
 }
 
-// Parts that nothing good is known of are fetched anew.
+// Parts that nothing good is known of are fetched again.
 func TestStrangeParts(t *testing.T) {
 	for name, notesJSON := range map[string]string{
 		"no notes": "", "no JSON": "{", "larger than the file": `{"etag":"\"x\"","size":10}`, "another file": `{"etag":"\"x\"","size":300000}`,

@@ -32,7 +32,7 @@ type fakeHub struct {
 	*server
 	storage *server
 	files   map[string][]byte
-	// first is asked before; it tells whether it has answered. n counts the requests to both hosts.
+	// first is asked before; it reports whether it has answered. n counts the requests to both hosts.
 	first func(w http.ResponseWriter, r *http.Request, n int) bool
 }
 

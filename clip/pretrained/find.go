@@ -148,7 +148,7 @@ func (f *finder) find(ctx context.Context, what string, wanted []candidate) (Fil
 	return file, f.suggest(ctx, err, func() string { return f.byHand(wanted[0]) })
 }
 
-// reads tells whether the caller reads files with this ending.
+// reads reports whether the caller reads files with this ending.
 func (f *finder) reads(file string) bool {
 	return f.Formats == nil || slices.Contains(f.Formats, path.Ext(strings.TrimSuffix(file, indexEnding)))
 }

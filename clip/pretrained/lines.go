@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Lines are options for a command: what happens is told in lines on w that begin with prefix, and a
+// Lines are options for a command: what happens is written to w in lines that begin with prefix, and a
 // download's progress in one every few seconds and at its end.
 func Lines(w io.Writer, prefix string) Options {
 	var last time.Time

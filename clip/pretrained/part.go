@@ -93,7 +93,7 @@ func lock(file *os.File) (bool, error) {
 	}
 }
 
-// sameFile tells whether the name still means the open file.
+// sameFile reports whether the name still means the open file.
 func sameFile(file *os.File, name string) bool {
 	a, errA := file.Stat()
 	b, errB := os.Stat(name)

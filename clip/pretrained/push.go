@@ -41,7 +41,7 @@ var repeated = regexp.MustCompile(`\.\.|-{2}`) // the hub has no such names
 
 var ownedRepo = regexp.MustCompile(`^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$`)
 
-// CheckRepo tells whether repo can be the name of a repository on the hub, ORG/NAME.
+// CheckRepo reports whether repo can be the name of a repository on the hub, ORG/NAME.
 func CheckRepo(repo string) error {
 	if !ownedRepo.MatchString(repo) || repeated.MatchString(repo) || strings.HasSuffix(repo, ".git") {
 		return fmt.Errorf("pretrained: %q is not the name of a repository: it must be like my-org/my-model", repo)

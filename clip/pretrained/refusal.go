@@ -26,12 +26,12 @@ func (e *statusError) Error() string {
 	return says
 }
 
-// temporary tells whether the same request may succeed later.
+// temporary reports whether the same request may succeed later.
 func (e *statusError) temporary() bool {
 	return e.code == http.StatusTooManyRequests || e.code == http.StatusRequestTimeout || e.code >= 500 && e.code != http.StatusNotImplemented
 }
 
-// missing tells whether this server does not have the file, or not for us.
+// missing reports whether this server does not have the file, or not for us.
 func (e *statusError) missing() bool {
 	return e.code == http.StatusNotFound || e.code == http.StatusGone || e.code == http.StatusForbidden || e.code == http.StatusUnauthorized
 }

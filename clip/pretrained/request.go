@@ -76,7 +76,7 @@ func (d *delivery) announced(resp *http.Response, got *about, linked int64) erro
 	return nil
 }
 
-// continues tells whether a partial answer goes on where the part ends, with the same file.
+// continues reports whether a partial answer starts where the part ends, with the same file.
 func (p *part) continues(resp *http.Response, got about) bool {
 	start, total := contentRange(resp.Header.Get("Content-Range"))
 	return resp.StatusCode == http.StatusPartialContent && p.size > 0 && start == p.size &&

@@ -75,7 +75,7 @@ func parseServer(name, base string) (*url.URL, error) {
 
 func secure(u *url.URL) bool { return u.Scheme == "https" }
 
-// onLoopback tells whether u is plain http that does not leave this machine.
+// onLoopback reports whether u is plain http that does not leave this machine.
 func onLoopback(u *url.URL) bool {
 	ip := net.ParseIP(u.Hostname())
 	return u.Scheme == "http" && (strings.EqualFold(u.Hostname(), "localhost") || ip != nil && ip.IsLoopback())

@@ -263,7 +263,7 @@ func TestDamagedModel(t *testing.T) {
 	}
 	require.NoError(t, os.RemoveAll(filepath.Join(cache, "hub", "models--org--name", "blobs")))
 	s, err = findRepo(t, "org/name", impatient(&notes{}))
-	require.NoError(t, err, "links to nothing are made anew")
+	require.NoError(t, err, "links to nothing are made again")
 	requireSnapshot(t, s, h.files, modelNames...)
 }
 

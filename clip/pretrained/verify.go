@@ -22,7 +22,7 @@ const (
 	gitDigits    = 2 * sha1.Size // of the hash by which the hub knows small files
 )
 
-// isHash tells whether s may be the name of a blob.
+// isHash reports whether s may be the name of a blob.
 func isHash(s string) bool { return isSHA256(s) || isGit(s) }
 
 func isGit(s string) bool {
@@ -99,8 +99,8 @@ func mismatch(ctx context.Context, name, sum, want string) (kind, got string, er
 	return "SHA-1 as git has it", git, nil
 }
 
-// remember writes the record of a file that was checked. Where none can be written the file is good
-// all the same.
+// remember writes the record of a file that was checked. A file whose record cannot be written is
+// still good.
 func (f *finder) remember(p place, file File) {
 	if p.record == "" {
 		return

@@ -164,7 +164,7 @@ func (t *Gemma) appendPart(ids []int, part string) []int {
 	return t.table.join(ids, symbols, false)
 }
 
-// bytesOf tells that each byte of a letter is a piece.
+// bytesOf reports whether each byte of a letter is a piece.
 func (t *Gemma) bytesOf(letter string) bool {
 	for i := range len(letter) {
 		if t.bytes[letter[i]] < 0 {

@@ -53,7 +53,7 @@ func (t *Tokenizer) match(text string, r rune, size int) int {
 	return run(text, size, func(r rune) bool { return isOther(r) && matched(r) })
 }
 
-// matched tells that the pattern matches r at all. Beside white space it passes over the iota below a Greek letter, which
+// matched reports whether the pattern matches r at all. Beside white space it passes over the iota below a Greek letter, which
 // Python's regex takes for one as case is ignored, but not in [\p{L}]+.
 func matched(r rune) bool { return !isSpace(r) && r != '\u0345' }
 

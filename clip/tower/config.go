@@ -62,7 +62,7 @@ func LookupConfig(name string) (*Config, error) {
 	return ParseConfig(data)
 }
 
-// IsConfig tells whether name is a built-in config in one of its spellings.
+// IsConfig reports whether name is a built-in config in one of its spellings.
 func IsConfig(name string) bool { return slices.Contains(ConfigNames(), configFile(name)) }
 
 func configFile(name string) string {
@@ -125,7 +125,7 @@ func (c *Config) validate() error {
 	return errors.Join(problems.errs...)
 }
 
-// Flat tells whether the text tower's keys stand beside the model's own, as in OpenAI's files. open_clip gives a
+// Flat reports whether the text tower's keys stand beside the model's own, as in OpenAI's files. open_clip gives a
 // Hugging Face tower a prefix whatever the config says (src/open_clip/factory.py create_model).
 func (c *Config) Flat() bool { return !c.CustomText && c.Text.HFModelName == "" }
 

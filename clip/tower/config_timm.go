@@ -42,19 +42,19 @@ func (v VisionConfig) timmFamily() (timmFamily, bool) {
 	return timmFamilies[i], true
 }
 
-// IsEva tells whether the tower is one of timm's EVAs, a Perception Encoder among them.
+// IsEva reports whether the tower is one of timm's EVAs, a Perception Encoder among them.
 func (v VisionConfig) IsEva() bool { return named(timm.Evas)(v.TimmModelName) }
 
-// IsConvNeXt tells whether the tower is a ConvNeXt.
+// IsConvNeXt reports whether the tower is a ConvNeXt.
 func (v VisionConfig) IsConvNeXt() bool { return named(timm.ConvNeXts)(v.TimmModelName) }
 
-// IsFastViT tells whether the tower is a FastViT, MobileCLIP's.
+// IsFastViT reports whether the tower is a FastViT, MobileCLIP's.
 func (v VisionConfig) IsFastViT() bool { return named(timm.FastViTs)(v.TimmModelName) }
 
-// IsSwin tells whether the tower is a Swin transformer.
+// IsSwin reports whether the tower is a Swin transformer.
 func (v VisionConfig) IsSwin() bool { return named(timm.Swins)(v.TimmModelName) }
 
-// HasBatchNorm tells whether training normalises by the statistics of a batch, which cannot be
+// HasBatchNorm reports whether training normalises by the statistics of a batch, which cannot be
 // split then.
 func (v VisionConfig) HasBatchNorm() bool {
 	return v.IsResNet() || v.IsFastViT() || timm.ViTs[v.TimmModelName].Convolutions != nil

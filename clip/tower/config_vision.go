@@ -18,7 +18,7 @@ type VisionConfig struct {
 	PatchSize int     `json:"patch_size,omitempty"` // 16; a ResNet has none
 
 	LSInitValue       *float64     `json:"ls_init_value,omitempty"`       // scales each branch of a block, beginning here (arXiv 2103.17239)
-	PatchDropout      float64      `json:"patch_dropout,omitempty"`       // share of patches left out in training (arXiv 2212.00794)
+	PatchDropout      float64      `json:"patch_dropout,omitempty"`       // fraction of patches left out in training (arXiv 2212.00794)
 	AttentionalPool   bool         `json:"attentional_pool,omitempty"`    // queries that attend to the patches, before PoolType (arXiv 2205.01917)
 	AttnPoolerQueries int          `json:"attn_pooler_queries,omitempty"` // 256
 	AttnPoolerHeads   int          `json:"attn_pooler_heads,omitempty"`   // 8
@@ -106,7 +106,7 @@ func oneOrMany(data []byte) (numbers []int, err error) {
 	return []int{one}, err
 }
 
-// IsResNet tells whether the tower is a ResNet.
+// IsResNet reports whether the tower is a ResNet.
 func (v VisionConfig) IsResNet() bool { return len(v.Layers) == 4 && v.TimmModelName == "" }
 
 // Depth is the number of blocks of a transformer, 0 for a tower of several stages.

@@ -41,7 +41,7 @@ type ConvNeXtBlock struct {
 	Norm      *nn.LayerNorm `torch:"norm"`
 	MLP       *TimmMLP      `torch:"mlp"`
 	Gamma     *torch.Tensor `torch:"gamma"` // (C), as in [LayerScale]
-	dropPath  float64       // the share of images that training leaves the branch out for
+	dropPath  float64       // the fraction of images that training leaves the branch out for
 }
 
 func newConvNeXt(c *Config) *ConvNeXt {
@@ -133,7 +133,7 @@ func (b *ConvNeXtBlock) Forward(x *torch.Tensor, training bool) *torch.Tensor {
 }
 
 // dropPath is stochastic depth (Huang et al., arXiv 1603.09382; timm layers/drop.py drop_path): a
-// residual branch becomes 0 for a random share of the images, and is divided by 1-share for the
+// residual branch becomes 0 for a random fraction of the images, and is divided by 1-dropPath for the
 // others.
 func dropPath(branch *torch.Tensor, share float64) *torch.Tensor {
 	shape := slices.Repeat([]int{1}, branch.Dim())

@@ -10,7 +10,7 @@ import (
 // are a transformer's patches or the cells of a convolutional tower's last grid. Both methods take
 // one image (1, 3, H, W).
 type Localizer interface {
-	// Places is the feature of each place by itself, (rows, columns, E) and not L2-normalised: what
+	// Places is the feature of each place on its own, (rows, columns, E) and not L2-normalised: what
 	// the tower makes of the image if its last attention sees that place and no other.
 	Places(pixels *torch.Tensor) *torch.Tensor
 	// Relevance is how much each place adds to a score of the feature (1, E): (rows, columns), never

@@ -50,7 +50,7 @@ type ImageAttention struct {
 	Out *nn.Linear `torch:"proj"`
 }
 
-// ConvMLP is a perceptron at each place behind a convolution of each channel by itself.
+// ConvMLP is a perceptron at each place behind a depthwise convolution.
 type ConvMLP struct {
 	Conv *ConvNorm  `torch:"conv"` // (C, 1, 7, 7)
 	Fc1  *nn.Conv2d `torch:"fc1"`  // (hidden, C, 1, 1)

@@ -10,7 +10,7 @@ import (
 // lengthGroups is texts in groups of about the same length, one behind the other, each padded to its longest.
 type lengthGroups []alike
 
-// alike is so many texts of so many tokens each.
+// alike is a number of texts with the same number of tokens.
 type alike struct{ texts, tokens int }
 
 // groupCost is what a group more costs in every block, where each has attention of its own: about the time of so many

@@ -21,7 +21,7 @@ type MBConvStem struct {
 	PoolNorm *nn.LayerNorm `torch:"pool.norm"` // before it
 }
 
-// MBConv is a residual block: channels widen fourfold, a convolution of each by itself, and back.
+// MBConv is a residual block: channels widen fourfold, a depthwise convolution, and back.
 type MBConv struct {
 	Shortcut  *nn.Conv2d    `torch:"shortcut.expand"` // nil where nothing widens
 	Norm      *nn.LayerNorm `torch:"pre_norm"`

@@ -35,7 +35,7 @@ type SqueezeExcite struct {
 	Fc2 *nn.Conv2d `torch:"fc2"`
 }
 
-// mobileOne is a block of one kernel; groups is in for a convolution of each channel by itself.
+// mobileOne is a block of one kernel; groups is in for a depthwise convolution.
 func mobileOne(in, out, kernel, stride, groups int) *MobileOne {
 	m := &MobileOne{KxK: []*ConvNorm{newConvNorm(in, out, kernel, stride, groups)}, kernel: kernel, stride: stride, groups: groups}
 	if in == out && stride == 1 {
@@ -73,7 +73,7 @@ func (m *MobileOne) Forward(x *torch.Tensor, training bool) *torch.Tensor {
 	return x.Gelu()
 }
 
-// branches computes each by itself, which counts its statistics.
+// branches computes each separately, which counts its statistics.
 func (m *MobileOne) branches(x *torch.Tensor) (sum *torch.Tensor) {
 	add := func(y *torch.Tensor) {
 		if sum == nil {

@@ -19,7 +19,7 @@ type rotary struct {
 }
 
 // turns are cosines and sines (2, T, D/2) float32 for heads of width D, on the device of x; nil of
-// a nil rotary. They are computed anew each time, because a tower keeps no tensors beside its state
+// a nil rotary. They are computed again each time, because a tower keeps no tensors beside its state
 // dict.
 func (r *rotary) turns(x *torch.Tensor) *torch.Tensor {
 	if r == nil {

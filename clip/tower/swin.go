@@ -47,7 +47,7 @@ type SwinBlock struct {
 	heads    int
 	window   int
 	shift    int
-	dropPath float64 // the share of images that training leaves a branch out for
+	dropPath float64 // the fraction of images that training leaves a branch out for
 }
 
 func newSwin(c *Config) *Swin {

@@ -102,12 +102,12 @@ func (t *Text) ForwardArranged(texts *Texts, numbers *torch.Tensor) *torch.Tenso
 	return t.project(t.LnFinal.Forward(x))
 }
 
-// cuts tells whether what follows a text's end token changes nothing.
+// cuts reports whether what follows a text's end token changes nothing.
 func (t *Text) cuts() bool {
 	return !t.config.NoCausalMask && t.ClassEmbedding == nil && t.config.PoolType != "first" && t.config.PoolType != "last"
 }
 
-// packs tells whether texts need no padding, with products of the given type: flash attention needs
+// packs reports whether texts need no padding, with products of the given type: flash attention needs
 // a GPU of Ampere or later, half precision, and heads whose width is a multiple of 8.
 func (t *Text) packs(products torch.DType) bool {
 	device := t.TokenEmbedding.Weight.Device()

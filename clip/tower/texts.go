@@ -80,7 +80,7 @@ func (t *Texts) fill(room, length int) {
 // Rows is how many tokens the tower computes, padding and room included.
 func (t *Texts) Rows() int { return len(t.ids) }
 
-// Packed tells whether there is no padding.
+// Packed reports whether there is no padding.
 func (t *Texts) Packed() bool { return t.groups == nil }
 
 // Numbers are what [Arranger] needs on the model's device. Those of texts arranged with room may stand for those of others

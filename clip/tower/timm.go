@@ -45,7 +45,7 @@ type TimmBlock struct {
 	GLU      *GEGLU             `torch:"mlp"` // nil without
 	Ls2      *LayerScale        `torch:"ls2"`
 	heads    int
-	dropPath float64 // the share of images that training leaves a branch out for
+	dropPath float64 // the fraction of images that training leaves a branch out for
 }
 
 // TimmMLP is the two-layer perceptron of a block.

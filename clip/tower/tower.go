@@ -122,7 +122,7 @@ func LockAllBut(unlocked int, groups []Group) {
 type Adapted struct {
 	Weight *torch.Tensor
 	LoRA   **nn.LoRA // where the tower keeps the product
-	Parts  int       // of equal height, each adapted by itself
+	Parts  int       // of equal height, each adapted separately
 }
 
 func adaptLinear(l *nn.Linear, parts int) Adapted { return Adapted{l.Weight, &l.LoRA, parts} }

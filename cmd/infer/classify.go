@@ -19,7 +19,7 @@ type classifyCmd struct {
 	skipFlags
 	Label          []string `help:"The name of a class; repeat it." sep:"none" complete:"none" group:"Classes"`
 	Labels         string   `help:"File with a class's name per line, or - for stdin." placeholder:"FILE" group:"Classes"`
-	LabelsFromDirs bool     `help:"The folders in PATH are the classes and hold their images: accuracy and confusion matrix are told." group:"Classes"`
+	LabelsFromDirs bool     `help:"The folders in PATH are the classes and hold their images: prints accuracy and a confusion matrix." group:"Classes"`
 	Template       []string `help:"Prompt with {} for the class's name, openai_imagenet_80, openai_imagenet_7, or a file with a template per line; repeat it, a class's features are the mean. The default is openai_imagenet_80." sep:"none" complete:"templates" group:"Classes"`
 	NoCache        bool     `help:"Neither read nor keep the prompts' features in goclip's cache." group:"Classes"`
 
@@ -56,14 +56,14 @@ type classification struct {
 }
 
 type imageClass struct {
-	Path   fileName `json:"path"`
-	Truth  string   `json:"truth,omitempty"` // with --labels-from-dirs
-	Top    []guess  `json:"top,omitempty"`
-	Sorted fileName `json:"sorted,omitempty"` // with --sort-into
-	Error  string   `json:"error,omitempty"`
+	Path   fileName     `json:"path"`
+	Truth  string       `json:"truth,omitempty"` // with --labels-from-dirs
+	Top    []prediction `json:"top,omitempty"`
+	Sorted fileName     `json:"sorted,omitempty"` // with --sort-into
+	Error  string       `json:"error,omitempty"`
 }
 
-type guess struct {
+type prediction struct {
 	Label  string  `json:"label"`
 	Cosine float64 `json:"cosine"` // with the mean of the class's prompts
 	Prob   float64 `json:"prob"`   // softmax over the labels of logit_scale * cosine
@@ -261,15 +261,15 @@ func (c *classifyCmd) classify(ctx context.Context, io *streams, m *clip.Model, 
 			out.Images = append(out.Images, image)
 			continue
 		}
-		guesses, err := z.Top([][]float32{row}, max(c.Top, 5))
+		predictions, err := z.Top([][]float32{row}, max(c.Top, 5))
 		if err != nil {
 			return nil, err
 		}
 		if set.truth != nil {
-			out.confusion.Add(set.truth[len(out.Images)], guesses[0])
+			out.confusion.Add(set.truth[len(out.Images)], predictions[0])
 		}
-		for _, g := range guesses[0][:min(c.Top, len(guesses[0]))] {
-			image.Top = append(image.Top, guess{labels[g.Class], clip.Cosine(row, z.Weights[g.Class]), float64(g.Probability)})
+		for _, g := range predictions[0][:min(c.Top, len(predictions[0]))] {
+			image.Top = append(image.Top, prediction{labels[g.Class], clip.Cosine(row, z.Weights[g.Class]), float64(g.Probability)})
 		}
 		out.Images = append(out.Images, image)
 	}

@@ -40,7 +40,7 @@ func (r *classRow) Thumbnail() (template.URL, error) {
 	return url, nil
 }
 
-// Wrong tells whether the image's class is known and was not the first guess.
+// Wrong reports whether the image's class is known and was not the first prediction.
 func (r *classRow) Wrong() bool { return r.Truth != "" && len(r.Top) > 0 && r.Top[0].Label != r.Truth }
 
 // Matrix is empty for more classes than a page shows well.
@@ -54,7 +54,7 @@ func (p classPage) Matrix() [][]int {
 // Confused are the pairs most often confused.
 func (p classPage) Confused() []confusion { return p.confused(4 * maxConfused) }
 
-// writePage writes the page whole or not at all: wrong guesses first, then by class, the surest
+// writePage writes the page whole or not at all: wrong predictions first, then by class, the surest
 // first.
 func (c *classification) writePage(ctx context.Context, path string, errs io.Writer) error {
 	p := classPage{classification: c}
@@ -97,7 +97,7 @@ var classTemplate = template.Must(template.New("classify").Funcs(pageFuncs).Pars
 <h1>{{len .Images}} images, {{len .Labels}} classes</h1>
 <p class="quiet">{{.Model}}, {{len .Templates}} {{if eq (len .Templates) 1}}template{{else}}templates{{end}}; probabilities are over all classes.</p>
 {{with .Accuracy}}<h2>Accuracy</h2>
-<p>Of {{.Images}} images the first guess is right for {{percent .Top1}}, one of the first five for {{percent .Top5}}; mean of the classes {{percent .MeanPerClass}}.</p>
+<p>Of {{.Images}} images the first prediction is right for {{percent .Top1}}, one of the first five for {{percent .Top5}}; mean of the classes {{percent .MeanPerClass}}.</p>
 {{with $.Matrix}}<div class="wide"><table><tr><th>truth, taken for</th>{{range $.Labels}}<th>{{.}}</th>{{end}}</tr>
 {{range $i, $row := .}}<tr><th>{{index $.Labels $i}}</th>{{range $row}}<td>{{if .}}{{.}}{{end}}</td>{{end}}</tr>
 {{end}}</table></div>

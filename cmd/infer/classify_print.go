@@ -53,7 +53,7 @@ func (c *classification) print(w io.Writer, format string) error {
 	return c.printAccuracy(w)
 }
 
-// printCSV has a row for each guess, and one for each image that could not be read.
+// printCSV has a row for each prediction, and one for each image that could not be read.
 func (c *classification) printCSV(w io.Writer) error {
 	t := csv.NewWriter(w)
 	_ = t.Write([]string{"path", "rank", "label", "cosine", "prob", "truth", "sorted", "error"}) // Error, below, has what failed

@@ -149,7 +149,7 @@ func TestClassifyCache(t *testing.T) {
 	}
 	mended, errs := classifyJSON(t, 0, args...)
 	assert.Equal(t, first, mended)
-	assert.Contains(t, oneLine(t, errs), "made anew")
+	assert.Contains(t, oneLine(t, errs), "is rebuilt")
 	_, errs = classifyJSON(t, 0, args...)
 	assert.Empty(t, errs)
 }
@@ -205,7 +205,7 @@ func TestClassifyFolders(t *testing.T) {
 	assert.Contains(t, html, "d&lt;e")
 	assert.False(t, strings.Contains(html, "d<e"))
 	assert.False(t, strings.Contains(html, "http"))
-	assert.Contains(t, html, "Of 5 images the first guess is right for ")
+	assert.Contains(t, html, "Of 5 images the first prediction is right for ")
 	assert.Equal(t, 5-right, strings.Count(html, `<span class="wrong">`))
 	assert.Contains(t, html, "broken.png")
 }

@@ -19,7 +19,7 @@ type doctorCmd struct {
 }
 
 func (*doctorCmd) Help() string {
-	return `  infer doctor                    what this machine has, what goclip uses of it, and how to mend what is wrong
+	return `  infer doctor                    what this machine has, what goclip uses of it, and how to fix what is wrong
   infer doctor --device cuda      whether a GPU can be used
   infer doctor --format json      the same for programs; the exit status is 1 if something is wrong
   infer doctor --server 127.0.0.1:8080`
@@ -41,14 +41,14 @@ type diagnosis struct {
 	Troubles  []trouble `json:"troubles"`
 }
 
-// trouble is something that is not as it should be, and in the same sentence how to mend it. With a
+// trouble is something that is not as it should be, and in the same sentence how to fix it. With a
 // warning goclip works, and less well than it could.
 type trouble struct {
 	Warning bool   `json:"warning"`
 	Text    string `json:"text"`
 }
 
-// libtorch is what the library that was loaded says of itself.
+// libtorch describes the library that was loaded.
 type libtorch struct {
 	Version       string `json:"version"`
 	Built         string `json:"built_against"` // the version of the headers

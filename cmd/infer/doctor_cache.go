@@ -66,12 +66,12 @@ func (d *diagnosis) checkCache(dir string) {
 	}
 	for _, f := range files {
 		if strings.HasSuffix(f.Path, ".part") {
-			d.warn("%s was not fetched to its end: the next command that needs it goes on, or delete %s", strings.TrimSuffix(f.Path, ".part"), filepath.Join(dir, f.Path))
+			d.warn("%s is an incomplete download: the next command that needs it resumes it, or delete %s", strings.TrimSuffix(f.Path, ".part"), filepath.Join(dir, f.Path))
 		}
 	}
 }
 
-// writable tells whether files can be made in dir, or in the first of those above it that exists.
+// writable reports whether files can be made in dir, or in the first of those above it that exists.
 // Nothing is made.
 func writable(dir string) bool {
 	for {

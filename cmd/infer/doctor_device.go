@@ -41,14 +41,14 @@ func (c cuda) String() string {
 // oldestDriver is the first for CUDA 13, by which libtorch's packages with CUDA are built.
 const oldestDriver = 580
 
-// old tells whether the driver is one for an earlier CUDA.
+// old reports whether the driver is one for an earlier CUDA.
 func (c cuda) old() bool {
 	major, _, _ := strings.Cut(c.Driver, ".")
 	n, err := strconv.Atoi(major)
 	return err == nil && n < oldestDriver
 }
 
-// hidesCards tells whether this value of CUDA_VISIBLE_DEVICES names no card: CUDA reads indices up
+// hidesCards reports whether this value of CUDA_VISIBLE_DEVICES names no card: CUDA reads indices up
 // to the first that is none.
 func hidesCards(visible string) bool {
 	first, _, _ := strings.Cut(visible, ",")
@@ -105,7 +105,7 @@ func (d *diagnosis) checkDevice(machine fs.FS, name string) torch.Device {
 // explainDevice says why the device is what it is, and what keeps a GPU from being used.
 func (d *diagnosis) explainDevice(name string, refused error) {
 	c := d.CUDA
-	var lack string // of a GPU, and how to mend it
+	var lack string // of a GPU, and how to fix it
 	switch {
 	case c.Devices > 0:
 		lack = c.Error // without kernels for it
@@ -114,7 +114,7 @@ func (d *diagnosis) explainDevice(name string, refused error) {
 	case !c.Libtorch:
 		lack = "this libtorch was installed without CUDA, and there is no NVIDIA card"
 	case c.Error != "":
-		lack = "libtorch's part for CUDA cannot be loaded (" + c.Error + "): install it anew with scripts/install_libtorch.sh --cuda"
+		lack = "libtorch's part for CUDA cannot be loaded (" + c.Error + "): reinstall it with scripts/install_libtorch.sh --cuda"
 	case c.Hidden:
 		lack = "CUDA_VISIBLE_DEVICES hides every card: unset it, or set it to 0 for the first"
 	case c.Cards == 0:

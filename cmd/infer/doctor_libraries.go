@@ -63,7 +63,7 @@ func loaded(machine fs.FS) (paths []string, err error) {
 	return paths, nil
 }
 
-// libraryVersion is told by the bytes of some, and by the name of others: libstdc++.so.6.0.30.
+// libraryVersion is found in the bytes of some, and in the name of others: libstdc++.so.6.0.30.
 // Those of libtorch have libtorch's.
 func libraryVersion(machine fs.FS, p, torchVersion string) string {
 	name, number, _ := strings.Cut(path.Base(p), ".so")

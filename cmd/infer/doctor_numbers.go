@@ -65,9 +65,9 @@ func (d *diagnosis) checkNumbers(device torch.Device) {
 	}
 	if err != nil {
 		s.Error = message(err)
-		d.wrong("the shipped model cannot be run on %s (%v): install libtorch anew, or choose another --device", device, err)
+		d.wrong("the shipped model cannot be run on %s (%v): reinstall libtorch, or choose another --device", device, err)
 	} else if !(s.Difference < checkTolerance) {
-		d.wrong("the shipped model computes %.4f on %s where %.4f is right: the processor, the memory or libtorch is at fault; try --device cpu, then install libtorch anew", cosines, device, checkCosines)
+		d.wrong("the shipped model computes %.4f on %s where %.4f is right: the processor, the memory or libtorch is at fault; try --device cpu, then reinstall libtorch", cosines, device, checkCosines)
 	}
 	d.SelfCheck = s
 }

@@ -86,7 +86,7 @@ func TestDoctorOtherCUDA(t *testing.T) {
 		name, says, mend string
 		make             func(t *testing.T, path string)
 	}{
-		{"broken", "libtorch_cuda.so: file too short", "install it anew with scripts/install_libtorch.sh --cuda",
+		{"broken", "libtorch_cuda.so: file too short", "reinstall it with scripts/install_libtorch.sh --cuda",
 			func(t *testing.T, path string) {
 				require.NoError(t, os.WriteFile(path, []byte("not a library"), 0o644))
 			}},
@@ -178,7 +178,7 @@ func TestDoctorDevice(t *testing.T) {
 		{"hidden", join(card, driver, node), cuda{Libtorch: true, Hidden: true}, "auto", "CUDA_VISIBLE_DEVICES hides every card", true, true},
 		{"broken", join(card, driver, node), cuda{Libtorch: true}, "auto", "the driver 580.65.06 gives libtorch no device", true, true},
 		{"Volta", join(card, driver, node), cuda{Libtorch: true, Devices: 1, Error: "this libtorch has kernels from 7.5"}, "auto", "has kernels from 7.5", true, true},
-		{"damaged", join(card, driver, node), cuda{Libtorch: true, Error: "no libcudart"}, "auto", "(no libcudart): install it anew", true, true},
+		{"damaged", join(card, driver, node), cuda{Libtorch: true, Error: "no libcudart"}, "auto", "(no libcudart): reinstall it", true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := &diagnosis{Device: "cpu", CUDA: lookForCUDA(c.machine)}

@@ -26,7 +26,7 @@ type embedCmd struct {
 	dataFlags `group:"Tables and shards"`
 	Out       string `help:"Directory for the files." required:"" placeholder:"DIR" complete:"dirs"`
 	Raw       bool   `help:"Features as the towers give them, not L2-normalised."`
-	PartSize  int    `help:"Write parts of so many inputs, with Parquet beside them: a run that was stopped goes on behind the last whole part. The default, with --data and with several processes, is ${partSize}; otherwise there are no parts." placeholder:"N" group:"Parts"`
+	PartSize  int    `help:"Write parts of this many inputs, each with a Parquet file: a stopped run resumes after the last complete part. The default, with --data and with several processes, is ${partSize}; otherwise there are no parts." placeholder:"N" group:"Parts"`
 	Rank      *int   `help:"With --world: this process's number, from 0. It does every WORLD-th part." placeholder:"R" group:"Parts"`
 	World     *int   `help:"How many processes share the parts. Both default to what torchrun or srun says (RANK, WORLD_SIZE)." placeholder:"N" group:"Parts"`
 
@@ -38,7 +38,7 @@ func (c *embedCmd) Help() string {
 	return `Examples:
 
   infer embed --images photos/*.jpg --out features           image_features.npy, images.jsonl
-  infer embed photos --part-size 10000 --out parts           img_emb/, metadata/; the same command goes on where it stopped
+  infer embed photos --part-size 10000 --out parts           img_emb/, metadata/; the same command resumes
   infer embed --data 'laion/{00000..00099}.tar' --captions --out parts
   infer embed --data photos.csv --csv-separator , --out parts
   find / -name '*.jpg' -print0 | infer embed --image-list - -0 --part-size 10000 --out parts
@@ -145,7 +145,7 @@ func (c *embedCmd) place() (world distributed.World, err error) {
 	return world, nil
 }
 
-// parts tells whether the files are written in parts. A plain run never has any, however much it
+// parts reports whether the files are written in parts. A plain run never has any, however much it
 // embeds.
 func (c *embedCmd) parts(world distributed.World) bool {
 	return c.PartSize > 0 || c.Data != "" || world.Size > 1

@@ -89,7 +89,7 @@ func openListed(ctx context.Context, name string, o data.Options) (listed, error
 	return listed{set.(*data.Sources)}, nil
 }
 
-// inFlags is an error of the data that names the flag which mends it.
+// inFlags is an error of the data that names the flag which fixes it.
 func inFlags(err error) error {
 	var option *data.OptionError
 	if !errors.As(err, &option) {

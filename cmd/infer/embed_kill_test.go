@@ -83,7 +83,7 @@ func TestEmbedKilled(t *testing.T) {
 }
 
 // TestEmbedPartsInterrupted stops a run by a signal: what is complete stays, nothing else, and the
-// next run goes on.
+// next run continues.
 func TestEmbedPartsInterrupted(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	list := writeFile(t, dir, "list.txt", []byte(strings.Repeat(testImage("rgb_1x1.png")+"\n", 6_000)))
@@ -104,7 +104,7 @@ func TestEmbedPartsInterrupted(t *testing.T) {
 		require.NoError(t, cmd.Process.Signal(signal))
 		require.Error(t, cmd.Wait())
 		assert.Equal(t, 130, cmd.ProcessState.ExitCode())
-		assert.Regexp(t, `^infer: interrupted; \d+ of 40 parts are complete, and the same command goes on from there$`, oneLine(t, errs.String()))
+		assert.Regexp(t, `^infer: interrupted; \d+ of 40 parts are complete, and the same command resumes there$`, oneLine(t, errs.String()))
 		complete := names(t, filepath.Join(out, "metadata"))
 		assert.Len(t, names(t, filepath.Join(out, "img_emb")), len(complete))
 		for _, name := range complete {

@@ -61,12 +61,12 @@ func (m manifest) claim(fsys disk.FS, dir string) error {
 		return err
 	}
 	if what := there.differs(m); what != "" {
-		return fmt.Errorf("%s holds parts of another run: %s; take another --out, or the same inputs and flags to go on", dir, what)
+		return fmt.Errorf("%s holds parts of another run: %s; take another --out, or the same inputs and flags to resume", dir, what)
 	}
 	return nil
 }
 
-// differs says what tells the other run from m; "" where it goes on with m's parts.
+// differs says how the other run differs from m; "" if it can resume m's parts.
 func (m manifest) differs(other manifest) string {
 	if what := m.Model.Differs(other.Model); what != "" {
 		return fmt.Sprintf("of the model %s: %s", m.Model.Name, what)

@@ -121,7 +121,7 @@ func (r *partRun) run(ctx context.Context, m manifest) error {
 			err = r.write(ctx, number, in, show)
 		}
 		if err != nil && ctx.Err() != nil {
-			return interrupted(fmt.Sprintf("interrupted; %d of %d parts are complete, and the same command goes on from there", r.skipped+r.written, r.skipped+len(mine)))
+			return interrupted(fmt.Sprintf("interrupted; %d of %d parts are complete, and the same command resumes there", r.skipped+r.written, r.skipped+len(mine)))
 		}
 		if err != nil {
 			return err

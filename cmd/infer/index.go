@@ -21,7 +21,7 @@ type indexCmd struct {
 	Out        string   `help:"Directory of the index; without, .goclip in the one PATH that is given." placeholder:"DIR"`
 	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
 	engineFlag
-	Rebuild     bool     `help:"Index all anew, also what is damaged; searches find what the index held until all is there."`
+	Rebuild     bool     `help:"Index everything again, including damaged parts; searches use the former index until it is done."`
 	KeepMissing bool     `help:"Keep images in the index whose files are gone."`
 	Verify      bool     `help:"Compare every vector of the index with its checksum, and index nothing."`
 	CommitEvery int      `help:"Images after which what was indexed is made safe; two seconds are enough, too." default:"512"`
@@ -30,7 +30,7 @@ type indexCmd struct {
 }
 
 func (*indexCmd) Help() string {
-	return `  infer index photos                                  photos/.goclip, which infer search finds by itself
+	return `  infer index photos                                  photos/.goclip, which infer search finds
   infer index --model ViT-B-32 --pretrained laion2b_s34b_b79k --out INDEX photos archive
   infer index --model ViT-L-14:openai --out INDEX photos    another model for an index: made beside, then switched
   infer index --verify --out INDEX`
@@ -107,7 +107,7 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 	return troubled(c.Paths, r, &skipped)
 }
 
-// troubled is the exit status of an update: of trouble that was told of, and of a place that holds
+// troubled is the exit status of an update: of trouble that was reported, and of a place that holds
 // nothing to be found.
 func troubled(paths []string, r index.Result, skipped *skips) error {
 	if r.Added+r.Changed+r.Removed+r.Same == 0 && r.Problems == 0 {
@@ -119,7 +119,7 @@ func troubled(paths []string, r index.Result, skipped *skips) error {
 	return nil
 }
 
-// known is what the index says of itself; nil where there is none that can be read.
+// known describes the index; nil where there is none that can be read.
 func (c *indexCmd) known(ctx context.Context) (*index.Info, error) {
 	if info, err := os.Stat(c.Out); err != nil || !info.IsDir() { // to be made, or refused then
 		return nil, nil
@@ -137,7 +137,7 @@ func (c *indexCmd) known(ctx context.Context) (*index.Info, error) {
 
 // switching tells how far a switch to another model is.
 func switching(info index.Info) string {
-	return fmt.Sprintf("%d of %d images have embeddings of %s; searches use %s until all have them (infer index --model %s goes on)",
+	return fmt.Sprintf("%d of %d images have embeddings of %s; searches use %s until all have them (infer index --model %s resumes)",
 		info.Encoded, info.Images, info.Next.Name, info.Model.Name, info.Next.Name)
 }
 
@@ -164,7 +164,7 @@ func update(ctx context.Context, dir string, m *clip.Model, o index.UpdateOption
 		show.close()
 	}
 	if errors.Is(err, context.Canceled) && r.New > 0 {
-		return r, fmt.Errorf("interrupted; %d of %d images are in the index, and the next run goes on from there", r.Added+r.Changed, r.New)
+		return r, fmt.Errorf("interrupted; %d of %d images are in the index, and the next run resumes there", r.Added+r.Changed, r.New)
 	}
 	if r.EngineChanged {
 		fmt.Fprintf(errs, "infer: %s: the engine has every vector\n", dir)

@@ -19,7 +19,7 @@ import (
 
 // TestIndexKilled kills infer index with SIGKILL at random moments while it adds and removes
 // images. After each kill the index opens, every vector has its checksum, what --verbose has told
-// of is there once, and the next run goes on.
+// of is there once, and the next run continues.
 func TestIndexKilled(t *testing.T) {
 	tiny, dir := tinyModel(t), t.TempDir()
 	emoji(t, dir, 40)

@@ -8,7 +8,7 @@ import (
 )
 
 type interpolateCmd struct {
-	Alpha      float64 `help:"Share of TUNED's weights in [0, 1]; the rest is START's." default:"0.5"`
+	Alpha      float64 `help:"Fraction of TUNED's weights, 0 to 1; the rest is START's." default:"0.5"`
 	Pretrained string  `help:"Weights of START where that is a built-in config: a published tag, a file or a model directory." complete:"tags"`
 	Start      string  `arg:"" help:"The model that a fine-tuning began with: directory, file of weights, or a built-in config with --pretrained." complete:"models"`
 	Tuned      string  `arg:"" help:"The fine-tuned model: directory or file of weights."`

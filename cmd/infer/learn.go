@@ -39,7 +39,7 @@ type learnCmd struct {
 	Yes   paths  `help:"Images that show it." placeholder:"PATH"`
 	No    paths  `help:"Images that do not show it." placeholder:"PATH"`
 	Text  string `help:"Words that say it roughly." complete:"none"`
-	Anew  bool   `help:"Begin without the examples and the words of the version before."`
+	Reset bool   `help:"Start without the earlier examples and words."`
 
 	Propose int  `help:"List so many images whose answer would teach most." placeholder:"N"`
 	List    bool `help:"List the learned words."`
@@ -102,7 +102,7 @@ func (c *learnCmd) Run(ctx context.Context, io *streams) error {
 
 // check refuses flags that do not go together.
 func (c *learnCmd) check() error {
-	teaches := len(c.Yes)+len(c.No) > 0 || c.Text != "" || c.Anew
+	teaches := len(c.Yes)+len(c.No) > 0 || c.Text != "" || c.Reset
 	actions := 0
 	for _, on := range []bool{c.List, c.Export, c.Remove, c.Propose > 0, teaches} {
 		if on {
@@ -133,7 +133,7 @@ func (c *learnCmd) learn(ctx context.Context, io *streams, ix *index.Index) erro
 	}
 	s := &searcher{skipped: skips{errs: io.err}, ix: ix, known: info.Model, name: info.Model.Name}
 	encoder := s.encoder(&searchCmd{Device: c.Device, BatchSize: 32}, io)
-	concept, err := ix.Learn(ctx, index.Lesson{Name: c.Name, Text: c.Text, Yes: c.Yes, No: c.No, Forget: c.Anew}, encoder)
+	concept, err := ix.Learn(ctx, index.Lesson{Name: c.Name, Text: c.Text, Yes: c.Yes, No: c.No, Forget: c.Reset}, encoder)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func TestLearn(t *testing.T) {
 	var list []conceptJSON
 	require.NoError(t, json.Unmarshal([]byte(out), &list))
 	require.Len(t, list, 1)
-	assert.Equal(t, [3]int{2, 2, 0}, [3]int{list[0].Version, list[0].Yes, list[0].No}, "the car is judged anew")
+	assert.Equal(t, [3]int{2, 2, 0}, [3]int{list[0].Version, list[0].Yes, list[0].No}, "the car is judged again")
 
 	code, out, errs = infer(t, "", "learn", "rex@1", "--index", at, "--export")
 	require.Zero(t, code, errs)

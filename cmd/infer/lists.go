@@ -17,7 +17,7 @@ import (
 )
 
 // listImages are the images of paths, a directory being walked. Any other path stands for
-// itself: one that is not there is told of in its place. What a walk leaves out is counted in
+// itself: one that does not exist is reported in its place. What a walk leaves out is counted in
 // skipped. take leaves out what it is false for; nil takes all.
 func listImages(ctx context.Context, paths []string, skipped *skips, take func(path string) bool) (pictures []string, err error) {
 	for _, path := range paths {

@@ -48,7 +48,7 @@ type commands struct {
 	Models      modelsCmd      `cmd:"" help:"The built-in configs and the published tags of their weights; what is on this machine."`
 	Pull        pullCmd        `cmd:"" help:"Fetches a model, so that it can be used without the network."`
 	Push        pushCmd        `cmd:"" help:"Uploads a model to the Hugging Face hub, with a model card."`
-	Doctor      doctorCmd      `cmd:"" help:"What this machine has, what goclip uses of it, and how to mend what is wrong."`
+	Doctor      doctorCmd      `cmd:"" help:"What this machine has, what goclip uses of it, and how to fix what is wrong."`
 	Completion  completionCmd  `cmd:"" help:"Completion of the command line for bash, zsh or fish."`
 	Man         manCmd         `cmd:"" hidden:"" help:"The man page."`
 	Report      reportCmd      `cmd:"" help:"A page with images, probabilities and the loss of a run."`
@@ -148,7 +148,7 @@ func version() string {
 }
 
 // message is an error as one line, without the names of the packages that it came through first,
-// and with the command that mends it.
+// and with the command that fixes it.
 func message(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
 	for _, name := range []string{"clip: ", "pretrained: ", "preprocess: ", "checkpoint: ", "index: ", "serve: ", "evaluate: ", "data: "} {
@@ -157,7 +157,7 @@ func message(err error) string {
 	for _, remedy := range []struct {
 		of   error
 		does string
-	}{{index.ErrModel, "infer index --model does that, and searches go on meanwhile"}, {index.ErrDamaged, "infer index --rebuild does that"},
+	}{{index.ErrModel, "infer index --model does that, and searches continue meanwhile"}, {index.ErrDamaged, "infer index --rebuild does that"},
 		{index.ErrNoConcept, "infer learn --list lists them"}, {index.ErrConceptModel, "infer learn NAME does that"},
 		{index.ErrVersion, "infer index --rebuild does that"}, {index.ErrEngine, "infer index --engine does that"}} {
 		if errors.Is(err, remedy.of) {

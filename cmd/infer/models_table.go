@@ -66,7 +66,7 @@ func modelRows(downloads []pretrained.Downloaded) (rows []modelRow) {
 	return rows
 }
 
-// has tells whether each of the words is in one of the row's names, in any case.
+// has reports whether each of the words is in one of the row's names, in any case.
 func (r modelRow) has(words []string) bool {
 	text := strings.ToLower(r.Model + ":" + r.Tag + " " + r.Hub)
 	for _, word := range words {

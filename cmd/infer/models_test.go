@@ -141,7 +141,7 @@ func TestPullErrors(t *testing.T) {
 // TestMessages has an error of the index end with the command that mends it.
 func TestMessages(t *testing.T) {
 	for err, says := range map[error]string{
-		index.ErrModel:   "; infer index --model does that, and searches go on meanwhile",
+		index.ErrModel:   "; infer index --model does that, and searches continue meanwhile",
 		index.ErrDamaged: "; infer index --rebuild does that",
 		index.ErrVersion: "; infer index --rebuild does that",
 		index.ErrEngine:  "; infer index --engine does that",

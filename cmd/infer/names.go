@@ -79,7 +79,7 @@ func printable(text string) string {
 	return b.String()
 }
 
-// onTerminal tells whether people read w as it is written.
+// onTerminal reports whether people read w as it is written.
 func onTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

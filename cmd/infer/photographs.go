@@ -10,7 +10,7 @@ import (
 // sampled is how many images of a list are looked at to tell what it holds.
 const sampled = 8
 
-// photographs tells whether most images of a list are photographs. A few are looked at, spread over
+// photographs reports whether most images of a list are photographs. A few are looked at, spread over
 // the list; those that cannot be read do not count.
 func photographs(ctx context.Context, paths []string) bool {
 	n, yes, readable := min(sampled, len(paths)), 0, 0
@@ -31,7 +31,7 @@ func photographs(ctx context.Context, paths []string) bool {
 // and images of screens, and of the emoji, none does (flat at least 0.55, or too small).
 const (
 	photographSide    = 200 // pixels of the shorter side, at least
-	photographColours = 512 // of 32,768 that are told apart, at least
+	photographColours = 512 // of 32,768 that are distinguished, at least
 	photographFlat    = 0.5 // of the pixels equal their left neighbour, at most
 )
 

@@ -165,7 +165,7 @@ func copyInto(to, from string) error {
 	return errors.Join(err, out.Close())
 }
 
-// isThere tells whether dir holds a file of the name.
+// isThere reports whether dir holds a file of the name.
 func isThere(dir, name string) bool {
 	_, err := os.Stat(filepath.Join(dir, name))
 	return !errors.Is(err, fs.ErrNotExist)

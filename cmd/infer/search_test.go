@@ -165,7 +165,7 @@ func TestIndex(t *testing.T) {
 	// A search with another model is refused, and the same one elsewhere is the same.
 	code, _, errs = infer(t, "", "search", "--index", out, "--model", "emoji-64", "--text", "a dog")
 	assert.Equal(t, 1, code)
-	assert.Contains(t, oneLine(t, errs), "the index was made with the model "+tiny+": its features have 16 numbers, those of emoji-64 128; search with that model, or rebuild the index; infer index --model does that, and searches go on meanwhile")
+	assert.Contains(t, oneLine(t, errs), "the index was made with the model "+tiny+": its features have 16 numbers, those of emoji-64 128; search with that model, or rebuild the index; infer index --model does that, and searches continue meanwhile")
 	code, _, errs = infer(t, "", "index", "--out", out, dir)
 	assert.Equal(t, 0, code, "it keeps its model")
 	assert.Contains(t, oneLine(t, errs), "0 images added, 0 changed, 0 removed, ")

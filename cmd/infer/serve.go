@@ -197,7 +197,7 @@ func (c *serveCmd) check() error {
 	return nil
 }
 
-// reloads opens the models anew at each SIGHUP, until it is ended.
+// reloads opens the models again at each SIGHUP, until it is ended.
 func (c *serveCmd) reloads(s *serve.Server, errs io.Writer) (end func()) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -207,7 +207,7 @@ func (c *serveCmd) reloads(s *serve.Server, errs io.Writer) (end func()) {
 			if err := s.Reload(); err != nil {
 				fmt.Fprintf(errs, "infer: SIGHUP: the model stays as it was: %v\n", err)
 			} else {
-				fmt.Fprintln(errs, "infer: SIGHUP: the models were loaded anew")
+				fmt.Fprintln(errs, "infer: SIGHUP: the models were reloaded")
 			}
 			ready()
 		}

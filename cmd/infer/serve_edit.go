@@ -19,7 +19,7 @@ import (
 // editable is a shelf whose images may be added and removed.
 type editable struct{ *shelf }
 
-// imageNames end so: those that infer index looks at.
+// imageNames are the extensions that infer index reads.
 var imageNames = []string{".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
 
 // inside checks a client's path: of a file that infer index would find.

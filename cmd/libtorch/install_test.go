@@ -206,7 +206,7 @@ func TestDownload(t *testing.T) {
 			serve: cut(1 << 20), want: "its SHA-256 is", tries: 1},
 		{name: "not a zip file", change: func(files map[string][]byte) { files[torchFile] = []byte("<html>") },
 			serve: cut(1 << 20), want: "its SHA-256 is", tries: 1},
-		{name: "breaks and goes on", serve: cut(300), tries: -1},
+		{name: "breaks and continues", serve: cut(300), tries: -1},
 		{name: "breaks for good", serve: func(w http.ResponseWriter, r *http.Request, file []byte) {
 			if r.Header.Get("Range") == "" {
 				cut(300)(w, r, file)
@@ -298,7 +298,7 @@ func TestWheelsDirectory(t *testing.T) {
 	assert.Equal(t, "2.11.0", installedVersion(b.prefix))
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, torchFile), []byte("other"), 0o644))
-	require.ErrorContains(t, b.install(t.Context(), pins), torchFile+": its SHA-256 is d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa, not "+pins[1].sum+"; get it anew")
+	require.ErrorContains(t, b.install(t.Context(), pins), torchFile+": its SHA-256 is d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa, not "+pins[1].sum+"; download it again")
 	assert.Equal(t, "2.11.0", installedVersion(b.prefix), "what was there stays")
 }
 

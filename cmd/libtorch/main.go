@@ -101,7 +101,7 @@ func run(args []string, out, errs io.Writer) int {
 
 // place is a directory that holds libtorch: PREFIX of the help.
 type place struct {
-	Prefix string `help:"Directory of libtorch (default: third_party/libtorch in a checkout of goclip; elsewhere /usr/local/libtorch if it can be written, else goclip/libtorch in $XDG_DATA_HOME). The build finds the first two by itself; for any other see env." placeholder:"DIR"`
+	Prefix string `help:"Directory of libtorch (default: third_party/libtorch in a checkout of goclip; elsewhere /usr/local/libtorch if it can be written, else goclip/libtorch in $XDG_DATA_HOME). The build finds the first two automatically; for any other see env." placeholder:"DIR"`
 }
 
 // resolve is the prefix as an absolute path; found prefers, of the default places, one that holds
@@ -140,7 +140,7 @@ func checkout() string {
 	return ""
 }
 
-// isCheckout tells whether dir is goclip's own source.
+// isCheckout reports whether dir is goclip's own source.
 func isCheckout(dir string) bool {
 	text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	return err == nil && strings.HasPrefix(string(text), "module github.com/goclip/goclip\n")

@@ -51,7 +51,7 @@ func checkPlatform(ctx context.Context) (machine string, err error) {
 	return machine, nil
 }
 
-// atLeast tells whether the first of two dotted versions is the second or a later one.
+// atLeast reports whether the first of two dotted versions is the second or a later one.
 func atLeast(have, want string) bool {
 	h, w := strings.Split(have, "."), strings.Split(want, ".")
 	for i := range w {
@@ -67,7 +67,7 @@ func atLeast(have, want string) bool {
 	return true
 }
 
-// hasGPU tells whether an NVIDIA device is there, whether or not its driver answers.
+// hasGPU reports whether an NVIDIA device is there, whether or not its driver answers.
 func hasGPU(ctx context.Context) bool {
 	if _, err := os.Stat("/dev/nvidia0"); err == nil {
 		return true

@@ -170,7 +170,7 @@ func (o *options) check(c *train.Config) error {
 	return nil
 }
 
-// reportsTo tells whether --report-to names a place.
+// reportsTo reports whether --report-to names a place.
 func (o *options) reportsTo(name string) bool {
 	return slices.ContainsFunc(strings.Split(o.ReportTo, ","), func(place string) bool { return strings.TrimSpace(place) == name })
 }

@@ -106,7 +106,7 @@ const configName = "config.yaml"
 // configText are the flags of a run as --config reads them, but for those of a sitting.
 func (o *options) configText() ([]byte, error) {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Flags of the run %s, by %s.\n# train --config FILE repeats it under a new name; with --resume latest --name %s it goes on.\n", o.Name, version(), o.Name)
+	fmt.Fprintf(&b, "# Flags of the run %s, by %s.\n# train --config FILE repeats it under a new name; with --resume latest --name %s it resumes.\n", o.Name, version(), o.Name)
 	v := reflect.ValueOf(*o)
 	for i := range v.NumField() {
 		flag := v.Type().Field(i).Tag.Get("name")

@@ -25,7 +25,7 @@ func mount(t *testing.T, size string) (dir string) {
 }
 
 // TestRealFullDisk fills a real disk by a run's checkpoints: the run stops with a sentence and the
-// last good one stays. With room again it goes on, to the end of the run that always had room.
+// last good one stays. With room again it continues, to the end of the run that always had room.
 func TestRealFullDisk(t *testing.T) {
 	args, ample := killable(t, 1), t.TempDir()
 	require.NoError(t, process(append(args, "--logs", ample, "--name", "run")...).Run())
@@ -58,7 +58,7 @@ func TestReadOnlyDisk(t *testing.T) {
 }
 
 // TestVanishedDirectory removes a run's directory under it: it stops at the next checkpoint and
-// does not write the half of a run anew.
+// does not write the half of a run again.
 func TestVanishedDirectory(t *testing.T) {
 	args, dir := lengthy(t)
 	var errs bytes.Buffer

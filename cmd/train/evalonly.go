@@ -13,7 +13,7 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// evaluatesAlone tells whether there is nothing to train: with --eval-only and, as open_clip has it,
+// evaluatesAlone reports whether there is nothing to train: with --eval-only and, as open_clip has it,
 // where data to evaluate on is given and none to train on.
 func (o *options) evaluatesAlone() bool {
 	return o.EvalOnly || o.TrainData == "" && o.DatasetType != "synthetic" && (o.ValData != "" || o.ImageNetVal != "")

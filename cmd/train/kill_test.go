@@ -96,7 +96,7 @@ func same(t *testing.T, want, have outcome) {
 }
 
 // TestKilled kills runs at random moments, in starting, stepping, evaluating and saving, each
-// sitting with another number of workers. The same command line always goes on, and each run comes
+// sitting with another number of workers. The same command line always continues, and each run comes
 // to the end of the one that was never killed, bit for bit. A run that has come to its end is
 // followed by another until all kills are done.
 func TestKilled(t *testing.T) {

@@ -20,8 +20,8 @@ import (
 // launchFlags are those of the process that starts the others; torchrun has flags of these names
 // and meanings.
 type launchFlags struct {
-	NprocPerNode int `name:"nproc-per-node" aliases:"nproc_per_node" default:"1" group:"processes" help:"Train in this many processes on this machine, each on a share of every batch; torchrun and srun start them over several."`
-	MaxRestarts  int `name:"max-restarts" aliases:"max_restarts" group:"processes" help:"When a process fails, start all anew this many times, from the latest checkpoint."`
+	NprocPerNode int `name:"nproc-per-node" aliases:"nproc_per_node" default:"1" group:"processes" help:"Train in this many processes on this machine, each on a part of every batch; torchrun and srun start them over several."`
+	MaxRestarts  int `name:"max-restarts" aliases:"max_restarts" group:"processes" help:"Restart all processes from the latest checkpoint this many times when one fails."`
 }
 
 // grace is how long the processes have to end by themselves after one has failed: each still says
@@ -70,7 +70,7 @@ func withoutLaunchFlags(args []string) (rest []string) {
 }
 
 // launch runs args as the command line of every process until all have done their work, and returns
-// the exit status. One that was interrupted, or whose command line is wrong, is not started anew.
+// the exit status. One that was interrupted, or whose command line is wrong, is not started again.
 func (f launchFlags) launch(args, environ []string, out io.Writer, errs *os.File) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, ending()...)
@@ -92,7 +92,7 @@ func (f launchFlags) launch(args, environ []string, out io.Writer, errs *os.File
 			fmt.Fprintf(errs, "train: %s\n", j.failures())
 			return 1
 		}
-		fmt.Fprintf(errs, "train: %s; restart %d of %d goes on from the latest checkpoint\n", j.failures(), restart+1, f.MaxRestarts)
+		fmt.Fprintf(errs, "train: %s; restart %d of %d resumes from the latest checkpoint\n", j.failures(), restart+1, f.MaxRestarts)
 		if restart == 0 {
 			args = append(slices.Clone(args), "--resume", "latest")
 		}
@@ -154,7 +154,7 @@ func (j *job) wait(signals <-chan os.Signal) int {
 	for left := len(j.ranks); left > 0; {
 		select {
 		case s := <-signals:
-			if s != syscall.SIGPIPE { // which each gets by itself
+			if s != syscall.SIGPIPE { // which each gets on its own
 				j.signal(s)
 			}
 		case <-late:

@@ -30,7 +30,7 @@ const asWorker = "GOCLIP_TEST_AS_WORKER"
 const workerSteps = 6
 
 // worker counts its steps by a sum over all ranks and keeps the count in a file of its directory,
-// where a restart with --resume latest goes on.
+// where a restart with --resume latest continues.
 func worker(fault string) error {
 	w, err := distributed.FromEnvironment()
 	if err != nil {
@@ -142,7 +142,7 @@ func TestLaunch(t *testing.T) {
 		{"one killed", "killed", []string{"--nproc-per-node", "2", "--max-restarts", "0"}, 1,
 			[]string{died, "train: rank 0 ended with status 1, rank 1 was ended by the signal killed\n"}, "restart"},
 		{"killed and restarted", "killed", []string{"--nproc-per-node", "2", "--max-restarts=2"}, 0,
-			[]string{died, "rank 1 was ended by the signal killed; restart 1 of 2 goes on from the latest checkpoint\n", "rank 0 of 2 begins at step 3: ", " --resume latest\n"}, "restart 2"},
+			[]string{died, "rank 1 was ended by the signal killed; restart 1 of 2 resumes from the latest checkpoint\n", "rank 0 of 2 begins at step 3: ", " --resume latest\n"}, "restart 2"},
 		{"an error and a restart", "fails", []string{"--nproc-per-node", "4", "--max-restarts", "1"}, 0,
 			[]string{"rank 1 on " + host + ": the disk is full\n", "[rank 3] rank 1 on " + host + ": the disk is full\n", "rank 3 of 4 begins at step 3"}, "signal"},
 		{"restarts at their end", "always", []string{"--nproc-per-node", "2", "--max-restarts", "2"}, 1,

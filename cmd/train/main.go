@@ -258,7 +258,7 @@ func (p *progress) step(s train.Step, total int) {
 	_ = p.bar.Set(s.Step)
 }
 
-// Write prints a line of the log where the bar was; the next step draws the bar anew.
+// Write prints a line of the log where the bar was; the next step redraws the bar.
 func (p *progress) Write(line []byte) (int, error) {
 	if p.bar != nil {
 		_ = p.bar.Clear()

@@ -15,7 +15,7 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// open makes the Trainer of the flags: of a new run, or of one that goes on. As open_clip's,
+// open makes the Trainer of the flags: of a new run, or of a resumed one. As open_clip's,
 // --resume latest without any checkpoint is the beginning: a run that was killed before its first
 // checkpoint is started by the same command line.
 func (o *options) open(ctx context.Context, c *train.Config, device torch.Device, fetch pretrained.Options) (*train.Trainer, error) {
@@ -114,7 +114,7 @@ func (o *options) openData(ctx context.Context, c *train.Config, log func(string
 	return nil
 }
 
-// inFlags is an error of the data that names the flag which mends it.
+// inFlags is an error of the data that names the flag which fixes it.
 func inFlags(err error) error {
 	var option *data.OptionError
 	flag, known := "", false

@@ -106,7 +106,7 @@ func inDocs(t *testing.T, name, table string) {
 		require.NoError(t, os.WriteFile(page, []byte(before+begin+table+"\n"+end+after), 0o644))
 		return
 	}
-	assert.Equal(t, table+"\n", had, "GOCLIP_WRITE_DOCS=1 go test ./cmd/train -run Docs writes the table anew")
+	assert.Equal(t, table+"\n", had, "GOCLIP_WRITE_DOCS=1 go test ./cmd/train -run Docs rewrites the table")
 }
 
 // TestChangesInDocs has each flag either continue a run as it is or stand among those that may

@@ -22,7 +22,7 @@ type options struct {
 	Epochs     int     `name:"epochs" default:"32" help:"Passes over the data. With --resume a larger number trains longer." group:"usual"`
 	BatchSize  int     `name:"batch-size" default:"64" help:"Images of a batch in each process." group:"usual"`
 	LR         float64 `name:"lr" default:"5e-4" help:"Peak learning rate (default: 5e-4; 1e-5 when trained weights are fine-tuned)." group:"usual"`
-	Warmup     warmup  `name:"warmup" default:"-1" help:"Steps of linear warm-up, or a share of the run: 0.1, 10% (default: a tenth of the run, at most 10000 steps)." group:"usual" complete:"none"`
+	Warmup     warmup  `name:"warmup" default:"-1" help:"Steps of linear warm-up, or a fraction of the run: 0.1, 10% (default: a tenth of the run, at most 10000 steps)." group:"usual" complete:"none"`
 	Precision  string  `name:"precision" default:"auto" help:"fp32; amp_bf16 (or bf16): products in bfloat16, weights in float32; amp (or fp16): products in float16, weights in float32, the loss scaled; pure_bf16: weights in bfloat16 too. auto is amp_bf16 on CUDA and fp32 on the CPU." group:"usual" complete:"auto,fp32,amp_bf16,bf16,amp,fp16,pure_bf16"`
 	Device     string  `name:"device" default:"auto" help:"auto, cpu, cuda or cuda:N." group:"usual" complete:"auto,cpu,cuda"`
 	Workers    int     `name:"workers" default:"4" help:"Goroutines that decode images." group:"usual"`
@@ -62,7 +62,7 @@ type options struct {
 	Beta2             float64 `name:"beta2" default:"0.98" help:"AdamW's beta2 (default: 0.98; 0.999 for a config that is no ViT, as open_clip has it)." group:"learning"`
 	Eps               float64 `name:"eps" default:"1e-6" help:"AdamW's epsilon (default: 1e-6; 1e-8 for a config that is no ViT, as open_clip has it)." group:"learning"`
 	GradClipNorm      float64 `name:"grad-clip-norm" help:"Largest norm of the gradient; 0 clips nothing." group:"learning"`
-	SigLIP            bool    `name:"siglip" help:"Train with SigLIP's sigmoid loss in place of the softmax: each pair is judged by itself." group:"learning"`
+	SigLIP            bool    `name:"siglip" help:"Train with SigLIP's sigmoid loss in place of the softmax: each pair is judged on its own." group:"learning"`
 	DistillModel      string  `name:"distill-model" help:"A frozen teacher to learn from besides, named as --model: its softmax over the batch's similarities is a second target. It must take the same images and tokens." group:"learning" complete:"models" field:"Teacher"`
 	DistillPretrained string  `name:"distill-pretrained" help:"Weights of the teacher, named as --pretrained." group:"learning" complete:"tags"`
 	IDTargets         string  `name:"id-targets" default:"auto" help:"What matches an image, in the loss and in evaluations: on takes equal captions, and those of the same image or class; off takes its own alone, as open_clip does; auto is on for a folder of classes. The softmax loss is the same for equal captions; it differs if a class has several." group:"learning" complete:"auto,on,off"`
@@ -76,9 +76,9 @@ type options struct {
 	FreezeLayerNorm bool    `name:"lock-text-freeze-layer-norm" help:"With --lock-text: keep a RoBERTa's LayerNorms as well; CLIP's own are always kept." group:"tuning"`
 	LoRARank        int     `name:"lora-rank" help:"Learn products of this low rank beside the frozen weights of attention and MLPs (LoRA); checkpoints have them added in. 0 trains the weights themselves." group:"tuning"`
 	LoRAAlpha       float64 `name:"lora-alpha" help:"With --lora-rank: the products count alpha/rank times (default: the rank)." group:"tuning"`
-	WiseFT          float64 `name:"wise-ft" help:"Write and evaluate checkpoints/wise_ft at the end: this share of the trained weights and the rest of those the run began with, 0.5 for example. 0 writes nothing." group:"tuning"`
+	WiseFT          float64 `name:"wise-ft" help:"Write and evaluate checkpoints/wise_ft at the end: this fraction of the trained weights and the rest of the initial ones, for example 0.5 (default: 0, none)." group:"tuning"`
 	EMADecay        float64 `name:"ema-decay" help:"Average the weights over the steps with this decay, such as 0.999; each checkpoint then has a model directory ema/, evaluated too. 0 averages nothing." group:"tuning"`
-	ImageLayerDecay float64 `name:"image-layer-decay" default:"1" help:"Learning rate of the image tower's groups, those of --lock-image-unlocked-groups: each has that of the next higher one times this. 1 leaves all the same." group:"tuning"`
+	ImageLayerDecay float64 `name:"image-layer-decay" default:"1" help:"Learning rate of the image tower's groups, those of --lock-image-unlocked-groups: each has that of the next higher one times this. 1: equal rates." group:"tuning"`
 	TextLayerDecay  float64 `name:"text-layer-decay" default:"1" help:"The same of the text tower and --lock-text-unlocked-layers." group:"tuning"`
 	TokenLR         float64 `name:"token-embedding-lr" help:"Learning rate of the token embeddings; 0 is --lr, and -1, the default when trained weights are fine-tuned without --lr, is 0.04 over the steps of the run, or --lr if that is more." group:"tuning"`
 	ImageTower      string  `name:"pretrained-image-path" help:"Weights of the image tower alone: a state dict of torchvision's vit_b_32 for vit_b_32-roberta-base, or a checkpoint whose image tower is taken." group:"tuning"`
@@ -92,10 +92,10 @@ type options struct {
 	ForceImageSize     imageSize `name:"force-image-size" help:"Pixels of the square images in place of the config's; position embeddings are resampled." group:"images"`
 	ForceContextLength int       `name:"force-context-length" help:"Tokens of a text in place of the config's; position embeddings are resampled." group:"images"`
 	ForceQuickGELU     bool      `name:"force-quick-gelu" help:"Use QuickGELU whatever the config says, as OpenAI's weights need it." group:"images"`
-	PatchDropout       float64   `name:"force-patch-dropout" default:"-1" help:"Share of patches to leave out in training (default: the config's)." group:"images"`
+	PatchDropout       float64   `name:"force-patch-dropout" default:"-1" help:"Fraction of patches to leave out in training (default: the config's)." group:"images"`
 
 	ValFrequency      int    `name:"val-frequency" default:"1" help:"Epochs between evaluations on --val-data; 0 evaluates never." group:"evaluation" field:"ValEpochs"`
-	EvalOnly          bool   `name:"eval-only" help:"Evaluate the model, or the checkpoint of --resume, on --val-data and --imagenet-val, print the metrics as JSON and end. Without --train-data that is so anyway." group:"evaluation"`
+	EvalOnly          bool   `name:"eval-only" help:"Evaluate the model, or the checkpoint of --resume, on --val-data and --imagenet-val, print the metrics as JSON and end. The default without --train-data." group:"evaluation"`
 	ImageNetVal       string `name:"imagenet-val" help:"Labelled images to evaluate zero-shot classification on: a directory with a folder for each class. ImageNet's folders (n01440764) take ImageNet's names; any other name, with spaces for underscores, is the class's." group:"evaluation" complete:"dirs" field:"ZeroShot"`
 	ZeroshotFrequency int    `name:"zeroshot-frequency" default:"2" help:"Epochs between zero-shot evaluations, besides those before the first step and at the end; 0 evaluates never." group:"evaluation" field:"ZeroShotEpochs"`
 	ZeroshotTemplates string `name:"zeroshot-templates" default:"openai_imagenet_80" help:"Prompts: openai_imagenet_80, openai_imagenet_7, a file with a template per line, or one template such as 'a photo of a {}.'." group:"evaluation" complete:"templates" field:"ZeroShotTemplates"`

@@ -28,7 +28,7 @@ func lengthy(t *testing.T) (args []string, dir string) {
 
 const lengthySteps = 48
 
-// begun tells whether the run has written n lines of metrics.
+// begun reports whether the run has written n lines of metrics.
 func begun(dir string, n int) func() bool {
 	return func() bool {
 		text, err := os.ReadFile(filepath.Join(dir, "metrics.jsonl"))
@@ -64,7 +64,7 @@ func finish(t *testing.T, args []string, dir string) {
 }
 
 // TestSignals stops a run with Ctrl-C's and the scheduler's signal: the checkpoint is written and
-// the run goes on later.
+// the run continues later.
 func TestSignals(t *testing.T) {
 	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		t.Run(signal.String(), func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestSignals(t *testing.T) {
 }
 
 // TestFullDisk lets the disk fill up in the middle of a run: the last checkpoint stays and the run
-// goes on later.
+// continues later.
 func TestFullDisk(t *testing.T) {
 	args, dir := lengthy(t)
 	var errs bytes.Buffer

@@ -48,7 +48,7 @@ func TestProcessesTrainAsOne(t *testing.T) {
 
 // TestProcessIsKilled kills one of two processes in the middle of a run: the other ends and names
 // it, and the restart that --max-restarts allows finishes the job. A signal to the launcher leaves
-// a checkpoint that goes on as one process does.
+// a checkpoint that continues as one process does.
 func TestProcessIsKilled(t *testing.T) {
 	args, dir := lengthy(t)
 	cmd := process(append(args, "--nproc-per-node", "2", "--max-restarts", "1", "--batch-size", "4", "--epochs", "60")...)
@@ -61,13 +61,13 @@ func TestProcessIsKilled(t *testing.T) {
 	require.NoError(t, cmd.Wait(), errs.String())
 	assert.Contains(t, errs.String(), "rank 1 was ended by the signal killed")
 	assert.Contains(t, errs.String(), "train: rank 1 on ", "the other rank names it")
-	assert.Contains(t, errs.String(), "restart 1 of 1 goes on from the latest checkpoint")
+	assert.Contains(t, errs.String(), "restart 1 of 1 resumes from the latest checkpoint")
 	assert.NotContains(t, errs.String(), "goroutine ")
 	assert.Len(t, steps(t, dir), 60*3)
 	whole(t, dir, "latest")
 }
 
-// TestProcessesAreInterrupted stops two processes by a signal to the launcher, and goes on with
+// TestProcessesAreInterrupted stops two processes by a signal to the launcher, and continues with
 // two, then with one.
 func TestProcessesAreInterrupted(t *testing.T) {
 	args, dir := lengthy(t)

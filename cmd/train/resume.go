@@ -15,7 +15,7 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-// changes are the flags that a resumed run may be given anew, and what they say. The others say
+// changes are the flags that a resumed run may be given again, and what they say. The others say
 // what the run learns, and stay.
 var changes = []struct{ what, flags string }{
 	{"how long it is", "epochs max-steps"},
@@ -49,13 +49,13 @@ func (o *options) resumes() string {
 	return o.Resume
 }
 
-// meantFor are the flags that say something of a run that goes on: an environment that is there for
+// meantFor are the flags that say something about a resumed run: an environment that is there for
 // all runs does not contradict what this one learns.
 func meantFor(given func(flag string) bool, ambient []string) func(flag string) bool {
 	return func(flag string) bool { return given(flag) && (changeable(flag) || !slices.Contains(ambient, flag)) }
 }
 
-// fromCheckpoint takes the flags that are not given from the checkpoint that the run goes on from.
+// fromCheckpoint takes the flags that are not given from the checkpoint that the run resumes from.
 func (o *options) fromCheckpoint(given func(flag string) bool) error {
 	if o.Resume == "" || o.checkResume() != "" { // which check says
 		return nil
@@ -133,7 +133,7 @@ func (o *options) checkResume() string {
 	case o.Resume != "" && o.dir() == "":
 		return "--logs none keeps nothing that --resume could continue"
 	case o.Resume == "latest" && o.Name == "":
-		return "--resume latest must have --name: which run under " + o.Logs + " goes on"
+		return "--resume latest must have --name: which run under " + o.Logs + " to resume"
 	case o.Resume == "" || o.Resume == "latest" || err != nil || !info.Mode().IsRegular():
 		return ""
 	default:

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// asking are the signals after which a run writes a checkpoint and goes on: what a scheduler warns
+// asking are the signals after which a run writes a checkpoint and continues: what a scheduler warns
 // with (Slurm's --signal=USR1@120), and the end of who read the log.
 var asking = []os.Signal{syscall.SIGUSR1, syscall.SIGPIPE}
 

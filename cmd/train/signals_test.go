@@ -25,7 +25,7 @@ func saved(dir string) int {
 	return s.Step
 }
 
-// TestSaveOnSignal has a run in the middle of its only epoch write a checkpoint and go on: for a
+// TestSaveOnSignal has a run in the middle of its only epoch write a checkpoint and continue: for a
 // scheduler's warning, in one process and, of two, in the one that does not write, and for the end
 // of who reads the log.
 func TestSaveOnSignal(t *testing.T) {
@@ -62,7 +62,7 @@ func endless(t *testing.T) (args []string, dir string) {
 		"--device", "cpu", "--log-every-n-steps", "1", "--logs", logs, "--name", "run"}, filepath.Join(logs, "run")
 }
 
-// TestBrokenPipe ends who reads the log: the run writes a checkpoint and goes on.
+// TestBrokenPipe ends who reads the log: the run writes a checkpoint and continues.
 func TestBrokenPipe(t *testing.T) {
 	args, dir := endless(t)
 	read, write, err := os.Pipe()
@@ -137,7 +137,7 @@ func linesOf(dir string) int {
 	return bytes.Count(text, []byte("\n"))
 }
 
-// TestFullDiskForAWhile fills the disk in the middle of a run: training goes on, says so, and comes
+// TestFullDiskForAWhile fills the disk in the middle of a run: training continues, says so, and comes
 // to the end of the run that always had room when there is room again.
 func TestFullDiskForAWhile(t *testing.T) {
 	args, ample := killable(t, 1), t.TempDir()
@@ -164,7 +164,7 @@ func TestFullDiskForAWhile(t *testing.T) {
 	require.NoError(t, cmd.Wait(), errs.String())
 	noTrace(t, errs.String())
 	assert.Regexp(t, `WARNING: train: the checkpoint .* was not written: .*the disk is full`, errs.String())
-	assert.Regexp(t, `WARNING: training goes on: the checkpoint of step \d+ is safe, and checkpoints/latest is tried again in 1m0s`, errs.String())
+	assert.Regexp(t, `WARNING: training continues: the checkpoint of step \d+ is safe, and checkpoints/latest is tried again in 1m0s`, errs.String())
 	same(t, outcomeOf(t, filepath.Join(ample, "run")), outcomeOf(t, dir))
 	t.Logf("full after step %d", full)
 }

@@ -58,7 +58,7 @@ func (s *imageSize) UnmarshalText(text []byte) error {
 // UnmarshalJSON reads the number of a checkpoint's state.
 func (s *imageSize) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, (*int)(s)) }
 
-// warmup is --warmup: a number of steps or, below 1, a share of the run; -1 stands for the default.
+// warmup is --warmup: a number of steps or, below 1, a fraction of the run; -1 stands for the default.
 type warmup float64
 
 // UnmarshalText reads "200", "0.1" or "10%".

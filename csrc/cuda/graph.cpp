@@ -49,7 +49,7 @@ struct Captures {
 struct Captured : at::cuda::CUDAGraph {
   bool ended() const { return capture_ended_; }
 
-  // After a capture that failed the generators believe that it goes on, and refuse to draw.
+  // After a capture that failed the generators believe that it is still open, and refuse to draw.
   void release_generators() {
     for (auto &entry : captured_generator_states_) entry.first->capturing_ = false;
   }
@@ -74,7 +74,7 @@ class CUDAGraph : public goclip::Graph {
       at::cuda::getCurrentCUDABlasHandle();  // whose workspace is the stream's, and would lie in the graph's memory
       id_ = captures_.pool.take();
       taken_ = true;
-      // Other threads may go on: they copy images to the device meanwhile.
+      // Other threads may continue: they copy images to the device meanwhile.
       graph_->capture_begin(id_, cudaStreamCaptureModeThreadLocal);
     } catch (...) {
       if (taken_) failed(/*counted=*/false);

@@ -20,14 +20,14 @@ import (
 // client goes away, its request's context takes it out of the queue.
 func classify(model *clip.Model, labels *clip.Classifier) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		guesses, err := model.Classify(r.Context(), labels, 1, clip.FromReader(http.MaxBytesReader(w, r.Body, 20<<20)))
+		predictions, err := model.Classify(r.Context(), labels, 1, clip.FromReader(http.MaxBytesReader(w, r.Body, 20<<20)))
 		switch {
 		case errors.As(err, new(*clip.ImageError)):
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		case err != nil:
 			http.Error(w, "the model failed", http.StatusInternalServerError)
 		default:
-			best := guesses[0][0]
+			best := predictions[0][0]
 			_ = json.NewEncoder(w).Encode(map[string]any{"label": labels.Names[best.Class], "probability": best.Probability})
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"unsafe"
 )
 
-// Built tells whether FAISS is in this program.
+// Built reports whether FAISS is in this program.
 const Built = true
 
 // Index is an index of FAISS's. Searches may run side by side; everything else is for one goroutine.

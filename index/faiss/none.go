@@ -2,7 +2,7 @@
 
 package faiss
 
-// Built tells whether FAISS is in this program.
+// Built reports whether FAISS is in this program.
 const Built = false
 
 // Index is an index of FAISS's.

@@ -8,7 +8,7 @@ typedef struct {
   int32_t high, low;
 } sums;
 
-/* AHEAD is how many bytes before their turn codes are asked for: the processor's own guess stops at each page. */
+/* AHEAD is how many bytes before their turn codes are asked for: the processor's own prefetching stops at each page. */
 enum { HEAD = 8, AHEAD = 4096 };
 
 static inline sums product_plain(const uint8_t *c, const int8_t *high, const int8_t *low, size_t dim) {

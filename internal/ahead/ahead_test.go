@@ -51,7 +51,7 @@ func TestMapIsBounded(t *testing.T) {
 	assert.Equal(t, after, begun.Load())
 }
 
-// TestPanics: a panic in one of Map's goroutines is that of its caller, and nothing goes on after it.
+// TestPanics: a panic in one of Map's goroutines is that of its caller, and nothing continues after it.
 func TestPanics(t *testing.T) {
 	for _, at := range []string{"sequence", "function"} {
 		in := func(yield func(int) bool) {

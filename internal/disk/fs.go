@@ -80,7 +80,7 @@ func (Machine) Exchange(a, b string) error {
 
 func (Machine) RemoveAll(path string) error { return os.RemoveAll(path) }
 
-// SyncDir passes over file systems that know no such thing: there is nothing better to do than go on.
+// SyncDir passes over file systems that know no such thing: there is nothing better to do than continue.
 func (Machine) SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if errors.Is(err, os.ErrPermission) { // it may be written but not read

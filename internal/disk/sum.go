@@ -17,7 +17,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // NewCRC is CRC-32C.
 func NewCRC() hash.Hash32 { return crc32.New(castagnoli) }
 
-// Sum tells whether a file is the one that was written.
+// Sum reports whether a file is the one that was written.
 type Sum struct {
 	Size   int64  `json:"size"`
 	CRC32C string `json:"crc32c"`

@@ -33,7 +33,7 @@ type StepCost struct {
 }
 
 // StepCostOf counts what goclip computes: of the last block what the pooled position needs, no dropped patches, and no
-// backward that nothing needs. The gradient of a tower's weights counts by the share of them that learn, that of its
+// backward that nothing needs. The gradient of a tower's weights counts by the fraction of them that learn, that of its
 // activations wholly if it reaches the first block, as with LoRA, and else by the same share. A forward that is computed
 // twice, for checkpointing or gradient accumulation, counts once.
 func StepCostOf(m *clip.Model) StepCost {
@@ -66,7 +66,7 @@ func Lengths(m *clip.Model, tokens []int64, products torch.DType) []int {
 	return slices.Repeat([]int{context}, len(tokens)/context)
 }
 
-// learning is, of the image tower and of the text tower, the share of the matrices that learn, and the share of the
+// learning is, of the image tower and of the text tower, the fraction of the matrices that learn, and the fraction of the
 // blocks that gradients come through.
 func learning(m *clip.Model) (weights, activations [2]float64) {
 	var all, learn [2]float64

@@ -94,7 +94,7 @@ func TestScalePage(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(before+scaleBegin+want+scaleEnd+after), 0o644))
 		return
 	}
-	assert.Equal(t, want, had, "GOCLIP_WRITE_DOCS=1 go test ./internal/estimate -run TestScalePage writes the tables anew")
+	assert.Equal(t, want, had, "GOCLIP_WRITE_DOCS=1 go test ./internal/estimate -run TestScalePage rewrites the tables")
 }
 
 func scaleTables(t *testing.T) string {

@@ -66,7 +66,7 @@ func fastViTActivations(c *tower.Config, t Training) (kept, work float64) {
 	return kept, work
 }
 
-// swinActivations are of a transformer's blocks, of whose attention each window is by itself.
+// swinActivations are of a transformer's blocks, whose attention is within a window.
 func swinActivations(c *tower.Config, t Training) (kept, work float64) {
 	m := timm.Swins[c.Vision.TimmModelName]
 	rows, columns, w := c.Vision.ImageSize.Height/m.Patch, c.Vision.ImageSize.Width/m.Patch, m.Width

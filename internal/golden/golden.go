@@ -172,7 +172,7 @@ func Of(t *testing.T, f *checkpoint.File) File { return File{t, f} }
 // Names are the tensors of the file.
 func (g File) Names() []string { return g.f.Names() }
 
-// Has tells whether the file has a tensor.
+// Has reports whether the file has a tensor.
 func (g File) Has(name string) bool {
 	_, ok := g.f.Entry(name)
 	return ok

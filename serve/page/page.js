@@ -75,9 +75,9 @@ const lines = (id) => [...new Set($(id).value.split("\n").map((s) => s.trim()).f
 // --- images ---
 
 async function add(files) {
-  const wanted = [...files].filter((f) => f.type === "" || f.type.startsWith("image/"));
-  if (wanted.length === 0) return;
-  const fresh = wanted.map((f) => ({ name: f.name || "pasted", url: URL.createObjectURL(f), file: f }));
+  const chosen = [...files].filter((f) => f.type === "" || f.type.startsWith("image/"));
+  if (chosen.length === 0) return;
+  const fresh = chosen.map((f) => ({ name: f.name || "pasted", url: URL.createObjectURL(f), file: f }));
   images.push(...fresh);
   drawThumbs();
   const queue = fresh.slice();

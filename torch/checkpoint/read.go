@@ -161,7 +161,7 @@ func (f *File) Close() error {
 }
 
 // Release tells the system that the pages of an entry are not needed for now, so that a file that is copied tensor by
-// tensor does not stay in memory beside its copy. The entry's data is still there: reading it maps the pages anew.
+// tensor does not stay in memory beside its copy. The entry's data is still there: reading it maps the pages again.
 func (f *File) Release(e Entry) {
 	file, from := f.place(e)
 	if file == nil {

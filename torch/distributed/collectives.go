@@ -20,7 +20,7 @@ var (
 )
 
 // Check says what went wrong in a collective, as an error that is the *[RankError] if a rank has failed. With nccl the
-// device waits for a collective and the host goes on: what the host reads of its result is right if Check returns nil
+// device waits for a collective and the host continues: what the host reads of its result is right if Check returns nil
 // after that. It waits for all that is under way.
 func (g *Group) Check() error {
 	if g.world.Size == 1 {
@@ -52,7 +52,7 @@ func (g *Group) AllGather(t *torch.Tensor) *torch.Tensor {
 	return opAllGather.Call(t, int(g.number))
 }
 
-// ReduceScatter sums the ranks' tensors (N, ...) and gives each rank its share of the rows, (N / Size, ...): what
+// ReduceScatter sums the ranks' tensors (N, ...) and gives each rank its part of the rows, (N / Size, ...): what
 // [Group.AllGather] does in backward. No gradient flows through it.
 func (g *Group) ReduceScatter(t *torch.Tensor) *torch.Tensor {
 	if g.world.Size == 1 {

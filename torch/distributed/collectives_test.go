@@ -106,7 +106,7 @@ func collectives(g *Group) (err error) {
 	return err
 }
 
-// gatherGradients lets each rank compute a share of a loss on gathered rows: sum over all rows j and own rows i of
+// gatherGradients lets each rank compute a fraction of a loss on gathered rows: sum over all rows j and own rows i of
 // w_ij x_i * x_j, whose gradient is known.
 func gatherGradients(g *Group) (err error) {
 	const k = 3

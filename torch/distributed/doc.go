@@ -11,7 +11,7 @@
 //
 // [Group.AllReduce], [Group.AllGather] and their neighbours are operators: they panic with *torch.Error inside torch.Do.
 // All ranks call the same ones in the same order, from one goroutine. Sums are sums, never means: each rank computes its
-// share of the loss, and the shares' sum is the loss, so the sum of the gradients is its gradient.
+// part of the loss, and the parts' sum is the loss, so the sum of the gradients is its gradient.
 //
 // # When a rank fails
 //

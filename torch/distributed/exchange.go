@@ -24,7 +24,7 @@ func (g *Group) Exchange(own []byte) ([][]byte, error) {
 	}
 }
 
-// Any tells whether a rank says so, which is the same answer on all: the vote whether to stop, say.
+// Any reports whether a rank says so, which is the same answer on all: the vote whether to stop, say.
 func (g *Group) Any(own bool) (bool, error) {
 	vote := []byte{0}
 	if own {

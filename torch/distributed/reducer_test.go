@@ -56,7 +56,7 @@ func (n *network) free() {
 	}
 }
 
-// loss is the share of a rank, whose rows differ from the others' and from other micro-batches'.
+// loss is the fraction of a rank, whose rows differ from the others' and from other micro-batches'.
 func (n *network) loss(s *torch.Scope, rank, micro int) *torch.Tensor {
 	data := make([]float32, rows*width)
 	for i := range data {

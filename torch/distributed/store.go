@@ -35,7 +35,7 @@ func Serve(port int) (*Store, error) {
 	return s, err
 }
 
-// connect waits until the store answers: whoever serves it may start later.
+// connect waits until the store answers: its server may start later.
 func connect(ctx context.Context, host string, port int, timeout time.Duration) (*Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -13,7 +13,7 @@ type Param struct {
 	T    *torch.Tensor
 }
 
-// Group is parameters that share a weight decay and a share of the learning rate.
+// Group is parameters that have the same weight decay and the same factor of the learning rate.
 type Group struct {
 	Params      []Param
 	WeightDecay float64

@@ -39,7 +39,7 @@ const (
 	benchmarkTemplates = "zeroshot_classification_templates.txt"
 )
 
-// IsBenchmark tells whether dir has files of the layout.
+// IsBenchmark reports whether dir has files of the layout.
 func IsBenchmark(dir, split string) bool {
 	return slices.ContainsFunc([]string{filepath.Join(split, benchmarkShards), benchmarkType, benchmarkClasses}, func(name string) bool {
 		info, err := os.Stat(filepath.Join(dir, name))
@@ -178,7 +178,7 @@ func (b *Benchmark) readClasses(dir string) (err error) {
 	return nil
 }
 
-// Labelled tells whether the images have classes; otherwise they have captions.
+// Labelled reports whether the images have classes; otherwise they have captions.
 func (b *Benchmark) Labelled() bool { return b.labels != nil }
 
 // Classes are the names in classnames.txt; none for retrieval.

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// CheckSeparator tells whether an Options.Separator is one character that can part columns; `\t` is
+// CheckSeparator reports whether an Options.Separator is one character that can part columns; `\t` is
 // a tab.
 func CheckSeparator(s string) error {
 	_, err := separatorOf(s)

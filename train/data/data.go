@@ -109,7 +109,7 @@ func (p *panicked) Error() string {
 	return fmt.Sprintf("data: the Dataset's Sample(%d) panicked%s: %v", p.sample, p.at, p.value)
 }
 
-// patience is how long a Sample may go on when its context has ended.
+// patience is how long a Sample may run when its context has ended.
 const patience = 5 * time.Second
 
 // ask is sample i of a Dataset. It runs in a goroutine of its own: a panic in a Loader's would end

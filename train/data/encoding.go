@@ -104,7 +104,7 @@ func (t *text) next() (rune, error) {
 	return 0, t.foreign(first)
 }
 
-// peek tells whether c comes next.
+// peek reports whether c comes next.
 func (t *text) peek(c byte) bool {
 	b, _ := t.in.Peek(1)
 	return len(b) == 1 && b[0] == c

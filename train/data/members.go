@@ -79,8 +79,8 @@ const (
 	aJSON
 )
 
-// kind tells what an extension stands for. One of several parts that is none of those wanted, such
-// as "left.jpg", is told by its last, and part is what stands before.
+// kind returns what an extension stands for. One of several parts that is none of these, such
+// as "left.jpg", is known by its last part; part is the rest.
 func (m *members) kind(ext string) (part string, kind kindOf) {
 	if kind = m.exactly(ext); kind != other {
 		return "", kind
@@ -179,7 +179,7 @@ func (g *grouping) flush() {
 	g.order = nil
 }
 
-// whole tells whether a candidate has what makes a sample.
+// whole reports whether a candidate has what makes a sample.
 func (g *grouping) whole(c *candidate) bool { return c.hasImage && (len(c.captions) > 0 || g.bare) }
 
 func (g *grouping) sample(s tarSample) {

@@ -68,7 +68,7 @@ func (o *Options) filled() Options {
 	return out
 }
 
-// candidates are the keys to look for when key is wanted.
+// candidates are the keys to look for when key is asked for.
 func candidates(key string, known []string) []string {
 	if key == known[0] {
 		return known
@@ -76,19 +76,19 @@ func candidates(key string, known []string) []string {
 	return []string{key}
 }
 
-// mayLackCaptions tells whether a table without captions will do: where they are not asked for by
+// mayLackCaptions reports whether a table without captions will do: where they are not asked for by
 // their key.
 func (o *Options) mayLackCaptions() bool { return o.Uncaptioned && o.CaptionKey == captionKeys[0] }
 
-// wanted is what a row must have to be a sample.
-func (o *Options) wanted() string {
+// sample is what a row must have to be one.
+func (o *Options) sample() string {
 	if o.Uncaptioned {
 		return "an image"
 	}
 	return "an image and a caption"
 }
 
-// OptionError is what another value of an option mends.
+// OptionError is an error that another value of an option fixes.
 type OptionError struct {
 	Option string // the field of Options or LoaderOptions, such as "CaptionKey"
 	Err    error  // what is wrong

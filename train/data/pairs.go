@@ -15,7 +15,7 @@ import (
 
 var errFound = errors.New("found")
 
-// hasPairs tells whether a .txt stands beside an image somewhere in dir. The first folders that
+// hasPairs reports whether a .txt stands beside an image somewhere in dir. The first folders that
 // hold images decide, so that a large folder of classes is not walked to its end.
 func hasPairs(ctx context.Context, dir string) (bool, error) {
 	looked := 0

@@ -84,7 +84,7 @@ func openParquet(ctx context.Context, name string, o Options) (set Index, err er
 			return nil
 		})
 		if err == nil && len(t.images) == 0 {
-			err = errors.New("no row has " + o.wanted())
+			err = errors.New("no row has " + o.sample())
 		}
 		t.at = nil
 		return t, err
@@ -93,7 +93,7 @@ func openParquet(ctx context.Context, name string, o Options) (set Index, err er
 }
 
 // rowCaptions are the captions of each row of a Parquet file, grown by what is there, not by what
-// the file says of itself.
+// the file declares.
 type rowCaptions struct {
 	rows [][]string
 	none bool // there is no such column, and none is needed
@@ -181,7 +181,7 @@ func (c *columnReader) unpack(f *os.File, leaf parquet.LeafColumn, captions rowC
 		return nil
 	})
 	if err == nil && len(r.rows) == 0 {
-		err = fmt.Errorf("no row has %s, with %q", o.wanted(), column)
+		err = fmt.Errorf("no row has %s, with %q", o.sample(), column)
 	}
 	return r, err
 }

@@ -28,7 +28,7 @@ func newRoom(usual, all int64) *room {
 }
 
 // decode decodes an image, a large one when there is room for it, in which case again gives it
-// anew. done gives the room back.
+// again. done gives the room back.
 func (r *room) decode(ctx context.Context, image preprocess.Source, again func() (preprocess.Source, error), lim preprocess.Limits) (img *preprocess.Image, done func(), err error) {
 	done = func() {}
 	most := lim.MaxMemory

@@ -89,11 +89,11 @@ func (m *members) none(files string, all []found) error {
 	if m.jsonKey != "" {
 		caption = fmt.Sprintf(".json with %q", m.jsonKey)
 	}
-	wanted := " and a " + caption + " of the same name are"
-	if m.bare {
-		wanted = " is"
+	sample := "an image (." + strings.Join(m.images, ", .") + ")"
+	if !m.bare {
+		sample += " and a " + caption + " of the same name"
 	}
-	err := fmt.Sprintf("data: %s holds no sample: an image (.%s)%s wanted", files, strings.Join(m.images, ", ."), wanted)
+	err := fmt.Sprintf("data: %s holds no sample; a sample is %s", files, sample)
 	if len(endings) > 0 {
 		most := slices.SortedFunc(maps.Keys(endings), func(a, b string) int {
 			return cmp.Or(cmp.Compare(endings[b], endings[a]), cmp.Compare(a, b))

@@ -105,7 +105,7 @@ func TestShards(t *testing.T) {
 	}
 }
 
-// TestUnpacked keeps what it unpacked for the next run, makes it anew of a source that changed, and
+// TestUnpacked keeps what it unpacked for the next run, makes it again of a source that changed, and
 // removes what is old.
 func TestUnpacked(t *testing.T) {
 	dir := tree(t, map[string][]byte{"s.tar.gz": gzipped(t, tarOf(t, member{"1.jpg", "old"}, member{"1.txt", "x"})), "cache/": nil})

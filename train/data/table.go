@@ -42,7 +42,7 @@ func openTable(ctx context.Context, name string, o Options, read func(ctx contex
 	}
 	t.at = nil
 	if len(t.images) == 0 {
-		return nil, fmt.Errorf("data: %s: no row has %s", name, o.wanted())
+		return nil, fmt.Errorf("data: %s: no row has %s", name, o.sample())
 	}
 	return t, nil
 }

@@ -22,7 +22,7 @@ import (
 // of any epoch can be read at once; reading forward instead would bind the order of samples to that
 // of the shards, and a run that is resumed to reading all that came before. The price is the disk:
 // images are compressed already, so it is about the data's size again. The file is named by its
-// source's path, size and time, so that a changed source is unpacked anew and that the runs and
+// source's path, size and time, so that a changed source is unpacked again and that the runs and
 // processes of a machine share it. It is removed when no run has opened it for thirty days.
 type cache struct {
 	dir   string

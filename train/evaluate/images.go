@@ -47,8 +47,8 @@ func (i *Images) ZeroShot(ctx context.Context, m *clip.Model, c *clip.Classifier
 	}
 	z := &ZeroShot{Confusion: clip.NewConfusion(len(c.Names)), Classes: len(c.Names)}
 	err := i.encode(ctx, m, func(b *data.Batch, rows []float32) error {
-		guesses, err := c.Top(slices.Collect(slices.Chunk(rows, m.Dim())), 5)
-		for k, top := range guesses {
+		predictions, err := c.Top(slices.Collect(slices.Chunk(rows, m.Dim())), 5)
+		for k, top := range predictions {
 			z.Add(i.Set.Class(b.Samples[k]), top)
 		}
 		return err

@@ -38,7 +38,7 @@ type ProbeResult struct {
 	Top1         float64 `json:"top1"`
 	Top5         float64 `json:"top5"`                  // with fewer than five classes all of them
 	Classes      int     `json:"classes"`               // of the training rows
-	MeanPerClass float64 `json:"mean_per_class_recall"` // mean of the classes' fractions of right first guesses
+	MeanPerClass float64 `json:"mean_per_class_recall"` // mean of the classes' fractions of right first predictions
 	WeightDecay  float64 `json:"weight_decay"`
 }
 
@@ -119,7 +119,7 @@ func (o ProbeOptions) filled() ProbeOptions {
 	return o
 }
 
-// check tells whether there are rows of the width.
+// check reports whether there are rows of the width.
 func (l *Labelled) check(name string, width int) error {
 	if n := len(l.Classes); n == 0 || width == 0 || len(l.Features) != n*width {
 		return fmt.Errorf("evaluate: linear probe: %d numbers are no features of %d %s rows", len(l.Features), n, name)
@@ -302,7 +302,7 @@ func fitProbe(set Labelled, classes int, o ProbeOptions) (weight, bias *torch.Te
 	return weight, bias, nil
 }
 
-// testProbe counts right guesses.
+// testProbe counts right predictions.
 func testProbe(set Labelled, classes int, weight, bias *torch.Tensor) (r ProbeResult, err error) {
 	n, k := len(set.Classes), min(5, classes)
 	var top []int64
@@ -316,11 +316,11 @@ func testProbe(set Labelled, classes int, weight, bias *torch.Tensor) (r ProbeRe
 	}
 	seen := clip.NewConfusion(classes)
 	for i, class := range set.Classes {
-		guesses := make([]clip.Guess, k)
-		for j := range guesses {
-			guesses[j].Class = int(top[i*k+j])
+		predictions := make([]clip.Prediction, k)
+		for j := range predictions {
+			predictions[j].Class = int(top[i*k+j])
 		}
-		seen.Add(class, guesses)
+		seen.Add(class, predictions)
 	}
 	return ProbeResult{Top1: seen.Top1(), Top5: seen.Top5(), MeanPerClass: seen.MeanPerClass()}, nil
 }

@@ -25,7 +25,7 @@ type Writer struct {
 	now  func() time.Time
 }
 
-// Open begins a file in dir, which it makes. A run that goes on gives the first step that it has yet to do: TensorBoard
+// Open begins a file in dir, which it makes. A resumed run gives the first step that it has yet to do: TensorBoard
 // then drops what an earlier file of the directory says of that step and later ones. 0 drops nothing.
 func Open(dir string, purge int) (*Writer, error) { return open(dir, purge, time.Now) }
 

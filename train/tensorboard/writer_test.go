@@ -43,7 +43,7 @@ func TestWriter(t *testing.T) {
 	assert.Error(t, w.Close(), "a closed file")
 }
 
-// TestFresh drops nothing: only a run that goes on does.
+// TestFresh drops nothing: only a run that continues does.
 func TestFresh(t *testing.T) {
 	dir := t.TempDir()
 	w, err := Open(dir, 0)

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// FixText is ftfy.fix_text: each line by itself, until nothing changes any more. HTML entities are resolved up to the
+// FixText is ftfy.fix_text: each line separately, until nothing changes any more. HTML entities are resolved up to the
 // first line that holds a "<".
 func FixText(text string) string {
 	if plain(text) {
@@ -29,7 +29,7 @@ func FixText(text string) string {
 	return out.String()
 }
 
-// plain tells that no fixer changes text: printable ASCII without "&", or white space.
+// plain reports whether no fixer changes text: printable ASCII without "&", or white space.
 func plain(text string) bool {
 	for i := range len(text) {
 		if c := text[i]; c < ' ' && c != '\n' && c != '\t' || c >= 0x7f || c == '&' {

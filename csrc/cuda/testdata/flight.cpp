@@ -23,7 +23,7 @@ int main() {
   expect(flight.landed() && !flight.failure(), "nothing is under way at first");
   const auto a = std::make_shared<Work>(), b = std::make_shared<Work>(), c = std::make_shared<Work>();
   flight.add(a), flight.add(b);
-  expect(!flight.landed(), "the host goes on while two are under way");
+  expect(!flight.landed(), "the host continues while two are under way");
   expect(b->asked == 0, "and asks for the first alone");
   a->done = true;
   expect(!flight.landed() && a.use_count() == 1, "what is done is let go, with its tensors");

@@ -80,7 +80,7 @@ int main() {
     const int late = begin(pool);  // capture_end throws after it ended the allocation, before it counts as a capture
     device.end(late), host.end(late);
     pool.failed(late, true);
-    expect(device.uses[late] == 2 && host.uses[late] == 2, "a capture that was ended is released all the same");
+    expect(device.uses[late] == 2 && host.uses[late] == 2, "a capture that was ended is released, too");
 
     const int half = pool.take();  // capture_begin throws between the allocators
     device.begin(half);

@@ -1,4 +1,4 @@
-// Package crashtest is a disk for tests that fails where it is told to, and that tells what it could hold after a loss of
+// Package crashtest is a disk for tests that fails on request, and that reports what it could hold after a loss of
 // power: a [disk.FS] over a directory that keeps a journal of all that was done.
 //
 // A test runs what it tests once, on an [FS], and then walks over [FS.Crashes]: for each operation of the journal, every
