@@ -133,7 +133,8 @@ func (t *Trainer) adapt() error {
 	return nil
 }
 
-// useTeacher takes a teacher that sees the run's images and tokens as they are, so its sizes and normalisation must be theirs.
+// useTeacher takes a teacher, whose sizes and normalisation must be those of the trained model: both
+// see the same images and tokens.
 func (t *Trainer) useTeacher() error {
 	teacher := t.c.Teacher
 	if teacher == nil {
