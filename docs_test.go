@@ -33,8 +33,10 @@ import (
 // with status 0, unless "# status 1" ends its line.
 //
 // A block ```sh is not run, and the comment before it says why: <!-- not run: needs Docker -->.
+// A command that is merely indented would not be run, so it is a failure.
 //
-// Each page starts in a directory of its own, with the programs in bin/ and the files of docsFiles.
+// Each page starts in a directory of its own, with bin/, data/ and testdata/ of the repository and
+// the files of docsFiles.
 func TestDocs(t *testing.T) {
 	root, err := os.Getwd()
 	require.NoError(t, err)
@@ -50,6 +52,9 @@ func TestDocs(t *testing.T) {
 			text, err := os.ReadFile(page)
 			require.NoError(t, err)
 			var s *session
+			for i, line := range strings.Split(string(text), "\n") {
+				assert.NotRegexp(t, indentedCommand, line, "%s:%d: put the command into a block", page, i+1)
+			}
 			for _, b := range blocksIn(string(text)) {
 				switch b.language {
 				case "sh":
@@ -64,6 +69,8 @@ func TestDocs(t *testing.T) {
 		})
 	}
 }
+
+var indentedCommand = regexp.MustCompile(`^    (\$ |(bin/|scripts/)?(infer|train|make|go|curl|docker|torchrun|srun|find|tar) )`)
 
 // block is a fenced block of a page; before is the last line before it that is not empty.
 type block struct {
@@ -196,7 +203,9 @@ func pattern(lines []string) string {
 // and labels.txt.
 func docsFiles(t *testing.T, root, dir string) {
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "photos"), 0o755))
-	require.NoError(t, os.Symlink(filepath.Join(root, "bin"), filepath.Join(dir, "bin")))
+	for _, name := range []string{"bin", "data", "testdata"} {
+		require.NoError(t, os.Symlink(filepath.Join(root, name), filepath.Join(dir, name)))
+	}
 	for from, to := range map[string]string{"dog.png": "dog.png", "racing_car.png": "car.png"} {
 		bytes, err := os.ReadFile(filepath.Join(root, "data", "demo", from))
 		require.NoError(t, err)
