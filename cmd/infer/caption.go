@@ -11,15 +11,17 @@ import (
 
 type captionCmd struct {
 	modelFlags
-	Beams     int    `help:"Captions that are searched beside each other; 1 takes the likeliest word each time." default:"2"`
-	MaxTokens int    `help:"Tokens of a caption, with the start and end tokens." default:"30"`
-	Format    string `help:"table, json (a line per image) or csv." default:"table" enum:"table,json,csv"`
+	Beams     int    `help:"Beams of the search; 1 is greedy." default:"2"`
+	MaxTokens int    `help:"Tokens of a caption, including the start and end tokens." default:"30"`
+	Format    string `help:"table, json (one line per image) or csv." default:"table" enum:"table,json,csv"`
 	skipFlags
-	Paths []string `arg:"" name:"path" help:"Images, and directories, which are walked; what starts with a dot is left out."`
+	Paths []string `arg:"" name:"path" help:"Images and directories; directories are searched recursively, hidden files are skipped."`
 }
 
 func (*captionCmd) Help() string {
-	return `  infer caption --model coca_ViT-B-32:mscoco_finetuned_laion2b_s13b_b90k photos
+	return `Examples:
+
+  infer caption --model coca_ViT-B-32:mscoco_finetuned_laion2b_s13b_b90k photos
   infer caption --model coca_ViT-L-14:mscoco_finetuned_laion2b_s13b_b90k --format json dog.png
 
 Captions are a CoCa's. The two beams are open_clip's default, six beams in three groups that all

@@ -17,26 +17,28 @@ type classifyCmd struct {
 	modelFlags
 	orientFlag
 	skipFlags
-	Label          []string `help:"The name of a class; repeat it." sep:"none" complete:"none" group:"Classes"`
-	Labels         string   `help:"File with a class's name per line, or - for stdin." placeholder:"FILE" group:"Classes"`
-	LabelsFromDirs bool     `help:"The folders in PATH are the classes and hold their images: prints accuracy and a confusion matrix." group:"Classes"`
-	Template       []string `help:"Prompt with {} for the class's name, openai_imagenet_80, openai_imagenet_7, or a file with a template per line; repeat it, a class's features are the mean. The default is openai_imagenet_80." sep:"none" complete:"templates" group:"Classes"`
-	NoCache        bool     `help:"Neither read nor keep the prompts' features in goclip's cache." group:"Classes"`
+	Label          []string `help:"Name of a class; repeat it for more." sep:"none" complete:"none" group:"Classes"`
+	Labels         string   `help:"File with one class name per line, or - for stdin." placeholder:"FILE" group:"Classes"`
+	LabelsFromDirs bool     `help:"Take the folders in PATH as the classes of their images; print accuracy and a confusion matrix." group:"Classes"`
+	Template       []string `help:"Prompt with {} for the class name, openai_imagenet_80, openai_imagenet_7, or a file with one template per line; repeat it to average several (default: openai_imagenet_80)." sep:"none" complete:"templates" group:"Classes"`
+	NoCache        bool     `help:"Do not cache the embeddings of the prompts." group:"Classes"`
 
-	Top    int    `help:"Classes to tell of each image, the most probable first." default:"3"`
+	Top    int    `help:"Classes to print for each image, the most probable first." default:"3"`
 	Format string `help:"table, json or csv." default:"table" enum:"table,json,csv"`
-	HTML   string `name:"html" help:"A page to write, with thumbnails." placeholder:"FILE"`
+	HTML   string `name:"html" help:"Write an HTML page with thumbnails." placeholder:"FILE"`
 
-	SortInto string `help:"Put a symbolic link to each image into DIR/CLASS. Nothing that is there is replaced." placeholder:"DIR" group:"Sorting"`
-	Copy     bool   `help:"Copies in place of links." group:"Sorting"`
-	DryRun   bool   `help:"Only say where --sort-into would put the images." group:"Sorting"`
+	SortInto string `help:"Put a symbolic link to each image into DIR/CLASS. Existing files are never replaced." placeholder:"DIR" group:"Sorting"`
+	Copy     bool   `help:"Copy the images instead of linking." group:"Sorting"`
+	DryRun   bool   `help:"Print where --sort-into would put the images, and write nothing." group:"Sorting"`
 
-	Paths []string `arg:"" optional:"" name:"path" help:"Images, and directories, which are walked; what starts with a dot is left out."`
+	Paths []string `arg:"" optional:"" name:"path" help:"Images and directories; directories are searched recursively, hidden files are skipped."`
 }
 
 // Help is what infer classify --help says beyond the flags.
 func (c *classifyCmd) Help() string {
-	return `  infer classify --label dog --label cat photos
+	return `Examples:
+
+  infer classify --label dog --label cat photos
   infer classify --labels things.txt --template 'a photo of a {}.' --sort-into sorted photos
   infer classify --labels-from-dirs --html report.html held-out`
 }

@@ -10,16 +10,18 @@ import (
 
 type clusterCmd struct {
 	Index    string `help:"Directory of the index (default: .goclip in the working directory or above it)." placeholder:"DIR" complete:"dirs"`
-	Clusters int    `help:"Groups to make (default: the square root of half the images)." placeholder:"N"`
-	Seed     uint64 `help:"Seed of the first centres."`
-	Page     string `help:"Write the groups as an HTML page with thumbnails, where images can be marked; nothing is deleted." placeholder:"FILE"`
+	Clusters int    `help:"Number of groups (default: the square root of half the images)." placeholder:"N"`
+	Seed     uint64 `help:"Seed of the initial centres."`
+	Page     string `help:"Write the groups as an HTML page in which images can be marked; nothing is deleted." placeholder:"FILE"`
 	Format   string `help:"table, json or csv." default:"table" enum:"table,json,csv"`
 
 	filterFlags `group:"Only images"`
 }
 
 func (*clusterCmd) Help() string {
-	return `  infer cluster --page groups.html                  of the index in the working directory or above it
+	return `Examples:
+
+  infer cluster --page groups.html                  the index in the working directory or above
   infer cluster --index INDEX --clusters 50 --format csv`
 }
 

@@ -13,7 +13,9 @@ type completionCmd struct {
 }
 
 func (*completionCmd) Help() string {
-	return `  source <(infer completion bash)                                     for this shell
+	return `Examples:
+
+  source <(infer completion bash)                                     for this shell
   infer completion bash > ~/.local/share/bash-completion/completions/infer
   infer completion zsh > "${fpath[1]}/_infer"
   infer completion fish > ~/.config/fish/completions/infer.fish

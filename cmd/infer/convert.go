@@ -13,16 +13,18 @@ import (
 )
 
 type convertCmd struct {
-	To         string `help:"The layout to write: open_clip, or hf for Hugging Face's transformers." default:"open_clip" enum:"open_clip,hf"`
+	To         string `help:"Layout to write: open_clip, or hf for Hugging Face's transformers." default:"open_clip" enum:"open_clip,hf"`
 	DType      string `name:"dtype" help:"Type of the weights: float32 or float16." default:"float32" enum:"float32,float16"`
 	Model      string `arg:"" help:"Model directory, file of weights, or a built-in config with --pretrained." complete:"models"`
 	Pretrained string `help:"Weights of a built-in config: a published tag, a file (.safetensors, .pt, .bin), a model directory or random." complete:"tags"`
 	loadFlags
-	Out string `arg:"" help:"The directory to write. It must not be there yet." complete:"dirs"`
+	Out string `arg:"" help:"Directory to write; it must not exist." complete:"dirs"`
 }
 
 func (*convertCmd) Help() string {
-	return `  infer convert ViT-B-32.pt vit-b-32                  OpenAI's archive to open_clip's layout
+	return `Examples:
+
+  infer convert ViT-B-32.pt vit-b-32                  OpenAI's archive to open_clip's layout
   infer convert --to hf --dtype float16 logs/photos/checkpoints/latest for-transformers
   infer convert --pretrained openai ViT-B-32 vit-b-32`
 }

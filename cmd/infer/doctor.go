@@ -13,15 +13,17 @@ import (
 )
 
 type doctorCmd struct {
-	Device string `help:"auto, cpu, cuda or cuda:N, as for the other commands." default:"auto" complete:"auto,cpu,cuda"`
+	Device string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
 	Format string `help:"text or json." default:"text" enum:"text,json"`
-	Server string `help:"Only ask the infer serve that listens there whether it is well, as a container's health check does." placeholder:"HOST:PORT" complete:"none"`
+	Server string `help:"Check only that the infer serve at this address is healthy; for a container's health check." placeholder:"HOST:PORT" complete:"none"`
 }
 
 func (*doctorCmd) Help() string {
-	return `  infer doctor                    what this machine has, what goclip uses of it, and how to fix what is wrong
+	return `Examples:
+
+  infer doctor                    check this machine
   infer doctor --device cuda      whether a GPU can be used
-  infer doctor --format json      the same for programs; the exit status is 1 if something is wrong
+  infer doctor --format json      for programs; exit status 1 if something is wrong
   infer doctor --server 127.0.0.1:8080`
 }
 

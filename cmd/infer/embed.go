@@ -19,16 +19,16 @@ type embedCmd struct {
 	modelFlags
 	orientFlag
 	skipFlags
-	Images    []string `help:"Images, and directories, which are walked; what starts with a dot is left out." sep:"none" placeholder:"PATH"`
-	ImageList string   `help:"File with an image's path per line, or - for stdin." placeholder:"FILE"`
-	Null      bool     `short:"0" help:"The paths of --image-list end with a zero byte each, as find -print0 writes them."`
-	Texts     string   `help:"File with a text per line, or - for stdin; row i is line i, blank lines too." placeholder:"FILE"`
+	Images    []string `help:"Images and directories; directories are searched recursively, hidden files are skipped." sep:"none" placeholder:"PATH"`
+	ImageList string   `help:"File with one image path per line, or - for stdin." placeholder:"FILE"`
+	Null      bool     `short:"0" help:"Paths in --image-list end with a zero byte, as from find -print0."`
+	Texts     string   `help:"File with one text per line, or - for stdin; blank lines count as rows." placeholder:"FILE"`
 	dataFlags `group:"Tables and shards"`
-	Out       string `help:"Directory for the files." required:"" placeholder:"DIR" complete:"dirs"`
-	Raw       bool   `help:"Features as the towers give them, not L2-normalised."`
-	PartSize  int    `help:"Write parts of this many inputs, each with a Parquet file: a stopped run resumes after the last complete part. The default, with --data and with several processes, is ${partSize}; otherwise there are no parts." placeholder:"N" group:"Parts"`
-	Rank      *int   `help:"With --world: this process's number, from 0. It does every WORLD-th part." placeholder:"R" group:"Parts"`
-	World     *int   `help:"How many processes share the parts. Both default to what torchrun or srun says (RANK, WORLD_SIZE)." placeholder:"N" group:"Parts"`
+	Out       string `help:"Directory to write the files into." required:"" placeholder:"DIR" complete:"dirs"`
+	Raw       bool   `help:"Do not L2-normalise the embeddings."`
+	PartSize  int    `help:"Write parts of this many inputs, each with a Parquet file: a stopped run resumes after the last complete part. (default: ${partSize} with --data or several processes, otherwise one file)." placeholder:"N" group:"Parts"`
+	Rank      *int   `help:"With --world: number of this process, from 0. It computes every WORLD-th part." placeholder:"R" group:"Parts"`
+	World     *int   `help:"Number of processes (default of both: from torchrun or srun)." placeholder:"N" group:"Parts"`
 
 	Paths []string `arg:"" optional:"" name:"path" help:"More images and directories."`
 }
@@ -42,7 +42,7 @@ func (c *embedCmd) Help() string {
   infer embed --data 'laion/{00000..00099}.tar' --captions --out parts
   infer embed --data photos.csv --csv-separator , --out parts
   find / -name '*.jpg' -print0 | infer embed --image-list - -0 --part-size 10000 --out parts
-  infer embed --data 'laion/{00000..00099}.tar' --rank 0 --world 4 --out /shared/parts    of four machines the first`
+  infer embed --data 'laion/{00000..00099}.tar' --rank 0 --world 4 --out /shared/parts    the first of four machines`
 }
 
 func (c *embedCmd) Run(ctx context.Context, io *streams) error {

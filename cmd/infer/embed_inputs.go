@@ -20,8 +20,8 @@ import (
 
 // dataFlags name data as train does.
 type dataFlags struct {
-	Data     string `help:"CSV, TSV, JSON Lines and Parquet tables of paths, and webdataset shards (.tar, .tar.gz, .tar.zst), as train takes them: ranges a-{00000..00012}.tar, globs, sources joined by ::." placeholder:"SPEC"`
-	Captions bool   `help:"Embed the captions as well; what has none is left out. An image with several has a row for each."`
+	Data     string `help:"Tables (CSV, TSV, JSON Lines, Parquet) or webdataset shards (.tar, .tar.gz, .tar.zst). Takes ranges a-{00000..00012}.tar, globs, and sources joined by ::." placeholder:"SPEC"`
+	Captions bool   `help:"Embed the captions too. Images without a caption are skipped; each caption makes a row."`
 	tableFlags
 }
 
@@ -29,11 +29,11 @@ type dataFlags struct {
 type tableFlags struct {
 	CSVImgKey     string `name:"csv-img-key" help:"Column, or JSON key, of image paths; in Parquet also of the images themselves." default:"filepath"`
 	CSVCaptionKey string `name:"csv-caption-key" help:"Column, or JSON key, of captions." default:"title"`
-	CSVSeparator  string `name:"csv-separator" help:"CSV separator; where the default does not part the header, a comma, semicolon or bar that does is taken." default:"\\t"`
-	TextEncoding  string `name:"text-encoding" help:"Encoding of tables and caption files, such as windows-1252 or euc-kr (default: UTF-8, or UTF-16 where the first bytes say so)." placeholder:"NAME"`
-	ImageKey      string `help:"Extensions of a shard's images, as jpg;png, the one to prefer first; the default is all that are read."`
+	CSVSeparator  string `name:"csv-separator" help:"CSV separator. If the default does not split the header, a comma, semicolon or bar is tried." default:"\\t"`
+	TextEncoding  string `name:"text-encoding" help:"Encoding of tables and caption files, such as windows-1252 or euc-kr (default: UTF-8, or UTF-16 with a byte order mark)." placeholder:"NAME"`
+	ImageKey      string `help:"Extensions of a shard's images, preferred first, such as jpg;png (default: all supported)."`
 	TextKey       string `help:"Extensions of a shard's captions." default:"txt"`
-	JSONTextKey   string `name:"json-text-key" help:"Key of the captions, a text or a list of texts, in a shard's .json members, in place of --text-key."`
+	JSONTextKey   string `name:"json-text-key" help:"Read captions from this key of a shard's .json members instead of --text-key."`
 }
 
 func (f *dataFlags) options() data.Options {

@@ -10,7 +10,7 @@ import (
 
 // engineFlag chooses what finds the nearest vectors of an index.
 type engineFlag struct {
-	Engine index.Engine `help:"exact; or, approximate and for millions of images, faiss, in what make build-faiss builds, or a PostgreSQL with pgvector, postgres://USER@HOST/DATABASE, whose password is in PGPASSWORD or ~/.pgpass. infer index gives the engine its vectors, search and serve then ask it." default:"exact" placeholder:"ENGINE" complete:"exact,faiss,postgres://"`
+	Engine index.Engine `help:"exact; or an approximate engine for millions of images: faiss (needs make build-faiss), or PostgreSQL with pgvector, postgres://USER@HOST/DATABASE (password in PGPASSWORD or ~/.pgpass). infer index copies the vectors to it; search and serve query it." default:"exact" placeholder:"ENGINE" complete:"exact,faiss,postgres://"`
 }
 
 func (f engineFlag) check() error {

@@ -9,30 +9,32 @@ import (
 )
 
 type evalCmd struct {
-	Model      []string `help:"Model to evaluate; repeat it for more rows." default:"emoji-64" sep:"none" complete:"models" placeholder:"MODEL"`
-	Pretrained string   `help:"Weights of built-in configs among the models, as for other commands." complete:"tags"`
+	Model      []string `help:"Model to evaluate; repeat it for more." default:"emoji-64" sep:"none" complete:"models" placeholder:"MODEL"`
+	Pretrained string   `help:"Weights of built-in configs, as for other commands." complete:"tags"`
 	computeFlags
 
-	Data         []string `help:"Data set: a folder of folders as classes, CLIP_benchmark's layout of webdatasets, or tables, shards and folders of captioned images, as train takes them. Repeat it for more." required:"" sep:"none" placeholder:"SPEC" group:"Data"`
+	Data         []string `help:"Data set: a folder with one folder per class, CLIP_benchmark's webdatasets, or tables, shards and folders of captioned images as for train. Repeat it for more." required:"" sep:"none" placeholder:"SPEC" group:"Data"`
 	Split        string   `help:"Split of data sets in CLIP_benchmark's layout." default:"test" group:"Data"`
 	Task         string   `help:"retrieval, zeroshot, linear-probe, or auto: zeroshot for labelled images, retrieval for captions." default:"auto" enum:"auto,retrieval,zeroshot,linear-probe" group:"Data"`
-	CaptionLines bool     `help:"Each line of a .txt is a caption, instead of the whole text one." group:"Data"`
-	Format       string   `help:"table, json (an object per line, as CLIP_benchmark writes it) or csv." default:"table" enum:"table,json,csv" group:"Data"`
+	CaptionLines bool     `help:"Take each line of a .txt as a caption instead of the whole text." group:"Data"`
+	Format       string   `help:"table, json (one object per line, as CLIP_benchmark writes) or csv." default:"table" enum:"table,json,csv" group:"Data"`
 	tableFlags
 
-	Classes  string   `help:"Names of the classes: imagenet, cifar10, cifar100, or a file with a name per line in the order of the data's classes (default: the folders' names, or those of the data set)." placeholder:"SET" group:"Zero-shot"`
-	Template []string `help:"Prompt with {} for the class's name, openai_imagenet_80, openai_imagenet_7, openai_cifar_18 or a file with a template per line; repeat it (default: the data set's own, openai_cifar_18 for CIFAR's classes, else openai_imagenet_80)." sep:"none" complete:"templates" group:"Zero-shot"`
+	Classes  string   `help:"Class names: imagenet, cifar10, cifar100, or a file with one name per line in the order of the data's classes (default: the data set's own)." placeholder:"SET" group:"Zero-shot"`
+	Template []string `help:"Prompt with {} for the class name, openai_imagenet_80, openai_imagenet_7, openai_cifar_18, or a file with one template per line; repeatable (default: the data set's own, openai_cifar_18 for CIFAR, else openai_imagenet_80)." sep:"none" complete:"templates" group:"Zero-shot"`
 
-	TrainData      []string `help:"Labelled images to train a linear probe on, one SPEC for each --data (default: the split train, in CLIP_benchmark's layout)." sep:"none" placeholder:"SPEC" group:"Linear probe"`
-	LR             float64  `help:"Learning rate at the beginning." default:"0.1" group:"Linear probe"`
-	Epochs         int      `help:"Passes over the training features." default:"10" group:"Linear probe"`
+	TrainData      []string `help:"Labelled images to train the linear probe on, one SPEC for each --data (default in CLIP_benchmark's layout: the split train)." sep:"none" placeholder:"SPEC" group:"Linear probe"`
+	LR             float64  `help:"Initial learning rate." default:"0.1" group:"Linear probe"`
+	Epochs         int      `help:"Passes over the training embeddings." default:"10" group:"Linear probe"`
 	WD             float64  `help:"Weight decay; -1 chooses it on a fifth of the training images." default:"0" group:"Linear probe"`
-	ProbeBatchSize int      `help:"Training features of a step." default:"64" group:"Linear probe"`
-	Shots          int      `help:"Training images of each class; 0 takes all." default:"0" group:"Linear probe"`
+	ProbeBatchSize int      `help:"Training embeddings per step." default:"64" group:"Linear probe"`
+	Shots          int      `help:"Training images per class (default: all)." default:"0" group:"Linear probe"`
 }
 
 func (*evalCmd) Help() string {
-	return `  infer eval --data flowers/test                                zero-shot, a folder for each class
+	return `Examples:
+
+  infer eval --data flowers/test                                zero-shot, a folder for each class
   infer eval --data photos.csv --csv-separator ,                retrieval
   infer eval --model ViT-B-32:openai --model ViT-B-16:openai --data wds_cifar10 --data wds_mscoco_captions
   infer eval --data imagenetv2 --classes imagenet --format json

@@ -14,15 +14,17 @@ import (
 
 type explainCmd struct {
 	modelFlags
-	Image  string `help:"Image." required:"" placeholder:"PATH"`
-	Text   string `help:"Text whose place is looked for." required:"" complete:"none"`
-	Method string `help:"windows encodes parts of the image; values and gradient ask the image tower and are forty times faster." default:"windows" enum:"windows,values,gradient"`
-	Out    string `help:"Write the image as a PNG, darker where it does not speak for the text." placeholder:"FILE"`
+	Image  string `help:"Image to explain." required:"" placeholder:"PATH"`
+	Text   string `help:"Text to locate." required:"" complete:"none"`
+	Method string `help:"windows encodes parts of the image; values and gradient look inside the image tower and are forty times faster." default:"windows" enum:"windows,values,gradient"`
+	Out    string `help:"Write the image as a PNG, darkened where it does not match the text." placeholder:"FILE"`
 	Format string `help:"table or json." default:"table" enum:"table,json"`
 }
 
 func (*explainCmd) Help() string {
-	return `  infer explain --image street.jpg --text "a bicycle" --out bicycle.png
+	return `Examples:
+
+  infer explain --image street.jpg --text "a bicycle" --out bicycle.png
   infer explain --image street.jpg --text "a bicycle" --method gradient --format json`
 }
 

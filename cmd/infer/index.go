@@ -18,21 +18,23 @@ import (
 type indexCmd struct {
 	modelFlags
 	orientFlag
-	Out        string   `help:"Directory of the index; without, .goclip in the one PATH that is given." placeholder:"DIR"`
-	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
+	Out        string   `help:"Directory of the index (default: .goclip in the only PATH)." placeholder:"DIR"`
+	ExcludeDir []string `help:"Directory names to skip, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
 	engineFlag
 	Rebuild     bool     `help:"Index everything again, including damaged parts; searches use the former index until it is done."`
-	KeepMissing bool     `help:"Keep images in the index whose files are gone."`
-	Verify      bool     `help:"Compare every vector of the index with its checksum, and index nothing."`
-	CommitEvery int      `help:"Images after which what was indexed is made safe; two seconds are enough, too." default:"512"`
-	Verbose     bool     `help:"A line on stdout for each image that is safe in the index: + PATH, or - PATH for one that was removed; and one on stderr for each file that is skipped."`
-	Paths       []string `arg:"" optional:"" name:"path" help:"Images, and directories that are walked; the default is the working directory."`
+	KeepMissing bool     `help:"Keep images whose files no longer exist."`
+	Verify      bool     `help:"Only compare every vector with its checksum."`
+	CommitEvery int      `help:"Images per commit; a commit also happens after two seconds." default:"512"`
+	Verbose     bool     `help:"Print + PATH for each image committed to the index and - PATH for each removed one; name skipped files on stderr."`
+	Paths       []string `arg:"" optional:"" name:"path" help:"Images and directories, searched recursively (default: the working directory)."`
 }
 
 func (*indexCmd) Help() string {
-	return `  infer index photos                                  photos/.goclip, which infer search finds
+	return `Examples:
+
+  infer index photos                                  photos/.goclip, which infer search finds
   infer index --model ViT-B-32 --pretrained laion2b_s34b_b79k --out INDEX photos archive
-  infer index --model ViT-L-14:openai --out INDEX photos    another model for an index: made beside, then switched
+  infer index --model ViT-L-14:openai --out INDEX photos    change the model of an index
   infer index --verify --out INDEX`
 }
 

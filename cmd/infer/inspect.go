@@ -22,7 +22,7 @@ import (
 
 type inspectCmd struct {
 	Format     string `help:"text or json." default:"text" enum:"text,json"`
-	Model      string `arg:"" optional:"" help:"Model directory, file of weights or built-in config; the default is the shipped model." default:"emoji-64" complete:"models"`
+	Model      string `arg:"" optional:"" help:"Model directory, weights file or built-in config (default: the built-in model)." default:"emoji-64" complete:"models"`
 	Pretrained string `help:"Weights of a built-in config: a published tag, a file or a model directory." complete:"tags"`
 }
 
@@ -45,7 +45,9 @@ type weightFile struct {
 }
 
 func (*inspectCmd) Help() string {
-	return `  infer inspect
+	return `Examples:
+
+  infer inspect
   infer inspect logs/photos/checkpoints/latest
   infer inspect --format json ViT-L-14.pt`
 }

@@ -9,14 +9,16 @@ import (
 
 type interpolateCmd struct {
 	Alpha      float64 `help:"Fraction of TUNED's weights, 0 to 1; the rest is START's." default:"0.5"`
-	Pretrained string  `help:"Weights of START where that is a built-in config: a published tag, a file or a model directory." complete:"tags"`
-	Start      string  `arg:"" help:"The model that a fine-tuning began with: directory, file of weights, or a built-in config with --pretrained." complete:"models"`
-	Tuned      string  `arg:"" help:"The fine-tuned model: directory or file of weights."`
-	Out        string  `arg:"" help:"The directory to write, in open_clip's layout. It must not be there yet." complete:"dirs"`
+	Pretrained string  `help:"Weights of START if it is a built-in config: a published tag, a file or a model directory." complete:"tags"`
+	Start      string  `arg:"" help:"Model before fine-tuning: a directory, a weights file, or a built-in config with --pretrained." complete:"models"`
+	Tuned      string  `arg:"" help:"Fine-tuned model: a directory or a weights file."`
+	Out        string  `arg:"" help:"Directory to write, in open_clip's layout; it must not exist." complete:"dirs"`
 }
 
 func (*interpolateCmd) Help() string {
-	return `  infer interpolate --alpha 0.3 models/emoji-64 logs/photos/checkpoints/latest between
+	return `Examples:
+
+  infer interpolate --alpha 0.3 models/emoji-64 logs/photos/checkpoints/latest between
   infer interpolate --pretrained openai ViT-B-32 logs/photos/checkpoints/latest between`
 }
 

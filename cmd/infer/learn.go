@@ -34,14 +34,14 @@ func (p *paths) Decode(ctx *kong.DecodeContext) error {
 }
 
 type learnCmd struct {
-	Name  string `arg:"" optional:"" help:"Word to learn; a query then understands it." complete:"none"`
+	Name  string `arg:"" optional:"" help:"Word to learn, for use in queries." complete:"none"`
 	Index string `help:"Directory of the index (default: .goclip in the working directory or above it)." placeholder:"DIR" complete:"dirs"`
 	Yes   paths  `help:"Images that show it." placeholder:"PATH"`
 	No    paths  `help:"Images that do not show it." placeholder:"PATH"`
-	Text  string `help:"Words that say it roughly." complete:"none"`
+	Text  string `help:"Rough description." complete:"none"`
 	Reset bool   `help:"Start without the earlier examples and words."`
 
-	Propose int  `help:"List so many images whose answer would teach most." placeholder:"N"`
+	Propose int  `help:"List the N images whose judgement would teach most." placeholder:"N"`
 	List    bool `help:"List the learned words."`
 	Export  bool `help:"Print the concept as JSON, with its examples and weights."`
 	Remove  bool `help:"Remove the concept with all its versions."`
@@ -51,7 +51,9 @@ type learnCmd struct {
 }
 
 func (*learnCmd) Help() string {
-	return `  infer learn rex --yes a.jpg b.jpg --no c.jpg --text "a brown dog"
+	return `Examples:
+
+  infer learn rex --yes a.jpg b.jpg --no c.jpg --text "a brown dog"
   infer learn rex --propose 5                       images to answer next
   infer search "rex + beach"
   infer learn --list

@@ -27,31 +27,31 @@ import (
 )
 
 type commands struct {
-	Version kong.VersionFlag `help:"Say which goclip this is."`
+	Version kong.VersionFlag `help:"Print the version."`
 
-	Score       scoreCmd       `cmd:"" help:"Similarity of every image with every text."`
-	Classify    classifyCmd    `cmd:"" help:"Which of some classes each image shows; sorts folders, measures accuracy."`
-	Eval        evalCmd        `cmd:"" help:"Evaluates models on data sets: zero-shot classification, retrieval, linear probe."`
-	Embed       embedCmd       `cmd:"" help:"Features of images and texts, to .npy files; of many in parts, with Parquet."`
-	Index       indexCmd       `cmd:"" help:"Makes images searchable: an index of features, kept up to date."`
+	Score       scoreCmd       `cmd:"" help:"Compare every image with every text."`
+	Classify    classifyCmd    `cmd:"" help:"Label images, sort folders, measure accuracy."`
+	Eval        evalCmd        `cmd:"" help:"Evaluate models: zero-shot classification, retrieval, linear probe."`
+	Embed       embedCmd       `cmd:"" help:"Write embeddings of images and texts as .npy and Parquet files."`
+	Index       indexCmd       `cmd:"" help:"Make or update a search index of images."`
 	Search      searchCmd      `cmd:"" help:"Find images by words or by an image."`
-	Cluster     clusterCmd     `cmd:"" help:"Groups the images of an index by what they are like."`
-	Learn       learnCmd       `cmd:"" help:"Learns a word from images, for searches in an index."`
-	Explain     explainCmd     `cmd:"" help:"Shows where in an image a text is; writes an overlay."`
-	Serve       serveCmd       `cmd:"" help:"HTTP API and web page: embeddings, scores, classes."`
-	Caption     captionCmd     `cmd:"" help:"Writes a sentence for each image, with a CoCa."`
-	Tokenize    tokenizeCmd    `cmd:"" help:"Lines on stdin to JSON arrays of token ids on stdout."`
-	Inspect     inspectCmd     `cmd:"" help:"Config, parameter counts, type and checksum of a model."`
-	Convert     convertCmd     `cmd:"" help:"Writes a model as a directory in open_clip's layout."`
-	Probe       probeCmd       `cmd:"" help:"Accuracy of logistic regression on a model's frozen features."`
-	Interpolate interpolateCmd `cmd:"" help:"Weights between a model and its fine-tuning (WiSE-FT)."`
-	Models      modelsCmd      `cmd:"" help:"The built-in configs and the published tags of their weights; what is on this machine."`
-	Pull        pullCmd        `cmd:"" help:"Fetches a model, so that it can be used without the network."`
-	Push        pushCmd        `cmd:"" help:"Uploads a model to the Hugging Face hub, with a model card."`
-	Doctor      doctorCmd      `cmd:"" help:"What this machine has, what goclip uses of it, and how to fix what is wrong."`
-	Completion  completionCmd  `cmd:"" help:"Completion of the command line for bash, zsh or fish."`
-	Man         manCmd         `cmd:"" hidden:"" help:"The man page."`
-	Report      reportCmd      `cmd:"" help:"A page with images, probabilities and the loss of a run."`
+	Cluster     clusterCmd     `cmd:"" help:"Group the images of an index by similarity."`
+	Learn       learnCmd       `cmd:"" help:"Teach an index a new word from example images."`
+	Explain     explainCmd     `cmd:"" help:"Show where in an image a text is."`
+	Serve       serveCmd       `cmd:"" help:"Serve an HTTP API and a web page."`
+	Caption     captionCmd     `cmd:"" help:"Write a caption for each image with a CoCa model."`
+	Tokenize    tokenizeCmd    `cmd:"" help:"Convert lines on stdin to JSON arrays of token ids."`
+	Inspect     inspectCmd     `cmd:"" help:"Print a model's config, parameter counts, type and checksum."`
+	Convert     convertCmd     `cmd:"" help:"Convert a model to open_clip's or Hugging Face's layout."`
+	Probe       probeCmd       `cmd:"" help:"Measure a linear probe on a model's frozen features."`
+	Interpolate interpolateCmd `cmd:"" help:"Average a model with its fine-tuned version (WiSE-FT)."`
+	Models      modelsCmd      `cmd:"" help:"List built-in configs, published weights, and downloaded models."`
+	Pull        pullCmd        `cmd:"" help:"Download a model for use without the network."`
+	Push        pushCmd        `cmd:"" help:"Upload a model to the Hugging Face hub, with a model card."`
+	Doctor      doctorCmd      `cmd:"" help:"Check this machine and say how to fix what is wrong."`
+	Completion  completionCmd  `cmd:"" help:"Print shell completion for bash, zsh or fish."`
+	Man         manCmd         `cmd:"" hidden:"" help:"Print the man page."`
+	Report      reportCmd      `cmd:"" help:"Write a page with a run's loss, images and probabilities."`
 }
 
 const description = `CLIP on the command line.
@@ -169,7 +169,7 @@ func message(err error) string {
 
 // modelFlags are the flags of every command that runs a model.
 type modelFlags struct {
-	Model      string `help:"A published model (ViT-B-32:openai, hf-hub:ORG/NAME), a model directory (open_clip's or Hugging Face's), a file of weights or a built-in config (default: $GOCLIP_MODEL, else the best one that infer pull or Python has fetched, else the shipped emoji-64)." complete:"models"`
+	Model      string `help:"Published model (ViT-B-32:openai, hf-hub:ORG/NAME), model directory (open_clip's or Hugging Face's), weights file or built-in config (default: $GOCLIP_MODEL, else the best downloaded model, else the built-in emoji-64)." complete:"models"`
 	Pretrained string `help:"Weights of a built-in config: a published tag (openai, laion2b_s34b_b79k), a file (.safetensors, .pt, .bin), a model directory or random." complete:"tags"`
 	computeFlags
 }
@@ -178,24 +178,24 @@ type modelFlags struct {
 type computeFlags struct {
 	loadFlags `group:"Loading"`
 	Device    string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
-	Precision string `help:"fp32; bf16, on a CPU fast where it has AMX or bfloat16 instructions; on the CPU also int8, on CUDA fp16. auto is fp32 on the CPU, and on CUDA bf16, or fp16 before Ampere." default:"auto" enum:"auto,fp32,bf16,fp16,int8"`
-	Threads   int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
-	Seed      uint64 `help:"Of random weights."`
-	BatchSize int    `help:"Images or texts of a batch; more is no slower and takes more memory." default:"32"`
+	Precision string `help:"fp32; bf16, fast on CPUs with bfloat16 instructions or AMX; int8, on CPUs only; fp16, on CUDA only. auto is fp32 on CPUs, and on CUDA bf16 (fp16 before Ampere)." default:"auto" enum:"auto,fp32,bf16,fp16,int8"`
+	Threads   int    `help:"Threads of libtorch's kernels (default: the number of CPUs)."`
+	Seed      uint64 `help:"Seed of random weights."`
+	BatchSize int    `help:"Images or texts per batch." default:"32"`
 }
 
 // orientFlag is that of commands that look at people's images.
 type orientFlag struct {
-	NoOrient bool `help:"Take images as they lie in the file, as open_clip does, instead of upright by their EXIF orientation."`
+	NoOrient bool `help:"Ignore the EXIF orientation, as open_clip does."`
 }
 
 // loadFlags change a model while it is read.
 type loadFlags struct {
-	ForceImageSize     int    `help:"Pixels of the square images in place of the config's; position embeddings are resampled."`
-	ForceContextLength int    `help:"Tokens of a text in place of the config's; position embeddings are resampled."`
-	ForceQuickGELU     bool   `name:"force-quick-gelu" help:"QuickGELU whatever the config says, as OpenAI's weights want it."`
-	PretrainedImage    string `name:"pretrained-image-path" help:"Weights of the image tower alone, torchvision's vit_b_32 for vit_b_32-roberta-base."`
-	PretrainedText     string `name:"pretrained-text-path" help:"Weights of the text tower alone, such as roberta-base's."`
+	ForceImageSize     int    `help:"Side of the square images in pixels, instead of the config's; position embeddings are resampled."`
+	ForceContextLength int    `help:"Tokens of a text, instead of the config's; position embeddings are resampled."`
+	ForceQuickGELU     bool   `name:"force-quick-gelu" help:"Use QuickGELU, which OpenAI's weights need, whatever the config says."`
+	PretrainedImage    string `name:"pretrained-image-path" help:"Weights of the image tower only, such as torchvision's for vit_b_32-roberta-base."`
+	PretrainedText     string `name:"pretrained-text-path" help:"Weights of the text tower only, such as roberta-base's."`
 }
 
 // Beyond these a number is a slip, and the machine would choke on it.

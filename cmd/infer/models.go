@@ -16,14 +16,16 @@ import (
 )
 
 type modelsCmd struct {
-	Downloaded bool     `help:"List only the models that are on this machine, in goclip's cache or in Python's: name, size, where they come from, path."`
-	Format     string   `help:"table, json (a line per row), csv or markdown." default:"table" enum:"table,json,csv,markdown"`
-	MaxParams  string   `help:"Leave out models with more parameters: 200M, 1.5B." placeholder:"N"`
-	Words      []string `arg:"" optional:"" name:"word" help:"List only rows that have every word, in the name, the tag or the hub's name."`
+	Downloaded bool     `help:"List only downloaded models, in goclip's cache or Python's: name, size, source, path."`
+	Format     string   `help:"table, json (one line per row), csv or markdown." default:"table" enum:"table,json,csv,markdown"`
+	MaxParams  string   `help:"Skip models with more parameters than this, such as 200M or 1.5B." placeholder:"N"`
+	Words      []string `arg:"" optional:"" name:"word" help:"List only rows that contain every word in the name, tag or hub name."`
 }
 
 func (*modelsCmd) Help() string {
-	return `  infer models
+	return `Examples:
+
+  infer models
   infer models siglip 256                           rows with both words
   infer models --max-params 200M datacomp
   infer models --downloaded
@@ -74,12 +76,14 @@ func opens(d pretrained.Downloaded) bool {
 }
 
 type pullCmd struct {
-	Name       string `arg:"" help:"A config and one of its tags (ViT-B-32:openai), or a model of the Hugging Face hub (hf-hub:ORG/NAME, hf-hub:ORG/NAME@REVISION)." complete:"models"`
-	Pretrained string `help:"The tag, where NAME is a config alone." complete:"tags"`
+	Name       string `arg:"" help:"Config and tag (ViT-B-32:openai), or a model on the Hugging Face hub (hf-hub:ORG/NAME, hf-hub:ORG/NAME@REVISION)." complete:"models"`
+	Pretrained string `help:"Tag, if NAME is only a config." complete:"tags"`
 }
 
 func (*pullCmd) Help() string {
-	return `  infer pull ViT-B-32:openai
+	return `Examples:
+
+  infer pull ViT-B-32:openai
   infer pull hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K
   HF_HUB_OFFLINE=1 infer score --model ViT-B-32:openai --text "a dog" dog.png      then needs no network`
 }

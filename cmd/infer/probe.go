@@ -13,16 +13,18 @@ import (
 
 type probeCmd struct {
 	modelFlags
-	LR       float64 `help:"Learning rate at the beginning." default:"0.1"`
-	Epochs   int     `help:"Passes over the training features." default:"10"`
-	WD       float64 `help:"Weight decay; -1 tries 10^-6 to 10^2 on a fifth of the training images, held out, and takes the best." default:"-1"`
+	LR       float64 `help:"Initial learning rate." default:"0.1"`
+	Epochs   int     `help:"Passes over the training embeddings." default:"10"`
+	WD       float64 `help:"Weight decay; -1 chooses it from 10^-6 to 10^2 on a fifth of the training images." default:"-1"`
 	Format   string  `help:"table or json." default:"table" enum:"table,json"`
-	Training string  `arg:"" help:"Labelled images to train on: a directory with a folder for each class." complete:"dirs"`
+	Training string  `arg:"" help:"Labelled images to train on: a directory with one folder per class." complete:"dirs"`
 	Test     string  `arg:"" help:"Images of the same classes to test on." complete:"dirs"`
 }
 
 func (*probeCmd) Help() string {
-	return `  infer probe --model ViT-B-32 --pretrained openai flowers/train flowers/test
+	return `Examples:
+
+  infer probe --model ViT-B-32 --pretrained openai flowers/train flowers/test
   infer probe --wd 1e-4 --format json flowers/train flowers/test`
 }
 

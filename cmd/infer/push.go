@@ -16,21 +16,23 @@ import (
 )
 
 type pushCmd struct {
-	Dir     string `arg:"" help:"Model directory, as train and convert write it, or in Hugging Face's layout." complete:"dirs"`
-	Repo    string `arg:"" help:"Repository on the Hugging Face hub, ORG/NAME. It is made if it is not there." complete:"none"`
+	Dir     string `arg:"" help:"Model directory, in open_clip's or Hugging Face's layout." complete:"dirs"`
+	Repo    string `arg:"" help:"Repository on the Hugging Face hub, ORG/NAME; created if it does not exist." complete:"none"`
 	Private bool   `help:"Make a new repository private."`
 	License string `help:"License in a new model card, such as apache-2.0 or mit." placeholder:"ID" complete:"none"`
-	Message string `help:"Message of the commit." default:"Upload model" complete:"none"`
+	Message string `help:"Commit message." default:"Upload model" complete:"none"`
 	Branch  string `help:"Branch to commit to." default:"main" complete:"none"`
 	DryRun  bool   `help:"Send nothing; write the repository's files to --out."`
-	Out     string `help:"With --dry-run: directory to write. It must not be there yet (default: the repository's NAME)." placeholder:"DIR" complete:"dirs"`
+	Out     string `help:"With --dry-run: directory to write; it must not exist (default: the repository's NAME)." placeholder:"DIR" complete:"dirs"`
 }
 
 func (*pushCmd) Help() string {
-	return `  infer push logs/photos/checkpoints/latest my-org/photos-clip --license mit --private
+	return `Examples:
+
+  infer push logs/photos/checkpoints/latest my-org/photos-clip --license mit --private
   infer push vit-b-32 my-org/vit-b-32 --dry-run --out to-look-at
 
-The token that may write is that of HF_TOKEN or of "hf auth login"; HF_ENDPOINT names another hub.`
+The write token comes from HF_TOKEN or "hf auth login". HF_ENDPOINT names another hub.`
 }
 
 // repositoryFiles are the files of a model directory that belong on the hub, in either layout. What

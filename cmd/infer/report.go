@@ -19,9 +19,9 @@ import (
 )
 
 type reportCmd struct {
-	Logs   string `name:"run" help:"A run of train, LOGS/NAME: its curve and its evaluations." required:"" placeholder:"DIR"`
-	Scores string `help:"What score --format csv printed." required:"" placeholder:"FILE"`
-	Out    string `help:"The page to write." required:"" placeholder:"FILE"`
+	Logs   string `name:"run" help:"Run of train, LOGS/NAME, with its loss and evaluations." required:"" placeholder:"DIR"`
+	Scores string `help:"Output of infer score --format csv." required:"" placeholder:"FILE"`
+	Out    string `help:"Page to write." required:"" placeholder:"FILE"`
 }
 
 // page is what the template shows.
@@ -48,7 +48,9 @@ type pageRow struct {
 }
 
 func (*reportCmd) Help() string {
-	return `  infer score --format csv --texts captions.txt photos/*.jpg > scores.csv
+	return `Examples:
+
+  infer score --format csv --texts captions.txt photos/*.jpg > scores.csv
   infer report --run logs/photos --scores scores.csv --out report.html`
 }
 

@@ -18,9 +18,9 @@ type scoreCmd struct {
 	modelFlags
 	orientFlag
 	skipFlags
-	Image  []string `help:"Images, and directories, which are walked; what starts with a dot is left out." sep:"none" placeholder:"PATH"`
-	Text   []string `help:"Texts." sep:"none" complete:"none"`
-	Texts  string   `help:"File with a text per line, or - for stdin." placeholder:"FILE"`
+	Image  []string `help:"Images and directories; directories are searched recursively, hidden files are skipped." sep:"none" placeholder:"PATH"`
+	Text   []string `help:"Text to compare; repeat it for more." sep:"none" complete:"none"`
+	Texts  string   `help:"File with one text per line, or - for stdin." placeholder:"FILE"`
 	Format string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
 	Paths  []string `arg:"" optional:"" help:"More images and directories."`
 }
@@ -43,7 +43,9 @@ type imageScore struct {
 }
 
 func (*scoreCmd) Help() string {
-	return `  infer score --image dog.png --image car.png --text "A cute dog" --text "A fast car"
+	return `Examples:
+
+  infer score --image dog.png --image car.png --text "A cute dog" --text "A fast car"
   infer score --texts labels.txt --format csv photos/*.jpg
   infer score --model ViT-B-32 --pretrained openai --text "a diagram" figure.png`
 }

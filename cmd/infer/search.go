@@ -17,40 +17,42 @@ import (
 )
 
 type searchCmd struct {
-	Index        string   `help:"Directory of an index; without, .goclip in DIR or above it, which is brought up to date first." placeholder:"DIR"`
-	Text         []string `help:"Words to search for, as they stand." sep:"none" complete:"none"`
+	Index        string   `help:"Directory of an index (default: .goclip in DIR or above it, updated first)." placeholder:"DIR"`
+	Text         []string `help:"Words to search for, taken literally." sep:"none" complete:"none"`
 	Image        []string `help:"Image to search for." sep:"none" placeholder:"PATH"`
 	Top          int      `short:"t" help:"Images to show." default:"10"`
-	FilepathOnly bool     `short:"f" help:"Print paths and nothing else, for pipes."`
-	Null         bool     `short:"0" help:"With -f: each path ends with a zero byte, for xargs -0."`
-	Preview      bool     `short:"p" help:"Show the images, too: kitty's protocol, iTerm2's, or half blocks of colour, by what the terminal says it is."`
-	HTML         string   `name:"html" help:"A page to write, with thumbnails." placeholder:"FILE"`
-	Open         bool     `help:"Show the found images on a page in the browser."`
+	FilepathOnly bool     `short:"f" help:"Print only paths, for pipes."`
+	Null         bool     `short:"0" help:"With -f: end each path with a zero byte, for xargs -0."`
+	Preview      bool     `short:"p" help:"Show the images in the terminal, by kitty's or iTerm2's protocol or as coloured blocks."`
+	HTML         string   `name:"html" help:"Write an HTML page with thumbnails." placeholder:"FILE"`
+	Open         bool     `help:"Show the hits in the browser."`
 	engineFlag
 	orientFlag
 	skipFlags
-	NoIndexing bool     `short:"n" help:"Search the index as it is."`
-	ExcludeDir []string `help:"Names of directories to leave out, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
+	NoIndexing bool     `short:"n" help:"Search without updating the index."`
+	ExcludeDir []string `help:"Directory names to skip, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
 	Format     string   `help:"table, json or csv." default:"table" enum:"table,json,csv"`
 
 	filterFlags `group:"Only images"`
 
-	Duplicates bool    `help:"Show groups of images that are nearly the same, in place of a search."`
-	Threshold  float64 `help:"Cosine from which on --duplicates takes images as the same." default:"0.98"`
-	Page       string  `help:"Write the groups of --duplicates as an HTML page with thumbnails, where images can be marked; nothing is deleted." placeholder:"FILE"`
+	Duplicates bool    `help:"Show groups of nearly equal images instead of searching."`
+	Threshold  float64 `help:"Smallest cosine of images that --duplicates groups." default:"0.98"`
+	Page       string  `help:"Write the groups of --duplicates as an HTML page in which images can be marked; nothing is deleted." placeholder:"FILE"`
 
-	Model      string `help:"Of a new index; the default is the shipped model. Of an index that is there it must be the index's own, which is the default." complete:"models"`
+	Model      string `help:"Model for a new index (default: as for infer score). An existing index has its own." complete:"models"`
 	Pretrained string `help:"Weights of a built-in config, as for infer index." complete:"tags"`
 	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
-	Threads    int    `help:"Threads of libtorch's kernels; the default is the CPUs there are."`
-	BatchSize  int    `help:"Images of a batch while indexing." default:"32"`
+	Threads    int    `help:"Threads of libtorch's kernels (default: the number of CPUs)."`
+	BatchSize  int    `help:"Images per batch while indexing." default:"32"`
 
-	Query []string `arg:"" optional:"" help:"Words, or an image's path (./pool.jpg); more terms after + or -, each with a weight before a colon if need be; then the directory, the working directory if there is none."`
+	Query []string `arg:"" optional:"" help:"Words or an image's path (./pool.jpg), then more terms after + or -, each optionally with WEIGHT: before it; then the directory (default: the working directory)."`
 }
 
 func (*searchCmd) Help() string {
-	return `  infer search "a red car"                          in the working directory, which is indexed first
-  infer search horse + stripes photos               what is like both, in photos
+	return `Examples:
+
+  infer search "a red car"                          in the working directory
+  infer search horse + stripes photos               images that match both, in photos
   infer search "2:golden retriever" + ./pool.jpg - fruit
   infer search -p -t 3 sunset                        with the images in the terminal
   infer search -f -0 -t 3 sunset | xargs -0 cp -t /tmp

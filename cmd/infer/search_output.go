@@ -16,11 +16,11 @@ import (
 
 // filterFlags narrow a search.
 type filterFlags struct {
-	Folder  string `help:"In this directory or below it." placeholder:"DIR"`
-	Since   string `help:"Taken, by the image's EXIF data, or else changed on this day or later: 2024-06-01, 2024-06, 2024, or 2024-06-01T15:04:05+02:00, or a number of days ago: 30d." placeholder:"DATE"`
-	Until   string `help:"Taken or changed before this day, month or year, likewise." placeholder:"DATE"`
-	MinSize string `help:"Files of at least so many bytes: 500, 200kB, 3MB." placeholder:"SIZE"`
-	MaxSize string `help:"Files of at most so many bytes." placeholder:"SIZE"`
+	Folder  string `help:"Only images in or below this directory." placeholder:"DIR"`
+	Since   string `help:"Only images taken (by EXIF, else changed) at or after this time: 2024, 2024-06, 2024-06-01, 2024-06-01T15:04:05+02:00, or 30d for days ago." placeholder:"DATE"`
+	Until   string `help:"Only images taken or changed before this time." placeholder:"DATE"`
+	MinSize string `help:"Only files of at least this size: 500, 200kB, 3MB." placeholder:"SIZE"`
+	MaxSize string `help:"Only files of at most this size." placeholder:"SIZE"`
 }
 
 func (f *filterFlags) filter() (out index.Filter, err error) {

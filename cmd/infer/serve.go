@@ -15,49 +15,49 @@ import (
 )
 
 type serveCmd struct {
-	Model      []string      `help:"Model to serve, named as everywhere; give it several times to serve several, which are loaded at their first use (default: those of the indices, else as for infer score)." complete:"models" sep:"none" placeholder:"MODEL"`
-	Pretrained string        `help:"Weights of a built-in config, where one model is served." complete:"tags"`
+	Model      []string      `help:"Model to serve; repeat it for more, each loaded at its first use (default: the indices' models, else as for infer score)." complete:"models" sep:"none" placeholder:"MODEL"`
+	Pretrained string        `help:"Weights of a built-in config, if only one model is served." complete:"tags"`
 	Preload    bool          `help:"Load all models at the start."`
-	TTL        time.Duration `name:"ttl" help:"Unload a model that nobody has used for this long, such as 10m (default: never)."`
-	MaxWeights int64         `help:"Bytes of weights in memory at most; the model used the longest ago is unloaded for another (default: no bound)."`
+	TTL        time.Duration `name:"ttl" help:"Unload a model not used for this long, such as 10m (default: never)."`
+	MaxWeights int64         `help:"Largest size of all weights in memory; the least recently used model is unloaded (default: no limit)."`
 	computeFlags
 
-	Addr      []string `help:"Address to listen on, HOST:PORT or unix:PATH; several may be given. Without a host it is loopback; another machine is served only if one says 0.0.0.0:8080 or the like. Sockets that systemd passes take its place." default:"127.0.0.1:8080" complete:"none" sep:"none" placeholder:"ADDR"`
-	Index     []string `help:"Index whose images /v1/search and the page find, as infer index writes it, of a model that is served; several may be given, each called by its directory's name." placeholder:"DIR" sep:"none"`
-	Watch     bool     `help:"Keep the indices up to date: index what changes in their directories."`
+	Addr      []string `help:"Address to listen on, HOST:PORT or unix:PATH; repeatable. Without a host it is loopback; use 0.0.0.0:8080 to serve other machines. Sockets from systemd replace it." default:"127.0.0.1:8080" complete:"none" sep:"none" placeholder:"ADDR"`
+	Index     []string `help:"Index to search, written by infer index with a served model; repeatable. Its name is its directory's." placeholder:"DIR" sep:"none"`
+	Watch     bool     `help:"Index changes in the indices' directories."`
 	AllowEdit bool     `help:"Let clients with the token add and remove images of the indices' directories: PUT and DELETE of /v1/images/PATH."`
 	engineFlag
 	serveLimits
 
-	Token          string   `help:"Bearer token that requests must have, but for the page and the probes of health; GOCLIP_TOKEN in the environment is one too, which a list of processes does not show." complete:"none"`
-	Host           []string `help:"Further names in the Host header that are answered on loopback; localhost and addresses always are." sep:"none" placeholder:"NAME"`
-	Alias          []string `help:"Further name that requests may call the first model by, or NAME=MODEL for another; '*' is every name." sep:"none" placeholder:"NAME"`
-	BasePath       string   `help:"Path below which everything is served, too, such as /clip: of a proxy that leaves it in the address." placeholder:"PATH"`
-	TrustedProxy   []string `help:"Address or network (10.0.0.0/8) of a proxy whose X-Forwarded-Host and X-Forwarded-For are believed, and whose requests may have any Host." sep:"none" placeholder:"ADDRESS"`
-	CORSOrigin     []string `name:"cors-origin" help:"Site whose pages may ask from a browser, such as https://photos.example; '*' is every site." sep:"none" placeholder:"ORIGIN"`
-	ImmichUpstream string   `help:"Address of Immich's own machine learning service, such as http://immich-ml:3003: faces and OCR are passed on to it, CLIP is answered here." placeholder:"URL"`
-	AllowFetch     bool     `help:"Images may be given by http and https addresses, on the public internet alone."`
-	CUDAGraphs     bool     `name:"cuda-graphs" help:"Capture the towers once for each size of batch and replay them, on a GPU; texts want --precision bf16 or fp16. Takes a build with CUDA graphs (make build-cuda)."`
-	NoOrient       bool     `help:"Take images as they lie in the file, as open_clip does, instead of upright by their EXIF orientation."`
-	LogRequests    bool     `help:"Log each request: its id, status and seconds."`
-	Quiet          bool     `help:"No line for what goes wrong on the server's side."`
+	Token          string   `help:"Bearer token that requests need, except for the page and health checks. GOCLIP_TOKEN in the environment hides it from process lists." complete:"none"`
+	Host           []string `help:"Additional names accepted in the Host header on loopback, besides localhost and addresses." sep:"none" placeholder:"NAME"`
+	Alias          []string `help:"Additional name of the first model, or NAME=MODEL for another; '*' accepts every name." sep:"none" placeholder:"NAME"`
+	BasePath       string   `help:"Path that a proxy leaves in front of the server's own, such as /clip." placeholder:"PATH"`
+	TrustedProxy   []string `help:"Address or network (10.0.0.0/8) of a proxy whose X-Forwarded-Host and X-Forwarded-For are trusted, and which may send any Host." sep:"none" placeholder:"ADDRESS"`
+	CORSOrigin     []string `name:"cors-origin" help:"Site whose pages may send requests from a browser, such as https://photos.example; '*' allows every site." sep:"none" placeholder:"ORIGIN"`
+	ImmichUpstream string   `help:"Address of Immich's own machine learning service, such as http://immich-ml:3003, for faces and OCR." placeholder:"URL"`
+	AllowFetch     bool     `help:"Accept images by http and https address, on the public internet only."`
+	CUDAGraphs     bool     `name:"cuda-graphs" help:"Use CUDA graphs, one for each batch size; texts need --precision bf16 or fp16. Needs make build-cuda."`
+	NoOrient       bool     `help:"Ignore the EXIF orientation, as open_clip does."`
+	LogRequests    bool     `help:"Log each request with its id, status and duration."`
+	Quiet          bool     `help:"Do not log the server's own errors."`
 }
 
 // serveLimits bound what clients may cost.
 type serveLimits struct {
-	MaxBody      int64         `help:"Bytes of a request." default:"33554432" group:"Limits"`
-	MaxBodies    int64         `help:"Bytes of all requests that are being answered." default:"268435456" group:"Limits"`
-	MaxDecoding  int64         `help:"Bytes that decoding images takes at one time, as their headers tell; the next image waits." default:"1073741824" group:"Limits"`
-	MaxPixels    int64         `help:"Pixels of an image, read from its header before it is decoded." default:"50000000" group:"Limits"`
-	MaxInputs    int           `help:"Texts and images of a request; more than a part of the queue go through it in parts." default:"2048" group:"Limits"`
-	Queue        int           `help:"Texts and images that are accepted and not yet computed; beyond it requests get 429 at once." default:"512" group:"Limits"`
-	BatchWindow  time.Duration `help:"Time that the first of a batch waits for others at most." default:"5ms" group:"Limits"`
-	Decoders     int           `help:"Images decoded at a time; the default is the CPUs there are." group:"Limits"`
-	Timeout      time.Duration `help:"Time that a request waits for the model; beyond it, 503." default:"30s" group:"Limits"`
+	MaxBody      int64         `help:"Largest size of a request." default:"33554432" group:"Limits"`
+	MaxBodies    int64         `help:"Largest size of all requests in progress." default:"268435456" group:"Limits"`
+	MaxDecoding  int64         `help:"Memory for decoding images at one time; further images wait." default:"1073741824" group:"Limits"`
+	MaxPixels    int64         `help:"Largest number of pixels of an image, from its header." default:"50000000" group:"Limits"`
+	MaxInputs    int           `help:"Largest number of texts and images in a request." default:"2048" group:"Limits"`
+	Queue        int           `help:"Largest number of waiting texts and images; further requests get status 429." default:"512" group:"Limits"`
+	BatchWindow  time.Duration `help:"Longest time that the first input of a batch waits for others." default:"5ms" group:"Limits"`
+	Decoders     int           `help:"Images decoded at one time (default: the number of CPUs)." group:"Limits"`
+	Timeout      time.Duration `help:"Time that a request waits for the model before status 503." default:"30s" group:"Limits"`
 	ReadTimeout  time.Duration `help:"Time for a request to arrive." default:"20s" group:"Limits"`
-	WriteTimeout time.Duration `help:"Time for a client to take its answer." default:"90s" group:"Limits"`
+	WriteTimeout time.Duration `help:"Time for a client to read its response." default:"90s" group:"Limits"`
 	IdleTimeout  time.Duration `help:"Time between two requests of a connection." default:"2m" group:"Limits"`
-	Grace        time.Duration `help:"Time for what was accepted, after SIGTERM or Ctrl-C." default:"30s" group:"Limits"`
+	Grace        time.Duration `help:"Time to finish accepted requests after SIGTERM or Ctrl-C." default:"30s" group:"Limits"`
 }
 
 func (l *serveLimits) limits(batch int) serve.Limits {
@@ -88,7 +88,9 @@ func (l *serveLimits) check() error {
 }
 
 func (*serveCmd) Help() string {
-	return `  infer serve                                         http://127.0.0.1:8080: the page and the API
+	return `Examples:
+
+  infer serve                                         http://127.0.0.1:8080: the page and the API
   infer serve --model logs/photos/checkpoints/latest --index photos/.goclip
   infer serve --model ViT-B-32:openai --model ViT-L-14:openai --ttl 10m
   GOCLIP_TOKEN=secret infer serve --addr 0.0.0.0:8080 --host photos.example`

@@ -10,7 +10,7 @@ import (
 
 // skipFlags are those of a command that walks directories.
 type skipFlags struct {
-	Verbose bool `help:"A line on stderr for each file that is skipped."`
+	Verbose bool `help:"Name each skipped file on stderr."`
 }
 
 // skips count the files of a walk that are no images, by their kind.

@@ -17,7 +17,9 @@ type tokenizeCmd struct {
 }
 
 func (*tokenizeCmd) Help() string {
-	return `  echo "a photo of a dog" | infer tokenize
+	return `Examples:
+
+  echo "a photo of a dog" | infer tokenize
   infer tokenize --model ViT-B-16-SigLIP --pretrained webli < captions.txt`
 }
 

@@ -20,7 +20,7 @@ import (
 // launchFlags are those of the process that starts the others; torchrun has flags of these names
 // and meanings.
 type launchFlags struct {
-	NprocPerNode int `name:"nproc-per-node" aliases:"nproc_per_node" default:"1" group:"processes" help:"Train in this many processes on this machine, each on a part of every batch; torchrun and srun start them over several."`
+	NprocPerNode int `name:"nproc-per-node" aliases:"nproc_per_node" default:"1" group:"processes" help:"Train in this many processes on this machine, each on a part of every batch. For several machines use torchrun or srun."`
 	MaxRestarts  int `name:"max-restarts" aliases:"max_restarts" group:"processes" help:"Restart all processes from the latest checkpoint this many times when one fails."`
 }
 

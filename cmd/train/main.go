@@ -1,4 +1,4 @@
-// Command train fine-tunes a CLIP on images with captions, or trains one from nothing.
+// Command train fine-tunes a CLIP model on images with captions, or trains one from random weights.
 //
 // Flags carry open_clip's names and meanings. Exit status: 0 done, 1 something failed while
 // running, 2 the command line is wrong, 130 interrupted (the checkpoint was written).
@@ -24,7 +24,7 @@ import (
 	"github.com/goclip/goclip/train"
 )
 
-const description = `Fine-tune a CLIP on images with captions, or train one from nothing.
+const description = `Fine-tune a CLIP model on images with captions, or train one from random weights.
 
 Fine-tune the shipped model on a table with the columns filepath and title:
 
@@ -43,8 +43,8 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 type commandLine struct {
 	options
 	launchFlags
-	Config     string           `help:"YAML file of flags (batch-size: 64). The environment (GOCLIP_BATCH_SIZE) wins over it, and the command line over both. Each run writes one, LOGS/NAME/config.yaml." placeholder:"FILE" group:"usual"`
-	Version    kong.VersionFlag `help:"Say which goclip this is." group:"about"`
+	Config     string           `help:"YAML file of flags (batch-size: 64). The environment (GOCLIP_BATCH_SIZE) overrides it, and the command line overrides both. Each run writes one, LOGS/NAME/config.yaml." placeholder:"FILE" group:"usual"`
+	Version    kong.VersionFlag `help:"Print the version." group:"about"`
 	Completion string           `help:"Print the completion of the command line for bash, zsh or fish." placeholder:"SHELL" enum:",bash,zsh,fish" default:"" group:"about"`
 	Man        bool             `help:"Print the man page." hidden:""`
 
