@@ -66,7 +66,7 @@ docs-test: build ## run the commands of README.md and docs/ and compare their ou
 recording: build ## docs/images/terminal.svg, the README's terminal (needs asciinema and npx)
 	scripts/recording.sh
 
-demo: build ## fine-tune the shipped model on emoji and score two images: one or two minutes
+demo: build ## fine-tune the built-in model on emoji and score two images: one or two minutes
 	scripts/demo.sh
 
 page-demo: build ## the held-out images classified and searched by words, in the terminal and then on the page: open the address it prints
@@ -159,7 +159,7 @@ bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in 
 search-eval: libtorch ## explanations and learned words measured on the held-out emoji, as tables: ten minutes
 	go test -tags searcheval -timeout 60m -run Eval -v ./clip ./index/concept
 
-finetune: build build/venv ## the shipped model fine-tuned on twenty new images: what it gains, what it forgets; ten minutes
+finetune: build build/venv ## the built-in model fine-tuned on twenty new images: what it gains, what it forgets; ten minutes
 	build/venv/bin/python benchmarks/finetune.py
 
 lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is one

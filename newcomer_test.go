@@ -61,7 +61,7 @@ func TestNewcomer(t *testing.T) {
 	assert.Contains(t, says[3], filepath.Base(last[0]), "an image is found by its caption")
 }
 
-// table writes photos.csv and the images it names, of the emoji that the shipped model has not seen.
+// table writes photos.csv and the images it names, of the emoji that the built-in model has not seen.
 func table(t *testing.T, dir string, n int) (rows [][]string) {
 	t.Helper()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "photos"), 0o755))

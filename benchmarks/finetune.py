@@ -1,4 +1,4 @@
-"""The shipped model fine-tuned on twenty pictures it has never seen: what it gains on them, and what it forgets.
+"""The built-in model fine-tuned on twenty pictures it has never seen: what it gains on them, and what it forgets.
 
     go build -o bin/ ./cmd/... && build/venv/bin/python benchmarks/finetune.py [--seeds 3] [--only TEXT] [--more NAME=FLAGS]
 

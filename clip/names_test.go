@@ -20,7 +20,7 @@ import (
 	"github.com/goclip/goclip/models"
 )
 
-// hubOf answers as the Hugging Face hub does for one repository, org/emoji, that holds the shipped model. stall, while it
+// hubOf answers as the Hugging Face hub does for one repository, org/emoji, that holds the built-in model. stall, while it
 // is open, holds back the weights.
 func hubOf(t *testing.T, stall <-chan struct{}) {
 	t.Helper()

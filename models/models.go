@@ -9,8 +9,8 @@ import (
 //go:embed emoji-64
 var files embed.FS
 
-// Default is the name of the shipped model, a directory of [FS].
+// Default is the name of the built-in model, a directory of [FS].
 const Default = "emoji-64"
 
-// FS holds the shipped model: clip.OpenFS(ctx, models.FS(), models.Default, nil) opens it.
+// FS holds the built-in model: clip.OpenFS(ctx, models.FS(), models.Default, nil) opens it.
 func FS() fs.FS { return files }

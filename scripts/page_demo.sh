@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lets the shipped model classify and search images of a vendor that it never saw (OpenMoji's 1,914), in the terminal and then
+# Lets the built-in model classify and search images of a vendor that it never saw (OpenMoji's 1,914), in the terminal and then
 # on a page. `make page-demo` calls it after the build; arguments go to infer serve (--addr 127.0.0.1:9000).
 # DIR holds the images, build/openmoji-held-out without; INFER is the command, bin/infer without.
 set -euo pipefail

@@ -20,7 +20,7 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// fresh opens the shipped model again each time, under a name, and counts.
+// fresh opens the built-in model again each time, under a name, and counts.
 func fresh(name string, opened *atomic.Int64) Model {
 	return Model{Name: name, Open: func(ctx context.Context) (*clip.Model, error) {
 		opened.Add(1)

@@ -31,7 +31,7 @@ func model(t testing.TB) *clip.Model {
 	return m
 }
 
-// start serves the shipped model on loopback until the test ends.
+// start serves the built-in model on loopback until the test ends.
 func start(t testing.TB, o Options, aliases ...string) (*Server, string) {
 	t.Helper()
 	m := Loaded(model(t))

@@ -35,7 +35,7 @@ func (f *modelFlags) openFor(ctx context.Context, io *streams, pictures []string
 }
 
 // choose names the model where no flag does: that of GOCLIP_MODEL, else the best that was fetched, else
-// the shipped one, which knows emoji: for photographs it offers, or says how, to fetch another.
+// the built-in one, which knows emoji: for photographs it offers, or says how, to fetch another.
 func (f *modelFlags) choose(ctx context.Context, io *streams, pictures []string) error {
 	if f.Model != "" || f.Pretrained != "" || f.loadFlags != (loadFlags{}) {
 		return nil

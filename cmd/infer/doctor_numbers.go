@@ -13,7 +13,7 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// selfCheck is the shipped model on a drawn image and two texts, beside what open_clip makes of
+// selfCheck is the built-in model on a drawn image and two texts, beside what open_clip makes of
 // the same.
 type selfCheck struct {
 	Cosines    []float64 `json:"cosines,omitempty"`
@@ -29,7 +29,7 @@ func (s selfCheck) String() string {
 	case s.Cosines == nil:
 		return "not run"
 	default:
-		return fmt.Sprintf("the shipped model's cosines differ by %.1g from open_clip's; %.0f ms with reading it", s.Difference, s.Millis)
+		return fmt.Sprintf("the built-in model's cosines differ by %.1g from open_clip's; %.0f ms with reading it", s.Difference, s.Millis)
 	}
 }
 
@@ -65,9 +65,9 @@ func (d *diagnosis) checkNumbers(device torch.Device) {
 	}
 	if err != nil {
 		s.Error = message(err)
-		d.wrong("the shipped model cannot be run on %s (%v): reinstall libtorch, or choose another --device", device, err)
+		d.wrong("the built-in model cannot be run on %s (%v): reinstall libtorch, or choose another --device", device, err)
 	} else if !(s.Difference < checkTolerance) {
-		d.wrong("the shipped model computes %.4f on %s where %.4f is right: the processor, the memory or libtorch is at fault; try --device cpu, then reinstall libtorch", cosines, device, checkCosines)
+		d.wrong("the built-in model computes %.4f on %s where %.4f is right: the processor, the memory or libtorch is at fault; try --device cpu, then reinstall libtorch", cosines, device, checkCosines)
 	}
 	d.SelfCheck = s
 }

@@ -193,7 +193,7 @@ func TestHelpAndVersion(t *testing.T) {
 		args []string
 		says string
 	}{
-		{[]string{"--help"}, "Similarity of every image with every text"}, {[]string{"score", "--help"}, "--texts=FILE"},
+		{[]string{"--help"}, "Compare every image with every text"}, {[]string{"score", "--help"}, "--texts=FILE"},
 		{[]string{"embed", "--help"}, "--raw"}, {[]string{"--version"}, "goclip"},
 	} {
 		code, out, errs := infer(t, "", c.args...)

@@ -45,7 +45,7 @@ func emoji(t testing.TB, dir string, n int) map[string]string {
 	return byCaption
 }
 
-// TestSearchFindsEmoji has the shipped model find the held-out hand's images by their names.
+// TestSearchFindsEmoji has the built-in model find the held-out hand's images by their names.
 func TestSearchFindsEmoji(t *testing.T) {
 	dir := t.TempDir()
 	byCaption := emoji(t, dir, 150)

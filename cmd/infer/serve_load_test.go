@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What TestLoad runs: GOCLIP_LOAD_MODEL (the shipped model without), GOCLIP_LOAD_SECONDS of 64
+// What TestLoad runs: GOCLIP_LOAD_MODEL (the built-in model without), GOCLIP_LOAD_SECONDS of 64
 // clients (120), and GOCLIP_LOAD_EMBED images for the rate of infer embed (4,000).
 func loadSetting(name string, other int) int {
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {

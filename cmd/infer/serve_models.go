@@ -125,7 +125,7 @@ func (c *serveCmd) choose(ctx context.Context, io *streams) error {
 	return nil
 }
 
-// notice is what the page says of the shipped model: that it knows emoji. An index of emoji needs no
+// notice is what the page says of the built-in model: that it knows emoji. An index of emoji needs no
 // such word.
 func (c *serveCmd) notice(ctx context.Context, list []*servedModel, all shelves) (string, error) {
 	if list[0].flags.Model != models.Default {

@@ -31,7 +31,7 @@ func (c *tokenizeCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	t, length, err := clip.OpenTokenizer(ctx, cmp.Or(c.Model, models.Default), o) // of the shipped model: its built-in config's
+	t, length, err := clip.OpenTokenizer(ctx, cmp.Or(c.Model, models.Default), o) // of the built-in model: its built-in config's
 	if err != nil {
 		return err
 	}

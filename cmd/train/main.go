@@ -26,7 +26,7 @@ import (
 
 const description = `Fine-tune a CLIP model on images with captions, or train one from random weights.
 
-Fine-tune the shipped model on a table with the columns filepath and title:
+Fine-tune the built-in model on a table with the columns filepath and title:
 
   train --model emoji-64 --train-data photos.csv --epochs 5 --name photos
 

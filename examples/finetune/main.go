@@ -1,4 +1,4 @@
-// Command finetune teaches the shipped model the PNG images of a folder, whose captions are their names, and saves it:
+// Command finetune teaches the built-in model the PNG images of a folder, whose captions are their names, and saves it:
 //
 //	finetune data/demo tuned
 package main

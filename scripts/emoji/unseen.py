@@ -1,8 +1,8 @@
-"""Twenty pictures that are no emoji of Unicode's, so that no hand that the shipped model was trained on draws them.
+"""Twenty pictures that are no emoji of Unicode's, so that no hand that the built-in model was trained on draws them.
 
 They are of OpenMoji's own additions, each with its code point and OpenMoji's name for it. A thing was taken that has a shape to
 know it by and a name that is none of Unicode's names and keywords; the list was written before anything was measured on it.
-benchmarks/finetune.py shows the shipped model these in colour, and asks for the outlines, which it was not shown, too.
+benchmarks/finetune.py shows the built-in model these in colour, and asks for the outlines, which it was not shown, too.
 """
 
 import pathlib

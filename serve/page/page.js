@@ -120,7 +120,7 @@ function drawThumbs() {
   $("offer").hidden = images.length > 0;
 }
 
-// samples are two of the shipped images, to begin with.
+// samples are two sample images, to begin with.
 async function samples() {
   $("sample").disabled = true;
   try {

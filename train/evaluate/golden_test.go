@@ -16,7 +16,7 @@ import (
 	"github.com/goclip/goclip/train/data"
 )
 
-// goldens are what CLIP_benchmark's functions say of the shipped model
+// goldens are what CLIP_benchmark's functions say of the built-in model
 // (testdata/evaluate/make_goldens.py).
 type goldens struct {
 	ZeroShot  Metrics                      `json:"zeroshot_classification"`
