@@ -35,7 +35,7 @@ func (c *Confusion) Add(class int, predictions []Prediction) {
 	}
 }
 
-// Top1 is the fraction of images whose class was the first prediction.
+// Top1 returns the fraction of images whose class was the first prediction.
 func (c *Confusion) Top1() float64 {
 	right := 0
 	for _, n := range c.right {
@@ -44,10 +44,10 @@ func (c *Confusion) Top1() float64 {
 	return float64(right) / float64(max(c.N, 1))
 }
 
-// Top5 is the fraction of images whose class was among the first five predictions.
+// Top5 returns the fraction of images whose class was among the first five predictions.
 func (c *Confusion) Top5() float64 { return float64(c.inFive) / float64(max(c.N, 1)) }
 
-// MeanPerClass is the mean recall of the classes that have images:
+// MeanPerClass returns the mean recall of the classes that have images:
 // scikit-learn's balanced_accuracy_score to the last digit.
 func (c *Confusion) MeanPerClass() float64 {
 	var recalls []float64

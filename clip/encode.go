@@ -20,10 +20,10 @@ import (
 // [FromImage], or what package preprocess makes besides.
 type ImageSource = preprocess.Source
 
-// FromFile is the image file at path. Errors name the path; a missing file matches fs.ErrNotExist.
+// FromFile returns the image file at path. Errors name the path; a missing file matches fs.ErrNotExist.
 func FromFile(path string) ImageSource { return preprocess.FromFile(path) }
 
-// FromFiles are the image files at paths, for [Model.EncodeImageSeq].
+// FromFiles returns the image files at paths, for [Model.EncodeImageSeq].
 func FromFiles(paths ...string) iter.Seq[ImageSource] {
 	return func(yield func(ImageSource) bool) {
 		for _, path := range paths {
@@ -34,14 +34,14 @@ func FromFiles(paths ...string) iter.Seq[ImageSource] {
 	}
 }
 
-// FromBytes is the content of an image file. data must not be changed while the source is in use.
+// FromBytes returns the content of an image file. data must not be changed while the source is in use.
 func FromBytes(data []byte) ImageSource { return preprocess.FromBytes(data) }
 
-// FromReader is an image file that is read to its end, such as a request's body. It can be read
+// FromReader returns an image file that is read to its end, such as a request's body. It can be read
 // once.
 func FromReader(r io.Reader) ImageSource { return preprocess.FromReader(r) }
 
-// FromImage is an image that Go has decoded or drawn. For a JPEG, [FromBytes] gives the pixels that
+// FromImage returns an image that Go has decoded or drawn. For a JPEG, [FromBytes] gives the pixels that
 // models are trained on; Go's own decoder gives slightly different ones.
 func FromImage(img image.Image) ImageSource { return preprocess.FromImage(img) }
 

@@ -31,7 +31,7 @@ const (
 
 var explainMethods = []string{"windows", "values", "gradient"}
 
-// String is the name that [ParseExplainMethod] reads.
+// String returns the name that [ParseExplainMethod] reads.
 func (m ExplainMethod) String() string {
 	if m >= 0 && int(m) < len(explainMethods) {
 		return explainMethods[m]

@@ -11,7 +11,7 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// Dim is the length of a row of features.
+// Dim returns the length of a row of features.
 func (m *Model) Dim() int { return m.Config.EmbedDim }
 
 // EncodeImage maps normalised images (B, 3, H, W) to features (B, E), not normalised.
@@ -136,7 +136,7 @@ func (m *Model) features(at graphShape, raw bool, texts *tower.Texts, upload fun
 	return rows, nil
 }
 
-// Tokenize gives the token ids of texts, (len(texts), L) with L the ContextLength. truncated tells
+// Tokenize returns the token ids of texts, (len(texts), L) with L the ContextLength. truncated tells
 // for each whether it was cut at that length.
 func (m *Model) Tokenize(ctx context.Context, texts ...string) (ids []int64, truncated []bool, err error) {
 	t, err := m.Tokenizer(ctx)
@@ -151,7 +151,7 @@ func (m *Model) Tokenize(ctx context.Context, texts ...string) (ids []int64, tru
 	return ids, truncated, nil
 }
 
-// Scale is the factor of the cosines in a softmax: exp(LogitScale).
+// Scale returns the factor of the cosines in a softmax: exp(LogitScale).
 func (m *Model) Scale() (scale float64, err error) {
 	err = torch.NoGrad(func(s *torch.Scope) { scale = math.Exp(s.Alias(m.LogitScale).Item()) })
 	if err == nil {

@@ -195,7 +195,7 @@ func (m *Model) SetTraining(on bool) {
 	}
 }
 
-// Loss is the training loss of B images (B, 3, H, W) and their B texts (B, T): [loss.Sigmoid] for a config
+// Loss returns the training loss of B images (B, 3, H, W) and their B texts (B, T): [loss.Sigmoid] for a config
 // with init_logit_bias, which is SigLIP's, else [loss.Contrastive].
 func (m *Model) Loss(pixels, tokens *torch.Tensor) *torch.Tensor {
 	images := m.EncodeImage(pixels).Normalize(1) // (B, E)
@@ -207,10 +207,10 @@ func (m *Model) Loss(pixels, tokens *torch.Tensor) *torch.Tensor {
 	return loss.Contrastive(images, texts, scale)
 }
 
-// ContextLength is the number of tokens of a text, the start and end tokens included.
+// ContextLength returns the number of tokens of a text, the start and end tokens included.
 func (m *Model) ContextLength() int { return m.Config.Text.ContextLength }
 
-// Transform is the evaluation transform of the model's images.
+// Transform returns the evaluation transform of the model's images.
 func (m *Model) Transform() (*preprocess.Transform, error) {
 	if built := m.transform.Load(); built != nil && built.of == m.Preprocess {
 		return built.transform, nil

@@ -23,7 +23,7 @@ const (
 // _find_checkpoint_in_dir) and transformers'; the first that is there counts.
 var weightFiles = []string{WeightsFile, "open_clip_pytorch_model.bin", "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}
 
-// WeightsIn is the file of weights in a model directory, or the first of the names that are looked for.
+// WeightsIn returns the file of weights in a model directory, or the first of the names that are looked for.
 func WeightsIn(dir string) string {
 	for _, name := range weightFiles {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {

@@ -39,7 +39,7 @@ func ParsePrecision(name string) (Precision, error) {
 	return Precision(i), nil
 }
 
-// DefaultPrecision is the one to take on d where nobody chose: float32 on the CPU, bfloat16 on a GPU,
+// DefaultPrecision returns the one to take on d where nobody chose: float32 on the CPU, bfloat16 on a GPU,
 // and float16 on one before Ampere, which computes bfloat16 slowly. Callers say in their log which
 // it is, because features then differ from float32's in the third digit.
 func DefaultPrecision(d torch.Device) Precision {

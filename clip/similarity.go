@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Cosine is the similarity of two L2-normalised rows of features, (E) each: their product, summed in float64. It panics
+// Cosine returns the similarity of two L2-normalised rows of features, (E) each: their product, summed in float64. It panics
 // if one is longer than the other, as rows of two models may be.
 func Cosine(a, b []float32) (sum float64) {
 	if len(a) != len(b) {
@@ -20,7 +20,7 @@ func Cosine(a, b []float32) (sum float64) {
 	return sum
 }
 
-// Softmax is the softmax of scale * cosines: the probabilities of an image's texts, with the scale of
+// Softmax returns the softmax of scale * cosines: the probabilities of an image's texts, with the scale of
 // [Model.Scale]. There must be at least one cosine.
 func Softmax(cosines []float64, scale float64) []float64 {
 	top, sum := slices.Max(cosines), 0.0
@@ -35,7 +35,7 @@ func Softmax(cosines []float64, scale float64) []float64 {
 	return out
 }
 
-// Normalized is the L2-normalised row of a sum of rows. The mean of them has the same direction.
+// Normalized returns the L2-normalised row of a sum of rows. The mean of them has the same direction.
 func Normalized(sum []float64) []float32 {
 	norm := 0.0
 	for _, x := range sum {

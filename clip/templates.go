@@ -26,7 +26,7 @@ const (
 	CIFAR18    = "openai_cifar_18"
 )
 
-// Templates are the prompts that spec means, with {} where a class's name goes: a named set ([ImageNet80],
+// Templates returns the prompts that spec means, with {} where a class's name goes: a named set ([ImageNet80],
 // [ImageNet7], [CIFAR18]), one template written out ("a photo of a {}."), or a file with a template per line.
 func Templates(spec string) ([]string, error) {
 	if strings.Contains(spec, "{}") {
@@ -64,7 +64,7 @@ func checkTemplates(templates []string) error {
 // ClassSets are the named sets of [ClassSet].
 var ClassSets = []string{"imagenet", "cifar10", "cifar100"}
 
-// ClassSet are the names of a set of classes in the order of their numbers: imagenet, cifar10 or cifar100.
+// ClassSet returns the names of a set of classes in the order of their numbers: imagenet, cifar10 or cifar100.
 func ClassSet(name string) ([]string, error) {
 	switch {
 	case !slices.Contains(ClassSets, name):

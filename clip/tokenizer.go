@@ -16,7 +16,7 @@ import (
 	"github.com/goclip/goclip/internal/disk"
 )
 
-// Tokenizer is the model's tokenizer: CLIP's own or, where the config names another, the one whose files stand beside
+// Tokenizer returns the model's tokenizer: CLIP's own or, where the config names another, the one whose files stand beside
 // the weights. A published tag's is fetched, as its weights were. Without those files it is an error: ids of another
 // vocabulary would give features of nothing.
 func (m *Model) Tokenizer(ctx context.Context) (tokenizer.Encoder, error) {
@@ -52,7 +52,7 @@ func (m *Model) Tokenizer(ctx context.Context) (tokenizer.Encoder, error) {
 	return nil, marked{fmt.Errorf("clip: %s reads the tokens of %s: put its tokenizer.json, or vocab.json and merges.txt, or vocab.txt, or spiece.model, into the model's directory", name, other), ErrNotFound}
 }
 
-// OpenTokenizer is the tokenizer, and the context length in tokens, of the model that [Open] would read, in no time:
+// OpenTokenizer returns the tokenizer, and the context length in tokens, of the model that [Open] would read, in no time:
 // weights are not read, and a built-in config needs none.
 func OpenTokenizer(ctx context.Context, name string, o *OpenOptions) (t tokenizer.Encoder, contextLength int, err error) {
 	if o == nil {

@@ -42,7 +42,7 @@ func (m *Model) imageBytes(pixels []float32, buffer *[]uint8) []uint8 {
 	return bytes
 }
 
-// Uploaded is the images of [Model.UploadImages], (n, 3, H, W) normalised float32 on the model's
+// Uploaded returns the images of [Model.UploadImages], (n, 3, H, W) normalised float32 on the model's
 // device, in the scope s. Call it in [torch.Do].
 func (m *Model) Uploaded(s *torch.Scope, u *torch.Upload) *torch.Tensor {
 	x := s.Alias(u.Tensor())

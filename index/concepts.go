@@ -39,7 +39,7 @@ type Example struct {
 	Row  []float32 `json:"row"` // L2-normalised
 }
 
-// Count is how many examples show the concept, and how many do not.
+// Count returns how many examples show the concept, and how many do not.
 func (c *Concept) Count() (yes, no int) {
 	for _, e := range c.Examples {
 		if e.Yes {
@@ -108,7 +108,7 @@ func (ix *Index) withConcepts(make bool, f func(path string, db *sql.DB) error) 
 	return errors.Join(err, db.Close())
 }
 
-// Concepts are the newest versions, by name.
+// Concepts returns the newest versions, by name.
 func (ix *Index) Concepts(ctx context.Context) (list []Concept, err error) {
 	err = ix.withConcepts(false, func(path string, db *sql.DB) error {
 		list, err = readConcepts(ctx, path, db, "version = (SELECT max(version) FROM concepts AS c WHERE c.name = concepts.name) ORDER BY name")
@@ -117,7 +117,7 @@ func (ix *Index) Concepts(ctx context.Context) (list []Concept, err error) {
 	return list, err
 }
 
-// Concept is the newest version of a name, or that of NAME@VERSION. Its error matches ErrNoConcept.
+// Concept returns the newest version of a name, or that of NAME@VERSION. Its error matches ErrNoConcept.
 func (ix *Index) Concept(ctx context.Context, name string) (Concept, error) {
 	bare, version, versioned := strings.Cut(name, "@")
 	condition, args := "name = ? ORDER BY version DESC LIMIT 1", []any{bare}

@@ -50,7 +50,7 @@ type Hit struct {
 	Score float64 // cosine with the query
 }
 
-// Find is the index of dir: the directory [DirName] in it or in one of those around it, as git
+// Find returns the index of dir: the directory [DirName] in it or in one of those around it, as git
 // looks for .git. It fails with fs.ErrNotExist.
 func Find(dir string) (string, error) {
 	abs, err := filepath.Abs(dir)

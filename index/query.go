@@ -144,7 +144,7 @@ func isNumber(s string) bool {
 	return s != "" && s != "." && strings.Trim(s, "0123456789.") == "" && strings.Count(s, ".") <= 1
 }
 
-// Query is the vector of a query's terms, to be searched for. An image that the index holds as it
+// Query returns the vector of a query's terms, to be searched for. An image that the index holds as it
 // is on the disk has its vector there; for all else encoder is asked, when it is first needed, for
 // one of the index's model.
 func (ix *Index) Query(ctx context.Context, terms []Term, encoder func(ctx context.Context) (clip.Encoder, error)) ([]float32, error) {
@@ -192,7 +192,7 @@ func (ix *Index) Query(ctx context.Context, terms []Term, encoder func(ctx conte
 	return Combine(terms, rows)
 }
 
-// Combine is the query's vector: the sum of the terms' L2-normalised rows by their weights,
+// Combine returns the query's vector: the sum of the terms' L2-normalised rows by their weights,
 // normalised.
 func Combine(terms []Term, rows [][]float32) ([]float32, error) {
 	if len(terms) == 0 || len(rows) != len(terms) {

@@ -115,7 +115,7 @@ func (ix *Index) hits(ctx context.Context, tx *sql.Tx, st state, m *mapping, lis
 	return out, nil
 }
 
-// Vector is the indexed vector of a file, (EmbedDim), if the file has the size and time that it had
+// Vector returns the indexed vector of a file, (EmbedDim), if the file has the size and time that it had
 // then.
 func (ix *Index) Vector(ctx context.Context, f File) (row []float32, ok bool, err error) {
 	path, err := inside(ix.root, f.Path)

@@ -43,7 +43,7 @@ type Skipped struct {
 
 func (s *Skipped) Error() string { return s.Path + ": skipped: " + s.Kind }
 
-// Stat is the file of a path.
+// Stat returns the file of a path.
 func Stat(path string) (f File, err error) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -260,7 +260,7 @@ func (w *Writer) Remove(path string) error {
 	return err
 }
 
-// Pending is how many changes the next Commit makes safe.
+// Pending returns how many changes the next Commit makes safe.
 func (w *Writer) Pending() int { return len(w.changes) }
 
 // Commit makes what was added and removed safe: first the vectors, then the database that refers to

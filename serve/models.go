@@ -27,7 +27,7 @@ type Model struct {
 	Open func(ctx context.Context) (*clip.Model, error)
 }
 
-// Loaded is a model that is open already.
+// Loaded returns a model that is open already.
 func Loaded(m *clip.Model) Model {
 	return Model{Name: filepath.Base(m.Name), Aliases: []string{m.Name}, Preload: true,
 		Open: func(context.Context) (*clip.Model, error) { return m, nil }}

@@ -42,7 +42,7 @@ func Gradients(t *Tensor, inputs ...*Tensor) []*Tensor {
 	return wrap(grads[:len(ins)], t.scope)
 }
 
-// Grad is the gradient that [Tensor.Backward] left in t, nil if there is none. It belongs to the
+// Grad returns the gradient that [Tensor.Backward] left in t, nil if there is none. It belongs to the
 // scope of t.
 func (t *Tensor) Grad() *Tensor {
 	t.handle("grad")

@@ -86,7 +86,7 @@ const (
 	ampere = 80 // the first with products in bfloat16, and with flash attention in libtorch
 )
 
-// Capability is a CUDA device's compute capability, 90 for 9.0 (Hopper); 0 for the CPU.
+// Capability returns a CUDA device's compute capability, 90 for 9.0 (Hopper); 0 for the CPU.
 func (d Device) Capability() (int, error) {
 	n, _, err := d.capability()
 	return n, err
@@ -137,7 +137,7 @@ func CUDA() (known bool, devices int, err error) {
 	return true, devices, err
 }
 
-// FellBack is a sentence for who let "auto" choose and got the CPU from a libtorch that knows CUDA,
+// FellBack returns a sentence for who let "auto" choose and got the CPU from a libtorch that knows CUDA,
 // so that nobody runs on the CPU without knowing; "" in every other case.
 func FellBack(name string, chosen Device) string {
 	if name != "auto" || chosen.Type == "cuda" {

@@ -28,7 +28,7 @@ type graphEntry[T any] struct {
 	failed bool // to be captured, which is not tried again
 }
 
-// Get is the graph for inputs of this shape and what it works on, or nil where the input is to run
+// Get returns the graph for inputs of this shape and what it works on, or nil where the input is to run
 // as it is. capture is called for the second input, and makes both. If it fails, err says so, this
 // once; this input and all later ones of the shape run as they are, because a capture costs more
 // than a run and what failed, such as an operator that waits for the device, would fail again.
@@ -53,7 +53,7 @@ func (c *GraphCache[K, T]) Get(shape K, capture func() (*Graph, T, error)) (grap
 	return e.graph, e.work, nil
 }
 
-// Len is how many shapes have come, at most Max.
+// Len returns how many shapes have come, at most Max.
 func (c *GraphCache[K, T]) Len() int { return len(c.entries) }
 
 // Reset frees all graphs and forgets them, as when weights that they read have moved. What they

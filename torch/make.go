@@ -32,7 +32,7 @@ func (t *Tensor) To(d Device, dtype DType) *Tensor { return opTo.Call(t, dtype, 
 // if they are not.
 func (t *Tensor) Contiguous() *Tensor { return opContiguous.Call(t) }
 
-// Clone is a copy, through which gradients flow: (...) -> (...).
+// Clone returns a copy, through which gradients flow: (...) -> (...).
 func (t *Tensor) Clone() *Tensor { return opClone.Call(t) }
 
 // Detach shares t's memory and is a leaf that requires no gradient: (...) -> (...).

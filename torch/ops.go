@@ -91,10 +91,10 @@ func (t *Tensor) Div(u *Tensor) *Tensor { return opDiv.Call(t, u) }
 // Pow is t to the power of exponent: (...) -> (...).
 func (t *Tensor) Pow(exponent float64) *Tensor { return opPow.Call(t, exponent) }
 
-// Maximum is the larger of t and u.
+// Maximum returns the larger of t and u.
 func (t *Tensor) Maximum(u *Tensor) *Tensor { return opMaximum.Call(t, u) }
 
-// Minimum is the smaller of t and u.
+// Minimum returns the smaller of t and u.
 func (t *Tensor) Minimum(u *Tensor) *Tensor { return opMinimum.Call(t, u) }
 
 // Where is t where the bool tensor condition is true, and else u.
@@ -108,22 +108,22 @@ func (t *Tensor) Neg() *Tensor { return opNeg.Call(t) }
 // Exp is e to the power of t.
 func (t *Tensor) Exp() *Tensor { return opExp.Call(t) }
 
-// Log is the natural logarithm.
+// Log returns the natural logarithm.
 func (t *Tensor) Log() *Tensor { return opLog.Call(t) }
 
-// Sqrt is the square root.
+// Sqrt returns the square root.
 func (t *Tensor) Sqrt() *Tensor { return opSqrt.Call(t) }
 
-// Abs is the absolute value.
+// Abs returns the absolute value.
 func (t *Tensor) Abs() *Tensor { return opAbs.Call(t) }
 
-// Sin is the sine of radians.
+// Sin returns the sine of radians.
 func (t *Tensor) Sin() *Tensor { return opSin.Call(t) }
 
-// Cos is the cosine of radians.
+// Cos returns the cosine of radians.
 func (t *Tensor) Cos() *Tensor { return opCos.Call(t) }
 
-// Tanh is the hyperbolic tangent.
+// Tanh returns the hyperbolic tangent.
 func (t *Tensor) Tanh() *Tensor { return opTanh.Call(t) }
 
 // Erfinv is the inverse of the error function.
@@ -138,7 +138,7 @@ func (t *Tensor) Clamp(min, max float64) *Tensor { return opClampBoth.Call(t, mi
 // Sigmoid is 1 / (1 + exp(-t)).
 func (t *Tensor) Sigmoid() *Tensor { return opSigmoid.Call(t) }
 
-// LogSigmoid is the logarithm of [Tensor.Sigmoid].
+// LogSigmoid returns the logarithm of [Tensor.Sigmoid].
 func (t *Tensor) LogSigmoid() *Tensor { return opLogSigmoid.Call(t) }
 
 // Relu is max(t, 0).
@@ -173,7 +173,7 @@ func (t *Tensor) IsFinite() *Tensor { return opIsFinite.Call(t) }
 // Softmax is exp(t) divided by its sum along dim: (...) -> (...).
 func (t *Tensor) Softmax(dim int) *Tensor { return opSoftmax.Call(t, dim) }
 
-// LogSoftmax is the logarithm of [Tensor.Softmax]: (...) -> (...).
+// LogSoftmax returns the logarithm of [Tensor.Softmax]: (...) -> (...).
 func (t *Tensor) LogSoftmax(dim int) *Tensor { return opLogSoftmax.Call(t, dim) }
 
 // MaskedFill puts v where the bool tensor mask, broadcast to t, is true: (...) -> (...).
@@ -183,7 +183,7 @@ func (t *Tensor) MaskedFill(mask *Tensor, v float64) *Tensor { return opMaskedFi
 // (...) -> (...).
 func (t *Tensor) Dropout(p float64) *Tensor { return opDropout.Call(t, p, true) }
 
-// Gelu is the exact Gaussian error linear unit, x * Phi(x), not the tanh approximation.
+// Gelu returns the exact Gaussian error linear unit, x * Phi(x), not the tanh approximation.
 func (t *Tensor) Gelu() *Tensor { return opGelu.Call(t) }
 
 // GeluTanh is GELU's tanh approximation (Hendrycks and Gimpel, arXiv 1606.08415).
@@ -234,18 +234,18 @@ func (t *Tensor) LinearQuickGelu(weight, bias *Tensor) *Tensor {
 	return t.Linear(weight, bias).QuickGelu()
 }
 
-// MatMul is the matrix product, batched over leading dimensions: (..., n, k), (..., k, m) -> (...,
+// MatMul returns the matrix product, batched over leading dimensions: (..., n, k), (..., k, m) -> (...,
 // n, m).
 func (t *Tensor) MatMul(u *Tensor) *Tensor { return opMatmul.Call(t, u) }
 
-// Conv2d is a convolution with weight (O, C/groups, K, K), and padding zeros on each side: (B, C, H,
+// Conv2d returns a convolution with weight (O, C/groups, K, K), and padding zeros on each side: (B, C, H,
 // W) -> (B, O, H', W'). bias is (O) or nil. The channels of each of the groups, 1 for all of them,
 // are computed from those of the same group; with C groups the convolution is depthwise.
 func (t *Tensor) Conv2d(weight, bias *Tensor, stride, padding, groups int) *Tensor {
 	return opConv2d.Call(t, weight, bias, []int{stride, stride}, []int{padding, padding}, []int{1, 1}, groups)
 }
 
-// AvgPool2d is the mean over squares of k x k that do not overlap: (B, C, H, W) -> (B, C, H/k,
+// AvgPool2d returns the mean over squares of k x k that do not overlap: (B, C, H, W) -> (B, C, H/k,
 // W/k), rounded down.
 func (t *Tensor) AvgPool2d(k int) *Tensor { return opAvgPool2d.Call(t, []int{k, k}) }
 
@@ -280,48 +280,48 @@ func MaskedAttention(q, k, v, mask *Tensor, dropout float64) *Tensor {
 	return opSDPA.Call(q, k, v, mask, dropout, false)
 }
 
-// CrossEntropy is the mean over rows of -log softmax(t)[i, target[i]]: (N, C), (N) int64 -> ().
+// CrossEntropy returns the mean over rows of -log softmax(t)[i, target[i]]: (N, C), (N) int64 -> ().
 func (t *Tensor) CrossEntropy(target *Tensor) *Tensor { return opCrossEntr.Call(t, target) }
 
 // Normalize divides by the Euclidean norm along dim, at least 1e-12, as
 // torch.nn.functional.normalize does: (...) -> (...).
 func (t *Tensor) Normalize(dim int) *Tensor { return t.Div(t.Norm(dim).ClampMin(1e-12)) }
 
-// Norm is the Euclidean norm along dim, which stays with size 1: (..., n) -> (..., 1) along the
+// Norm returns the Euclidean norm along dim, which stays with size 1: (..., n) -> (..., 1) along the
 // last.
 func (t *Tensor) Norm(dim int) *Tensor { return opNorm.Call(t, 2.0, []int{dim}, true) }
 
 // Reductions.
 
-// Sum is the sum of all elements: (...) -> ().
+// Sum returns the sum of all elements: (...) -> ().
 func (t *Tensor) Sum() *Tensor { return opSum.Call(t) }
 
-// SumDim is the sum along dim, which goes: (n, m) -> (m) along 0.
+// SumDim returns the sum along dim, which goes: (n, m) -> (m) along 0.
 func (t *Tensor) SumDim(dim int) *Tensor { return opSumDim.Call(t, []int{dim}) }
 
 // Mean is the mean of all elements: (...) -> ().
 func (t *Tensor) Mean() *Tensor { return opMean.Call(t) }
 
-// MeanDim is the mean along dim, which goes: (n, m) -> (m) along 0.
+// MeanDim returns the mean along dim, which goes: (n, m) -> (m) along 0.
 func (t *Tensor) MeanDim(dim int) *Tensor { return opMeanDim.Call(t, []int{dim}) }
 
-// VarDim is the variance along dim, which goes, with n-1 below the line: (n, m) -> (m) along 0.
+// VarDim returns the variance along dim, which goes, with n-1 below the line: (n, m) -> (m) along 0.
 func (t *Tensor) VarDim(dim int) *Tensor { return opVar.Call(t, []int{dim}) }
 
-// Max is the largest element: (...) -> ().
+// Max returns the largest element: (...) -> ().
 func (t *Tensor) Max() *Tensor { return opMax.Call(t) }
 
-// MaxDim is the largest values along dim, which goes; the gradient goes to the first of equals: (n,
+// MaxDim returns the largest values along dim, which goes; the gradient goes to the first of equals: (n,
 // m) -> (m) along 0.
 func (t *Tensor) MaxDim(dim int) *Tensor { return opMaxDim.Call(t, dim) }
 
-// Argmax is the int64 position of the largest value along dim, which goes: (n, m) -> (m) along 0.
+// Argmax returns the int64 position of the largest value along dim, which goes: (n, m) -> (m) along 0.
 func (t *Tensor) Argmax(dim int) *Tensor { return opArgmax.Call(t, dim) }
 
 // All is true if every element is: (...) -> () bool.
 func (t *Tensor) All() *Tensor { return opAll.Call(t) }
 
-// TopK is the k largest values along dim and their int64 positions, in no particular order if
+// TopK returns the k largest values along dim and their int64 positions, in no particular order if
 // sorted is false: (..., n) -> (..., k) along the last.
 func (t *Tensor) TopK(k, dim int, sorted bool) (values, indices *Tensor) {
 	out := opTopk.All(nil, t, k, dim, true, sorted)

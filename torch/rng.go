@@ -15,7 +15,7 @@ import "runtime"
 // does.
 func ManualSeed(seed uint64) { check("manual_seed", C.gc_manual_seed(C.uint64_t(seed))) }
 
-// RNGState is the state of a device's default generator, for [SetRNGState].
+// RNGState returns the state of a device's default generator, for [SetRNGState].
 func RNGState(d Device) []byte {
 	kind, index := d.code("rng_state")
 	var out *C.gc_tensor

@@ -58,7 +58,7 @@ func run(mode C.uint32_t, f func(s *Scope)) (err error) {
 // cannot start a thread.
 func SetNumThreads(n int) { threads.Store(int32(max(0, min(n, max(64, runtime.NumCPU()))))) }
 
-// NumThreads is how many threads libtorch's kernels use. The default is the CPUs that the process
+// NumThreads returns how many threads libtorch's kernels use. The default is the CPUs that the process
 // may use, which counts a container's quota, as GOMAXPROCS does.
 func NumThreads() int {
 	if n := int(threads.Load()); n > 0 {

@@ -40,7 +40,7 @@ func (t *Tensor) Permute(dims ...int) *Tensor { return opPermute.Call(t, dims) }
 // Transpose exchanges two dimensions: (B, T, W) -> (B, W, T) by 1, 2.
 func (t *Tensor) Transpose(a, b int) *Tensor { return opTranspose.Call(t, a, b) }
 
-// T is the transpose of a matrix: (n, m) -> (m, n).
+// T returns the transpose of a matrix: (n, m) -> (m, n).
 func (t *Tensor) T() *Tensor { return opT.Call(t) }
 
 // Flatten makes one dimension of those from from to to: (B, H, W, C) -> (B, H*W, C) by 1, 2.

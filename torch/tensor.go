@@ -119,7 +119,7 @@ var hostReads atomic.Int64
 // and their like. Those of a tensor on a GPU wait until it has done all that it was given.
 func HostReads() int64 { return hostReads.Load() }
 
-// Shape is the size of each dimension.
+// Shape returns the size of each dimension.
 func (t *Tensor) Shape() []int {
 	var sizes [8]C.int64_t
 	n := t.sizes("shape", sizes[:])
@@ -146,13 +146,13 @@ func (t *Tensor) sizes(op string, sizes []C.int64_t) int {
 	return int(n)
 }
 
-// Dim is the number of dimensions.
+// Dim returns the number of dimensions.
 func (t *Tensor) Dim() int {
 	var sizes [1]C.int64_t
 	return t.sizes("dim", sizes[:])
 }
 
-// Size is the size of dimension d; a negative d counts from the end.
+// Size returns the size of dimension d; a negative d counts from the end.
 func (t *Tensor) Size(d int) int {
 	shape := t.Shape()
 	if d < 0 {
@@ -166,7 +166,7 @@ func (t *Tensor) Size(d int) int {
 
 const maxElements = 1 << 44
 
-// Numel is the number of elements.
+// Numel returns the number of elements.
 func (t *Tensor) Numel() int {
 	n := 1
 	for _, d := range t.Shape() {
@@ -178,7 +178,7 @@ func (t *Tensor) Numel() int {
 	return n
 }
 
-// DType is the type of the elements.
+// DType returns the type of the elements.
 func (t *Tensor) DType() DType {
 	var d C.int32_t
 	check("dtype", C.gc_dtype(t.handle("dtype"), t.owner(), &d))
@@ -204,7 +204,7 @@ func (t *Tensor) IsContiguous() bool {
 	return yes
 }
 
-// Item is the only element of t as a number.
+// Item returns the only element of t as a number.
 func (t *Tensor) Item() float64 {
 	var v C.double
 	hostReads.Add(1)
@@ -213,7 +213,7 @@ func (t *Tensor) Item() float64 {
 	return float64(v)
 }
 
-// Summary is the type and the shape in one word, "float32[4 512]", for messages. [Tensor.String]
+// Summary returns the type and the shape in one word, "float32[4 512]", for messages. [Tensor.String]
 // has the numbers.
 func (t *Tensor) Summary() (text string) {
 	switch {

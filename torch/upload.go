@@ -40,7 +40,7 @@ func NewUpload[T Element](data []T, d Device, shape ...int) (u *Upload, err erro
 	return u, nil
 }
 
-// Tensor is what was uploaded, without a scope; the upload owns it. What the device is given to do
+// Tensor returns what was uploaded, without a scope; the upload owns it. What the device is given to do
 // from now on in this goroutine's [Do] waits for it, and this goroutine does not. Call it in that
 // Do.
 func (u *Upload) Tensor() *Tensor {

@@ -38,7 +38,7 @@ func VarlenAttention(q, k, v *Tensor, queries, keys Sequences, causal bool) *Ten
 	return Cat(0, parts...)
 }
 
-// ProductType is the type that products with t are computed in: autocast's, where t's scope casts,
+// ProductType returns the type that products with t are computed in: autocast's, where t's scope casts,
 // else its own.
 func (t *Tensor) ProductType() DType {
 	t.handle("product_type")

@@ -345,7 +345,7 @@ func (c *Config) inherit(was Config) error {
 	return c.errorf("{resume}: the run was started with %s; a resumed run may change %s alone", strings.Join(differ, ", and "), strings.Join(names, ", "))
 }
 
-// String is a line for each field that is kept, "LR: 1e-05".
+// String returns a line for each field that is kept, "LR: 1e-05".
 func (c Config) String() string {
 	var b strings.Builder
 	v := reflect.ValueOf(c)

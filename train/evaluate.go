@@ -15,7 +15,7 @@ import (
 // clip_val_loss and so on.
 type Metrics = evaluate.Metrics
 
-// Evaluate is how well images and texts of d find each other: [evaluate.Retrieval]'s metrics, of
+// Evaluate returns how well images and texts of d find each other: [evaluate.Retrieval]'s metrics, of
 // which clip_val_loss, the mean of the batches' losses, depends on BatchSize. Equal captions are
 // judged as equal where Config.IDTargets matches them. Of several processes, which all call it, the
 // first evaluates and has the metrics.
@@ -40,7 +40,7 @@ func (t *Trainer) Evaluate(ctx context.Context, d Dataset) (Metrics, error) {
 	return metrics, nil
 }
 
-// Evaluate is what m reaches on c's Val and ZeroShot, evaluated as a run evaluates: the metrics of
+// Evaluate returns what m reaches on c's Val and ZeroShot, evaluated as a run evaluates: the metrics of
 // its results.jsonl. It writes nothing. When ctx ends, its error is returned.
 func Evaluate(ctx context.Context, m *clip.Model, c *Config) (metrics Metrics, err error) {
 	switch {

@@ -80,7 +80,7 @@ func (t *Trainer) Plan() (*Plan, error) {
 	return p, nil
 }
 
-// String is the plan in lines for people.
+// String returns the plan in lines for people.
 func (p *Plan) String() string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {

@@ -44,7 +44,7 @@ func (k *checkpoints) find(where string) (dir, note string, err error) {
 	return "", "", fmt.Errorf("%s holds no whole checkpoint: %w", parent, fault)
 }
 
-// Settings is the JSON of Config.Settings in the checkpoint that [Resume] of dir starts from; nil
+// Settings returns the JSON of Config.Settings in the checkpoint that [Resume] of dir starts from; nil
 // if there is no checkpoint, or if it has none. It does not look whether the checkpoint is whole.
 func Settings(dir string) (json.RawMessage, error) {
 	at := []string{dir, filepath.Join(dir, "checkpoints", latest)}

@@ -68,7 +68,7 @@ func New(m *clip.Model, d Dataset, c *Config) (*Trainer, error) {
 	return t.opened(t.openNew(context.Background(), m, d))
 }
 
-// Resume is the Trainer that wrote the checkpoint dir, or that trained in the directory dir, at its
+// Resume returns the Trainer that wrote the checkpoint dir, or that trained in the directory dir, at its
 // latest checkpoint, exactly where it was: it does the steps that it would have done, bit for bit.
 // Fields of c that are zero are as they were; others must be, but for those that say where the run
 // computes and what is watched and kept. d must have the same samples. Where the run has no
@@ -252,11 +252,11 @@ func (t *Trainer) begin(ctx context.Context) error {
 	return t.watch.open(t)
 }
 
-// Model is the model that learns, in whose weights the last step is. It is not in training mode
+// Model returns the model that learns, in whose weights the last step is. It is not in training mode
 // between steps.
 func (t *Trainer) Model() *clip.Model { return t.model }
 
-// Config is the run's, with its defaults.
+// Config returns the run's, with its defaults.
 func (t *Trainer) Config() Config { return t.c }
 
 // first tells of the process that writes and reports.

@@ -5,7 +5,7 @@ package loss
 
 import "github.com/goclip/goclip/torch"
 
-// Contrastive is the symmetric cross-entropy of the B x B similarities, in which the match of image i is text i:
+// Contrastive returns the symmetric cross-entropy of the B x B similarities, in which the match of image i is text i:
 // the mean of the cross-entropies over images and over texts of scale * images @ texts^T (paper, figure 3), for
 // normalised features (B, E). It is the readable form: [TiledContrastive] never holds the B x B similarities.
 func Contrastive(images, texts, scale *torch.Tensor) *torch.Tensor {

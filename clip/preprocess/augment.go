@@ -67,10 +67,10 @@ func NewTrainTransform(cfg Config, aug AugConfig) (*TrainTransform, error) {
 	return t, nil
 }
 
-// Config is what t was made from, defaults filled in.
+// Config returns what t was made from, defaults filled in.
 func (t *TrainTransform) Config() Config { return t.cfg }
 
-// Len is the length of one result: 3*H*W.
+// Len returns the length of one result: 3*H*W.
 func (t *TrainTransform) Len() int { return 3 * t.cfg.Size[0] * t.cfg.Size[1] }
 
 // Apply writes one random view of img to dst: (3, H, W), len 3*H*W. The view depends on rng and img alone, so equal

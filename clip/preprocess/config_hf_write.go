@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// HuggingFace is the preprocessor_config.json that has transformers prepare images so, but for the order: transformers goes
+// HuggingFace returns the preprocessor_config.json with which transformers prepares images in the same way, except for the order: transformers goes
 // to RGB before it resizes, which matters for palettes and transparency. What it cannot express is an error.
 func (c Config) HuggingFace() ([]byte, error) {
 	type size map[string]int

@@ -46,7 +46,7 @@ func place(c *Config, w, h int) placement {
 	return p
 }
 
-// Seen is the part of a width x height image that the transform shows the model, in the image's own
+// Seen returns the part of a width x height image that the transform shows the model, in the image's own
 // pixels: from (x0, y0) to (x1, y1), beyond the image where the transform pads it.
 func (t *Transform) Seen(width, height int) (x0, y0, x1, y1 float64) {
 	p := place(&t.cfg, width, height)

@@ -19,7 +19,7 @@ const (
 var modeNames = [modeCount]string{"L", "1", "P", "I;16", "LA", "RGB", "RGBA", "CMYK"}
 var modeBytes = [modeCount]int{1, 1, 1, 2, 2, 3, 4, 4}
 
-// String gives Pillow's name: "L", "1", "P", "I;16", "LA", "RGB", "RGBA" or "CMYK".
+// String returns Pillow's name: "L", "1", "P", "I;16", "LA", "RGB", "RGBA" or "CMYK".
 func (m Mode) String() string {
 	if int(m) < modeCount {
 		return modeNames[m]
@@ -27,7 +27,7 @@ func (m Mode) String() string {
 	return "?"
 }
 
-// Bytes is the number of bytes of one pixel, 0 for a mode that does not exist.
+// Bytes returns the number of bytes of one pixel, 0 for a mode that does not exist.
 func (m Mode) Bytes() int {
 	if int(m) < modeCount {
 		return modeBytes[m]

@@ -16,17 +16,17 @@ type Source struct {
 	image image.Image // in place of read
 }
 
-// FromFile is the image file at path. Errors name the path; a missing file matches fs.ErrNotExist.
+// FromFile returns the image file at path. Errors name the path; a missing file matches fs.ErrNotExist.
 func FromFile(path string) Source {
 	return Source{name: path, read: func(ctx context.Context, lim Limits) ([]byte, error) { return ReadFile(ctx, path, lim) }}
 }
 
-// FromBytes is the content of an image file. data must not be changed while the source is in use.
+// FromBytes returns the content of an image file. data must not be changed while the source is in use.
 func FromBytes(data []byte) Source {
 	return Source{read: func(context.Context, Limits) ([]byte, error) { return data, nil }}
 }
 
-// FromReader is an image file that is read to its end, such as a request's body. It can be read
+// FromReader returns an image file that is read to its end, such as a request's body. It can be read
 // once, and no further than the limit of the file's length. When ctx ends during a Read, that Read
 // is left to end on its own.
 func FromReader(r io.Reader) Source {
@@ -61,17 +61,17 @@ func FromReader(r io.Reader) Source {
 	}}
 }
 
-// FromFunc is an image file that read gives when it is needed: a member of an archive, an object in
+// FromFunc returns an image file that read gives when it is needed: a member of an archive, an object in
 // a store. read should stop when ctx ends. name stands in errors of the decoder; it may be empty.
 func FromFunc(name string, read func(ctx context.Context) ([]byte, error)) Source {
 	return Source{name: name, read: func(ctx context.Context, _ Limits) ([]byte, error) { return read(ctx) }}
 }
 
-// FromImage is an image that Go has decoded or drawn. For a JPEG, FromBytes gives the pixels that
+// FromImage returns an image that Go has decoded or drawn. For a JPEG, FromBytes gives the pixels that
 // models are trained on; Go's own decoder gives slightly different ones.
 func FromImage(img image.Image) Source { return Source{image: img} }
 
-// Bytes gives the content of the image file, whose length is at most lim's. An image that was given
+// Bytes returns the content of the image file, whose length is at most lim's. An image that was given
 // decoded has none: the error matches ErrUnsupported.
 func (s Source) Bytes(ctx context.Context, lim Limits) (data []byte, err error) {
 	if err := ctx.Err(); err != nil {
@@ -95,7 +95,7 @@ func (s Source) Bytes(ctx context.Context, lim Limits) (data []byte, err error) 
 	return data, err
 }
 
-// Decode gives the image in the mode of its file.
+// Decode returns the image in the mode of its file.
 func (s Source) Decode(ctx context.Context, lim Limits) (*Image, error) {
 	if s.image != nil {
 		return s.fromImage(ctx, lim)

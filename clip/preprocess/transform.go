@@ -26,10 +26,10 @@ func NewTransform(cfg Config) (*Transform, error) {
 	return t, nil
 }
 
-// Config is what t was made from, defaults filled in.
+// Config returns what t was made from, defaults filled in.
 func (t *Transform) Config() Config { return t.cfg }
 
-// WithLimits gives the transform whose Bytes and File decode under lim. It shares t's memory.
+// WithLimits returns the transform whose Bytes and File decode under lim. It shares t's memory.
 func (t *Transform) WithLimits(lim Limits) *Transform {
 	other := *t
 	other.lim = lim
@@ -43,7 +43,7 @@ func (t *Transform) limits() Limits {
 	return t.lim
 }
 
-// Len is the length of one result: 3*H*W.
+// Len returns the length of one result: 3*H*W.
 func (t *Transform) Len() int { return 3 * t.cfg.Size[0] * t.cfg.Size[1] }
 
 // Apply writes the normalised image to dst: (3, H, W), len 3*H*W. img is not changed.

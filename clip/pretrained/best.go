@@ -36,7 +36,7 @@ var imagenet = sync.OnceValue(func() map[Name]float64 {
 // and most are better than OpenAI's.
 const newerThanList = 0.75
 
-// Best is the one of the downloaded models that is best at telling photographs apart: of the highest
+// Best returns the one of the downloaded models that is best at telling photographs apart: of the highest
 // zero-shot accuracy on ImageNet. Repositories of no known figure are left out: a cache holds models
 // for tests, and for other images. ok is false where none is left.
 func Best(list []Downloaded) (best Downloaded, ok bool) {

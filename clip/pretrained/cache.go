@@ -46,7 +46,7 @@ func hubHome() string {
 	return ""
 }
 
-// CacheDir is the directory of goclip's cache: $GOCLIP_CACHE, else the user's cache directory +
+// CacheDir returns the directory of goclip's cache: $GOCLIP_CACHE, else the user's cache directory +
 // "/goclip"; "" where the machine has neither.
 func CacheDir() string { return findDirs("").cache }
 

@@ -56,7 +56,7 @@ const (
 	FromNetwork  Origin = "the network"
 )
 
-// Find gives the file with the published weights of a model and tag, from this machine or, if need
+// Find returns the file with the published weights of a model and tag, from this machine or, if need
 // be, from the network; Lookup says how the two are spelled. A cancelled ctx leaves a part that the
 // next call continues.
 func Find(ctx context.Context, model, tag string, o Options) (File, error) {
@@ -69,7 +69,7 @@ func Find(ctx context.Context, model, tag string, o Options) (File, error) {
 	return file, err
 }
 
-// Hub gives one file of a repository on the Hugging Face hub ("roberta-base", "ORG/NAME@REVISION"),
+// Hub returns one file of a repository on the Hugging Face hub ("roberta-base", "ORG/NAME@REVISION"),
 // in the same manner. In goclip's cache it lies as huggingface_hub would have it. fs.ErrNotExist
 // and ErrNotFound are inside the error for a file that the hub does not have.
 func Hub(ctx context.Context, repo, file string, o Options) (File, error) {

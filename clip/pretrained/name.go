@@ -16,7 +16,7 @@ type Name struct {
 	Repo   string // ORG/NAME or ORG/NAME@REVISION on the Hugging Face hub; "" for a config
 }
 
-// String is the name in the form that is documented first: ViT-B-32:openai,
+// String returns the name in the form that is documented first: ViT-B-32:openai,
 // hf-hub:ORG/NAME@REVISION.
 func (n Name) String() string {
 	switch {

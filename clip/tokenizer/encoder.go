@@ -53,7 +53,7 @@ func (f frame) row(body []int, n int) (ids []int64, truncated bool) {
 	return ids, false
 }
 
-// Length is the tokens of a text up to the padding behind its end token, at least 1.
+// Length returns the tokens of a text up to the padding behind its end token, at least 1.
 func Length(ids []int64, pad int64) int {
 	n := len(ids)
 	for n > 1 && ids[n-1] == pad {

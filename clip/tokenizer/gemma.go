@@ -87,7 +87,7 @@ func (t *Gemma) VocabSize() int { return len(t.pieces) }
 // Pad is 0 with SigLIP 2's published vocabulary.
 func (t *Gemma) Pad() int64 { return t.frame.pad }
 
-// End is the id of <eos>, 1 with SigLIP 2's published vocabulary.
+// End returns the id of <eos>, 1 with SigLIP 2's published vocabulary.
 func (t *Gemma) End() int64 { return t.frame.end }
 
 // Tokenize is Encode in its frame, filled with Pad to contextLength ids. A longer text is cut so that <eos> is the last

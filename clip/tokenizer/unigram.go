@@ -144,10 +144,10 @@ func (m *unigramModel) id(i int) int {
 // VocabSize is 32,000 with SigLIP's published vocabulary, 250,002 with XLM-R's.
 func (t *Unigram) VocabSize() int { return t.size }
 
-// Pad is the id that fills: SigLIP's end token, XLM-R's <pad>; both are 1.
+// Pad returns the id that fills: SigLIP's end token, XLM-R's <pad>; both are 1.
 func (t *Unigram) Pad() int64 { return t.frame.pad }
 
-// End is the id of </s>.
+// End returns the id of </s>.
 func (t *Unigram) End() int64 { return t.frame.end }
 
 // Tokenize is Encode in its frame, filled with Pad to contextLength ids. A longer text is cut so that </s> is the last

@@ -86,7 +86,7 @@ func (t *BERT) VocabSize() int { return len(t.pieces) }
 // Pad is 0 with the published vocabularies.
 func (t *BERT) Pad() int64 { return t.frame.pad }
 
-// End is the id of [SEP], 102 with the published vocabularies.
+// End returns the id of [SEP], 102 with the published vocabularies.
 func (t *BERT) End() int64 { return t.frame.end }
 
 // Tokenize is Encode between [CLS] and [SEP], filled with Pad to contextLength ids. A longer text is cut so that [SEP] is

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// HuggingFaceFiles are the files, by name, from which transformers' CLIPTokenizer makes the tokenizer of [New], for a model
+// HuggingFaceFiles returns the files, by name, from which transformers' CLIPTokenizer makes the tokenizer of [New], for a model
 // of contextLength tokens. It fills with the end token, which a causal tower does not see.
 func HuggingFaceFiles(contextLength int) (map[string][]byte, error) {
 	b, err := embedded()

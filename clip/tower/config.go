@@ -93,7 +93,7 @@ func (c *Config) Complete() error {
 	return c.validate()
 }
 
-// Clone is a copy that shares nothing that is written to.
+// Clone returns a copy that shares nothing that is written to.
 func (c *Config) Clone() *Config {
 	d := *c
 	return &d

@@ -142,7 +142,7 @@ func (c EncoderConfig) firstPosition() int {
 	return c.PadID + 1
 }
 
-// Embedded is the number of positions that are weights: an M2M100's are a formula, and an mT5 has none.
+// Embedded returns the number of positions that are weights: an M2M100's are a formula, and an mT5 has none.
 func (c EncoderConfig) Embedded() int {
 	if c.ModelType == typeM2M100 || c.ModelType == typeMT5 {
 		return 0

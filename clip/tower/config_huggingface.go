@@ -230,7 +230,7 @@ func hfNorm(eps float64) *NormOptions {
 	return &NormOptions{Eps: eps}
 }
 
-// MLPRatio is the mlp_ratio that gives back the hidden size, which open_clip rounds down; 0, for the default, if it is 4.
+// MLPRatio returns the mlp_ratio that gives back the hidden size, which open_clip rounds down; 0, for the default, if it is 4.
 func MLPRatio(hidden, width int) float64 {
 	if hidden == 4*width {
 		return 0

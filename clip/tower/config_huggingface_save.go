@@ -10,7 +10,7 @@ import (
 	"github.com/goclip/goclip/internal/timm"
 )
 
-// HuggingFace is the config.json of the same model with weights of the type dtype, or an error that names
+// HuggingFace returns the config.json of the same model with weights of the type dtype, or an error that names
 // what transformers does not have.
 func (c *Config) HuggingFace(dtype string) ([]byte, error) {
 	v, t := c.Vision, c.Text

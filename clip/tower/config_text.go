@@ -62,7 +62,7 @@ func (t *TextConfig) fillDefaults() {
 	setDefault(&t.HFPoolerType, "mean_pooler")
 }
 
-// Encoder is the Hugging Face tower's own config.
+// Encoder returns the Hugging Face tower's own config.
 func (t TextConfig) Encoder() (EncoderConfig, bool) {
 	if t.HFModelConfig != nil {
 		return *t.HFModelConfig, true

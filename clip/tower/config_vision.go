@@ -42,7 +42,7 @@ type VisionConfig struct {
 // Size is the pixels of an image. In JSON it is one number when both are equal, else [height, width].
 type Size struct{ Height, Width int }
 
-// Square is a side x side image.
+// Square returns a side x side image.
 func Square(side int) Size { return Size{side, side} }
 
 // String reads "224" or "224x448", height first.
@@ -109,7 +109,7 @@ func oneOrMany(data []byte) (numbers []int, err error) {
 // IsResNet reports whether the tower is a ResNet.
 func (v VisionConfig) IsResNet() bool { return len(v.Layers) == 4 && v.TimmModelName == "" }
 
-// Depth is the number of blocks of a transformer, 0 for a tower of several stages.
+// Depth returns the number of blocks of a transformer, 0 for a tower of several stages.
 func (v VisionConfig) Depth() int {
 	if len(v.Layers) != 1 {
 		return 0
@@ -117,7 +117,7 @@ func (v VisionConfig) Depth() int {
 	return v.Layers[0]
 }
 
-// Grid is the number of patches from top to bottom and from left to right. A ResNet sees 32-pixel
+// Grid returns the number of patches from top to bottom and from left to right. A ResNet sees 32-pixel
 // patches, and so does a tower of timm's that has stages.
 func (v VisionConfig) Grid() (rows, columns int) {
 	if v.IsResNet() {

@@ -148,7 +148,7 @@ func (v *ConvNeXt) SetTraining(on bool) { v.checkpointing.training = on }
 // SetGradCheckpointing has the blocks computed again in the backward pass.
 func (v *ConvNeXt) SetGradCheckpointing(on bool) { v.checkpointing.on = on }
 
-// Groups are the stem, each block with the downsampling before it, and the last LayerNorm. The
+// Groups returns the stem, each block with the downsampling before it, and the last LayerNorm. The
 // projection is no part of timm's model.
 func (v *ConvNeXt) Groups() []Group {
 	groups := []Group{{v.Stem, v.StemNorm}}

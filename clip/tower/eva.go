@@ -194,7 +194,7 @@ func (v *Eva) SetGradCheckpointing(on bool) { v.checkpointing.on = on }
 // PatchWeight is (W, 3, P, P).
 func (v *Eva) PatchWeight() *torch.Tensor { return v.Patches.Weight }
 
-// Groups are the patches with the tokens and positions, each block, the last with the norm, and the
+// Groups returns the patches with the tokens and positions, each block, the last with the norm, and the
 // head with its pool.
 func (v *Eva) Groups() []Group {
 	return append(layers(Group{v.Patches, v.ClassToken, v.Positions, v.NormPre}, v.Blocks, v.Norm), Group{v.AttnPool, v.Proj})

@@ -2,7 +2,7 @@ package tower
 
 import "github.com/goclip/goclip/torch"
 
-// Places is what the pool makes of each cell of the last grid alone (Zhou et al., MaskCLIP, arXiv
+// Places returns what the pool makes of each cell of the last grid alone (Zhou et al., MaskCLIP, arXiv
 // 2112.01071).
 func (r *ResNet) Places(pixels *torch.Tensor) *torch.Tensor {
 	y := r.grid(pixels)

@@ -33,7 +33,7 @@ func (v *ViT) Places(pixels *torch.Tensor) *torch.Tensor {
 	return grid(withoutClass(v.LnPost.Forward(x)).Select(0, 0).MatMul(v.Proj), pixels, v.config.PatchSize)
 }
 
-// Relevance is the rollout of gradient x attention, read at what is pooled.
+// Relevance returns the rollout of gradient x attention, read at what is pooled.
 func (v *ViT) Relevance(pixels *torch.Tensor, score func(feature *torch.Tensor) *torch.Tensor) *torch.Tensor {
 	var maps attentionMaps
 	x := v.embed(recorded(pixels))

@@ -62,7 +62,7 @@ func (v *FastViT) blocks() (all []*FastViTBlock) {
 	return all
 }
 
-// Groups are the stem, each block with the downsampling and the positions before it, and what
+// Groups returns the stem, each block with the downsampling and the positions before it, and what
 // follows the stages.
 func (v *FastViT) Groups() []Group {
 	groups := []Group{{v.Stem}}

@@ -97,7 +97,7 @@ func (m *M2M100) Lengths(tokens []int64, length int, _ torch.DType) []int {
 	return m.config.lengths(tokens, length)
 }
 
-// Groups are the embeddings, each layer, and with the last one the LayerNorm behind it. The projection is in none.
+// Groups returns the embeddings, each layer, and with the last one the LayerNorm behind it. The projection is in none.
 func (m *M2M100) Groups() []Group { return layers(Group{m.Words}, m.Layers, m.Norm) }
 
 // Initialize is transformers' _init_weights with M2M100's init_std 0.02: a normal distribution, no bias, nothing for

@@ -142,7 +142,7 @@ func (m *MT5) Lengths(tokens []int64, length int, _ torch.DType) []int {
 	return m.config.lengths(tokens, length)
 }
 
-// Groups are the embeddings, each block, and with the last one the norm behind it. The projection is in none.
+// Groups returns the embeddings, each block, and with the last one the norm behind it. The projection is in none.
 func (m *MT5) Groups() []Group { return layers(Group{m.Words}, m.Blocks, m.Norm) }
 
 // Initialize is transformers' _init_weights of modeling_mt5.py: by the fan-in of each matrix, queries as if they were scaled. The

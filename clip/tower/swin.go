@@ -179,7 +179,7 @@ func (v *Swin) SetGradCheckpointing(on bool) { v.checkpointing.on = on }
 // PatchWeight is (C, 3, P, P).
 func (v *Swin) PatchWeight() *torch.Tensor { return v.Patches.Weight }
 
-// Groups are the patches, each block with the merging before it, the last one with the LayerNorm.
+// Groups returns the patches, each block with the merging before it, the last one with the LayerNorm.
 // The projection is no part of timm's model.
 func (v *Swin) Groups() []Group {
 	groups := []Group{{v.Patches, v.Embedded}}

@@ -83,7 +83,7 @@ func (t *Text) embed(tokens *torch.Tensor) (x, mask *torch.Tensor) {
 	return x.Add(x.Borrow(t.PositionalEmbedding).Narrow(0, 0, x.Size(1))), mask
 }
 
-// Tokens are what a CoCa's decoder reads of texts whose class token stands behind them: (B, T) int64 -> (B, T, W).
+// Tokens returns what a CoCa's decoder reads of texts whose class token stands behind them: (B, T) int64 -> (B, T, W).
 func (t *Text) Tokens(tokens *torch.Tensor) *torch.Tensor {
 	x, mask := t.embed(tokens)
 	return t.Transformer.Forward(x, mask, nil).Narrow(1, 0, tokens.Size(1))

@@ -77,13 +77,13 @@ func (t *Texts) fill(room, length int) {
 	t.longest = length
 }
 
-// Rows is how many tokens the tower computes, padding and room included.
+// Rows returns how many tokens the tower computes, padding and room included.
 func (t *Texts) Rows() int { return len(t.ids) }
 
 // Packed reports whether there is no padding.
 func (t *Texts) Packed() bool { return t.groups == nil }
 
-// Numbers are what [Arranger] needs on the model's device. Those of texts arranged with room may stand for those of others
+// Numbers returns what [Arranger] needs on the model's device. Those of texts arranged with room may stand for those of others
 // with as many texts and rows.
 func (t *Texts) Numbers() []int64 { return slices.Concat(t.ids, t.places, t.ends, t.order, t.starts) }
 

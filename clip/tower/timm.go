@@ -277,7 +277,7 @@ func (v *TimmViT) SetPatchDropout(fraction float64) {
 	}
 }
 
-// PatchDropout is the fraction of patches that training leaves out.
+// PatchDropout returns the fraction of patches that training leaves out.
 func (v *TimmViT) PatchDropout() float64 { return v.dropout }
 
 // PatchWeight is (W, 3, P, P), nil where convolutions stand in the place of patches.

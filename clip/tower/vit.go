@@ -96,7 +96,7 @@ func (v *ViT) read(x *torch.Tensor) *torch.Tensor {
 	}
 }
 
-// Tokens are what a CoCa's decoder sees of images (B, 3, H, W): (B, N, W), or (B, queries - 1, E) of an attentional pool.
+// Tokens returns what a CoCa's decoder sees of images (B, 3, H, W): (B, N, W), or (B, queries - 1, E) of an attentional pool.
 func (v *ViT) Tokens(pixels *torch.Tensor) *torch.Tensor {
 	x := v.Transformer.Forward(v.embed(pixels), nil, nil)
 	if v.AttnPool != nil {
@@ -127,7 +127,7 @@ func (v *ViT) SetTraining(on bool) { v.training, v.Transformer.checkpointing.tra
 // SetPatchDropout replaces the config's fraction.
 func (v *ViT) SetPatchDropout(fraction float64) { v.dropout = fraction }
 
-// PatchDropout is the fraction of patches that training leaves out.
+// PatchDropout returns the fraction of patches that training leaves out.
 func (v *ViT) PatchDropout() float64 { return v.dropout }
 
 // PatchWeight is (W, 3, P, P).

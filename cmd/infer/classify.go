@@ -34,7 +34,7 @@ type classifyCmd struct {
 	Paths []string `arg:"" optional:"" name:"path" help:"Images and directories; directories are searched recursively, hidden files are skipped."`
 }
 
-// Help is what infer classify --help says beyond the flags.
+// Help returns what infer classify --help says beyond the flags.
 func (c *classifyCmd) Help() string {
 	return `Examples:
 

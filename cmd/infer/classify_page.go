@@ -51,7 +51,7 @@ func (p classPage) Matrix() [][]int {
 	return p.matrix()
 }
 
-// Confused are the pairs most often confused.
+// Confused returns the pairs most often confused.
 func (p classPage) Confused() []confusion { return p.confused(4 * maxConfused) }
 
 // writePage writes the page whole or not at all: wrong predictions first, then by class, the surest

@@ -33,7 +33,7 @@ type embedCmd struct {
 	Paths []string `arg:"" optional:"" name:"path" help:"More images and directories."`
 }
 
-// Help is what infer embed --help says beyond the flags.
+// Help returns what infer embed --help says beyond the flags.
 func (c *embedCmd) Help() string {
 	return `Examples:
 

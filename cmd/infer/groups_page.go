@@ -37,7 +37,7 @@ func (r *groupRow) Thumbnail() (template.URL, error) {
 	return url, nil
 }
 
-// Kilobytes is the file's size, rounded up.
+// Kilobytes returns the file's size, rounded up.
 func (r *groupRow) Kilobytes() int64 { return (r.Size + 999) / 1000 }
 
 // writeGroups writes a page of groups whole or not at all. Beyond maxImages images no group is

@@ -36,7 +36,7 @@ type page struct {
 	Results []map[string]float64
 }
 
-// Columns is how many cells a row has beside its image.
+// Columns returns how many cells a row has beside its image.
 func (p page) Columns() int { return max(len(p.Texts), 1) }
 
 type pageRow struct {

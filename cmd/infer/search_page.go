@@ -29,10 +29,10 @@ type hitCell struct {
 	errs io.Writer
 }
 
-// Name is the path for people.
+// Name returns the path for people.
 func (h *hitCell) Name() string { return quoted(h.Path) }
 
-// Link is the file's address.
+// Link returns the file's address.
 func (h *hitCell) Link() template.URL {
 	path, err := filepath.Abs(h.Path)
 	if err != nil {

@@ -191,7 +191,7 @@ func (s *shelf) Search(ctx context.Context, row []float32, k int, f serve.Filter
 // health ask again and again.
 const countAfter = 30 * time.Second
 
-// Len is the latest count, and has another made when it is old.
+// Len returns the latest count, and has another made when it is old.
 func (s *shelf) Len() int {
 	last, now := s.counted.Load(), time.Now().UnixNano()
 	if now-last > int64(countAfter) && s.counted.CompareAndSwap(last, now) {

@@ -6,7 +6,7 @@ import (
 	"github.com/goclip/goclip/index"
 )
 
-// Learned is the row of a query in which a word stands that the index has learned; nil for any other
+// Learned returns the row of a query in which a word stands that the index has learned; nil for any other
 // text, which the server encodes as it stands. A path in a query is a text: files of the server are
 // not read for a request.
 func (s *shelf) Learned(ctx context.Context, query string, encode func(texts ...string) ([][]float32, error)) ([]float32, error) {

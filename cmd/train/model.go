@@ -54,7 +54,7 @@ func (s source) open(ctx context.Context, o clip.OpenOptions) (*clip.Model, erro
 	return clip.Open(ctx, s.Model, &o)
 }
 
-// String is the first line of a run's log: which weights it begins with.
+// String returns the first line of a run's log: which weights it begins with.
 func (s source) String() string {
 	text := s.Model + ": "
 	switch {

@@ -110,7 +110,7 @@ type dualEncoder struct {
 	Temperature *torch.Tensor `torch:"logit_scale"` // its logarithm, inverted
 }
 
-// Loss is the symmetric cross-entropy, and both features (B, 512).
+// Loss returns the symmetric cross-entropy, and both features (B, 512).
 func (d *dualEncoder) Loss(pixels, ids *torch.Tensor) (loss, image, text *torch.Tensor) {
 	image, text = d.Image.Forward(pixels), d.Text.Forward(ids)
 	logits := image.MatMul(text.T()).Mul(image.Borrow(d.Temperature).Exp())

@@ -48,16 +48,16 @@ func Open(path string, mapped bool) (*Index, error) {
 	return x, nil
 }
 
-// Rows is how many rows were added.
+// Rows returns how many rows were added.
 func (x *Index) Rows() int { return int(C.gf_rows(x.c)) }
 
-// Dim is the length of a row.
+// Dim returns the length of a row.
 func (x *Index) Dim() int { return x.dim }
 
-// Lists is how many lists there are.
+// Lists returns how many lists there are.
 func (x *Index) Lists() int { return int(C.gf_lists(x.c)) }
 
-// Probes is how many lists a search looks into.
+// Probes returns how many lists a search looks into.
 func (x *Index) Probes() int { return int(C.gf_probes(x.c)) }
 
 // SetProbes changes it; Save keeps it.

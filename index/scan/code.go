@@ -8,7 +8,7 @@ import (
 // head is s and e, before the D bytes of c.
 const head = 8
 
-// Size is how many bytes the code of a row of dim numbers takes.
+// Size returns how many bytes the code of a row of dim numbers takes.
 func Size(dim int) int { return head + dim }
 
 // largest is the number beyond which nothing is excluded: a row that has such a number, or NaN, has

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FreeBytes is the room that this process has on the disk of a directory, or of the first of those above it that exists.
+// FreeBytes returns the room that this process has on the disk of a directory, or of the first of those above it that exists.
 func FreeBytes(dir string) int64 {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

@@ -14,13 +14,13 @@ import (
 // Costs count floating-point operations, a multiplication and an addition being two, of products and convolutions
 // alone: what torch.utils.flop_counter counts. testdata/clip/make_flops.py holds them against open_clip's own modules.
 
-// ImageFLOPs is the cost of one image's forward as open_clip computes it.
+// ImageFLOPs returns the cost of one image's forward as open_clip computes it.
 func ImageFLOPs(c *tower.Config) float64 {
 	rows, columns := c.Vision.Grid()
 	return imageFLOPs(c, rows*columns, false)
 }
 
-// TextFLOPs is the cost of a forward of one text of so many tokens, start and end included, as open_clip computes it.
+// TextFLOPs returns the cost of a forward of one text of so many tokens, start and end included, as open_clip computes it.
 func TextFLOPs(c *tower.Config, tokens int) float64 { return textFLOPs(c, tokens, false) }
 
 // StepCost is what a training step costs, and how much of it each tower takes. It is a snapshot: of the parameters that
@@ -47,7 +47,7 @@ func StepCostOf(m *clip.Model) StepCost {
 		text: func(tokens int) float64 { return textFLOPs(m.Config, tokens, true) }, textPasses: 1 + weights[1] + activations[1]}
 }
 
-// FLOPs is the cost of a step on pairs whose texts are computed at these lengths, [Lengths].
+// FLOPs returns the cost of a step on pairs whose texts are computed at these lengths, [Lengths].
 func (c StepCost) FLOPs(lengths []int) float64 {
 	cost := float64(len(lengths)) * c.imagePasses * c.image
 	for _, tokens := range lengths {

@@ -89,7 +89,7 @@ func MemoryOf(m *clip.Model, t Training) Memory {
 	return e
 }
 
-// Peak is the worst moment of a step. Gradients come as activations go, the image tower's first; with gradient
+// Peak returns the worst moment of a step. Gradients come as activations go, the image tower's first; with gradient
 // accumulation they stay from one micro-batch to the next, and one tower at a time has activations.
 func (m Memory) Peak() float64 {
 	always := m.Weights + m.Optimiser + m.Casts + m.Images + m.Features + m.Loss

@@ -9,7 +9,7 @@ type Traffic struct {
 	Gradients float64 // all-reduce of the gradients, float32, by rings: a reduce-scatter and an all-gather
 }
 
-// TrafficOf is a step of world processes on batch pairs in all, with features of embed numbers and so many parameters
+// TrafficOf estimates a step of world processes on batch pairs in all, with features of embed numbers and so many parameters
 // that learn.
 func TrafficOf(world, batch, embed, parameters int) Traffic {
 	if world < 2 {

@@ -41,7 +41,7 @@ func Uniform(key string, count int) []float64 {
 	return u
 }
 
-// Weight is a tensor of the state dict.
+// Weight returns a tensor of the state dict.
 func Weight(key string, shape []int) []float32 {
 	n, fanIn := 1, 1
 	for i, d := range shape {
@@ -133,7 +133,7 @@ func Fill(t *testing.T, c *tower.Config, state iter.Seq2[string, *torch.Tensor])
 	}))
 }
 
-// Config is a built-in config without patch dropout, or "tiny" and "tiny-quickgelu".
+// Config returns a built-in config without patch dropout, or "tiny" and "tiny-quickgelu".
 func Config(t *testing.T, name string) *tower.Config {
 	t.Helper()
 	base, quick := strings.CutSuffix(name, "-quickgelu")
@@ -166,10 +166,10 @@ func Open(t *testing.T, name string) File {
 	return Of(t, f)
 }
 
-// Of is a file that is open already.
+// Of returns a file that is open already.
 func Of(t *testing.T, f *checkpoint.File) File { return File{t, f} }
 
-// Names are the tensors of the file.
+// Names returns the tensors of the file.
 func (g File) Names() []string { return g.f.Names() }
 
 // Has reports whether the file has a tensor.
@@ -178,7 +178,7 @@ func (g File) Has(name string) bool {
 	return ok
 }
 
-// Floats is a float32 tensor of the file.
+// Floats returns a float32 tensor of the file.
 func (g File) Floats(name string) (out []float32) {
 	g.t.Helper()
 	e, ok := g.f.Entry(name)
@@ -187,7 +187,7 @@ func (g File) Floats(name string) (out []float32) {
 	return out
 }
 
-// Doubles is a tensor of the file, of any floating type, as float64.
+// Doubles returns a tensor of the file, of any floating type, as float64.
 func (g File) Doubles(name string) (out []float64) {
 	g.t.Helper()
 	e, ok := g.f.Entry(name)
@@ -196,7 +196,7 @@ func (g File) Doubles(name string) (out []float64) {
 	return out
 }
 
-// Ints is an int64 tensor of the file.
+// Ints returns an int64 tensor of the file.
 func (g File) Ints(name string) (out []int64) {
 	g.t.Helper()
 	e, ok := g.f.Entry(name)
@@ -256,7 +256,7 @@ func UseVariants() {
 	maps.Copy(timm.Swins, swinVariants)
 }
 
-// Variants are the tiny configs of testdata/clip/variants.json.
+// Variants returns the tiny configs of testdata/clip/variants.json.
 func Variants(t *testing.T) map[string]*tower.Config {
 	t.Helper()
 	UseVariants()
@@ -278,7 +278,7 @@ func VariantTexts(t *testing.T) (texts map[string]json.RawMessage) {
 	return texts
 }
 
-// Path is a file of testdata/clip, for the tests of any package.
+// Path returns a file of testdata/clip, for the tests of any package.
 func Path(name string) string {
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Join(filepath.Dir(file), "..", "..", "testdata", "clip", name)

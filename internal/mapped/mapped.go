@@ -102,7 +102,7 @@ func (f *File) Again(write bool) (*File, error) {
 	return again, nil
 }
 
-// Bytes is the memory, valid until Close. To write into it takes write in [Open].
+// Bytes returns the memory, valid until Close. To write into it takes write in [Open].
 func (f *File) Bytes() []byte {
 	if f.c == nil {
 		return nil
@@ -155,7 +155,7 @@ func (f *File) check(changed func(info os.FileInfo) error) error {
 	return err
 }
 
-// Lend is the memory for C code, which calls done(context) when it needs it no more: it stays after
+// Lend returns the memory for C code, which calls done(context) when it needs it no more: it stays after
 // Close until then.
 func (f *File) Lend() (memory, done, context unsafe.Pointer) {
 	if f.c == nil {

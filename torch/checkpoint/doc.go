@@ -45,7 +45,7 @@ const (
 	Bool DType = "BOOL"
 )
 
-// Size is the number of bytes of an element, 0 for a type that this package does not know.
+// Size returns the number of bytes of an element, 0 for a type that this package does not know.
 func (d DType) Size() int {
 	switch d {
 	case F64, I64:

@@ -191,14 +191,14 @@ func (f *File) place(e Entry) (file *File, from int) {
 	return nil, 0
 }
 
-// Metadata is the free-form strings of a safetensors header or of an index, or the numbers and strings beside the
+// Metadata returns the free-form strings of a safetensors header or of an index, or the numbers and strings beside the
 // weights of a torch.save file.
 func (f *File) Metadata() map[string]string { return maps.Clone(f.metadata) }
 
 // Format says what kind of file it is: "safetensors", "torch.save", "TorchScript" or "torch.save before PyTorch 1.6".
 func (f *File) Format() string { return f.format }
 
-// Paths are the files that hold the tensors: the file itself, or the shards of an index by their names.
+// Paths returns the files that hold the tensors: the file itself, or the shards of an index by their names.
 func (f *File) Paths() []string {
 	if len(f.shards) == 0 {
 		return []string{f.path}

@@ -99,7 +99,7 @@ func (l *Lent) Err() error {
 	return nil
 }
 
-// Rows is the part of e with the rows [from, to) of its first dimension.
+// Rows returns the part of e with the rows [from, to) of its first dimension.
 func (e Entry) Rows(from, to int) Entry {
 	row := len(e.Data) / max(1, e.Shape[0])
 	e.Data = e.Data[from*row : to*row]
@@ -112,7 +112,7 @@ func (e Entry) Tensor(s *torch.Scope) *torch.Tensor {
 	return torch.FromBytes(s, e.Data, e.DType.TorchDType(), e.Shape...)
 }
 
-// Of is an entry of the type dtype for [Write], which reads the numbers out of t as it writes them, a piece at a time. Until then t
+// Of returns an entry of the type dtype for [Write], which reads the numbers out of t as it writes them, a piece at a time. Until then t
 // must neither change nor be freed, and Data is empty.
 func Of(name string, t *torch.Tensor, dtype torch.DType) Entry {
 	e := Entry{Name: name, Shape: t.Shape(), tensor: t}

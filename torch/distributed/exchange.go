@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Exchange gives bytes of each rank to all: element r of the result is rank r's. It is for small things; they go by way of
+// Exchange sends bytes of each rank to all: element r of the result is rank r's. It is for small things; they go by way of
 // rank 0.
 func (g *Group) Exchange(own []byte) ([][]byte, error) {
 	if g.world.Size == 1 {

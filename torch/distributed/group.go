@@ -218,7 +218,7 @@ func hostname() string {
 // Rank is this process's number, from 0 to Size - 1.
 func (g *Group) Rank() int { return g.world.Rank }
 
-// Size is how many processes there are.
+// Size returns how many processes there are.
 func (g *Group) Size() int { return g.world.Size }
 
 // LocalRank is this process's number on its host.

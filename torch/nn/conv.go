@@ -11,7 +11,7 @@ type Conv2d struct {
 	Groups  int           `torch:"-"` // of channels that do not see each other; 0 is one group
 }
 
-// NewConv2d is a convolution of stride 1 that, with an odd kernel, keeps height and width. It has
+// NewConv2d returns a convolution of stride 1 that, with an odd kernel, keeps height and width. It has
 // no bias, as in front of a normalisation; [Conv2d.WithBias] adds one. It is initialised as
 // torch.nn.Conv2d(in, out, kernel, bias=False).
 func NewConv2d(in, out, kernel int) *Conv2d {
@@ -25,7 +25,7 @@ func (c *Conv2d) WithBias() *Conv2d {
 	return c
 }
 
-// NewPatches is a convolution with bias that cuts an image of three channels into patches of size x
+// NewPatches returns a convolution with bias that cuts an image of three channels into patches of size x
 // size and maps each to width numbers, initialised as torch.nn.Conv2d(3, width, size, stride=size):
 // (B, 3, H, W) -> (B, width, H/size, W/size).
 func NewPatches(width, size int) *Conv2d {

@@ -6,20 +6,20 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
-// Parameter is a float32 tensor on the CPU that requires a gradient and belongs to the garbage
+// Parameter returns a float32 tensor on the CPU that requires a gradient and belongs to the garbage
 // collector. Its numbers are whatever lies in its memory: load or set them. [Normal] and [Constant]
 // set them.
 func Parameter(shape ...int) *torch.Tensor {
 	return torch.Empty(nil, torch.CPU, torch.Float32, shape...).SetRequiresGrad(true)
 }
 
-// Normal is a [Parameter] drawn from the normal distribution of mean 0 and this standard deviation,
+// Normal returns a [Parameter] drawn from the normal distribution of mean 0 and this standard deviation,
 // as torch.nn.init.normal_ draws it.
 func Normal(std float64, shape ...int) *torch.Tensor {
 	return drawn(func(p *torch.Tensor) { p.NormalInPlace(0, std) }, shape...)
 }
 
-// Constant is a [Parameter] whose elements are all v.
+// Constant returns a [Parameter] whose elements are all v.
 func Constant(v float64, shape ...int) *torch.Tensor {
 	return drawn(func(p *torch.Tensor) { p.Fill(v) }, shape...)
 }

@@ -105,7 +105,7 @@ func join(prefix, key string) string {
 	return prefix + "." + key
 }
 
-// Modules are the modules of type M under model, such as *[BatchNorm2d], in the order of
+// Modules returns the modules of type M under model, such as *[BatchNorm2d], in the order of
 // declaration. The fields are those that [Params] looks into.
 func Modules[M any](model any) (all []M) {
 	var find func(v reflect.Value)

@@ -15,7 +15,7 @@ type Module interface {
 // ..., as torch.nn.Sequential's do; modules without parameters count.
 type Sequential []Module
 
-// Forward is the last module's result of the one before's, and so on; with no modules it is x.
+// Forward returns the last module's result of the one before's, and so on; with no modules it is x.
 func (s Sequential) Forward(x *torch.Tensor) *torch.Tensor {
 	for _, m := range s {
 		x = m.Forward(x)

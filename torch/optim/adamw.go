@@ -19,7 +19,7 @@ type AdamWOptions struct {
 	LR, Beta1, Beta2, Eps float64
 }
 
-// AdamWDefaults are the constants of torch.optim.AdamW, with this learning rate.
+// AdamWDefaults returns the constants of torch.optim.AdamW, with this learning rate.
 func AdamWDefaults(lr float64) AdamWOptions {
 	return AdamWOptions{LR: lr, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}
 }
@@ -66,7 +66,7 @@ func NewAdamW(groups []Group, o AdamWOptions) *AdamW {
 // SetLR sets the learning rate of the steps that follow.
 func (a *AdamW) SetLR(lr float64) { a.options.LR = lr }
 
-// LR is what [AdamW.SetLR] set.
+// LR returns what [AdamW.SetLR] set.
 func (a *AdamW) LR() float64 { return a.options.LR }
 
 // Step updates every parameter that has a gradient.

@@ -36,7 +36,7 @@ func ClipGradNorm(ts []*torch.Tensor, max float64) (norm float64, err error) {
 // clipEps is what torch.nn.utils.clip_grad_norm_ adds to the norm.
 const clipEps = 1e-6
 
-// GradNorm is the common Euclidean norm of the gradients of ts, () float32 on their device, or nil
+// GradNorm returns the common Euclidean norm of the gradients of ts, () float32 on their device, or nil
 // if there are none.
 func GradNorm(s *torch.Scope, ts []*torch.Tensor) *torch.Tensor {
 	grads := gradients(s, ts)
@@ -47,7 +47,7 @@ func GradNorm(s *torch.Scope, ts []*torch.Tensor) *torch.Tensor {
 	return norm.To(norm.Device(), torch.Float32)
 }
 
-// ClipScale is what gradients of this norm () are divided by, for a norm of at most max afterwards:
+// ClipScale returns what gradients of this norm () are divided by, for a norm of at most max afterwards:
 // [Decided].GradScale.
 func ClipScale(norm *torch.Tensor, max float64) *torch.Tensor {
 	return norm.AddScalar(clipEps).MulScalar(1 / max).ClampMin(1)

@@ -49,7 +49,7 @@ func NewSGD(groups []Group, o SGDOptions) *SGD {
 // SetLR sets the learning rate of the steps that follow.
 func (d *SGD) SetLR(lr float64) { d.options.LR = lr }
 
-// LR is what [SGD.SetLR] set.
+// LR returns what [SGD.SetLR] set.
 func (d *SGD) LR() float64 { return d.options.LR }
 
 // Step updates every parameter that has a gradient.

@@ -181,7 +181,7 @@ func (b *Benchmark) readClasses(dir string) (err error) {
 // Labelled reports whether the images have classes; otherwise they have captions.
 func (b *Benchmark) Labelled() bool { return b.labels != nil }
 
-// Classes are the names in classnames.txt; none for retrieval.
+// Classes returns the names in classnames.txt; none for retrieval.
 func (b *Benchmark) Classes() []string { return b.classes }
 
 // Class is sample i's place in Classes.

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Files are the files, directories and streams that spec names, in order, as Open takes it.
+// Files returns the files, directories and streams that spec names, in order, as Open takes it.
 func Files(spec string) (files []string, err error) {
 	for _, part := range strings.Split(spec, "::") {
 		some, err := expand(part)

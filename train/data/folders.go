@@ -96,7 +96,7 @@ func isImage(path string) bool {
 	return slices.Contains(imageExtensions, strings.ToLower(strings.TrimPrefix(filepath.Ext(path), ".")))
 }
 
-// Classes are the names of the folders.
+// Classes returns the names of the folders.
 func (f *Folders) Classes() []string { return f.classes }
 
 // Class is sample i's place in Classes.
@@ -106,7 +106,7 @@ func (f *Folders) Len() int { return len(f.files) }
 
 func (f *Folders) Key(i int) string { return filepath.Join(f.dir, f.files[i]) }
 
-// Captions are the class's: the name of the sample's folder, unless it was opened with others.
+// Captions returns the class's: the name of the sample's folder, unless it was opened with others.
 func (f *Folders) Captions(i int) []string { return f.captions[f.labels[i]] }
 
 // Sample i. Two images of a class are no negatives of each other's captions.

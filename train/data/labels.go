@@ -53,7 +53,7 @@ func NewLabels(set Index) (*Labels, error) {
 	return l, nil
 }
 
-// Classes are the different captions.
+// Classes returns the different captions.
 func (l *Labels) Classes() []string { return l.classes }
 
 // Class is sample i's place in Classes.

@@ -113,10 +113,10 @@ func NewLoader(set Dataset, options *LoaderOptions) (*Loader, error) {
 	return l, nil
 }
 
-// Len is the number of samples of the data.
+// Len returns the number of samples of the data.
 func (l *Loader) Len() int { return l.set.Len() }
 
-// Batches is the number of batches of an epoch, the same for each process.
+// Batches returns the number of batches of an epoch, the same for each process.
 func (l *Loader) Batches() int {
 	all := l.o.BatchSize * l.o.World
 	n := l.order.places / all

@@ -97,7 +97,7 @@ type OptionError struct {
 
 func (e *OptionError) Error() string { return e.Named(e.Option) }
 
-// Named is the message for those who know the option by another name, as a command's flag.
+// Named returns the message for those who know the option by another name, as a command's flag.
 func (e *OptionError) Named(option string) string {
 	return e.Err.Error() + "; " + strings.Replace(e.Remedy, "%s", option, 1)
 }

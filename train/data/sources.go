@@ -27,7 +27,7 @@ func (s *Sources) add(set Index) {
 	s.n += set.Len()
 }
 
-// Parts are the numbers of samples of the sources that `::` joined.
+// Parts returns the numbers of samples of the sources that `::` joined.
 func (s *Sources) Parts() []int { return s.parts }
 
 // LeftOut counts what was found and makes no sample: an image without a caption, or a caption

@@ -110,7 +110,7 @@ func (s *stream) again(fault error) error {
 	}
 }
 
-// Read gives the next bytes, from the opening that has them.
+// Read returns the next bytes, from the opening that has them.
 func (s *stream) Read(p []byte) (int, error) {
 	for {
 		var err error

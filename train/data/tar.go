@@ -72,7 +72,7 @@ func (w *window) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Seek is what archive/tar skips members by.
+// Seek returns what archive/tar skips members by.
 func (w *window) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:

@@ -12,7 +12,7 @@ import (
 
 var wordNetID = regexp.MustCompile(`^n\d{8}$`)
 
-// ClassNames are the names that folders stand for: n01440764 is ImageNet's tench, whichever of
+// ClassNames returns the names that folders stand for: n01440764 is ImageNet's tench, whichever of
 // ImageNet's folders there are; 0 to 999, when those are the folders, are ImageNet's indices, as in
 // ImageNetV2; grey_wolf is a grey wolf.
 func ClassNames(folders []string) ([]string, error) {

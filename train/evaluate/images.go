@@ -57,7 +57,7 @@ func (i *Images) ZeroShot(ctx context.Context, m *clip.Model, c *clip.Classifier
 	return z, err
 }
 
-// Features are the L2-normalised features of the images that can be read, with their classes.
+// Features returns the L2-normalised features of the images that can be read, with their classes.
 func (i *Images) Features(ctx context.Context, m *clip.Model) (out Labelled, err error) {
 	err = i.encode(ctx, m, func(b *data.Batch, rows []float32) error {
 		out.Features = append(out.Features, rows...)

@@ -43,7 +43,7 @@ type Retrieval struct {
 	Equal Ranks
 }
 
-// Metrics are the figures under open_clip's names: those of the ranks, clip_val_loss and
+// Metrics returns the figures under open_clip's names: those of the ranks, clip_val_loss and
 // num_samples. equal chooses [Retrieval.Equal].
 func (r *Retrieval) Metrics(equal bool) Metrics {
 	ranks := r.Own

@@ -139,7 +139,7 @@ func chunkRanks(s *torch.Scope, products *torch.Tensor, matches [][]int) (ranks 
 	return ranks
 }
 
-// Metrics are the figures of the ranks under open_clip's names (open_clip_train/train.py,
+// Metrics returns the figures of the ranks under open_clip's names (open_clip_train/train.py,
 // get_clip_metrics): a rank counts from 0 in the median and from 1 in the mean, and R@k is the
 // fraction of ranks below k.
 func (r Ranks) Metrics() Metrics {

@@ -7,7 +7,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Bash is the completion for bash 4 and newer, to be sourced. It needs no bash-completion package.
+// Bash returns the completion for bash 4 and newer, to be sourced. It needs no bash-completion package.
 func Bash(app *kong.Application, words Words) string {
 	t := read(app, words)
 	var b strings.Builder

@@ -7,7 +7,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Fish is the completion for fish 3 and newer, a file in its directory completions.
+// Fish returns the completion for fish 3 and newer, a file in its directory completions.
 func Fish(app *kong.Application, words Words) string {
 	t := read(app, words)
 	var b strings.Builder

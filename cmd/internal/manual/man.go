@@ -21,7 +21,7 @@ type About struct {
 // Entry is a name and what is said of it.
 type Entry struct{ Name, Text string }
 
-// Page is the man page, in the macros man(7).
+// Page returns the man page, in the macros man(7).
 func Page(app *kong.Application, about About) string {
 	t := read(app, nil)
 	p := &page{}

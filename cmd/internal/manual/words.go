@@ -8,7 +8,7 @@ import (
 	"github.com/goclip/goclip/clip/tower"
 )
 
-// CLIPWords are the names that the flags of both commands take.
+// CLIPWords returns the names that the flags of both commands take.
 func CLIPWords() Words {
 	tags := []string{"random"}
 	for _, m := range pretrained.Tags() {
@@ -22,7 +22,7 @@ func CLIPWords() Words {
 	}
 }
 
-// CacheEnvironment is the environment that both commands look at when they open a model.
+// CacheEnvironment returns the environment that both commands look at when they open a model.
 func CacheEnvironment() []Entry {
 	return []Entry{
 		{"GOCLIP_CACHE", "The directory of goclip's cache, in place of $XDG_CACHE_HOME/goclip or ~/.cache/goclip."},
@@ -32,7 +32,7 @@ func CacheEnvironment() []Entry {
 	}
 }
 
-// BuildDate is the day of the commit that the program was built from, or "".
+// BuildDate returns the day of the commit that the program was built from, or "".
 func BuildDate() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

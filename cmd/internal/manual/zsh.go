@@ -7,7 +7,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Zsh is the completion for zsh: a file _NAME in a directory of fpath, or to be sourced after
+// Zsh returns the completion for zsh: a file _NAME in a directory of fpath, or to be sourced after
 // compinit.
 func Zsh(app *kong.Application, words Words) string {
 	t := read(app, words)

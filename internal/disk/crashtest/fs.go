@@ -65,10 +65,10 @@ func New(root string) (*FS, error) {
 	return &FS{root: root, before: before}, nil
 }
 
-// Operations is how many have been begun.
+// Operations returns how many have been begun.
 func (f *FS) Operations() int { return f.n }
 
-// Journal is how many have been done. A test notes it where something has become safe, to hold it against [FS.Crashes].
+// Journal returns how many have been done. A test notes it where something has become safe, to hold it against [FS.Crashes].
 func (f *FS) Journal() int { return len(f.journal) }
 
 // do is one operation, which fails, or happens and is noted.
