@@ -35,7 +35,7 @@ man: build ## man/infer.1 and man/train.1
 test-cuda: deps ## on a machine with a GPU: what runs there against the CPU, graphs, uploads, NCCL; needs what build-cuda needs
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go test -tags cuda -count 1 -v -run 'GPU|Captur|Graphs|Upload|Varlen|NCCL' ./torch ./torch/distributed ./clip ./train
 
-bench-cuda: deps build/venv ## on a machine with a GPU: speed beside open_clip's, eager and compiled, as ratios and fractions of the card's peak
+bench-cuda: deps build/venv ## on a machine with a GPU: speed compared with open_clip's, eager and compiled, as ratios and fractions of the card's peak
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go test -tags cuda -c -o build/clip.cuda.test ./clip
 	@LIBTORCH=$${LIBTORCH:-$(PREFIX)} scripts/build_cuda.sh go test -tags cuda -c -o build/train.cuda.test ./train
 	build/venv/bin/python benchmarks/gpu.py build/clip.cuda.test build/train.cuda.test
@@ -91,7 +91,7 @@ exact: libtorch ## 10,000 queries over 1,000,000 vectors, with the 8-bit codes a
 	go test -tags large -timeout 60m -run CodesLarge -v ./index
 	GOCLIP_BENCH_INDEX=$(CURDIR)/build/index go test ./index -run '^$$' -bench Codes -benchtime 30x
 
-exact-ten-million: libtorch ## a search of 10,000,000 vectors beside the memory's speed: 26 GB on the disk, minutes
+exact-ten-million: libtorch ## a search of 10,000,000 vectors compared with the memory's speed: 26 GB on the disk, minutes
 	GOCLIP_BENCH_INDEX=$(CURDIR)/build/index go test -tags large -timeout 60m -run TenMillion -v ./index
 
 crash: libtorch ## runs stopped after every operation on the disk, and killed 200 times: 20 minutes or more
@@ -100,7 +100,7 @@ crash: libtorch ## runs stopped after every operation on the disk, and killed 20
 	go test -tags crash -timeout 4h -run 'IndexKilled|EmbedKilled|SwitchKilled' -v ./cmd/infer
 	go test -tags crash -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
 
-memory: libtorch ## what training steps hold and send beside the estimates: half an hour
+memory: libtorch ## what training steps hold and send, compared with the estimates: half an hour
 	go test -tags memory -timeout 120m -run '^TestMemory$$' -v ./train
 	go test -tags memory -timeout 30m -run '^TestTraffic$$' -v ./cmd/train
 
@@ -136,7 +136,7 @@ clients: libtorch build/clients ## the clients of other services, from PyPI, npm
 load-models: libtorch ## three models of which two fit, under 64 clients, unloaded and replaced meanwhile: five minutes, or GOCLIP_LOAD_TIME=1m
 	go test -tags load -count 1 -timeout 30m -run '^TestModelsUnderLoad$$' -v ./serve
 
-load: libtorch ## infer serve under 64 clients and ten times its capacity, beside infer embed: four minutes
+load: libtorch ## infer serve under 64 clients and ten times its capacity, and infer embed: four minutes
 	go test -tags load -timeout 30m -run '^TestLoad$$' -v ./cmd/infer
 
 bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run, as tables and a plot: operators, images, the loss, training, encoding, whole commands; half an hour

@@ -139,7 +139,7 @@ func TestBadConfigs(t *testing.T) {
 		assert.ErrorContains(t, err, bad.want, bad.new)
 	}
 	_, err := tower.ParseConfig([]byte(`{"embed_dim": 512, "vision_cfg": {}, "text_cfg": {"hf_model_name": "bert-base"}}`))
-	assert.ErrorContains(t, err, `"bert-base" is none of bert-base-chinese, bert-base-uncased`)
+	assert.ErrorContains(t, err, `"bert-base": must be one of bert-base-chinese, bert-base-uncased`)
 }
 
 // TestBiomedCLIP reads the config of a model that open_clip has no name for.

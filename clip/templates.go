@@ -68,7 +68,7 @@ var ClassSets = []string{"imagenet", "cifar10", "cifar100"}
 func ClassSet(name string) ([]string, error) {
 	switch {
 	case !slices.Contains(ClassSets, name):
-		return nil, fmt.Errorf("clip: %q is none of the sets of classes %s", name, strings.Join(ClassSets, ", "))
+		return nil, fmt.Errorf("clip: the set of classes %q must be one of %s", name, strings.Join(ClassSets, ", "))
 	case name != "imagenet":
 		return zeroshotLines(name + "_classes"), nil
 	}

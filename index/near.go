@@ -35,7 +35,7 @@ func (e Engine) Check() error {
 	case e == Exact, e.postgres():
 		return nil
 	case e != FAISS:
-		return fmt.Errorf("the engine %q is none of exact, faiss, postgres://HOST/DATABASE", string(e))
+		return fmt.Errorf("the engine %q must be exact, faiss or postgres://HOST/DATABASE", string(e))
 	case !faiss.Built:
 		return faiss.ErrNotBuilt
 	}

@@ -14,7 +14,7 @@ import (
 
 // TestEngine refuses what is no engine, and what this program was built without.
 func TestEngine(t *testing.T) {
-	require.ErrorContains(t, Engine("qdrant").Check(), "is none of exact, faiss, postgres://HOST/DATABASE")
+	require.ErrorContains(t, Engine("qdrant").Check(), "must be exact, faiss or postgres://HOST/DATABASE")
 	require.NoError(t, Exact.Check())
 	if !faiss.Built {
 		_, err := OpenWith(filled(t, t.TempDir(), 3), FAISS)

@@ -110,7 +110,7 @@ func (ix *Index) releaseDatabase(db *database) {
 	}
 }
 
-// forget leaves the database and the vectors to the searches that are at them, for who holds mu.
+// forget leaves the database and the vectors to the searches that use them. The caller holds mu.
 func (ix *Index) forget() (err error) {
 	if ix.mapped != nil {
 		ix.drop(ix.mapped)
@@ -161,7 +161,7 @@ func (ix *Index) release(m *mapping) {
 	ix.drop(m)
 }
 
-// drop is release for who holds mu.
+// drop is release; the caller holds mu.
 func (ix *Index) drop(m *mapping) {
 	if m.refs--; m.refs == 0 {
 		m.free()

@@ -21,7 +21,7 @@ type encoded struct {
 }
 
 // encode runs inputs through the model, in batches with those of other requests. An input that
-// cannot be read has its error in its place; the error beside is that of the request. More inputs
+// cannot be read has its error in its place; the second error is that of the request. More inputs
 // than a part of the queue go through it one part after the other: only the first may find the
 // queue full, and each has its own time.
 func (e *engine) encode(ctx context.Context, inputs []input) ([]encoded, error) {

@@ -71,7 +71,7 @@ func (s *Server) fetch(ctx context.Context, address string, held *bodies) ([]byt
 func (f *fetcher) get(ctx context.Context, address string, a *admission, held *bodies) ([]byte, error) {
 	u, err := url.Parse(address)
 	if err != nil || len(address) > 4096 {
-		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the address of the image is none")
+		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the image's address is not a URL")
 	}
 	if err := f.check(u); err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (f *fetcher) get(ctx context.Context, address string, a *admission, held *b
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the address of the image is none")
+		return nil, refuse(http.StatusUnprocessableEntity, "fetch_failed", "", "the image's address is not a URL")
 	}
 	r.Header.Set("Accept", "image/*")
 	r.Header.Set("User-Agent", "goclip")

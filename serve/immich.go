@@ -136,7 +136,7 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request, held *bodies) 
 			return form, err
 		}
 		if err != nil {
-			return form, badRequest("", "the form ends early or is none")
+			return form, badRequest("", "the form is incomplete or malformed")
 		}
 	}
 	return form, badRequest("", fmt.Sprintf("the form has more than %d parts", maxParts))

@@ -261,7 +261,7 @@ func (s *Server) templates(raw json.RawMessage) (list []string, err error) {
 			}
 			list = append(list, set...)
 		default:
-			return nil, badRequest("templates", fmt.Sprintf("the template %.100q has no {} for the label, and is none of %s and %s", t, clip.ImageNet80, clip.ImageNet7))
+			return nil, badRequest("templates", fmt.Sprintf("the template %.100q must have {} for the label, or be %s or %s", t, clip.ImageNet80, clip.ImageNet7))
 		}
 	}
 	if len(list) == 0 {

@@ -51,7 +51,7 @@ type Options struct {
 	Indices []Indexed
 	// Thumbnail makes a small image of a file that the index found, for the page; nil shows none.
 	Thumbnail func(path string) (data []byte, mediaType string, err error)
-	// Original opens such a file as it is, for who presses one on the page; nil shows Thumbnail's.
+	// Original opens such a file unchanged, for a click on the page; nil shows Thumbnail's.
 	Original func(path string) (io.ReadSeekCloser, error)
 
 	Log *slog.Logger // nil for silence

@@ -41,7 +41,7 @@ func ParseDevice(name string) (Device, error) {
 	if indexed {
 		i, err := strconv.Atoi(index)
 		if err != nil || i < 0 || kind != "cuda" {
-			return CPU, fmt.Errorf("device %q is none of auto, cpu, cuda, cuda:N", name)
+			return CPU, fmt.Errorf("device %q: must be one of auto, cpu, cuda, cuda:N", name)
 		}
 		d.Index = i
 	}
@@ -66,7 +66,7 @@ func ParseDevice(name string) (Device, error) {
 		}
 		return d, nil
 	default:
-		return CPU, fmt.Errorf("device %q is none of auto, cpu, cuda, cuda:N", name)
+		return CPU, fmt.Errorf("device %q: must be one of auto, cpu, cuda, cuda:N", name)
 	}
 }
 
@@ -137,7 +137,7 @@ func CUDA() (known bool, devices int, err error) {
 	return true, devices, err
 }
 
-// FellBack returns a sentence for who let "auto" choose and got the CPU from a libtorch that knows CUDA,
+// FellBack returns a sentence for a user who let "auto" choose and got the CPU from a libtorch that knows CUDA,
 // so that nobody runs on the CPU without knowing; "" in every other case.
 func FellBack(name string, chosen Device) string {
 	if name != "auto" || chosen.Type == "cuda" {

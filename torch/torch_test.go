@@ -229,8 +229,8 @@ func TestDevices(t *testing.T) {
 		err  string
 	}{
 		{"cpu", torch.CPU, ""},
-		{"gpu", torch.CPU, `device "gpu" is none of auto, cpu, cuda, cuda:N`},
-		{"cuda:x", torch.CPU, `device "cuda:x" is none of`},
+		{"gpu", torch.CPU, `device "gpu": must be one of auto, cpu, cuda, cuda:N`},
+		{"cuda:x", torch.CPU, `device "cuda:x": must be one of`},
 		{"cuda:99", torch.CPU, "device cuda:99: "},
 	} {
 		d, err := torch.ParseDevice(c.name)

@@ -186,8 +186,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"BatchSize 1: the loss compares", func(o *setup) { o.BatchSize = 1 }},
 		{"20 samples make no batch of 64", func(o *setup) { o.BatchSize = 64 }},
-		{`Schedule "linear" is none of`, func(o *setup) { o.Schedule = "linear" }},
-		{`Precision "fp8" is none of`, func(o *setup) { o.Precision = "fp8" }},
+		{`Schedule "linear": must be one of`, func(o *setup) { o.Schedule = "linear" }},
+		{`Precision "fp8": must be one of`, func(o *setup) { o.Precision = "fp8" }},
 		{"no such file", func(o *setup) { o.TrainData = filepath.Join(dir, "none.tar") }},
 		{"is neither a model directory, nor a file of weights, nor a built-in config", func(o *setup) { o.Model = "ViT-Q" }},
 		{"is damaged: 010.png ends too early", func(o *setup) { o.TrainData = write("cut.tar", string(whole[:len(whole)/2])) }},

@@ -166,7 +166,7 @@ func (w *watcher) measure(s *Step, micros []*micro) {
 	s.DuplicateCaptions = duplicates(captions, length)
 }
 
-// step records a step and tells of it to who looks on, and warns once of a loss that stays at
+// step records and reports a step, and warns once of a loss that stays at
 // chance level.
 func (w *watcher) step(s Step, training *data.Loader) error {
 	if err := w.records.step(s); err != nil {

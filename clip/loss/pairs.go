@@ -50,7 +50,7 @@ func (p *Pairs) check(op string, g Gatherer, tile int) {
 		refuse("a tile has %d rows; 0 chooses", tile)
 	}
 	if g != nil && (g.Rank() < 0 || g.Rank() >= g.Size()) {
-		refuse("the rank %d is none of %d processes", g.Rank(), g.Size())
+		refuse("the rank %d must be below %d, the number of processes", g.Rank(), g.Size())
 	}
 	features := func(name string, images, texts, scale *torch.Tensor) {
 		if images == nil || texts == nil || scale == nil {

@@ -61,7 +61,7 @@ func TestPairsRefused(t *testing.T) {
 				p.Teacher = &Teacher{zeros(torch.Float32, 4, 7), zeros(torch.Float32, 4, 7), zeros(torch.Float32)}
 			}, loss: "sigmoid", want: "Teacher should be nil"},
 			{tile: -1, want: "a tile has -1 rows; 0 chooses"},
-			{rank: 3, want: "the rank 3 is none of 2 processes"},
+			{rank: 3, want: "the rank 3 must be below 2, the number of processes"},
 		} {
 			p := Pairs{Images: zeros(torch.Float32, 4, 2), Texts: zeros(torch.Float32, 4, 2), Scale: zeros(torch.Float32)}
 			if c.spoil != nil {

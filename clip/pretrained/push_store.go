@@ -163,7 +163,7 @@ func partKey(header map[string]any, n int) string {
 func (p *push) within(href string) (*url.URL, error) {
 	u, err := url.Parse(href)
 	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("%s names an address that is none", p.hub.Host)
+		return nil, fmt.Errorf("%s names an address that is not a URL", p.hub.Host)
 	}
 	if !secure(u) && !(onLoopback(u) && onLoopback(p.hub)) {
 		return nil, fmt.Errorf("%s names %s://%s; only https is followed", p.hub.Host, u.Scheme, u.Host)

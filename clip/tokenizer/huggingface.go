@@ -223,7 +223,7 @@ func (j *tokenizerJSON) unigram(pad string) (m unigramModel, err error) {
 		if ok {
 			*t.id = int64(id)
 		} else if t.token != "" || t.name == "end" {
-			return m, fmt.Errorf("the %s token %q is none of the added tokens", t.name, t.token)
+			return m, fmt.Errorf("the %s token %q is not one of the added tokens", t.name, t.token)
 		}
 	}
 	return m, nil

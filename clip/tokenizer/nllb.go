@@ -88,9 +88,9 @@ func (m *unigramModel) frameLanguage(j *tokenizerJSON, ids map[string]int, o Opt
 		case ok:
 			*t.id = int64(id)
 		case t.name == "start" && o.Language != "":
-			return fmt.Errorf("the language %q is none of its; they are like %s", o.Language, DefaultLanguage)
+			return fmt.Errorf("the language %q is unknown; languages are like %s", o.Language, DefaultLanguage)
 		case t.token != "" || t.name == "end":
-			return fmt.Errorf("the %s token %q is none of the added tokens", t.name, t.token)
+			return fmt.Errorf("the %s token %q is not one of the added tokens", t.name, t.token)
 		}
 	}
 	return nil

@@ -103,7 +103,7 @@ func (t TextConfig) validate(p *problems, c *Config) {
 
 func (t TextConfig) validateHF(p *problems, c *Config) {
 	hf, ok := t.Encoder()
-	p.check(ok, "text_cfg.hf_model_name %q is none of %s; hf_model_config would describe another", t.HFModelName, strings.Join(encoderNames(), ", "))
+	p.check(ok, "text_cfg.hf_model_name %q: must be one of %s; hf_model_config would describe another", t.HFModelName, strings.Join(encoderNames(), ", "))
 	p.oneOf("text_cfg.hf_proj_type", t.HFProjType, "mlp", "linear", "none")
 	p.oneOf("text_cfg.hf_pooler_type", t.HFPoolerType, "mean_pooler", "max_pooler", "cls_pooler", "cls_last_hidden_state_pooler")
 	if !ok {

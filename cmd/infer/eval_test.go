@@ -120,7 +120,7 @@ func TestEvalRefusals(t *testing.T) {
 		{1, "val/nshards.txt: no such file", []string{"--data", captioned, "--split", "val"}},
 		{1, "has captions and no classes", []string{"--data", captioned, "--task", "zeroshot"}},
 		{1, "has 2 names, and", []string{"--data", labelled, "--classes", names}},
-		{1, `the class "telescope" is none of the 10 names`, []string{"--data", labelled, "--classes", "cifar10"}},
+		{1, `the class "telescope" is not one of the 10 names`, []string{"--data", labelled, "--classes", "cifar10"}},
 		{1, "sets that are built in are imagenet, cifar10, cifar100", []string{"--data", labelled, "--classes", "cifar1000"}},
 		{1, "no such file", []string{"--data", "none.csv"}},
 	} {

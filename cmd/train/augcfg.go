@@ -45,7 +45,7 @@ func (a *augCfg) UnmarshalText(text []byte) error {
 			}
 			continue
 		default:
-			return fmt.Errorf("%q is none of scale, ratio, color_jitter, color_jitter_prob, gray_scale_prob", key)
+			return fmt.Errorf("%q: must be one of scale, ratio, color_jitter, color_jitter_prob, gray_scale_prob", key)
 		}
 		if value == "None" {
 			continue

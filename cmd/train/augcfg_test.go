@@ -26,7 +26,7 @@ func TestAugCfg(t *testing.T) {
 		"use_timm=True":                    "use_timm=True is of timm's augmentation",
 		"re_prob=0.4":                      "re_prob=0.4 is of timm's augmentation",
 		"re_count=3":                       "re_count=3 is of timm's augmentation",
-		"interpolation=bilinear":           `"interpolation" is none of scale`,
+		"interpolation=bilinear":           `"interpolation": must be one of scale`,
 		"scale":                            `"scale" is not KEY=VALUE`,
 		"scale=big":                        "scale=big: must be numbers",
 		"color_jitter=[0.4,0.4,0.4,0.1]":   "does nothing without color_jitter_prob",

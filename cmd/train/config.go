@@ -101,9 +101,9 @@ func (o *options) check(c *train.Config) error {
 	wants(o.Model != "", "--model is empty: it must be a built-in config such as ViT-B-32, or a model directory")
 	wants(o.TrainData != "" || o.DatasetType == "synthetic" || o.evaluatesAlone(), "--train-data is missing: a table, webdataset shards or a folder of images")
 	wants(!o.EvalOnly || o.ValData != "" || o.ImageNetVal != "", "--eval-only must have --val-data or --imagenet-val to evaluate on")
-	wants(slices.Contains(data.Kinds, o.DatasetType), "--dataset-type %q is none of %s", o.DatasetType, strings.Join(data.Kinds, ", "))
+	wants(slices.Contains(data.Kinds, o.DatasetType), "--dataset-type %q: must be one of %s", o.DatasetType, strings.Join(data.Kinds, ", "))
 	wants(data.CheckSeparator(o.CSVSeparator) == nil, "--csv-separator %q is not one character, or cannot part columns", o.CSVSeparator)
-	wants(slices.Contains([]string{"", "draw", "each"}, o.Captions), "--captions %q is none of draw, each", o.Captions)
+	wants(slices.Contains([]string{"", "draw", "each"}, o.Captions), "--captions %q: must be one of draw, each", o.Captions)
 	wants(o.DatasetType != "synthetic" || o.TrainNumSamples > 0, "--dataset-type synthetic requires --train-num-samples")
 	_, err := o.upsampling()
 	wants(err == nil, "--train-data-upsampling-factors %s: must be a number for each source, 0 or positive, such as 1::2::0.5", o.UpsamplingFactors)
@@ -136,7 +136,7 @@ func (o *options) check(c *train.Config) error {
 		wants(f.is != -1, "--%s -1 is negative", f.flag)
 	}
 	wants(o.SaveEveryMinutes >= 0 && number(o.SaveEveryMinutes), "--save-every-minutes %g: must be 0 or a positive number", o.SaveEveryMinutes)
-	wants(o.NonFinite == "stop" || o.NonFinite == "skip", "--non-finite %q is none of stop, skip", o.NonFinite)
+	wants(o.NonFinite == "stop" || o.NonFinite == "skip", "--non-finite %q: must be one of stop, skip", o.NonFinite)
 	wants(o.Opt == "" || o.Opt == "adamw", "--opt %q: goclip has adamw alone", o.Opt)
 	wants(o.Threads >= 0 && o.Threads <= 1024, "--threads %d: must be between 1 and 1024, or 0 for the default", o.Threads)
 	wants(o.WiseFT == 0 || !o.source().random(), "--wise-ft must have trained weights to begin with: --pretrained, or a model directory")
@@ -146,7 +146,7 @@ func (o *options) check(c *train.Config) error {
 		case "wandb", "all":
 			wants(false, "--report-to %s: goclip does not speak to Weights & Biases; write --report-to tensorboard, whose files wandb sync uploads", o.ReportTo)
 		default:
-			wants(false, "--report-to %q is none of tensorboard", place)
+			wants(false, "--report-to %q: must be tensorboard", place)
 		}
 	}
 	fault := o.checkResume()
@@ -156,7 +156,7 @@ func (o *options) check(c *train.Config) error {
 	wants(o.Name == "" || o.Name == filepath.Base(filepath.Clean("/"+o.Name)), "--name %q is not the name of a directory", o.Name)
 	_, _, err = o.meeting()
 	wants(err == nil, "--dist-url: %v", err)
-	wants(o.DistBackend == "" || o.DistBackend == "gloo" || o.DistBackend == "nccl", "--dist-backend %q is none of gloo, nccl", o.DistBackend)
+	wants(o.DistBackend == "" || o.DistBackend == "gloo" || o.DistBackend == "nccl", "--dist-backend %q: must be one of gloo, nccl", o.DistBackend)
 	var more *train.ConfigError
 	if errors.As(c.Check(), &more) {
 		for _, fault := range more.Faults {

@@ -200,7 +200,7 @@ func TestLaunchRefusals(t *testing.T) {
 		{[]string{"--nproc-per-node", "2"}, "RANK", "--nproc-per-node and --max-restarts start processes, but RANK is set"},
 		{[]string{"--nproc-per-node", "2", "--epochs", "0"}, "", "train: --epochs 0: must be at least 1"},
 		{[]string{"--dist-url", "file:///x"}, "", `--dist-url: "file:///x" is neither env:// nor tcp://HOST:PORT`},
-		{[]string{"--dist-backend", "mpi"}, "", `--dist-backend "mpi" is none of gloo, nccl`},
+		{[]string{"--dist-backend", "mpi"}, "", `--dist-backend "mpi": must be one of gloo, nccl`},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			if c.env != "" {

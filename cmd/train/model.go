@@ -78,7 +78,7 @@ func (s source) String() string {
 	return text
 }
 
-// trainedOnes says how to begin with weights that have learned, for who did not ask for random
+// trainedOnes says how to begin with weights that have learned, for a user who did not ask for random
 // ones.
 func (s source) trainedOnes() string {
 	if s.Model == models.Default {

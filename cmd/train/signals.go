@@ -8,7 +8,7 @@ import (
 )
 
 // asking are the signals after which a run writes a checkpoint and continues: what a scheduler warns
-// with (Slurm's --signal=USR1@120), and the end of who read the log.
+// with (Slurm's --signal=USR1@120), and the end of the log's reader.
 var asking = []os.Signal{syscall.SIGUSR1, syscall.SIGPIPE}
 
 // ending are those that end it after the step that is being done, with a checkpoint. nohup has a

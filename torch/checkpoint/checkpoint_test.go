@@ -59,7 +59,7 @@ func TestHostileFiles(t *testing.T) {
 		{"no JSON", "not the JSON of a safetensors file", file(`{"a":`)},
 		{"array", "it is no object", file(`[]`)},
 		{"cut data", "cut off or corrupt", file(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, 1, 2, 3)},
-		{"type", `its type "F31" is none of`, file(`{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}`, 0, 0, 0, 0)},
+		{"type", `its type "F31": must be one of`, file(`{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}`, 0, 0, 0, 0)},
 		{"negative", "negative size", file(`{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}`, 0, 0, 0, 0)},
 		{"overflow", "too large", file(`{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}}`, 0, 0, 0, 0)},
 		{"size", "takes 4 bytes, not 3", file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,3]}}`, 0, 0, 0)},

@@ -69,7 +69,7 @@ func openShards(path string, text []byte) (file *File, err error) {
 // parseIndex reads the shard of each tensor and the index's own metadata.
 func parseIndex(text []byte) (where, metadata map[string]string, err error) {
 	if len(text) > maxIndex {
-		return nil, nil, fmt.Errorf("an index of shards of more than %d bytes is none", maxIndex)
+		return nil, nil, fmt.Errorf("an index of shards must have at most %d bytes", maxIndex)
 	}
 	metadata = map[string]string{}
 	err = eachField(text, func(name string, d *json.Decoder) error {

@@ -8,7 +8,7 @@ func (u *unpickler) step(op byte) {
 	switch op {
 	case 0x80: // PROTO
 		if v := u.byte(); v < 2 || v > 5 {
-			u.fail("its pickle has the protocol %d, which is none of 2 to 5", v)
+			u.fail("its pickle has the protocol %d; it must be 2 to 5", v)
 		}
 	case 0x95: // FRAME, a hint for buffering
 		u.take(8)

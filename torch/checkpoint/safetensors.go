@@ -143,7 +143,7 @@ func decodeBounded(d *json.Decoder, to any, limit int) error {
 func (h headerEntry) entry(name string, body []byte) (Entry, error) {
 	size := h.DType.Size()
 	if size == 0 {
-		return Entry{}, fmt.Errorf("its type %q is none of F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL", h.DType)
+		return Entry{}, fmt.Errorf("its type %q: must be one of F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL", h.DType)
 	}
 	e := Entry{Name: name, DType: h.DType, Shape: make([]int, len(h.Shape))}
 	for i, n := range h.Shape {

@@ -162,7 +162,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{World{}, "", "a world of 0 processes"},
 		{World{Size: 2, Rank: 2, LocalSize: 1}, "", "the rank 2 (RANK, SLURM_PROCID) is not one of 2 processes"},
-		{World{Size: 1}, "mpi", `the backend "mpi" is none of gloo, nccl`},
+		{World{Size: 1}, "mpi", `the backend "mpi": must be one of gloo, nccl`},
 	} {
 		_, err := Init(t.Context(), c.world, Options{Backend: c.backend})
 		assert.ErrorContains(t, err, c.says)

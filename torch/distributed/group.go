@@ -94,7 +94,7 @@ func Init(ctx context.Context, w World, o Options) (*Group, error) {
 			return nil, fmt.Errorf("distributed: %w", err)
 		}
 	default:
-		return nil, fmt.Errorf("distributed: the backend %q is none of gloo, nccl", o.Backend)
+		return nil, fmt.Errorf("distributed: the backend %q: must be one of gloo, nccl", o.Backend)
 	}
 	g := &Group{world: w, options: o, failed: make(chan struct{}), over: make(chan struct{}), welcomed: make(chan frame, 1), exchanges: make(chan frame, 1)}
 	if w.Size == 1 {

@@ -86,7 +86,7 @@ func NewLoader(set Dataset, options *LoaderOptions) (*Loader, error) {
 	o.Workers, o.World = max(o.Workers, 1), max(o.World, 1)
 	switch {
 	case o.Rank < 0 || o.Rank >= o.World:
-		return nil, fmt.Errorf("data: rank %d is none of %d", o.Rank, o.World)
+		return nil, fmt.Errorf("data: rank %d: must be below %d", o.Rank, o.World)
 	case o.BatchSize < 1:
 		return nil, fmt.Errorf("data: BatchSize %d: must be at least 1", o.BatchSize)
 	case o.Transform == nil:

@@ -83,7 +83,7 @@ func openFile(ctx context.Context, name, kind string, o Options) (Index, error) 
 	case "pairs":
 		return openPairs(ctx, name, o)
 	default:
-		return nil, fmt.Errorf("data: Kind %q is none of %s", kind, strings.Join(Kinds, ", "))
+		return nil, fmt.Errorf("data: Kind %q: must be one of %s", kind, strings.Join(Kinds, ", "))
 	}
 }
 

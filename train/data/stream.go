@@ -36,7 +36,7 @@ func openerOf(name string) (opener, error) {
 	case "s3":
 		return openS3(name)
 	}
-	return nil, fmt.Errorf("data: %s: the scheme %s is none of pipe, http, https, s3; pipe: takes the output of any command", name, scheme)
+	return nil, fmt.Errorf("data: %s: the scheme %s must be one of pipe, http, https, s3; pipe: takes the output of any command", name, scheme)
 }
 
 // permanent is an error that another try would meet again.

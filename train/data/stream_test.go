@@ -246,7 +246,7 @@ func TestS3(t *testing.T) {
 	_, err = streamed(t, t.Context(), "s3://bucket", data.Options{})
 	assert.ErrorContains(t, err, "must be s3://BUCKET/KEY")
 	_, err = streamed(t, t.Context(), "gs://bucket/x.tar", data.Options{})
-	assert.ErrorContains(t, err, "the scheme gs is none of pipe, http, https, s3")
+	assert.ErrorContains(t, err, "the scheme gs must be one of pipe, http, https, s3")
 	_, err = data.Open(t.Context(), "s3://bucket/x.tar", &data.Options{})
 	assert.ErrorContains(t, err, "there is no directory for it")
 }

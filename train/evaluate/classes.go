@@ -33,7 +33,7 @@ func ClassNames(folders []string) ([]string, error) {
 			names[i] = imagenet[index].Name
 		case wordNetID.MatchString(folder):
 			if names[i] = byID[folder]; names[i] == "" {
-				return nil, fmt.Errorf("the folder %s is named like a class of ImageNet and is none of its 1,000: name it by what its images show", folder)
+				return nil, fmt.Errorf("the folder %s is named like a class of ImageNet but is not one of its 1,000: name it by what its images show", folder)
 			}
 		default:
 			if names[i] = strings.TrimSpace(strings.ReplaceAll(folder, "_", " ")); names[i] == "" {

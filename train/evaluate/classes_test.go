@@ -65,7 +65,7 @@ func TestWithin(t *testing.T) {
 		}
 	}
 	_, err = Within(few{"apple", "unicorn"}, cifar)
-	assert.ErrorContains(t, err, `the class "unicorn" is none of the 100 names`)
+	assert.ErrorContains(t, err, `the class "unicorn" is not one of the 100 names`)
 	_, err = Within(few{"100", "2"}, cifar)
 	assert.Error(t, err, "there are 100 numbers")
 	_, err = clip.ClassSet("cifar")

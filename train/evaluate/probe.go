@@ -56,7 +56,7 @@ func LinearProbe(training, test Labelled, o ProbeOptions) (r ProbeResult, err er
 	}
 	classes := 1 + slices.Max(training.Classes)
 	if most := slices.Max(test.Classes); most >= classes {
-		return r, fmt.Errorf("evaluate: linear probe: class %d of the test rows is none of the %d that are trained on", most, classes)
+		return r, fmt.Errorf("evaluate: linear probe: class %d of the test rows is not one of the %d trained classes", most, classes)
 	}
 	restore, err := keepGenerators(o.Device)
 	if err != nil {

@@ -48,7 +48,7 @@ func Within(d Classes, names []string) (Classes, error) {
 		case len(have) == len(names) && plain(name) == plain(names[i]):
 			place = i
 		case !found:
-			return nil, fmt.Errorf("evaluate: the class %q is none of the %d names", name, len(names))
+			return nil, fmt.Errorf("evaluate: the class %q is not one of the %d names", name, len(names))
 		}
 		w.places[i] = place
 	}
