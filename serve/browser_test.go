@@ -195,6 +195,23 @@ func TestPageSearch(t *testing.T) {
 	assert.Empty(t, *complaints)
 }
 
+// A browser whose language is Korean shows a Korean page.
+func TestPageKorean(t *testing.T) {
+	_, at := start(t, Options{})
+	ctx, complaints := browser(t, at, 800, 700, "light")
+	var language, body, corner string
+	require.NoError(t, chromedp.Run(ctx, emulation.SetUserAgentOverride("Chromium").WithAcceptLanguage("ko-KR"), chromedp.Reload(),
+		chromedp.SetUploadFiles("#files", demoImages(t)), chromedp.WaitVisible("td.best"),
+		chromedp.Evaluate(`document.documentElement.lang`, &language), chromedp.Text("body", &body), chromedp.TextContent("thead th", &corner)))
+	assert.Equal(t, "ko", language)
+	assert.Contains(t, body, "비교")
+	assert.Contains(t, body, "텍스트 사이의 확률")
+	assert.NotContains(t, body, "Drop images here")
+	assert.Equal(t, "이미지", corner)
+	shot(t, ctx, "serve-korean")
+	assert.Empty(t, *complaints)
+}
+
 // A server with a token asks for it, and a picture that is none is told.
 func TestPageToken(t *testing.T) {
 	_, at := start(t, Options{Token: "open sesame"})

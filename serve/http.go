@@ -74,6 +74,7 @@ func (s *Server) table() []route {
 		get("/", asset("page/index.html", "text/html; charset=utf-8")),
 		get("/page.css", asset("page/page.css", "text/css; charset=utf-8")),
 		get("/page.js", asset("page/page.js", "text/javascript; charset=utf-8")),
+		get("/korean.js", asset("page/korean.js", "text/javascript; charset=utf-8")),
 		get("/samples/dog.png", asset("page/samples/dog.png", "image/png")),
 		get("/samples/racing_car.png", asset("page/samples/racing_car.png", "image/png")),
 		get("/icon.svg", asset("page/icon.svg", "image/svg+xml")),

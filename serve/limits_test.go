@@ -285,7 +285,7 @@ func TestToken(t *testing.T) {
 		code, _, _ := post(t, at+"/v1/embeddings", object{"input": "a"}, "Authorization", given)
 		assert.Equal(t, 200, code, given)
 	}
-	for _, path := range []string{"/", "/page.js", "/page.css", "/icon.svg", "/openapi.yaml", "/healthz", "/ping"} {
+	for _, path := range []string{"/", "/page.js", "/korean.js", "/page.css", "/icon.svg", "/openapi.yaml", "/healthz", "/ping"} {
 		code, _, _ := get(t, at+path)
 		assert.Equal(t, 200, code, path)
 	}

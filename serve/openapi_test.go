@@ -95,6 +95,7 @@ func TestOpenAPI(t *testing.T) {
 		{"GET", "/", nil, "", 200},
 		{"GET", "/page.css", nil, "", 200},
 		{"GET", "/page.js", nil, "", 200},
+		{"GET", "/korean.js", nil, "", 200},
 		{"GET", "/samples/dog.png", nil, "", 200},
 		{"GET", "/samples/racing_car.png", nil, "", 200},
 		{"GET", "/icon.svg", nil, "", 200},

@@ -8,6 +8,26 @@ const make = (name, props = {}, ...children) => {
   return e;
 };
 
+// translate gives a sentence in the browser's language, with values in place of its {}.
+const korean = navigator.language.startsWith("ko");
+function translate(sentence, ...values) {
+  return values.reduce((s, v) => s.replace("{}", () => v), (korean && KOREAN[sentence]) || sentence);
+}
+
+function translatePage() {
+  document.documentElement.lang = "ko";
+  document.title = translate(document.title);
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const words = texts.currentNode.data.trim();
+    texts.currentNode.data = texts.currentNode.data.replace(words, () => translate(words));
+  }
+  for (const name of ["aria-label", "placeholder"]) {
+    document.querySelectorAll("[" + name + "]").forEach((e) => e.setAttribute(name, translate(e.getAttribute(name))));
+  }
+}
+if (korean) translatePage();
+
 let server = { index: undefined, token: false, max_inputs: 256, logit_scale: 100 };
 let token = sessionStorage.getItem("token") || "";
 let images = [];               // {name, url, data, row, error, picked}
@@ -19,7 +39,7 @@ function say(text, bad = false) {
   $("status").classList.toggle("bad", bad);
 }
 
-// call posts JSON and gives the answer's. A full queue is asked again when it said so; a missing token is asked for.
+// call posts JSON and returns the answer's. It waits for a full queue, and asks for a missing token.
 async function call(path, body) {
   for (let tries = 0; ; tries++) {
     const headers = { "Content-Type": "application/json", "X-Goclip-Page": "1" };
@@ -27,7 +47,7 @@ async function call(path, body) {
     const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
     if (answer.status === 429 && tries < 5) {
       const seconds = Number(answer.headers.get("Retry-After")) || 1;
-      say("The server is busy; going on in " + seconds + " s.");
+      say(translate("The server is busy; continuing in {} s.", seconds));
       await new Promise((done) => setTimeout(done, seconds * 1000));
       continue;
     }
@@ -36,7 +56,7 @@ async function call(path, body) {
       continue;
     }
     const value = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error(value.error?.message || "The server answered " + answer.status + ".");
+    if (!answer.ok) throw new Error(value.error?.message || translate("The server answered {}.", answer.status));
     return value;
   }
 }
@@ -84,7 +104,7 @@ async function add(files) {
   let done = 0;
   const worker = async () => {
     for (let p = queue.shift(); p; p = queue.shift()) {
-      say("Looking at " + ++done + " of " + fresh.length + " images…");
+      say(translate("Looking at {} of {} images…", ++done, fresh.length));
       try {
         p.data = await dataURL(p.file);
         p.row = floats((await call("v1/embeddings", { input: [{ image: p.data }], encoding_format: "base64" })).data[0].embedding);
@@ -104,7 +124,7 @@ async function add(files) {
 const dataURL = (file) => new Promise((done, fail) => {
   const reader = new FileReader();
   reader.onload = () => done("data:image/any;base64," + reader.result.slice(reader.result.indexOf(",") + 1));
-  reader.onerror = () => fail(new Error("The file cannot be read."));
+  reader.onerror = () => fail(new Error(translate("The file cannot be read.")));
   reader.readAsDataURL(file);
 });
 
@@ -114,7 +134,7 @@ function drawThumbs() {
       make("img", { src: p.url, alt: p.name }));
     pick.setAttribute("aria-pressed", String(!!p.picked));
     const away = make("button", { type: "button", className: "away", textContent: "×", onclick: () => remove(p) });
-    away.setAttribute("aria-label", "Take " + p.name + " away");
+    away.setAttribute("aria-label", translate("Remove {}", p.name));
     return make("li", { className: p.error ? "bad" : "" }, pick, away, make("span", { className: "name", textContent: p.name, title: p.name }));
   }));
   $("offer").hidden = images.length > 0;
@@ -160,7 +180,7 @@ async function draw() {
     return;
   }
   const unit = document.querySelector("input[name=unit]:checked").value;
-  const corner = make("th", { scope: "col" }, make("span", { className: "unseen", textContent: "Image" }));
+  const corner = make("th", { scope: "col" }, make("span", { className: "unseen", textContent: translate("Image") }));
   const head = make("tr", {}, corner, ...texts.map((t) => make("th", { scope: "col", textContent: t })));
   $("matrix").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...images.map((p) => matrixRow(p, texts, unit)))));
 }
@@ -191,14 +211,14 @@ async function labelAll() {
   const labels = lines("names");
   const ready = images.filter((p) => p.data && !p.error);
   if (labels.length === 0 || ready.length === 0) {
-    say(labels.length === 0 ? "Type a label first." : "Drop an image first.");
+    say(labels.length === 0 ? translate("Type a label first.") : translate("Drop an image first."));
     return;
   }
   $("label").disabled = true;
   $("shares").replaceChildren();
   try {
     for (const p of ready) {
-      say("Labelling " + p.name + "…");
+      say(translate("Labelling {}…", p.name));
       const answer = await call("v1/classify", { images: [p.data], labels, templates: [$("template").value], top_k: 5 });
       const list = make("ol", {}, ...answer.images[0].labels.map((l) => {
         const item = make("li", {}, make("span", { textContent: l.label }), make("span", { textContent: (100 * l.prob).toFixed(1) + " %" }));
@@ -223,7 +243,7 @@ async function find(query, offset = 0) {
   await known;
   if (server.index === null) return;
   asked = query;
-  say("Searching…");
+  say(translate("Searching…"));
   try {
     const answer = await call("v1/search", { ...query, index: $("index").value, top_k: pageSize, offset });
     if (asked !== query) return; // another one was asked meanwhile
@@ -240,7 +260,7 @@ async function find(query, offset = 0) {
     if (offset === 0) $("hits").replaceChildren();
     $("hits").append(...items);
     const shown = $("hits").childElementCount;
-    $("shown").textContent = shown.toLocaleString() + " of " + Math.max(answer.total, shown).toLocaleString() + " shown, the most similar first";
+    $("shown").textContent = translate("{} of {} shown, the most similar first", shown.toLocaleString(), Math.max(answer.total, shown).toLocaleString());
     $("more").hidden = !answer.more || shown + pageSize > 1000;
     say("");
   } catch (e) {
@@ -272,7 +292,7 @@ function show(name, focus) {
   if (name === "search") $("search").after($("images")); // the hits first
   else document.querySelector("main").prepend($("images"));
   const searching = name === "search" && server.index === null;
-  say(searching ? "There is nothing to search: start the server with infer serve --index DIR." : "");
+  say(searching ? translate("There is nothing to search: start the server with infer serve --index DIR.") : "");
   $("ask").hidden = searching;
   $("like").hidden = searching;
 }
@@ -313,11 +333,11 @@ const known = (async () => {
     server = await (await fetch("healthz")).json();
     $("index").replaceChildren(...server.indices.map((i) => make("option", { value: i.name, textContent: i.name })));
     $("where").hidden = server.indices.length < 2;
-    const has = server.index === null ? "" : ", " + server.index.toLocaleString() + " images to search";
+    const has = server.index === null ? "" : ", " + translate("{} images to search", server.index.toLocaleString());
     $("model").textContent = server.model + (server.device ? " on " + server.device : "") + has;
     if (server.notice) Object.assign($("notice"), { textContent: server.notice, hidden: false });
     if (current === "search") show(current);
   } catch {
-    say("The server does not answer.", true);
+    say(translate("The server does not answer."), true);
   }
 })();
