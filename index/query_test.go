@@ -38,7 +38,7 @@ func TestParseQuery(t *testing.T) {
 	}
 	for query, says := range map[string]string{
 		"": "the query is empty", "  ": "the query is empty", "+": "the query is empty", "a +": "ends with an operator", "a + - b": "two operators follow each other",
-		`"a`: "a quotation mark is missing", "0:a": "must be above 0 and at most 1000000", "9999999:a": "a weight above 0", "2:": "a term of the query is empty",
+		`"a`: "a quotation mark is missing", "0:a": "must be above 0 and at most 1000000", "9999999:a": "must be above 0 and at most 1000000", "2:": "a term of the query is empty",
 		"https://example.com/a.png": "images are not fetched",
 	} {
 		_, _, err := ParseQuery(query)

@@ -20,7 +20,7 @@ func BFloat16x3() error {
 }
 
 // BFloat16x3 lets [Tensor.Linear] compute float32 products in this scope, and their gradients, as
-// three of bfloat16, within 3 2^-16 of the terms' size of float32's. It wants [BFloat16x3]. Products
+// three of bfloat16, within 3 2^-16 of the terms' size of float32's. It needs [BFloat16x3]. Products
 // of few rows stay as they are.
 func (s *Scope) BFloat16x3() {
 	s.here("bf16x3")
@@ -30,5 +30,5 @@ func (s *Scope) BFloat16x3() {
 	s.mode |= C.GC_BF16X3
 }
 
-// splits tells whether [Scope.BFloat16x3] was called.
+// splits reports whether [Scope.BFloat16x3] was called.
 func (s *Scope) splits() bool { return s != nil && s.mode&C.GC_BF16X3 != 0 }

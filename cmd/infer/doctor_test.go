@@ -50,7 +50,7 @@ func TestDoctor(t *testing.T) {
 	assert.EqualValues(t, 1000, d.Cache.Bytes)
 	assert.Equal(t, cacheFile{"weights.safetensors", 1000}, d.Cache.Largest[0])
 	assert.Positive(t, d.Cache.Free)
-	assert.Contains(t, troubles(d), "other.bin was not fetched to its end")
+	assert.Contains(t, troubles(d), "other.bin is an incomplete download")
 
 	code, out, _ = infer(t, "", "doctor")
 	assert.Zero(t, code)

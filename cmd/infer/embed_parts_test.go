@@ -303,7 +303,7 @@ func TestEmbedData(t *testing.T) {
 		says string
 	}{
 		{"--captions photos", 2, "--captions are those of --data"},
-		{"--part-size -1 photos", 2, "--part-size -1: 1 to"},
+		{"--part-size -1 photos", 2, "--part-size -1: must be between 1 and"},
 		{"--rank 0 photos", 2, "--rank R and --world N go together"},
 		{"--rank 2 --world 2 photos", 2, "--rank R and --world N go together"},
 		{"--part-size 2 --texts TXT photos", 2, "parts hold images or --texts"},

@@ -153,7 +153,7 @@ func TestCommandLine(t *testing.T) {
 		{"score --model TINY --image FACE --text a --batch-size 1000000000", 2, "--batch-size 1000000000"},
 		{"score --model TINY --image FACE --text a --batch-size x", 2, "--batch-size"},
 		{"score --model TINY --image FACE --text a --threads -1", 2, "--threads"},
-		{"score --model TINY --image FACE --text a --threads 100000", 2, "--threads 100000: 1 to 1024"},
+		{"score --model TINY --image FACE --text a --threads 100000", 2, "--threads 100000: must be between 1 and 1024"},
 		{"search --engine qdrant a DIR", 2, `--engine: the engine "qdrant" must be exact, faiss or postgres://HOST/DATABASE`},
 		{"score --model TINY --image FACE --texts DIR/gone.txt", 1, "--texts: open DIR/gone.txt: no such file"},
 		{"score --model TINY --image FACE --texts DIR", 1, "--texts: read DIR: is a directory"},

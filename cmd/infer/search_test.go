@@ -197,7 +197,7 @@ func TestSearchCommandLine(t *testing.T) {
 		says string
 	}{
 		{"search", 2, "no query"},
-		{"search a DIR -t 0", 2, "--top 0: 1 to"},
+		{"search a DIR -t 0", 2, "--top 0: must be between 1 and"},
 		{"search a b DIR", 2, "only one directory may follow the query"},
 		{"search a b", 2, "b is not a directory; a query of several words needs quotation marks"},
 		{"search a - DIR DIR", 1, "there is no index in DIR or above it: file does not exist; without -n infer search makes one"},
@@ -205,7 +205,7 @@ func TestSearchCommandLine(t *testing.T) {
 		{"search --index DIR a DIR", 2, "both name images; drop one"},
 		{"search --index DIR a", 1, "DIR is no index: it has no pictures.db: file does not exist; infer index makes one"},
 		{"search a DIR --since yesterday", 2, "--since yesterday: must be a day (2024-06-01)"},
-		{"search a DIR --min-size big", 2, "--min-size big: a number of bytes"},
+		{"search a DIR --min-size big", 2, "--min-size big: must be a number of bytes"},
 		{"search a DIR --format xml", 2, "--format must be one of"},
 		{"search --duplicates --threshold 2 --index DIR", 1, "is no index"},
 		{"index --out " + file + "/x DIR", 1, "file is a file, not a directory"},

@@ -264,7 +264,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--lock-text-freeze-layer-norm"}, 2, "--lock-text-freeze-layer-norm requires --lock-text"},
 		{[]string{"--lock-image", "--lock-text"}, 2, "--lock-image and --lock-text leave only the temperature to train"},
 		{[]string{"--workers", "0"}, 2, "--workers 0"},
-		{[]string{"--workers", "1000000000"}, 2, "--workers 1000000000: 1 to 1024"},
+		{[]string{"--workers", "1000000000"}, 2, "--workers 1000000000: must be between 1 and 1024"},
 		{[]string{"--threads", "100000"}, 2, "--threads 100000"},
 		{[]string{"--device", "tpu"}, 2, `--device: device "tpu"`},
 		{[]string{"--save-frequency", "-1"}, 2, "--save-frequency -1"},

@@ -114,7 +114,7 @@ func TestBenchmarkRefusals(t *testing.T) {
 		`the .cls is "dog"`:                              {with(names, "a\nb"), "cls", "dog"},
 		"line 1 has no {c} for the class's name":         {with(names, "a\nb", "zeroshot_classification_templates.txt", "a photo"), "cls", "0"},
 		"is of the type multilabel":                      {with("dataset_type.txt", "multilabel"), "cls", "0"},
-		"holds no sample: an image (.webp, .png, .jpg, ": {with(names, "a\nb"), "txt", "0"},
+		"holds no sample; a sample is an image (.webp, .png, .jpg, ": {with(names, "a\nb"), "txt", "0"},
 	} {
 		_, err := data.OpenBenchmark(t.Context(), benchmarkOf(t, c.files, c.ext, c.member), "test", nil)
 		assert.ErrorContains(t, err, want)
