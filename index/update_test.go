@@ -197,7 +197,7 @@ func TestUpdateErrors(t *testing.T) {
 	}{
 		"has no directory around it: Paths must say": {filepath.Join(dir, "index"), UpdateOptions{}},
 		"BatchSize -1, CommitEvery 0":                {at, UpdateOptions{BatchSize: -1}},
-		`the engine "qdrant" must be`:             {at, UpdateOptions{Engine: "qdrant"}},
+		`the engine "qdrant" must be`:                {at, UpdateOptions{Engine: "qdrant"}},
 	} {
 		_, err := Update(ctx, c.at, m, &c.o)
 		assert.ErrorContains(t, err, says)

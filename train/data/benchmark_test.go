@@ -105,15 +105,15 @@ func TestBenchmarkRefusals(t *testing.T) {
 		files       map[string]string
 		ext, member string
 	}{
-		"nshards.txt: no such file":                      {nil, "cls", "0"},
-		"nshards.txt must be the number of the split's":  {with("test/nshards.txt", "none"), "cls", "0"},
-		"1.tar: no such file":                            {with("test/nshards.txt", "2", names, "a\nb"), "cls", "0"},
-		"classnames.txt: no such file":                   {with(), "cls", "0"},
-		"classnames.txt: line 2 is empty":                {with(names, "a\n\nb"), "cls", "0"},
-		`0.tar:s0: the .cls is "2": it must be`:          {with(names, "a\nb"), "cls", "2"},
-		`the .cls is "dog"`:                              {with(names, "a\nb"), "cls", "dog"},
-		"line 1 has no {c} for the class's name":         {with(names, "a\nb", "zeroshot_classification_templates.txt", "a photo"), "cls", "0"},
-		"is of the type multilabel":                      {with("dataset_type.txt", "multilabel"), "cls", "0"},
+		"nshards.txt: no such file":                                  {nil, "cls", "0"},
+		"nshards.txt must be the number of the split's":              {with("test/nshards.txt", "none"), "cls", "0"},
+		"1.tar: no such file":                                        {with("test/nshards.txt", "2", names, "a\nb"), "cls", "0"},
+		"classnames.txt: no such file":                               {with(), "cls", "0"},
+		"classnames.txt: line 2 is empty":                            {with(names, "a\n\nb"), "cls", "0"},
+		`0.tar:s0: the .cls is "2": it must be`:                      {with(names, "a\nb"), "cls", "2"},
+		`the .cls is "dog"`:                                          {with(names, "a\nb"), "cls", "dog"},
+		"line 1 has no {c} for the class's name":                     {with(names, "a\nb", "zeroshot_classification_templates.txt", "a photo"), "cls", "0"},
+		"is of the type multilabel":                                  {with("dataset_type.txt", "multilabel"), "cls", "0"},
 		"holds no sample; a sample is an image (.webp, .png, .jpg, ": {with(names, "a\nb"), "txt", "0"},
 	} {
 		_, err := data.OpenBenchmark(t.Context(), benchmarkOf(t, c.files, c.ext, c.member), "test", nil)

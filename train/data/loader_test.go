@@ -197,7 +197,7 @@ func TestUpsampling(t *testing.T) {
 		"UpsamplingFactors need Resampled":   func(o *data.LoaderOptions) { o.UpsamplingFactors, o.Resampled = []float64{1, 2, 3}, false },
 		"6000 samples make no batch of 7000": func(o *data.LoaderOptions) { o.BatchSize = 7000 },
 		"6000 samples make no batch of 6300": func(o *data.LoaderOptions) { o.BatchSize, o.World = 2100, 3 },
-		"rank 3: must be below 3":                func(o *data.LoaderOptions) { o.Rank, o.World = 3, 3 },
+		"rank 3: must be below 3":            func(o *data.LoaderOptions) { o.Rank, o.World = 3, 3 },
 	} {
 		wrong := o
 		change(&wrong)
