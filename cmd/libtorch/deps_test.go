@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -92,4 +93,13 @@ func TestFromPython(t *testing.T) {
 	b.out.Reset()
 	assert.Equal(t, 1, run([]string{"install", "--from-python", "--prefix", b.prefix}, &b.out, &b.out))
 	assert.Contains(t, b.out.String(), "has no torch; activate the environment that has torch 2.11.0, or set PYTHON")
+
+	if _, err := exec.LookPath("python3"); err == nil { // a checkout has a directory of that name, which Python takes for a package
+		require.NoError(t, os.WriteFile(python, []byte("#!/bin/sh\nexec python3 -S -E \"$@\"\n"), 0o755))
+		t.Chdir(t.TempDir())
+		require.NoError(t, os.Mkdir("torch", 0o755))
+		b.out.Reset()
+		assert.Equal(t, 1, run([]string{"install", "--from-python", "--prefix", b.prefix}, &b.out, &b.out))
+		assert.Contains(t, b.out.String(), "has no torch; activate the environment that has torch 2.11.0, or set PYTHON")
+	}
 }

@@ -143,7 +143,7 @@ func (i *installCmd) fromPython(ctx context.Context, c *console, prefix string) 
 	if !has(python) {
 		return fmt.Errorf("--from-python: %s is missing; activate the environment that has torch %s, or set PYTHON", python, version)
 	}
-	torch := output(ctx, python, "-c", `import importlib.util as u; s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s else "")`)
+	torch := output(ctx, python, "-c", `import importlib.util as u; s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s and s.origin else "")`)
 	if torch == "" {
 		return fmt.Errorf("--from-python: %s has no torch; activate the environment that has torch %s, or set PYTHON",
 			output(ctx, python, "-c", "import sys; print(sys.executable)"), version)
