@@ -36,6 +36,7 @@ type Model struct {
 	Name       string            `torch:"-"` // what Open was asked for
 	Options    OpenOptions       `torch:"-"` // and how: Open(ctx, Name, &Options) opens it again
 	Weights    string            `torch:"-"` // the file that they were read from; "" for random ones
+	StateSum   string            `torch:"-"` // SHA-256 of the weights as OpenFS read them, where the directory says it
 	Config     *tower.Config     `torch:"-"`
 	Preprocess preprocess.Config `torch:"-"`
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/torch"
@@ -171,6 +172,9 @@ func (d description) open(ctx context.Context, name string, o OpenOptions) (*Mod
 	return m, m.load(name, o, d)
 }
 
+// sumFile holds the SHA-256 of a model's weights in hexadecimal, so that nobody has to compute it.
+const sumFile = "state.sha256"
+
 // OpenFS is [Open] of the model directory dir of a file system, such as an embedded one. Its weights are read into
 // memory. Pretrained, ImageTower and TextTower, which name other weights, must be empty.
 func OpenFS(ctx context.Context, fsys fs.FS, dir string, o *OpenOptions) (*Model, error) {
@@ -210,6 +214,9 @@ func OpenFS(ctx context.Context, fsys fs.FS, dir string, o *OpenOptions) (*Model
 		return nil, fmt.Errorf("clip: %w", err)
 	}
 	m.Name, m.Options = dir, *o
+	if sum, err := fs.ReadFile(sub, sumFile); err == nil {
+		m.StateSum = strings.TrimSpace(string(sum))
+	}
 	copied := *o
 	copied.Copy = true // data is the caller's and Go's
 	if err := m.loadFrom(f, dir, copied); err != nil {

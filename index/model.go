@@ -88,9 +88,11 @@ func Identify(m *clip.Model, known []Sum) (Model, error) {
 	}
 	all := sha256.New()
 	if m.Weights == "" {
-		s, err := sumInside(m)
-		if err != nil {
-			return id, fmt.Errorf("index: %w", err)
+		s := m.StateSum // of the weights before they were converted
+		if s == "" {
+			if s, err = sumInside(m); err != nil {
+				return id, fmt.Errorf("index: %w", err)
+			}
 		}
 		io.WriteString(all, s)
 	}

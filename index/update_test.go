@@ -284,5 +284,11 @@ func TestIdentifyNames(t *testing.T) {
 	id, err = Identify(shipped, nil)
 	require.NoError(t, err)
 	assert.Equal(t, models.Default, id.Name)
-	assert.Len(t, id.Weights, 64)
+	sum, err := sumInside(shipped)
+	require.NoError(t, err)
+	assert.Equal(t, sum, shipped.StateSum, "what models/%s/state.sha256 says", models.Default)
+	require.NoError(t, shipped.Cast(torch.BFloat16)) // as on a GPU
+	converted, err := Identify(shipped, nil)
+	require.NoError(t, err)
+	assert.Equal(t, id, converted, "an index serves searches in every precision")
 }
