@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/internal/golden"
+	"github.com/goclip/goclip/internal/gputest"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -54,13 +55,7 @@ func TestUseGraphsWithoutGPU(t *testing.T) {
 
 // TestGraphs replays towers on a GPU: the features of batches of one shape are those without graphs.
 func TestGraphs(t *testing.T) {
-	device, err := torch.ParseDevice("cuda")
-	if err != nil {
-		t.Skipf("needs a GPU: %v", err)
-	}
-	if !torch.CanCapture() {
-		t.Skip("needs the build tag cuda")
-	}
+	device := gputest.Capturing(t)
 	open := func() *Model {
 		m, _ := textModel(t)
 		require.NoError(t, m.To(device))

@@ -7,16 +7,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/internal/golden"
+	"github.com/goclip/goclip/internal/gputest"
 	"github.com/goclip/goclip/torch"
 )
 
 // TestOnGPU holds every kind of tower on a GPU against the CPU: features and gradients in float32, features in half precision, where
 // texts are packed.
 func TestOnGPU(t *testing.T) {
-	device, err := torch.ParseDevice("cuda")
-	if err != nil {
-		t.Skipf("needs a GPU: %v", err)
-	}
+	device := gputest.GPU(t)
 	for name, text := range golden.Variants(t) {
 		t.Run(name, func(t *testing.T) {
 			m := goldenModel(t, text)

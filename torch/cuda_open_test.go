@@ -4,45 +4,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/gputest"
 	"github.com/goclip/goclip/torch"
 )
-
-// libtorchWithStub is a directory of libtorch's libraries beside a libtorch_cuda.so that only says
-// what it is asked, testdata/cuda_stub.cpp.
-func libtorchWithStub(t *testing.T) string {
-	t.Helper()
-	libtorch := ""
-	maps, err := os.ReadFile("/proc/self/maps")
-	require.NoError(t, err)
-	for _, line := range strings.Split(string(maps), "\n") {
-		if _, path, ok := strings.Cut(line, "/"); ok && strings.HasSuffix(path, "/libtorch_cpu.so") {
-			libtorch = "/" + strings.TrimSuffix(path, "/lib/libtorch_cpu.so")
-		}
-	}
-	include, err := filepath.Abs(filepath.Join("..", "third_party", "libtorch", "include"))
-	require.NoError(t, err)
-	if _, err := os.Stat(filepath.Join(include, "ATen")); err != nil {
-		include = filepath.Join(libtorch, "include")
-	}
-	dir := t.TempDir()
-	out, err := compile(t, "-shared", "-fPIC", "-o", filepath.Join(dir, "libtorch_cuda.so"), "-isystem", include, filepath.Join("..", "..", "torch", "testdata", "cuda_stub.cpp"))
-	require.NoError(t, err, out)
-	libraries, err := filepath.Glob(filepath.Join(libtorch, "lib", "*.so*"))
-	require.NoError(t, err)
-	for _, l := range libraries {
-		if filepath.Base(l) != "libtorch_cuda.so" {
-			require.NoError(t, os.Symlink(l, filepath.Join(dir, filepath.Base(l))))
-		}
-	}
-	return dir
-}
 
 // TestCUDAStub is what TestCUDAOpenedFirst runs in processes of their own: libtorch looks for CUDA
 // once.
@@ -101,10 +70,9 @@ func loseDevice(t *testing.T) {
 // TestCUDAOpenedFirst does first what makes libtorch look for CUDA: whatever it is, libtorch finds
 // the devices afterwards, and autograd has counted them.
 func TestCUDAOpenedFirst(t *testing.T) {
-	dir := libtorchWithStub(t)
 	run := func(first, devices, capability string) string {
 		c := exec.Command(os.Args[0], "-test.run", "^TestCUDAStub$", "-test.v")
-		c.Env = append(os.Environ(), "LD_LIBRARY_PATH="+dir, "GOCLIP_CUDA_STUB="+first, "STUB_DEVICES="+devices, "STUB_CAPABILITY="+capability)
+		c.Env = gputest.Env(t, "GOCLIP_CUDA_STUB="+first, "STUB_DEVICES="+devices, "STUB_CAPABILITY="+capability)
 		out, err := c.CombinedOutput()
 		require.NoError(t, err, string(out))
 		return string(out)

@@ -6,18 +6,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/gputest"
 	"github.com/goclip/goclip/torch"
 )
-
-// cuda is the machine's first CUDA device; the test is skipped where there is none.
-func cuda(t *testing.T) torch.Device {
-	t.Helper()
-	d, err := torch.ParseDevice("cuda")
-	if err != nil {
-		t.Skipf("needs a GPU: %v", err)
-	}
-	return d
-}
 
 func TestUpload(t *testing.T) {
 	for _, d := range devices() {
@@ -69,10 +60,7 @@ func TestCaptureWithout(t *testing.T) {
 
 // TestCapture replays a product, its gradient and noise, on numbers that change in between.
 func TestCapture(t *testing.T) {
-	d := cuda(t)
-	if !torch.CanCapture() {
-		t.Skip("needs the build tag cuda")
-	}
+	d := gputest.Capturing(t)
 	w := torch.FromSlice(nil, []float32{1, 2, 3, 4}, 2, 2).To(d, torch.Float32).Keep().SetRequiresGrad(true)
 	x := torch.Zeros(nil, d, torch.Float32, 1, 2)
 	y, g, noise := torch.Zeros(nil, d, torch.Float32, 1, 2), torch.Zeros(nil, d, torch.Float32, 2, 2), torch.Zeros(nil, d, torch.Float32, 8)

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/gputest"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -71,10 +72,7 @@ func TestGraphCache(t *testing.T) {
 
 // TestCachedGraphs doubles numbers by a graph for each shape.
 func TestCachedGraphs(t *testing.T) {
-	d := cuda(t)
-	if !torch.CanCapture() {
-		t.Skip("needs the build tag cuda")
-	}
+	d := gputest.Capturing(t)
 	type buffers struct{ x, y *torch.Tensor }
 	c := &torch.GraphCache[int, buffers]{Max: 4}
 	double := func(x []float32) (y []float32, replayed bool) {

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/gputest"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -15,13 +16,7 @@ const plainViT = `{"image_size":32,"layers":2,"width":64,"head_width":32,"patch_
 // TestCapturedSteps holds steps that are captured and replayed on a GPU against the same steps
 // kernel by kernel.
 func TestCapturedSteps(t *testing.T) {
-	device, err := torch.ParseDevice("cuda")
-	if err != nil {
-		t.Skipf("needs a GPU: %v", err)
-	}
-	if !torch.CanCapture() {
-		t.Skip("needs the build tag cuda")
-	}
+	device := gputest.Capturing(t)
 	const n, steps = 8, 12
 	run := func(captured bool) (losses []float64, weights []float32) {
 		r := smallRun(t, `{"embed_dim":16,"vision_cfg":`+plainViT+`,"text_cfg":`+smallText+`}`)
@@ -56,10 +51,7 @@ func TestCapturedSteps(t *testing.T) {
 
 // TestStepsOnGPU holds steps on a GPU, in float32, against the CPU's.
 func TestStepsOnGPU(t *testing.T) {
-	device, err := torch.ParseDevice("cuda")
-	if err != nil {
-		t.Skipf("needs a GPU: %v", err)
-	}
+	device := gputest.GPU(t)
 	for name, text := range map[string]string{"clip": smallText, "roberta": smallRoberta} {
 		run := func(d torch.Device) (losses []float64) {
 			r := smallRun(t, `{"embed_dim":16,"vision_cfg":`+plainViT+`,"text_cfg":`+text+`}`)

@@ -34,7 +34,7 @@ func own(s *torch.Scope, rank int, dtype torch.DType, shape ...int) *torch.Tenso
 	for i := range data {
 		data[i] = int64(i%7 + 10*rank)
 	}
-	return torch.FromSlice(s, data, shape...).To(torch.CPU, dtype)
+	return torch.FromSlice(s, data, shape...).To(device, dtype)
 }
 
 func values(t *torch.Tensor) []int64 { return torch.ToSlice[int64](t.To(torch.CPU, torch.Int64)) }
@@ -117,7 +117,7 @@ func gatherGradients(g *Group) (err error) {
 	}
 	weight := func(i, j int) float32 { return float32(i%4) + float32(j%3) }
 	e := torch.Do(func(s *torch.Scope) {
-		rows := torch.FromSlice(s, x[g.Rank()*k:(g.Rank()+1)*k], k, 1).SetRequiresGrad(true)
+		rows := torch.FromSlice(s, x[g.Rank()*k:(g.Rank()+1)*k], k, 1).To(device, torch.Float32).SetRequiresGrad(true)
 		var w []float32
 		for i := range k {
 			for j := range n {
@@ -125,7 +125,7 @@ func gatherGradients(g *Group) (err error) {
 			}
 		}
 		all := g.AllGather(rows) // (n, 1)
-		rows.MatMul(all.T()).Mul(torch.FromSlice(s, w, k, n)).Sum().Backward()
+		rows.MatMul(all.T()).Mul(torch.FromSliceLike(rows, w, k, n)).Sum().Backward()
 		var want []float32
 		for i := range k {
 			at, sum := g.Rank()*k+i, float32(0)

@@ -22,6 +22,9 @@ func waitForever(g *Group) error {
 		if err := torch.Do(func(s *torch.Scope) { g.AllReduce(own(s, g.Rank(), torch.Float32, 1<<16)) }); err != nil {
 			return err
 		}
+		if err := g.Check(); err != nil {
+			return err
+		}
 		if first {
 			if err := os.WriteFile(os.Getenv("READY")+"/"+fmt.Sprint(g.Rank()), nil, 0o644); err != nil {
 				return err

@@ -39,13 +39,20 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// device is where a rank's tensors are: the CPU, or with BACKEND=nccl the GPU of its own.
+var device = torch.CPU
+
 func beRank(task func(*Group) error) error {
 	torch.SetNumThreads(1)
 	w, err := FromEnvironment()
 	if err != nil {
 		return err
 	}
-	var o Options
+	o := Options{Backend: os.Getenv("BACKEND")}
+	if o.Backend == "nccl" {
+		device = torch.Device{Type: "cuda", Index: w.LocalRank}
+		o.Device = device
+	}
 	if text := os.Getenv("TIMEOUT"); text != "" {
 		if o.Timeout, err = time.ParseDuration(text); err != nil {
 			return err

@@ -35,8 +35,11 @@ func (n *network) params() []*torch.Tensor {
 }
 
 func newNetwork() *network {
-	param := func(data []float32, shape ...int) *torch.Tensor {
-		return torch.FromSlice(nil, data, shape...).SetRequiresGrad(true)
+	param := func(data []float32, shape ...int) (p *torch.Tensor) {
+		if err := torch.NoGrad(func(s *torch.Scope) { p = torch.FromSlice(s, data, shape...).To(device, torch.Float32).Keep() }); err != nil {
+			panic(err)
+		}
+		return p.SetRequiresGrad(true)
 	}
 	n := &network{gain: param([]float32{1.5}, 1), unused: param([]float32{1, 2}, 2), once: param([]float32{3}, 1)}
 	for l := range layers {
@@ -62,7 +65,7 @@ func (n *network) loss(s *torch.Scope, rank, micro int) *torch.Tensor {
 	for i := range data {
 		data[i] = float32((i*3+rank*5+micro*7)%11-5) / 8
 	}
-	x := torch.FromSlice(s, data, rows, width).Mul(n.gain)
+	x := torch.FromSlice(s, data, rows, width).To(device, torch.Float32).Mul(n.gain)
 	for _, w := range n.weights {
 		x = x.MatMul(w).Mul(n.gain)
 	}

@@ -1,10 +1,10 @@
-// cuda_stub.cpp: a libtorch_cuda.so without CUDA, for machines without a GPU. It registers hooks as the real one does,
-// has the devices that STUB_DEVICES counts, of compute capability STUB_CAPABILITY, and says on stderr what libtorch asks
-// of it. Without STUB_DEVICES it has none and is silent.
+// hooks.cpp: what libtorch asks of libtorch_cuda.so, for machines without a GPU; device.cpp is the device. It has the
+// devices that STUB_DEVICES counts, of compute capability STUB_CAPABILITY. Without STUB_DEVICES it has none and is silent.
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/detail/CUDAHooksInterface.h>
-#include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <c10/core/CPUAllocator.h>
 #include <torch/library.h>
 
 #include <cstdio>
@@ -27,18 +27,15 @@ struct Hooks : at::CUDAHooksInterface {
   bool hasCUDA() const override { return number("STUB_DEVICES") > 0; }
   bool hasPrimaryContext(c10::DeviceIndex) const override { return false; }
   std::string showConfig() const override { return ""; }
+  bool isBuilt() const override { return true; }
+  bool isAvailable() const override { return hasCUDA(); }
+  at::Allocator *getPinnedMemoryAllocator() const override { return c10::GetDefaultCPUAllocator(); }
+  const at::Generator &getDefaultGenerator(c10::DeviceIndex) const override { return at::detail::getDefaultCPUGenerator(); }
   c10::DeviceIndex deviceCount() const override {
     auto &context = at::globalContext();
     say("hooks: tf32 %d cudnn attention %d\n", context.allowTF32CuDNN(),
         context.userEnabledCuDNNSDP());
     return static_cast<c10::DeviceIndex>(number("STUB_DEVICES"));
-  }
-};
-
-struct Guard : c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> {
-  c10::DeviceIndex deviceCount() const noexcept override {
-    say("autograd counts\n");
-    return 0;
   }
 };
 
@@ -66,7 +63,6 @@ static c10::Registerer<std::string, std::unique_ptr<at::CUDAHooksInterface>, at:
     "CUDAHooks", at::CUDAHooksRegistry(), [](at::CUDAHooksArgs args) -> std::unique_ptr<at::CUDAHooksInterface> {
       return std::make_unique<Hooks>(args);
     });
-C10_REGISTER_GUARD_IMPL(CUDA, Guard)
 
 extern "C" int cudaDeviceGetAttribute(int *value, int attribute, int) {
   *value = attribute == 75 ? number("STUB_CAPABILITY") / 10 : number("STUB_CAPABILITY") % 10;
