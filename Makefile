@@ -48,6 +48,13 @@ gpu-check-binaries: deps ## build/gpu: what gpu-check runs, for a machine withou
 gpu-check: ## on a machine with a GPU and PyTorch 2.11, with the binaries in build/gpu: all that needs a GPU, as a table and build/gpu/check.json; never run yet
 	python3 scripts/gpu_check.py build/gpu --json build/gpu/check.json
 
+gpu-check-dry: libtorch build/venv ## gpu-check without a GPU: the same checks on the CPU behind CUDA's name; what needs CUDA itself is skipped, so it ends with status 1
+	@mkdir -p build/gpu-dry
+	go build -o build/gpu-dry/ ./cmd/infer
+	for p in torch torch/distributed clip train; do go test -c -o build/gpu-dry/$${p//\//-}.test ./$$p || exit 1; done
+	dir=$$(go test -count 1 -v -run '^TestDir$$' ./internal/gputest | sed -n 's/^directory: //p') && \
+	build/venv/bin/python scripts/gpu_check.py build/gpu-dry --json build/gpu-dry/check.json --stand-in "$$dir"
+
 release: libtorch ## dist/goclip-VERSION-linux-ARCH.tar.gz: programs with their libraries, to be unpacked anywhere
 	scripts/release.sh $(VERSION)
 

@@ -15,6 +15,7 @@ This script has never run on a GPU.
 
 import argparse
 import gc
+import json
 import os
 import pathlib
 import re
@@ -146,6 +147,7 @@ def main() -> None:
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--seconds", type=float, default=3, help="of each measurement")
     ap.add_argument("--no-compile", action="store_true")
+    ap.add_argument("--json", type=pathlib.Path, help="write the rows here too, after each")
     ap.add_argument("--only", default="", help="only the rows whose name holds this")
     args = ap.parse_args()
     gpu = args.device != "cpu"
@@ -159,7 +161,7 @@ def main() -> None:
     steps = [(f"{captions}/{how}", 3 * (IMAGE_FLOPS + TEXT_FLOPS) * args.batch) for captions in ("long", "ordinary") for how in (("kernels", "graph") if gpu else ("kernels",))]
     work = [(f"BenchmarkDevice/{case}", args.encode, flops, int(case.split("/")[-1]), lambda p, case=case: p.encode(case, args.seconds)) for case, flops in cases]
     work += [(f"BenchmarkDeviceStep/{case}", args.train, flops, args.batch, lambda p, case=case: p.step(case.split("/")[0], args.batch, args.seconds)) for case, flops in steps]
-    failed = False
+    failed, rows = False, []
     for name, binary, flops, n, theirs in work:
         if args.only not in name:
             continue
@@ -174,11 +176,15 @@ def main() -> None:
             print(f"| {name} | not in this build |", flush=True)
             continue
         own = statistics.median(r[0] for r in rounds)
+        rows.append({"work": name.removeprefix("Benchmark"), "seconds": own, "a_second": n / own, "share_of_peak": flops / own / rate, "peak_flops": rate,
+                     "open_clip_seconds": dict(zip(("eager", "compiled"), (statistics.median(r[1][i] for r in rounds) for i in range(len(peers)))))})
         row = f"| {name.removeprefix('Benchmark')} | {own * 1e3:.2f} ms | {n / own:,.0f} | {flops / own / rate:.0%} |"
         for i in range(len(peers)):
             ratios = sorted(r[1][i] / r[0] for r in rounds)
             row += f" {statistics.median(r[1][i] for r in rounds) * 1e3:.2f} ms | {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
         print(row, flush=True)
+        if args.json:
+            args.json.write_text(json.dumps(rows, indent=1))
     if failed:
         sys.exit(1)
 
