@@ -27,7 +27,7 @@ func TestGPUStandIn(t *testing.T) {
 	out, _ := run("90", "doctor")
 	assert.Contains(t, out, "cuda:0: libtorch finds it")
 	assert.Contains(t, out, "troubles    none")
-	face := testPicture("face.png")
+	face := testImage("face.png")
 	for _, c := range []struct{ capability, precision, says string }{
 		{"90", "auto", "computing in bf16 on cuda:0"}, {"75", "auto", "computing in fp16 on cuda:0"}, {"75", "fp32", ""},
 	} {
