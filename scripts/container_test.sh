@@ -66,10 +66,12 @@ awk 'NR == 2 && $2 > 0.9 { dog = 1 } NR == 3 && $3 > 0.8 { car = 1 } END { exit 
 
 health=$(b inspect --type image --format '{{json .Docker.config.Healthcheck.Test}}' goclip 2>/dev/null || true)
 [[ $health == null || -z $health ]] || echo "health check: $health"
-run infer serve --addr 127.0.0.1:18080 >"$storage/serve.log" 2>&1 &
+setsid buildah --root "$storage/root" --runroot "$storage/run" --storage-driver vfs run --isolation chroot --user "$user" \
+  "$container" -- infer serve --addr 127.0.0.1:18080 >"$storage/serve.log" 2>&1 &
+server=$!
 for _ in $(seq 100); do grep -q http:// "$storage/serve.log" && break; sleep 0.2; done
 run infer doctor --server 127.0.0.1:18080 || failed "the server is not healthy: $(cat "$storage/serve.log")"
-pkill -f 'infer serve --addr 127.0.0.1:18080' || true
-wait || true
+kill -TERM -- "-$server"
+wait "$server" || true
 ! run infer doctor --server 127.0.0.1:18080 2>/dev/null || failed "the health check passes without a server"
 echo "container-test: the image scores, serves and is healthy, as user 10001"
