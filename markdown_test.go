@@ -79,7 +79,7 @@ func anchors(text string) []string {
 func tracked(t *testing.T) []string {
 	out, err := exec.Command("git", "ls-files").Output()
 	if err != nil {
-		t.Skip("this is no checkout of git")
+		t.Skip("this is not a checkout of git")
 	}
 	var names []string
 	for name := range strings.Lines(string(out)) {

@@ -226,7 +226,7 @@ func (s fileShapes) config(quick bool) (*tower.Config, error) {
 	return c, nil
 }
 
-// squareRoot is the side of a square of n, or 0 if n is no square.
+// squareRoot is the side of a square of n, or 0 if n is not a square.
 func squareRoot(n int) int {
 	side := int(math.Round(math.Sqrt(float64(max(n, 0)))))
 	if side*side != n {

@@ -75,7 +75,7 @@ func TestOpenFSRefusals(t *testing.T) {
 	_, err = OpenFS(ctx, fstest.MapFS{}, "x", nil)
 	assert.ErrorIs(t, err, ErrNotFound)
 	_, err = OpenFS(ctx, models.FS(), "/emoji-64/", nil)
-	assert.ErrorContains(t, err, `"/emoji-64/" is no name in an fs.FS`)
+	assert.ErrorContains(t, err, `"/emoji-64/" is not a name in an fs.FS`)
 	for _, o := range []OpenOptions{{Pretrained: "openai"}, {ImageTower: "x.pt"}, {TextTower: "x.pt"}} {
 		_, err = OpenFS(ctx, models.FS(), models.Default, &o)
 		assert.ErrorContains(t, err, "drop Pretrained, ImageTower and TextTower, or call Open")

@@ -150,8 +150,8 @@ func TestTemplates(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"a {}", "the {}."}, own)
 	for spec, want := range map[string]string{
-		"":                            `"" is no set of templates (openai_imagenet_80, openai_imagenet_7, openai_cifar_18), no file, and no template`,
-		"openai":                      `"openai" is no set of templates`,
+		"":                            `"" is not a set of templates (openai_imagenet_80, openai_imagenet_7, openai_cifar_18), no file, and no template`,
+		"openai":                      `"openai" is not a set of templates`,
 		write("empty.txt", "\n"):      "empty.txt is empty; each line must be a template such as",
 		write("bad.txt", "a {}\na\n"): `the template "a" has no {} for the class's name (in `,
 	} {

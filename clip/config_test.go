@@ -128,7 +128,7 @@ func TestBadConfigs(t *testing.T) {
 		{roberta, `"mean_pooler"`, `"mean_pooler", "hf_proj_type": "none"`, "has no projection"},
 		{roberta, `"vocab_size": 64`, `"vocab_size": 64, "rotary": true`, `the field "rotary"`},
 		{roberta, `"vocab_size": 64`, `"vocab_size": 64, "hidden_act": "relu"`, "a RoBERTa has gelu"},
-		{roberta, `"vocab_size": 64`, `"vocab_size": 64, "pad_token_id": 64`, "pad_token_id 64 is no token"},
+		{roberta, `"vocab_size": 64`, `"vocab_size": 64, "pad_token_id": 64`, "pad_token_id 64 is not a token"},
 		{roberta, `"num_attention_heads": 2`, `"num_attention_heads": 3`, "not a multiple of num_attention_heads 3"},
 		{roberta, `"max_position_embeddings": 20`, `"max_position_embeddings": 13`, "longer than the 13 positions"},
 		{roberta, `"hf_model_config"`, `"hf_model_pretrained": false, "hf_modle_config"`, `the field "hf_modle_config"`},

@@ -144,7 +144,7 @@ func (d description) allocate(name string, o OpenOptions) (*Model, error) {
 }
 
 // errNoModel is inside the error for a directory without a config.
-var errNoModel = errors.New("it is no model directory")
+var errNoModel = errors.New("it is not a model directory")
 
 // readDirectory reads the config of a model directory in either layout.
 func readDirectory(dir fs.FS, name string) (d description, err error) {
@@ -226,7 +226,7 @@ func isTag(pretrained string) bool {
 func describeTag(name string, c *tower.Config, tag string) (d description, err error) {
 	e, err := pretrained.Lookup(name, tag)
 	if err != nil {
-		return d, fmt.Errorf("clip: %q is no file, and %w", tag, err)
+		return d, fmt.Errorf("clip: %q is not a file, and %w", tag, err)
 	}
 	d = description{config: c.Clone(), builtin: name, tag: e.Tag}
 	d.config.QuickGELU = e.QuickGELU

@@ -43,7 +43,7 @@ func (m ExplainMethod) String() string {
 func ParseExplainMethod(name string) (ExplainMethod, error) {
 	i := slices.Index(explainMethods, name)
 	if i < 0 {
-		return 0, fmt.Errorf("clip: %q is no way to explain: it must be windows, values or gradient", name)
+		return 0, fmt.Errorf("clip: %q is not a way to explain: it must be windows, values or gradient", name)
 	}
 	return ExplainMethod(i), nil
 }

@@ -116,7 +116,7 @@ func highest(m [][]float64) (y, x int) {
 func TestExplainErrors(t *testing.T) {
 	ctx := context.Background()
 	_, err := ParseExplainMethod("magic")
-	assert.EqualError(t, err, `clip: "magic" is no way to explain: it must be windows, values or gradient`)
+	assert.EqualError(t, err, `clip: "magic" is not a way to explain: it must be windows, values or gradient`)
 	m, err := OpenFS(ctx, models.FS(), models.Default, nil)
 	require.NoError(t, err)
 	white := FromImage(image.White)

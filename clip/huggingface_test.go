@@ -144,7 +144,7 @@ func TestHuggingFaceRefusals(t *testing.T) {
 		`{"model_type": "siglip", "vision_config": {"vision_use_head": false}}`:         "vision_use_head is false",
 		`{"model_type": "siglip", "text_config": {"projection_size": 5}}`:               "projection_size is 5",
 		`{"model_type": "clip", "vision_config": {"image_size": 8, "patch_size": 100}}`: "is larger than image_size",
-		`{"model_type": "clip", "projection_dim": 100000000000}`:                        "embed_dim is 100000000000, which is no size",
+		`{"model_type": "clip", "projection_dim": 100000000000}`:                        "embed_dim is 100000000000, which is not a size",
 	} {
 		_, err := tower.ParseHuggingFace([]byte(config))
 		assert.ErrorContains(t, err, want, config)

@@ -177,7 +177,7 @@ func unwrapped(names []string) (cut int) {
 	return cut
 }
 
-// tensors are a file's weights by name, without the prefixes of wrappers and without what is no weight: the
+// tensors are a file's weights by name, without the prefixes of wrappers and without what is not a weight: the
 // three numbers of OpenAI's archives, masks and position ids that follow from the config (open_clip 3.3.0
 // src/open_clip/factory.py load_state_dict, load_checkpoint). Of transformers' CLIPSeg they are its CLIP's. Two names that
 // become one stay, to be told of.

@@ -192,7 +192,7 @@ func OpenFS(ctx context.Context, fsys fs.FS, dir string, o *OpenOptions) (*Model
 	}
 	sub, err := fs.Sub(fsys, dir)
 	if err != nil {
-		return nil, fmt.Errorf("clip: %q is no name in an fs.FS, such as %q: %w", dir, "models/mine", err)
+		return nil, fmt.Errorf("clip: %q is not a name in an fs.FS, such as %q: %w", dir, "models/mine", err)
 	}
 	d, err := readDirectory(sub, dir)
 	if errors.Is(err, errNoModel) {

@@ -90,7 +90,7 @@ var formatChecks = map[string]func(formatFiles){
 	"openai-jit": func(f formatFiles) {
 		f.onlyWeights(f.Path)
 		f.noConfig()
-		require.True(f, f.isZip(f.Path, "/constants.pkl") && f.isZip(f.Path, ".py"), "it is no TorchScript archive")
+		require.True(f, f.isZip(f.Path, "/constants.pkl") && f.isZip(f.Path, ".py"), "it is not a TorchScript archive")
 		c := f.open(f.Path)
 		for _, name := range []string{"input_resolution", "context_length", "vocab_size"} {
 			assert.Contains(f, c.Names(), name)
@@ -114,7 +114,7 @@ var formatChecks = map[string]func(formatFiles){
 	"legacy": func(f formatFiles) {
 		f.onlyWeights(f.Pretrained)
 		const magic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" // pickled 0x1950a86a20f9469cfc6c (torch/serialization.py)
-		require.True(f, bytes.HasPrefix(f.begin(f.Pretrained), []byte(magic)), "it is no file of torch.save before PyTorch 1.6")
+		require.True(f, bytes.HasPrefix(f.begin(f.Pretrained), []byte(magic)), "it is not a file of torch.save before PyTorch 1.6")
 	},
 	"bin": func(f formatFiles) {
 		f.onlyWeights("open_clip_pytorch_model.bin")
@@ -197,7 +197,7 @@ func (f formatFiles) shards(pattern, index string) (names []string) {
 // torchSave says that a file is an archive of torch.save and not TorchScript.
 func (f formatFiles) torchSave(name string) {
 	f.Helper()
-	require.True(f, f.isZip(name, "/data.pkl") && !f.isZip(name, "/constants.pkl"), "%s is no archive of torch.save", name)
+	require.True(f, f.isZip(name, "/data.pkl") && !f.isZip(name, "/constants.pkl"), "%s is not an archive of torch.save", name)
 }
 
 // isZip reports whether a file is a zip archive with a file in it whose name ends so.

@@ -104,7 +104,7 @@ func encode(t *testing.T, m *Model, f *checkpoint.File) map[string][]float32 {
 	return out
 }
 
-// difference is the largest one. One that is no number counts as infinite.
+// difference is the largest one. One that is not a number counts as infinite.
 func difference(t *testing.T, want, got []float32) float64 {
 	t.Helper()
 	require.Len(t, got, len(want))

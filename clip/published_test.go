@@ -38,7 +38,7 @@ func TestPublishedRefusals(t *testing.T) {
 	t.Setenv("HF_HOME", t.TempDir())
 	t.Setenv("GOCLIP_OFFLINE", "1")
 	_, err := Open(t.Context(), "ViT-S-32-alt", &OpenOptions{Pretrained: "openai"})
-	require.ErrorContains(t, err, `"openai" is no file, and`)
+	require.ErrorContains(t, err, `"openai" is not a file, and`)
 	_, err = Open(t.Context(), "ViT-B-32", &OpenOptions{Pretrained: "laion2b_s34b_b79"})
 	require.ErrorContains(t, err, "laion2b_s34b_b79k", "the near name")
 	_, err = Open(t.Context(), "ViT-B-32", &OpenOptions{Pretrained: "laion2b_s34b_b79k"})

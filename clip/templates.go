@@ -37,7 +37,7 @@ func Templates(spec string) ([]string, error) {
 	}
 	data, err := os.ReadFile(spec)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("clip: %q is no set of templates (%s, %s, %s), no file, and no template: it has no {}", spec, ImageNet80, ImageNet7, CIFAR18)
+		return nil, fmt.Errorf("clip: %q is not a set of templates (%s, %s, %s), no file, and no template: it has no {}", spec, ImageNet80, ImageNet7, CIFAR18)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("clip: %w", err)

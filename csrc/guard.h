@@ -41,7 +41,7 @@ inline void on_thread(uint32_t owner) {
 inline c10::ScalarType element_type(int64_t number) {
   TORCH_CHECK(number >= 0 && number < static_cast<int64_t>(c10::ScalarType::NumOptions) &&
                   number != static_cast<int64_t>(c10::ScalarType::Undefined),
-              number, " is no element type");
+              number, " is not an element type");
   return static_cast<c10::ScalarType>(number);
 }
 

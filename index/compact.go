@@ -132,7 +132,7 @@ func Destroy(dir string) error {
 	}
 	defer lock.Close()
 	var paths []string
-	for _, pattern := range []string{databaseName + "*", "vectors-*.f32", "codes-*.i8", ".vectors-*.tmp", ".codes-*.tmp", "near-*.faiss", ".near.tmp", tableName} { // the database first: what is left without it is no index
+	for _, pattern := range []string{databaseName + "*", "vectors-*.f32", "codes-*.i8", ".vectors-*.tmp", ".codes-*.tmp", "near-*.faiss", ".near.tmp", tableName} { // the database first: what is left without it is not an index
 		found, err := filepath.Glob(filepath.Join(escapeGlob(dir), pattern))
 		if err != nil {
 			return err

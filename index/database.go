@@ -15,7 +15,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// databaseName is the file without which a directory is no index.
+// databaseName is the file without which a directory is not an index.
 const databaseName = "pictures.db"
 
 // format is in SQLite's user_version. Version 1 had no dates, and version 2 no codes: they are read,
@@ -68,7 +68,7 @@ func openDatabase(dir string, make bool) (*sql.DB, error) {
 	}
 	if _, err := os.Stat(path); err != nil && !make {
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%s is no index: it has no %s: %w", dir, databaseName, fs.ErrNotExist)
+			err = fmt.Errorf("%s is not an index: it has no %s: %w", dir, databaseName, fs.ErrNotExist)
 		}
 		return nil, err
 	}

@@ -264,7 +264,7 @@ func TestRefusals(t *testing.T) {
 
 	_, err = Open(t.TempDir())
 	assert.ErrorIs(t, err, fs.ErrNotExist)
-	assert.ErrorContains(t, err, "is no index")
+	assert.ErrorContains(t, err, "is not an index")
 	require.NoError(t, Destroy(at))
 	_, err = Find(dir)
 	assert.ErrorIs(t, err, fs.ErrNotExist)

@@ -26,7 +26,7 @@ func TestParseQuery(t *testing.T) {
 		{"without what follows", []string{"- night"}, []Term{words(-1, "night")}, nil},
 		{"hyphens inside", []string{"t-shirt c++ a+b"}, []Term{words(1, "t-shirt c++ a+b")}, nil},
 		{"quoted operators", []string{`"a - b" + c`}, []Term{words(1, "a - b"), words(1, "c")}, nil},
-		{"a colon that is no weight", []string{"Rome: a city"}, []Term{words(1, "Rome: a city")}, nil},
+		{"a colon that is not a weight", []string{"Rome: a city"}, []Term{words(1, "Rome: a city")}, nil},
 		{"pictures", []string{"/a.png + ../b.png - .5:~/c.png"}, []Term{{Image: "/a.png", Weight: 1}, {Image: "../b.png", Weight: 1}, {Image: "~/c.png", Weight: -0.5}}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

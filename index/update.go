@@ -360,7 +360,7 @@ func (u *update) encode(ctx context.Context, files []File) error {
 	return nil
 }
 
-// unreadable remembers a file that is no image, until it changes. What the system refuses, and
+// unreadable remembers a file that is not an image, until it changes. What the system refuses, and
 // what a library would read, is tried again.
 func (u *update) unreadable(f File, reason error) error {
 	if errors.As(reason, new(*preprocess.Error)) && !errors.Is(reason, preprocess.ErrNoLibrary) {

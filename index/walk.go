@@ -56,7 +56,7 @@ func Stat(path string) (f File, err error) {
 }
 
 // Walk yields the images of paths. A directory is walked: hidden files and directories and those
-// that exclude names are left out, links to directories are not followed, and what is no image
+// that exclude names are left out, links to directories are not followed, and what is not an image
 // that can be read here, as far as its name tells, is a [*Skipped]. A file of paths is taken
 // whatever its name. Any other error goes with the path that could not be read, and the walk continues.
 func Walk(paths, exclude []string) iter.Seq2[File, error] {

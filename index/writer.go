@@ -233,7 +233,7 @@ func (w *Writer) Add(f File, vector []float32) error {
 	return nil
 }
 
-// Unreadable notes a file that is no image, so that it is not tried again before it changes.
+// Unreadable notes a file that is not an image, so that it is not tried again before it changes.
 func (w *Writer) Unreadable(f File, reason error) error {
 	path, err := inside(w.root, f.Path)
 	if err == nil {

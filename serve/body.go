@@ -135,7 +135,7 @@ func (f *inflated) Read(p []byte) (n int, err error) {
 
 func gzipProblem(err error) error {
 	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, new(flate.CorruptInputError)) {
-		return badRequest("", "the body is no gzip data, as its Content-Encoding says")
+		return badRequest("", "the body is not gzip data, as its Content-Encoding says")
 	}
 	return err
 }

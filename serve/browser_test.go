@@ -217,7 +217,7 @@ func TestPageToken(t *testing.T) {
 	_, at := start(t, Options{Token: "open sesame"})
 	ctx, complaints := browser(t, at, 800, 700, "light")
 	bad := filepath.Join(t.TempDir(), "none.png")
-	require.NoError(t, os.WriteFile(bad, []byte("<script>alert(1)</script> is no picture"), 0o644))
+	require.NoError(t, os.WriteFile(bad, []byte("<script>alert(1)</script> is not an image"), 0o644))
 	var said string
 	require.NoError(t, chromedp.Run(ctx, chromedp.SetUploadFiles("#files", append(demoImages(t)[:1], bad)),
 		chromedp.WaitVisible("#ask-token"), chromedp.SendKeys("#token", "open sesame"+kb.Enter), chromedp.WaitVisible("td.best"), chromedp.WaitVisible("td.error"), chromedp.Sleep(300*time.Millisecond),

@@ -122,7 +122,7 @@ func decodeBase64(s []byte) ([]byte, error) {
 	data := make([]byte, e.DecodedLen(len(s)))
 	n, err := e.Decode(data, s)
 	if err != nil {
-		return nil, badRequest("", "the image is no base64")
+		return nil, badRequest("", "the image is not base64")
 	}
 	if n == 0 {
 		return nil, badRequest("", "the image is empty")

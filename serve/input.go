@@ -84,13 +84,13 @@ func embeddingInput(raw json.RawMessage, modality string, contextLength int) (in
 		s, ok := stringOf(raw)
 		switch {
 		case !ok:
-			return input{}, badRequest("input", "a text in input is no JSON string")
+			return input{}, badRequest("input", "a text in input is not a JSON string")
 		case modality == imageModality, modality == anyModality && (isDataURIOfImage(s) || holdsImage(s)):
 			return imageInput(s), nil
 		}
 		var text string // with U+FFFD in the place of invalid UTF-8
 		if err := json.Unmarshal(raw, &text); err != nil {
-			return input{}, badRequest("input", "a text in input is no JSON string")
+			return input{}, badRequest("input", "a text in input is not a JSON string")
 		}
 		return textInput(text), nil
 	case '[':
@@ -154,7 +154,7 @@ func texts(param string, data []byte, most int) (list []string, err error) {
 	err = elements(param, data, most, func(raw json.RawMessage) error {
 		var s string
 		if err := json.Unmarshal(raw, &s); err != nil || raw[0] != '"' {
-			return badRequest(param, param+" holds something that is no string")
+			return badRequest(param, param+" holds something that is not a string")
 		}
 		list = append(list, s)
 		return nil

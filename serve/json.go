@@ -13,7 +13,7 @@ import (
 // A request's body is scanned once for validity and then split where it lies: an image in base64
 // is most of its bytes, and encoding/json would copy and scan it five times.
 
-var errNoObject = badRequest("", "the body is no JSON object")
+var errNoObject = badRequest("", "the body is not a JSON object")
 
 // readObject reads a JSON object into the struct that v points to. A field that the struct lacks
 // is refused by its name; json.RawMessage fields share data's memory.
@@ -74,7 +74,7 @@ func fieldNames(t reflect.Type) string {
 	return strings.Join(names, ", ")
 }
 
-// elements walks through a valid JSON array, or takes a value that is no array as the only one. It
+// elements walks through a valid JSON array, or takes a value that is not an array as the only one. It
 // stops at the most-th: the elements of an array of a million numbers would take many times its
 // bytes.
 func elements(param string, data []byte, most int, yield func(json.RawMessage) error) error {

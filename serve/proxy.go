@@ -74,7 +74,7 @@ func (s *Server) forwarded(r *http.Request) (*http.Request, bool) {
 	if host := first(r.Header.Get("X-Forwarded-Host")); host != "" {
 		was.Host = host
 	}
-	// Each proxy adds the address that it was asked from: the last that is no proxy's is the client's.
+	// Each proxy adds the address that it was asked from: the last that is not a proxy's is the client's.
 	list := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, address := range slices.Backward(list) {
 		if address = strings.TrimSpace(address); address == "" {

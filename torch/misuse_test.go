@@ -120,10 +120,10 @@ func TestMisuse(t *testing.T) {
 		want string
 		f    func(s *torch.Scope, x *torch.Tensor)
 	}{
-		{"torch: zeros(): -1 is no element type", func(s *torch.Scope, _ *torch.Tensor) { torch.Zeros(s, torch.CPU, torch.DType(-1), 2) }},
-		{"torch: empty(): 120 is no element type", func(s *torch.Scope, _ *torch.Tensor) { torch.Empty(s, torch.CPU, torch.DType(120), 2) }},
-		{"torch: to(float32[2 3]): -1 is no element type", func(_ *torch.Scope, x *torch.Tensor) { x.To(torch.CPU, torch.DType(-1)) }},
-		{"torch: from_slice(): -1 is no element type", func(s *torch.Scope, _ *torch.Tensor) { torch.FromBytes(s, make([]byte, 4), torch.DType(-1), 1) }},
+		{"torch: zeros(): -1 is not an element type", func(s *torch.Scope, _ *torch.Tensor) { torch.Zeros(s, torch.CPU, torch.DType(-1), 2) }},
+		{"torch: empty(): 120 is not an element type", func(s *torch.Scope, _ *torch.Tensor) { torch.Empty(s, torch.CPU, torch.DType(120), 2) }},
+		{"torch: to(float32[2 3]): -1 is not an element type", func(_ *torch.Scope, x *torch.Tensor) { x.To(torch.CPU, torch.DType(-1)) }},
+		{"torch: from_slice(): -1 is not an element type", func(s *torch.Scope, _ *torch.Tensor) { torch.FromBytes(s, make([]byte, 4), torch.DType(-1), 1) }},
 		{"torch: autocast(): products run in bfloat16 or float16, not in dtype(-1)", func(s *torch.Scope, _ *torch.Tensor) { s.Autocast(torch.CPU, torch.DType(-1)) }},
 		{`torch: zeros(): the device type "gpu" is neither cpu nor cuda`, func(s *torch.Scope, _ *torch.Tensor) { torch.Zeros(s, torch.Device{Type: "gpu"}, torch.Float32) }},
 		{"torch: zeros(): there is no device cuda:300", func(s *torch.Scope, _ *torch.Tensor) {
@@ -139,7 +139,7 @@ func TestMisuse(t *testing.T) {
 		{"torch: sum(float32[2 3]): the argument dim must be of type Optional[List[int]], not an int", func(_ *torch.Scope, x *torch.Tensor) {
 			torch.NewOp("aten::sum.dim_IntList").Call(x, 1)
 		}},
-		{"torch: clone(float32[2 3]): 9 is no memory format", func(_ *torch.Scope, x *torch.Tensor) { torch.NewOp("aten::clone").Call(x, 9) }},
+		{"torch: clone(float32[2 3]): 9 is not a memory format", func(_ *torch.Scope, x *torch.Tensor) { torch.NewOp("aten::clone").Call(x, 9) }},
 		{"torch: relu(): an argument of Go type int8 means nothing to libtorch", func(*torch.Scope, *torch.Tensor) { torch.NewOp("aten::relu").Call(int8(1)) }},
 		{"torch: nonsense(): libtorch has no operator nonsense.", func(*torch.Scope, *torch.Tensor) { torch.NewOp("nonsense").Call() }},
 		{"torch: relu(): an object is nil", func(*torch.Scope, *torch.Tensor) { torch.NewOp("aten::relu").Call((*torch.Object)(nil)) }},

@@ -4,7 +4,7 @@ package torch
 // sequence i has the rows from Starts[i] to before Starts[i+1], and all rows are some sequence's.
 type Sequences struct {
 	Starts  *Tensor // (S+1) int32, on the device of the matrix
-	Longest int     // rows of the longest; more is no error
+	Longest int     // rows of the longest; more is not an error
 }
 
 var opFlash = NewOp("aten::_flash_attention_forward")

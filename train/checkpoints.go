@@ -96,7 +96,7 @@ func (k *checkpoints) replace(fresh, dir, former string) error {
 }
 
 // discard removes a checkpoint that is no longer needed. It loses its name first: a half of it
-// is no checkpoint.
+// is not a checkpoint.
 func (k *checkpoints) discard(name string) error {
 	dir := filepath.Join(k.dir, "checkpoints", name)
 	former := hidden(dir, "old")

@@ -8,7 +8,7 @@ import (
 // The kinds of bad image. Every error of Decode matches one of them with errors.Is.
 var (
 	ErrEmpty       = errors.New("empty")        // no bytes, or no pixels
-	ErrNotImage    = errors.New("not an image") // the content is no image format
+	ErrNotImage    = errors.New("not an image") // the content is not an image format
 	ErrUnsupported = errors.New("unsupported")  // an image, but of a format or variant not read here
 	ErrNoLibrary   = errors.New("no library")   // unsupported only because this system lacks the library that reads it
 	ErrTruncated   = errors.New("truncated")    // the data ends before the last pixel

@@ -173,7 +173,7 @@ func isSVG(data []byte) bool {
 			bytes.Contains(head, []byte("<svg"))
 }
 
-// nothing names content that is no image, though files are named as one. The name is empty where
+// nothing names content that is not an image, though files are named as one. The name is empty where
 // it cannot tell.
 func nothing(data []byte) format {
 	head := data[:min(len(data), 512)]

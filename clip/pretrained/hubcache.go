@@ -23,7 +23,7 @@ func repoIn(cache, repo string) hubRepo {
 }
 
 // commit is the commit that the cache has for a revision, or the revision itself, which may be a
-// commit. It is "" where the cache names something that is no name of a directory.
+// commit. It is "" where the cache names something that is not a name of a directory.
 func (r hubRepo) commit(revision string) string {
 	text, err := readShort(filepath.Join(string(r), "refs", filepath.FromSlash(revision)))
 	if err != nil {

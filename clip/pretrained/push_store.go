@@ -256,7 +256,7 @@ func (p *push) send(ctx context.Context, method string, at *url.URL, kind string
 			return err
 		}
 		if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(answer); err != nil {
-			return fmt.Errorf("%s answers what is no JSON: %w", at.Host, err)
+			return fmt.Errorf("%s answers what is not JSON: %w", at.Host, err)
 		}
 		return nil
 	})

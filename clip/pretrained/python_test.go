@@ -189,7 +189,7 @@ func TestBlobsOfPythonAreReused(t *testing.T) {
 }
 
 // huggingface_hub 2 keeps the bytes of several repositories once: a blob is then a link to a file
-// whose name is no SHA-256 of it.
+// whose name is not SHA-256 of it.
 func TestSharedBlobsOfPython(t *testing.T) {
 	cache := machine(t)
 	hub := filepath.Join(filepath.Dir(cache), ".cache", "huggingface", "hub")

@@ -24,7 +24,7 @@ func (c Clean) check() error {
 	case Lower, Whitespace, Canonicalize:
 		return nil
 	}
-	return fmt.Errorf("%q is no way to clean a text: lower, whitespace and canonicalize are", string(c))
+	return fmt.Errorf("%q is not a way to clean a text: lower, whitespace and canonicalize are", string(c))
 }
 
 func (c Clean) apply(text string) string {

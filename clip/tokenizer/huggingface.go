@@ -102,7 +102,7 @@ func readList[T any](data []byte, limit int) (values []T, err error) {
 		if t == nil && err == nil {
 			return nil, nil
 		}
-		return nil, errors.New("it is no list")
+		return nil, errors.New("it is not a list")
 	}
 	for d.More() {
 		if len(values) == limit {
@@ -269,7 +269,7 @@ func (j *tokenizerJSON) framing() (start, end string) {
 		}
 	}
 	if len(j.Post.Start) > 0 && len(j.Post.End) > 0 {
-		_ = json.Unmarshal(j.Post.Start[0], &start) // what is no text is no token of the vocabulary
+		_ = json.Unmarshal(j.Post.Start[0], &start) // what is no text is not a token of the vocabulary
 		_ = json.Unmarshal(j.Post.End[0], &end)
 	}
 	return start, end
@@ -289,7 +289,7 @@ func (m *mergeJSON) UnmarshalJSON(data []byte) (err error) {
 	}
 	var sides [3]*string // the third is one too many. A list would cost time, and Gemma has half a million merges
 	if json.Unmarshal(data, &sides) != nil || sides[0] == nil || sides[1] == nil || sides[2] != nil || *sides[0] == "" || *sides[1] == "" {
-		return errors.New("it is no pair of pieces")
+		return errors.New("it is not a pair of pieces")
 	}
 	*m = mergeJSON{*sides[0], *sides[1]}
 	return nil
@@ -301,7 +301,7 @@ type scoredJSON scored
 func (p *scoredJSON) UnmarshalJSON(data []byte) error {
 	sides, err := readList[json.RawMessage](data, 2)
 	if err != nil || len(sides) != 2 || json.Unmarshal(sides[0], &p.text) != nil || json.Unmarshal(sides[1], &p.score) != nil {
-		return errors.New("it is no pair of a text and a score")
+		return errors.New("it is not a pair of a text and a score")
 	}
 	p.kind = normal
 	return nil

@@ -59,7 +59,7 @@ func (m *unigramModel) readTrainer(data []byte) error {
 		switch number {
 		case 3:
 			if n != 1 {
-				return fmt.Errorf("it is no Unigram model (model_type %d, not 1)", n)
+				return fmt.Errorf("it is not a Unigram model (model_type %d, not 1)", n)
 			}
 		case 24:
 			if n != 0 {
@@ -93,7 +93,7 @@ func fields(data []byte, f func(number protowire.Number, n uint64, body []byte) 
 	for len(data) > 0 {
 		number, wire, size := protowire.ConsumeTag(data)
 		if size < 0 {
-			return errors.New("it is no sentencepiece model, or is cut off")
+			return errors.New("it is not a sentencepiece model, or is cut off")
 		}
 		data = data[size:]
 		var n uint64
@@ -111,7 +111,7 @@ func fields(data []byte, f func(number protowire.Number, n uint64, body []byte) 
 			size = protowire.ConsumeFieldValue(number, wire, data)
 		}
 		if size < 0 {
-			return errors.New("it is no sentencepiece model, or is cut off")
+			return errors.New("it is not a sentencepiece model, or is cut off")
 		}
 		data = data[size:]
 		if err := f(number, n, body); err != nil {

@@ -6,7 +6,7 @@ import "fmt"
 // as before, and so is End, which no row holds.
 type stripped struct{ Encoder }
 
-// stripSep refuses tokenizers whose end token is no separator: open_clip finds none there.
+// stripSep refuses tokenizers whose end token is not a separator: open_clip finds none there.
 func stripSep(path string, e Encoder) (Encoder, error) {
 	switch t := e.(type) {
 	case *BERT, *RoBERTa:

@@ -57,7 +57,7 @@ func TestClean(t *testing.T) {
 		assert.Equal(t, want, clean.apply(text), string(clean))
 	}
 	_, err := NewCLIP(OpenAI, "upper")
-	assert.ErrorContains(t, err, `"upper" is no way to clean a text`)
+	assert.ErrorContains(t, err, `"upper" is not a way to clean a text`)
 }
 
 // TestSpelling: a special token of the other family is text, and one in capitals is one word where case is kept.

@@ -84,7 +84,7 @@ func newUnigram(m unigramModel, clean Clean) (*Unigram, error) {
 		case seen[p.text]:
 			return nil, fmt.Errorf("piece %d, %q, stands there twice", i, p.text)
 		case p.score-p.score != 0:
-			return nil, fmt.Errorf("the score of piece %d, %q, is no number", i, p.text)
+			return nil, fmt.Errorf("the score of piece %d, %q, is not a number", i, p.text)
 		}
 		seen[p.text] = true
 		switch p.kind {
@@ -109,7 +109,7 @@ func newUnigram(m unigramModel, clean Clean) (*Unigram, error) {
 		case byteValue:
 			var b int
 			if n, err := fmt.Sscanf(p.text, "<0x%02X>", &b); n != 1 || err != nil || p.text != fmt.Sprintf("<0x%02X>", b) {
-				return nil, fmt.Errorf("piece %d, %q, is no byte: <0x00> to <0xFF> are", i, p.text)
+				return nil, fmt.Errorf("piece %d, %q, is not a byte: <0x00> to <0xFF> are", i, p.text)
 			}
 			t.bytes[b] = t.id(i)
 			bytes++

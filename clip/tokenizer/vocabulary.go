@@ -61,7 +61,7 @@ func (v *vocabularyFiles) frame(start, end, pad string) (f frame, err error) {
 func readVocab(d *json.Decoder) ([]string, error) {
 	d.UseNumber()
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, errors.New("it is no JSON object of pieces and their ids")
+		return nil, errors.New("it is not a JSON object of pieces and their ids")
 	}
 	ids := map[string]int{}
 	for d.More() {
@@ -124,7 +124,7 @@ func readMerges(text string) ([][2]string, error) {
 func readMerge(line string) ([2]string, error) {
 	first, second, _ := strings.Cut(line, " ")
 	if first == "" || second == "" || strings.Contains(second, " ") {
-		return [2]string{}, fmt.Errorf("%.60q is no merge: two pieces with a space between them are", line)
+		return [2]string{}, fmt.Errorf("%.60q is not a merge: two pieces with a space between them are", line)
 	}
 	return [2]string{first, second}, nil
 }

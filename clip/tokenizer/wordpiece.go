@@ -49,7 +49,7 @@ func newBERT(m bertModel, o Options) (*BERT, error) {
 		case bytes > maxTexts:
 			return nil, fmt.Errorf("its pieces have more than %d MiB together", maxTexts>>20)
 		case !utf8.ValidString(piece):
-			return nil, fmt.Errorf("the piece %d, %q, is no UTF-8", id, piece)
+			return nil, fmt.Errorf("the piece %d, %q, is not UTF-8", id, piece)
 		case piece != "":
 			pieces = append(pieces, entry{piece, int32(id)})
 		}

@@ -140,7 +140,7 @@ func (p *problems) check(ok bool, format string, args ...any) {
 
 func (p *problems) positive(field string, value int) bool {
 	ok := value > 0 && value <= 1<<24
-	p.check(ok, "%s is %d, which is no size", field, value)
+	p.check(ok, "%s is %d, which is not a size", field, value)
 	return ok
 }
 

@@ -164,7 +164,7 @@ func (c EncoderConfig) validate(p *problems, t TextConfig) {
 	if c.ModelType != typeMT5 && p.positive("text_cfg.hf_model_config.max_position_embeddings", c.Positions) && ok {
 		p.check(c.Positions >= t.ContextLength+c.firstPosition(), "text_cfg.context_length %d is longer than the %d positions of %s, less pad_token_id + 1", t.ContextLength, c.Positions, t.HFModelName)
 	}
-	p.check(c.PadID >= 0 && c.PadID < c.VocabSize, "text_cfg.hf_model_config.pad_token_id %d is no token", c.PadID)
+	p.check(c.PadID >= 0 && c.PadID < c.VocabSize, "text_cfg.hf_model_config.pad_token_id %d is not a token", c.PadID)
 	own, kind := "gelu", "a RoBERTa"
 	switch c.ModelType {
 	case typeBERT:

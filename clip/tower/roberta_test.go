@@ -156,7 +156,7 @@ func TestRobertaGroupsRecomputed(t *testing.T) {
 	}
 }
 
-// TestRobertaEmptyTextSpoilsNoOther: the mean of no tokens is no number, in transformers too; the other texts keep theirs.
+// TestRobertaEmptyTextSpoilsNoOther: the mean of no tokens is not a number, in transformers too; the other texts keep theirs.
 func TestRobertaEmptyTextSpoilsNoOther(t *testing.T) {
 	for _, pooler := range []string{"mean_pooler", "max_pooler"} {
 		m := robertaModel(t, pooler)

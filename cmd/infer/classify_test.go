@@ -274,7 +274,7 @@ func TestClassifyCommandLine(t *testing.T) {
 		{"--label a --format html FACE", 2, "--format must be one of"},
 		{"--label a --label a FACE", 1, `the class "a" is given twice`},
 		{"--labels DIR/gone FACE", 1, "--labels: open DIR/gone"},
-		{"--label a --template dog FACE", 1, `--template: "dog" is no set of templates (openai_imagenet_80, openai_imagenet_7, openai_cifar_18), no file`},
+		{"--label a --template dog FACE", 1, `--template: "dog" is not a set of templates (openai_imagenet_80, openai_imagenet_7, openai_cifar_18), no file`},
 		{"--label a DIR/empty", 1, "DIR/empty holds no image"},
 		{"--labels-from-dirs DIR/empty", 1, "DIR/empty holds no folder"},
 		{"--labels-from-dirs DIR/gone", 1, "DIR/gone: no such file"},

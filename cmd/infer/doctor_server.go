@@ -30,7 +30,7 @@ func checkServer(out io.Writer, addr string) error {
 		Status, Model, Device string
 	}
 	if err := json.NewDecoder(io.LimitReader(answer.Body, 1<<16)).Decode(&health); err != nil {
-		return fmt.Errorf("--server %s: what answers (%s) is no infer serve", addr, answer.Status)
+		return fmt.Errorf("--server %s: what answers (%s) is not an infer serve", addr, answer.Status)
 	}
 	if answer.StatusCode != http.StatusOK {
 		return fmt.Errorf("--server %s: it answers %s: %s", addr, answer.Status, health.Status)

@@ -292,7 +292,7 @@ func TestDoctorServer(t *testing.T) {
 	defer other.Close()
 	code, _, errs = infer(t, "", "doctor", "--server", strings.TrimPrefix(other.URL, "http://"))
 	assert.Equal(t, 1, code)
-	assert.Contains(t, oneLine(t, errs), "(404 Not Found) is no infer serve")
+	assert.Contains(t, oneLine(t, errs), "(404 Not Found) is not an infer serve")
 	code, _, _ = infer(t, "", "doctor", "--server", "not an address")
 	assert.Equal(t, 2, code)
 }

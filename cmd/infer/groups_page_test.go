@@ -66,5 +66,5 @@ func TestCluster(t *testing.T) {
 	assert.Contains(t, errs, "--clusters -1: must be between 1 and")
 	code, _, errs = infer(t, "", "cluster", "--index", t.TempDir())
 	assert.Equal(t, 1, code)
-	assert.Contains(t, errs, "is no index")
+	assert.Contains(t, errs, "is not an index")
 }

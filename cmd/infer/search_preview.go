@@ -29,7 +29,7 @@ const previewLines = 8
 // terminalDrawing is what the terminal understands, or why it shows no images.
 func terminalDrawing(out io.Writer, env func(string) string) (drawing, error) {
 	if !onTerminal(out) {
-		return nil, fmt.Errorf("--preview: the output is no terminal, and images are not shown")
+		return nil, fmt.Errorf("--preview: the output is not a terminal, and images are not shown")
 	}
 	name, program := env("TERM"), env("TERM_PROGRAM")
 	within := env("TMUX") != "" || strings.HasPrefix(name, "screen") || strings.HasPrefix(name, "tmux") // they pass no images on

@@ -71,7 +71,7 @@ func TestTerminalDrawing(t *testing.T) {
 		assert.True(t, strings.HasPrefix(b.String(), c.want), "%s: %q", c.env, b.String())
 	}
 	_, err := terminalDrawing(&bytes.Buffer{}, func(string) string { return "xterm-kitty" })
-	assert.ErrorContains(t, err, "the output is no terminal")
+	assert.ErrorContains(t, err, "the output is not a terminal")
 }
 
 // TestDrawKitty puts the pieces together again: each within kitty's bound, all but the last
@@ -135,7 +135,7 @@ func TestSearchPreview(t *testing.T) {
 	code, out, errs := infer(t, "", "search", "-n", "-p", "-t", "1", "a cute dog", dir)
 	assert.Equal(t, 0, code)
 	assert.Contains(t, out, "dog.png")
-	assert.Contains(t, oneLine(t, errs), "the output is no terminal")
+	assert.Contains(t, oneLine(t, errs), "the output is not a terminal")
 	for _, args := range [][]string{{"-f"}, {"--format", "json"}} {
 		code, _, errs := infer(t, "", append([]string{"search", "-p", "a dog", dir}, args...)...)
 		assert.Equal(t, 2, code)

@@ -261,7 +261,7 @@ func TestServeIndex(t *testing.T) {
 
 	code, _, errs = infer(t, "", "index", "--model", tinyModel(t), "--out", other, demo)
 	require.Zero(t, code, errs)
-	for dir, says := range map[string]string{other: "the index was made with the model", filepath.Join(other, "none"): "is no index"} {
+	for dir, says := range map[string]string{other: "the index was made with the model", filepath.Join(other, "none"): "is not an index"} {
 		code, _, errs = infer(t, "", "serve", "--addr", "127.0.0.1:0", "--model", "emoji-64", "--index", dir)
 		assert.Equal(t, 1, code)
 		assert.Contains(t, errs, says)

@@ -196,7 +196,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--overfit=1"}, 2, "--overfit 1: must be at least 2 pairs"},
 		{[]string{"--train-data", ""}, 2, "--train-data is missing"},
 		{[]string{"--model", ""}, 2, "--model is empty"},
-		{[]string{"--dataset-type", "parquet"}, 1, "it is no Parquet file"},
+		{[]string{"--dataset-type", "parquet"}, 1, "it is not a Parquet file"},
 		{[]string{"--csv-separator", "ab"}, 2, `--csv-separator "ab" is not one character`},
 		{[]string{"--csv-separator", `"`}, 2, "--csv-separator"},
 		{[]string{"--batch-size", "1"}, 2, "--batch-size 1"},

@@ -19,7 +19,7 @@ func (t *triple) UnmarshalText(text []byte) error {
 	for _, field := range fields {
 		x, err := strconv.ParseFloat(field, 32)
 		if err != nil || math.IsNaN(x) || math.IsInf(x, 0) {
-			return fmt.Errorf("%q is no number", field)
+			return fmt.Errorf("%q is not a number", field)
 		}
 		out = append(out, float32(x))
 	}
@@ -49,7 +49,7 @@ func (s *imageSize) UnmarshalText(text []byte) error {
 	}
 	n, err := strconv.Atoi(fields[0])
 	if err != nil {
-		return fmt.Errorf("%q is no number of pixels", text)
+		return fmt.Errorf("%q is not a number of pixels", text)
 	}
 	*s = imageSize(n)
 	return nil

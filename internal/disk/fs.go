@@ -26,7 +26,7 @@ type FS interface {
 	Rename(from, to string) error
 	// Exchange swaps the names of two directories in one stroke. Where the system cannot, the error is errors.ErrUnsupported.
 	Exchange(a, b string) error
-	// RemoveAll removes a file, or a directory and what is in it; it is no error if there is none.
+	// RemoveAll removes a file, or a directory and what is in it; it is not an error if there is none.
 	RemoveAll(path string) error
 	// SyncDir makes the names in a directory safe.
 	SyncDir(dir string) error

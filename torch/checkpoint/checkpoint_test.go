@@ -57,7 +57,7 @@ func TestHostileFiles(t *testing.T) {
 		{"text", "over the limit", []byte("This is certainly not a checkpoint")},
 		{"cut header", "goes beyond the end of the file", file(`{"a":{}}`)[:10]},
 		{"no JSON", "not the JSON of a safetensors file", file(`{"a":`)},
-		{"array", "it is no object", file(`[]`)},
+		{"array", "it is not an object", file(`[]`)},
 		{"cut data", "cut off or corrupt", file(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, 1, 2, 3)},
 		{"type", `its type "F31": must be one of`, file(`{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}`, 0, 0, 0, 0)},
 		{"negative", "negative size", file(`{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}`, 0, 0, 0, 0)},

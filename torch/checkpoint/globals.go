@@ -68,7 +68,7 @@ func (u *unpickler) call() {
 	args, okArgs := u.pop().(tuple)
 	g, ok := u.pop().(*global)
 	if !ok || !okArgs || g.call == nil {
-		u.fail("its pickle calls something that is no function that goclip knows, at byte %d", u.pos)
+		u.fail("its pickle calls something that is not a function that goclip knows, at byte %d", u.pos)
 	}
 	v, err := g.call(u, args)
 	if err != nil {
@@ -89,7 +89,7 @@ func (u *unpickler) newObject() {
 		u.charge(valueCost)
 		u.push(&dict{})
 	default:
-		u.fail("its pickle makes an object of something that is no class that goclip knows, at byte %d", u.pos)
+		u.fail("its pickle makes an object of something that is not a class that goclip knows, at byte %d", u.pos)
 	}
 }
 
@@ -100,7 +100,7 @@ func (u *unpickler) build() {
 	case *object:
 		d, ok := state.(*dict)
 		if !ok || to.state != nil {
-			u.fail("its pickle gives an object of %s a state that is no dict of attributes", printable(to.class))
+			u.fail("its pickle gives an object of %s a state that is not a dict of attributes", printable(to.class))
 		}
 		to.state = d
 	case *dict, *tensor:
@@ -144,13 +144,13 @@ func makeDict(u *unpickler, args tuple) (any, error) {
 		for _, item := range from.items {
 			pair, _ := sequence(item)
 			if len(pair) != 2 {
-				return nil, fmt.Errorf("its list holds something that is no pair")
+				return nil, fmt.Errorf("its list holds something that is not a pair")
 			}
 			d.keys, d.values = append(d.keys, pair[0]), append(d.values, pair[1])
 		}
 		return d, nil
 	}
-	return nil, fmt.Errorf("its argument is no list of pairs")
+	return nil, fmt.Errorf("its argument is not a list of pairs")
 }
 
 // ignored makes nothing: no weight depends on it.

@@ -127,7 +127,7 @@ func parseWeightMap(text []byte) (map[string]string, error) {
 		}
 		if _, known := shards[shard]; !known {
 			if shard == "" || shard == "." || shard == ".." || strings.Contains(shard, "/") || strings.Contains(shard, "\\") || strings.ContainsFunc(shard, unicode.IsControl) {
-				return fmt.Errorf("tensor %q lies in %q, which is no name of a file in the index's directory", name, shard)
+				return fmt.Errorf("tensor %q lies in %q, which is not a name of a file in the index's directory", name, shard)
 			}
 			if len(shards) == maxShards {
 				return fmt.Errorf("it names more than %d files", maxShards)

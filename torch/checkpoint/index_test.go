@@ -41,7 +41,7 @@ func TestHostileIndex(t *testing.T) {
 		{"two maps", "weight_map is given twice", `{"weight_map":{"a":"one"},"weight_map":{"b":"two"}}`},
 		{"twice", `tensor "a" is listed twice`, `{"weight_map":{"a":"one","a":"two"}}`},
 		{"something after", "something follows", `{"weight_map":{"a":"one"}} {}`},
-		{"outside", `"../three", which is no name of a file in the index's directory`, `{"weight_map":{"c":"../three"}}`},
+		{"outside", `"../three", which is not a name of a file in the index's directory`, `{"weight_map":{"c":"../three"}}`},
 		{"absolute", "no name of a file in the index's directory", `{"weight_map":{"c":"` + outside + `/three"}}`},
 		{"parent", "no name of a file in the index's directory", `{"weight_map":{"c":".."}}`},
 		{"no name", "no name of a file in the index's directory", `{"weight_map":{"c":""}}`},

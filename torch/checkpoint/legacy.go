@@ -60,7 +60,7 @@ func (f *File) parseLegacy(data []byte) error {
 	}
 	order, ok := keys.(*list)
 	if !ok {
-		return errors.New("its list of storages is no list")
+		return errors.New("its list of storages is not a list")
 	}
 	rest := data[u.pos:]
 	for _, key := range order.items {

@@ -63,7 +63,7 @@ func TestHostileLegacy(t *testing.T) {
 		{"unknown key", "names one that no tensor has", legacy(whole, []string{"1"}, data)},
 		{"key twice", "names one that no tensor has, or one twice", legacy(whole, []string{"0", "0"}, data+data)},
 		{"no keys", "its storage 0 of 32 bytes is not in the file", legacy(whole, nil, "")},
-		{"keys of no list", "is no list", []byte(strings.Replace(string(legacy(whole, nil, "")), "](e.", "}.", 1))},
+		{"keys of no list", "is not a list", []byte(strings.Replace(string(legacy(whole, nil, "")), "](e.", "}.", 1))},
 		{"tail", "3 bytes follow the last storage", legacy(whole, one, data+"abc")},
 		{"two sizes", "in another place", legacy(dictOf("w", floats("0", 8, 0, []int{8}, []int{1}), "v", floats("0", 9, 0, []int{8}, []int{1})), one, data)},
 		{"part outside", "lies outside it", legacy(dictOf("w", tensorOf(part(4, 5), 0, []int{5}, []int{1})), one, data)},

@@ -96,7 +96,7 @@ func (u *unpickler) step(op byte) {
 		module, ok := names[0].(string)
 		name, okToo := names[1].(string)
 		if !ok || !okToo {
-			u.fail("its pickle names a global by something that is no string")
+			u.fail("its pickle names a global by something that is not a string")
 		}
 		u.global(module, name)
 	case 'R': // REDUCE
@@ -126,14 +126,14 @@ func (u *unpickler) extend(items []any) {
 	case *list:
 		to.items = append(to.items, items...)
 	default:
-		u.fail("its pickle appends to something that is no list")
+		u.fail("its pickle appends to something that is not a list")
 	}
 }
 
 func (u *unpickler) set(items []any) {
 	to, ok := u.top().(*dict)
 	if !ok || len(items)%2 != 0 {
-		u.fail("its pickle sets items of something that is no dict")
+		u.fail("its pickle sets items of something that is not a dict")
 	}
 	for i := 0; i < len(items); i += 2 {
 		to.keys, to.values = append(to.keys, items[i]), append(to.values, items[i+1])

@@ -108,7 +108,7 @@ func eachField(text []byte, field func(name string, d *json.Decoder) error) erro
 	if t, err := d.Token(); err != nil {
 		return early(err)
 	} else if t != json.Delim('{') {
-		return errors.New("it is no object")
+		return errors.New("it is not an object")
 	}
 	for d.More() {
 		t, err := d.Token()

@@ -135,7 +135,7 @@ func (e *environment) number(name string) int {
 	text := e.text(name)
 	n, err := strconv.Atoi(text)
 	if err != nil && text != "" {
-		e.fault("the variable %s is %q, which is no number", name, text)
+		e.fault("the variable %s is %q, which is not a number", name, text)
 	}
 	return n
 }
@@ -153,7 +153,7 @@ func (e *environment) firstHost() string {
 	}
 	numbers, tail, closed := strings.Cut(rest, "]")
 	if !closed {
-		e.fault("the variable SLURM_JOB_NODELIST is %q, which is no list of hosts; set MASTER_ADDR", list)
+		e.fault("the variable SLURM_JOB_NODELIST is %q, which is not a list of hosts; set MASTER_ADDR", list)
 		return ""
 	}
 	tail, _, _ = strings.Cut(tail, ",")

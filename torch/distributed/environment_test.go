@@ -36,7 +36,7 @@ func TestFromEnvironment(t *testing.T) {
 		{name: "no local rank", base: torchrun, set: map[string]string{"LOCAL_RANK": ""}, err: "of the variables, LOCAL_RANK is missing: start"},
 		{name: "no address", base: torchrun, set: map[string]string{"MASTER_ADDR": ""}, err: "of the variables, MASTER_ADDR is missing: start"},
 		{name: "no port", base: torchrun, set: map[string]string{"MASTER_PORT": ""}, err: "of the variables, MASTER_PORT is missing: start"},
-		{name: "two faults", base: torchrun, set: map[string]string{"MASTER_PORT": "", "LOCAL_RANK": "x"}, err: `the variable LOCAL_RANK is "x", which is no number`},
+		{name: "two faults", base: torchrun, set: map[string]string{"MASTER_PORT": "", "LOCAL_RANK": "x"}, err: `the variable LOCAL_RANK is "x", which is not a number`},
 		{name: "nothing but a rank", set: map[string]string{"RANK": "1"}, err: "of the variables, WORLD_SIZE, LOCAL_RANK are missing: start"},
 		{name: "port", base: torchrun, set: map[string]string{"MASTER_PORT": "0"}, err: "the port 0 (MASTER_PORT): must be between 1 and 65535"},
 		{name: "rank", base: torchrun, set: map[string]string{"RANK": "8"}, err: "the rank 8 (RANK, SLURM_PROCID) is not one of 8 processes: 0 to 7 are"},
@@ -44,7 +44,7 @@ func TestFromEnvironment(t *testing.T) {
 		{name: "local size", base: torchrun, set: map[string]string{"LOCAL_WORLD_SIZE": "9"}, err: "LOCAL_WORLD_SIZE is 9: must be between 1 and WORLD_SIZE, which is 8"},
 		{name: "no local id", base: slurm, set: map[string]string{"SLURM_LOCALID": ""}, err: "of the variables, SLURM_LOCALID is missing"},
 		{name: "no nodes", base: slurm, set: map[string]string{"SLURM_JOB_NODELIST": ""}, err: "the variable MASTER_ADDR is missing, and there is no SLURM_JOB_NODELIST"},
-		{name: "odd nodes", base: slurm, set: map[string]string{"SLURM_JOB_NODELIST": "node[1"}, err: `SLURM_JOB_NODELIST is "node[1", which is no list of hosts`},
+		{name: "odd nodes", base: slurm, set: map[string]string{"SLURM_JOB_NODELIST": "node[1"}, err: `SLURM_JOB_NODELIST is "node[1", which is not a list of hosts`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			getenv := func(name string) string {

@@ -20,7 +20,7 @@ type MultiheadAttention struct {
 // a multiple of heads.
 func NewMultiheadAttention(width, heads int) *MultiheadAttention {
 	if heads < 1 || width%heads != 0 {
-		panic(&torch.Error{Op: "multihead_attention", Msg: fmt.Sprintf("the width %d is no multiple of %d heads", width, heads)})
+		panic(&torch.Error{Op: "multihead_attention", Msg: fmt.Sprintf("the width %d is not a multiple of %d heads", width, heads)})
 	}
 	out := NewLinear(width, width) // the first numbers that PyTorch draws
 	out.Bias = Constant(0, width)

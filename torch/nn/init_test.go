@@ -135,7 +135,7 @@ func TestNew(t *testing.T) {
 	err := torch.NoGrad(func(*torch.Scope) { nn.NewLinear(-1, 2) })
 	assert.ErrorContains(t, err, "negative dimension")
 	err = torch.NoGrad(func(*torch.Scope) { nn.NewMultiheadAttention(8, 3) })
-	assert.EqualError(t, err, "torch: multihead_attention(): the width 8 is no multiple of 3 heads")
+	assert.EqualError(t, err, "torch: multihead_attention(): the width 8 is not a multiple of 3 heads")
 	assert.Equal(t, before, torch.LiveTensors())
 	torch.ManualSeed(1)
 	state := torch.RNGState(torch.CPU)

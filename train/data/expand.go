@@ -68,7 +68,7 @@ func braces(s string) ([]string, error) {
 	if from, to, ranged := strings.Cut(inner, ".."); ranged {
 		var a, b int
 		if _, err := fmt.Sscanf(from+" "+to, "%d %d", &a, &b); err != nil || a < 0 || a > b || b-a > maxFiles {
-			return nil, fmt.Errorf("data: %s: {%s} is no range such as {00000..00012}", s, inner)
+			return nil, fmt.Errorf("data: %s: {%s} is not a range such as {00000..00012}", s, inner)
 		}
 		choices = nil
 		for i := a; i <= b; i++ {

@@ -35,7 +35,7 @@ func readJSONL(ctx context.Context, in *text, t *table, o Options) error {
 		}
 		var row map[string]json.RawMessage
 		if err := json.Unmarshal(text, &row); err != nil || row == nil {
-			return fmt.Errorf("line %d is no JSON object such as {\"image\": \"a.jpg\", \"caption\": \"a dog\"}", number)
+			return fmt.Errorf("line %d is not a JSON object such as {\"image\": \"a.jpg\", \"caption\": \"a dog\"}", number)
 		}
 		raw, err := field(row, "ImageKey", o.ImageKey, imageKeys)
 		if err != nil {

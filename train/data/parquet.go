@@ -49,7 +49,7 @@ func openParquet(ctx context.Context, name string, o Options) (set Index, err er
 	}()
 	p, err := parquet.OpenFile(f, size, parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
 	if err != nil {
-		return nil, fmt.Errorf("it is no Parquet file: %w", err)
+		return nil, fmt.Errorf("it is not a Parquet file: %w", err)
 	}
 	c := &columnReader{p, newScales(ctx, f, size, p)}
 	captions, err := c.captions(o)
