@@ -38,6 +38,8 @@ var unclear = []struct {
 	{regexp.MustCompile(`(?i)\bwho knows\b|\bwhoever\b`), "say who must do what"},
 	{regexp.MustCompile(`\bnought\b|\bnowhere near\b|\bought\b|\bin vain\b|\bthereof\b|\bwherein\b`), "modern words"},
 	{regexp.MustCompile(`\bmend(s|ed|ing)?\b`), "fix, repair"},
+	{regexp.MustCompile(`\b(for|to|of|from|by) who\b`), "for a user who"},
+	{regexp.MustCompile(`\b(it|which|that|what) is no (number|list|file|index|terminal|JSON|image|pair)\b`), "is not a"},
 }
 
 // clear are words in their own meaning, which the patterns of unclear would find.
