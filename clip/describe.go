@@ -215,7 +215,7 @@ func isFile(path string) bool {
 	return err == nil && !info.IsDir()
 }
 
-// isTag reports whether Pretrained is meant as a published tag: it is no file and not written as one.
+// isTag reports whether Pretrained is meant as a published tag: it does not exist and does not look like a path.
 func isTag(pretrained string) bool {
 	_, err := os.Stat(pretrained)
 	return err != nil && !strings.ContainsRune(pretrained, filepath.Separator) && filepath.Ext(pretrained) == ""

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 infer=${INFER:-bin/infer}
 dir=${DIR:-build/openmoji-held-out}
 
-# A folder for each name: "dog face/dog face.png". The commands read pixels; the names are for who looks at the answers.
+# A folder for each name: "dog face/dog face.png". The commands read pixels; the names are for people.
 if [ ! -d "$dir" ]; then
   mkdir -p "$(dirname "$dir")"
   new=$(mktemp -d "$dir.XXXXXX")

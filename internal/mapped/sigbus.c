@@ -1,4 +1,4 @@
-// sigbus.c: the handler of SIGBUS. It knows the mappings, and passes every other fault on to who was there before: Go's
+// sigbus.c: the handler of SIGBUS. It knows the mappings, and passes every other fault on to the former handler: Go's
 // runtime, which made its own handler before any of this was called.
 #include "sigbus.h"
 
