@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sort"
 	"strings"
 	"testing"
 
@@ -74,9 +75,7 @@ func TestWords(t *testing.T) {
 			base == "Makefile", base == "Dockerfile":
 			text, err := os.ReadFile(name)
 			require.NoError(t, err)
-			for i, line := range strings.Split(string(text), "\n") {
-				checkWords(t, name, i+1, line)
-			}
+			checkWords(t, name, 1, string(text))
 		}
 	}
 }
@@ -110,30 +109,39 @@ func checkGo(t *testing.T, fset *token.FileSet, name string) {
 		return // what tests expect stands in the program, too
 	}
 	for _, group := range f.Comments {
+		var lines []string
 		for _, c := range group.List {
-			for i, line := range strings.Split(c.Text, "\n") {
-				checkWords(t, name, fset.Position(c.Pos()).Line+i, line)
-			}
+			lines = append(lines, c.Text)
 		}
+		checkWords(t, name, fset.Position(group.Pos()).Line, strings.Join(lines, "\n"))
 	}
 	ast.Inspect(f, func(n ast.Node) bool {
 		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-			for i, line := range strings.Split(lit.Value, "\n") {
-				checkWords(t, name, fset.Position(lit.Pos()).Line+i, line)
-			}
+			checkWords(t, name, fset.Position(lit.Pos()).Line, lit.Value)
 		}
 		return true
 	})
 }
 
-func checkWords(t *testing.T, name string, number int, line string) {
-	text := line
+// checkWords looks for unclear words in text, whose first line has the number first, also where a
+// line breaks between them.
+func checkWords(t *testing.T, name string, first int, text string) {
+	var joined strings.Builder
+	var ends []int // of each line in joined
+	for line := range strings.Lines(text) {
+		joined.WriteString(strings.TrimSpace(commentMark.ReplaceAllString(line, "")) + " ")
+		ends = append(ends, joined.Len())
+	}
+	whole := joined.String()
 	for _, c := range clear {
-		text = strings.ReplaceAll(text, c, "")
+		whole = strings.ReplaceAll(whole, c, strings.Repeat("_", len(c)))
 	}
 	for _, u := range unclear {
-		if found := u.pattern.FindString(text); found != "" {
-			assert.Fail(t, "an unclear word", "%s:%d: %q; write %s: %s", name, number, found, u.instead, strings.TrimSpace(line))
+		for _, at := range u.pattern.FindAllStringIndex(whole, -1) {
+			line := first + sort.SearchInts(ends, at[0]+1)
+			assert.Fail(t, "an unclear word", "%s:%d: %q; write %s: ...%s", name, line, whole[at[0]:at[1]], u.instead, whole[max(0, at[0]-40):min(len(whole), at[1]+40)])
 		}
 	}
 }
+
+var commentMark = regexp.MustCompile(`^\s*(//|#|\*)\s?`)

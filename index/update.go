@@ -61,8 +61,8 @@ type Result struct {
 // none. m encodes what is new or changed since; nil is opened by o.Open if need be. A nil o means
 // the defaults.
 //
-// When ctx ends, what was encoded is made safe, the error matches ctx's, and the next update goes
-// on from there. Files that cannot be read as images are counted, and tried again when they change.
+// When ctx ends, what was encoded is made safe, the error matches ctx's, and the next update resumes
+// there. Files that cannot be read as images are counted, and tried again when they change.
 // It fails where the index has another model ([ErrModel]), unless o.Switch or o.Rebuild is set, and
 // where another process writes it ([ErrLocked]). A switch that was stopped continues where the same
 // model is given again; it is complete when every image of the index has a vector of the new model

@@ -119,8 +119,8 @@ func (t *Trainer) saveEpoch() error {
 	return nil
 }
 
-// SaveSoon has [Trainer.Steps] write checkpoints/latest after the step that is being done, and go
-// on. Any goroutine may call it, in any of several processes.
+// SaveSoon has [Trainer.Steps] write checkpoints/latest after the current step, and continue.
+// Any goroutine may call it, in any of several processes.
 func (t *Trainer) SaveSoon() { t.asked.Store(true) }
 
 // betweenDue reports whether checkpoints/latest is to be written in the middle of an epoch after the
