@@ -135,7 +135,7 @@ func (p *page) readScores(path string) error {
 }
 
 // drawImages embeds the thumbnails. An image that is gone by now leaves its place empty and is
-// told of.
+// reported.
 func (p *page) drawImages(errs io.Writer) (failed bool) {
 	for i := range p.Rows {
 		row := &p.Rows[i]
