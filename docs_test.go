@@ -57,6 +57,8 @@ func TestDocs(t *testing.T) {
 			}
 			for _, b := range blocksIn(string(text)) {
 				switch b.language {
+				case "":
+					assert.Fail(t, "a block without a language", "%s:%d: write console, sh or text", page, b.line)
 				case "sh":
 					assert.Regexp(t, `^<!-- not run: .+ -->$`, b.before, "%s:%d: a block that is not run must say why", page, b.line)
 				case "console":
