@@ -86,7 +86,7 @@ test: libtorch ## every test, and the pure Go parts under the race detector too
 
 quick: libtorch ## the tests that matter while you work: two minutes
 	go test ./clip/tokenizer ./clip/preprocess ./clip/loss ./torch ./torch/nn ./torch/optim ./train/data ./internal/...
-	go test -run 'Parity|Goldens|Variants' ./clip ./clip/tower
+	go test -run 'Parity|Goldens|Variants|Words|Markdown|Readme' . ./clip ./clip/tower
 
 test-race: libtorch ## every test under the race detector
 	go test -race -timeout 30m ./...
