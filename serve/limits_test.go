@@ -80,7 +80,7 @@ func TestRefusals(t *testing.T) {
 		"only bad images":       {"/v1/score", object{"texts": "a", "images": []string{dataURI(svg), dataURI(svg)}}, 415, "SVG"},
 		"many pairs":            {"/v1/score", object{"texts": make([]string, 5), "images": []string{"a", "a", "a", "a"}}, 413, "more than 8"},
 		"an empty label":        {"/v1/classify", object{"labels": []string{" "}, "images": "AAAA"}, 400, "a label is empty"},
-		"no template":           {"/v1/classify", object{"labels": "a", "images": "AAAA", "templates": "/etc/passwd"}, 400, "has no {}"},
+		"no template":           {"/v1/classify", object{"labels": "a", "images": "AAAA", "templates": "/etc/passwd"}, 400, "must have {}"},
 		"weaviate's many":       {"/vectorize", object{"texts": make([]string, 8), "images": []string{"AAAA"}}, 413, "more than 8"},
 		"weaviate's null image": {"/vectorize", object{"images": []any{nil}}, 400, "neither a string nor"},
 	} {
