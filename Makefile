@@ -95,11 +95,11 @@ soak: libtorch ## memory over 2,000 training steps and 20,000 scored images: som
 	go test -tags soak -timeout 60m -run Soak -v ./cmd/...
 
 exact: libtorch ## 10,000 queries over 1,000,000 vectors, with the 8-bit codes and without, and their speed: minutes, and 3 GB of memory
-	go test -tags large -timeout 60m -run CodesLarge -v ./index
+	go test -tags large -count 1 -timeout 60m -run CodesLarge -v ./index
 	GOCLIP_BENCH_INDEX=$(CURDIR)/build/index go test ./index -run '^$$' -bench Codes -benchtime 30x
 
 exact-ten-million: libtorch ## a search of 10,000,000 vectors compared with the memory's speed: 26 GB on the disk, minutes
-	GOCLIP_BENCH_INDEX=$(CURDIR)/build/index go test -tags large -timeout 60m -run TenMillion -v ./index
+	GOCLIP_BENCH_INDEX=$(CURDIR)/build/index go test -tags large -count 1 -timeout 60m -run TenMillion -v ./index
 
 crash: libtorch ## runs stopped after every operation on the disk, and killed 200 times: 20 minutes or more
 	go test ./internal/disk/crashtest
@@ -163,8 +163,8 @@ bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in 
 	build/venv/bin/python benchmarks/folder.py build/ViT-B-32
 	build/venv/bin/python benchmarks/curves.py build/clip.test build/ViT-B-32 docs/cost.svg
 
-search-eval: libtorch ## explanations and learned words measured on the held-out emoji, as tables: ten minutes
-	go test -tags searcheval -timeout 60m -run Eval -v ./clip ./index/concept
+search-eval: libtorch ## explanations, learned words, probabilities and half precision measured on the held-out emoji, as tables: half an hour
+	go test -tags searcheval -timeout 60m -run Eval -v ./clip ./index/concept ./index/chance
 
 finetune: build build/venv ## the built-in model fine-tuned on twenty new images: what it gains, what it forgets; ten minutes
 	build/venv/bin/python benchmarks/finetune.py

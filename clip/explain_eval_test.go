@@ -3,22 +3,18 @@
 package clip
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"image"
 	"image/draw"
 	"image/png"
-	"io"
 	"math/rand/v2"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/emojis"
 	"github.com/goclip/goclip/models"
 )
 
@@ -30,27 +26,12 @@ type emoji struct {
 
 func heldOut(t *testing.T) (list []emoji) {
 	t.Helper()
-	for shard := range 2 {
-		f, err := os.Open(fmt.Sprintf("../data/openmoji-eval-%05d.tar", shard))
+	all, err := emojis.HeldOut("../data")
+	require.NoError(t, err)
+	for _, e := range all {
+		img, err := png.Decode(bytes.NewReader(e.PNG))
 		require.NoError(t, err)
-		defer f.Close()
-		for r := tar.NewReader(f); ; {
-			h, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			require.NoError(t, err)
-			data, err := io.ReadAll(r)
-			require.NoError(t, err)
-			if bytes.HasPrefix(data, []byte("\x89PNG")) {
-				img, err := png.Decode(bytes.NewReader(data))
-				require.NoError(t, err)
-				list = append(list, emoji{picture: img})
-			} else { // KEY.txt follows KEY.png
-				require.NotEmpty(t, h.Name)
-				list[len(list)-1].name = string(data)
-			}
-		}
+		list = append(list, emoji{e.Caption, img})
 	}
 	return list
 }

@@ -65,6 +65,10 @@ CREATE TABLE IF NOT EXISTS concepts (
 	body    TEXT NOT NULL, -- JSON
 	PRIMARY KEY (name, version)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS background (
+	key  TEXT PRIMARY KEY, -- SHA-256 of the texts and the model
+	rows BLOB NOT NULL     -- float32, little-endian
+) WITHOUT ROWID;
 `
 
 var conceptName = regexp.MustCompile(`^[\pL\pN][\pL\pN_-]{0,63}$`)

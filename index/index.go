@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/goclip/goclip/index/chance"
 	"github.com/goclip/goclip/index/concept"
 )
 
@@ -34,6 +35,8 @@ type Index struct {
 	learning sync.Mutex     // guards the rest
 	spread   *concept.Space // of the state spreadOf; nil before it was needed
 	spreadOf int
+	chance   *chance.Background // likewise
+	chanceOf int
 }
 
 // Image is an image of an index.
@@ -48,6 +51,8 @@ type Image struct {
 type Hit struct {
 	Image
 	Score float64 // cosine with the query
+
+	Probability float64 // that it shows what the query says, by [Index.Judge]; 0 before
 }
 
 // Find returns the index of dir: the directory [DirName] in it or in one of those around it, as git

@@ -110,7 +110,7 @@ func (ix *Index) hits(ctx context.Context, tx *sql.Tx, st state, m *mapping, lis
 		if int64(checksum(m.bytes(int(f.slot)))) != crc {
 			return nil, damaged(m.path, "the vector of %s has changed", path)
 		}
-		out = append(out, Hit{Image{outside(ix.root, path), size, time.Unix(0, modified), time.Unix(0, date)}, float64(f.score)})
+		out = append(out, Hit{Image: Image{outside(ix.root, path), size, time.Unix(0, modified), time.Unix(0, date)}, Score: float64(f.score)})
 	}
 	return out, nil
 }

@@ -26,6 +26,7 @@ type searchCmd struct {
 	Preview      bool     `short:"p" help:"Show the images in the terminal, by kitty's or iTerm2's protocol or as coloured blocks."`
 	HTML         string   `name:"html" help:"Write an HTML page with thumbnails." placeholder:"FILE"`
 	Open         bool     `help:"Show the hits in the browser."`
+	MinProbability *float64 `help:"Show how probable it is that an image shows what the words say, and leave out the images below this probability; 0 leaves out none." placeholder:"P"`
 	engineFlag
 	orientFlag
 	skipFlags
@@ -76,8 +77,14 @@ func (c *searchCmd) Run(ctx context.Context, io *streams) error {
 	if c.Preview && (c.FilepathOnly || c.Format != "table") {
 		return usageError("search: --preview goes with the table, not with --filepath-only or --format " + c.Format)
 	}
+	if c.MinProbability != nil && c.Duplicates {
+		return usageError("search: --min-probability goes with a query, not with --duplicates")
+	}
 	if c.Page != "" && !c.Duplicates {
 		return usageError("search: --page goes with --duplicates")
+	}
+	if p := c.MinProbability; p != nil && !(*p >= 0 && *p <= 1) {
+		return usageError(fmt.Sprintf("search: --min-probability %v: must be between 0 and 1", *p))
 	}
 	terms, dir, err := c.terms()
 	if err != nil {
@@ -118,14 +125,39 @@ func (c *searchCmd) search(ctx context.Context, io *streams, terms []index.Term,
 	if err != nil {
 		return err
 	}
-	hits, err := s.ix.Search(ctx, query, c.Top, filter)
+	found, err := s.ix.Search(ctx, query, c.Top, filter)
 	if err != nil {
 		return err
 	}
-	if err := c.print(ctx, io, s, terms, hits[0]); err != nil {
+	hits := found[0]
+	if c.MinProbability != nil {
+		if hits, err = s.probable(ctx, c, io, terms, query, hits); err != nil {
+			return err
+		}
+	}
+	if err := c.print(ctx, io, s, terms, hits); err != nil {
 		return err
 	}
 	return s.trouble
+}
+
+// probable are the hits of --min-probability or more.
+func (s *searcher) probable(ctx context.Context, c *searchCmd, io *streams, terms []index.Term, query []float32, hits []index.Hit) (list []index.Hit, err error) {
+	if err := index.OnlyWords(terms); err != nil {
+		return nil, usageError("search: --min-probability: " + err.Error())
+	}
+	if err := s.ix.Judge(ctx, query, hits, s.encoder(c, io)); err != nil {
+		return nil, err
+	}
+	for _, h := range hits {
+		if h.Probability >= *c.MinProbability {
+			list = append(list, h)
+		}
+	}
+	if len(list) == 0 && len(hits) > 0 {
+		fmt.Fprintf(io.err, "infer: nothing found: no image has a probability of %g or more; the nearest has %.3f: %s\n", *c.MinProbability, hits[0].Probability, quoted(hits[0].Path))
+	}
+	return list, nil
 }
 
 // maxTop bounds --top: beyond it a number is a slip.

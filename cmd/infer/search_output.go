@@ -104,12 +104,14 @@ type foundJSON struct {
 	Size     int64     `json:"size"`
 	Modified time.Time `json:"modified"`
 	Date     time.Time `json:"date"` // when it was taken, by its EXIF data, or else Modified
+
+	Probability *float64 `json:"probability,omitempty"` // with --min-probability
 }
 
 func found(hits []index.Hit) []foundJSON {
 	list := make([]foundJSON, len(hits))
 	for i, h := range hits {
-		list[i] = foundJSON{fileName(h.Path), h.Score, h.Size, h.ModTime.UTC(), h.Date.UTC()}
+		list[i] = foundJSON{Path: fileName(h.Path), Score: h.Score, Size: h.Size, Modified: h.ModTime.UTC(), Date: h.Date.UTC()}
 	}
 	return list
 }
@@ -125,6 +127,11 @@ func (c *searchCmd) print(ctx context.Context, io *streams, s *searcher, terms [
 	}
 	if c.Format == "json" {
 		r := result{Model: s.name, Results: found(hits), Skipped: s.skipped.kinds}
+		for i := range hits {
+			if c.MinProbability != nil {
+				r.Results[i].Probability = &hits[i].Probability
+			}
+		}
 		for _, t := range terms {
 			r.Query = append(r.Query, termJSON{t.Text, fileName(t.Image), t.Concept, t.Weight})
 		}
@@ -181,12 +188,18 @@ func (c *searchCmd) printRows(w io.Writer, groups [][]index.Hit) error {
 		if c.Duplicates {
 			header = append([]string{"group"}, header...)
 		}
+		if c.MinProbability != nil {
+			header = append(header, "probability")
+		}
 		_ = t.Write(header) // Error, below, has what failed
 		for i, hits := range groups {
 			for _, h := range hits {
 				row := []string{number(h.Score), h.Path, strconv.FormatInt(h.Size, 10), h.ModTime.UTC().Format(time.RFC3339), h.Date.UTC().Format(time.RFC3339)}
 				if c.Duplicates {
 					row = append([]string{strconv.Itoa(i)}, row...)
+				}
+				if c.MinProbability != nil {
+					row = append(row, number(h.Probability))
 				}
 				_ = t.Write(row)
 			}
@@ -195,13 +208,20 @@ func (c *searchCmd) printRows(w io.Writer, groups [][]index.Hit) error {
 		return t.Error()
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "score\timage")
+	probability := ""
+	if c.MinProbability != nil {
+		probability = "probability\t"
+	}
+	fmt.Fprintln(t, "score\t"+probability+"image")
 	for i, hits := range groups {
 		if i > 0 {
 			fmt.Fprintln(t)
 		}
 		for _, h := range hits {
-			fmt.Fprintf(t, "%.3f\t%s\n", h.Score, quoted(h.Path))
+			if c.MinProbability != nil {
+				probability = fmt.Sprintf("%.3f\t", h.Probability)
+			}
+			fmt.Fprintf(t, "%.3f\t%s%s\n", h.Score, probability, quoted(h.Path))
 		}
 	}
 	return t.Flush()

@@ -3,13 +3,8 @@
 package concept_test
 
 import (
-	"archive/tar"
-	"bytes"
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -22,30 +17,19 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/index/concept"
+	"github.com/goclip/goclip/internal/emojis"
 	"github.com/goclip/goclip/models"
 )
 
 // heldOut is the images of the held-out style and, for each tag, which of them have it.
 func heldOut(t *testing.T) (images []clip.ImageSource, tagged map[string][]int) {
 	t.Helper()
+	list, err := emojis.HeldOut("../../data")
+	require.NoError(t, err)
 	at := map[string]int{}
-	for shard := range 2 {
-		f, err := os.Open(fmt.Sprintf("../../data/openmoji-eval-%05d.tar", shard))
-		require.NoError(t, err)
-		defer f.Close()
-		for r := tar.NewReader(f); ; {
-			h, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			require.NoError(t, err)
-			if key, ok := strings.CutSuffix(h.Name, ".png"); ok {
-				data, err := io.ReadAll(r)
-				require.NoError(t, err)
-				at[key] = len(images)
-				images = append(images, clip.FromBytes(bytes.Clone(data)))
-			}
-		}
+	for i, e := range list {
+		at[e.Key()] = i
+		images = append(images, clip.FromBytes(e.PNG))
 	}
 	table, err := os.ReadFile("../../data/openmoji-tags.tsv")
 	require.NoError(t, err)
