@@ -51,6 +51,7 @@ func ParseExplainMethod(name string) (ExplainMethod, error) {
 // ExplainOptions are the options of [Model.Explain]. The zero value is the default.
 type ExplainOptions struct {
 	Method ExplainMethod
+	Limits preprocess.Limits // of decoding the image
 }
 
 // Explanation tells where in an image a text is.
@@ -80,7 +81,7 @@ func (m *Model) Explain(ctx context.Context, source ImageSource, text string, o 
 	if err != nil {
 		return nil, err
 	}
-	img, err := source.Decode(ctx, preprocess.DefaultLimits)
+	img, err := source.Decode(ctx, o.Limits)
 	if err != nil {
 		return nil, err
 	}

@@ -259,7 +259,7 @@ type shelf [2][]float32
 
 func (s shelf) Len() int { return 2 }
 func (s shelf) Search(_ context.Context, row []float32, k int, f Filter) ([]Hit, error) {
-	hits := []Hit{{"photos/dog.png", float32(clip.Cosine(row, s[0]))}, {"photos/car & co.png", float32(clip.Cosine(row, s[1]))}}
+	hits := []Hit{{Path: "photos/dog.png", Score: float32(clip.Cosine(row, s[0]))}, {Path: "photos/car & co.png", Score: float32(clip.Cosine(row, s[1]))}}
 	if hits[1].Score > hits[0].Score {
 		hits[0], hits[1] = hits[1], hits[0]
 	}

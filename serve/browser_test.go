@@ -182,7 +182,7 @@ func TestPageSearch(t *testing.T) {
 		chromedp.Poll(`[...document.querySelectorAll("#hits img")].every(i => i.complete)`, nil), found, chromedp.Evaluate(`[...document.querySelectorAll("#hits img")].every(i => i.naturalWidth > 0)`, &drawn)))
 	assert.Equal(t, []string{"dog.png", "car & co.png"}, paths)
 	assert.True(t, drawn, "the found pictures are shown")
-	require.NoError(t, chromedp.Run(ctx, chromedp.SetUploadFiles("#files", demoImages(t)[1:]), chromedp.WaitVisible("#thumbs .pick"), chromedp.Poll(`pictures[0].row !== undefined`, nil),
+	require.NoError(t, chromedp.Run(ctx, chromedp.SetUploadFiles("#files", demoImages(t)[1:]), chromedp.WaitVisible("#thumbs .pick"), chromedp.Poll(`images[0].row !== undefined`, nil),
 		chromedp.Click("#thumbs .pick"), chromedp.Poll(`document.querySelector("#hits .path").textContent === "car & co.png"`, nil), found))
 	assert.Equal(t, []string{"car & co.png", "dog.png"}, paths)
 	assert.Empty(t, *complaints)

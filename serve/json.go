@@ -58,9 +58,9 @@ func splitObject(data []byte, v any) error {
 }
 
 func fieldOf(v reflect.Value, name string) (reflect.Value, bool) {
-	for i := range v.NumField() {
-		if v.Type().Field(i).Tag.Get("json") == name {
-			return v.Field(i), true
+	for _, f := range reflect.VisibleFields(v.Type()) { // those of embedded structs too
+		if f.Tag.Get("json") == name && !f.Anonymous {
+			return v.FieldByIndex(f.Index), true
 		}
 	}
 	return reflect.Value{}, false
@@ -68,8 +68,10 @@ func fieldOf(v reflect.Value, name string) (reflect.Value, bool) {
 
 func fieldNames(t reflect.Type) string {
 	var names []string
-	for i := range t.NumField() {
-		names = append(names, t.Field(i).Tag.Get("json"))
+	for _, f := range reflect.VisibleFields(t) {
+		if !f.Anonymous {
+			names = append(names, f.Tag.Get("json"))
+		}
 	}
 	return strings.Join(names, ", ")
 }

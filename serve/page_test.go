@@ -29,7 +29,7 @@ func TestPageSentences(t *testing.T) {
 	}
 	html := regexp.MustCompile(`(?s)<textarea.*?</textarea>|<datalist.*?</datalist>`).ReplaceAllString(read("index.html"), "")
 	english := slices.Concat(all(html, `>([^<>]*[A-Za-z]{2}[^<>]*)<`), all(html, `(?:aria-label|placeholder)="([^"]+)"`),
-		all(read("page.js"), `translate\("([^"]+)"`))
+		all(read("page.js")+read("where.js"), `translate\("([^"]+)"`))
 	english = slices.DeleteFunc(english, func(s string) bool { return s == "goclip" })
 	var translated []string
 	for _, m := range regexp.MustCompile(`(?m)^  "(.+)": "(.+)",$`).FindAllStringSubmatch(read("korean.js"), -1) {

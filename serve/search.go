@@ -62,23 +62,32 @@ func (ix Indexed) now() Indexed {
 type Hit struct {
 	Path  string
 	Score float32 // cosine
+
+	Probability float64 // set by a [Judge]
 }
 
 // maxHits bounds offset and top_k together.
 const maxHits = 1000
 
+// searchScope is where a search looks, and what part of its answer is wanted.
+type searchScope struct {
+	Model   string `json:"model"`
+	Index   string `json:"index"` // the first without
+	TopK    int    `json:"top_k"` // 20 without
+	Offset  int    `json:"offset"`
+	Folder  string `json:"folder"`
+	Since   string `json:"since"` // 2024-06-01, or a time as RFC 3339 has it
+	Until   string `json:"until"`
+	MinSize int64  `json:"min_size"` // bytes of the file
+	MaxSize int64  `json:"max_size"`
+}
+
 type searchRequest struct {
-	Model   string  `json:"model"`
-	Index   string  `json:"index"` // the first without
-	Text    *string `json:"text"`
-	Image   *string `json:"image"` // a data URI or base64
-	TopK    int     `json:"top_k"` // 20 without
-	Offset  int     `json:"offset"`
-	Folder  string  `json:"folder"`
-	Since   string  `json:"since"` // 2024-06-01, or a time as RFC 3339 has it
-	Until   string  `json:"until"`
-	MinSize int64   `json:"min_size"` // bytes of the file
-	MaxSize int64   `json:"max_size"`
+	searchScope
+	Text  *string `json:"text"`
+	Image *string `json:"image"` // a data URI or base64
+
+	MinProbability *float64 `json:"min_probability"` // of a text; probabilities are told if it is set
 }
 
 type searchAnswer struct {
@@ -93,6 +102,8 @@ type searchHit struct {
 	Path  string  `json:"path"`
 	Score float32 `json:"score"`
 	Image string  `json:"image,omitempty"` // where a small one is served
+
+	Probability *float64 `json:"probability,omitempty"` // with min_probability
 }
 
 // search answers POST /v1/search: the images of the index that are nearest to a text or an image.
@@ -107,19 +118,18 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	filter, err := q.filter()
+	filter, err := q.check()
 	if err != nil {
 		return err
 	}
-	if q.TopK == 0 {
-		q.TopK = 20
-	}
 	var in input
-	switch {
+	switch p := q.MinProbability; {
 	case (q.Text == nil) == (q.Image == nil):
 		return badRequest("text", "a search has either text or image")
-	case q.TopK < 1 || q.Offset < 0 || q.TopK+q.Offset > maxHits:
-		return badRequest("top_k", fmt.Sprintf("top_k must be at least 1, and offset and top_k together at most %d", maxHits))
+	case p != nil && !(*p >= 0 && *p <= 1):
+		return badRequest("min_probability", "min_probability must be between 0 and 1")
+	case p != nil && q.Text == nil:
+		return badRequest("min_probability", noProbability)
 	case q.Text != nil:
 		in = textInput(*q.Text)
 	default:
@@ -133,25 +143,47 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a := searchAnswer{Model: s.models.find(ix.Model).Name, Index: ix.Name, Total: ix.Len(), More: len(hits) > q.Offset+q.TopK, Hits: []searchHit{}}
-	for _, h := range hits[min(q.Offset, len(hits)):min(q.Offset+q.TopK, len(hits))] {
-		hit := searchHit{Path: h.Path, Score: h.Score}
-		if s.thumbnail != nil {
-			hit.Image = s.imageAddress(h.Path)
+	a := s.answer(ix, hits, &q.searchScope)
+	for i := range a.Hits {
+		if q.MinProbability != nil {
+			a.Hits[i].Probability = &hits[q.Offset+i].Probability
 		}
-		a.Hits = append(a.Hits, hit)
 	}
 	writeJSON(w, http.StatusOK, a)
 	return nil
 }
 
-// hits are an index's answer, and one more, to a query in the embedding of its model.
-func (s *Server) hits(ctx context.Context, ix Indexed, in input, q *searchRequest, filter Filter) ([]Hit, error) {
+const noProbability = "min_probability needs a query of words, without an image and learned words"
+
+// answer is the part of the hits that a request wants.
+func (s *Server) answer(ix Indexed, hits []Hit, q *searchScope) searchAnswer {
+	a := searchAnswer{Model: s.models.find(ix.Model).Name, Index: ix.Name, Total: ix.Len(), More: len(hits) > q.Offset+q.TopK, Hits: []searchHit{}}
+	for _, h := range hits[min(q.Offset, len(hits)):min(q.Offset+q.TopK, len(hits))] {
+		a.Hits = append(a.Hits, s.hit(h))
+	}
+	return a
+}
+
+func (s *Server) hit(h Hit) searchHit {
+	hit := searchHit{Path: h.Path, Score: h.Score}
+	if s.thumbnail != nil {
+		hit.Image = s.imageAddress(h.Path)
+	}
+	return hit
+}
+
+// engineOf is the loaded model of an index; named is what a request calls it, if it does.
+func (s *Server) engineOf(ctx context.Context, ix Indexed, named string) (*engine, error) {
 	of := s.models.find(ix.Model)
-	if named := s.models.find(q.Model); q.Model != "" && named != of {
+	if named != "" && s.models.find(named) != of {
 		return nil, refuse(http.StatusBadRequest, "model_not_of_index", "model", fmt.Sprintf("the index is of the model %s, and embeddings of two models do not mix", of.Name))
 	}
-	e, err := s.engine(ctx, "model", of.Name)
+	return s.engine(ctx, "model", of.Name)
+}
+
+// hits are an index's answer, and one more, to a query in the embedding of its model.
+func (s *Server) hits(ctx context.Context, ix Indexed, in input, q *searchRequest, filter Filter) ([]Hit, error) {
+	e, err := s.engineOf(ctx, ix, q.Model)
 	if err != nil {
 		return nil, err
 	}
@@ -179,6 +211,9 @@ func (s *Server) hits(ctx context.Context, ix Indexed, in input, q *searchReques
 			return nil, err
 		}
 	}
+	if row != nil && q.MinProbability != nil {
+		return nil, badRequest("min_probability", noProbability)
+	}
 	if row == nil {
 		rows, err := encode(in)
 		if err != nil {
@@ -186,7 +221,18 @@ func (s *Server) hits(ctx context.Context, ix Indexed, in input, q *searchReques
 		}
 		row = rows[0]
 	}
-	return ix.Search(ctx, row, q.Offset+q.TopK+1, filter)
+	hits, err := ix.Search(ctx, row, q.Offset+q.TopK+1, filter)
+	if err != nil || q.MinProbability == nil {
+		return hits, err
+	}
+	judge, ok := ix.Index.(Judge)
+	if !ok {
+		return nil, badRequest("min_probability", "this index does not tell probabilities")
+	}
+	if err := judge.Judge(ctx, e.model, row, hits); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(hits, func(h Hit) bool { return h.Probability < *q.MinProbability }), nil
 }
 
 // indexed is the index that a request means by name.
@@ -204,7 +250,14 @@ func (s *Server) indexed(name string) (Indexed, error) {
 	return Indexed{}, refuse(http.StatusNotFound, "no_index", "", "this server has no index, so there is nothing to search")
 }
 
-func (q *searchRequest) filter() (f Filter, err error) {
+// check fills in what was left out, and gives the filter.
+func (q *searchScope) check() (f Filter, err error) {
+	if q.TopK == 0 {
+		q.TopK = 20
+	}
+	if q.TopK < 1 || q.Offset < 0 || q.TopK+q.Offset > maxHits {
+		return f, badRequest("top_k", fmt.Sprintf("top_k must be at least 1, and offset and top_k together at most %d", maxHits))
+	}
 	f = Filter{Folder: q.Folder, MinSize: q.MinSize, MaxSize: q.MaxSize}
 	if q.MinSize < 0 || q.MaxSize < 0 {
 		return f, badRequest("min_size", "min_size and max_size are numbers of bytes")

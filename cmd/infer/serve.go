@@ -26,6 +26,7 @@ type serveCmd struct {
 	Index     []string `help:"Index to search, written by infer index with a served model; repeatable. Its name is its directory's." placeholder:"DIR" sep:"none"`
 	Watch     bool     `help:"Index changes in the indices' directories."`
 	AllowEdit bool     `help:"Let clients with the token add and remove images of the indices' directories: PUT and DELETE of /v1/images/PATH."`
+	AllowLearn bool     `help:"Let clients store the words that they teach the indices: POST /v1/learn with a name."`
 	engineFlag
 	serveLimits
 
@@ -187,8 +188,8 @@ func (c *serveCmd) check() error {
 	switch {
 	case c.Pretrained != "" && len(c.Model) > 1:
 		return usageError("--pretrained names the weights of one model, and --model names several; write --model CONFIG:TAG")
-	case len(c.Index) == 0 && (c.Watch || c.AllowEdit):
-		return usageError("--watch and --allow-edit need --index")
+	case len(c.Index) == 0 && (c.Watch || c.AllowEdit || c.AllowLearn):
+		return usageError("--watch, --allow-edit and --allow-learn need --index")
 	case c.TTL < 0:
 		return usageError("--ttl must be positive")
 	case c.BasePath != "" && c.BasePath[0] != '/':

@@ -21,6 +21,7 @@ type shelf struct {
 	dir, root   string // root is the directory around it; "" where it lies elsewhere
 	name, model string
 	engine      index.Engine
+	learns      bool                                      // clients may store words
 	reopen      func(ctx context.Context) (*shelf, error) // with the model that it has by then
 
 	turning sync.Mutex            // while it is reopened
@@ -69,7 +70,7 @@ func (c *serveCmd) findShelf(ctx context.Context, dir string, list []*servedMode
 	refuse := func(err error) (*shelf, *servedModel, index.Model, error) {
 		return nil, nil, index.Model{}, errors.Join(fmt.Errorf("--index %s%w", dir, err), ix.Close())
 	}
-	s := &shelf{Index: ix, dir: dir, name: indexName(dir), engine: c.Engine}
+	s := &shelf{Index: ix, dir: dir, name: indexName(dir), engine: c.Engine, learns: c.AllowLearn}
 	if abs, err := filepath.Abs(dir); err == nil && filepath.Base(abs) == index.DirName {
 		s.root = filepath.Dir(abs)
 	}
@@ -171,20 +172,23 @@ func indexName(dir string) string {
 }
 
 func (s *shelf) Search(ctx context.Context, row []float32, k int, f serve.Filter) ([]serve.Hit, error) {
-	found, err := s.Index.Search(ctx, row, k, index.Filter{Folder: f.Folder, Since: f.Since, Until: f.Until, MinSize: f.MinSize, MaxSize: f.MaxSize})
-	if errors.Is(err, index.ErrSwitched) {
-		if e := s.follow(ctx); e != nil {
-			err = e
-		}
-	}
+	found, err := s.Index.Search(ctx, row, k, filterOf(f))
 	if err != nil || len(found) == 0 {
-		return nil, err
+		return nil, s.switched(ctx, err)
 	}
-	hits := make([]serve.Hit, len(found[0]))
-	for i, h := range found[0] {
+	return served(found[0]), nil
+}
+
+func filterOf(f serve.Filter) index.Filter {
+	return index.Filter{Folder: f.Folder, Since: f.Since, Until: f.Until, MinSize: f.MinSize, MaxSize: f.MaxSize}
+}
+
+func served(found []index.Hit) []serve.Hit {
+	hits := make([]serve.Hit, len(found))
+	for i, h := range found {
 		hits[i] = serve.Hit{Path: h.Path, Score: float32(h.Score)}
 	}
-	return hits, nil
+	return hits
 }
 
 // countAfter is how old the count of an index may be: counting reads the whole index, and probes of

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,7 +11,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/index"
+	"github.com/goclip/goclip/models"
+	"github.com/goclip/goclip/serve"
 )
 
 func TestServeLearned(t *testing.T) {
@@ -56,4 +60,63 @@ func TestServeLearned(t *testing.T) {
 	}
 	_, err = s.Learned(ctx, "rex + beach", func(...string) ([][]float32, error) { return nil, errors.New("the model is gone") })
 	assert.EqualError(t, err, "the model is gone")
+}
+
+// Words are taught from images of the index alone, and stored where the server allows it.
+func TestServeTeach(t *testing.T) {
+	ctx := context.Background()
+	m, err := clip.OpenFS(ctx, models.FS(), models.Default, nil)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	emoji(t, dir, 40)
+	code, _, errs := infer(t, "", "index", dir)
+	require.Zero(t, code, errs)
+	secret := writeFile(t, dir, "secret.txt", []byte("not for clients"))
+	ix, err := index.Open(filepath.Join(dir, index.DirName))
+	require.NoError(t, err)
+	defer ix.Close()
+	s := &shelf{Index: ix}
+	query, err := m.EncodeTexts(ctx, "a grinning face")
+	require.NoError(t, err)
+	hits, err := s.Search(ctx, query[0], 10, serve.Filter{})
+	require.NoError(t, err)
+
+	lesson := serve.Lesson{Text: "a grinning face", Yes: []string{hits[4].Path}, No: []string{hits[0].Path}, Propose: 3}
+	c, err := s.Teach(ctx, m, lesson, serve.Filter{})
+	require.NoError(t, err)
+	assert.Greater(t, clip.Cosine(c.Row, rowAt(t, ix, hits[4].Path)), clip.Cosine(c.Row, rowAt(t, ix, hits[0].Path)))
+	assert.Zero(t, c.Version)
+	require.Len(t, c.Proposals, 3)
+	for _, p := range c.Proposals {
+		assert.NotContains(t, []string{hits[0].Path, hits[4].Path}, p.Path, "what was judged is not asked again")
+	}
+	for _, path := range []string{secret, filepath.Join(dir, "none.png"), "/etc/passwd"} {
+		_, err = s.Teach(ctx, m, serve.Lesson{Yes: []string{path}}, serve.Filter{})
+		assert.ErrorIs(t, err, fs.ErrNotExist)
+		assert.Contains(t, err.Error(), path)
+	}
+	lesson.Name = "grin"
+	_, err = s.Teach(ctx, m, lesson, serve.Filter{})
+	assert.ErrorIs(t, err, fs.ErrPermission)
+	s.learns = true
+	for version := 1; version <= 2; version++ {
+		c, err = s.Teach(ctx, m, lesson, serve.Filter{})
+		require.NoError(t, err)
+		assert.Equal(t, version, c.Version)
+	}
+	lesson.Name = "two words"
+	_, err = s.Teach(ctx, m, lesson, serve.Filter{})
+	assert.ErrorIs(t, err, fs.ErrInvalid)
+
+	require.NoError(t, os.Remove(hits[1].Path))
+	require.NoError(t, s.Judge(ctx, m, query[0], hits))
+	assert.Greater(t, hits[0].Probability, 0.0)
+	assert.Zero(t, hits[1].Probability, "its file is gone")
+}
+
+func rowAt(t *testing.T, ix *index.Index, path string) []float32 {
+	t.Helper()
+	row, err := ix.Query(context.Background(), []index.Term{{Image: path, Weight: 1}}, nil)
+	require.NoError(t, err)
+	return row
 }

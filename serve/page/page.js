@@ -183,6 +183,7 @@ async function draw() {
   const corner = make("th", { scope: "col" }, make("span", { className: "unseen", textContent: translate("Image") }));
   const head = make("tr", {}, corner, ...texts.map((t) => make("th", { scope: "col", textContent: t })));
   $("matrix").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...images.map((p) => matrixRow(p, texts, unit)))));
+  if (where) watchOverlays();
 }
 
 function matrixRow(p, texts, unit) {
@@ -237,35 +238,82 @@ async function labelAll() {
 // --- search ---
 
 const pageSize = 60;
-let asked = null; // the latest query, of which more may be shown
+let asked = null;                // the latest query, of which more may be shown
+let judged = new Map();          // path -> whether the image shows what is wanted
 
 async function find(query, offset = 0) {
   await known;
   if (server.index === null) return;
+  if (query !== asked) judged = new Map();
   asked = query;
+  await search(offset);
+}
+
+// search asks by the query, or by the judged images once one of them fits.
+async function search(offset, name) {
+  const query = asked, marks = judged;
+  const { yes, no } = marked();
   say(translate("Searching…"));
   try {
-    const answer = await call("v1/search", { ...query, index: $("index").value, top_k: pageSize, offset });
-    if (asked !== query) return; // another one was asked meanwhile
-    const items = answer.hits.map((h) => {
-      const name = h.path.slice(h.path.lastIndexOf("/") + 1);
-      const item = make("li", { title: h.path });
-      if (h.image) {
-        const at = h.image.replace(/^\//, "");
-        item.append(make("a", { href: at + "&full=1", target: "_blank", rel: "noopener" }, make("img", { src: at, alt: name, loading: "lazy" })));
-      }
-      item.append(make("span", { className: "path", textContent: name }), make("span", { className: "score", textContent: h.score.toFixed(3) }));
-      return item;
-    });
+    const scope = { index: $("index").value, top_k: pageSize, offset };
+    const lesson = { text: query.text || "", yes, no, propose: 6, name: name || "" };
+    const answer = yes.length ? await call("v1/learn", { ...scope, ...lesson }) : await call("v1/search", { ...scope, ...query });
+    if (asked !== query || judged !== marks) return; // another one was asked meanwhile
     if (offset === 0) $("hits").replaceChildren();
-    $("hits").append(...items);
+    $("hits").append(...answer.hits.map(hitItem));
+    $("open").replaceChildren(...(answer.proposals || []).map(hitItem));
+    $("teach").hidden = yes.length === 0;
     const shown = $("hits").childElementCount;
-    $("shown").textContent = translate("{} of {} shown, the most similar first", shown.toLocaleString(), Math.max(answer.total, shown).toLocaleString());
+    const counts = [shown.toLocaleString(), Math.max(answer.total, shown).toLocaleString()];
+    $("shown").textContent = yes.length ? translate("{} of {} shown, by your {} answers", ...counts, yes.length + no.length)
+      : translate("{} of {} shown, the most similar first", ...counts);
     $("more").hidden = !answer.more || shown + pageSize > 1000;
-    say("");
+    say(answer.version ? translate("Saved. Search for {} to use it.", answer.name) : "");
+    watchOverlays();
   } catch (e) {
     say(e.message, true);
   }
+}
+
+function marked() {
+  const of = (fits) => [...judged].filter(([, f]) => f === fits).map(([path]) => path);
+  return { yes: of(true), no: of(false) };
+}
+
+function hitItem(h) {
+  const name = h.path.slice(h.path.lastIndexOf("/") + 1);
+  const item = make("li", { title: h.path });
+  item.dataset.path = h.path;
+  if (h.image) {
+    const at = h.image.replace(/^\//, "");
+    item.append(make("a", { href: at + "&full=1", target: "_blank", rel: "noopener" }, make("img", { src: at, alt: name, loading: "lazy" })));
+  }
+  const vote = (fits, says) => {
+    const b = make("button", { type: "button", className: fits ? "vote" : "vote down", title: says, onclick: () => judge(h.path, fits) });
+    b.setAttribute("aria-label", name + ": " + says);
+    b.setAttribute("aria-pressed", String(judged.get(h.path) === fits));
+    return b;
+  };
+  item.append(make("span", { className: "path", textContent: name }),
+    make("span", { className: "foot" }, make("span", { className: "score", textContent: h.score.toFixed(3) }), vote(true, translate("fits (y)")), vote(false, translate("does not fit (n)"))));
+  return item;
+}
+
+// judge marks an image, or takes the mark away, and searches anew if one fits.
+async function judge(path, fits) {
+  const was = judged.get(path);
+  judged = new Map(judged); // an answer to the former marks is not shown
+  judged.delete(path);
+  if (was !== fits) judged.set(path, fits);
+  document.querySelectorAll("#search li").forEach((item) => {
+    if (item.dataset.path !== path) return;
+    item.querySelectorAll("button").forEach((b, i) => b.setAttribute("aria-pressed", String(judged.get(path) === (i === 0))));
+  });
+  const { yes, no } = marked();
+  if (yes.length === 0 && no.length > 0) say(translate("Now mark an image that fits."));
+  else await search(0);
+  const again = [...document.querySelectorAll("#hits li, #open li")].find((item) => item.dataset.path === path);
+  again?.querySelector("button[aria-pressed=true], button").focus({ preventScroll: true });
 }
 
 function searchLike(p) {
@@ -295,6 +343,8 @@ function show(name, focus) {
   say(searching ? translate("There is nothing to search: start the server with infer serve --index DIR.") : "");
   $("ask").hidden = searching;
   $("like").hidden = searching;
+  $("where-key").hidden = name === "labels" || searching;
+  if (where) watchOverlays();
 }
 
 tabs.forEach((name, i) => {
@@ -318,7 +368,14 @@ document.addEventListener("drop", (e) => { e.preventDefault(); $("drop").classLi
 document.addEventListener("paste", (e) => add(e.clipboardData.files));
 
 $("sample").addEventListener("click", samples);
-$("more").addEventListener("click", () => find(asked, $("hits").childElementCount));
+$("more").addEventListener("click", () => search($("hits").childElementCount));
+$("save").addEventListener("submit", (e) => { e.preventDefault(); if ($("word").value.trim()) search(0, $("word").value.trim()); });
+document.addEventListener("keydown", (e) => {
+  if (e.ctrlKey || e.metaKey || e.altKey || e.target.matches("input, textarea, select") || $("ask-token").open) return;
+  const item = e.target.closest("#search li");
+  if (e.key === "w") $("where-key").click();
+  else if (item && "yn".includes(e.key)) judge(item.dataset.path, e.key === "y");
+});
 $("index").addEventListener("change", () => { if (asked) find(asked); });
 
 let later = 0;
