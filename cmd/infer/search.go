@@ -17,15 +17,15 @@ import (
 )
 
 type searchCmd struct {
-	Index        string   `help:"Directory of an index (default: .goclip in DIR or above it, updated first)." placeholder:"DIR"`
-	Text         []string `help:"Words to search for, taken literally." sep:"none" complete:"none"`
-	Image        []string `help:"Image to search for." sep:"none" placeholder:"PATH"`
-	Top          int      `short:"t" help:"Images to show." default:"10"`
-	FilepathOnly bool     `short:"f" help:"Print only paths, for pipes."`
-	Null         bool     `short:"0" help:"With -f: end each path with a zero byte, for xargs -0."`
-	Preview      bool     `short:"p" help:"Show the images in the terminal, by kitty's or iTerm2's protocol or as coloured blocks."`
-	HTML         string   `name:"html" help:"Write an HTML page with thumbnails." placeholder:"FILE"`
-	Open         bool     `help:"Show the hits in the browser."`
+	Index          string   `help:"Directory of an index (default: .goclip in DIR or above it, updated first)." placeholder:"DIR"`
+	Text           []string `help:"Words to search for, taken literally." sep:"none" complete:"none"`
+	Image          []string `help:"Image to search for." sep:"none" placeholder:"PATH"`
+	Top            int      `short:"t" help:"Images to show." default:"10"`
+	FilepathOnly   bool     `short:"f" help:"Print only paths, for pipes."`
+	Null           bool     `short:"0" help:"With -f: end each path with a zero byte, for xargs -0."`
+	Preview        bool     `short:"p" help:"Show the images in the terminal, by kitty's or iTerm2's protocol or as coloured blocks."`
+	HTML           string   `name:"html" help:"Write an HTML page with thumbnails." placeholder:"FILE"`
+	Open           bool     `help:"Show the hits in the browser."`
 	MinProbability *float64 `help:"Show how probable it is that an image shows what the words say, and leave out the images below this probability; 0 leaves out none." placeholder:"P"`
 	engineFlag
 	orientFlag

@@ -22,10 +22,10 @@ type serveCmd struct {
 	MaxWeights int64         `help:"Largest size of all weights in memory; the least recently used model is unloaded (default: no limit)."`
 	computeFlags
 
-	Addr      []string `help:"Address to listen on, HOST:PORT or unix:PATH; repeatable. Without a host it is loopback; use 0.0.0.0:8080 to serve other machines. Sockets from systemd replace it." default:"127.0.0.1:8080" complete:"none" sep:"none" placeholder:"ADDR"`
-	Index     []string `help:"Index to search, written by infer index with a served model; repeatable. Its name is its directory's." placeholder:"DIR" sep:"none"`
-	Watch     bool     `help:"Index changes in the indices' directories."`
-	AllowEdit bool     `help:"Let clients with the token add and remove images of the indices' directories: PUT and DELETE of /v1/images/PATH."`
+	Addr       []string `help:"Address to listen on, HOST:PORT or unix:PATH; repeatable. Without a host it is loopback; use 0.0.0.0:8080 to serve other machines. Sockets from systemd replace it." default:"127.0.0.1:8080" complete:"none" sep:"none" placeholder:"ADDR"`
+	Index      []string `help:"Index to search, written by infer index with a served model; repeatable. Its name is its directory's." placeholder:"DIR" sep:"none"`
+	Watch      bool     `help:"Index changes in the indices' directories."`
+	AllowEdit  bool     `help:"Let clients with the token add and remove images of the indices' directories: PUT and DELETE of /v1/images/PATH."`
 	AllowLearn bool     `help:"Let clients store the words that they teach the indices: POST /v1/learn with a name."`
 	engineFlag
 	serveLimits
