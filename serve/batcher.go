@@ -46,11 +46,13 @@ type batcher struct {
 	limits    Limits
 	decoding  preprocess.Limits
 	pace      *pace
+	runners   int // batches at a time
 
-	files   chan *job // encoded images; as long as the queue, so that sending never blocks
-	texts   chan *job // tokens; likewise
-	images  chan *job // decoded: two batches, however many wait, because pixels take the memory
-	buffers sync.Pool // of pixels
+	files   chan *job  // encoded images; as long as the queue, so that sending never blocks
+	texts   chan *job  // tokens; likewise
+	images  chan *job  // decoded: two batches, however many wait, because pixels take the memory
+	spare   chan batch // a part of a batch, for a runner that has nothing to do
+	buffers sync.Pool  // of pixels
 	stop    chan struct{}
 	ended   sync.WaitGroup
 }
@@ -61,16 +63,18 @@ func newBatcher(s *Server, m *clip.Model) (*batcher, error) {
 		return nil, err
 	}
 	l := s.limits
-	b := &batcher{server: s, model: m, limits: l, pace: s.admission.newPace(),
+	b := &batcher{server: s, model: m, limits: l, runners: s.runners(m), pace: s.admission.newPace(),
 		decoding: preprocess.Limits{MaxPixels: l.Pixels, MaxBytes: l.Body, MaxMemory: l.Decoding, Orient: s.orient},
 		files:    make(chan *job, l.Queue), texts: make(chan *job, l.Queue),
-		images: make(chan *job, 2*l.BatchSize), stop: make(chan struct{})}
+		images: make(chan *job, 2*l.BatchSize), spare: make(chan batch), stop: make(chan struct{})}
 	b.transform = transform.WithLimits(b.decoding)
 	b.buffers.New = func() any { pixels := make([]float32, transform.Len()); return &pixels }
 	for range cap(s.decoders) {
 		b.ended.Go(b.decode)
 	}
-	b.ended.Go(b.run)
+	for range b.runners {
+		b.ended.Go(b.run)
+	}
 	return b, nil
 }
 
@@ -170,11 +174,31 @@ func (b *batcher) pixels(j *job) error {
 		return imageProblem(err)
 	}
 	j.pixels, j.file = pixels, nil
-	b.server.metrics.stage("decode", time.Since(start))
+	b.server.stage(j, "decode", start, time.Now())
 	return nil
 }
 
-// run is the goroutine that runs the model, a batch after the other.
+// batch are jobs that go through a tower together.
+type batch struct {
+	tower    string // image or text
+	jobs     []*job
+	features func(jobs []*job, slab []float32) ([]float32, error) // slab has room for the pixels of a full batch
+}
+
+// runners are how many batches of a model are computed at a time: two on a CPU, each with half of the
+// threads. A kernel's threads wait for each other at its end, and while decoding and requests take
+// one of the CPUs, a kernel of all threads leaves the others idle.
+func (s *Server) runners(m *clip.Model) int {
+	if m.Device().Type != "cuda" && s.threads > 1 {
+		return 2
+	}
+	return 1
+}
+
+// few inputs are computed with all threads, if nothing else is.
+const few = 4
+
+// run is a goroutine that runs the model, a batch after the other.
 func (b *batcher) run() {
 	slab := make([]float32, b.limits.BatchSize*b.transform.Len())
 	for {
@@ -182,23 +206,25 @@ func (b *batcher) run() {
 		case <-b.stop:
 			return
 		case j := <-b.images:
-			b.forward("image", b.gather(j, b.images), func(jobs []*job) ([]float32, error) {
-				n := b.transform.Len()
-				for i, j := range jobs {
-					copy(slab[i*n:], j.pixels)
-				}
-				return b.model.ImageFeatures(slab[:len(jobs)*n], len(jobs))
-			})
+			b.share(batch{"image", b.gather(j, b.images), b.imageRows}, slab)
 		case j := <-b.texts:
-			b.forward("text", b.gather(j, b.texts), func(jobs []*job) ([]float32, error) {
-				ids := make([]int64, 0, len(jobs)*b.model.ContextLength())
-				for _, j := range jobs {
-					ids = append(ids, j.ids...)
-				}
-				return b.model.TextFeatures(ids, len(jobs))
-			})
+			b.share(batch{"text", b.gather(j, b.texts), b.textRows}, slab)
+		case part := <-b.spare:
+			b.forward(part, slab)
 		}
 	}
+}
+
+// share gives half of a batch to a runner that has nothing to do.
+func (b *batcher) share(all batch, slab []float32) {
+	if half := len(all.jobs) / 2; half >= few {
+		select {
+		case b.spare <- batch{all.tower, all.jobs[half:], all.features}:
+			all.jobs = all.jobs[:half]
+		default:
+		}
+	}
+	b.forward(all, slab)
 }
 
 // gather closes a batch when it is full, or when its first job has waited for the window. What came
@@ -224,30 +250,34 @@ func (b *batcher) gather(first *job, queue <-chan *job) []*job {
 	return jobs
 }
 
-// forward runs one batch and hands out its rows. Jobs whose requests have gone are left out. The
-// models of a server take turns: each batch has all threads.
-func (b *batcher) forward(tower string, jobs []*job, run func([]*job) ([]float32, error)) {
-	b.server.turn <- struct{}{}
-	defer func() { <-b.server.turn }()
+// forward runs one batch and hands out its rows. Jobs whose requests have gone are left out.
+func (b *batcher) forward(all batch, slab []float32) {
+	threads := b.take(len(all.jobs))
+	defer b.server.turn.Release(threads)
 	start := time.Now()
-	wanted := jobs[:0:0]
-	for _, j := range jobs {
+	wanted := all.jobs[:0:0]
+	for _, j := range all.jobs {
 		if j.ctx.Err() != nil {
 			b.finish(j, nil, context.Cause(j.ctx))
 			continue
 		}
-		b.server.metrics.stage("queue", start.Sub(j.since))
+		b.server.stage(j, "queue", j.since, start)
 		wanted = append(wanted, j)
 	}
 	if len(wanted) == 0 {
 		return
 	}
-	rows, err := b.guarded(wanted, run)
-	took := time.Since(start)
-	b.server.metrics.batch(tower, len(wanted), took)
-	b.server.admission.ran(b.pace, len(wanted), took)
+	all.jobs = wanted
+	rows, err := b.guarded(all, int(threads), slab)
+	end := time.Now()
+	took := end.Sub(start)
+	b.server.metrics.batch(all.tower, len(wanted), took)
+	for _, j := range wanted {
+		b.server.span(j, "forward_"+all.tower, start, end, len(wanted))
+	}
+	b.server.admission.ran(b.pace, len(wanted), took*time.Duration(threads)/time.Duration(b.server.threads))
 	if err != nil {
-		b.server.log.Error("a batch could not be computed", "model", b.model.Name, "tower", tower, "size", len(wanted), "error", err)
+		b.server.log.Error("a batch could not be computed", "model", b.model.Name, "tower", all.tower, "size", len(wanted), "error", err)
 	}
 	if errors.Is(err, torch.ErrDeviceLost) {
 		b.server.lose(err)
@@ -264,16 +294,44 @@ func (b *batcher) forward(tower string, jobs []*job, run func([]*job) ([]float32
 
 var errRows = errors.New("the model gave another number of rows than it was given inputs")
 
+// take waits for the threads of a batch of n inputs: all of them for few inputs beside which nothing
+// is computed, else a runner's part. Models take turns at them.
+func (b *batcher) take(n int) (threads int64) {
+	all := int64(b.server.threads)
+	threads = all / int64(b.runners)
+	if n < few && b.server.turn.TryAcquire(all) {
+		return all
+	}
+	_ = b.server.turn.Acquire(context.Background(), threads) // which does not end
+	return threads
+}
+
 // guarded turns a panic into an error: the next batch is not to blame for this one.
-func (b *batcher) guarded(jobs []*job, run func([]*job) ([]float32, error)) (rows []float32, err error) {
+func (b *batcher) guarded(all batch, threads int, slab []float32) (rows []float32, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 		}
 	}()
-	rows, err = run(jobs)
-	if err == nil && len(rows) != len(jobs)*b.model.Config.EmbedDim {
+	torch.WithThreads(threads, func() { rows, err = all.features(all.jobs, slab) })
+	if err == nil && len(rows) != len(all.jobs)*b.model.Config.EmbedDim {
 		err = errRows
 	}
 	return rows, err
+}
+
+func (b *batcher) imageRows(jobs []*job, slab []float32) ([]float32, error) {
+	n := b.transform.Len()
+	for i, j := range jobs {
+		copy(slab[i*n:], j.pixels)
+	}
+	return b.model.ImageFeatures(slab[:len(jobs)*n], len(jobs))
+}
+
+func (b *batcher) textRows(jobs []*job, _ []float32) ([]float32, error) {
+	ids := make([]int64, 0, len(jobs)*b.model.ContextLength())
+	for _, j := range jobs {
+		ids = append(ids, j.ids...)
+	}
+	return b.model.TextFeatures(ids, len(jobs))
 }

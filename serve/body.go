@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -179,5 +180,16 @@ func (s *Server) linger(w http.ResponseWriter, r *http.Request) {
 	if c.Flush() != nil || c.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return
 	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, s.limits.Body)) // a client that has gone, or does not end
+	buffer := lingerBuffers.Get().(*[]byte)
+	defer lingerBuffers.Put(buffer)
+	for left := s.limits.Body; left > 0; {
+		n, err := r.Body.Read(*buffer)
+		if err != nil {
+			return // all was sent, or the client has gone
+		}
+		left -= int64(n)
+	}
 }
+
+// lingerBuffers take most requests in one piece: reading a refused request is most of its cost.
+var lingerBuffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}

@@ -38,6 +38,39 @@ func (e *engine) encode(ctx context.Context, inputs []input) ([]encoded, error) 
 	return out, nil
 }
 
+// rowsOf are the embeddings, or the first error among them.
+func rowsOf(list []encoded) (rows [][]float32, err error) {
+	for _, r := range list {
+		if r.err != nil {
+			return nil, r.err
+		}
+		rows = append(rows, r.row)
+	}
+	return rows, nil
+}
+
+// Texts gives the rows (E) of texts, L2-normalised, by the model that a request means by such a
+// name. A text that is longer than the model's context length is an error.
+func (s *Server) Texts(ctx context.Context, model string, texts ...string) ([][]float32, error) {
+	e, err := s.engine(ctx, "model", model)
+	if err != nil {
+		return nil, err
+	}
+	defer s.models.release(e)
+	inputs := make([]input, len(texts))
+	for i, text := range texts {
+		inputs[i] = textInput(text)
+	}
+	list, err := e.encode(ctx, inputs)
+	if err == nil {
+		err = e.uncut("texts", list)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rowsOf(list)
+}
+
 func (e *engine) encodePart(ctx context.Context, inputs []input, patient bool) ([]encoded, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, e.server.limits.Wait, e.server.late())
 	defer cancel()

@@ -3,6 +3,7 @@ package serve
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,7 +21,7 @@ func fuzzed(f *testing.F, path, contentType string, seeds ...string) {
 	s, err := New(f.Context(), Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Limits: Limits{Body: 1 << 20, Pixels: 1e6, Inputs: 16, BatchSize: 4}}, Loaded(model(f)))
 	require.NoError(f, err)
 	f.Cleanup(s.Close)
-	for _, seed := range seeds {
+	for _, seed := range append(seeds, clientRequests(f, path)...) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -40,6 +41,24 @@ func fuzzed(f *testing.F, path, contentType string, seeds ...string) {
 			t.Errorf("%d inputs and %d bytes are left", inputs, held)
 		}
 	})
+}
+
+// clientRequests are what the clients of such a service sent to a path, as make clients recorded it.
+func clientRequests(f *testing.F, path string) (bodies []string) {
+	file, err := os.Open(filepath.Join("..", "testdata", "clients", "requests.jsonl"))
+	require.NoError(f, err)
+	defer file.Close()
+	for lines := json.NewDecoder(file); lines.More(); {
+		var r struct {
+			Path string
+			Body []byte
+		}
+		require.NoError(f, lines.Decode(&r))
+		if r.Path == path {
+			bodies = append(bodies, string(r.Body))
+		}
+	}
+	return bodies
 }
 
 // small is an image of a few bytes, as base64.
@@ -92,6 +111,23 @@ func FuzzEmbed(f *testing.F) {
 
 func FuzzOldEmbeddings(f *testing.F) {
 	fuzzed(f, "/api/embeddings", "application/json", `{"model":"emoji-64","prompt":"a dog","options":{"num_ctx":1}}`, `{"prompt":""}`, `{"prompt":[1]}`)
+}
+
+func FuzzInfinity(f *testing.F) {
+	fuzzed(f, "/embeddings", "application/json", `{"input":["`+small(f)+`"],"modality":"image","dimensions":0}`)
+}
+
+func FuzzTEI(f *testing.F) {
+	fuzzed(f, "/embed", "application/json", `{"inputs":["a",{"image":"`+small(f)+`"}],"truncate":false,"normalize":true}`, `{"inputs":[[49406,49407]],"prompt_name":""}`)
+}
+
+func FuzzCohere(f *testing.F) {
+	fuzzed(f, "/v2/embed", "application/json", `{"inputs":[{"content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,`+small(f)+`"}}]}],"embedding_types":["float","base64"]}`,
+		`{"texts":["a"],"images":["`+small(f)+`"],"truncate":"NONE"}`)
+}
+
+func FuzzShow(f *testing.F) {
+	fuzzed(f, "/api/show", "application/json", `{"model":"emoji-64:latest","verbose":true}`, `{"name":"x"}`)
 }
 
 // FuzzImage asks for a found image by an address that no search gave.

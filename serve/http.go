@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -115,6 +116,8 @@ func (s *Server) endpoint(route route) http.Handler {
 		start := time.Now()
 		seen := &watched{ResponseWriter: w, id: requestID(r)}
 		w.Header().Set("X-Request-Id", seen.id)
+		r, span := s.begin(r, route, seen.id)
+		defer func() { finish(span, seen.code) }()
 		r = r.WithContext(context.WithValue(r.Context(), writerKey{}, http.NewResponseController(w)))
 		err := s.admit(route, r)
 		accepted := err == nil
@@ -132,7 +135,8 @@ func (s *Server) endpoint(route route) http.Handler {
 		s.metrics.requests.WithLabelValues(route.path, code).Inc()
 		took := time.Since(start)
 		s.metrics.seconds.WithLabelValues(route.path, code).Observe(took.Seconds())
-		s.log.Debug("a request was answered", "request", seen.id, "method", r.Method, "path", route.path, "status", seen.code, "seconds", took.Seconds(), "client", r.RemoteAddr)
+		s.log.LogAttrs(r.Context(), slog.LevelDebug, "a request was answered", slog.String("request", seen.id), slog.String("method", r.Method), slog.String("path", route.path),
+			slog.Int("status", seen.code), slog.Float64("seconds", took.Seconds()), slog.String("client", r.RemoteAddr))
 	})
 }
 
@@ -261,7 +265,9 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	if err != nil { // a NaN: the batcher lets none through
 		panic(err)
 	}
+	data = append(data, '\n')
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(data))) // one write, whether it is flushed or not
 	w.WriteHeader(status)
-	_, _ = w.Write(append(data, '\n')) // a client that has gone
+	_, _ = w.Write(data) // a client that has gone
 }

@@ -307,13 +307,16 @@ func (r *registry) shrink(m *served, need int64) {
 	}
 }
 
-// reload opens the models that are loaded again, and answers with the new ones from then on. One
-// that cannot be opened stays as it was.
+// reload opens a loaded model again, and answers with the new one from then on. One that cannot be
+// opened stays as it was. The former stays until then, so other models are unloaded for both.
 func (r *registry) reload(m *served) error {
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()
 	r.mu.Lock()
 	old := m.engine
+	if old != nil {
+		r.makeRoom(m, old.Bytes)
+	}
 	r.mu.Unlock()
 	if old == nil {
 		return nil

@@ -39,11 +39,12 @@ func TestModelsUnderLoad(t *testing.T) {
 	for _, p := range model(t).State() {
 		size += int64(p.Numel() * p.DType().Size())
 	}
+	bound := 2*size + size/2
 	dog, words := knownImages(t, "data/demo/dog.png")[0], knownTexts(t, "a cute dog")[0]
 	picture := dataURI(dogFile(t))
 	runtime.GC()
 	before := torch.LiveTensors()
-	s, err := New(t.Context(), Options{TTL: 50 * time.Millisecond, Memory: 2*size + size/2, Limits: Limits{Queue: 4096}}, list...)
+	s, err := New(t.Context(), Options{TTL: 50 * time.Millisecond, Memory: bound, Limits: Limits{Queue: 4096}}, list...)
 	require.NoError(t, err)
 	h := httptest.NewServer(s)
 	var asked, most atomic.Int64
@@ -87,6 +88,7 @@ func TestModelsUnderLoad(t *testing.T) {
 	h.Close()
 	s.Close()
 	assert.Eventually(t, func() bool { runtime.GC(); return torch.LiveTensors() <= before }, 20*time.Second, 10*time.Millisecond, "nothing is left")
+	assert.LessOrEqual(t, most.Load(), bound)
 	t.Logf("%d requests in %s, none refused or lost; models opened %d, %d and %d times, %d reloads; at most %.1f models' weights in memory",
 		asked.Load(), length, opened[0].Load(), opened[1].Load(), opened[2].Load(), reloads, float64(most.Load())/float64(size))
 }

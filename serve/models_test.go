@@ -194,9 +194,9 @@ func TestDeviceLost(t *testing.T) {
 	g := &group{rows: make([][]float32, 1), errs: make([]error, 1), done: make(chan struct{})}
 	g.left.Store(1)
 	require.Nil(t, s.admission.enter(b.pace, 1))
-	b.forward("text", []*job{{ctx: t.Context(), group: g}}, func([]*job) ([]float32, error) {
+	b.forward(batch{"text", []*job{{ctx: t.Context(), group: g}}, func([]*job, []float32) ([]float32, error) {
 		return nil, &torch.Error{Op: "linear", Msg: "CUDA error: an illegal memory access was encountered"}
-	})
+	}}, nil)
 	assert.Error(t, g.errs[0])
 	select {
 	case err := <-ended:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,7 +55,7 @@ func chunks(s string, n int) (parts []string) {
 
 // An image in any spelling, in any place, is an image or refused: none becomes a text.
 func TestImageNeverBecomesText(t *testing.T) {
-	s, at := start(t, Options{})
+	s, at := start(t, Options{Indices: []Indexed{{Index: shelf{}}}})
 	names, err := filepath.Glob(filepath.Join("..", "testdata", "preprocess", "pictures", "*"))
 	require.NoError(t, err)
 	var files [][]byte
@@ -86,20 +87,36 @@ func TestImageNeverBecomesText(t *testing.T) {
 			return []object{{"input": i}, {"input": []string{i}}, {"input": []any{object{"text": i}}}, {"input": i, "modality": "text"}, {"input": i, "modality": "image"},
 				{"messages": []any{object{"role": "user", "content": i}}}, {"messages": []any{object{"content": []any{object{"type": "text", "text": i}}}}}}[draw.IntN(7)]
 		},
-		"/v1/score":       func(i string) object { return object{"texts": []string{i}, "images": dataURI(dogFile(t))} },
-		"/v1/classify":    func(i string) object { return object{"labels": []string{i}, "images": dataURI(dogFile(t))} },
-		"/vectorize":      func(i string) object { return object{"texts": []string{i}} },
+		"/v1/score":    func(i string) object { return object{"texts": []string{i}, "images": dataURI(dogFile(t))} },
+		"/v1/classify": func(i string) object { return object{"labels": []string{i}, "images": dataURI(dogFile(t))} },
+		"/vectorize":   func(i string) object { return object{"texts": []string{i}} },
+		"/v1/search":   func(i string) object { return object{"text": i} },
+		"/embeddings": func(i string) object {
+			return []object{{"input": i}, {"input": []string{i}, "modality": "text"}}[draw.IntN(2)]
+		},
+		"/embed": func(i string) object {
+			return []object{{"inputs": i}, {"inputs": []any{object{"text": i}}}}[draw.IntN(2)]
+		},
 		"/api/embed":      func(i string) object { return object{"input": i} },
 		"/v2/embed":       func(i string) object { return object{"texts": []string{i}} },
 		"/api/embeddings": func(i string) object { return object{"prompt": i} },
 	}
+	takesBoth := map[string]bool{"/v1/embeddings": true, "/embeddings": true, "/embed": true}
 	for path, place := range places {
 		for range 40 {
 			image := spelled()
 			code, _, answer := post(t, at+path, place(image))
-			ok := path == "/v1/embeddings" && code == 200 || code >= 400 && code < 500
+			ok := takesBoth[path] && code == 200 || code >= 400 && code < 500
 			assert.True(t, ok, "seed %d: %s: %d %.200s for %.100q", seed, path, code, answer, image)
 		}
+	}
+	for range 40 {
+		image := spelled()
+		body, kind := form(t, [2]string{"entries", `{"clip":{"textual":{"modelName":""}}}`}, [2]string{"text", image})
+		answer, err := http.Post(at+"/predict", kind, bytes.NewReader(body))
+		require.NoError(t, err)
+		answer.Body.Close()
+		assert.True(t, answer.StatusCode >= 400 && answer.StatusCode < 500, "seed %d: /predict: %d for %.100q", seed, answer.StatusCode, image)
 	}
 	for _, e := range s.models.engines() { // every text that the model saw is kept
 		assert.Zero(t, e.cache.order.Len(), "seed %d", seed)

@@ -188,15 +188,12 @@ func (s *Server) hits(ctx context.Context, ix Indexed, in input, q *searchReques
 		return nil, err
 	}
 	defer s.models.release(e)
-	encode := func(inputs ...input) (list [][]float32, err error) {
-		rows, err := e.encode(ctx, inputs)
-		for _, r := range rows {
-			if err == nil {
-				err = r.err
-			}
-			list = append(list, r.row)
+	encode := func(inputs ...input) ([][]float32, error) {
+		list, err := e.encode(ctx, inputs)
+		if err != nil {
+			return nil, err
 		}
-		return list, err
+		return rowsOf(list)
 	}
 	var row []float32
 	if l, ok := ix.Index.(Learned); ok && q.Text != nil {

@@ -17,7 +17,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/goclip/goclip/torch"
 )
 
 // Options configure a server. The zero value serves its models to every client that reaches it, under
@@ -55,6 +59,9 @@ type Options struct {
 	Original func(path string) (io.ReadSeekCloser, error)
 
 	Log *slog.Logger // nil for silence
+	// Tracing makes a span of each request, and of the stages of its inputs: decode, queue, and
+	// forward_image or forward_text with the size of the batch. nil for none.
+	Tracing trace.TracerProvider
 }
 
 // Server is an [http.Handler] around models. Close it when it is not used by Serve.
@@ -76,11 +83,13 @@ type Server struct {
 	orient    bool     // images are turned upright
 	fetcher   *fetcher // nil where addresses are refused
 	log       *slog.Logger
+	tracer    trace.Tracer
 
 	admission  *admission
 	decoding   *semaphore.Weighted // bytes of Limits.Decoding
 	decoders   chan struct{}       // how many images are decoded at a time
-	turn       chan struct{}       // held by the model that runs
+	threads    int                 // of libtorch's kernels
+	turn       *semaphore.Weighted // the threads, which the batches hold that are computed
 	thumbnails chan struct{}       // how many are drawn at a time
 	lingering  chan struct{}       // clients that send on after their refusal
 	metrics    *metrics
@@ -105,8 +114,12 @@ func New(ctx context.Context, o Options, models ...Model) (*Server, error) {
 	s := &Server{limits: limits, hosts: o.Hosts, base: strings.TrimSuffix(o.BasePath, "/"), proxies: o.Proxies, origins: o.Origins, immich: o.ImmichUpstream,
 		indices: o.Indices, thumbnail: o.Thumbnail, original: o.Original, notice: o.Notice, orient: !o.NoOrient, version: cmp.Or(o.Version, "goclip"),
 		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), admission: &admission{limits: limits},
-		decoding: semaphore.NewWeighted(limits.Decoding), decoders: make(chan struct{}, limits.Decoders), turn: make(chan struct{}, 1),
+		decoding: semaphore.NewWeighted(limits.Decoding), decoders: make(chan struct{}, limits.Decoders), threads: torch.NumThreads(), turn: semaphore.NewWeighted(int64(torch.NumThreads())),
 		thumbnails: make(chan struct{}, 2), lingering: make(chan struct{}, maxLingering), lost: make(chan error, 1)}
+	if o.Tracing == nil {
+		o.Tracing = noop.NewTracerProvider()
+	}
+	s.tracer = o.Tracing.Tracer("github.com/goclip/goclip/serve")
 	if o.Token != "" {
 		s.token, s.guarded = tokenSum(o.Token), true
 	}

@@ -14,6 +14,7 @@ import "C"
 
 import (
 	"runtime"
+	"sync"
 	"sync/atomic"
 )
 
@@ -42,10 +43,15 @@ func NoGrad(f func(s *Scope)) error { return run(C.GC_NO_GRAD, f) }
 
 func run(mode C.uint32_t, f func(s *Scope)) (err error) {
 	onWorker(func() {
-		C.gc_set_threads(C.int32_t(NumThreads()))
+		thread := C.gc_thread()
+		n, fixed := fixedThreads.Load(thread)
+		if !fixed {
+			n = NumThreads()
+		}
+		C.gc_set_threads(C.int32_t(n.(int)))
 		before := C.gc_enter(mode)
 		defer func() { C.gc_enter(before) }()
-		s := newScope(mode, C.gc_thread())
+		s := newScope(mode, thread)
 		defer s.close()
 		defer catch(&err)
 		f(s)
@@ -57,6 +63,20 @@ func run(mode C.uint32_t, f func(s *Scope)) (err error) {
 // default. More than 64, or than there are CPUs, are not started: libgomp ends the process when it
 // cannot start a thread.
 func SetNumThreads(n int) { threads.Store(int32(max(0, min(n, max(64, runtime.NumCPU()))))) }
+
+// fixedThreads has the numbers of [WithThreads], by thread.
+var fixedThreads sync.Map // C.uint32_t to int
+
+// WithThreads runs f on a thread that is kept for libtorch. Each [Do] in f uses n threads for its
+// kernels, whatever SetNumThreads says: what runs at the same time should share the CPUs.
+func WithThreads(n int, f func()) {
+	onWorker(func() {
+		thread := C.gc_thread()
+		fixedThreads.Store(thread, max(1, n))
+		defer fixedThreads.Delete(thread)
+		f()
+	})
+}
 
 // NumThreads returns how many threads libtorch's kernels use. The default is the CPUs that the process
 // may use, which counts a container's quota, as GOMAXPROCS does.

@@ -6,11 +6,20 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -46,6 +55,7 @@ func TestClients(t *testing.T) {
 	expected := writeFile(t, t.TempDir(), "expected.json", data)
 
 	s := begin(t, "--alias", "ViT-B-32__openai")
+	front := newRecorder(t, s.at)
 	var table []asked
 	for _, run := range []struct {
 		dir     string
@@ -55,7 +65,7 @@ func TestClients(t *testing.T) {
 		{home, []string{"node", filepath.Join(scripts, "clients.mjs")}},
 		{filepath.Join(scripts, "go"), []string{"go", "run", "."}},
 	} {
-		cmd := exec.Command(run.command[0], append(run.command[1:], s.at, expected, dog)...)
+		cmd := exec.Command(run.command[0], append(run.command[1:], front.server.URL, expected, dog)...)
 		cmd.Dir = run.dir
 		cmd.Env = append(os.Environ(), "HF_HUB_DISABLE_TELEMETRY=1", "GOFLAGS=")
 		var said, errs bytes.Buffer
@@ -72,7 +82,52 @@ func TestClients(t *testing.T) {
 	require.Len(t, table, 16)
 	if !t.Failed() {
 		writeTable(t, table)
+		front.write(t, filepath.Join(scripts, "requests.jsonl"))
 	}
+}
+
+// recorded is a request that a client sent: what the fuzz targets of package serve begin with.
+type recorded struct {
+	Path string `json:"path"`
+	Body []byte `json:"body"`
+}
+
+// recorder keeps the requests that pass through it.
+type recorder struct {
+	server *httptest.Server
+	mu     sync.Mutex
+	seen   map[string]recorded
+}
+
+func newRecorder(t *testing.T, at string) *recorder {
+	to, err := url.Parse(at)
+	require.NoError(t, err)
+	r := &recorder{seen: map[string]recorded{}}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		body, err := io.ReadAll(q.Body)
+		assert.NoError(t, err)
+		q.Body = io.NopCloser(bytes.NewReader(body))
+		if q.Method == http.MethodPost && len(body) < 16<<10 {
+			if _, given, err := mime.ParseMediaType(q.Header.Get("Content-Type")); err == nil && given["boundary"] != "" {
+				body = bytes.ReplaceAll(body, []byte(given["boundary"]), []byte("b")) // else each run has its own
+			}
+			r.mu.Lock()
+			r.seen[q.URL.Path+" "+string(body)] = recorded{q.URL.Path, body}
+			r.mu.Unlock()
+		}
+		proxy.ServeHTTP(w, q)
+	}))
+	t.Cleanup(r.server.Close)
+	return r
+}
+
+func (r *recorder) write(t *testing.T, path string) {
+	var lines bytes.Buffer
+	for _, key := range slices.Sorted(maps.Keys(r.seen)) {
+		require.NoError(t, json.NewEncoder(&lines).Encode(r.seen[key]))
+	}
+	require.NoError(t, os.WriteFile(path, lines.Bytes(), 0o644))
 }
 
 func writeTable(t *testing.T, table []asked) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -216,6 +217,7 @@ type searcher struct {
 	skipped skips
 	trouble error // of bringing the index up to date, which the exit status tells
 	ix      *index.Index
+	at      string // its directory
 	known   index.Model
 	name    string
 	model   *clip.Model // nil before
@@ -263,7 +265,7 @@ func (c *searchCmd) prepare(ctx context.Context, io *streams, dir string, filter
 	if info.Next != nil {
 		fmt.Fprintf(io.err, "infer: %s: %s\n", at, switching(info))
 	}
-	s.ix, s.known, s.name = ix, info.Model, info.Model.Name
+	s.ix, s.at, s.known, s.name = ix, at, info.Model, info.Model.Name
 	return s, nil
 }
 
@@ -348,6 +350,13 @@ func (s *searcher) vector(ctx context.Context, c *searchCmd, terms []index.Term,
 	if c.Model != "" {
 		if _, err := encoder(ctx); err != nil {
 			return nil, err
+		}
+	}
+	needsModel := func(t index.Term) bool { return t.Image != "" || foreignScript(t.Text) != "" } // of which it warns
+	if s.model == nil && !slices.ContainsFunc(terms, needsModel) {
+		row, err := combined(ctx, s.ix, terms, func(texts ...string) ([][]float32, error) { return askLocal(ctx, s.at, s.known, texts) })
+		if err == nil {
+			return row, nil // else the model is opened, and says what is wrong
 		}
 	}
 	return s.ix.Query(ctx, terms, encoder)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -40,6 +41,7 @@ type serveCmd struct {
 	AllowFetch     bool     `help:"Accept images by http and https address, on the public internet only."`
 	CUDAGraphs     bool     `name:"cuda-graphs" help:"Use CUDA graphs, one for each batch size; texts need --precision bf16 or fp16. Needs make build-cuda."`
 	NoOrient       bool     `help:"Ignore the EXIF orientation, as open_clip does."`
+	OTLPEndpoint   string   `name:"otlp-endpoint" help:"Send a span of each request and of its stages to this OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318." placeholder:"URL"`
 	LogRequests    bool     `help:"Log each request with its id, status and duration."`
 	Quiet          bool     `help:"Do not log the server's own errors."`
 }
@@ -116,6 +118,10 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
+	spans, err := parseCollector(c.OTLPEndpoint)
+	if err != nil {
+		return err
+	}
 	torch.LimitArenas(arenas)
 	if err := c.choose(ctx, io); err != nil {
 		return err
@@ -139,6 +145,14 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if o.Notice, err = c.notice(ctx, list, shelves); err != nil {
 		return err
 	}
+	if spans != "" {
+		tracing, end, err := newTracing(spans, cmp.Or(o.Log, slog.New(slog.DiscardHandler)))
+		if err != nil {
+			return err
+		}
+		defer end()
+		o.Tracing = tracing
+	}
 	if o.Token == "" {
 		o.Token = os.Getenv("GOCLIP_TOKEN")
 	}
@@ -157,6 +171,7 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
+	c.local(ctx, s, shelves)
 	fmt.Fprintf(io.err, "infer: %s, %s\n", c.said(list), addressesText(listeners, c.BasePath))
 	if o.Notice != "" {
 		fmt.Fprintln(io.err, "infer: "+o.Notice)

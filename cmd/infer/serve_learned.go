@@ -33,14 +33,20 @@ func (s *shelf) Learned(ctx context.Context, query string, encode func(texts ...
 	if !learned {
 		return nil, nil
 	}
+	return combined(ctx, s.Index, terms, encode)
+}
+
+// combined is the row of a query's terms, of which encode makes those of the texts.
+func combined(ctx context.Context, ix *index.Index, terms []index.Term, encode func(texts ...string) ([][]float32, error)) ([]float32, error) {
 	var rows [][]float32
 	for _, t := range terms {
 		var row [][]float32
+		var err error
 		if t.Concept == "" {
 			row, err = encode(t.Text)
 		} else {
 			row = make([][]float32, 1)
-			row[0], err = s.Query(ctx, []index.Term{{Concept: t.Concept, Weight: 1}}, nil)
+			row[0], err = ix.Query(ctx, []index.Term{{Concept: t.Concept, Weight: 1}}, nil)
 		}
 		if err != nil {
 			return nil, err

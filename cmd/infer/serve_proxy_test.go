@@ -45,9 +45,10 @@ func TestProxies(t *testing.T) {
 	code, _, errs := infer(t, "", "index", "--out", at, filepath.Join("..", "..", "data", "demo"))
 	require.Zero(t, code, errs)
 	socket := filepath.Join(t.TempDir(), "s.sock")
-	nginx, caddy := recipes(t, "nginx"), recipes(t, "caddy")
+	nginx, caddy, traefik := recipes(t, "nginx"), recipes(t, "caddy"), recipes(t, "yaml")
 	require.Len(t, nginx, 2)
 	require.Len(t, caddy, 1)
+	require.Len(t, traefik, 1)
 	for name, c := range map[string]struct {
 		program, recipe string
 		flags           []string
@@ -55,6 +56,7 @@ func TestProxies(t *testing.T) {
 		"nginx, its own Host": {"nginx", nginx[0], []string{"--trusted-proxy", "127.0.0.1"}},
 		"nginx, a socket":     {"nginx", nginx[1], []string{"--addr", "unix:" + socket, "--base-path", "/clip"}},
 		"caddy":               {"caddy", caddy[0], []string{"--trusted-proxy", "127.0.0.1"}},
+		"traefik":             {"traefik", traefik[0], []string{"--trusted-proxy", "127.0.0.1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			program, err := exec.LookPath(c.program)
@@ -73,11 +75,12 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// proxy runs nginx or Caddy with a recipe on a free port.
+// proxy runs nginx, Caddy or Traefik with a recipe on a free port.
 func proxy(t *testing.T, name, program, recipe string) (port string) {
 	port, dir := freePort(t), t.TempDir()
 	var cmd *exec.Cmd
-	if name == "nginx" {
+	switch name {
+	case "nginx":
 		require.NoError(t, os.Chmod(dir, 0o777)) // its workers may be another user's
 		config := writeFile(t, dir, "nginx.conf", fmt.Appendf(nil, `
 daemon off; pid %[1]s/pid; error_log %[1]s/error.log; user root;
@@ -89,7 +92,10 @@ http {
     }
 }`, dir, port, recipe))
 		cmd = exec.Command(program, "-p", dir, "-c", config)
-	} else {
+	case "traefik":
+		cmd = exec.Command(program, "--entryPoints.web.address=127.0.0.1:"+port, "--providers.file.filename="+writeFile(t, dir, "clip.yaml", []byte(recipe)),
+			"--global.checkNewVersion=false", "--global.sendAnonymousUsage=false", "--log.level=ERROR")
+	default:
 		config := writeFile(t, dir, "Caddyfile", fmt.Appendf(nil, "{\n admin off\n auto_https off\n}\nhttp://photos.localhost:%s {\n%s}\n", port, recipe))
 		cmd = exec.Command(program, "run", "--adapter", "caddyfile", "--config", config)
 		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
@@ -129,7 +135,9 @@ func throughProxy(t *testing.T, front string) {
 		require.NoError(t, err)
 		return answer.StatusCode, data
 	}
-	code, page := ask("GET", "", "")
+	var code int
+	var page []byte
+	require.Eventually(t, func() bool { code, page = ask("GET", "", ""); return code != 404 }, 10*time.Second, 50*time.Millisecond, "Traefik reads its file after it listens")
 	require.Equal(t, 200, code, "%s", page)
 	for _, link := range regexp.MustCompile(`(?:href|src)="([^"]*)"`).FindAllSubmatch(page, -1) {
 		code, _ := ask("GET", string(link[1]), "")

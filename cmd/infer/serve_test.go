@@ -25,6 +25,7 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/index"
 )
 
 // server is infer serve as a process of its own.
@@ -127,6 +128,7 @@ func TestServeCommandLine(t *testing.T) {
 		{"--model ViT-Q", 1, "ViT-Q"},
 		{"--model ViT-B-32:openai --pretrained openai", 2, "--pretrained names the weights of one model"},
 		{"--immich-upstream immich:3003", 2, "--immich-upstream immich:3003 must be an address"},
+		{"--otlp-endpoint localhost:4318", 2, "--otlp-endpoint localhost:4318 must be the address of a collector"},
 		{"--base-path clip", 2, "--base-path clip must begin with a slash"},
 		{"--trusted-proxy nginx", 2, "--trusted-proxy nginx must be an address or a network"},
 		{"--addr unix:", 2, "--addr unix: must be HOST:PORT"},
@@ -242,26 +244,45 @@ func TestServeSwitch(t *testing.T) {
 
 // TestServeIndex searches an index over HTTP; one of another model is refused.
 func TestServeIndex(t *testing.T) {
-	at, other := filepath.Join(t.TempDir(), "index"), filepath.Join(t.TempDir(), "other")
+	at, tiny := filepath.Join(t.TempDir(), "index"), filepath.Join(t.TempDir(), "other")
 	demo := filepath.Join("..", "..", "data", "demo")
 	code, _, errs := infer(t, "", "index", "--out", at, demo)
 	require.Zero(t, code, errs)
 	s := begin(t, "--index", at)
+	_, own, _ := infer(t, "", "search", "--index", at, "--model", "emoji-64", "--format", "json", "racing car") // opens the model itself
+	require.FileExists(t, filepath.Join(at, localName))
+	ix, err := index.Open(at)
+	require.NoError(t, err)
+	defer ix.Close()
+	info, err := ix.Info(t.Context())
+	require.NoError(t, err)
+	rows, err := askLocal(t.Context(), at, info.Model, []string{"racing car"})
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	other := info.Model
+	other.Weights = "of another model"
+	_, err = askLocal(t.Context(), at, other, []string{"racing car"})
+	require.ErrorContains(t, err, "another model")
+	_, err = askLocal(t.Context(), at, info.Model, []string{strings.Repeat("a dog ", 100)}) // cut off, which infer search warns of
+	require.ErrorIs(t, err, errNoServer)
+	_, found, _ := infer(t, "", "search", "--index", at, "--format", "json", "racing car")
+	assert.JSONEq(t, own, found)
 	answer, err := http.Post(s.at+"/v1/search", "application/json", strings.NewReader(`{"text":"racing car","top_k":1}`))
 	require.NoError(t, err)
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, answer.StatusCode, "%s", body)
-	var found struct{ Hits []struct{ Path string } }
-	require.NoError(t, json.Unmarshal(body, &found))
-	require.Len(t, found.Hits, 1)
-	assert.Equal(t, "racing_car.png", filepath.Base(found.Hits[0].Path))
+	var a struct{ Hits []struct{ Path string } }
+	require.NoError(t, json.Unmarshal(body, &a))
+	require.Len(t, a.Hits, 1)
+	assert.Equal(t, "racing_car.png", filepath.Base(a.Hits[0].Path))
 	s.end(t)
+	assert.NoFileExists(t, filepath.Join(at, localName))
 
-	code, _, errs = infer(t, "", "index", "--model", tinyModel(t), "--out", other, demo)
+	code, _, errs = infer(t, "", "index", "--model", tinyModel(t), "--out", tiny, demo)
 	require.Zero(t, code, errs)
-	for dir, says := range map[string]string{other: "the index was made with the model", filepath.Join(other, "none"): "is not an index"} {
+	for dir, says := range map[string]string{tiny: "the index was made with the model", filepath.Join(tiny, "none"): "is not an index"} {
 		code, _, errs = infer(t, "", "serve", "--addr", "127.0.0.1:0", "--model", "emoji-64", "--index", dir)
 		assert.Equal(t, 1, code)
 		assert.Contains(t, errs, says)
