@@ -92,12 +92,10 @@ func (e *engine) explain(ctx context.Context, in input, text string, method clip
 		return nil, context.Cause(ctx)
 	}
 	defer s.decoding.Release(head.Memory)
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
+	if err := s.turn.Acquire(ctx, int64(s.threads)); err != nil {
 		return nil, context.Cause(ctx)
 	}
+	defer s.turn.Release(int64(s.threads))
 	start := time.Now()
 	found, err := e.model.Explain(ctx, clip.FromBytes(in.file), text, &clip.ExplainOptions{Method: method, Limits: b.decoding})
 	s.metrics.stage("explain", time.Since(start))
