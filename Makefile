@@ -186,10 +186,10 @@ parity: libtorch build/venv build/venv-tokenizers ## regenerate the goldens with
 	build/venv/bin/python testdata/clip/make_towers.py
 	build/venv/bin/python testdata/clip/make_flops.py
 	build/venv/bin/python testdata/clip/make_explain.py
+	build/venv/bin/python testdata/preprocess/make_patches.py
 	build/venv/bin/python testdata/retrieval/make_goldens.py
 	build/venv/bin/python testdata/train/make_flags.py
-	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
-	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 30m -v -run Goldens ./clip/tokenizer
+	$(MAKE) parity-tokens
 	go test -v -run 'Parity|Variants|CoCa|Initialisation|ResizePositions|ZeroShot|Goldens|ParameterCounts|HundredSteps|Lock|LoRA|FrozenStatistics|HuggingFace|Tower|Explain|FixUps|FLOPs' ./clip ./clip/loss ./clip/tower ./internal/estimate ./clip/tokenizer ./clip/preprocess
 	go test -v -run 'Python|OpenCLIP' ./clip/pretrained
 	$(MAKE) parity-full
@@ -199,6 +199,11 @@ parity-full: build build/venv build/ViT-B-32 ## only its larger half: full-size 
 	build/venv/bin/python -c 'import clip.model' 2>/dev/null || build/venv/bin/python -m pip install -q openai-clip==1.0.1
 	build/venv/bin/python testdata/parity/run.py
 	build/venv/bin/python testdata/parity/written.py build/ViT-B-32
+
+parity-tokens: libtorch build/venv build/venv-tokenizers ## only its tokens: 100,000 lines through each tokenizer and its original: half an hour
+	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
+	build/venv/bin/python testdata/tokenizer/make_goldens.py --families siglip2 --count 100000 --out build/tokenizer-goldens
+	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 60m -v -run Goldens ./clip/tokenizer
 
 parity-train: build build/venv ## 300 training steps of open_clip's own program, option by option, and goclip's: an hour
 	build/venv/bin/python testdata/parity/train.py
@@ -237,6 +242,9 @@ build/postgres:
 
 models-page: build ## the table of docs/models.md, as infer models has it
 	{ sed '/^| model/,$$d' docs/models.md; bin/infer models --format markdown; } > build/models.md && mv build/models.md docs/models.md
+
+towers-page: ## the table of docs/internals/towers.md: lines of Go for each family of towers
+	{ sed '/^<!-- lines -->/q' docs/internals/towers.md; scripts/tower_lines.sh; sed -n '/^<!-- end of lines -->/,$$p' docs/internals/towers.md; } > build/towers.md && mv build/towers.md docs/internals/towers.md
 
 data: ## the emoji shards, from pinned packages, into build/emoji
 	scripts/make_emoji.sh

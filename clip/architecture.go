@@ -76,7 +76,7 @@ func (m *Model) fits(f *checkpoint.File) bool {
 	found, problems := m.weights(f)
 	for key, p := range m.State() {
 		w, ok := found[key]
-		if !ok || w.zero || !sameShape(w.shape(), p.Shape()) {
+		if !ok || w.zero || !w.fits(p.Shape()) {
 			return false
 		}
 	}

@@ -62,7 +62,7 @@ func (m *Model) Caption(ctx context.Context, o *CaptionOptions, images ...ImageS
 		return nil, err
 	}
 	frame, _ := words.Tokenize("", 2)
-	size := m.Config.Vision.ImageSize
+	size := m.Config.Vision.PixelSize()
 	captions := make([]string, 0, len(images))
 	for i, source := range images {
 		pixels := make([]float32, transform.Len())
@@ -93,12 +93,16 @@ type writer struct {
 	text            *tower.Text
 	decoder         *tower.Decoder
 	start, end, pad int64
-	seen            tower.Seen
+	image           *torch.Tensor
+	writing         *tower.Writing
 }
 
 // write is the caption's ids, without the start and end tokens.
 func (w *writer) write(ctx context.Context, image *torch.Tensor) ([]int, error) {
-	w.seen = w.decoder.See(image)
+	w.image = image
+	if w.writing = w.decoder.Write(w.text, w.decoder.See(image), w.Beams, w.MaxTokens); w.writing == nil {
+		return nil, marked{errors.New("clip: captions need a causal text tower with embed_cls"), ErrUnsupported}
+	}
 	find := w.beams
 	if w.Beams == 1 {
 		find = w.greedy
@@ -113,16 +117,22 @@ func (w *writer) write(ctx context.Context, image *torch.Tensor) ([]int, error) 
 	return caption, err
 }
 
-// next are the logits of the token that follows each text.
-func (w *writer) next(texts [][]int64) [][]float32 {
-	like := w.text.TokenEmbedding.Weight
+// next are the logits of the token that follows each text. Of the texts, the last tokens are new, and the others those of
+// the texts before at the places of.
+func (w *writer) next(texts [][]int64, of []int64) [][]float32 {
+	last := make([]int64, len(texts))
+	for i, text := range texts {
+		last[i] = text[len(text)-1]
+	}
 	var flat []float32
 	_ = torch.Tidy(func(x *torch.Tensor) *torch.Tensor {
-		ids := torch.FromSliceLike(x.Borrow(like), slices.Concat(texts...), len(texts), len(texts[0]))
-		y := w.decoder.Logits(w.text.Tokens(ids), w.seen)
+		if len(of) > 1 {
+			w.writing.Keep(torch.FromSliceLike(x, of, len(of)))
+		}
+		y := w.writing.Next(torch.FromSliceLike(x, last, len(last), 1))
 		flat = torch.ToSlice[float32](y.To(y.Device(), torch.Float32))
 		return y
-	}, w.seen[0][0])
+	}, w.image)
 	rows := slices.Collect(slices.Chunk(flat, len(flat)/len(texts)))
 	if len(texts[0]) < w.MinTokens {
 		for _, row := range rows {
@@ -139,7 +149,7 @@ func (w *writer) greedy(ctx context.Context) ([]int64, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		logits := w.next([][]int64{ids})[0]
+		logits := w.next([][]int64{ids}, nil)[0]
 		best := 0
 		for id, x := range logits {
 			if x > logits[best] {
@@ -196,6 +206,7 @@ func (w *writer) beams(ctx context.Context) ([]int64, error) {
 		}
 	}
 	done := false
+	var of []int64 // which of the texts before each of the open ones continues
 	for !done && len(open[0].ids) < w.MaxTokens {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -205,13 +216,14 @@ func (w *writer) beams(ctx context.Context) ([]int64, error) {
 			texts[i] = b.ids
 		}
 		length := float64(len(open[0].ids) + 1)
-		candidates := likeliest(w.next(texts), open, 2*w.Beams)
+		candidates := likeliest(w.next(texts, of), open, 2*w.Beams)
 		var going []beam
+		of = nil
 		for rank, c := range candidates {
 			switch {
 			case len(going) == w.Beams:
 			case c.token != w.end:
-				going = append(going, beam{append(slices.Clone(open[c.of].ids), c.token), c.score})
+				going, of = append(going, beam{append(slices.Clone(open[c.of].ids), c.token), c.score}), append(of, int64(c.of))
 			case rank < w.Beams:
 				end(open[c.of].ids, float64(c.score)/length)
 			}

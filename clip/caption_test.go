@@ -76,6 +76,68 @@ func TestCoCa(t *testing.T) {
 	assert.LessOrEqual(t, torch.LiveTensors(), before)
 }
 
+// TestWriting has texts that grow token by token, change their order and hold padding give the logits of whole texts.
+func TestWriting(t *testing.T) {
+	m := cocaModel(t)
+	text, image := m.Text.(*tower.Text), m.Visual.(*tower.ViT)
+	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
+		seen := m.Decoder.See(image.Tokens(cocaPixels(s, m.Config).Narrow(0, 0, 1)))
+		texts := [][]int64{{62, 7, 0, 9, 0, 0, 4, 5}, {62, 0, 3, 3, 61, 2, 0, 1}, {62, 11, 12, 13, 14, 15, 16, 17}}
+		w := m.Decoder.Write(text, seen, len(texts), 10)
+		require.NotNil(t, w)
+		for i := range 8 {
+			if i == 4 { // the second and third text go on as two of the first
+				w.Keep(torch.FromSlice(s, []int64{0, 0, 1}, 3))
+				texts = [][]int64{texts[0], append(slices.Clone(texts[0][:4]), texts[1][4:]...), append(slices.Clone(texts[1][:4]), texts[2][4:]...)}
+			}
+			var last, whole []int64
+			for _, ids := range texts {
+				last, whole = append(last, ids[i]), append(whole, ids[:i+1]...)
+			}
+			want := torch.ToSlice[float32](m.Decoder.Logits(text.Tokens(torch.FromSlice(s, whole, 3, i+1)), seen))
+			got := torch.ToSlice[float32](w.Next(torch.FromSlice(s, last, 3, 1)))
+			assert.LessOrEqual(t, worst(want, got, largest(want)), tolerance, "token %d", i)
+		}
+	}))
+}
+
+// BenchmarkCaption is the time of two captions of 30 tokens side by side, as two beams are, of coca_ViT-B-32 with random
+// weights: with the keys and values of the tokens kept, and with the whole texts computed again for each token.
+func BenchmarkCaption(b *testing.B) {
+	c, err := tower.LookupConfig("coca_ViT-B-32")
+	require.NoError(b, err)
+	m, err := New(c, 1)
+	require.NoError(b, err)
+	text, image := m.Text.(*tower.Text), m.Visual.(*tower.ViT)
+	const longest, beams = 30, 2
+	run := func(b *testing.B, next func(x *torch.Tensor, seen tower.Seen, ids []int64, length int) *torch.Tensor) {
+		for b.Loop() {
+			require.NoError(b, torch.NoGrad(func(s *torch.Scope) {
+				seen := m.Decoder.See(image.Tokens(torch.FromSlice(s, make([]float32, 3*224*224), 1, 3, 224, 224)))
+				var ids []int64
+				for length := 1; length < longest; length++ {
+					ids = append(ids, 49406, 320) // one for each beam
+					_ = torch.Tidy(func(x *torch.Tensor) *torch.Tensor { return next(x, seen, ids, length) }, seen[0][0])
+				}
+			}))
+		}
+	}
+	b.Run("kept", func(b *testing.B) {
+		var w *tower.Writing
+		run(b, func(x *torch.Tensor, seen tower.Seen, ids []int64, length int) *torch.Tensor {
+			if length == 1 {
+				w = m.Decoder.Write(text, seen, beams, longest)
+			}
+			return w.Next(torch.FromSliceLike(x, ids[len(ids)-beams:], beams, 1))
+		})
+	})
+	b.Run("again", func(b *testing.B) {
+		run(b, func(x *torch.Tensor, seen tower.Seen, ids []int64, length int) *torch.Tensor {
+			return m.Decoder.Logits(text.Tokens(torch.FromSliceLike(x, ids, beams, length)), seen)
+		})
+	})
+}
+
 // TestCaption writes captions of files, with CLIP's words.
 func TestCaption(t *testing.T) {
 	text, err := os.ReadFile(golden.Path("coca.json"))

@@ -137,7 +137,8 @@ func (d description) allocate(name string, o OpenOptions) (*Model, error) {
 	if d.preprocess != nil {
 		m.Preprocess = *d.preprocess
 		if o.ImageSize != 0 {
-			m.Preprocess.Size, m.Preprocess.ShortestEdge = [2]int{o.ImageSize, o.ImageSize}, 0
+			size := c.Vision.PixelSize()
+			m.Preprocess.Size, m.Preprocess.ShortestEdge = [2]int{size.Height, size.Width}, 0
 		}
 	}
 	return m, nil
@@ -165,7 +166,7 @@ func readDirectory(dir fs.FS, name string) (d description, err error) {
 		return d, fmt.Errorf("%w (in %s/%s)", err, name, file)
 	}
 	d.dir = name
-	if size := d.config.Vision.ImageSize; d.preprocess != nil && d.preprocess.Size != [2]int{size.Height, size.Width} {
+	if size := d.config.Vision.PixelSize(); d.preprocess != nil && d.preprocess.Size != [2]int{size.Height, size.Width} {
 		return d, fmt.Errorf("clip: %s: preprocessing makes images of %v pixels, the model takes %v", name, d.preprocess.Size, size)
 	}
 	return d, nil
@@ -190,7 +191,7 @@ func readOpenCLIP(_ fs.FS, data []byte) (d description, err error) {
 		return d, err
 	}
 	if len(j.Preprocess) > 0 && string(j.Preprocess) != "null" {
-		size := d.config.Vision.ImageSize // where the preprocessing names none
+		size := d.config.Vision.PixelSize() // where the preprocessing names none
 		d.preprocess = &preprocess.Config{Size: [2]int{size.Height, size.Width}}
 		if err := json.Unmarshal(j.Preprocess, d.preprocess); err != nil {
 			return d, fmt.Errorf("clip: %w", err)
@@ -206,6 +207,9 @@ func readHuggingFace(dir fs.FS, data []byte) (d description, err error) {
 	p, ok, err := readHuggingFacePreprocess(dir)
 	if ok {
 		d.preprocess = &p
+	}
+	if v := &d.config.Vision; ok && v.IsNaFlex() && p.PatchSize == v.PatchSize { // the processor says how many patches there are
+		v.ImageSize = tower.Size{Height: p.Size[0] - p.PatchSize, Width: p.Size[1]}
 	}
 	return d, err
 }
@@ -230,7 +234,7 @@ func describeTag(name string, c *tower.Config, tag string) (d description, err e
 	}
 	d = description{config: c.Clone(), builtin: name, tag: e.Tag}
 	d.config.QuickGELU = e.QuickGELU
-	size := c.Vision.ImageSize
+	size := c.Vision.PixelSize()
 	p := preprocess.DefaultConfig(size.Height)
 	p.Size = [2]int{size.Height, size.Width}
 	p.Mean, p.Std, p.Interpolation, p.ResizeMode = e.Mean, e.Std, e.Interpolation, e.ResizeMode

@@ -111,7 +111,7 @@ func (m *Model) explainByTower(e *Explanation, pixels, text []float32, how Expla
 	if !ok {
 		return marked{fmt.Errorf("clip: %s: its image tower, a %s, cannot explain by %s; windows work with any", m.Name, towerName(m.Visual), how), ErrUnsupported}
 	}
-	size := m.Config.Vision.ImageSize
+	size := m.Config.Vision.PixelSize()
 	run := torch.NoGrad
 	if how == ExplainGradient {
 		run = torch.Do

@@ -16,7 +16,7 @@ func (m *Model) Dim() int { return m.Config.EmbedDim }
 
 // EncodeImage maps normalised images (B, 3, H, W) to features (B, E), not normalised.
 func (m *Model) EncodeImage(pixels *torch.Tensor) *torch.Tensor {
-	size, shape := m.Config.Vision.ImageSize, pixels.Shape()
+	size, shape := m.Config.Vision.PixelSize(), pixels.Shape()
 	if len(shape) != 4 || !m.own && !slices.Equal(shape[1:], []int{3, size.Height, size.Width}) {
 		refuse("encode_image", pixels, "%s takes pixels of the shape (B, 3, %d, %d); Model.Transform makes them of an image", m.Name, size.Height, size.Width)
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// isHuggingFace tells the keys of transformers' CLIPModel, SiglipModel and ChineseCLIPModel from OpenAI's.
+// isHuggingFace tells the keys of transformers' models from OpenAI's.
 func isHuggingFace(all map[string]checkpoint.Entry) bool {
 	for name := range all {
 		if strings.HasPrefix(name, "vision_model.") || strings.HasPrefix(name, "text_model.") {
@@ -26,6 +26,7 @@ var (
 		{"visual.ln_post.", "vision_model.post_layernorm."},
 		{"visual.transformer.resblocks.", "vision_model.encoder.layers."},
 		{"visual.trunk.patch_embed.proj.", "vision_model.embeddings.patch_embedding."},
+		{"visual.trunk.embeds.proj.", "vision_model.embeddings.patch_embedding."}, // of a Siglip2Model
 		{"visual.trunk.blocks.", "vision_model.encoder.layers."},
 		{"visual.trunk.norm.", "vision_model.post_layernorm."},
 		{"visual.trunk.attn_pool.latent", "vision_model.head.probe"},
@@ -33,8 +34,10 @@ var (
 		{"visual.trunk.attn_pool.norm.", "vision_model.head.layernorm."},
 		{"visual.trunk.attn_pool.mlp.", "vision_model.head.mlp."},
 		{"transformer.resblocks.", "text_model.encoder.layers."},
-		{"transformer.embeddings.", "text_model.embeddings."}, // of a ChineseCLIPModel, as the next two
+		{"transformer.embeddings.", "text_model.embeddings."}, // of a ChineseCLIPModel or an AltCLIPModel, as the next four
 		{"transformer.encoder.", "text_model.encoder."},
+		{"pre_LN.", "text_model.pre_LN."},
+		{"transformation.", "text_model.transformation."},
 		{"proj.", "text_projection."},
 		{"token_embedding.", "text_model.embeddings.token_embedding."},
 		{"ln_final.", "text_model.final_layer_norm."},
@@ -43,12 +46,13 @@ var (
 		{"logit_bias", "logit_bias"},
 	}
 	huggingFaceWhole = map[string]source{
-		"visual.class_embedding":      whole("vision_model.embeddings.class_embedding"),
-		"visual.positional_embedding": whole("vision_model.embeddings.position_embedding.weight"),
-		"visual.trunk.pos_embed":      whole("vision_model.embeddings.position_embedding.weight"),
-		"visual.proj":                 transposed("visual_projection.weight"),
-		"positional_embedding":        whole("text_model.embeddings.position_embedding.weight"),
-		"text_projection":             transposed("text_projection.weight"),
+		"visual.class_embedding":        whole("vision_model.embeddings.class_embedding"),
+		"visual.positional_embedding":   whole("vision_model.embeddings.position_embedding.weight"),
+		"visual.trunk.pos_embed":        whole("vision_model.embeddings.position_embedding.weight"),
+		"visual.trunk.embeds.pos_embed": {rows: whole("vision_model.embeddings.position_embedding.weight").rows, reshaped: true},
+		"visual.proj":                   transposed("visual_projection.weight"),
+		"positional_embedding":          whole("text_model.embeddings.position_embedding.weight"),
+		"text_projection":               transposed("text_projection.weight"),
 	}
 	// huggingFaceParts are the names inside a block.
 	huggingFaceParts = strings.NewReplacer(".ln_1.", ".layer_norm1.", ".ln_2.", ".layer_norm2.", ".norm1.", ".layer_norm1.", ".norm2.", ".layer_norm2.",

@@ -75,8 +75,8 @@ func (m *Model) huggingFaceEntries(dtype torch.DType) ([]checkpoint.Entry, error
 		if err != nil {
 			return nil, fmt.Errorf("clip: %s: %w", key, err)
 		}
-		if key == "visual.trunk.pos_embed" {
-			e.Shape = e.Shape[1:] // transformers' is a table
+		if key == "visual.trunk.pos_embed" || s.reshaped { // transformers' is a table
+			e.Shape = []int{product(e.Shape[:len(e.Shape)-1]), e.Shape[len(e.Shape)-1]}
 		}
 		if m.Config.InitLogitBias != nil && len(e.Shape) == 0 {
 			e.Shape = []int{1} // SiglipModel's

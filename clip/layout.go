@@ -19,6 +19,7 @@ type layout func(key string) source
 type source struct {
 	rows       []rows // one below the other
 	transposed bool
+	reshaped   bool // the file's has the same numbers in fewer dimensions
 }
 
 // rows are one of several equal parts of a tensor's first dimension.
@@ -35,6 +36,7 @@ func transposed(name string) source { return source{rows: []rows{{name, 0, 1}}, 
 type weight struct {
 	parts      []checkpoint.Entry // one below the other
 	transposed bool
+	reshaped   bool
 	resize     func(*torch.Tensor) *torch.Tensor // of position embeddings for another grid
 	zero       bool                              // the file has none and zeros stand for it
 }
@@ -53,7 +55,7 @@ func (w weight) shape() []int {
 
 // find reads a weight off the tensors of a file; problems say what is in the way.
 func (s source) find(tensors map[string]checkpoint.Entry) (w weight, problems []string) {
-	w.transposed = s.transposed
+	w.transposed, w.reshaped = s.transposed, s.reshaped
 	for _, r := range s.rows {
 		e, ok := tensors[r.name]
 		switch {
@@ -152,6 +154,23 @@ func (w weight) fill(f *checkpoint.File, p *torch.Tensor, share bool) error {
 	return nil
 }
 
+// fits compares the shape of a tensor of the model.
+func (w weight) fits(shape []int) bool {
+	own := w.shape()
+	if w.reshaped && len(own) == 2 && len(shape) > 0 {
+		return own[1] == shape[len(shape)-1] && own[0]*own[1] == product(shape)
+	}
+	return sameShape(own, shape)
+}
+
+func product(shape []int) int {
+	n := 1
+	for _, size := range shape {
+		n *= size
+	}
+	return n
+}
+
 // sameShape compares shapes but for ones: a temperature of shape (1) is one of shape (), and position embeddings of
 // shape (N, W) are those of shape (1, N, W).
 func sameShape(a, b []int) bool {
@@ -177,6 +196,10 @@ func unwrapped(names []string) (cut int) {
 	return cut
 }
 
+// altCLIP are names of an AltCLIPModel in the place of a ChineseCLIPModel's; the second is transformers 5's, which renames
+// the encoder of the texts on saving, and of the images with it.
+var altCLIP = [][2]string{{"text_model.roberta.", "text_model."}, {"vision_model.encoder.layer.", "vision_model.encoder.layers."}}
+
 // tensors are a file's weights by name, without the prefixes of wrappers and without what is not a weight: the
 // three numbers of OpenAI's archives, masks and position ids that follow from the config (open_clip 3.3.0
 // src/open_clip/factory.py load_state_dict, load_checkpoint). Of transformers' CLIPSeg they are its CLIP's. Two names that
@@ -192,6 +215,11 @@ func tensors(f *checkpoint.File) map[string]checkpoint.Entry {
 	for i, name := range f.Names() {
 		e, _ := f.Entry(name)
 		key := strings.TrimPrefix(keys[i][cut:], "module.")
+		for _, of := range altCLIP {
+			if rest, ok := strings.CutPrefix(key, of[0]); ok {
+				key = of[1] + rest
+			}
+		}
 		if segments {
 			if strings.HasPrefix(key, "decoder.") {
 				continue

@@ -157,8 +157,8 @@ func (m *Model) put(f *checkpoint.File, path string, found map[string]weight, pr
 		if done != "" {
 			found[key] = fitted
 			o.log("%s: %s", path, done)
-		} else if shape := w.shape(); !sameShape(shape, p.Shape()) {
-			problems = append(problems, fmt.Sprintf("%s has the shape %v, the model needs %v", key, shape, p.Shape()))
+		} else if !w.fits(p.Shape()) {
+			problems = append(problems, fmt.Sprintf("%s has the shape %v, the model needs %v", key, w.shape(), p.Shape()))
 		}
 	}
 	if len(problems) > 0 {

@@ -141,9 +141,12 @@ func isNil(t Tower) bool {
 func allocate(c *tower.Config) *Model { return assemble(tower.Image(c), tower.TextOf(c), c) }
 
 func assemble(image, text Tower, c *tower.Config) *Model {
-	size := c.Vision.ImageSize
+	size := c.Vision.PixelSize()
 	m := &Model{Text: text, Visual: image, Decoder: tower.NewDecoder(c), Config: c, Preprocess: preprocess.DefaultConfig(size.Height),
 		turn: make(chan struct{}, 1), tokenizing: make(chan struct{}, 1)}
+	if c.Vision.IsNaFlex() {
+		m.Preprocess = preprocess.PatchesConfig(c.Vision.PatchSize, 1)
+	}
 	m.Preprocess.Size = [2]int{size.Height, size.Width}
 	var shape []int
 	if c.NonscalarLogitScale {

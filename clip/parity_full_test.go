@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strconv"
 	"testing"
@@ -15,7 +16,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
@@ -122,76 +122,40 @@ func difference(t *testing.T, want, got []float32) float64 {
 // cut is the model with the first ceil(share * n) of each n blocks, over the same weights.
 func cut(t *testing.T, m *Model, share float64) *Model {
 	t.Helper()
-	c := &Model{Text: m.Text, LogitScale: m.LogitScale, LogitBias: m.LogitBias, Visual: m.Visual, Config: m.Config, Preprocess: m.Preprocess, Name: m.Name}
-	switch v := m.Visual.(type) {
-	case *tower.ViT:
-		short := *v
-		short.Transformer = &tower.Transformer{Blocks: firstOf(v.Transformer.Blocks, share)}
-		c.Visual = &short
-	case *tower.TimmViT:
-		short := *v
-		short.Blocks = firstOf(v.Blocks, share)
-		c.Visual = &short
-	case *tower.Eva:
-		short := *v
-		short.Blocks = firstOf(v.Blocks, share)
-		c.Visual = &short
-	case *tower.ConvNeXt:
-		short := *v
-		short.Stages = nil
-		for _, stage := range v.Stages {
-			short.Stages = append(short.Stages, &tower.ConvNeXtStage{Downsample: stage.Downsample, Blocks: firstOf(stage.Blocks, share)})
-		}
-		c.Visual = &short
-	case *tower.FastViT:
-		short := *v
-		short.Stages = nil
-		for _, stage := range v.Stages {
-			part := *stage
-			part.Blocks = firstOf(stage.Blocks, share)
-			short.Stages = append(short.Stages, &part)
-		}
-		c.Visual = &short
-	case *tower.Swin:
-		short := *v
-		short.Stages = nil
-		for _, stage := range v.Stages {
-			short.Stages = append(short.Stages, &tower.SwinStage{Merge: stage.Merge, Blocks: firstOf(stage.Blocks, share)})
-		}
-		c.Visual = &short
-	case *tower.ResNet:
-		short := *v
-		short.Layer1, short.Layer2 = firstOf(v.Layer1, share), firstOf(v.Layer2, share)
-		short.Layer3, short.Layer4 = firstOf(v.Layer3, share), firstOf(v.Layer4, share)
-		c.Visual = &short
-	default:
-		require.Failf(t, "a tower of an unknown kind", "%T", v)
-	}
-	switch x := m.Text.(type) {
-	case *tower.Text:
-		short := *x
-		short.Transformer = &tower.Transformer{Blocks: firstOf(x.Transformer.Blocks, share)}
-		c.Text = &short
-	case *tower.Roberta:
-		short := *x
-		short.Layers = firstOf(x.Layers, share)
-		c.Text = &short
-	case *tower.M2M100:
-		short := *x
-		short.Layers = firstOf(x.Layers, share)
-		c.Text = &short
-	case *tower.MT5:
-		short := *x
-		short.Blocks = firstOf(x.Blocks, share)
-		c.Text = &short
-	default:
-		require.Failf(t, "a tower of an unknown kind", "%T", x)
-	}
+	c := &Model{LogitScale: m.LogitScale, LogitBias: m.LogitBias, Config: m.Config, Preprocess: m.Preprocess, Name: m.Name}
+	c.Visual, c.Text = short(t, m.Visual, share), short(t, m.Text, share)
 	return c
 }
 
-func firstOf[T any](blocks []T, share float64) []T {
-	return blocks[:int(math.Ceil(share*float64(len(blocks))))]
+// short is a tower with part of its blocks. They are in the fields that cuts.py names in Python's models.
+func short(t *testing.T, whole Tower, share float64) Tower {
+	t.Helper()
+	lists := 0
+	var cut func(v reflect.Value) reflect.Value // a pointer to a copy of a struct
+	cut = func(v reflect.Value) reflect.Value {
+		out := reflect.New(v.Elem().Type())
+		out.Elem().Set(v.Elem())
+		for _, name := range []string{"Blocks", "Layers", "Layer1", "Layer2", "Layer3", "Layer4"} {
+			if f := out.Elem().FieldByName(name); f.IsValid() {
+				f.Set(f.Slice(0, int(math.Ceil(share*float64(f.Len())))))
+				lists++
+			}
+		}
+		if f := out.Elem().FieldByName("Transformer"); f.IsValid() {
+			f.Set(cut(f))
+		}
+		if f := out.Elem().FieldByName("Stages"); f.IsValid() {
+			stages := reflect.MakeSlice(f.Type(), f.Len(), f.Len())
+			for i := range f.Len() {
+				stages.Index(i).Set(cut(f.Index(i)))
+			}
+			f.Set(stages)
+		}
+		return out
+	}
+	tower := cut(reflect.ValueOf(whole)).Interface().(Tower)
+	require.Positive(t, lists, "a tower of an unknown kind: %T", whole)
+	return tower
 }
 
 // residentSize is a line of /proc/self/status in MB.

@@ -15,7 +15,7 @@ var uploads = sync.Pool{New: func() any { return new([]uint8) }}
 // [Model.Transform] made them of, a quarter of their size, and are normalised there to the same
 // numbers. Images that are of no bytes go as they are.
 func (m *Model) UploadImages(pixels []float32, n int) (*torch.Upload, error) {
-	size := m.Config.Vision.ImageSize
+	size := m.Config.Vision.PixelSize()
 	if m.Device().Type == "cuda" {
 		buffer := uploads.Get().(*[]uint8)
 		defer uploads.Put(buffer)

@@ -82,9 +82,12 @@ func (t *TrainTransform) Apply(dst []float32, img *Image, rng *rand.Rand) error 
 	v := t.draw(img.Width, img.Height, rng)
 	b := t.scale.scratch()
 	defer t.scale.pool.Put(b)
-	if p := t.place(v.crop); v.jitter != nil || v.grey || !t.scale.normalised(b, dst, t.norm, img, p) {
-		t.table.write(dst, t.Len()/3, 0, t.render(b, img, v))
+	p := t.place(v.crop)
+	whole := t.cfg.image(b, dst, p)
+	if v.jitter != nil || v.grey || !t.scale.normalised(b, whole, t.norm, img, p) {
+		t.table.write(whole, p.resH*p.resW, 0, t.render(b, img, v))
 	}
+	t.cfg.lay(dst, whole, p)
 	return nil
 }
 
@@ -96,7 +99,12 @@ type view struct {
 }
 
 func (t *TrainTransform) draw(w, h int, rng *rand.Rand) view {
-	v := view{crop: randomCrop(w, h, t.aug.Scale, t.aug.Ratio, rng)}
+	ratio := t.aug.Ratio
+	if t.cfg.ResizeMode == Patches { // which keeps an image's shape, so the crop does too
+		shape := float64(w) / float64(h)
+		ratio[0], ratio[1] = ratio[0]*shape, ratio[1]*shape
+	}
+	v := view{crop: randomCrop(w, h, t.aug.Scale, ratio, rng)}
 	if t.aug.ColorJitterProb > 0 && rng.Float64() < t.aug.ColorJitterProb {
 		j := t.jitter.draw(rng)
 		v.jitter = &j
@@ -129,6 +137,9 @@ func (t *TrainTransform) render(b *scratch, img *Image, v view) []uint8 {
 // place lays a crop over the whole result.
 func (t *TrainTransform) place(c crop) placement {
 	h, w := t.cfg.Size[0], t.cfg.Size[1]
+	if t.cfg.ResizeMode == Patches {
+		w, h = t.cfg.flexibleSize(c.w, c.h)
+	}
 	return placement{x: span{at: c.x, in: c.w, out: w, count: w}, y: span{at: c.y, in: c.h, out: h, count: h},
 		filter: bicubic, resW: w, resH: h}
 }

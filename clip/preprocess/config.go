@@ -35,8 +35,9 @@ type Config struct {
 	Mode          string // "RGB"
 	Mean, Std     [3]float32
 	Interpolation string // Bicubic, Bilinear or Random
-	ResizeMode    string // Shortest, Longest or Squash
+	ResizeMode    string // Shortest, Longest, Squash or Patches
 	FillColor     int    // 0 to 255, for Longest
+	PatchSize     int    // pixels of a patch's side, for Patches
 
 	Order        string // OrderOpenAI, which is also what an empty string means, or OrderHuggingFace
 	ShortestEdge int    // Hugging Face's size before the crop, where it is not that of the result; 0: it is
@@ -56,11 +57,12 @@ type configJSON struct {
 	Interpolation *string         `json:"interpolation,omitempty"`
 	ResizeMode    *string         `json:"resize_mode,omitempty"`
 	FillColor     *int            `json:"fill_color,omitempty"`
+	PatchSize     *int            `json:"patch_size,omitempty"`
 	Order         *string         `json:"order,omitempty"`
 	ShortestEdge  *int            `json:"shortest_edge,omitempty"`
 }
 
-// MarshalJSON writes open_clip's keys, and "order" and "shortest_edge" where they are not open_clip's.
+// MarshalJSON writes open_clip's keys, and "patch_size", "order" and "shortest_edge" where they are not open_clip's.
 func (c Config) MarshalJSON() ([]byte, error) {
 	var size any = c.Size
 	if c.Size[0] == c.Size[1] {
@@ -74,10 +76,11 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		Interpolation string     `json:"interpolation"`
 		ResizeMode    string     `json:"resize_mode"`
 		FillColor     int        `json:"fill_color"`
+		PatchSize     int        `json:"patch_size,omitempty"`
 		Order         string     `json:"order,omitempty"`
 		ShortestEdge  int        `json:"shortest_edge,omitempty"`
 	}{size, c.Mode, decimals(c.Mean, openAIMean), decimals(c.Std, openAIStd), c.Interpolation, c.ResizeMode, c.FillColor,
-		c.Order, c.ShortestEdge})
+		c.PatchSize, c.Order, c.ShortestEdge})
 }
 
 // decimals gives the numbers that people write for float32 values: OpenAI's own digits, or the shortest.
@@ -119,6 +122,9 @@ func (c *Config) UnmarshalJSON(data []byte) error {
 	}
 	if j.FillColor != nil {
 		out.FillColor = *j.FillColor
+	}
+	if j.PatchSize != nil {
+		out.PatchSize = *j.PatchSize
 	}
 	if j.ShortestEdge != nil {
 		out.ShortestEdge = *j.ShortestEdge
@@ -209,9 +215,15 @@ func (c Config) Validate() error {
 		return fmt.Errorf("preprocess: interpolation %q is not one of bicubic, bilinear, random", c.Interpolation)
 	}
 	switch c.ResizeMode {
-	case Shortest, Longest, Squash:
+	case Shortest, Longest, Squash, Patches:
 	default:
-		return fmt.Errorf("preprocess: resize_mode %q is not one of shortest, longest, squash", c.ResizeMode)
+		return fmt.Errorf("preprocess: resize_mode %q is not one of shortest, longest, squash, patches", c.ResizeMode)
+	}
+	if (c.PatchSize != 0) != (c.ResizeMode == Patches) {
+		return fmt.Errorf("preprocess: patch_size is %d and resize_mode %q; a model with patch_size needs patches, and no other does", c.PatchSize, c.ResizeMode)
+	}
+	if p := c.PatchSize; c.ResizeMode == Patches && (p < 1 || c.Size[0]%p != 0 || c.Size[1]%p != 0 || c.Size[0] < 2*p || c.Size[1] < 2) {
+		return fmt.Errorf("preprocess: size %v must be rows and columns of patch_size %d, with one row more than there are of patches", c.Size, p)
 	}
 	if c.FillColor < 0 || c.FillColor > 255 {
 		return fmt.Errorf("preprocess: fill_color %d is not between 0 and 255", c.FillColor)

@@ -8,7 +8,7 @@ import (
 )
 
 // hfJSON is the part of preprocessor_config.json that decides pixels. Keys that are missing take the defaults of
-// transformers' CLIPImageProcessor or SiglipImageProcessor.
+// transformers' CLIPImageProcessor, SiglipImageProcessor or Siglip2ImageProcessor.
 type hfJSON struct {
 	Type         *string         `json:"image_processor_type"`
 	OldType      *string         `json:"feature_extractor_type"`
@@ -24,6 +24,8 @@ type hfJSON struct {
 	Std          json.RawMessage `json:"image_std"`
 	DoConvertRGB *bool           `json:"do_convert_rgb"`
 	DoPad        *bool           `json:"do_pad"`
+	PatchSize    *int            `json:"patch_size"`      // SigLIP 2's
+	MaxPatches   *int            `json:"max_num_patches"` // likewise
 }
 
 // ParseHuggingFace reads the preprocessor_config.json of a CLIP or SigLIP model, in its present form and its older ones.
@@ -35,7 +37,7 @@ func ParseHuggingFace(data []byte) (Config, error) {
 	if err := json.Unmarshal(data, &j); err != nil {
 		return Config{}, fmt.Errorf("preprocess: reading the Hugging Face preprocessor configuration: %w", err)
 	}
-	siglip, err := j.siglip()
+	kind, err := j.kind()
 	if err != nil {
 		return Config{}, err
 	}
@@ -44,11 +46,16 @@ func ParseHuggingFace(data []byte) (Config, error) {
 	}
 	c := DefaultConfig(224)
 	c.Order = OrderHuggingFace
-	if siglip {
+	switch kind {
+	case "Siglip":
 		c.Mean, c.Std = [3]float32{.5, .5, .5}, [3]float32{.5, .5, .5}
+	case "Siglip2":
+		if c, err = j.patches(); err != nil {
+			return c, err
+		}
 	}
-	if j.Resample != nil && *j.Resample == 2 {
-		c.Interpolation = Bilinear
+	if j.Resample != nil {
+		c.Interpolation = map[int]string{2: Bilinear, 3: Bicubic}[*j.Resample]
 	}
 	if err := readTriple(&c.Mean, j.Mean, "image_mean"); err != nil {
 		return Config{}, err
@@ -59,8 +66,10 @@ func ParseHuggingFace(data []byte) (Config, error) {
 	if !isTrue(j.DoNormalize, true) {
 		c.Mean, c.Std = [3]float32{}, [3]float32{1, 1, 1}
 	}
-	if err := j.sizes(&c, siglip); err != nil {
-		return Config{}, err
+	if kind != "Siglip2" {
+		if err := j.sizes(&c, kind == "Siglip"); err != nil {
+			return Config{}, err
+		}
 	}
 	return c, c.Validate()
 }
@@ -72,23 +81,43 @@ func isTrue(v *bool, missing bool) bool {
 	return *v
 }
 
-// siglip tells SigLIP's processor, whose defaults are others, from CLIP's.
-func (j *hfJSON) siglip() (bool, error) {
+// kind is whose processor it is, because the defaults differ: CLIP's, Siglip's or Siglip2's.
+func (j *hfJSON) kind() (string, error) {
 	name := j.Type
 	if name == nil {
 		name = j.OldType
 	}
 	if name == nil {
-		return false, nil
+		return "CLIP", nil
 	}
-	switch strings.TrimSuffix(strings.TrimSuffix(*name, "Fast"), "Pil") {
-	case "CLIPImageProcessor", "CLIPFeatureExtractor":
-		return false, nil
-	case "SiglipImageProcessor":
-		return true, nil
+	kind := strings.TrimSuffix(strings.TrimSuffix(*name, "Fast"), "Pil")
+	switch kind = strings.TrimSuffix(strings.TrimSuffix(kind, "ImageProcessor"), "FeatureExtractor"); kind {
+	case "CLIP", "Siglip", "Siglip2":
+		return kind, nil
 	}
-	return false, fmt.Errorf("preprocess: image_processor_type %q is not read; CLIPImageProcessor and "+
-		"SiglipImageProcessor are", *name)
+	return "", fmt.Errorf("preprocess: image_processor_type %q is not read; CLIPImageProcessor, SiglipImageProcessor and Siglip2ImageProcessor are", *name)
+}
+
+// patches is Siglip2ImageProcessor's config.
+func (j *hfJSON) patches() (Config, error) {
+	patch, most := 16, 256
+	for _, n := range []struct {
+		key   string
+		value *int
+		to    *int
+		limit int
+	}{{"patch_size", j.PatchSize, &patch, 256}, {"max_num_patches", j.MaxPatches, &most, 1 << 16}} {
+		if n.value == nil {
+			continue
+		}
+		if *n.to = *n.value; *n.to < 1 || *n.to > n.limit {
+			return Config{}, fmt.Errorf("preprocess: %s %d is not between 1 and %d", n.key, *n.to, n.limit)
+		}
+	}
+	if isTrue(j.DoCrop, false) {
+		return Config{}, fmt.Errorf("preprocess: do_center_crop true is not supported beside max_num_patches; it must be false")
+	}
+	return PatchesConfig(patch, most), nil
 }
 
 // supported refuses the switches that lead away from CLIP's steps.

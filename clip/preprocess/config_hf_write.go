@@ -12,7 +12,7 @@ func (c Config) HuggingFace() ([]byte, error) {
 	j := struct {
 		Type      string     `json:"image_processor_type"`
 		Resize    bool       `json:"do_resize"`
-		Size      size       `json:"size"`
+		Size      size       `json:"size,omitempty"`
 		Resample  int        `json:"resample"`
 		Crop      bool       `json:"do_center_crop"`
 		CropSize  size       `json:"crop_size,omitempty"`
@@ -22,6 +22,8 @@ func (c Config) HuggingFace() ([]byte, error) {
 		Mean      [3]float64 `json:"image_mean"`
 		Std       [3]float64 `json:"image_std"`
 		RGB       bool       `json:"do_convert_rgb"`
+		Patch     int        `json:"patch_size,omitempty"`
+		Patches   int        `json:"max_num_patches,omitempty"`
 	}{Type: "CLIPImageProcessor", Resize: true, Resample: 3, Rescale: true, Factor: 1.0 / 255, Normalize: true,
 		Mean: decimals(c.Mean, openAIMean), Std: decimals(c.Std, openAIStd), RGB: true}
 	if c.Interpolation == Bilinear {
@@ -29,6 +31,8 @@ func (c Config) HuggingFace() ([]byte, error) {
 	}
 	whole := size{"height": c.Size[0], "width": c.Size[1]}
 	switch {
+	case c.ResizeMode == Patches:
+		j.Type, j.Patch, j.Patches = "Siglip2ImageProcessor", c.PatchSize, c.maxPatches()
 	case c.ResizeMode == Squash:
 		j.Type, j.Size = "SiglipImageProcessor", whole
 	case c.ResizeMode != Shortest || c.Size[0] != c.Size[1]:

@@ -24,6 +24,10 @@ func place(c *Config, w, h int) placement {
 	switch {
 	case c.ResizeMode == Squash:
 		ow, oh = resW, resH
+	case c.ResizeMode == Patches:
+		ow, oh = c.flexibleSize(w, h)
+		p.resW, p.resH = ow, oh
+		resW, resH = ow, oh
 	case c.ResizeMode == Longest:
 		ow, oh = keepRatio(w, h, resW, resH, 1)
 		p.fill = c.FillColor

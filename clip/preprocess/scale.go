@@ -16,16 +16,17 @@ type scaler struct {
 
 // scratch is the memory of one resize, kept between images.
 type scratch struct {
-	part   part     // a decoded image
-	pre    []uint8  // source rows, premultiplied
-	middle []uint8  // rows between the passes
-	result []uint8  // rows after both passes
-	packed []uint64 // two source rows
-	lanes  []uint8  // some source rows, laid out for the vector unit
-	sums   []int32  // one row of sums
-	row    []uint8  // one row of nearest pixels
-	rgb    []uint8  // a row in RGB, or a whole image in training
-	whole  []uint8  // the source in RGB
+	part   part      // a decoded image
+	pre    []uint8   // source rows, premultiplied
+	middle []uint8   // rows between the passes
+	result []uint8   // rows after both passes
+	packed []uint64  // two source rows
+	lanes  []uint8   // some source rows, laid out for the vector unit
+	sums   []int32   // one row of sums
+	row    []uint8   // one row of nearest pixels
+	rgb    []uint8   // a row in RGB, or a whole image in training
+	whole  []uint8   // the source in RGB
+	image  []float32 // the result before it is cut into patches
 }
 
 func grow[T any](s *[]T, n int) []T {

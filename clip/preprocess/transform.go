@@ -61,10 +61,12 @@ func (t *Transform) apply(b *scratch, dst []float32, img *Image, p placement) {
 	if t.cfg.Order == OrderHuggingFace {
 		img = b.inRGB(img)
 	}
+	whole := t.cfg.image(b, dst, p)
+	defer t.cfg.lay(dst, whole, p)
 	if p.needsPadding {
-		fillPadding(dst, &t.table, img, p.fill)
+		fillPadding(whole, &t.table, img, p.fill)
 	}
-	if t.scale.normalised(b, dst, t.norm, img, p) {
+	if t.scale.normalised(b, whole, t.norm, img, p) {
 		return
 	}
 	t.scale.resize(b, img, p.x, p.y, p.filter, func(y int, row []uint8) {
@@ -74,7 +76,7 @@ func (t *Transform) apply(b *scratch, dst []float32, img *Image, p placement) {
 		} else {
 			rowToRGB(rgb, row, img.Mode, img.Palette)
 		}
-		t.table.write(dst, p.resW*p.resH, (p.padY+y)*p.resW+p.padX, rgb)
+		t.table.write(whole, p.resW*p.resH, (p.padY+y)*p.resW+p.padX, rgb)
 	})
 }
 

@@ -9,25 +9,31 @@ import (
 	"github.com/goclip/goclip/clip/tokenizer/ftfy"
 )
 
-// Clean is what is done to a text before it is split, by open_clip's names (its tokenizer_kwargs). All begin with
-// ftfy.fix_text and HTML entities resolved twice.
+// Clean is what is done to a text before it is split, by open_clip's names (its tokenizer_kwargs). All but Lowercase begin
+// with ftfy.fix_text and HTML entities resolved twice.
 type Clean string
 
 const (
 	Lower        Clean = "lower"        // white space to single spaces, lower case: CLIP
 	Whitespace   Clean = "whitespace"   // white space to single spaces: RoBERTa, XLM-R
 	Canonicalize Clean = "canonicalize" // ASCII punctuation left out, lower case, single spaces: SigLIP
+	Lowercase    Clean = "lowercase"    // lower case and nothing else, by SigLIP 2's tokenizer.json: transformers' Siglip2Tokenizer
 )
 
 func (c Clean) check() error {
 	switch c {
 	case Lower, Whitespace, Canonicalize:
 		return nil
+	case Lowercase:
+		return fmt.Errorf("%q is for SigLIP 2's tokenizer.json alone; lower, whitespace and canonicalize are for all", string(c))
 	}
 	return fmt.Errorf("%q is not a way to clean a text: lower, whitespace and canonicalize are", string(c))
 }
 
 func (c Clean) apply(text string) string {
+	if c == Lowercase { // which is a step between the special tokens
+		return text
+	}
 	text = ftfy.FixText(text)
 	text = ftfy.UnescapeHTML(ftfy.UnescapeHTML(text))
 	if c == Canonicalize {

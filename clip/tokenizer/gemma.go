@@ -41,7 +41,9 @@ type Gemma struct {
 func newGemma(m gemmaModel, o Options) (*Gemma, error) {
 	t := &Gemma{gemmaModel: m, ids: numbered(m.pieces), unknown: -1}
 	var err error
-	if t.clean, err = o.clean(Whitespace); err != nil {
+	if o.Clean == Lowercase {
+		t.clean, t.steps = Lowercase, append([]gemmaStep{{lower: true}}, t.steps...)
+	} else if t.clean, err = o.clean(Whitespace); err != nil {
 		return nil, err
 	}
 	total := 0

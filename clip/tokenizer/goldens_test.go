@@ -149,6 +149,7 @@ func TestGoldensFiles(t *testing.T) {
 		{"BERT, cased", "cased", bert(t, `{"do_lower_case":false,"tokenize_chinese_chars":false}`, Options{}), 1863, 0, 4},
 		{"BERT, accents", "accents", bert(t, `{"strip_accents":false}`, Options{}), 1863, 0, 4},
 		{"Gemma", "gemma", opened(t, "gemma/tokenizer.json.gz", Options{Clean: Canonicalize}), 2400, 0, 1},
+		{"SigLIP 2 of transformers", "siglip2", opened(t, "gemma/tokenizer.json.gz", Options{Clean: Lowercase}), 2400, 0, 1},
 		{"Gemma, other steps", "other", opened(t, "gemma/other.json.gz", Options{}), 1092, 0, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -165,7 +166,7 @@ func TestGoldensFiles(t *testing.T) {
 					require.Equal(t, int64(id), row[i], g.text)
 				}
 				frame := 2
-				if c.family == "siglip" || c.family == "mt5" || c.family == "gemma" || c.family == "other" {
+				if c.family == "siglip" || c.family == "mt5" || c.family == "gemma" || c.family == "siglip2" || c.family == "other" {
 					frame = 1
 				}
 				require.Equal(t, len(g.ids)+frame > len(g.beside), cut)

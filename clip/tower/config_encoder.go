@@ -21,6 +21,7 @@ type EncoderConfig struct {
 	Activation       string  `json:"hidden_act,omitempty"`              // the type's own: gelu, relu, gelu_new
 	Positions        int     `json:"max_position_embeddings,omitempty"` // of which PadID + 1 serve no token of a RoBERTa; an mT5 has none
 	TokenTypes       int     `json:"type_vocab_size,omitempty"`         // of which the first is used
+	ProjectDim       int     `json:"project_dim,omitempty"`             // of an AltCLIP: its first token is normalised and mapped to so many numbers, which are projected
 	PadID            int     `json:"pad_token_id"`
 	LayerNormEps     float64 `json:"layer_norm_eps"`
 	HiddenDropout    float64 `json:"hidden_dropout_prob"`          // in training only
@@ -58,6 +59,13 @@ func robertaOf(vocab, width, layers, heads int) EncoderConfig {
 	return EncoderConfig{VocabSize: vocab, HiddenSize: width, Layers: layers, Heads: heads, IntermediateSize: 4 * width,
 		Positions: 514, TokenTypes: 1, PadID: 1, LayerNormEps: 1e-5, HiddenDropout: 0.1, AttentionDropout: 0.1}
 }
+
+// altRoberta is AltCLIPTextConfig's, an XLM-R (Chen et al., arXiv 2211.06679).
+var altRoberta = func() EncoderConfig {
+	c := robertaOf(250002, 1024, 24, 16)
+	c.AttentionDropout, c.ProjectDim = 0, 768
+	return c
+}()
 
 func bertOf(vocab, width, layers, heads int) EncoderConfig {
 	return EncoderConfig{ModelType: typeBERT, VocabSize: vocab, HiddenSize: width, Layers: layers, Heads: heads, IntermediateSize: 4 * width,

@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/goclip/goclip/internal/timm"
 )
 
-// hfConfig is config.json of transformers' CLIPModel, MetaClip2Model, SiglipModel or ChineseCLIPModel (configuration_clip.py,
-// configuration_metaclip_2.py, configuration_siglip.py).
+// hfConfig is config.json of transformers' CLIPModel, MetaClip2Model, SiglipModel, Siglip2Model, ChineseCLIPModel or
+// AltCLIPModel (configuration_clip.py and the like).
 type hfConfig struct {
 	Architectures  []string        `json:"architectures,omitempty"`
 	ModelType      string          `json:"model_type"`
@@ -51,8 +52,9 @@ type hfVision struct {
 	Layers           int     `json:"num_hidden_layers"`
 	Heads            int     `json:"num_attention_heads"`
 	Channels         int     `json:"num_channels"`
-	ImageSize        Size    `json:"image_size"`
+	ImageSize        Size    `json:"image_size,omitzero"`
 	PatchSize        Size    `json:"patch_size"`
+	Patches          int     `json:"num_patches,omitempty"` // SigLIP 2's, a square number: of the table of positions
 	Activation       string  `json:"hidden_act"`
 	Eps              float64 `json:"layer_norm_eps"`
 	Head             *bool   `json:"vision_use_head,omitempty"` // SigLIP's
@@ -68,7 +70,7 @@ var (
 
 // ParseHuggingFace reads config.json as the config under which goclip computes what transformers computes.
 func ParseHuggingFace(data []byte) (*Config, error) {
-	h := hfConfig{ProjectionDim: 512}
+	h := hfConfig{}
 	if err := json.Unmarshal(data, &h); err != nil {
 		return nil, fmt.Errorf("clip: config: not transformers' JSON: %w", err)
 	}
@@ -79,13 +81,23 @@ func ParseHuggingFace(data []byte) (*Config, error) {
 		h.ModelType = "clip"
 	case "siglip":
 		text, vision = hfSiglipText, hfSiglipVision
-	case "chinese_clip":
-		return h.chineseCLIP()
+	case "siglip2":
+		text, vision = hfSiglipText, hfSiglipVision
+		vision.Patches = 256
+	case "chinese_clip", "altclip":
+		return h.encoder()
 	default:
-		return nil, fmt.Errorf("clip: config: model_type is %q; of transformers' models goclip has chinese_clip, clip, clipseg, metaclip_2 and siglip", h.ModelType)
+		return nil, fmt.Errorf("clip: config: model_type is %q; of transformers' models goclip has altclip, chinese_clip, clip, clipseg, metaclip_2, siglip and siglip2", h.ModelType)
 	}
 	if err := errors.Join(readTower(&text, h.Text, h.TextReplaced, "text_config"), readTower(&vision, h.Vision, h.VisionReplaced, "vision_config")); err != nil {
 		return nil, err
+	}
+	if h.ModelType == "siglip2" {
+		side := int(math.Round(math.Sqrt(float64(vision.Patches))))
+		if side < 1 || side*side != vision.Patches {
+			return nil, fmt.Errorf("clip: config: vision_config.num_patches is %d; it must be a square number, because positions are a square", vision.Patches)
+		}
+		vision.ImageSize = Square(side * vision.PatchSize.Height)
 	}
 	c, err := h.config(text, vision)
 	if err != nil {
@@ -123,14 +135,14 @@ func (h hfConfig) config(text hfText, vision hfVision) (*Config, error) {
 	}
 	p.check(vision.HiddenSize%vision.Heads == 0, "vision_config.hidden_size %d is not a multiple of num_attention_heads %d", vision.HiddenSize, vision.Heads)
 	c := &Config{
-		EmbedDim:  h.ProjectionDim,
+		EmbedDim:  cmp.Or(h.ProjectionDim, 512),
 		QuickGELU: textQuick,
 		Vision: VisionConfig{ImageSize: vision.ImageSize, Layers: Layers{vision.Layers}, Width: vision.HiddenSize, HeadWidth: vision.HiddenSize / vision.Heads,
 			MLPRatio: MLPRatio(vision.IntermediateSize, vision.HiddenSize), PatchSize: vision.PatchSize.Height, NormOptions: hfNorm(vision.Eps), ActOptions: visionAct},
 		Text: TextConfig{ContextLength: text.Positions, VocabSize: text.VocabSize, Width: text.HiddenSize, Heads: text.Heads, Layers: text.Layers,
 			MLPRatio: MLPRatio(text.IntermediateSize, text.HiddenSize), NormOptions: hfNorm(text.Eps), ActOptions: textAct},
 	}
-	if h.ModelType == "siglip" {
+	if h.ModelType == "siglip" || h.ModelType == "siglip2" {
 		h.siglip(p, c, text, vision)
 	} else {
 		h.pooling(p, c, text)
@@ -160,7 +172,7 @@ func (h hfConfig) siglip(p *problems, c *Config, text hfText, vision hfVision) {
 	p.check(vision.Eps == 1e-6, "vision_config.layer_norm_eps is %g; SigLIP's image tower has 1e-6", vision.Eps)
 	name := ""
 	for known, t := range timm.ViTs {
-		same := t.Pool == "map" && Square(t.Image) == vision.ImageSize && t.Patch == vision.PatchSize.Height && t.Width == vision.HiddenSize &&
+		same := t.Pool == "map" && t.NaFlex == (h.ModelType == "siglip2") && Square(t.Image) == vision.ImageSize && t.Patch == vision.PatchSize.Height && t.Width == vision.HiddenSize &&
 			t.Depth == vision.Layers && t.Heads == vision.Heads && int(float64(t.Width)*t.MLPRatio) == vision.IntermediateSize
 		// Of two that differ by the activation alone either serves: ActOptions decides.
 		if same && (name == "" || known < name) {
@@ -179,33 +191,44 @@ func (h hfConfig) siglip(p *problems, c *Config, text hfText, vision hfVision) {
 	c.Vision = VisionConfig{ImageSize: vision.ImageSize, Layers: c.Vision.Layers, Width: c.Vision.Width, TimmModelName: name, TimmPool: "map", TimmProj: "none", ActOptions: c.Vision.ActOptions}
 	c.Text.NoCausalMask, c.Text.ProjBias, c.Text.PoolType = true, true, "last"
 	c.Text.TokenizerOptions = &TokenizerOptions{Clean: "canonicalize"}
+	if h.ModelType == "siglip2" { // transformers' Siglip2Tokenizer leaves the punctuation
+		c.Text.TokenizerOptions.Clean = "lowercase"
+	}
 	c.Text.HFTokenizerName = cmp.Or(h.Name, h.ModelType)
 	if size := cmp.Or(text.ProjectionSize, text.HiddenSize); size != c.EmbedDim {
 		p.check(false, "text_config.projection_size is %d, and the image tower's features have %d numbers", size, c.EmbedDim)
 	}
 }
 
-// chineseContext is the length that Chinese-CLIP's models were trained with; a BERT's positions are more.
-const chineseContext = 52
+// encoderKinds are the models of CLIP's own image tower and an encoder whose first token is projected.
+var encoderKinds = map[string]struct {
+	base       EncoderConfig // what transformers' class fills in
+	projection int
+	context    int // that the models were trained with; the encoder's positions are more
+}{
+	"chinese_clip": {encoders["bert-base-uncased"], 512, 52},
+	"altclip":      {altRoberta, 768, 77},
+}
 
-// chineseCLIP makes the config of a ChineseCLIPModel: CLIP's own image tower, and a BERT whose first token is projected.
-func (h hfConfig) chineseCLIP() (*Config, error) {
+// encoder makes the config of a ChineseCLIPModel or an AltCLIPModel.
+func (h hfConfig) encoder() (*Config, error) {
 	type plain EncoderConfig // transformers writes more fields than a tower has
-	vision, text := hfClipVision, plain(encoders["bert-base-uncased"])
+	kind := encoderKinds[h.ModelType]
+	vision, text := hfClipVision, plain(kind.base)
 	if err := errors.Join(readTower(&text, h.Text, h.TextReplaced, "text_config"), readTower(&vision, h.Vision, h.VisionReplaced, "vision_config")); err != nil {
 		return nil, err
 	}
-	text.ModelType = typeBERT
-	bert := EncoderConfig(text)
-	h.Text, h.TextReplaced, h.ModelType = nil, nil, "clip" // whose image tower it is
+	text.ModelType = kind.base.ModelType
+	encoder, name := EncoderConfig(text), h.ModelType
+	h.ModelType, h.ProjectionDim = "clip", cmp.Or(h.ProjectionDim, kind.projection) // CLIP's is the image tower
 	own := hfClipText
 	own.Activation = vision.Activation
 	c, err := h.config(own, vision)
 	if err != nil {
 		return nil, err
 	}
-	c.Text = TextConfig{ContextLength: min(chineseContext, bert.Positions), HFModelName: "chinese_clip", HFModelConfig: &bert, HFTokenizerName: cmp.Or(h.Name, "chinese_clip"),
-		HFProjType: "linear", HFPoolerType: "cls_last_hidden_state_pooler"}
+	c.Text = TextConfig{ContextLength: min(kind.context, encoder.Positions-encoder.firstPosition()), HFModelName: name, HFModelConfig: &encoder,
+		HFTokenizerName: cmp.Or(h.Name, name), HFProjType: "linear", HFPoolerType: "cls_last_hidden_state_pooler"}
 	return c, c.Complete()
 }
 

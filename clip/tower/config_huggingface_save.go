@@ -27,7 +27,7 @@ func (c *Config) HuggingFace(dtype string) ([]byte, error) {
 	has(t.HFModelName == "", "the text tower "+t.HFModelName)
 	has(!v.NoLnPre && !v.AttentionalPool && slices.Contains([]string{"", "tok"}, v.PoolType) && v.LSInitValue == nil, "no_ln_pre, attentional_pool, ls_init_value or another pool_type in its image tower")
 	has(!t.EmbedCls && t.LSInitValue == nil && t.ProjType != "none", "embed_cls, ls_init_value or proj_type none in its text tower")
-	has(v.ImageSize.Height == v.ImageSize.Width, fmt.Sprintf("images of %v pixels", v.ImageSize))
+	has(v.ImageSize.Height == v.ImageSize.Width || v.IsNaFlex(), fmt.Sprintf("images of %v pixels", v.ImageSize))
 	ofSiglip := t.NoCausalMask && t.ProjBias && t.PoolType == "last" && c.InitLogitBias != nil
 	ofCLIP := !t.NoCausalMask && !t.ProjBias && slices.Contains([]string{"", "argmax", "eos"}, t.PoolType) && c.InitLogitBias == nil
 	has(siglip && ofSiglip || !siglip && ofCLIP, "these variations of the text tower or a logit bias beside this image tower")
@@ -57,11 +57,19 @@ func (c *Config) HuggingFace(dtype string) ([]byte, error) {
 		Layers: v.Depth(), Heads: v.Width / v.HeadWidth, Channels: 3, ImageSize: v.ImageSize, PatchSize: Square(v.PatchSize),
 		Activation: activation(v.ActOptions, timm.ViTs[v.TimmModelName].Tanh), Eps: eps(v.NormOptions)}
 	switch {
+	case siglip && v.IsNaFlex():
+		side := timm.ViTs[v.TimmModelName].Image / v.PatchSize
+		vision.ImageSize, vision.Patches = Size{}, side*side
+		fallthrough
 	case siglip:
 		h.ModelType, h.Architectures, h.ProjectionDim, h.LogitScale = "siglip", []string{"SiglipModel"}, 0, 0
 		text.ModelType, vision.ModelType, vision.Eps = "siglip_text_model", "siglip_vision_model", 1e-6
 		text.ProjectionSize, text.ProjectionDim, vision.ProjectionDim = c.EmbedDim, 0, 0
 		text.End, text.Pad = number(1), number(1)
+		if v.IsNaFlex() {
+			h.ModelType, h.Architectures = "siglip2", []string{"Siglip2Model"}
+			text.ModelType, vision.ModelType, text.Pad = "siglip2_text_model", "siglip2_vision_model", number(0)
+		}
 	case t.PoolType == "eos":
 		end := 2
 		if t.EOSID != nil {

@@ -39,7 +39,7 @@ type TextConfig struct {
 
 // TokenizerOptions are open_clip's tokenizer_kwargs.
 type TokenizerOptions struct {
-	Clean         string `json:"clean,omitempty"`           // lower, whitespace, canonicalize
+	Clean         string `json:"clean,omitempty"`           // lower, whitespace, canonicalize; lowercase is goclip's own
 	Language      string `json:"language,omitempty"`        // of texts, in NLLB's names; eng_Latn
 	StripSepToken bool   `json:"strip_sep_token,omitempty"` // 0 stands for the separator that ends a text, as CLIPA's models were trained
 }
@@ -83,7 +83,7 @@ func (t TextConfig) validate(p *problems, c *Config) {
 	p.check(!t.OutputTokens || c.Multimodal != nil, "text_cfg.output_tokens serves a captioner; multimodal_cfg would describe it")
 	p.options("text_cfg", t.NormOptions, t.ActOptions, c.QuickGELU)
 	if o := t.TokenizerOptions; o != nil {
-		p.oneOf("text_cfg.tokenizer_kwargs.clean", o.Clean, "lower", "whitespace", "canonicalize")
+		p.oneOf("text_cfg.tokenizer_kwargs.clean", o.Clean, "lower", "whitespace", "canonicalize", "lowercase")
 	}
 	if t.HFModelName != "" {
 		t.validateHF(p, c)

@@ -54,6 +54,18 @@ func (v VisionConfig) IsFastViT() bool { return named(timm.FastViTs)(v.TimmModel
 // IsSwin reports whether the tower is a Swin transformer.
 func (v VisionConfig) IsSwin() bool { return named(timm.Swins)(v.TimmModelName) }
 
+// IsNaFlex reports whether the tower takes images of any shape. ImageSize then has as many patches as it takes of one.
+func (v VisionConfig) IsNaFlex() bool { return timm.ViTs[v.TimmModelName].NaFlex }
+
+// PixelSize is the height and width of the pixels that the tower takes: ImageSize, and one row of patches more that tells an
+// image's shape where it may have any (preprocess.Patches).
+func (v VisionConfig) PixelSize() Size {
+	if v.IsNaFlex() {
+		return Size{v.ImageSize.Height + v.PatchSize, v.ImageSize.Width}
+	}
+	return v.ImageSize
+}
+
 // HasBatchNorm reports whether training normalises by the statistics of a batch, which cannot be
 // split then.
 func (v VisionConfig) HasBatchNorm() bool {
@@ -122,7 +134,7 @@ func fillTimmViT(v *VisionConfig) {
 
 func (v VisionConfig) validateTimmViT(p *problems, c *Config) {
 	m := timm.ViTs[v.TimmModelName]
-	if m.NoPositions {
+	if m.NoPositions || m.NaFlex {
 		p.check(v.ImageSize.Height%m.Patch == 0 && v.ImageSize.Width%m.Patch == 0, "vision_cfg.image_size is %v, and %s takes multiples of %d", v.ImageSize, v.TimmModelName, m.Patch)
 	} else {
 		p.check(v.ImageSize == Square(m.Image), "vision_cfg.image_size is %v, and %s takes %d", v.ImageSize, v.TimmModelName, m.Image)
@@ -130,7 +142,7 @@ func (v VisionConfig) validateTimmViT(p *problems, c *Config) {
 	p.check(v.TimmPool == m.Pool || v.TimmPool == "" && v.TimmProj == "linear", "vision_cfg.timm_pool is %q, and %s has %q", v.TimmPool, v.TimmModelName, m.Pool)
 	p.oneOf("vision_cfg.timm_proj", v.TimmProj, "none", "linear")
 	p.check(v.TimmProj != "none" || m.Width == c.EmbedDim, "embed_dim is %d, and %s without a projection gives %d", c.EmbedDim, v.TimmModelName, m.Width)
-	p.check(v.PatchDropout == 0 || m.Convolutions == nil && m.MBConvs == nil && m.Relative == 0, "vision_cfg.patch_dropout: goclip has none of it with %s", v.TimmModelName)
+	p.check(v.PatchDropout == 0 || m.Convolutions == nil && m.MBConvs == nil && m.Relative == 0 && !m.NaFlex, "vision_cfg.patch_dropout: goclip has none of it with %s", v.TimmModelName)
 	v.validateDropPath(p)
 }
 

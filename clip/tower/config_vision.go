@@ -138,6 +138,10 @@ func (v VisionConfig) String() string {
 	case v.IsSwin():
 		return v.stages("Swin transformer")
 	}
+	if v.IsNaFlex() {
+		rows, columns := v.Grid()
+		return fmt.Sprintf("%d layers of width %d, at most %d patches of %d pixels of images of any shape", v.Depth(), v.Width, rows*columns, v.PatchSize)
+	}
 	return fmt.Sprintf("%d layers of width %d, %d-pixel patches of %v pixels", v.Depth(), v.Width, v.PatchSize, v.ImageSize)
 }
 

@@ -58,10 +58,9 @@ func (c *EncoderConfig) ends(tokens []int64, length int) []int64 {
 	return ends
 }
 
-// attend is attention of so many heads within each text, (1, N, W) -> (1, N, W). real, (1, N, 1), is false where a token is
-// padding. bias, which may be nil, is added to the products of a group of so many tokens: (1, heads, tokens, tokens).
-func (t encoderTexts) attend(q, k, v, real *torch.Tensor, heads int, bias func(tokens int) *torch.Tensor, dropout float64) *torch.Tensor {
-	qs, ks, vs, parts := t.groups.split(q), t.groups.split(k), t.groups.split(v), t.groups.split(real)
+// attend is attention of so many heads within each text, (1, N, W) -> (1, N, W). bias, which may be nil, is added to the products of a group of so many tokens: (1, heads, tokens, tokens).
+func (t arranged) attend(q, k, v *torch.Tensor, heads int, bias func(tokens int) *torch.Tensor, dropout float64) *torch.Tensor {
+	qs, ks, vs, parts := t.groups.split(q), t.groups.split(k), t.groups.split(v), t.groups.split(t.real)
 	for i, g := range t.groups {
 		cut := func(x *torch.Tensor) *torch.Tensor { // (texts, heads, tokens, W/heads)
 			return x.View(g.texts, g.tokens, heads, -1).Transpose(1, 2)
@@ -87,15 +86,21 @@ func (t encoderTexts) attend(q, k, v, real *torch.Tensor, heads int, bias func(t
 
 // EncoderHead makes the feature of a text of its tokens: open_clip hf_model.py's pooling and projection.
 type EncoderHead struct {
-	Pooler  *nn.Linear `torch:"transformer.pooler.dense"` // nil but with cls_pooler of a RoBERTa or BERT
-	Proj    *nn.Linear `torch:"proj"`                     // hf_proj_type linear: (E, W), no bias
-	ProjIn  *nn.Linear `torch:"proj.0"`                   // hf_proj_type mlp: ((W+E)/2, W), no bias
-	ProjOut *nn.Linear `torch:"proj.2"`                   // (E, (W+E)/2), no bias
+	Pooler  *nn.Linear    `torch:"transformer.pooler.dense"` // nil but with cls_pooler of a RoBERTa or BERT
+	Proj    *nn.Linear    `torch:"proj"`                     // hf_proj_type linear: (E, W), no bias
+	ProjIn  *nn.Linear    `torch:"proj.0"`                   // hf_proj_type mlp: ((W+E)/2, W), no bias
+	ProjOut *nn.Linear    `torch:"proj.2"`                   // (E, (W+E)/2), no bias
+	Norm    *nn.LayerNorm `torch:"pre_LN"`                   // an AltCLIP's, behind the pooling; else nil
+	Mapping *nn.Linear    `torch:"transformation"`           // likewise: (ProjectDim, W)
 	pooler  string
 }
 
-func newEncoderHead(c *Config, width int) *EncoderHead {
-	h := &EncoderHead{pooler: c.Text.HFPoolerType}
+func newEncoderHead(c *Config, encoder EncoderConfig) *EncoderHead {
+	h, width := &EncoderHead{pooler: c.Text.HFPoolerType}, encoder.HiddenSize
+	if encoder.ProjectDim > 0 {
+		h.Norm, h.Mapping = newLayerNorm(width, &NormOptions{Eps: encoder.LayerNormEps}), linear(width, encoder.ProjectDim)
+		width = encoder.ProjectDim
+	}
 	bare := func(in, out int) *nn.Linear { return &nn.Linear{Weight: nn.Parameter(out, in)} }
 	switch c.Text.HFProjType {
 	case "linear":
@@ -107,9 +112,12 @@ func newEncoderHead(c *Config, width int) *EncoderHead {
 	return h
 }
 
-// Forward maps tokens (1, N, W), of which real (1, N, 1) are no padding, to features (B, E) in the batch's order.
-func (h *EncoderHead) Forward(x, real *torch.Tensor, texts encoderTexts, order *torch.Tensor) *torch.Tensor {
-	x = h.pool(x, real, texts.groups).Index(order)
+// forward maps tokens (1, N, W) to features (B, E) in the batch's order.
+func (h *EncoderHead) forward(x *torch.Tensor, texts arranged) *torch.Tensor {
+	x = h.pool(x, texts.real, texts.groups).Index(texts.order)
+	if h.Mapping != nil {
+		x = h.Mapping.Forward(h.Norm.Forward(x))
+	}
 	switch {
 	case h.Proj != nil:
 		return h.Proj.Forward(x)
@@ -142,10 +150,49 @@ func (h *EncoderHead) pool(x, real *torch.Tensor, groups lengthGroups) *torch.Te
 	return x
 }
 
+// encoder is what the text towers of Hugging Face's have in common.
+type encoder struct {
+	config        EncoderConfig
+	checkpointing checkpointing
+}
+
+// arranged is a batch of texts on the device: ids and places (1, N), and which of them are no padding, (1, N, 1).
+type arranged struct {
+	encoderTexts
+	ids, places, real, order *torch.Tensor
+}
+
+// arrange takes tokens (B, T) int64, padded to the right, to the device of a weight.
+func (e *encoder) arrange(tokens, like *torch.Tensor) arranged {
+	t := arranged{encoderTexts: e.config.sort(torch.ToSlice[int64](tokens.To(torch.CPU, torch.Int64)), tokens.Size(1))}
+	t.ids, t.places, _, t.order, _ = t.cut(t.numbersLike(tokens.Borrow(like)))
+	t.real = t.ids.NeScalar(e.config.PadID).Unsqueeze(2)
+	return t
+}
+
 // drop is dropout between the parts of a layer, in training only.
-func (c *EncoderConfig) drop(x *torch.Tensor, training bool) *torch.Tensor {
-	if training && c.HiddenDropout > 0 {
-		return x.Dropout(c.HiddenDropout)
+func (e *encoder) drop(x *torch.Tensor) *torch.Tensor {
+	if e.checkpointing.training && e.config.HiddenDropout > 0 {
+		return x.Dropout(e.config.HiddenDropout)
 	}
 	return x
+}
+
+// attentionDropout is that of attention's probabilities, in training only.
+func (e *encoder) attentionDropout() float64 {
+	if e.checkpointing.training {
+		return e.config.AttentionDropout
+	}
+	return 0
+}
+
+// SetTraining switches dropout.
+func (e *encoder) SetTraining(on bool) { e.checkpointing.training = on }
+
+// SetGradCheckpointing has the blocks computed again in the backward pass.
+func (e *encoder) SetGradCheckpointing(on bool) { e.checkpointing.on = on }
+
+// Lengths counts each text up to its last token with the padding of its group.
+func (e *encoder) Lengths(tokens []int64, length int, _ torch.DType) []int {
+	return padded(sortedLengths(e.config.ends(tokens, length)))
 }

@@ -5,7 +5,7 @@ import "github.com/goclip/goclip/torch"
 // Places is [ViT.Places]; a latent pool and a mean read each patch behind the last block.
 func (v *TimmViT) Places(pixels *torch.Tensor) *torch.Tensor {
 	v.refuseRelative()
-	x, last := v.embed(pixels), len(v.Blocks)-1
+	x, last := v.real(v.embed(pixels), pixels), len(v.Blocks)-1
 	for _, b := range v.Blocks[:last] {
 		x = torch.Tidy(b.Forward, x)
 	}
@@ -19,14 +19,14 @@ func (v *TimmViT) Places(pixels *torch.Tensor) *torch.Tensor {
 	default:
 		x = v.NormPooled.Forward(v.Blocks[last].Forward(x))
 	}
-	return grid(v.project(x).Select(0, 0), pixels, v.patch)
+	return v.grid(v.project(x).Select(0, 0), pixels)
 }
 
 // Relevance is [ViT.Relevance].
 func (v *TimmViT) Relevance(pixels *torch.Tensor, score func(feature *torch.Tensor) *torch.Tensor) *torch.Tensor {
 	v.refuseRelative()
 	var maps attentionMaps
-	x := v.embed(recorded(pixels))
+	x := v.real(v.embed(recorded(pixels)), pixels)
 	for _, b := range v.Blocks {
 		x = b.with(x, maps.attend)
 	}
@@ -39,7 +39,25 @@ func (v *TimmViT) Relevance(pixels *torch.Tensor, score func(feature *torch.Tens
 	default:
 		r = r.MeanDim(0)
 	}
-	return grid(r, pixels, v.patch)
+	return v.grid(r, pixels)
+}
+
+// real leaves out the padding of one image of any shape: (1, T, W).
+func (v *TimmViT) real(x, pixels *torch.Tensor) *torch.Tensor {
+	if v.NaFlex == nil {
+		return x
+	}
+	rows, columns := v.NaFlex.shape(pixels)
+	return x.Narrow(1, 0, rows*columns)
+}
+
+// grid lays out what there is for each patch of an image: (places, ...) -> (rows, columns, ...).
+func (v *TimmViT) grid(x, pixels *torch.Tensor) *torch.Tensor {
+	if v.NaFlex == nil {
+		return grid(x, pixels, v.patch)
+	}
+	rows, columns := v.NaFlex.shape(pixels)
+	return x.Reshape(append([]int{rows, columns}, x.Shape()[1:]...)...)
 }
 
 // refuseRelative: attention with relative positions is not that of the maps.

@@ -24,7 +24,7 @@ func (v *ViT) Lock(unlocked int, _ bool) {
 }
 
 func (v *TimmViT) Groups() []Group {
-	groups := layers(Group{v.Patches, v.Stem, v.MBConvs, v.ClassToken, v.Positions, v.NormPre}, v.Blocks, v.Norm)
+	groups := layers(Group{v.Patches, v.Stem, v.MBConvs, v.NaFlex, v.ClassToken, v.Positions, v.NormPre}, v.Blocks, v.Norm)
 	if v.AttnPool != nil || v.NormPooled != nil || v.Head != nil {
 		groups = append(groups, Group{v.AttnPool, v.NormPooled, v.Head})
 	}
@@ -63,7 +63,7 @@ func (t *Text) Groups() []Group {
 func (t *Text) Lock(unlocked int, _ bool) { LockAllBut(unlocked, t.Groups()) }
 
 func (r *Roberta) Groups() []Group {
-	return layers(Group{r.Words, r.Positions, r.TokenTypes, r.Ln}, r.Layers, r.Head.Pooler)
+	return layers(Group{r.Words, r.Positions, r.TokenTypes, r.Ln}, r.Layers, r.Head.Pooler, r.Head.Norm, r.Head.Mapping)
 }
 
 func (r *Roberta) Lock(unlocked int, freezeLayerNorm bool) {

@@ -15,9 +15,7 @@ type M2M100 struct {
 	Layers []*M2M100Layer `torch:"transformer.layers"`
 	Norm   *nn.LayerNorm  `torch:"transformer.layer_norm"`
 	Head   *EncoderHead   `torch:""`
-	config EncoderConfig
-
-	checkpointing checkpointing
+	encoder
 }
 
 // M2M100Layer is a pre-norm residual block.
@@ -35,7 +33,7 @@ type M2M100Layer struct {
 func newM2M100(c *Config) *M2M100 {
 	h, _ := c.Text.Encoder() // validate has found it
 	w, norm := h.HiddenSize, &NormOptions{Eps: h.LayerNormEps}
-	m := &M2M100{Words: &nn.Weight{Weight: nn.Parameter(h.VocabSize, w)}, Norm: newLayerNorm(w, norm), Head: newEncoderHead(c, w), config: h}
+	m := &M2M100{Words: &nn.Weight{Weight: nn.Parameter(h.VocabSize, w)}, Norm: newLayerNorm(w, norm), Head: newEncoderHead(c, h), encoder: encoder{config: h}}
 	for range h.Layers {
 		m.Layers = append(m.Layers, &M2M100Layer{Key: linear(w, w), Value: linear(w, w), Query: linear(w, w), Out: linear(w, w), Norm: newLayerNorm(w, norm),
 			Fc1: linear(w, h.IntermediateSize), Fc2: linear(h.IntermediateSize, w), MLPNorm: newLayerNorm(w, norm)})
@@ -45,14 +43,12 @@ func newM2M100(c *Config) *M2M100 {
 
 // Forward maps tokens (B, T) int64, padded to the right, to features (B, E). Tokens on the host are best, wherever the weights are.
 func (m *M2M100) Forward(tokens *torch.Tensor) *torch.Tensor {
-	texts := m.config.sort(torch.ToSlice[int64](tokens.To(torch.CPU, torch.Int64)), tokens.Size(1))
-	ids, places, _, order, _ := texts.cut(texts.numbersLike(tokens.Borrow(m.Words.Weight)))
-	real := ids.NeScalar(m.config.PadID).Unsqueeze(2) // (1, N, 1)
-	x := m.drop(ids.Embedding(m.Words.Weight).MulScalar(math.Sqrt(float64(m.config.HiddenSize))).Add(m.waves(places)))
+	texts := m.arrange(tokens, m.Words.Weight)
+	x := m.drop(texts.ids.Embedding(m.Words.Weight).MulScalar(math.Sqrt(float64(m.config.HiddenSize))).Add(m.waves(texts.places)))
 	for _, l := range m.Layers {
-		x = m.checkpointing.block(l, func(x, real *torch.Tensor) *torch.Tensor { return m.layer(l, x, real, texts) }, x, real)
+		x = m.checkpointing.block(l, func(x, _ *torch.Tensor) *torch.Tensor { return m.layer(l, x, texts) }, x, nil)
 	}
-	return m.Head.Forward(m.Norm.Forward(x), real, texts, order)
+	return m.Head.forward(m.Norm.Forward(x), texts)
 }
 
 // waves are sine and cosine of each place at half of the width's frequencies (Vaswani et al., arXiv 1706.03762, but the
@@ -70,31 +66,12 @@ func (m *M2M100) waves(places *torch.Tensor) *torch.Tensor {
 	return x.MaskedFill(places.EqScalar(m.config.PadID).Unsqueeze(2), 0).To(places.Device(), like.DType())
 }
 
-// layer maps (1, N, W) to (1, N, W). real, (1, N, 1), is false where a token is padding.
-func (m *M2M100) layer(l *M2M100Layer, x, real *torch.Tensor, texts encoderTexts) *torch.Tensor {
-	dropout := 0.0
-	if m.checkpointing.training {
-		dropout = m.config.AttentionDropout
-	}
+// layer maps (1, N, W) to (1, N, W).
+func (m *M2M100) layer(l *M2M100Layer, x *torch.Tensor, texts arranged) *torch.Tensor {
 	y := l.Norm.Forward(x)
-	y = texts.attend(l.Query.Forward(y), l.Key.Forward(y), l.Value.Forward(y), real, m.config.Heads, nil, dropout)
+	y = texts.attend(l.Query.Forward(y), l.Key.Forward(y), l.Value.Forward(y), m.config.Heads, nil, m.attentionDropout())
 	x = x.Add(m.drop(l.Out.Forward(y)))
 	return x.Add(m.drop(l.Fc2.Forward(l.Fc1.Forward(l.MLPNorm.Forward(x)).Relu())))
-}
-
-func (m *M2M100) drop(x *torch.Tensor) *torch.Tensor {
-	return m.config.drop(x, m.checkpointing.training)
-}
-
-// SetTraining switches dropout.
-func (m *M2M100) SetTraining(on bool) { m.checkpointing.training = on }
-
-// SetGradCheckpointing has the blocks computed again in the backward pass.
-func (m *M2M100) SetGradCheckpointing(on bool) { m.checkpointing.on = on }
-
-// Lengths counts each text up to its last token with the padding of its group.
-func (m *M2M100) Lengths(tokens []int64, length int, _ torch.DType) []int {
-	return m.config.lengths(tokens, length)
 }
 
 // Groups returns the embeddings, each layer, and with the last one the LayerNorm behind it. The projection is in none.

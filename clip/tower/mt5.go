@@ -17,9 +17,7 @@ type MT5 struct {
 	Blocks []*MT5Block  `torch:"transformer.block"`
 	Norm   *RMSNorm     `torch:"transformer.final_layer_norm"`
 	Head   *EncoderHead `torch:""`
-	config EncoderConfig
-
-	checkpointing checkpointing
+	encoder
 }
 
 // MT5Block is a pre-norm residual block. Nothing in it has a bias.
@@ -55,7 +53,7 @@ func newMT5(c *Config) *MT5 {
 	w, inner := h.HiddenSize, h.Heads*h.headWidth()
 	norm := func() *RMSNorm { return &RMSNorm{Weight: nn.Constant(1, w), eps: h.LayerNormEps} }
 	bare := func(in, out int) *nn.Linear { return &nn.Linear{Weight: nn.Parameter(out, in)} }
-	m := &MT5{Words: &nn.Weight{Weight: nn.Parameter(h.VocabSize, w)}, Norm: norm(), Head: newEncoderHead(c, w), config: h}
+	m := &MT5{Words: &nn.Weight{Weight: nn.Parameter(h.VocabSize, w)}, Norm: norm(), Head: newEncoderHead(c, h), encoder: encoder{config: h}}
 	for i := range h.Layers {
 		b := &MT5Block{Query: bare(w, inner), Key: bare(w, inner), Value: bare(w, inner), Out: bare(inner, w), Norm: norm(),
 			Gate: bare(w, h.IntermediateSize), Fc1: bare(w, h.IntermediateSize), Fc2: bare(h.IntermediateSize, w), MLPNorm: norm()}
@@ -69,19 +67,17 @@ func newMT5(c *Config) *MT5 {
 
 // Forward maps tokens (B, T) int64, padded to the right, to features (B, E). Tokens on the host are best, wherever the weights are.
 func (m *MT5) Forward(tokens *torch.Tensor) *torch.Tensor {
-	texts := m.config.sort(torch.ToSlice[int64](tokens.To(torch.CPU, torch.Int64)), tokens.Size(1))
-	ids, _, _, order, _ := texts.cut(texts.numbersLike(tokens.Borrow(m.Words.Weight)))
-	real := ids.NeScalar(m.config.PadID).Unsqueeze(2) // (1, N, 1)
-	x := m.drop(ids.Embedding(m.Words.Weight))
-	buckets := mt5Distances(ids, texts.groups[len(texts.groups)-1].tokens)
+	texts := m.arrange(tokens, m.Words.Weight)
+	x := m.drop(texts.ids.Embedding(m.Words.Weight))
+	buckets := mt5Distances(x, texts.groups[len(texts.groups)-1].tokens)
 	for i, b := range m.Blocks {
 		module := []any{b}
 		if i > 0 {
 			module = append(module, m.Blocks[0].Relative) // which every block reads
 		}
-		x = m.checkpointing.block(module, func(x, buckets *torch.Tensor) *torch.Tensor { return m.block(b, x, buckets, real, texts) }, x, buckets)
+		x = m.checkpointing.block(module, func(x, buckets *torch.Tensor) *torch.Tensor { return m.block(b, x, buckets, texts) }, x, buckets)
 	}
-	return m.Head.Forward(m.drop(m.Norm.Forward(x)), real, texts, order)
+	return m.Head.forward(m.drop(m.Norm.Forward(x)), texts)
 }
 
 // mt5Distances are the buckets from every query to every key: (tokens, tokens) int64.
@@ -111,35 +107,17 @@ func mt5Bucket(distance int) int64 {
 	return int64(first + n)
 }
 
-// block maps (1, N, W) to (1, N, W), with the buckets of the longest text's distances. real, (1, N, 1), is false where a
-// token is padding.
-func (m *MT5) block(b *MT5Block, x, buckets, real *torch.Tensor, texts encoderTexts) *torch.Tensor {
-	dropout := 0.0
-	if m.checkpointing.training {
-		dropout = m.config.AttentionDropout
-	}
+// block maps (1, N, W) to (1, N, W), with the buckets of the longest text's distances.
+func (m *MT5) block(b *MT5Block, x, buckets *torch.Tensor, texts arranged) *torch.Tensor {
 	bias := buckets.Embedding(m.Blocks[0].Relative.Weight).Permute(2, 0, 1).Unsqueeze(0) // (1, heads, query, key)
 	y := b.Norm.Forward(x)
 	q := b.Query.Forward(y).MulScalar(math.Sqrt(float64(m.config.headWidth()))) // mT5 does not scale the products
-	y = texts.attend(q, b.Key.Forward(y), b.Value.Forward(y), real, m.config.Heads, func(tokens int) *torch.Tensor {
+	y = texts.attend(q, b.Key.Forward(y), b.Value.Forward(y), m.config.Heads, func(tokens int) *torch.Tensor {
 		return bias.Narrow(2, 0, tokens).Narrow(3, 0, tokens).To(x.Device(), q.DType())
-	}, dropout)
+	}, m.attentionDropout())
 	x = x.Add(m.drop(b.Out.Forward(y)))
 	y = b.MLPNorm.Forward(x)
 	return x.Add(m.drop(b.Fc2.Forward(m.drop(b.Gate.Forward(y).GeluTanh().Mul(b.Fc1.Forward(y))))))
-}
-
-func (m *MT5) drop(x *torch.Tensor) *torch.Tensor { return m.config.drop(x, m.checkpointing.training) }
-
-// SetTraining switches dropout.
-func (m *MT5) SetTraining(on bool) { m.checkpointing.training = on }
-
-// SetGradCheckpointing has the blocks computed again in the backward pass.
-func (m *MT5) SetGradCheckpointing(on bool) { m.checkpointing.on = on }
-
-// Lengths counts each text up to its last token with the padding of its group.
-func (m *MT5) Lengths(tokens []int64, length int, _ torch.DType) []int {
-	return m.config.lengths(tokens, length)
 }
 
 // Groups returns the embeddings, each block, and with the last one the norm behind it. The projection is in none.

@@ -15,9 +15,7 @@ type Roberta struct {
 	Ln         *nn.LayerNorm   `torch:"transformer.embeddings.LayerNorm"`
 	Layers     []*RobertaLayer `torch:"transformer.encoder.layer"`
 	Head       *EncoderHead    `torch:""`
-	config     EncoderConfig
-
-	checkpointing checkpointing
+	encoder
 }
 
 // RobertaLayer is a post-norm residual block.
@@ -40,8 +38,8 @@ func newRoberta(c *Config) *Roberta {
 		Positions:  &nn.Weight{Weight: nn.Parameter(h.Positions, w)},
 		TokenTypes: &nn.Weight{Weight: nn.Parameter(h.TokenTypes, w)},
 		Ln:         newLayerNorm(w, norm),
-		Head:       newEncoderHead(c, w),
-		config:     h,
+		Head:       newEncoderHead(c, h),
+		encoder:    encoder{config: h},
 	}
 	for range h.Layers {
 		r.Layers = append(r.Layers, &RobertaLayer{
@@ -58,14 +56,12 @@ func newRoberta(c *Config) *Roberta {
 
 // Forward maps tokens (B, T) int64, padded to the right, to features (B, E). Tokens on the host are best, wherever the weights are.
 func (r *Roberta) Forward(tokens *torch.Tensor) *torch.Tensor {
-	texts := r.config.sort(torch.ToSlice[int64](tokens.To(torch.CPU, torch.Int64)), tokens.Size(1))
-	ids, places, _, order, _ := texts.cut(texts.numbersLike(tokens.Borrow(r.Words.Weight)))
-	real := ids.NeScalar(r.config.PadID).Unsqueeze(2) // (1, N, 1)
-	x := torch.Tidy(func(ids *torch.Tensor) *torch.Tensor { return r.embed(ids, places) }, ids)
+	texts := r.arrange(tokens, r.Words.Weight)
+	x := torch.Tidy(func(ids *torch.Tensor) *torch.Tensor { return r.embed(ids, texts.places) }, texts.ids)
 	for _, l := range r.Layers {
-		x = r.checkpointing.block(l, func(x, real *torch.Tensor) *torch.Tensor { return r.layer(l, x, real, texts) }, x, real)
+		x = r.checkpointing.block(l, func(x, _ *torch.Tensor) *torch.Tensor { return r.layer(l, x, texts) }, x, nil)
 	}
-	return r.Head.Forward(x, real, texts, order)
+	return r.Head.forward(x, texts)
 }
 
 // embed adds up what a token is, where it stands and the only type of text: (1, N) -> (1, N, W).
@@ -74,25 +70,14 @@ func (r *Roberta) embed(ids, places *torch.Tensor) *torch.Tensor {
 	return r.drop(r.Ln.Forward(x.Add(places.Embedding(r.Positions.Weight))))
 }
 
-// layer maps (1, N, W) to (1, N, W). real, (1, N, 1), is false where a token is padding.
-func (r *Roberta) layer(l *RobertaLayer, x, real *torch.Tensor, texts encoderTexts) *torch.Tensor {
-	dropout := 0.0
-	if r.checkpointing.training {
-		dropout = r.config.AttentionDropout
-	}
-	y := texts.attend(l.Query.Forward(x), l.Key.Forward(x), l.Value.Forward(x), real, r.config.Heads, nil, dropout)
+// layer maps (1, N, W) to (1, N, W).
+func (r *Roberta) layer(l *RobertaLayer, x *torch.Tensor, texts arranged) *torch.Tensor {
+	y := texts.attend(l.Query.Forward(x), l.Key.Forward(x), l.Value.Forward(x), r.config.Heads, nil, r.attentionDropout())
 	y = r.drop(l.AttentionOut.Forward(y))
 	x = l.AttentionLn.Forward(y.Add(x))
 	y = r.drop(l.Output.Forward(l.Intermediate.Forward(x).Gelu()))
 	return l.OutputLn.Forward(y.Add(x))
 }
-
-func (r *Roberta) drop(x *torch.Tensor) *torch.Tensor {
-	return r.config.drop(x, r.checkpointing.training)
-}
-
-// SetTraining switches dropout.
-func (r *Roberta) SetTraining(on bool) { r.checkpointing.training = on }
 
 // Initialize is transformers' _init_weights with its initializer_range 0.02 (modeling_utils.py): a normal distribution,
 // no bias, nothing for padding. The projection keeps PyTorch's default.
@@ -119,11 +104,10 @@ func (r *Roberta) linears() []*nn.Linear {
 	for _, l := range r.Layers {
 		all = append(all, l.Query, l.Key, l.Value, l.AttentionOut, l.Intermediate, l.Output)
 	}
-	if r.Head.Pooler != nil {
-		all = append(all, r.Head.Pooler)
+	for _, l := range []*nn.Linear{r.Head.Pooler, r.Head.Mapping} {
+		if l != nil {
+			all = append(all, l)
+		}
 	}
 	return all
 }
-
-// SetGradCheckpointing has the blocks computed again in the backward pass.
-func (r *Roberta) SetGradCheckpointing(on bool) { r.checkpointing.on = on }

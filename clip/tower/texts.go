@@ -123,16 +123,6 @@ func (t *Text) Lengths(tokens []int64, length int, products torch.DType) []int {
 	return padded(lengths)
 }
 
-// Lengths counts each text up to its last token with the padding of its group.
-func (r *Roberta) Lengths(tokens []int64, length int, _ torch.DType) []int {
-	return r.config.lengths(tokens, length)
-}
-
-// lengths counts each text up to its last token with the padding of its group.
-func (c *EncoderConfig) lengths(tokens []int64, length int) []int {
-	return padded(sortedLengths(c.ends(tokens, length)))
-}
-
 func sortedLengths(ends []int64) []int {
 	lengths := make([]int, len(ends))
 	for i, end := range ends {

@@ -14,20 +14,21 @@ import (
 // the place of its patches: three in MobileCLIP's B (Vasu et al., 2311.17049), two stages of blocks in ViTamin (Chen et
 // al., 2404.02132). Beside [ViT] its patches have a bias, nothing is normalised before the blocks, and epsilon is 1e-6.
 type TimmViT struct {
-	Patches    *nn.Conv2d    `torch:"trunk.patch_embed.proj"`     // (W, 3, P, P); nil with one of the next two
-	Stem       *ConvStem     `torch:"trunk.patch_embed.backbone"` // MobileCLIP's
-	MBConvs    *MBConvStem   `torch:"trunk.patch_embed.backbone"` // ViTamin's
-	ClassToken *torch.Tensor `torch:"trunk.cls_token"`            // (1, 1, W); nil without
-	Positions  *torch.Tensor `torch:"trunk.pos_embed"`            // (1, G*G, W), one more with a class token but not behind Stem; nil without
-	NormPre    *nn.LayerNorm `torch:"trunk.norm_pre"`             // nil without
-	Blocks     []*TimmBlock  `torch:"trunk.blocks"`
-	Norm       *nn.LayerNorm `torch:"trunk.norm"`      // of all tokens; nil with NormPooled
-	NormPooled *nn.LayerNorm `torch:"trunk.fc_norm"`   // of their mean
-	AttnPool   *LatentPool   `torch:"trunk.attn_pool"` // nil but with the pool map
-	Head       *nn.Linear    `torch:"trunk.head"`      // nil but with timm_proj null
-	Proj       *nn.Linear    `torch:"head.proj"`       // nil with timm_proj none or null
-	patch      int           // side of a patch, or of what became one token
-	dropout    float64       // of patches, in training only
+	Patches    *nn.Conv2d     `torch:"trunk.patch_embed.proj"`     // (W, 3, P, P); nil with one of the next three
+	Stem       *ConvStem      `torch:"trunk.patch_embed.backbone"` // MobileCLIP's
+	MBConvs    *MBConvStem    `torch:"trunk.patch_embed.backbone"` // ViTamin's
+	NaFlex     *NaFlexPatches `torch:"trunk.embeds"`               // SigLIP 2's for images of any shape, with positions
+	ClassToken *torch.Tensor  `torch:"trunk.cls_token"`            // (1, 1, W); nil without
+	Positions  *torch.Tensor  `torch:"trunk.pos_embed"`            // (1, G*G, W), one more with a class token but not behind Stem; nil without
+	NormPre    *nn.LayerNorm  `torch:"trunk.norm_pre"`             // nil without
+	Blocks     []*TimmBlock   `torch:"trunk.blocks"`
+	Norm       *nn.LayerNorm  `torch:"trunk.norm"`      // of all tokens; nil with NormPooled
+	NormPooled *nn.LayerNorm  `torch:"trunk.fc_norm"`   // of their mean
+	AttnPool   *LatentPool    `torch:"trunk.attn_pool"` // nil but with the pool map
+	Head       *nn.Linear     `torch:"trunk.head"`      // nil but with timm_proj null
+	Proj       *nn.Linear     `torch:"head.proj"`       // nil with timm_proj none or null
+	patch      int            // side of a patch, or of what became one token
+	dropout    float64        // of patches, in training only
 	training   bool
 
 	checkpointing checkpointing
@@ -84,6 +85,8 @@ func newTimmViT(c *Config) *TimmViT {
 		v.Stem = newConvStem(m.Convolutions)
 	case m.MBConvs != nil:
 		v.MBConvs = newMBConvStem(m.MBConvs, w)
+	case m.NaFlex:
+		v.NaFlex = newNaFlexPatches(w, m.Patch, m.Image/m.Patch)
 	default:
 		v.Patches = patchConv(w, m.Patch)
 	}
@@ -103,7 +106,7 @@ func newTimmViT(c *Config) *TimmViT {
 	case "map":
 		v.AttnPool = newLatentPool(w, m.Heads, hidden, 1e-6, act)
 	}
-	if m.Relative == 0 && !m.NoPositions {
+	if m.Relative == 0 && !m.NoPositions && !m.NaFlex {
 		v.Positions = nn.Parameter(1, places, w)
 	}
 	for i := range m.Depth {
@@ -144,11 +147,14 @@ func newLatentPool(width, heads, hidden int, eps float64, act activation) *Laten
 
 // Forward maps normalised images (B, 3, R, R) to features (B, E).
 func (v *TimmViT) Forward(pixels *torch.Tensor) *torch.Tensor {
-	x := v.embed(pixels) // (B, T, W)
-	for _, b := range v.Blocks {
-		x = v.checkpointing.block(b, func(x, _ *torch.Tensor) *torch.Tensor { return b.forward(x, scaledDotProduct, v.training) }, x, nil)
+	x, f := v.embed(pixels), attention(scaledDotProduct) // (B, T, W)
+	if v.NaFlex != nil {
+		f = masked(v.NaFlex.real(pixels, x.Size(1)))
 	}
-	return v.read(x, scaledDotProduct)
+	for _, b := range v.Blocks {
+		x = v.checkpointing.block(b, func(x, _ *torch.Tensor) *torch.Tensor { return b.forward(x, f, v.training) }, x, nil)
+	}
+	return v.read(x, f)
 }
 
 // read is the feature of the last tokens (B, T, W), by a way for the pool to attend: (B, E).
@@ -184,6 +190,8 @@ func (v *TimmViT) embed(pixels *torch.Tensor) (x *torch.Tensor) {
 		x = v.Stem.Forward(pixels, v.training).Add(v.Positions) // the class token has no position
 	case v.MBConvs != nil:
 		x = v.MBConvs.Forward(pixels)
+	case v.NaFlex != nil:
+		x = v.NaFlex.Forward(pixels)
 	default:
 		x = patches(pixels, v.Patches.Stride).Linear(v.Patches.Weight, v.Patches.Bias) // (B, G*G, W)
 	}
@@ -270,9 +278,9 @@ func (p *LatentPool) finish(x *torch.Tensor) *torch.Tensor {
 // SetTraining switches patch dropout, stochastic depth and batch statistics.
 func (v *TimmViT) SetTraining(on bool) { v.training, v.checkpointing.training = on, on }
 
-// SetPatchDropout replaces the config's fraction. With relative positions no patch is left out.
+// SetPatchDropout replaces the config's fraction. With relative positions, or images of any shape, no patch is left out.
 func (v *TimmViT) SetPatchDropout(fraction float64) {
-	if !v.isRelative() {
+	if !v.isRelative() && v.NaFlex == nil {
 		v.dropout = fraction
 	}
 }
@@ -299,6 +307,9 @@ func (v *TimmViT) Initialize(s *torch.Scope) {
 	}
 	if v.Positions != nil {
 		normal(s, v.Positions, 0.02)
+	}
+	if v.NaFlex != nil {
+		normal(s, v.NaFlex.Positions, 0.02)
 	}
 	if v.ClassToken != nil {
 		normal(s, v.ClassToken, 1e-6)
@@ -335,7 +346,7 @@ func (v *TimmViT) InitializeBiases(s *torch.Scope) {
 		initConvBias(s, v.Stem.Last.Conv)
 	case v.MBConvs != nil:
 		v.MBConvs.initializeBiases(s)
-	case v.Patches.Bias != nil:
+	case v.Patches != nil && v.Patches.Bias != nil:
 		initConvBias(s, v.Patches)
 	}
 	if v.Proj != nil && v.Proj.Bias != nil {
@@ -357,6 +368,9 @@ func (v *TimmViT) linears() []*nn.Linear {
 		if b.Relative != nil {
 			all = append(all, b.Relative.Fc1, b.Relative.Fc2)
 		}
+	}
+	if v.NaFlex != nil {
+		all = append(all, v.NaFlex.Proj)
 	}
 	if p := v.AttnPool; p != nil {
 		all = append(all, p.Q, p.KV, p.Proj, p.MLP.Fc1, p.MLP.Fc2)

@@ -78,7 +78,8 @@ const Batch = 8
 
 // Pixels is (Batch, 3, H, W).
 func Pixels(s *torch.Scope, key string, c *tower.Config) *torch.Tensor {
-	h, w := c.Vision.ImageSize.Height, c.Vision.ImageSize.Width
+	size := c.Vision.PixelSize()
+	h, w := size.Height, size.Width
 	data := make([]float32, Batch*3*h*w)
 	for i, u := range Uniform(key, len(data)) {
 		data[i] = float32(1.5 * u)
@@ -208,6 +209,7 @@ func (g File) Ints(name string) (out []int64) {
 // timmVariants are timm's vision transformers of testdata/clip/variants.py and make_hf.py.
 var timmVariants = map[string]timm.ViT{
 	"vit_mini_siglip":      {Image: 24, Patch: 8, Width: 16, Depth: 2, Heads: 2, MLPRatio: 4, Pool: "map", Tanh: false},
+	"naflexvit_mini":       {Image: 24, Patch: 8, Width: 16, Depth: 2, Heads: 2, MLPRatio: 4, Pool: "map", Tanh: true, NaFlex: true},
 	"vit_tiny":             {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 4, Pool: "token", Tanh: false},
 	"vit_tiny_siglip":      {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 4, Pool: "map", Tanh: false},
 	"vit_tiny_siglip_tanh": {Image: 24, Patch: 8, Width: 32, Depth: 2, Heads: 2, MLPRatio: 4, Pool: "map", Tanh: true},

@@ -18,6 +18,7 @@ type ViT struct {
 	Relative      int     // hidden width of the perceptron of relative positions, which replace the others; 0: there is none
 	NoPositions   bool    // and no others
 	Convolutions  []int   // widths of convolutions in the place of patches: MobileCLIP's stem
+	NaFlex        bool    // images of any shape; Image is for which the table of positions is (naflexvit.py)
 	MBConvs       []int   // widths of the two stages of MBConv blocks in the place of patches: ViTamin's
 }
 
@@ -39,6 +40,9 @@ var ViTs = map[string]ViT{
 	"vit_so400m_patch16_siglip_512":   siglip(512, 16, 1152, 27, 16, 3.7362, true),
 	"vit_giantopt_patch16_siglip_256": siglip(256, 16, 1536, 40, 16, 4, true),
 	"vit_giantopt_patch16_siglip_384": siglip(384, 16, 1536, 40, 16, 4, true),
+
+	"naflexvit_base_patch16_siglip":   naflex(siglip(256, 16, 768, 12, 12, 4, true)),
+	"naflexvit_so400m_patch16_siglip": naflex(siglip(256, 16, 1152, 27, 16, 3.7362, true)),
 
 	"vit_base_patch32_224":       {Image: 224, Patch: 32, Width: 768, Depth: 12, Heads: 12, MLPRatio: 4, Pool: "token"}, // torchvision's vit_b_32 is the same
 	"vit_base_patch16_224":       {Image: 224, Patch: 16, Width: 768, Depth: 12, Heads: 12, MLPRatio: 4, Pool: "token"}, // BiomedCLIP's
@@ -65,6 +69,11 @@ var ViTs = map[string]ViT{
 
 func siglip(image, patch, width, depth, heads int, mlpRatio float64, tanh bool) ViT {
 	return ViT{Image: image, Patch: patch, Width: width, Depth: depth, Heads: heads, MLPRatio: mlpRatio, Pool: "map", Tanh: tanh}
+}
+
+func naflex(v ViT) ViT {
+	v.NaFlex = true
+	return v
 }
 
 // vitamin has stages of MBConv blocks of width stem and twice that.

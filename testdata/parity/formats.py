@@ -14,7 +14,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from torch.nn.functional import normalize
-from transformers import CLIPConfig, CLIPModel, MetaClip2Config, MetaClip2Model, RobertaForMaskedLM, SiglipConfig, SiglipModel
+from transformers import (AltCLIPConfig, AltCLIPModel, ChineseCLIPConfig, ChineseCLIPModel, CLIPConfig, CLIPModel, CLIPSegConfig, CLIPSegForImageSegmentation, MetaClip2Config,
+                          MetaClip2Model, RobertaForMaskedLM, Siglip2Config, Siglip2Model, SiglipConfig, SiglipModel)
 
 import inputs
 import models
@@ -42,8 +43,8 @@ def save_bin(model: torch.nn.Module, directory: pathlib.Path) -> None:
 
 
 @torch.inference_mode()
-def hugging_face(directory: pathlib.Path, kind: type, config, format: str = "hf", pad: int | None = None, **text) -> Row:
-    """transformers' directory. The texts are padded as the model's tokenizer pads, if need be with its end token."""
+def hugging_face(directory: pathlib.Path, kind: type, config, format: str = "hf", pad: int | None = None, masked: int | None = None, length: int | None = None, **text) -> Row:
+    """transformers' directory. The texts are padded as the model's tokenizer pads, if need be with its end token, or masked."""
     model = kind(config)
     weights.fill(model)
     if format == "hf-bin":
@@ -51,12 +52,35 @@ def hugging_face(directory: pathlib.Path, kind: type, config, format: str = "hf"
     else:
         model.save_pretrained(directory, max_shard_size="500MB" if format == "hf-shards" else "50GB")
     model = kind.from_pretrained(directory).eval()
-    ids = inputs.tokens(dict(context_length=config.text_config.max_position_embeddings, vocab_size=config.text_config.vocab_size, **text))
-    out = {"pixels": inputs.pixels(0, 2, config.vision_config.image_size), "tokens": ids if pad is None else torch.where(ids == 0, pad, ids)}
-    result = model(input_ids=out["tokens"], pixel_values=out["pixels"])
+    model = getattr(model, "clip", model)  # of a CLIPSeg
+    ids = inputs.tokens(dict(context_length=length or config.text_config.max_position_embeddings, vocab_size=config.text_config.vocab_size, **text))
+    out = {"tokens": ids if pad is None else torch.where(ids == 0, pad, ids)}
+    mask = {} if masked is None else {"attention_mask": (ids != masked).long()}
+    if kind is Siglip2Model:
+        out["pixels"], pictures = flexible(config.vision_config)
+    else:
+        out["pixels"] = inputs.pixels(0, 2, config.vision_config.image_size)
+        pictures = {"pixel_values": out["pixels"]}
+    result = model(input_ids=out["tokens"], **mask, **pictures)
     out |= {"image/1": result.image_embeds, "text/1": result.text_embeds, "logits": result.logits_per_image}
     opened(directory, format=format, path=".")
     return "hf", outputs.count(model), out
+
+
+def flexible(config) -> tuple[torch.Tensor, dict]:
+    """A square picture and a wide one that leaves padding: as goclip takes their patches, and as transformers does."""
+    size, side = config.patch_size, int(config.num_patches**0.5)
+    laid, values = torch.zeros(2, 3, (1 + side) * size, side * size), torch.zeros(2, side * side, size * size * 3)
+    grids = torch.tensor([(side, side), (side - 4, side + 4)])
+    for i, (rows, columns) in enumerate(grids.tolist()):
+        picture = inputs.pixels(i, 1, max(rows, columns) * size)[0, :, :rows * size, :columns * size]
+        patches = picture.reshape(3, rows, size, columns, size).permute(1, 3, 0, 2, 4).reshape(-1, 3, size, size)
+        values[i, : rows * columns] = patches.permute(0, 2, 3, 1).reshape(rows * columns, -1)
+        laid[i, 0, 0, 1], laid[i, 1, 0, 1] = rows, columns
+        for j, patch in enumerate(patches):
+            laid[i, :, (1 + j // side) * size: (2 + j // side) * size, j % side * size: (j % side + 1) * size] = patch
+    kept = torch.arange(side * side) < grids.prod(1, keepdim=True)
+    return laid, {"pixel_values": values, "pixel_attention_mask": kept.int(), "spatial_shapes": grids}
 
 
 # openai/clip-vit-large-patch14. Its end token is 2, by which transformers means the largest id.
@@ -157,6 +181,12 @@ ROWS = {
     "hf:MetaCLIP-2-B-32": functools.partial(hugging_face, kind=MetaClip2Model, config=WORLDWIDE, hf_model_name="xlm"),
     "hf:ViT-B-16-SigLIP": functools.partial(hugging_face, kind=SiglipModel, config=SiglipConfig(), pad=1),
     "hf:ViT-B-16-SigLIP2": functools.partial(hugging_face, kind=SiglipModel, config=SiglipConfig(text_config=dict(vocab_size=256000)), pad=0),
+    "hf:SigLIP2-NaFlex-B-16": functools.partial(hugging_face, kind=Siglip2Model, config=Siglip2Config(text_config=dict(vocab_size=256000)), pad=0),
+    "hf:ChineseCLIP-B-16": functools.partial(hugging_face, kind=ChineseCLIPModel, masked=0, length=52, config=ChineseCLIPConfig(
+        text_config=dict(vocab_size=21128), vision_config=dict(patch_size=16))),
+    "hf:AltCLIP-L-14": functools.partial(hugging_face, kind=AltCLIPModel, masked=1, length=77, hf_model_name="xlm", config=AltCLIPConfig(
+        vision_config=dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, patch_size=14))),
+    "hf:CLIPSeg-B-16": functools.partial(hugging_face, kind=CLIPSegForImageSegmentation, config=CLIPSegConfig(vision_config=dict(patch_size=16)), pad=49407),
     "openai-jit:ViT-B-32": functools.partial(archive, name="ViT-B-32-quickgelu"),
     "openai-jit:RN50": functools.partial(archive, name="RN50-quickgelu"),
     "pt:ViT-B-32": functools.partial(training, name="ViT-B-32"),

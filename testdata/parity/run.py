@@ -29,6 +29,7 @@ swin_base_patch4_window7_224 vit_medium_patch16_gap_256 vit_relpos_medium_patch1
 openai:RN50-quickgelu openai:ViT-B-32-quickgelu
 ViT-L-14 ViT-L-14-quickgelu ViT-L-14-CLIPA RN50x16 ViT-L-14-336 RN50x64 xlm-roberta-large-ViT-H-14
 hf:ViT-B-32 hf:ViT-L-14 hf-bin:ViT-B-32 hf:MetaCLIP-2-B-32 hf:ViT-B-16-SigLIP hf:ViT-B-16-SigLIP2
+hf:SigLIP2-NaFlex-B-16 hf:ChineseCLIP-B-16 hf:AltCLIP-L-14 hf:CLIPSeg-B-16
 openai-jit:ViT-B-32 openai-jit:RN50 pt:ViT-B-32 legacy:ViT-B-32 bin:ViT-B-32
 torchvision+roberta resized:ViT-B-16 resized-text:ViT-B-16
 """.split()

@@ -18,6 +18,8 @@ def fill(model: torch.nn.Module, half: bool = False) -> None:
         if p.is_floating_point() and key not in fixed:
             u = torch.empty(p.shape).uniform_(-1, 1, generator=torch.Generator().manual_seed(zlib.crc32(key.encode())))
             value = torch.as_tensor(formula.scaled(key, u.numpy()))
+            if key.endswith("SelfAttention.q.weight"):  # mT5 draws its queries as if they were scaled, which it does not do
+                value = value / 8
             p.copy_(value.half() if half else value)
 
 

@@ -6,7 +6,9 @@ openai   openai/CLIP clip/simple_tokenizer.py, written out here: ftfy.fix_text, 
 roberta  transformers' RobertaTokenizer, cleaned as open_clip's HFTokenizer does ("whitespace")
 xlmr     transformers' XLMRobertaTokenizer, likewise
 nllb     transformers' NllbTokenizer, likewise
-mt5      transformers' T5Tokenizer with siglip's vocabulary, likewise
+mt5      transformers' T5Tokenizer with siglip's vocabulary, likewise; a text that ends with </s> is framed as by the fast one
+siglip2  transformers' Siglip2Tokenizer of version 5 with gemma's vocabulary; build/venv has it:
+         build/venv/bin/python testdata/tokenizer/make_goldens.py --families siglip2
 siglip   sentencepiece, cleaned as open_clip does for SigLIP ("canonicalize")
 bytes    sentencepiece with byte fallback and user-defined symbols, likewise
 bert     transformers' BertTokenizer with Python 3.11 and its Unicode 14, cleaned as open_clip's HFTokenizer does ("whitespace")
@@ -138,11 +140,17 @@ def nllb(count: int, seed: int) -> list:
 
 
 def mt5(count: int, seed: int) -> list:
-    from transformers import T5Tokenizer, T5TokenizerFast
+    from transformers import AutoTokenizer, T5Tokenizer
     with tempfile.TemporaryDirectory() as into:
         model = unpacked(HERE / "siglip" / "spiece.model.gz", into)
-        options = dict(extra_ids=0, legacy=True)
-        return hugging_face(T5Tokenizer(model, **options), T5TokenizerFast(model, **options), clean.whitespace, count, seed)
+        (pathlib.Path(into) / "config.json").write_text('{"model_type": "mt5"}')
+        (pathlib.Path(into) / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer", "extra_ids": 0}')
+        fast = AutoTokenizer.from_pretrained(into)  # as open_clip opens google/mt5-base
+        rows = hugging_face(T5Tokenizer(model, extra_ids=0, legacy=True), fast, clean.whitespace, count, seed)
+    for row in rows:
+        if row[2] and row[1] and row[1][-1] == fast.eos_token_id:  # the slow one adds no second end
+            row[2] = fast(clean.whitespace(row[0]), max_length=CONTEXT, padding="max_length", truncation=True).input_ids
+    return rows
 
 
 def siglip(count: int, seed: int) -> list:
@@ -202,18 +210,26 @@ def gemma(count: int, seed: int, name: str = "tokenizer", cleaned: Callable[[str
     return out
 
 
+def siglip2(count: int, seed: int) -> list:
+    from transformers import Siglip2Tokenizer
+    with tempfile.TemporaryDirectory() as into:
+        unpacked(HERE / "gemma" / "tokenizer.json.gz", into)
+        tokenizer = Siglip2Tokenizer.from_pretrained(into, padding_side="right")
+        return hugging_face(tokenizer, None, lambda t: t, count, seed)
+
+
 def other(count: int, seed: int) -> list:
     return gemma(count, seed, "other", clean.whitespace)
 
 
 # Of each family: what makes it, and how many lines are committed.
 FAMILIES = {"openai": (openai, 10000), "roberta": (roberta, 2000), "xlmr": (xlmr, 1500), "siglip": (siglip, 1500), "bytes": (bytes_, 500),
-            "bert": (bert, 2000), "cased": (cased, 500), "accents": (accents, 500), "gemma": (gemma, 2000), "other": (other, 1000), "nllb": (nllb, 1500), "mt5": (mt5, 1000)}
+            "bert": (bert, 2000), "cased": (cased, 500), "accents": (accents, 500), "gemma": (gemma, 2000), "other": (other, 1000), "nllb": (nllb, 1500), "mt5": (mt5, 1000), "siglip2": (siglip2, 1000)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--families", default=",".join(FAMILIES))
+    parser.add_argument("--families", default=",".join(f for f in FAMILIES if f != "siglip2"))
     parser.add_argument("--count", type=int, help="lines of each family (the committed number by default)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "goldens")
