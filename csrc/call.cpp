@@ -232,7 +232,7 @@ struct Operator {
     if (v.tag == GC_INT && want & (layout | memory)) {
       const auto end = want & layout ? static_cast<int64_t>(c10::Layout::NumOptions)
                                      : static_cast<int64_t>(c10::MemoryFormat::NumOptions);
-      TORCH_CHECK(v.bits >= 0 && v.bits < end, v.bits, " is no ", want & layout ? "layout" : "memory format");
+      TORCH_CHECK(v.bits >= 0 && v.bits < end, v.bits, " is not a ", want & layout ? "layout" : "memory format");
     }
     stack.push_back(argument(v, pool));
     if (v.tag == GC_OBJECT) {
