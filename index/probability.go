@@ -17,7 +17,7 @@ import (
 // Judge sets the hits' Probability: how probable it is that the image shows what a query of words
 // says, by package chance. query is the row that was searched for, L2-normalised. encoder is asked
 // once for a model and an index: the texts of the background are then kept beside the concepts. A
-// hit whose file was indexed anew since the search has probability 0. An index of one image is an
+// hit whose file was indexed again since the search has probability 0. An index of one image is an
 // error.
 func (ix *Index) Judge(ctx context.Context, query []float32, hits []Hit, encoder func(ctx context.Context) (clip.Encoder, error)) error {
 	if len(hits) == 0 {

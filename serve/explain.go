@@ -67,7 +67,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// explain runs the model by itself, between the batches of others. It counts as one input of the
+// explain runs the model alone, between the batches of others. It counts as one input of the
 // queue.
 func (e *engine) explain(ctx context.Context, in input, text string, method clip.ExplainMethod, held *bodies) (*clip.Explanation, error) {
 	s, b := e.server, e.batcher

@@ -69,7 +69,7 @@ type Hit struct {
 // maxHits bounds offset and top_k together.
 const maxHits = 1000
 
-// searchScope is where a search looks, and what part of its answer is wanted.
+// searchScope is where a search looks, and what part of its answer to return.
 type searchScope struct {
 	Model   string `json:"model"`
 	Index   string `json:"index"` // the first without
@@ -87,7 +87,7 @@ type searchRequest struct {
 	Text  *string `json:"text"`
 	Image *string `json:"image"` // a data URI or base64
 
-	MinProbability *float64 `json:"min_probability"` // of a text; probabilities are told if it is set
+	MinProbability *float64 `json:"min_probability"` // of a text; adds probabilities if it is set
 }
 
 type searchAnswer struct {
@@ -155,7 +155,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 
 const noProbability = "min_probability needs a query of words, without an image and learned words"
 
-// answer is the part of the hits that a request wants.
+// answer is the part of the hits that a request asks for.
 func (s *Server) answer(ix Indexed, hits []Hit, q *searchScope) searchAnswer {
 	a := searchAnswer{Model: s.models.find(ix.Model).Name, Index: ix.Name, Total: ix.Len(), More: len(hits) > q.Offset+q.TopK, Hits: []searchHit{}}
 	for _, h := range hits[min(q.Offset, len(hits)):min(q.Offset+q.TopK, len(hits))] {

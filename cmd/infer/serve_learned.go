@@ -112,7 +112,7 @@ func (s *shelf) Judge(ctx context.Context, m *clip.Model, row []float32, hits []
 	return s.switched(ctx, err)
 }
 
-// switched opens the index anew where it has got another model, and gives the error on.
+// switched reopens the index if it has another model, and gives the error on.
 func (s *shelf) switched(ctx context.Context, err error) error {
 	if errors.Is(err, index.ErrSwitched) {
 		if e := s.follow(ctx); e != nil {

@@ -115,7 +115,7 @@ func (b *Background) Evidence(query []float32, images [][]float32) []Evidence {
 }
 
 // The weights of the evidence: a logistic regression on half of the held-out vendor's emoji, with
-// the shipped model. TestChanceEval fits them anew and compares.
+// the shipped model. TestChanceEval fits them again and compares.
 const (
 	bias      = -4.003
 	perImages = 2.311

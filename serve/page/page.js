@@ -239,7 +239,7 @@ async function labelAll() {
 
 const pageSize = 60;
 let asked = null;                // the latest query, of which more may be shown
-let judged = new Map();          // path -> whether the image shows what is wanted
+let judged = new Map();          // path -> whether the image is a positive example
 
 async function find(query, offset = 0) {
   await known;
@@ -299,7 +299,7 @@ function hitItem(h) {
   return item;
 }
 
-// judge marks an image, or takes the mark away, and searches anew if one fits.
+// judge marks an image, or takes the mark away, and searches again if one fits.
 async function judge(path, fits) {
   const was = judged.get(path);
   judged = new Map(judged); // an answer to the former marks is not shown

@@ -218,7 +218,7 @@ Tensor &device_copy(Tensor &to, const Tensor &from, bool non_blocking) {
     begin(stream);
     touch(from, false, "copy_");
     touch(to, true, "copy_");
-    // From memory that is not page-locked CUDA takes a copy at once; libtorch then waits for the stream unless it is told not to.
+    // From memory that is not page-locked CUDA takes a copy at once; libtorch then waits for the stream unless asked not to.
     if (!to.is_cuda() || !from.is_cuda()) {
       if (!non_blocking || !to.is_cuda()) merge(clocks[host], clocks[stream]);
       if (tracing) {
