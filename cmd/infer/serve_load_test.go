@@ -178,10 +178,15 @@ func (c *clients) send(request []byte) (code int, retry string, err error) {
 	return answer.StatusCode, answer.Header.Get("Retry-After"), nil
 }
 
+// close closes the connections that wait for no answer.
 func (c *clients) close() {
-	close(c.idle)
-	for to := range c.idle {
-		to.Close()
+	for {
+		select {
+		case to := <-c.idle:
+			to.Close()
+		default:
+			return
+		}
 	}
 }
 
