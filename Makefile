@@ -140,13 +140,20 @@ proxies: libtorch build/proxies ## infer serve behind nginx, Caddy and Traefik, 
 clients: libtorch build/clients ## the clients of other services, from PyPI, npm and the Go proxy, against infer serve; writes their table into docs/serve.md: a minute
 	GOCLIP_CLIENTS=$(CURDIR)/build/clients go test -tags clients -count 1 -run '^TestClients$$' -v ./cmd/infer
 
+amx: libtorch ## float32 products as three of bfloat16, against float64 and open_clip's goldens: on the processor's AMX, or elsewhere on a model of its tiles
+	go test -count 1 -v -run 'AMX|BFloat16x3' ./torch ./clip ./train
+
 load-models: libtorch ## three models of which two fit, under 64 clients, unloaded and replaced meanwhile: five minutes, or GOCLIP_LOAD_TIME=1m
 	go test -tags load -count 1 -timeout 30m -run '^TestModelsUnderLoad$$' -v ./serve
 
 load: libtorch ## infer serve under 64 clients and ten times its capacity, and infer embed: four minutes
 	go test -tags load -timeout 30m -run '^TestLoad$$' -v ./cmd/infer
 
-bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run, as tables and a plot: operators, images, the loss, training, encoding, whole commands; half an hour
+bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in one run, as tables and a plot: operators, images, the loss, training, encoding, whole commands; an hour; also into benchmarks/results
+	@file=benchmarks/results/$$(date +%F)-$$(python3 benchmarks/machine.py slug).txt; python3 benchmarks/machine.py header > $$file && \
+	set -o pipefail; $(MAKE) -s bench-tables 2>&1 | tee -a $$file
+
+bench-tables: # what make bench prints
 	@for how in shared copied shared copied shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 1x | grep ^Benchmark; done
 	@for how in kept recomputed; do go test ./clip -run '^$$' -bench "Step/$$how" -benchtime 1x | grep ^Benchmark; done
 	GOCLIP_BENCH_INDEX=$(CURDIR)/build/index go test ./index -run '^$$' -bench Search -benchtime 20x | grep ^Benchmark
@@ -157,7 +164,7 @@ bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in 
 	build/venv/bin/python benchmarks/loss.py build/loss.test
 	build/venv/bin/python benchmarks/preprocess.py --rounds 3 --seconds 0.1
 	build/venv/bin/python benchmarks/train.py
-	build/venv/bin/python -c 'import onnxruntime, onnx, matplotlib' 2>/dev/null || build/venv/bin/python -m pip install -q onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2 matplotlib==3.11.2
+	build/venv/bin/python -c 'import onnxruntime, onnx, matplotlib, openvino, faster_clip' 2>/dev/null || build/venv/bin/python -m pip install -q openvino==2026.4.1 faster-clip==0.4.0 onnxruntime==1.32.0 onnx==1.23.2 onnxscript==0.7.2 matplotlib==3.11.2
 	build/venv/bin/python benchmarks/start.py build/ViT-B-32
 	build/venv/bin/python benchmarks/encode.py build/clip.test build/ViT-B-32
 	build/venv/bin/python benchmarks/folder.py build/ViT-B-32

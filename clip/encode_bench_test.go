@@ -29,7 +29,7 @@ func BenchmarkEncode(b *testing.B) {
 	for _, precision := range []struct {
 		name string
 		how  torch.Packing // 0: the weights as they are
-	}{{"plain", 0}, {"fp32", torch.PackFloat32}, {"bf16", torch.PackBFloat16}, {"int8", torch.PackInt8}} {
+	}{{"plain", 0}, {"fp32", FP32.Packing()}, {"fp32-strict", torch.PackFloat32}, {"bf16", torch.PackBFloat16}, {"int8", torch.PackInt8}} {
 		for _, what := range []string{"pictures", "texts"} {
 			for _, n := range []int{1, 2, 4, 8, 16, 32, 64, 128, 256} {
 				b.Run(fmt.Sprintf("%s/%s/%d", precision.name, what, n), func(b *testing.B) {

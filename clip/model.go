@@ -49,7 +49,8 @@ type Model struct {
 	turn      chan struct{} // held by the caller that runs the model, inTurn
 	transform atomic.Pointer[builtTransform]
 
-	graphs *graphs // nil without UseGraphs
+	graphs  *graphs       // nil without UseGraphs
+	packing torch.Packing // the last that a tower was prepared with; 0: none
 
 	trained bool               // all weights were read
 	lent    []*checkpoint.Lent // the files that weights are still in, without OpenOptions.Copy

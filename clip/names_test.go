@@ -153,7 +153,7 @@ func TestPrecisionNames(t *testing.T) {
 		assert.Equal(t, p, again)
 	}
 	_, err := ParsePrecision("fp8")
-	assert.ErrorContains(t, err, `the precision "fp8" is unknown: it must be fp32, bf16, fp16 or int8`)
+	assert.ErrorContains(t, err, `the precision "fp8" is unknown: it must be fp32, fp32-strict, bf16, fp16 or int8`)
 	_, err = OpenFS(t.Context(), models.FS(), models.Default, &OpenOptions{Precision: FP16})
 	assert.ErrorIs(t, err, ErrUnsupported)
 	for _, p := range []Precision{BF16, Int8} {

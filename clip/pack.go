@@ -10,7 +10,7 @@ import (
 )
 
 // PackImages prepares the weights of the image tower for encoding many images on the CPU: laid out once for oneDNN, in
-// float32, or rounded to bfloat16 or 8 bits ([torch.Packing]). It takes a copy of them, and a fraction of a second. What is
+// float32, or rounded to bfloat16 or 8 bits, or split for AMX ([torch.Packing]). It takes a copy of them, and a fraction of a second. What is
 // encoded without gradients from then on uses it; a model that is packed must not be trained or loaded into. Call it before
 // the goroutines that encode.
 func (m *Model) PackImages(how torch.Packing) error { return m.pack("image", m.Visual, how) }
@@ -32,6 +32,7 @@ func (m *Model) pack(name string, t Tower, how torch.Packing) error {
 	if t, ok := t.(tower.Patcher); ok {
 		patches = t.PatchWeight()
 	}
+	m.packing = how
 	return torch.NoGrad(func(*torch.Scope) {
 		for key, w := range state {
 			stem, ok := strings.CutSuffix(key, "weight")
@@ -50,4 +51,19 @@ func (m *Model) pack(name string, t Tower, how torch.Packing) error {
 			}
 		}
 	})
+}
+
+// Products names what the towers' matrix products are computed in: "float32", "bfloat16", "float16", "int8", or "bfloat16x3" for
+// float32 ones of three bfloat16 products each.
+func (m *Model) Products() string {
+	switch {
+	case m.packing == torch.PackBFloat16x3:
+		return "bfloat16x3"
+	case m.packing == torch.PackBFloat16:
+		return "bfloat16"
+	case m.packing == torch.PackInt8:
+		return "int8"
+	default:
+		return m.dtype().String()
+	}
 }

@@ -17,6 +17,11 @@ import (
 // TestPackedTowers compares the features of packed towers with plain ones: CLIP's own in each activation, a RoBERTa and
 // timm's ViT beside it.
 func TestPackedTowers(t *testing.T) {
+	checkPackedTowers(t, map[torch.Packing]float64{torch.PackFloat32: 1 - 1e-6, torch.PackBFloat16: 0.9999, torch.PackInt8: 0.999})
+}
+
+// checkPackedTowers wants features of at least these cosines with those of plain weights.
+func checkPackedTowers(t *testing.T, least map[torch.Packing]float64) {
 	const text = `"text_cfg":{"context_length":16,"vocab_size":64,"width":64,"heads":2,"layers":2}`
 	const vision = `"vision_cfg":{"image_size":32,"layers":3,"width":64,"head_width":32,"patch_size":8}`
 	configs := map[string]string{
@@ -34,7 +39,7 @@ func TestPackedTowers(t *testing.T) {
 	for name, config := range configs {
 		c, err := tower.ParseConfig([]byte(config))
 		require.NoError(t, err)
-		for how, cosine := range map[torch.Packing]float64{torch.PackFloat32: 1 - 1e-6, torch.PackBFloat16: 0.9999, torch.PackInt8: 0.999} {
+		for how, cosine := range least {
 			m, err := New(c, 0)
 			require.NoError(t, err)
 			encode := func() [2][]float32 {
@@ -66,7 +71,9 @@ func TestPackedTowers(t *testing.T) {
 
 // TestPackedTimm compares the image features of timm's other towers, packed in float32, with plain
 // ones.
-func TestPackedTimm(t *testing.T) {
+func TestPackedTimm(t *testing.T) { checkPackedTimm(t, torch.PackFloat32) }
+
+func checkPackedTimm(t *testing.T, how torch.Packing) {
 	for _, name := range []string{"convnext", "convnext-mlp", "eva", "eva-post", "eva-swiglu", "pe", "pe-big",
 		"mobileclip-b", "mobileclip2-l", "gap", "relpos", "vitamin", "fastvit", "swin"} {
 		m := goldenModel(t, golden.Variants(t)[name])
@@ -77,7 +84,7 @@ func TestPackedTimm(t *testing.T) {
 		}
 		want, err := m.ImageFeatures(pixels, 2)
 		require.NoError(t, err)
-		require.NoError(t, m.PackImages(torch.PackFloat32))
+		require.NoError(t, m.PackImages(how))
 		got, err := m.ImageFeatures(pixels, 2)
 		require.NoError(t, err)
 		assert.InDeltaSlice(t, want, got, tolerance, name)

@@ -126,7 +126,11 @@ func TestParameterCounts(t *testing.T) {
 }
 
 // TestHundredSteps trains on fixed data as open_clip does and compares every loss.
-func TestHundredSteps(t *testing.T) {
+func TestHundredSteps(t *testing.T) { checkHundredSteps(t, func(*torch.Scope) {}) }
+
+// checkHundredSteps runs each step in a scope that enter has been given.
+func checkHundredSteps(t *testing.T, enter func(s *torch.Scope)) {
+	t.Helper()
 	data, err := os.ReadFile("../testdata/clip/steps.json")
 	require.NoError(t, err)
 	var want struct {
@@ -152,6 +156,7 @@ func TestHundredSteps(t *testing.T) {
 		o.SetLR(want.LR[step])
 		suffix := fmt.Sprint("/", step)
 		require.NoError(t, torch.Do(func(s *torch.Scope) {
+			enter(s)
 			got := m.Loss(golden.Pixels(s, "pixels"+suffix, c), golden.Tokens(s, "tokens"+suffix, c))
 			require.InEpsilon(t, loss, got.Item(), 1e-4, "step %d", step)
 			got.Backward()

@@ -62,6 +62,7 @@ struct Linear : torch::autograd::Function<Linear> {
   static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &weight,
                             const Optional &bias) {
     context->save_for_backward({x, weight});
+    context->saved_data["biased"] = bias.has_value();
     const at::Tensor in = x.contiguous(), w = weight.contiguous(), b = bias ? bias->contiguous() : at::Tensor();
     const at::Tensor y = product(rows(in), rows(w), shape_of(x, w.size(0)), bias ? b.const_data_ptr<float>() : nullptr);
     return y.defined() ? y : at::linear(x, weight, bias);
@@ -81,7 +82,7 @@ struct Linear : torch::autograd::Function<Linear> {
       dw = product(columns(dy), columns(x), w.sizes());
       if (!dw.defined()) dw = at::mm(flat.t(), x.view({-1, w.size(1)}));
     }
-    if (context->needs_input_grad(2)) db = flat.sum(0);
+    if (context->saved_data["biased"].toBool() && context->needs_input_grad(2)) db = flat.sum(0);
     return {dx, dw, db};
   }
 };

@@ -72,13 +72,13 @@ func newMetrics(s *Server) *metrics {
 // modelInfo tells of each loaded model.
 type modelInfo struct{ *Server }
 
-var modelInfoDesc = prometheus.NewDesc("goclip_serve_model_info", "A loaded model and where it runs; always 1.", []string{"model", "device", "embed_dim", "version"}, nil)
+var modelInfoDesc = prometheus.NewDesc("goclip_serve_model_info", "A loaded model, where it runs and what its products are computed in; always 1.", []string{"model", "device", "embed_dim", "version", "products"}, nil)
 
 func (modelInfo) Describe(ch chan<- *prometheus.Desc) { ch <- modelInfoDesc }
 
 func (s modelInfo) Collect(ch chan<- prometheus.Metric) {
 	for _, e := range s.models.engines() {
-		ch <- prometheus.MustNewConstMetric(modelInfoDesc, prometheus.GaugeValue, 1, e.name(), e.Device, strconv.Itoa(e.EmbedDim), s.version)
+		ch <- prometheus.MustNewConstMetric(modelInfoDesc, prometheus.GaugeValue, 1, e.name(), e.Device, strconv.Itoa(e.EmbedDim), s.version, e.model.Products())
 	}
 }
 

@@ -163,6 +163,9 @@ func TestBFloat16x3Gradients(t *testing.T) {
 				flatX, flat := wide(x).Flatten(0, 1), wide(dy).Flatten(0, 1)
 				isWithin(t, wide(dy).MatMul(wide(weight)), wide(dy).Abs().MatMul(wide(weight).Abs()), got[0], "dX")
 				isWithin(t, flat.T().MatMul(flatX), flat.Abs().T().MatMul(flatX.Abs()), got[1], "dW")
+				bare := Gradients(x.Linear(weight, nil).Mul(dy).Sum(), x, weight)
+				assert.Equal(t, ToSlice[float32](got[0]), ToSlice[float32](bare[0]), "dX without a bias")
+				assert.Equal(t, ToSlice[float32](got[1]), ToSlice[float32](bare[1]), "dW without a bias")
 				isWithin(t, flat.SumDim(0), flat.Abs().SumDim(0), got[2], "db")
 			}))
 		}

@@ -78,7 +78,7 @@ func (c *Config) Check() error {
 	wants(slices.Contains([]string{"cosine", "const", "const-cooldown"}, f.Schedule), "{Schedule} %q: must be one of cosine, const, const-cooldown", f.Schedule)
 	wants(f.GradClipNorm >= 0 && number(f.GradClipNorm), "{GradClipNorm} %g: must be 0 or a positive number", f.GradClipNorm)
 	_, known := precisions[f.Precision]
-	wants(known || f.Precision == "auto", "{Precision} %q: must be one of auto, fp32, amp_bf16, bf16, amp, fp16, pure_bf16", f.Precision)
+	wants(known || f.Precision == "auto", "{Precision} %q: must be one of auto, fp32, fp32-strict, amp_bf16, bf16, amp, fp16, pure_bf16", f.Precision)
 	share("PatchDropout", meant(f.PatchDropout))
 	natural("UnlockedGroups", f.UnlockedGroups)
 	natural("UnlockedLayers", f.UnlockedLayers)

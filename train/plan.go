@@ -55,7 +55,7 @@ func (t *Trainer) Plan() (*Plan, error) {
 		p.Zeroshot = t.zeroshot.Len()
 	}
 	var err error
-	if p.Peak, err = measurePeak(t.device, t.precision.computes()); err != nil {
+	if p.Peak, err = measurePeak(t.device, t.precision.computes(), t.precision.splits); err != nil {
 		return nil, err
 	}
 	if estimable(t.model) {

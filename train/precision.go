@@ -8,7 +8,8 @@ import (
 // precisions are the values of Config.Precision. Weights and moments stay float32 in all but
 // pure_bf16: bfloat16 and float16 are then what products are computed in.
 var precisions = map[string]precision{
-	"fp32":         {weights: torch.Float32},
+	"fp32":         {weights: torch.Float32, splits: true},
+	"fp32-strict":  {weights: torch.Float32},
 	"amp_bf16":     {weights: torch.Float32, products: torch.BFloat16, amp: true},
 	"amp_bfloat16": {weights: torch.Float32, products: torch.BFloat16, amp: true},
 	"bf16":         {weights: torch.Float32, products: torch.BFloat16, amp: true},
@@ -22,6 +23,7 @@ type precision struct {
 	weights  torch.DType
 	products torch.DType // with amp
 	amp      bool
+	splits   bool // float32 products are three of bfloat16 where the CPU has AMX
 	scales   bool // float16's gradients underflow, unless the loss is scaled up
 }
 
@@ -40,12 +42,16 @@ func choosePrecision(name string, device torch.Device) precision {
 	}
 	p := precisions[name]
 	p.name = name
+	p.splits = p.splits && device == torch.CPU && torch.BFloat16x3() == nil
 	return p
 }
 
 func (p precision) enter(s *torch.Scope, device torch.Device) {
 	if p.amp {
 		s.Autocast(device, p.products)
+	}
+	if p.splits {
+		s.BFloat16x3()
 	}
 }
 
@@ -63,6 +69,14 @@ func (p precision) computes() torch.DType {
 		return p.products
 	}
 	return p.weights
+}
+
+// String is the precision with what it does beyond its name.
+func (p precision) String() string {
+	if p.splits {
+		return p.name + " (products of three in bfloat16 on AMX)"
+	}
+	return p.name
 }
 
 // scaler is the factor on the loss that keeps float16's gradients above its smallest number: halved

@@ -124,7 +124,7 @@ func (t *Trainer) loop(ctx context.Context, yield func(Step, error) bool) (err e
 
 func (t *Trainer) sayBegin() {
 	say := t.watch.logf
-	say("computing on %s in %s, where a matrix product reaches %.1f GFLOP/s", t.device, t.precision.name, t.watch.utilisation.peak/1e9)
+	say("computing on %s in %s, where a matrix product reaches %.1f GFLOP/s", t.device, t.precision, t.watch.utilisation.peak/1e9)
 	if t.state.Step > 0 {
 		say("continuing after step %d of %d", t.state.Step, t.total)
 		return

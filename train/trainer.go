@@ -62,7 +62,7 @@ func New(m *clip.Model, d Dataset, c *Config) (*Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p := m.Options.Precision; p != clip.FP32 && m.Device() == torch.CPU {
+	if p := m.Options.Precision; !p.Float32() && m.Device() == torch.CPU {
 		return t.opened(t.c.refuse("the model was opened with Precision %v, which keeps a rounded copy of the weights that training would not change; open it with FP32", p))
 	}
 	return t.opened(t.openNew(context.Background(), m, d))

@@ -43,8 +43,9 @@ func estimable(m *clip.Model) bool {
 }
 
 // measurePeak is the speed of a large matrix product: the fastest of those that fit into a third of
-// a second, and of at least three.
-func measurePeak(d torch.Device, dtype torch.DType) (flops float64, err error) {
+// a second, and of at least three. One of split numbers counts as the float32 product that it stands
+// for.
+func measurePeak(d torch.Device, dtype torch.DType, splits bool) (flops float64, err error) {
 	side := 1024
 	if d.Type == "cuda" {
 		side = 8192
@@ -54,8 +55,15 @@ func measurePeak(d torch.Device, dtype torch.DType) (flops float64, err error) {
 		for began, n := time.Now(), 0; n < 4 || time.Since(began) < time.Second/3 && n < 64; n++ {
 			s.NoGrad(func(s *torch.Scope) {
 				product := time.Now()
-				s.Alias(a).MatMul(a).Select(0, 0).Select(0, 0).Item() // which waits for a GPU
-				if n > 0 {                                            // the first one warms up
+				x := s.Alias(a)
+				if splits {
+					s.BFloat16x3()
+					x = x.Linear(a, nil)
+				} else {
+					x = x.MatMul(a)
+				}
+				x.Select(0, 0).Select(0, 0).Item() // which waits for a GPU
+				if n > 0 {                         // the first one warms up
 					flops = max(flops, 2*float64(side)*float64(side)*float64(side)/time.Since(product).Seconds())
 				}
 			})

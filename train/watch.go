@@ -32,6 +32,7 @@ type watcher struct {
 	warmup      int     // of them
 	chance      float64 // the loss at chance level; 0: unknown
 	products    torch.DType
+	splits      bool
 	device      torch.Device
 	utilisation utilisation
 	atChance    chanceRun
@@ -63,7 +64,7 @@ func (w *watcher) listen() (err error) {
 // open begins to watch t, whose files are there.
 func (w *watcher) open(t *Trainer) (err error) {
 	w.began, w.from = time.Now(), t.state.Step
-	w.total, w.warmup, w.chance, w.device, w.products = t.total, t.warmup, t.chance(t.batch()), t.device, t.precision.computes()
+	w.total, w.warmup, w.chance, w.device, w.products, w.splits = t.total, t.warmup, t.chance(t.batch()), t.device, t.precision.computes(), t.precision.splits
 	if estimable(t.model) {
 		cost := estimate.StepCostOf(t.model)
 		w.utilisation.cost = func(tokens []int64) float64 { return cost.FLOPs(estimate.Lengths(t.model, tokens, w.products)) }
@@ -83,7 +84,7 @@ func (w *watcher) open(t *Trainer) (err error) {
 	if w.metrics != nil {
 		w.logf("metrics at http://%s/metrics", w.metrics.addr)
 	}
-	if w.utilisation.peak, err = measurePeak(w.device, w.products); err != nil {
+	if w.utilisation.peak, err = measurePeak(w.device, w.products, w.splits); err != nil {
 		return err
 	}
 	if w.c.TensorBoard && t.dir != "" {
@@ -156,7 +157,7 @@ func (w *watcher) measure(s *Step, micros []*micro) {
 		captions = append(captions, tokens...)
 	}
 	if cost > u.peak*s.StepTime { // then other programs slowed the measurement down
-		again, err := measurePeak(w.device, w.products)
+		again, err := measurePeak(w.device, w.products, w.splits)
 		if err != nil {
 			w.logf("the speed of a matrix product cannot be measured: %v", err)
 		}

@@ -109,6 +109,9 @@ func (c *classifyCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
+	if _, err := packOnAMX(m, len(set.paths), io.err); err != nil {
+		return err
+	}
 	warnLanguage(m, labels, io.err)
 	out, err := c.classify(ctx, io, m, set, labels, templates)
 	if err != nil {

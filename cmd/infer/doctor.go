@@ -122,6 +122,7 @@ func (d *diagnosis) print(w io.Writer, format string) error {
 		line(name, "%s", strings.TrimSpace(l.Path+" "+l.Version))
 	}
 	line("processor", "%s: %d of %d CPUs%s; %s", d.CPU.Name, d.CPU.Usable, d.CPU.Count, quotaText(d.CPU.Quota), strings.Join(d.CPU.Features, " "))
+	line("fp32", "%s", d.CPU.Float32)
 	line("memory", "%s, %s available%s", bytesText(d.Memory.Total), bytesText(d.Memory.Available), limitText(d.Memory.Limit))
 	line("CUDA", "%s", d.CUDA)
 	line("device", "%s: %s", orNone(d.Device), d.Why)

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/cpu"
+
+	"github.com/goclip/goclip/torch"
 )
 
 // processor is the CPU and how much of it a container leaves.
@@ -19,6 +21,7 @@ type processor struct {
 	Quota    float64  `json:"quota,omitempty"` // CPUs of the cgroup's limit; 0 for none
 	Usable   int      `json:"usable"`          // threads that are used without --threads
 	Features []string `json:"features"`        // of those that CLIP's products are faster with
+	Float32  string   `json:"float32"`         // how --precision fp32 computes products
 }
 
 type memory struct {
@@ -44,6 +47,13 @@ func (d *diagnosis) checkProcessor(machine fs.FS) {
 	} {
 		if f.has {
 			d.CPU.Features = append(d.CPU.Features, f.name)
+		}
+	}
+	d.CPU.Float32 = "three products of bfloat16 on AMX"
+	if err := torch.BFloat16x3(); err != nil {
+		d.CPU.Float32 = "float32: " + err.Error()
+		if cpu.X86.HasAMXBF16 {
+			d.warn("--precision fp32 could be twice as fast: %v", err)
 		}
 	}
 	if q := d.CPU.Quota; q > 0 && q < 1 {

@@ -70,10 +70,8 @@ func (c *embedCmd) Run(ctx context.Context, io *streams) error {
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("--out: %w", err)
 	}
-	if len(images) > manyImages && m.Options.Precision == clip.FP32 && m.Device() == torch.CPU {
-		if err := m.PackImages(torch.PackFloat32); err != nil {
-			return err
-		}
+	if err := packImages(m, len(images), io.err); err != nil {
+		return err
 	}
 	var files outputs
 	defer files.discard()
@@ -168,9 +166,6 @@ func (c *embedCmd) listed(ctx context.Context, in io.Reader, skipped *skips) (im
 	}
 	return images, texts, err
 }
-
-// manyImages are worth the copy of the weights that packing them makes.
-const manyImages = 256
 
 func (c *embedCmd) texts(ctx context.Context, m *clip.Model, texts []string, files *outputs, errs io.Writer) error {
 	npy := newNpy(disk.Machine{}, filepath.Join(c.Out, "text_features.npy"), m.Dim())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/internal/disk"
-	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/distributed"
 )
 
@@ -75,10 +75,8 @@ func (c *embedCmd) runParts(ctx context.Context, io *streams, world distributed.
 	}
 	id.Orient = !c.NoOrient
 	warnLanguage(m, texts, io.err)
-	if m.Options.Precision == clip.FP32 && m.Device() == torch.CPU { // always: a part's bytes must not depend on which run makes it
-		if err := m.PackImages(torch.PackFloat32); err != nil {
-			return err
-		}
+	if err := packImages(m, math.MaxInt, io.err); err != nil { // always: a part's bytes must not depend on which run makes it
+		return err
 	}
 	r := &partRun{dir: c.Out, fsys: disk.Machine{}, m: m, batch: c.BatchSize, raw: c.Raw, orient: id.Orient, pictures: len(texts) == 0, texts: len(texts) > 0 || c.Captions,
 		parts: plan.parts, world: world, errs: io.err}

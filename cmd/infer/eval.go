@@ -74,7 +74,7 @@ func (c *evalCmd) run(ctx context.Context, s *streams, sets []*evalSet, images i
 		if err != nil {
 			return results, bad, err
 		}
-		if err := c.pack(m, images); err != nil {
+		if err := packImages(m, images, s.err); err != nil {
 			return results, bad, err
 		}
 		for _, set := range sets {

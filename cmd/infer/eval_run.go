@@ -10,7 +10,6 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
-	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train/data"
 	"github.com/goclip/goclip/train/evaluate"
 )
@@ -119,12 +118,4 @@ func tellBad(errs io.Writer, bad []data.Bad) int {
 		fmt.Fprintf(errs, "infer: %s: %v\n", b.Key, b.Err)
 	}
 	return len(bad)
-}
-
-// pack prepares m for many images.
-func (c *evalCmd) pack(m *clip.Model, images int) error {
-	if images <= manyImages || m.Options.Precision != clip.FP32 || m.Device() != torch.CPU {
-		return nil
-	}
-	return m.PackImages(torch.PackFloat32)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,6 +75,9 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 		m, err = c.openFor(ctx, io, pictures)
 	}
 	if err != nil {
+		return err
+	}
+	if _, err := packOnAMX(m, math.MaxInt, io.err); err != nil {
 		return err
 	}
 	o := index.UpdateOptions{Paths: c.Paths, Exclude: c.ExcludeDir, KeepMissing: c.KeepMissing, NoOrient: c.NoOrient, Rebuild: c.Rebuild, Switch: named,

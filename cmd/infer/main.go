@@ -178,7 +178,7 @@ type modelFlags struct {
 type computeFlags struct {
 	loadFlags `group:"Loading"`
 	Device    string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
-	Precision string `help:"fp32; bf16, fast on CPUs with bfloat16 instructions or AMX; int8, on CPUs only; fp16, on CUDA only. auto is fp32 on CPUs, and on CUDA bf16 (fp16 before Ampere)." default:"auto" enum:"auto,fp32,bf16,fp16,int8"`
+	Precision string `help:"fp32, by three bfloat16 products each on CPUs with AMX; fp32-strict, without them; bf16, fast on CPUs with bfloat16 instructions or AMX; int8, on CPUs only; fp16, on CUDA only. auto is fp32 on CPUs, and on CUDA bf16 (fp16 before Ampere)." default:"auto" enum:"auto,fp32,fp32-strict,bf16,fp16,int8"`
 	Threads   int    `help:"Threads of libtorch's kernels (default: the number of CPUs)."`
 	Seed      uint64 `help:"Seed of random weights."`
 	BatchSize int    `help:"Images or texts per batch." default:"32"`
@@ -237,7 +237,7 @@ func (f *modelFlags) open(ctx context.Context, errs io.Writer) (*clip.Model, err
 		return nil, err
 	}
 	f.Model = cmp.Or(f.Model, models.Default)
-	if f.Precision == "auto" && o.Precision != clip.FP32 {
+	if f.Precision == "auto" && !o.Precision.Float32() {
 		fmt.Fprintf(errs, "infer: computing in %s on %s; --precision fp32 takes longer and rounds less\n", o.Precision, o.Device)
 	}
 	torch.SetNumThreads(f.Threads)

@@ -20,7 +20,7 @@ func TestPrecision(t *testing.T) {
 	list := writeFile(t, dir, "texts.txt", []byte(strings.Join(texts, "\n")))
 	m, err := clip.Open(t.Context(), shipped, nil)
 	require.NoError(t, err)
-	for precision, least := range map[string]float64{"fp32": 1 - 1e-6, "bf16": 0.999, "int8": 0.995} {
+	for precision, least := range map[string]float64{"fp32": 1 - 1e-6, "fp32-strict": 1 - 1e-6, "bf16": 0.999, "int8": 0.995} {
 		out := filepath.Join(dir, precision)
 		code, _, errs := infer(t, "", "embed", "--model", shipped, "--precision", precision, "--texts", list, "--batch-size", "2",
 			"--images", filepath.Join("..", "..", "data", "demo", "dog.png"), "--out", out)

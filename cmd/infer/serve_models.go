@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/goclip/goclip/index"
 	"github.com/goclip/goclip/models"
 	"github.com/goclip/goclip/serve"
+	"github.com/goclip/goclip/torch"
 )
 
 // servedModel is one --model.
@@ -83,6 +85,12 @@ func (c *serveCmd) openServed(ctx context.Context, m *servedModel, errs io.Write
 			if err = known.Same(id); err != nil {
 				err = fmt.Errorf("--index %s: %w", m.index, err)
 			}
+		}
+	}
+	if err == nil {
+		var amx bool
+		if amx, err = packOnAMX(model, math.MaxInt, errs); amx && err == nil {
+			err = model.PackTexts(torch.PackBFloat16x3)
 		}
 	}
 	if err == nil && c.CUDAGraphs {

@@ -23,7 +23,7 @@ type options struct {
 	BatchSize  int     `name:"batch-size" default:"64" help:"Images per batch in each process." group:"usual"`
 	LR         float64 `name:"lr" default:"5e-4" help:"Peak learning rate (default: 5e-4; 1e-5 when trained weights are fine-tuned)." group:"usual"`
 	Warmup     warmup  `name:"warmup" default:"-1" help:"Steps of linear warm-up, or a fraction of the run: 0.1, 10% (default: a tenth of the run, at most 10000 steps)." group:"usual" complete:"none"`
-	Precision  string  `name:"precision" default:"auto" help:"fp32; amp_bf16 (or bf16): products in bfloat16, weights in float32; amp (or fp16): products in float16, weights in float32, the loss scaled; pure_bf16: weights in bfloat16 too. auto is amp_bf16 on CUDA and fp32 on the CPU." group:"usual" complete:"auto,fp32,amp_bf16,bf16,amp,fp16,pure_bf16"`
+	Precision  string  `name:"precision" default:"auto" help:"fp32, by three bfloat16 products each on CPUs with AMX; fp32-strict, without them; amp_bf16 (or bf16): products in bfloat16, weights in float32; amp (or fp16): products in float16, weights in float32, the loss scaled; pure_bf16: weights in bfloat16 too. auto is amp_bf16 on CUDA and fp32 on the CPU." group:"usual" complete:"auto,fp32,fp32-strict,amp_bf16,bf16,amp,fp16,pure_bf16"`
 	Device     string  `name:"device" default:"auto" help:"auto, cpu, cuda or cuda:N." group:"usual" complete:"auto,cpu,cuda"`
 	Workers    int     `name:"workers" default:"4" help:"Goroutines that decode images." group:"usual"`
 	Name       string  `name:"name" help:"Name of the run, a directory under --logs (default: the time, model and batch size)." group:"usual" complete:"none" field:"Dir"`
