@@ -53,7 +53,7 @@ func (e *NaFlexPatches) positions(pixels *torch.Tensor, n int) *torch.Tensor {
 	at = at.Mul(at.Lt(rows.Mul(columns)).To(pixels.Device(), torch.Float32)) // (B, n, 1)
 	row := opFloor.Call(at.Div(columns))
 	shares := func(at, size *torch.Tensor) *torch.Tensor { // (B, n, G)
-		scale := torch.FromSliceLike(size, []float32{float32(side)}, 1).Div(size)
+		scale := size.Pow(-1).MulScalar(float64(side))
 		centre := at.AddScalar(0.5).Mul(scale).AddScalar(-0.5)
 		from := torch.ArangeLike(size, side).To(size.Device(), torch.Float32)
 		x := from.Sub(centre).Abs().Div(scale.ClampMin(1)).Neg().AddScalar(1).ClampMin(0)
