@@ -43,9 +43,9 @@ func TestRefusals(t *testing.T) {
 		code int
 		says string
 	}{
-		"no JSON":               {"/v1/embeddings", []byte("{"), 400, "no JSON object"},
-		"an array":              {"/v1/embeddings", []byte("[]"), 400, "no JSON object"},
-		"nothing":               {"/v1/embeddings", []byte(""), 400, "no JSON object"},
+		"no JSON":               {"/v1/embeddings", []byte("{"), 400, "not a JSON object"},
+		"an array":              {"/v1/embeddings", []byte("[]"), 400, "not a JSON object"},
+		"nothing":               {"/v1/embeddings", []byte(""), 400, "not a JSON object"},
 		"no input":              {"/v1/embeddings", object{}, 400, "input is missing"},
 		"null input":            {"/v1/embeddings", object{"input": nil}, 400, "input is missing"},
 		"an empty array":        {"/v1/embeddings", object{"input": []string{}}, 400, "input is missing"},
@@ -63,7 +63,7 @@ func TestRefusals(t *testing.T) {
 		"dimensions of another": {"/v1/embeddings", object{"input": "a", "dimensions": "x"}, 400, "dimensions is a JSON string"},
 		"a long text":           {"/v1/embeddings", object{"input": strings.Repeat("a", 10_001)}, 413, "10001 bytes is more than 10000"},
 		"a large body":          {"/v1/embeddings", bytes.Repeat([]byte(" "), 2<<20), 413, "more than 1048576 bytes"},
-		"no base64":             {"/v1/embeddings", object{"input": "data:image/png;base64,!!"}, 400, "no base64"},
+		"no base64":             {"/v1/embeddings", object{"input": "data:image/png;base64,!!"}, 400, "not base64"},
 		"no comma":              {"/v1/embeddings", object{"input": "data:image/png;base64"}, 400, "no comma"},
 		"an empty image":        {"/v1/embeddings", object{"input": "data:image/png;base64,"}, 400, "empty"},
 		"an address":            {"/v1/embeddings", object{"input": object{"image": "http://127.0.0.1/a.png"}}, 403, "fetches no addresses"},
@@ -75,7 +75,7 @@ func TestRefusals(t *testing.T) {
 		"a truncated image":     {"/v1/embeddings", object{"input": dataURI(dogFile(t)[:500])}, 422, "ends early"},
 		"no images":             {"/v1/score", object{"texts": "a"}, 400, "images is missing"},
 		"no texts":              {"/v1/score", object{"images": dataURI(dogFile(t))}, 400, "texts is missing"},
-		"a text that is none":   {"/v1/score", object{"texts": []any{1}, "images": "x"}, 400, "no string"},
+		"a text that is none":   {"/v1/score", object{"texts": []any{1}, "images": "x"}, 400, "not a string"},
 		"images that are none":  {"/v1/score", object{"texts": "a", "images": []any{1}}, 400, "neither a string nor"},
 		"only bad images":       {"/v1/score", object{"texts": "a", "images": []string{dataURI(svg), dataURI(svg)}}, 415, "SVG"},
 		"many pairs":            {"/v1/score", object{"texts": make([]string, 5), "images": []string{"a", "a", "a", "a"}}, 413, "more than 8"},

@@ -147,7 +147,7 @@ func TestUnknownFields(t *testing.T) {
 		`{"input":[{"text":"a"}],"modality":"image"}`:                       "the other kind",
 		`{"input":[[1,2]],"modality":"image"}`:                              "input holds addresses",
 		`{"input":"` + strings.Repeat("dog ", 100) + `","truncate":false}`:  "longer than the model's 32 tokens",
-		`{"input":"a"} {}`:                                                  "no JSON object",
+		`{"input":"a"} {}`:                                                  "not a JSON object",
 	} {
 		code, _, answer := post(t, at+"/v1/embeddings", []byte(body))
 		assert.Equal(t, 400, code, body)
@@ -177,11 +177,11 @@ func TestGzip(t *testing.T) {
 		says   string
 	}{
 		"a bomb":        {zip(strings.Repeat(" ", 1<<20)), "gzip", 413, "64-fold"},
-		"no gzip":       {[]byte(`{"input":"a dog"}`), "gzip", 400, "no gzip data"},
+		"no gzip":       {[]byte(`{"input":"a dog"}`), "gzip", 400, "not gzip data"},
 		"half":          {whole[:len(whole)/2], "gzip", 400, "ended early"},
-		"a wrong sum":   {append(bytes.Clone(whole[:len(whole)-8]), 0, 0, 0, 0, 17, 0, 0, 0), "gzip", 400, "no gzip data"},
+		"a wrong sum":   {append(bytes.Clone(whole[:len(whole)-8]), 0, 0, 0, 0, 17, 0, 0, 0), "gzip", 400, "not gzip data"},
 		"another":       {whole, "zstd", 415, `"zstd" is not read`},
-		"not said":      {whole, "", 400, "no JSON object"},
+		"not said":      {whole, "", 400, "not a JSON object"},
 		"beyond a body": {zip(fmt.Sprint(rand.Perm(300_000))), "gzip", 413, "more than 1048576 bytes"},
 	} {
 		code, _, body := post(t, at+"/v1/embeddings", c.body, "Content-Encoding", c.coding)
