@@ -75,7 +75,8 @@ libraries=$stage.libraries # a line for each file in lib/: the file, its package
 trap 'rm -rf "$stage" "$libraries"' EXIT
 : >"$libraries"
 mkdir -p "$stage"/{bin,lib,licenses,man/man1,completions}
-go build -tags release -trimpath -ldflags "-s -w -X main.release=$version" -o "$stage/bin/" ./cmd/train ./cmd/infer
+# The build's identity would name the directory, through the linker's flags.
+go build -tags release -trimpath -ldflags "-s -w -buildid= -X main.release=$version" -o "$stage/bin/" ./cmd/train ./cmd/infer
 for program in train infer; do
   [[ $(readelf -d "$stage/bin/$program" | sed -n 's/.*(RUNPATH).*\[\(.*\)\]/\1/p') == '$ORIGIN/../lib' ]] ||
     die "$program has another run path than \$ORIGIN/../lib: unset CGO_LDFLAGS"

@@ -192,7 +192,7 @@ func TestWrongFiles(t *testing.T) {
 		{"another piece's too, or leaves a gap", map[string]string{"vocab.json": `{"a":0,"b":0}`, "merges.txt": ""}},
 		{`the id of "a" is "1000000000000"`, map[string]string{"vocab.json": `{"a":1000000000000}`, "merges.txt": ""}},
 		{`the id of "a" is "x\ny"`, map[string]string{"vocab.json": `{"a":"x\ny"}`, "merges.txt": ""}},
-		{"no JSON object", map[string]string{"vocab.json": `[]`, "merges.txt": ""}},
+		{"not a JSON object", map[string]string{"vocab.json": `[]`, "merges.txt": ""}},
 		{`lacks "Ġ", which stands for the byte 0x20`, map[string]string{"vocab.json": without("Ġ"), "merges.txt": ""}},
 		{`lacks the special token "</s>"`, map[string]string{"vocab.json": without("</s>"), "merges.txt": ""}},
 		{"unexpected EOF", map[string]string{"vocab.json": string(good[:5000]), "merges.txt": ""}},
