@@ -93,10 +93,11 @@ func (m *Model) promptsKey(ctx context.Context, names, templates []string) (stri
 	if err != nil {
 		return "", fmt.Errorf("clip: %w", err)
 	}
-	add("goclip classifier 1", string(config), cmp.Or(m.Config.Text.HFTokenizerName, m.Config.Text.HFModelName))
+	add("goclip classifier 2", string(config), cmp.Or(m.Config.Text.HFTokenizerName, m.Config.Text.HFModelName))
 	for _, name := range slices.Sorted(maps.Keys(m.tokenizerFiles)) {
 		add("tokenizer", name, string(m.tokenizerFiles[name]))
 	}
+	add("spelling", fmt.Sprint(m.spelling, m.Options.PlainText))
 	add("names", names...)
 	add("templates", templates...)
 	err = torch.NoGrad(func(s *torch.Scope) {

@@ -27,6 +27,7 @@ type description struct {
 	file       *checkpoint.File   // weights, opened, if its shapes told the config; nil otherwise
 	builtin    string             // the name of the built-in config, or ""
 	tag        string             // the published weights of builtin, or ""
+	openAI     bool               // the weights are OpenAI's, or in Hugging Face's layout
 }
 
 func (d description) close() {
@@ -177,6 +178,7 @@ func readOpenCLIP(_ fs.FS, data []byte) (d description, err error) {
 		Model      json.RawMessage `json:"model_cfg"`
 		Preprocess json.RawMessage `json:"preprocess_cfg"`
 		Own        bool            `json:"own_towers"`
+		OpenAI     bool            `json:"openai_special_tokens"`
 	}
 	if err := json.Unmarshal(data, &j); err != nil {
 		return d, fmt.Errorf("clip: %w", err)
@@ -187,6 +189,7 @@ func readOpenCLIP(_ fs.FS, data []byte) (d description, err error) {
 	if len(j.Model) == 0 {
 		return d, errors.New("clip: it has no model_cfg")
 	}
+	d.openAI = j.OpenAI
 	if d.config, err = tower.ParseConfig(j.Model); err != nil {
 		return d, err
 	}
@@ -201,6 +204,7 @@ func readOpenCLIP(_ fs.FS, data []byte) (d description, err error) {
 }
 
 func readHuggingFace(dir fs.FS, data []byte) (d description, err error) {
+	d.openAI = true
 	if d.config, err = tower.ParseHuggingFace(data); err != nil {
 		return d, err
 	}
@@ -232,7 +236,7 @@ func describeTag(name string, c *tower.Config, tag string) (d description, err e
 	if err != nil {
 		return d, fmt.Errorf("clip: %q is not a file, and %w", tag, err)
 	}
-	d = description{config: c.Clone(), builtin: name, tag: e.Tag}
+	d = description{config: c.Clone(), builtin: name, tag: e.Tag, openAI: e.Tag == "openai"}
 	d.config.QuickGELU = e.QuickGELU
 	size := c.Vision.PixelSize()
 	p := preprocess.DefaultConfig(size.Height)

@@ -84,14 +84,19 @@ func (m *Model) loadTrained(f *checkpoint.File, path string, o OpenOptions) erro
 }
 
 // trainedQuickGELU is what a file says of the GELU that its weights were trained with: shapes cannot tell, and the
-// wrong one costs 2.7 points of ImageNet accuracy without a word. OpenAI's files, which hold the resolution beside the
-// weights, are QuickGELU's.
+// wrong one costs 2.7 points of ImageNet accuracy without a word. OpenAI's files are QuickGELU's.
 func trainedQuickGELU(f *checkpoint.File) (quick, known bool) {
 	if have, ok := f.Metadata()["quick_gelu"]; ok {
 		return have == "true", true
 	}
-	_, openAI := f.Entry("input_resolution")
+	openAI := isOpenAIs(f)
 	return openAI, openAI
+}
+
+// isOpenAIs tells OpenAI's files by the resolution that they hold beside the weights.
+func isOpenAIs(f *checkpoint.File) bool {
+	_, ok := f.Entry("input_resolution")
+	return ok
 }
 
 func wrongGELU(path string, quick bool) error {

@@ -40,9 +40,10 @@ type Model struct {
 	Config     *tower.Config     `torch:"-"`
 	Preprocess preprocess.Config `torch:"-"`
 
-	tokenizing     chan struct{}     // held while a published tag's tokenizer is looked for
-	tokenizer      tokenizer.Encoder // nil: CLIP's own, or none
-	tokenizerFiles map[string][]byte // its files, for Save
+	tokenizing     chan struct{}      // held while a published tag's tokenizer is looked for
+	tokenizer      tokenizer.Encoder  // nil: CLIP's own, or none
+	tokenizerFiles map[string][]byte  // its files, for Save
+	spelling       tokenizer.Spelling // of CLIP's own tokenizer
 
 	fetch *pretrained.Options // of a published tag, by which its tokenizer is found too
 
@@ -143,7 +144,7 @@ func allocate(c *tower.Config) *Model { return assemble(tower.Image(c), tower.Te
 
 func assemble(image, text Tower, c *tower.Config) *Model {
 	size := c.Vision.PixelSize()
-	m := &Model{Text: text, Visual: image, Decoder: tower.NewDecoder(c), Config: c, Preprocess: preprocess.DefaultConfig(size.Height),
+	m := &Model{Text: text, Visual: image, Decoder: tower.NewDecoder(c), Config: c, Preprocess: preprocess.DefaultConfig(size.Height), spelling: tokenizer.OpenCLIP,
 		turn: make(chan struct{}, 1), tokenizing: make(chan struct{}, 1)}
 	if c.Vision.IsNaFlex() {
 		m.Preprocess = preprocess.PatchesConfig(c.Vision.PatchSize, 1)

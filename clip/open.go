@@ -54,6 +54,7 @@ type OpenOptions struct {
 	ImageSize     int  // pixels of a square image in place of the config's; position embeddings are resampled
 	ContextLength int  // tokens of a text in place of the config's, likewise
 	QuickGELU     bool // QuickGELU whatever the config says
+	PlainText     bool // special tokens inside texts, such as <|endoftext|>, are text: for what strangers write
 	SigLIP        bool // a bias of the logits, for the sigmoid loss; random weights begin with a scale of 10 and a bias of -10
 
 	Offline  bool                      // never touch the network, as with HF_HUB_OFFLINE=1

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/clip/tokenizer"
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/torch"
@@ -69,7 +70,7 @@ func (m *Model) SaveAs(dir string, o *SaveOptions) error {
 	if err := checkpoint.WriteFS(fsys, filepath.Join(dir, WeightsFile), entries, metadata); err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
-	text, err := json.MarshalIndent(modelFile{m.Config, &m.Preprocess, m.own}, "", "  ")
+	text, err := json.MarshalIndent(modelFile{m.Config, &m.Preprocess, m.own, m.spelling == tokenizer.OpenAI && m.Config.Text.HFTokenizerName == ""}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("clip: %w", err)
 	}
@@ -80,7 +81,8 @@ func (m *Model) SaveAs(dir string, o *SaveOptions) error {
 type modelFile struct {
 	Model      *tower.Config      `json:"model_cfg"`
 	Preprocess *preprocess.Config `json:"preprocess_cfg"`
-	Own        bool               `json:"own_towers,omitempty"` // of a program: no config describes them
+	Own        bool               `json:"own_towers,omitempty"`            // of a program: no config describes them
+	OpenAI     bool               `json:"openai_special_tokens,omitempty"` // texts have <|endoftext|>, not open_clip's <end_of_text>
 }
 
 // writeFile writes one file of a model directory, whole or not at all.

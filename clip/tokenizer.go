@@ -14,6 +14,7 @@ import (
 	"github.com/goclip/goclip/clip/pretrained"
 	"github.com/goclip/goclip/clip/tokenizer"
 	"github.com/goclip/goclip/internal/disk"
+	"github.com/goclip/goclip/torch/checkpoint"
 )
 
 // Tokenizer returns the model's tokenizer: CLIP's own or, where the config names another, the one whose files stand beside
@@ -33,15 +34,22 @@ func (m *Model) Tokenizer(ctx context.Context) (tokenizer.Encoder, error) {
 		}
 	}
 	defer func() { <-m.tokenizing }()
+	e, err := m.findEncoder(ctx)
+	if err == nil && m.Options.PlainText {
+		e = tokenizer.Plain(e)
+	}
+	return e, err
+}
+
+// findEncoder is Tokenizer for who may look for it.
+func (m *Model) findEncoder(ctx context.Context) (tokenizer.Encoder, error) {
 	if m.tokenizer != nil {
 		return m.tokenizer, nil
 	}
 	name := cmp.Or(m.Name, "the model")
 	other := cmp.Or(m.Config.Text.HFTokenizerName, m.Config.Text.HFModelName)
-	if t := tokenizer.New(); other == "" && t.VocabSize() > m.Config.Text.VocabSize {
-		return nil, fmt.Errorf("clip: %s has an embedding of %d tokens, and CLIP's vocabulary has %d: give TextFeatures the token ids", name, m.Config.Text.VocabSize, t.VocabSize())
-	} else if other == "" {
-		return t, nil
+	if other == "" {
+		return m.clipTokenizer(name)
 	}
 	if m.fetch != nil {
 		if err := m.fetchTokenizer(ctx, other); err != nil {
@@ -50,6 +58,23 @@ func (m *Model) Tokenizer(ctx context.Context) (tokenizer.Encoder, error) {
 		return m.tokenizer, nil
 	}
 	return nil, marked{fmt.Errorf("clip: %s reads the tokens of %s: put its tokenizer.json, or vocab.json and merges.txt, or vocab.txt, or spiece.model, into the model's directory", name, other), ErrNotFound}
+}
+
+// clipTokenizer is CLIP's own. Special tokens inside a text are spelled as the library has them that the weights are
+// from: OpenAI's, which is Hugging Face's spelling too, or open_clip's.
+func (m *Model) clipTokenizer(name string) (tokenizer.Encoder, error) {
+	clean := tokenizer.Lower
+	if o := m.Config.Text.TokenizerOptions; o != nil && o.Clean != "" {
+		clean = tokenizer.Clean(o.Clean)
+	}
+	t, err := tokenizer.NewCLIP(m.spelling, clean)
+	if err != nil {
+		return nil, fmt.Errorf("clip: %s: %w", name, err)
+	}
+	if t.VocabSize() > m.Config.Text.VocabSize {
+		return nil, fmt.Errorf("clip: %s has an embedding of %d tokens, and CLIP's vocabulary has %d: give TextFeatures the token ids", name, m.Config.Text.VocabSize, t.VocabSize())
+	}
+	return t, nil
 }
 
 // OpenTokenizer returns the tokenizer, and the context length in tokens, of the model that [Open] would read, in no time:
@@ -76,7 +101,7 @@ func OpenTokenizer(ctx context.Context, name string, o *OpenOptions) (t tokenize
 	if err != nil {
 		return nil, 0, err
 	}
-	m := &Model{Name: name, Config: c, tokenizing: make(chan struct{}, 1)} // its towers are not needed here
+	m := &Model{Name: name, Config: c, Options: options, tokenizing: make(chan struct{}, 1)} // its towers are not needed here
 	if err := m.findTokenizer(d, options); err != nil {
 		return nil, 0, err
 	}
@@ -90,7 +115,24 @@ func (m *Model) findTokenizer(d description, o OpenOptions) error {
 		fetch := o.fetch()
 		m.fetch = &fetch
 	}
+	if m.spelling = tokenizer.OpenCLIP; d.openAI || d.isOpenAIs(o) {
+		m.spelling = tokenizer.OpenAI
+	}
 	return m.openTokenizer(d.tokenizerDirs(o)...)
+}
+
+// isOpenAIs tells whether the file of weights is OpenAI's.
+func (d description) isOpenAIs(o OpenOptions) bool {
+	path := cmp.Or(o.Pretrained, d.weights)
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	f, err := checkpoint.Open(path)
+	if err != nil { // which reading the weights tells of
+		return false
+	}
+	defer f.Close()
+	return isOpenAIs(f)
 }
 
 // tokenizerDirs are the directories that may hold the tokenizer: the model's, and those of the weights.

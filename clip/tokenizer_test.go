@@ -147,3 +147,48 @@ func TestOpenTokenizer(t *testing.T) {
 		assert.ErrorContains(t, err, says)
 	}
 }
+
+// TestSpecialTokensByOrigin has special tokens inside a text as the library has them that the weights are from, also after
+// a model was saved, and as text where that is wanted.
+func TestSpecialTokensByOrigin(t *testing.T) {
+	c, err := tower.ParseConfig([]byte(`{"embed_dim":64,"quick_gelu":true,"vision_cfg":{"image_size":32,"layers":1,"width":64,"patch_size":16},
+		"text_cfg":{"context_length":8,"vocab_size":49408,"width":64,"heads":1,"layers":1}}`))
+	require.NoError(t, err)
+	m, err := New(c, 1)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	ours, hf, theirs := filepath.Join(dir, "ours"), filepath.Join(dir, "hf"), filepath.Join(dir, "theirs")
+	require.NoError(t, m.Save(ours))
+	require.NoError(t, m.SaveAs(hf, &SaveOptions{HuggingFace: true}))
+	converted, err := Open(t.Context(), hf, nil)
+	require.NoError(t, err)
+	require.NoError(t, converted.Save(theirs))
+	for _, x := range []struct {
+		name   string
+		o      OpenOptions
+		openAI bool
+	}{
+		{"ViT-B-32", OpenOptions{}, false}, {"ViT-B-32", OpenOptions{Pretrained: "laion2b_s34b_b79k"}, false},
+		{"ViT-B-32:openai", OpenOptions{}, true}, {"RN50", OpenOptions{Pretrained: "openai"}, true},
+		{ours, OpenOptions{}, false}, {hf, OpenOptions{}, true}, {theirs, OpenOptions{}, true},
+	} {
+		own, other := "<end_of_text>", "<|endoftext|>"
+		if x.openAI {
+			own, other = other, own
+		}
+		e, _, err := OpenTokenizer(t.Context(), x.name, &x.o)
+		require.NoError(t, err)
+		assert.Equal(t, []int{tokenizer.EOT}, e.Encode(own), "%s %+v", x.name, x.o)
+		assert.NotContains(t, e.Encode("a "+other), tokenizer.EOT, x.name)
+		x.o.PlainText = true
+		e, _, err = OpenTokenizer(t.Context(), x.name, &x.o)
+		require.NoError(t, err)
+		assert.NotContains(t, e.Encode(own), tokenizer.EOT, "%s as text", x.name)
+	}
+	opened, err := Open(t.Context(), theirs, &OpenOptions{PlainText: true})
+	require.NoError(t, err)
+	e, err := opened.Tokenizer(t.Context())
+	require.NoError(t, err)
+	assert.NotContains(t, e.Encode("<|endoftext|>"), tokenizer.EOT)
+	assert.NotContains(t, e.Encode("<end_of_text>"), tokenizer.EOT)
+}

@@ -64,7 +64,7 @@ func newBatcher(s *Server, m *clip.Model) (*batcher, error) {
 	}
 	l := s.limits
 	b := &batcher{server: s, model: m, limits: l, runners: s.runners(m), pace: s.admission.newPace(),
-		decoding: preprocess.Limits{MaxPixels: l.Pixels, MaxBytes: l.Body, MaxMemory: l.Decoding, Orient: s.orient},
+		decoding: preprocess.Limits{MaxPixels: l.Pixels, MaxBytes: l.Body, MaxMemory: l.Decoding, Orient: s.orient, NoSystem: s.noSystem},
 		files:    make(chan *job, l.Queue), texts: make(chan *job, l.Queue),
 		images: make(chan *job, 2*l.BatchSize), spare: make(chan batch), stop: make(chan struct{})}
 	b.transform = transform.WithLimits(b.decoding)

@@ -66,7 +66,7 @@ func (s *Server) putImage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	arrived(w)
-	if _, err := preprocess.ReadHeader(data, preprocess.Limits{MaxPixels: s.limits.Pixels, MaxBytes: s.limits.Body, MaxMemory: s.limits.Decoding}); err != nil {
+	if _, err := preprocess.ReadHeader(data, preprocess.Limits{MaxPixels: s.limits.Pixels, MaxBytes: s.limits.Body, MaxMemory: s.limits.Decoding, NoSystem: s.noSystem}); err != nil {
 		return imageProblem(err)
 	}
 	path := r.PathValue("path")

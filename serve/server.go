@@ -41,6 +41,7 @@ type Options struct {
 	Origins  []string       // sites ("https://photos.example") whose pages may ask from a browser; "*" is every site
 
 	AllowFetch bool // images may be given by address, in public networks alone
+	NoSystem   bool // HEIC, AVIF and JPEG XL are refused, which libraries of the system decode: C++ that strangers' files would reach
 	NoOrient   bool // images are taken as they lie in the file, whatever the orientation in their EXIF data
 
 	// Notice is a sentence that the page shows above all else and GET /healthz has as "notice",
@@ -81,6 +82,7 @@ type Server struct {
 	original  func(path string) (io.ReadSeekCloser, error)
 	notice    string   // of Options
 	orient    bool     // images are turned upright
+	noSystem  bool     // no library of the system decodes
 	fetcher   *fetcher // nil where addresses are refused
 	log       *slog.Logger
 	tracer    trace.Tracer
@@ -112,7 +114,7 @@ func New(ctx context.Context, o Options, models ...Model) (*Server, error) {
 		limits.Decoders = runtime.GOMAXPROCS(0)
 	}
 	s := &Server{limits: limits, hosts: o.Hosts, base: strings.TrimSuffix(o.BasePath, "/"), proxies: o.Proxies, origins: o.Origins, immich: o.ImmichUpstream,
-		indices: o.Indices, thumbnail: o.Thumbnail, original: o.Original, notice: o.Notice, orient: !o.NoOrient, version: cmp.Or(o.Version, "goclip"),
+		indices: o.Indices, thumbnail: o.Thumbnail, original: o.Original, notice: o.Notice, orient: !o.NoOrient, noSystem: o.NoSystem, version: cmp.Or(o.Version, "goclip"),
 		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), admission: &admission{limits: limits},
 		decoding: semaphore.NewWeighted(limits.Decoding), decoders: make(chan struct{}, limits.Decoders), threads: torch.NumThreads(), turn: semaphore.NewWeighted(int64(torch.NumThreads())),
 		thumbnails: make(chan struct{}, 2), lingering: make(chan struct{}, maxLingering), lost: make(chan error, 1)}

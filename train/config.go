@@ -157,6 +157,12 @@ type Config struct {
 	// MaxImagePixels is the limit of an image; larger ones are bad samples. Default 178,956,970,
 	// which is Pillow's. Large images are decoded one or a few at a time.
 	MaxImagePixels int64
+	// Orient turns images upright by their EXIF orientation; open_clip takes them as they lie in
+	// the file.
+	Orient bool
+	// PlainText takes special tokens inside captions, such as <|endoftext|>, as text; open_clip
+	// takes its own as tokens.
+	PlainText bool
 
 	// Val is evaluated for retrieval after every ValEpochs epochs. Default 1; None.
 	Val       Dataset `json:"-"`

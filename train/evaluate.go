@@ -141,5 +141,5 @@ func (t *Trainer) failed(ctx context.Context, field string, err error) error {
 
 // evaluating says how data is read that is evaluated on.
 func (t *Trainer) evaluating() *evaluate.Options {
-	return &evaluate.Options{BatchSize: t.c.BatchSize, Workers: t.c.Workers, MaxPixels: t.c.MaxImagePixels, CacheSize: cacheSize}
+	return &evaluate.Options{BatchSize: t.c.BatchSize, Workers: t.c.Workers, MaxPixels: t.c.MaxImagePixels, Orient: t.c.Orient, CacheSize: cacheSize}
 }

@@ -65,7 +65,7 @@ func (t *Trainer) loading(ctx context.Context) (data.LoaderOptions, error) {
 	size, length := t.model.Preprocess.Size, t.model.ContextLength()
 	return data.LoaderOptions{
 		BatchSize: t.c.BatchSize, Workers: t.c.Workers, Seed: t.c.Seed, Pixels: 3 * size[0] * size[1], CacheSize: cacheSize,
-		Limits: preprocess.Limits{MaxPixels: t.c.MaxImagePixels},
+		Limits: preprocess.Limits{MaxPixels: t.c.MaxImagePixels, Orient: t.c.Orient},
 		Tokenize: func(text string) []int64 {
 			ids, _ := tokenizer.Tokenize(text, length)
 			return ids

@@ -111,6 +111,8 @@ func TestResumeOfAnyData(t *testing.T) {
 		{"EpochSamples 0, not 9", func(o *setup) { o.EpochSamples = 9 }},
 		{"Resample false, not true", func(o *setup) { o.Resample = true }},
 		{"MaxImagePixels 178956970, not 7", func(o *setup) { o.MaxImagePixels = 7 }},
+		{"Orient false, not true", func(o *setup) { o.Orient = true }},
+		{"PlainText false, not true", func(o *setup) { o.PlainText = true }},
 	} {
 		o := options(t, model, tar)
 		o.MaxSteps, o.Warmup = 1, train.None

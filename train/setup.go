@@ -19,6 +19,7 @@ func (t *Trainer) open(ctx context.Context, m *clip.Model, d Dataset, from strin
 	}
 	c := &t.c
 	t.model, t.device, t.data, t.resumed = m, m.Device(), d, from
+	m.Options.PlainText = m.Options.PlainText || c.PlainText
 	if c.PatchDropout != 0 {
 		if err := m.SetPatchDropout(meant(c.PatchDropout)); err != nil {
 			return c.errorf("{PatchDropout}: %w", err)

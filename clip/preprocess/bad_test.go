@@ -72,7 +72,7 @@ func TestBadImages(t *testing.T) {
 		{"tiff without pages", "II*\x00\x00\x00\x00\x00\x00\x00", nil, "TIFF"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			img, err := Decode(t.Context(), []byte(c.data), Limits{NoHEIF: true})
+			img, err := Decode(t.Context(), []byte(c.data), Limits{NoSystem: true})
 			require.Error(t, err)
 			assert.Nil(t, img)
 			var e *Error

@@ -31,10 +31,10 @@ type Limits struct {
 	// does the zero value.
 	Orient bool
 
-	// NoHEIF refuses HEIC and AVIF also where the system has libheif, which decodes them: C++ that
-	// strangers' files should not reach, and whose memory is bounded by what the header claims
-	// alone.
-	NoHEIF bool
+	// NoSystem refuses HEIC, AVIF and JPEG XL also where the system has the libraries that decode
+	// them: C++ that strangers' files should not reach, and whose memory is bounded by what the
+	// header claims alone.
+	NoSystem bool
 
 	part *part
 }
@@ -135,10 +135,10 @@ func open(data []byte, lim Limits) (p *decoder, f format, err error) {
 		return nil, f, tooLong(int64(len(data)), lim)
 	}
 	f = sniff(data)
-	if lim.NoHEIF && f.system {
+	if lim.NoSystem && f.library != nil {
 		f.open, f.advice = nil, ""
 	}
-	if f.open == nil || f.system && !HasHEIF() {
+	if f.open == nil || f.library != nil && !f.library() {
 		return nil, f, refuse(f, data)
 	}
 	if p, err = f.open(data); err != nil {
@@ -187,7 +187,7 @@ func rescue(f *format, err *error) {
 }
 
 // Decode reads a PNG, JPEG, WebP, GIF, BMP or TIFF image, the preview in a camera's raw file, and
-// where HasHEIF a HEIC or AVIF, told apart by content. An animation gives its first frame. It does
+// where HasHEIF and HasJXL HEIC, AVIF and JPEG XL, told apart by content. An animation gives its first frame. It does
 // not panic: every bad input gives an *Error, whose kind is one of the Err values or a *LimitError.
 // It stops between rows, scans or strips when ctx ends, with the context's error.
 func Decode(ctx context.Context, data []byte, lim Limits) (img *Image, err error) {

@@ -1,4 +1,4 @@
-//go:build cgo && !noheif
+//go:build cgo && !nosystem
 
 package preprocess
 

@@ -46,8 +46,11 @@ func OpenRegular(path string) (*os.File, int64, error) {
 }
 
 // ReadFile reads the file at path; one beyond lim is refused before. Errors name the path; a
-// missing file matches fs.ErrNotExist.
+// missing file matches fs.ErrNotExist. A path that [VideoFrames] gave is that frame, as a BMP file.
 func ReadFile(ctx context.Context, path string, lim Limits) ([]byte, error) {
+	if video, at, ok := VideoFrame(path); ok {
+		return readFrame(ctx, video, at, lim)
+	}
 	f, size, err := OpenRegular(path)
 	if errors.Is(err, ErrNotRegular) {
 		what := "not a regular file, so no image is read from it"

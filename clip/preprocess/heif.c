@@ -1,13 +1,14 @@
-//go:build cgo && !noheif
+//go:build cgo && !nosystem
 
 #include "heif.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "dynamic.h"
 
 /* The part of libheif's interface, unchanged since version 1.3, that is used here. */
 typedef struct {
@@ -43,18 +44,8 @@ static struct {
 } heif;
 
 static void load(void) {
-  void *lib = dlopen("libheif.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (lib == NULL) {
-    lib = dlopen("libheif.1.dylib", RTLD_NOW | RTLD_LOCAL);
-  }
-  if (lib == NULL) {
-    return;
-  }
-  struct {
-    void *to;
-    const char *name;
-    int optional;
-  } all[] = {
+  static const char *const libraries[] = {"libheif.so.1", "libheif.1.dylib", NULL};
+  const goclip_symbol symbols[] = {
       {&heif.context_alloc, "heif_context_alloc", 0},
       {&heif.context_free, "heif_context_free", 0},
       {&heif.read, "heif_context_read_from_memory_without_copy", 0},
@@ -74,14 +65,7 @@ static void load(void) {
       {&heif.plane, "heif_image_get_plane_readonly", 0},
       {&heif.image_release, "heif_image_release", 0},
   };
-  for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-    void *symbol = dlsym(lib, all[i].name);
-    if (symbol == NULL && !all[i].optional) {
-      return;
-    }
-    memcpy(all[i].to, &symbol, sizeof(symbol));
-  }
-  heif.found = 1;
+  heif.found = goclip_load(libraries, symbols, sizeof(symbols) / sizeof(symbols[0]));
 }
 
 int goclip_heif_available(void) {

@@ -16,15 +16,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// heifGolden is a HEIC or AVIF file and the pixels of pillow-heif or Pillow, RGB or RGBA, upright.
+// heifGolden is a HEIC, AVIF or JPEG XL file and the pixels of Pillow or its plugins, upright.
 type heifGolden struct {
 	Mode         string
 	Size         [2]int
 	data, pixels []byte
 }
 
-func heifFiles(t testing.TB) (out map[string]*heifGolden) {
-	z, err := zip.OpenReader(filepath.Join(goldenDir, "heif.zip"))
+func heifFiles(t testing.TB) map[string]*heifGolden { return zipped(t, "heif.zip") }
+
+// zipped are the files of an archive of testdata, with the pixels that stand beside them.
+func zipped(t testing.TB, archive string) (out map[string]*heifGolden) {
+	z, err := zip.OpenReader(filepath.Join(goldenDir, archive))
 	require.NoError(t, err)
 	defer z.Close()
 	read := func(name string) []byte {
@@ -39,6 +42,15 @@ func heifFiles(t testing.TB) (out map[string]*heifGolden) {
 		g.data, g.pixels = read(name), read(name+".pixels")
 	}
 	return out
+}
+
+// distance is the largest and the mean difference of an image of the same size and mode.
+func (g *heifGolden) distance(img *Image) (most int, mean float64) {
+	most, _, _ = difference(g.pixels, img.Pix)
+	for i, v := range g.pixels {
+		mean += math.Abs(float64(v) - float64(img.Pix[i]))
+	}
+	return most, mean / float64(len(g.pixels))
 }
 
 func needHEIF(t testing.TB) {
@@ -61,12 +73,7 @@ func TestHEIFGivesPillowsPixels(t *testing.T) {
 			mode = ModeRGBA
 		}
 		require.Equal(t, mode, img.Mode, name)
-		most, _, _ := difference(g.pixels, img.Pix)
-		sum := 0.0
-		for i, v := range g.pixels {
-			sum += math.Abs(float64(v) - float64(img.Pix[i]))
-		}
-		mean := sum / float64(len(g.pixels))
+		most, mean := g.distance(img)
 		t.Logf("%s: largest difference %d, mean %.3f", name, most, mean)
 		switch {
 		case name == "deep.heic": // 10 bits, cut by different roundings
@@ -108,7 +115,7 @@ func TestHEIFKeepsTheLimits(t *testing.T) {
 // it.
 func TestHEIFIsRefusedByName(t *testing.T) {
 	data := heifFiles(t)["face.heic"].data
-	_, err := Decode(t.Context(), data, Limits{NoHEIF: true})
+	_, err := Decode(t.Context(), data, Limits{NoSystem: true})
 	require.ErrorIs(t, err, ErrUnsupported)
 	assert.Contains(t, err.Error(), "HEIC is not read; convert it to PNG first")
 	assert.Contains(t, refuse(isAVIF, data).Error(), "AVIF is not read; install libheif (Debian: apt-get install libheif1)")

@@ -14,7 +14,8 @@ type format struct {
 	open   func([]byte) (*decoder, error)
 	kind   string // what such files are counted as, where that is not their name
 	advice string
-	system bool // read where the system has libheif
+
+	library func() bool // tells whether the system has the library that reads it; nil where none is needed
 }
 
 // Kind is what a file is, as far as its first bytes and its name tell.
@@ -37,9 +38,9 @@ func KindOf(head []byte, name string) Kind {
 	if head == nil || f.name == "" && byName.open == nil || f.name == "TIFF" && byName.kind == "RAW" {
 		f = byName
 	}
-	k := Kind{Name: f.kind, Format: f.name, Readable: f.open != nil && (!f.system || HasHEIF())}
+	k := Kind{Name: f.kind, Format: f.name, Readable: f.open != nil && (f.library == nil || f.library())}
 	if k.Name == "" {
-		if k.Name = k.Format; k.Readable && !f.system {
+		if k.Name = k.Format; k.Readable && f.library == nil {
 			k.Name = "image"
 		}
 	}
@@ -48,7 +49,10 @@ func KindOf(head []byte, name string) Kind {
 
 var jpegMark = []byte("\xff\xd8\xff")
 
-const withLibheif = "install libheif (Debian: apt-get install libheif1), or convert it to PNG first"
+const (
+	withLibheif = "install libheif (Debian: apt-get install libheif1), or convert it to PNG first"
+	withLibjxl  = "install libjxl (Debian: apt-get install libjxl0.7), or convert it to PNG first"
+)
 
 // The formats that are read.
 var (
@@ -58,8 +62,9 @@ var (
 	isGIF  = format{name: "GIF", open: openGIF}
 	isBMP  = format{name: "BMP", open: openBMP}
 	isTIFF = format{name: "TIFF", open: openTIFF}
-	isHEIC = format{name: "HEIC", open: openHEIF, system: true, advice: withLibheif}
-	isAVIF = format{name: "AVIF", open: openHEIF, system: true, advice: withLibheif}
+	isHEIC = format{name: "HEIC", open: openHEIF, library: HasHEIF, advice: withLibheif}
+	isAVIF = format{name: "AVIF", open: openHEIF, library: HasHEIF, advice: withLibheif}
+	isJXL  = format{name: "JPEG XL", open: openJXL, library: HasJXL, advice: withLibjxl}
 )
 
 // raw is a camera's format; open reads its preview, or is nil.
@@ -76,7 +81,7 @@ func video(name string) format {
 var extensions = map[string]format{
 	".jpg": isJPEG, ".jpeg": isJPEG, ".jpe": isJPEG, ".jfif": isJPEG, ".png": isPNG, ".gif": isGIF, ".bmp": isBMP,
 	".tif": isTIFF, ".tiff": isTIFF, ".webp": isWebP,
-	".heic": isHEIC, ".heif": isHEIC, ".avif": isAVIF, ".jxl": {name: "JPEG XL"},
+	".heic": isHEIC, ".heif": isHEIC, ".avif": isAVIF, ".jxl": isJXL,
 	".jp2": {name: "JPEG 2000"}, ".psd": {name: "Photoshop"},
 	".3fr": raw("3FR", openRAW), ".arw": raw("ARW", openRAW), ".cr2": raw("CR2", openRAW), ".cr3": raw("CR3", nil), ".crw": raw("CRW", nil), ".dng": raw("DNG", openRAW),
 	".erf": raw("ERF", openRAW), ".iiq": raw("IIQ", openRAW), ".kdc": raw("KDC", openRAW), ".mos": raw("MOS", nil), ".mrw": raw("MRW", nil), ".nef": raw("NEF", openRAW),
@@ -113,7 +118,7 @@ func sniff(data []byte) format {
 	case has(0, "\x00\x00\x00\x0cjP  "), has(0, "\xff\x4f\xff\x51"):
 		return format{name: "JPEG 2000"}
 	case has(0, "\xff\x0a"), has(0, "\x00\x00\x00\x0cJXL "):
-		return format{name: "JPEG XL"}
+		return isJXL
 	case has(0, "%PDF"):
 		return format{name: "PDF", advice: "draw its pages as PNG first"}
 	case has(0, "8BPS"):
@@ -202,7 +207,7 @@ func refuse(f format, data []byte) error {
 			advice = "convert it to PNG first"
 		}
 		kind := ErrUnsupported
-		if f.system && advice == f.advice { // and not because a limit forbids it
+		if f.library != nil && advice == f.advice { // and not because a limit forbids it
 			kind = errors.Join(ErrUnsupported, ErrNoLibrary)
 		}
 		return fail(kind, "%s is not read; %s (%s)", f.name, advice, readable)

@@ -102,7 +102,7 @@ func (j *tokenizerJSON) wordPiece(o Options) (m bertModel, err error) {
 		m.ids[piece] = id
 	}
 	for _, a := range j.Added {
-		m.specials.add(special{a.Content, a.ID, a.LStrip, a.RStrip})
+		m.specials.add(special{a.Content, a.ID, a.LStrip, a.RStrip, !a.Special})
 	}
 	m.start, m.end = j.framing()
 	own := ""

@@ -21,6 +21,36 @@ type Encoder interface {
 
 var _, _, _, _, _ Encoder = (*Tokenizer)(nil), (*RoBERTa)(nil), (*Unigram)(nil), (*BERT)(nil), (*Gemma)(nil)
 
+// Plain is e for texts of strangers: special tokens inside a text are text, as with Hugging Face's split_special_tokens.
+// The frame stays. An Encoder of another package is returned as it is.
+func Plain(e Encoder) Encoder {
+	switch t := e.(type) {
+	case *Tokenizer:
+		plain := *t
+		plain.start, plain.end = "", ""
+		return &plain
+	case *RoBERTa:
+		plain := *t
+		plain.specials = t.specials.added()
+		return &plain
+	case *Unigram:
+		plain := *t
+		plain.specials = t.specials.added()
+		return &plain
+	case *BERT:
+		plain := *t
+		plain.specials = t.specials.added()
+		return &plain
+	case *Gemma:
+		plain := *t
+		plain.raw, plain.late = t.raw.added(), t.late.added()
+		return &plain
+	case stripped:
+		return stripped{Plain(t.Encoder)}
+	}
+	return e
+}
+
 // frame is the tokens around and after a text.
 type frame struct{ start, end, pad int64 } // start is -1 where there is none
 

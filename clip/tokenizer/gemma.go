@@ -73,7 +73,7 @@ func newGemma(m gemmaModel, o Options) (*Gemma, error) {
 	}
 	t.merges = nil
 	for _, a := range m.added {
-		s := special{a.Content, a.ID, a.LStrip, a.RStrip}
+		s := special{a.Content, a.ID, a.LStrip, a.RStrip, !a.Special}
 		if !a.Normalized {
 			t.raw.add(s)
 		} else if s.text = t.normalize(s.text); s.text != "" {

@@ -48,6 +48,7 @@ type added struct {
 	RStrip     bool   `json:"rstrip"`
 	SingleWord bool   `json:"single_word"`
 	Normalized bool   `json:"normalized"`
+	Special    bool   `json:"special"`
 }
 
 // step is a normalizer or a pre-tokenizer.
@@ -208,7 +209,7 @@ func (j *tokenizerJSON) unigram(pad string) (m unigramModel, err error) {
 			return m, fmt.Errorf("the added token %q has the id %d, which is another piece's or leaves a gap", a.Content, a.ID)
 		}
 		m.pieces[a.ID].kind = control
-		m.specials = append(m.specials, special{a.Content, a.ID, a.LStrip, a.RStrip})
+		m.specials = append(m.specials, special{a.Content, a.ID, a.LStrip, a.RStrip, !a.Special})
 		ids[a.Content] = a.ID
 	}
 	m.pieces[*j.Model.UnknownID].kind = unknown

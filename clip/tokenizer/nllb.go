@@ -50,7 +50,7 @@ func (j *tokenizerJSON) sentencePieceBPE(o Options) (m unigramModel, err error) 
 	ids := map[string]int{}
 	for _, a := range j.Added {
 		m.pieces[a.ID].kind = control
-		m.specials = append(m.specials, special{a.Content, a.ID, a.LStrip, a.RStrip})
+		m.specials = append(m.specials, special{a.Content, a.ID, a.LStrip, a.RStrip, !a.Special})
 		ids[a.Content] = a.ID
 	}
 	at := slices.Index(texts, j.Model.Unknown)

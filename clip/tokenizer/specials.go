@@ -11,12 +11,25 @@ type special struct {
 	id         int
 	trimBefore bool // white space before it is left out (RoBERTa's <mask>)
 	trimAfter  bool
+	added      bool // to the vocabulary, and an ordinary word but for that
 }
 
 // specials are a vocabulary's special tokens, by first byte.
 type specials [256][]special
 
 func (s *specials) add(t special) { s[t.text[0]] = append(s[t.text[0]], t) }
+
+// added are those that are no special tokens.
+func (s *specials) added() (out specials) {
+	for first, tokens := range s {
+		for _, t := range tokens {
+			if t.added {
+				out[first] = append(out[first], t)
+			}
+		}
+	}
+	return out
+}
 
 // at is the longest special token that text begins with.
 func (s *specials) at(text string) (found special, ok bool) {

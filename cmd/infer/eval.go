@@ -17,6 +17,7 @@ type evalCmd struct {
 	Split        string   `help:"Split of data sets in CLIP_benchmark's layout." default:"test" group:"Data"`
 	Task         string   `help:"retrieval, zeroshot, linear-probe, or auto: zeroshot for labelled images, retrieval for captions." default:"auto" enum:"auto,retrieval,zeroshot,linear-probe" group:"Data"`
 	CaptionLines bool     `help:"Take each line of a .txt as a caption instead of the whole text." group:"Data"`
+	Orient       bool     `help:"Turn images upright by their EXIF orientation; open_clip takes them as they lie in the file." group:"Data"`
 	Format       string   `help:"table, json (one object per line, as CLIP_benchmark writes) or csv." default:"table" enum:"table,json,csv" group:"Data"`
 	tableFlags
 

@@ -31,7 +31,7 @@ func (c *evalCmd) evaluate(ctx context.Context, m *clip.Model, s *evalSet, errs 
 // reading says how n images are read, and shows how far that is until it is closed.
 func (c *evalCmd) reading(errs io.Writer, n int) (*evaluate.Options, *progress) {
 	show := newProgress(errs, "images", n)
-	return &evaluate.Options{BatchSize: c.BatchSize, Workers: runtime.GOMAXPROCS(0), Seen: func(images int) {
+	return &evaluate.Options{BatchSize: c.BatchSize, Orient: c.Orient, Workers: runtime.GOMAXPROCS(0), Seen: func(images int) {
 		for range images {
 			show.add(false)
 		}

@@ -180,6 +180,7 @@ type computeFlags struct {
 	Device    string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
 	Precision string `help:"fp32, by three bfloat16 products each on CPUs with AMX; fp32-strict, without them; bf16, fast on CPUs with bfloat16 instructions or AMX; int8, on CPUs only; fp16, on CUDA only. auto is fp32 on CPUs, and on CUDA bf16 (fp16 before Ampere)." default:"auto" enum:"auto,fp32,fp32-strict,bf16,fp16,int8"`
 	Threads   int    `help:"Threads of libtorch's kernels (default: the number of CPUs)."`
+	PlainText bool   `help:"Take special tokens inside texts, such as <|endoftext|>, as text."`
 	Seed      uint64 `help:"Seed of random weights."`
 	BatchSize int    `help:"Images or texts per batch." default:"32"`
 }
@@ -227,7 +228,7 @@ func (f *modelFlags) options(errs io.Writer) (o *clip.OpenOptions, err error) {
 	}
 	lines := pretrained.Lines(errs, "infer: ")
 	return &clip.OpenOptions{Pretrained: f.Pretrained, Seed: f.Seed, Device: device, Precision: precision, Progress: lines.Progress, Log: lines.Log,
-		ImageSize: f.ForceImageSize, ContextLength: f.ForceContextLength, QuickGELU: f.ForceQuickGELU,
+		ImageSize: f.ForceImageSize, ContextLength: f.ForceContextLength, QuickGELU: f.ForceQuickGELU, PlainText: f.PlainText,
 		ImageTower: f.PretrainedImage, TextTower: f.PretrainedText}, nil
 }
 

@@ -16,6 +16,7 @@ type probeCmd struct {
 	LR       float64 `help:"Initial learning rate." default:"0.1"`
 	Epochs   int     `help:"Passes over the training embeddings." default:"10"`
 	WD       float64 `help:"Weight decay; -1 chooses it from 10^-6 to 10^2 on a fifth of the training images." default:"-1"`
+	Orient   bool    `help:"Turn images upright by their EXIF orientation; open_clip takes them as they lie in the file."`
 	Format   string  `help:"table or json." default:"table" enum:"table,json"`
 	Training string  `arg:"" help:"Labelled images to train on: a directory with one folder per class." complete:"dirs"`
 	Test     string  `arg:"" help:"Images of the same classes to test on." complete:"dirs"`
@@ -51,7 +52,7 @@ func (c *probeCmd) Run(ctx context.Context, s *streams) error {
 	var rows [2]evaluate.Labelled
 	bad := 0
 	for i, set := range sets {
-		images, err := evaluate.NewImages(ctx, m, set, &evaluate.Options{BatchSize: c.BatchSize, Workers: runtime.GOMAXPROCS(0)})
+		images, err := evaluate.NewImages(ctx, m, set, &evaluate.Options{BatchSize: c.BatchSize, Orient: c.Orient, Workers: runtime.GOMAXPROCS(0)})
 		if err != nil {
 			return err
 		}

@@ -45,6 +45,7 @@ type searchCmd struct {
 	Pretrained string `help:"Weights of a built-in config, as for infer index." complete:"tags"`
 	Device     string `help:"auto, cpu, cuda or cuda:N." default:"auto" complete:"auto,cpu,cuda"`
 	Threads    int    `help:"Threads of libtorch's kernels (default: the number of CPUs)."`
+	PlainText  bool   `help:"Take special tokens inside the query, such as <|endoftext|>, as text."`
 	BatchSize  int    `help:"Images per batch while indexing." default:"32"`
 
 	Query []string `arg:"" optional:"" help:"Words or an image's path (./pool.jpg), then more terms after + or -, each optionally with WEIGHT: before it; then the directory (default: the working directory)."`
@@ -310,7 +311,7 @@ func (s *searcher) open(ctx context.Context, c *searchCmd, io *streams, known in
 		return nil
 	}
 	f := modelFlags{Model: c.Model, Pretrained: c.Pretrained,
-		computeFlags: computeFlags{Device: c.Device, Threads: c.Threads, BatchSize: c.BatchSize, Precision: "fp32"}}
+		computeFlags: computeFlags{Device: c.Device, Threads: c.Threads, BatchSize: c.BatchSize, Precision: "fp32", PlainText: c.PlainText}}
 	if c.Model == "" && known.Weights != "" {
 		s.model, err = f.openKnown(ctx, known, io.err)
 		return err

@@ -42,6 +42,7 @@ type serveCmd struct {
 	CUDAGraphs     bool     `name:"cuda-graphs" help:"Use CUDA graphs, one for each batch size; texts need --precision bf16 or fp16. Needs make build-cuda."`
 	NoOrient       bool     `help:"Ignore the EXIF orientation, as open_clip does."`
 	OTLPEndpoint   string   `name:"otlp-endpoint" help:"Send a span of each request and of its stages to this OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318." placeholder:"URL"`
+	NoSystem       bool     `name:"no-system-decoders" help:"Refuse HEIC, AVIF and JPEG XL, which libraries of the system decode: C++ that strangers' files would reach."`
 	LogRequests    bool     `help:"Log each request with its id, status and duration."`
 	Quiet          bool     `help:"Do not log the server's own errors."`
 }
@@ -141,7 +142,7 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	}
 	defer closeAll(listeners) // Serve has closed them, unless New fails
 	o := serve.Options{Version: version(), TTL: c.TTL, Memory: c.MaxWeights, Limits: c.limits(c.BatchSize), Token: c.Token,
-		BasePath: c.BasePath, Proxies: proxies, Origins: c.CORSOrigin, ImmichUpstream: upstream, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, Indices: c.indexed(shelves), Thumbnail: thumbnailOfFile, Original: original, Log: c.logger(io.err)}
+		BasePath: c.BasePath, Proxies: proxies, Origins: c.CORSOrigin, ImmichUpstream: upstream, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, NoSystem: c.NoSystem, Indices: c.indexed(shelves), Thumbnail: thumbnailOfFile, Original: original, Log: c.logger(io.err)}
 	if o.Notice, err = c.notice(ctx, list, shelves); err != nil {
 		return err
 	}

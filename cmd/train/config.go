@@ -27,7 +27,7 @@ func (o *options) config(given func(flag string) bool) *train.Config {
 		LockImage: o.LockImage, UnlockedGroups: o.UnlockedGroups, FreezeBNStats: o.FreezeBNStats,
 		LockText: o.LockText, UnlockedLayers: o.UnlockedLayers, FreezeLayerNorm: o.FreezeLayerNorm,
 		LoRARank: o.LoRARank, LoRAAlpha: o.LoRAAlpha, EMADecay: o.EMADecay, WiseFT: o.WiseFT,
-		NoShuffle: o.NoShuffle, Resample: o.DatasetResampled, Augment: o.AugCfg.AugConfig, MaxImagePixels: o.MaxImagePixels,
+		NoShuffle: o.NoShuffle, Resample: o.DatasetResampled, Augment: o.AugCfg.AugConfig, MaxImagePixels: o.MaxImagePixels, Orient: o.Orient, PlainText: o.PlainText,
 		ValEpochs: meant(o.ValFrequency), ZeroShotEpochs: meant(o.ZeroshotFrequency), SaveEpochs: meant(o.SaveFrequency), DeletePrevious: o.DeletePrev,
 		SaveSteps: o.SaveEverySteps, SaveEvery: train.None, LogEvery: o.LogEvery, TensorBoard: o.reportsTo("tensorboard"), MetricsAddr: o.MetricsAddr,
 		Dir: o.dir(), Settings: o, Files: o.kept, Resuming: o.resuming, Naming: o.flagOf,

@@ -47,6 +47,8 @@ type options struct {
 	DatasetResampled  bool   `name:"dataset-resampled" help:"Draw the images of an epoch with replacement." group:"data" field:"Resample"`
 	UpsamplingFactors string `name:"train-data-upsampling-factors" help:"With --dataset-resampled: relative weight of the images of each source, such as 1::2::0.5." group:"data" complete:"none" field:"UpsamplingFactors"`
 	NoShuffle         bool   `name:"no-shuffle" help:"Keep the order of the data." group:"data"`
+	Orient            bool   `name:"orient" help:"Turn images upright by their EXIF orientation (default: as they lie in the file, as open_clip takes them)." group:"data"`
+	PlainText         bool   `name:"plain-text" help:"Take special tokens inside captions, such as <|endoftext|>, as text (default: as tokens, as open_clip takes its own)." group:"data"`
 	MaxImagePixels    int64  `name:"max-image-pixels" default:"178956970" help:"Largest image that is decoded; larger ones count as bad samples (default: Pillow's limit)." group:"data" field:"MaxImagePixels"`
 
 	AccumFreq         int     `name:"accum-freq" default:"1" help:"Batches per step: the loss compares all their images, as in one large batch." group:"learning"`

@@ -24,6 +24,7 @@ type Options struct {
 	BatchSize int              // images that are encoded at once, by which clip_val_loss differs; 0 stands for 64
 	Workers   int              // goroutines that decode images; 0 stands for 4
 	MaxPixels int64            // of an image, larger ones being unreadable; 0 stands for 178,956,970
+	Orient    bool             // turn images upright by their EXIF orientation, which open_clip does not
 	CacheSize int64            // bytes of decoded images to keep for the next evaluation
 	Seen      func(images int) // hears of the images that were encoded; nil: nobody does
 }
@@ -57,7 +58,7 @@ func newLoader(ctx context.Context, m *clip.Model, d data.Dataset, o Options, ca
 		return nil, err
 	}
 	l := data.LoaderOptions{BatchSize: o.BatchSize, Workers: o.Workers, SkipBad: true, Pixels: transform.Len(), CacheSize: o.CacheSize,
-		Limits:    preprocess.Limits{MaxPixels: o.MaxPixels},
+		Limits:    preprocess.Limits{MaxPixels: o.MaxPixels, Orient: o.Orient},
 		Transform: func(dst []float32, img *preprocess.Image, _ *rand.Rand) error { return transform.Apply(dst, img) },
 	}
 	if captions {

@@ -162,3 +162,30 @@ func TestInterrupted(t *testing.T) {
 	_, err = pairs.Retrieval(ctx, m)
 	assert.ErrorIs(t, err, context.Canceled)
 }
+
+// TestOrient evaluates an image that lies on its side: as it lies, as open_clip does, and upright.
+func TestOrient(t *testing.T) {
+	lying := filepath.Join("..", "..", "testdata", "preprocess", "pictures", "orientation6.jpg")
+	content, err := os.ReadFile(lying)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "a"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "a", "x.jpg"), content, 0o644))
+	set, err := data.OpenFolders(t.Context(), dir)
+	require.NoError(t, err)
+	m := shipped(t)
+	for _, orient := range []bool{false, true} {
+		images, err := NewImages(t.Context(), m, set, &Options{Orient: orient})
+		require.NoError(t, err)
+		got, err := images.Features(t.Context(), m)
+		require.NoError(t, err)
+		for want, err := range (clip.Encoder{Model: m, Orient: orient}).Images(t.Context(), clip.FromFiles(lying)) {
+			require.NoError(t, err)
+			assert.InDelta(t, 1, clip.Cosine(want, got.Features[:len(want)]), 1e-6, "orient %v", orient)
+		}
+		for other, err := range (clip.Encoder{Model: m, Orient: !orient}).Images(t.Context(), clip.FromFiles(lying)) {
+			require.NoError(t, err)
+			assert.Less(t, clip.Cosine(other, got.Features[:len(other)]), 0.999, "orient %v", orient)
+		}
+	}
+}

@@ -1,0 +1,18 @@
+//go:build !cgo || nosystem
+
+package preprocess
+
+// HasHEIF tells whether HEIC and AVIF are decoded: not in a build without cgo, or with the tag
+// nosystem.
+func HasHEIF() bool { return false }
+
+// HasJXL tells whether JPEG XL is decoded: likewise.
+func HasJXL() bool { return false }
+
+func openHEIF([]byte) (*picture, error) {
+	return nil, unsupported("HEIC or AVIF", "is not read by this build")
+}
+
+func openJXL([]byte) (*picture, error) {
+	return nil, unsupported("JPEG XL", "is not read by this build")
+}
