@@ -31,16 +31,28 @@ type known struct {
 // Changes walks the paths and compares what it finds with the index by path, size and time of the
 // last change. Gone are only images below the directories among paths.
 func (w *Writer) Changes(ctx context.Context, paths, exclude []string) (c Changes, err error) {
+	return w.compare(ctx, paths, exclude, 0)
+}
+
+// compare is Changes with so many frames of each video.
+func (w *Writer) compare(ctx context.Context, paths, exclude []string, frames int) (c Changes, err error) {
 	all := map[string]*known{}
 	for _, path := range paths {
 		if err := w.known(ctx, path, all); err != nil {
 			return c, err
 		}
 	}
+	films := newFilms(w.root, all, frames)
 	var failed []string
 	for f, err := range Walk(paths, exclude) {
 		if ctx.Err() != nil {
 			return c, ctx.Err()
+		}
+		if films.is(f, err) {
+			if err := films.add(ctx, f.Path, &c); err != nil {
+				return c, err
+			}
+			continue
 		}
 		if skipped := (*Skipped)(nil); errors.As(err, &skipped) {
 			c.Skipped = append(c.Skipped, skipped)
@@ -62,7 +74,7 @@ func (w *Writer) Changes(ctx context.Context, paths, exclude []string) (c Change
 			all[path] = &known{seen: true}
 		} else if k.seen { // two of the paths have it
 			continue
-		} else if k.seen = true; k.size == f.Size && k.modified == f.ModTime.UnixNano() {
+		} else if k.seen = true; k.unchanged(f) {
 			if !k.unreadable {
 				c.Same++
 			}

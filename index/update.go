@@ -20,6 +20,7 @@ type UpdateOptions struct {
 	Exclude     []string // names of directories to leave out, besides hidden ones and [Excluded]
 	KeepMissing bool     // keep images whose files are gone
 	NoOrient    bool     // of a new index: take images as they lie in the file, not upright by their EXIF orientation
+	Frames      int      // of each video, spread over it, by the machine's ffmpeg; 0 skips new videos
 	Rebuild     bool     // encode every image again; searches find the former vectors meanwhile, unless the index is damaged
 	Switch      bool     // take a model other than the index's: its vectors are made beside the present ones, which are searched until all are there
 	Engine      Engine   // whose copy of the vectors is kept up to date; "" is [Exact], which has none
@@ -124,6 +125,9 @@ func (u *update) fill() error {
 	if u.BatchSize < 0 || u.CommitEvery < 0 {
 		return fmt.Errorf("index: BatchSize %d, CommitEvery %d: they must be at least 1, or 0 for the defaults", u.BatchSize, u.CommitEvery)
 	}
+	if u.Frames < 0 {
+		return fmt.Errorf("index: Frames %d: it must be at least 1, or 0 for none", u.Frames)
+	}
 	u.Exclude = slices.Concat(u.Exclude, Excluded)
 	u.Engine, u.BatchSize, u.CommitEvery = cmp.Or(u.Engine, Exact), cmp.Or(u.BatchSize, 32), cmp.Or(u.CommitEvery, 512)
 	if u.Problem == nil {
@@ -186,7 +190,7 @@ func (u *update) open(ctx context.Context, known Model) (err error) {
 }
 
 func (u *update) run(ctx context.Context, id Model) error {
-	changes, err := u.w.Changes(ctx, u.Paths, u.Exclude)
+	changes, err := u.w.compare(ctx, u.Paths, u.Exclude, u.Frames)
 	if err != nil {
 		return err
 	}
@@ -263,7 +267,7 @@ func (u *update) remove(gone []string) error {
 // replace makes the vectors of the model id beside those of the index, of all that it holds and of
 // what is new, and then switches over.
 func (u *update) replace(ctx context.Context, id Model) error {
-	former, err := u.w.Changes(ctx, u.Paths, u.Exclude)
+	former, err := u.w.compare(ctx, u.Paths, u.Exclude, u.Frames)
 	if err != nil {
 		return err
 	}
@@ -287,7 +291,7 @@ func (u *update) replace(ctx context.Context, id Model) error {
 		}
 		paths = append(paths, elsewhere...)
 	}
-	changes, err := u.w.Changes(ctx, paths, u.Exclude)
+	changes, err := u.w.compare(ctx, paths, u.Exclude, u.Frames)
 	if err != nil {
 		return err
 	}

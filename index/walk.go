@@ -43,9 +43,13 @@ type Skipped struct {
 
 func (s *Skipped) Error() string { return s.Path + ": skipped: " + s.Kind }
 
-// Stat returns the file of a path.
+// Stat returns the file of a path; of a frame, that of its video.
 func Stat(path string) (f File, err error) {
-	info, err := os.Stat(path)
+	file := path
+	if video, _, ok := preprocess.VideoFrame(path); ok {
+		file = video
+	}
+	info, err := os.Stat(file)
 	if err != nil {
 		return f, err
 	}

@@ -37,7 +37,7 @@ type caption struct {
 
 func (c *captionCmd) Run(ctx context.Context, io *streams) error {
 	skipped := skips{errs: io.err, verbose: c.Verbose}
-	images, err := listImages(ctx, c.Paths, &skipped, nil)
+	images, err := listImages(ctx, c.Paths, framesFlag{}, &skipped, nil)
 	if err != nil {
 		return err
 	}

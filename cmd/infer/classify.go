@@ -16,6 +16,7 @@ import (
 type classifyCmd struct {
 	modelFlags
 	orientFlag
+	framesFlag
 	skipFlags
 	Label          []string `help:"Name of a class; repeat it for more." sep:"none" complete:"none" group:"Classes"`
 	Labels         string   `help:"File with one class name per line, or - for stdin." placeholder:"FILE" group:"Classes"`
@@ -93,7 +94,7 @@ type imageSet struct {
 }
 
 func (c *classifyCmd) Run(ctx context.Context, io *streams) error {
-	if err := c.check(); err != nil {
+	if err := errors.Join(c.check(), c.framesFlag.check(io.err)); err != nil {
 		return err
 	}
 	skipped := skips{verbose: c.Verbose, errs: io.err}
@@ -168,6 +169,8 @@ func (c *classifyCmd) check() error {
 		return usageError("classify: --labels-from-dirs takes one PATH, the directory with a folder for each class")
 	case c.Top < 1:
 		return usageError(fmt.Sprintf("classify: --top %d: must be 1 or more", c.Top))
+	case c.Frames > 0 && (c.SortInto != "" || c.LabelsFromDirs):
+		return usageError("classify: --frames goes without --sort-into and --labels-from-dirs: a frame is no file")
 	case c.SortInto == "" && (c.Copy || c.DryRun):
 		return usageError("classify: --copy and --dry-run go with --sort-into DIR")
 	}
@@ -219,7 +222,7 @@ func (c *classifyCmd) walk(ctx context.Context, skipped *skips) (paths []string,
 			return nil, fmt.Errorf("--sort-into: %w", err)
 		}
 	}
-	return listImages(ctx, c.Paths, skipped, func(picture string) bool {
+	return listImages(ctx, c.Paths, c.framesFlag, skipped, func(picture string) bool {
 		abs, err := filepath.Abs(picture)
 		return err != nil || sorted == "" || !strings.HasPrefix(abs, sorted+string(filepath.Separator))
 	})

@@ -18,6 +18,7 @@ import (
 type embedCmd struct {
 	modelFlags
 	orientFlag
+	framesFlag
 	skipFlags
 	Images    []string `help:"Images and directories; directories are searched recursively, hidden files are skipped." sep:"none" placeholder:"PATH"`
 	ImageList string   `help:"File with one image path per line, or - for stdin." placeholder:"FILE"`
@@ -47,7 +48,7 @@ func (c *embedCmd) Help() string {
 
 func (c *embedCmd) Run(ctx context.Context, io *streams) error {
 	world, err := c.check()
-	if err != nil {
+	if err = errors.Join(err, c.framesFlag.check(io.err)); err != nil {
 		return err
 	}
 	skipped := skips{verbose: c.Verbose, errs: io.err}
@@ -151,7 +152,7 @@ func (c *embedCmd) parts(world distributed.World) bool {
 
 // listed are the images and texts that the flags name, but for those of --data.
 func (c *embedCmd) listed(ctx context.Context, in io.Reader, skipped *skips) (images, texts []string, err error) {
-	if images, err = listImages(ctx, append(c.Images, c.Paths...), skipped, nil); err != nil {
+	if images, err = listImages(ctx, append(c.Images, c.Paths...), c.framesFlag, skipped, nil); err != nil {
 		return nil, nil, err
 	}
 	if c.ImageList != "" {

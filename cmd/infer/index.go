@@ -19,6 +19,7 @@ import (
 type indexCmd struct {
 	modelFlags
 	orientFlag
+	framesFlag
 	Out        string   `help:"Directory of the index (default: .goclip in the only PATH)." placeholder:"DIR"`
 	ExcludeDir []string `help:"Directory names to skip, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
 	engineFlag
@@ -53,6 +54,9 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 	if err := c.engineFlag.check(); err != nil {
 		return err
 	}
+	if err := c.framesFlag.check(io.err); err != nil {
+		return err
+	}
 	if c.CommitEvery < 1 {
 		return usageError(fmt.Sprintf("--commit-every %d: must be at least 1", c.CommitEvery))
 	}
@@ -68,7 +72,7 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 	if known != nil && !named {
 		m, err = c.openKnown(ctx, known.Model, io.err)
 	} else {
-		pictures, unlisted := listImages(ctx, c.Paths, unheard(), nil)
+		pictures, unlisted := listImages(ctx, c.Paths, c.framesFlag, unheard(), nil)
 		if unlisted != nil { // which the update says in its own words
 			pictures = nil
 		}
@@ -80,7 +84,7 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 	if _, err := packOnAMX(m, math.MaxInt, io.err); err != nil {
 		return err
 	}
-	o := index.UpdateOptions{Paths: c.Paths, Exclude: c.ExcludeDir, KeepMissing: c.KeepMissing, NoOrient: c.NoOrient, Rebuild: c.Rebuild, Switch: named,
+	o := index.UpdateOptions{Paths: c.Paths, Exclude: c.ExcludeDir, KeepMissing: c.KeepMissing, NoOrient: c.NoOrient, Frames: c.Frames, Rebuild: c.Rebuild, Switch: named,
 		Engine: c.Engine, BatchSize: c.BatchSize, CommitEvery: c.CommitEvery}
 	if c.Verbose {
 		o.Committed = func(removed, added []string) error {

@@ -12,16 +12,32 @@ import (
 	"strings"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/index"
 	"github.com/goclip/goclip/train/data"
 )
 
 // listImages are the images of paths, a directory being walked. Any other path stands for
 // itself: one that does not exist is reported in its place. What a walk leaves out is counted in
-// skipped. take leaves out what it is false for; nil takes all.
-func listImages(ctx context.Context, paths []string, skipped *skips, take func(path string) bool) (pictures []string, err error) {
+// skipped. Of each video, frames are listed. take leaves out what it is false for; nil takes all.
+func listImages(ctx context.Context, paths []string, frames framesFlag, skipped *skips, take func(path string) bool) (pictures []string, err error) {
+	films := frames.Frames > 0 && preprocess.HasFFmpeg()
+	film := func(path string) bool {
+		if !films || preprocess.KindOf(nil, path).Name != "video" || take != nil && !take(path) {
+			return false
+		}
+		list, err := preprocess.VideoFrames(ctx, path, frames.Frames)
+		if err != nil {
+			list = []string{path} // which reading it will tell of
+		}
+		pictures = append(pictures, list...)
+		return true
+	}
 	for _, path := range paths {
 		info, err := os.Stat(path)
+		if err == nil && info.Mode().IsRegular() && film(path) {
+			continue
+		}
 		if err != nil || !info.IsDir() {
 			pictures = append(pictures, path)
 			continue
@@ -34,7 +50,9 @@ func listImages(ctx context.Context, paths []string, skipped *skips, take func(p
 			var left *index.Skipped
 			switch {
 			case errors.As(err, &left):
-				skipped.add(left.Path, left.Kind)
+				if left.Kind != "video" || !film(left.Path) {
+					skipped.add(left.Path, left.Kind)
+				}
 			case err != nil:
 				skipped.problem(err)
 			case take == nil || take(f.Path):

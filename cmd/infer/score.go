@@ -17,6 +17,7 @@ import (
 type scoreCmd struct {
 	modelFlags
 	orientFlag
+	framesFlag
 	skipFlags
 	Image  []string `help:"Images and directories; directories are searched recursively, hidden files are skipped." sep:"none" placeholder:"PATH"`
 	Text   []string `help:"Text to compare; repeat it for more." sep:"none" complete:"none"`
@@ -65,8 +66,11 @@ func (c *scoreCmd) Run(ctx context.Context, io *streams) error {
 	if len(texts) == 0 {
 		return usageError("score: no text: give --text TEXT or --texts FILE; infer score --help lists the flags")
 	}
+	if err := c.framesFlag.check(io.err); err != nil {
+		return err
+	}
 	skipped := skips{verbose: c.Verbose, errs: io.err}
-	images, err := listImages(ctx, paths, &skipped, nil)
+	images, err := listImages(ctx, paths, c.framesFlag, &skipped, nil)
 	if err != nil {
 		return err
 	}

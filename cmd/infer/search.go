@@ -30,6 +30,7 @@ type searchCmd struct {
 	MinProbability *float64 `help:"Show how probable it is that an image shows what the words say, and leave out the images below this probability; 0 leaves out none." placeholder:"P"`
 	engineFlag
 	orientFlag
+	framesFlag
 	skipFlags
 	NoIndexing bool     `short:"n" help:"Search without updating the index."`
 	ExcludeDir []string `help:"Directory names to skip, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
@@ -68,6 +69,9 @@ func (c *searchCmd) Run(ctx context.Context, io *streams) error {
 		return err
 	}
 	if err := c.engineFlag.check(); err != nil {
+		return err
+	}
+	if err := c.framesFlag.check(io.err); err != nil {
 		return err
 	}
 	if c.Top < 1 || c.Top > maxTop {
@@ -278,10 +282,10 @@ func (c *searchCmd) refresh(ctx context.Context, io *streams, s *searcher, at, r
 			return err
 		}
 	}
-	o := index.UpdateOptions{Paths: []string{root}, Exclude: c.ExcludeDir, NoOrient: c.NoOrient, BatchSize: c.BatchSize, Engine: c.Engine}
+	o := index.UpdateOptions{Paths: []string{root}, Exclude: c.ExcludeDir, NoOrient: c.NoOrient, Frames: c.Frames, BatchSize: c.BatchSize, Engine: c.Engine}
 	o.Open = func(ctx context.Context, known index.Model) (*clip.Model, error) {
 		if known.Weights == "" {
-			s.pictures, _ = listImages(ctx, []string{root}, unheard(), nil) // the update says what is wrong with them
+			s.pictures, _ = listImages(ctx, []string{root}, c.framesFlag, unheard(), nil) // the update says what is wrong with them
 		}
 		err := s.open(ctx, c, io, known)
 		return s.model, err

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/index"
 )
 
@@ -100,7 +101,9 @@ type termJSON struct {
 
 type foundJSON struct {
 	Path     fileName  `json:"path"`
-	Score    float64   `json:"score"` // cosine with the query, or with the group's first image
+	Video    fileName  `json:"video,omitempty"` // of a frame: its file, and
+	Time     *float64  `json:"time,omitempty"`  // its second
+	Score    float64   `json:"score"`           // cosine with the query, or with the group's first image
 	Size     int64     `json:"size"`
 	Modified time.Time `json:"modified"`
 	Date     time.Time `json:"date"` // when it was taken, by its EXIF data, or else Modified
@@ -112,6 +115,9 @@ func found(hits []index.Hit) []foundJSON {
 	list := make([]foundJSON, len(hits))
 	for i, h := range hits {
 		list[i] = foundJSON{Path: fileName(h.Path), Score: h.Score, Size: h.Size, Modified: h.ModTime.UTC(), Date: h.Date.UTC()}
+		if video, at, ok := preprocess.VideoFrame(h.Path); ok {
+			list[i].Video, list[i].Time = fileName(video), &at
+		}
 	}
 	return list
 }
@@ -123,7 +129,7 @@ func (c *searchCmd) print(ctx context.Context, io *streams, s *searcher, terms [
 		}
 	}
 	if c.FilepathOnly {
-		return printNames(io.out, c.Null, pathsOf(hits)...)
+		return printNames(io.out, c.Null, filesOf(hits)...)
 	}
 	if c.Format == "json" {
 		r := result{Model: s.name, Results: found(hits), Skipped: s.skipped.kinds}
@@ -169,6 +175,23 @@ func (c *searchCmd) printGroups(io *streams, groups [][]index.Hit) error {
 		fmt.Fprintln(io.err, message(err))
 	}
 	return c.printRows(io.out, groups)
+}
+
+// filesOf are the files of the hits, a video's once.
+func filesOf(hits []index.Hit) []string {
+	var list []string
+	seen := map[string]bool{}
+	for _, h := range hits {
+		path := h.Path
+		if video, _, ok := preprocess.VideoFrame(path); ok {
+			path = video
+		}
+		if !seen[path] {
+			list = append(list, path)
+		}
+		seen[path] = true
+	}
+	return list
 }
 
 func pathsOf(hits []index.Hit) []string {

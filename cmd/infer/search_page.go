@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/index"
 	"github.com/goclip/goclip/internal/disk"
 )
@@ -32,13 +33,16 @@ type hitCell struct {
 // Name returns the path for people.
 func (h *hitCell) Name() string { return quoted(h.Path) }
 
-// Link returns the file's address.
+// Link returns the file's address, of a frame that of its video at its second.
 func (h *hitCell) Link() template.URL {
-	path, err := filepath.Abs(h.Path)
-	if err != nil {
-		path = h.Path
+	path, fragment := h.Path, ""
+	if video, _, ok := preprocess.VideoFrame(path); ok {
+		path, fragment = video, h.Path[len(video)+1:]
 	}
-	return template.URL((&url.URL{Scheme: "file", Path: path}).String())
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	return template.URL((&url.URL{Scheme: "file", Path: path, Fragment: fragment}).String())
 }
 
 // Thumbnail is empty where the file has gone since.

@@ -1,16 +1,24 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
 	"syscall"
+
+	"github.com/goclip/goclip/clip/preprocess"
 )
 
 var errNotRegular = errors.New("it is not a regular file any more")
 
 // original opens an indexed image as it is, unless something else has come in its place.
 func original(path string) (io.ReadSeekCloser, error) {
+	if _, _, ok := preprocess.VideoFrame(path); ok {
+		frame, err := preprocess.ReadFile(context.Background(), path, preprocess.DefaultLimits)
+		return inMemory{bytes.NewReader(frame)}, err
+	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO would wait for a writer
 	if err != nil {
 		return nil, err
@@ -21,9 +29,17 @@ func original(path string) (io.ReadSeekCloser, error) {
 	return f, nil
 }
 
+// inMemory is a frame of a video.
+type inMemory struct{ *bytes.Reader }
+
+func (inMemory) Close() error { return nil }
+
 // thumbnailOfFile is thumbnail likewise: one that waits would keep its place among those that are
 // drawn.
 func thumbnailOfFile(path string) (data []byte, mediaType string, err error) {
+	if _, _, ok := preprocess.VideoFrame(path); ok { // whose file is looked at there
+		return thumbnail(path)
+	}
 	f, err := original(path)
 	if err != nil {
 		return nil, "", err
