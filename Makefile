@@ -126,6 +126,9 @@ MUTATED := torch/checkpoint train/data index clip/pretrained
 mutate: libtorch ## 30 small changes to each of MUTATED, drawn by SEED: those that no test notices; hours
 	go run ./scripts/mutate -seed $(SEED) -n 30 $(MUTATED)
 
+corpus: deps ## a thousand images, tables and shards as people have them, beside Pillow, pandas, webdataset and open_clip: what is equal, and why not
+	@go test -count 1 -v -run '^Test(Corpus|AsPandas|AsWebdataset)$$' ./clip/preprocess ./train/data | sed -n 's/.*corpus: //p; /^--- FAIL/p; /^FAIL/p; /^--- SKIP/p'
+
 fuzz: libtorch ## each fuzz target for 30 seconds
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 	  echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 20x $$p || exit 1; done; done

@@ -1,6 +1,6 @@
 """Writes how webdataset splits the members of a shard into samples, which TestAsWebdataset reads: webdataset_shards.json, a
 list of shards as the names of their members, each member's content being its place, with the samples that have an image and
-a caption. Needs webdataset 1.0.2.
+a caption, and with those of open_clip's data loader. Needs webdataset 1.0.2 and open_clip_torch 3.3.0.
 
     python testdata/data/make_shards.py
 """
@@ -10,6 +10,7 @@ import os
 import random
 import tarfile
 
+from open_clip_train.data import filter_no_caption_or_no_image, group_by_keys_nothrow
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
 here = os.path.dirname(os.path.abspath(__file__))
@@ -69,6 +70,16 @@ def complete(sample):
     return found
 
 
+def open_clip(names):
+    """The samples of get_wds_dataset: image="jpg;png;jpeg;webp", text="txt"."""
+    found = []
+    for sample in group_by_keys_nothrow({"__url__": "", **file} for file in tar_file_iterator(pack(names))):
+        if filter_no_caption_or_no_image(sample):
+            image = next(sample[e] for e in ("jpg", "png", "jpeg", "webp") if e in sample)
+            found.append([sample["__key__"], image.decode(), sample["txt"].decode()])
+    return found
+
+
 shards = [
     ["a.jpg", "a.txt", "b.jpg", "b.txt"], ["a.b.jpg", "a.b.txt"], ["img.0001.jpg", "img.0001.txt", "img.0002.jpg", "img.0002.txt"],
     ["a.jpg", "a.cls", "b.png", "b.cls"], ["a.jpg", "b.jpg", "a.txt", "b.txt"], ["d/a.jpg", "d/", "d/a.txt"], ["a.jpg", "README", "a.txt"],
@@ -81,5 +92,5 @@ for _ in range(300):
              for _ in range(draw.randint(1, 9))]
     shards.append([name for name in names if name not in ("a.1", "a.2")])  # members that are neither image nor caption split nothing here
 with open(os.path.join(here, "webdataset_shards.json"), "w") as out:
-    lines = [json.dumps({"members": names, "samples": [s for sample in split(names) for s in complete(sample)]}) for names in shards]
+    lines = [json.dumps({"members": names, "samples": [s for sample in split(names) for s in complete(sample)], "open_clip": open_clip(names)}) for names in shards]
     out.write("[\n" + ",\n".join(lines) + "\n]\n")

@@ -1,5 +1,6 @@
-"""Writes what pandas' C parser makes of small tables, which TestAsPandas reads: pandas_tables.json, a list of tables as
-latin-1 text with their rows, or with why pandas refuses them. Needs pandas 3.1.1.
+"""Writes what pandas' C parser and open_clip make of small tables, which TestAsPandas reads: pandas_tables.json, a list of
+tables as latin-1 text with their rows of texts, or with why pandas refuses them, and with the images and captions of
+open_clip_train's CsvDataset. Needs pandas 3.1.1 and open_clip_torch 3.3.0.
 
     python testdata/data/make_tables.py
 """
@@ -10,6 +11,7 @@ import random
 import re
 
 import pandas as pd
+from open_clip_train.data import CsvDataset
 
 here = os.path.dirname(os.path.abspath(__file__))
 H = b"f\tt\n"
@@ -29,7 +31,28 @@ def read(table, sep):
     return {"rows": rows.values.tolist()}
 
 
+def open_clip(table, sep):
+    """What CsvDataset opens and tokenizes. pandas guesses the columns' types for it."""
+    try:
+        rows = CsvDataset(io.BytesIO(table), None, "f", "t", sep)
+    except Exception:
+        return {}
+    return {"open_clip": [[str(image), str(caption)] for image, caption in zip(rows.images, rows.captions)]}
+
+
+def typed():
+    """Captions that are numbers, or nothing, to pandas."""
+    for captions in [["007", "12"], ["1e3", "2"], ["1.50", "3"], ["NA", "a dog"], ["null", "None"], ["", "a cat"], ["True", "False"],
+                     ["2024-05-01", "x"], ["nan", "inf"], ["1,5", "2"], [" 7", "8"], ["0x1F", "2"], ["5 dogs", "6"], ["N/A", "n/a"]]:
+        yield H + "".join(f"{i}.png\t{c}\n" for i, c in enumerate(captions)).encode()
+
+
 def cases():
+    for table in typed():
+        yield table, "\t"
+    for text, encoding in [("f\tt\na\tcaf\u00e9 \uace0\uc591\uc774\n", "utf-16"), ("f\tt\na\tcaf\u00e9\n", "utf-16-le"), ("f\tt\na\tcaf\u00e9\n", "utf-16-be"),
+                           ("f\tt\na\tcaf\u00e9\n", "cp1252"), ("f\tt\na\t\uace0\uc591\uc774\n", "euc-kr"), ("f,t\na,b\n", "utf-16")]:
+        yield text.encode(encoding), "," if "," in text else "\t"
     for body in [
             b'a\t"red" is its colour\nb\tx\n', b'a\t"blue" whale\nb\tx\n"c" d\ty\n', b'a\t"open\nb\tx\n', b'a\tx\rb\ty\r\nc\tz',
             b'\n  \n\n a\t x \n\t\nb\n', b'a\tb\tc\nd\te\n', b'a\tb\nc\td\te\n', b'a\t5" pipe\nb\t""\nc\t"a""b"c"d\n',
@@ -47,5 +70,5 @@ def cases():
 
 
 with open(os.path.join(here, "pandas_tables.json"), "w") as out:
-    lines = [json.dumps({"table": table.decode("latin-1"), "sep": sep, **read(table, sep)}) for table, sep in cases()]
+    lines = [json.dumps({"table": table.decode("latin-1"), "sep": sep, **read(table, sep), **open_clip(table, sep)}) for table, sep in cases()]
     out.write("[\n" + ",\n".join(lines) + "\n]\n")

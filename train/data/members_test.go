@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/corpus"
 	"github.com/goclip/goclip/train/data"
 )
 
@@ -62,11 +65,28 @@ func TestAsWebdataset(t *testing.T) {
 	var shards []struct {
 		Members []string
 		Samples [][]string
+
+		OpenCLIP [][]string `json:"open_clip"`
 	}
 	require.NoError(t, json.Unmarshal(golden, &shards))
 	require.Greater(t, len(shards), 300)
+	beside, besideOpenCLIP := corpus.Tally{Beside: "webdataset"}, corpus.Tally{Beside: "open_clip"}
 	for _, c := range shards {
 		got := split(t, named(t, c.Members...), data.Options{TarImageKeys: "jpg;png", TarTextKeys: "txt;cls"})
 		assert.Equal(t, c.Samples, got, "%q", c.Members)
+		beside.Add(t, "shards", strings.Join(c.Members, " "), corpus.Equal, "")
+
+		got = split(t, named(t, c.Members...), data.Options{})
+		o, why := corpus.Equal, ""
+		if !slices.EqualFunc(c.OpenCLIP, got, slices.Equal) {
+			o = corpus.Differs
+			plain := slices.DeleteFunc(got, func(s []string) bool { return strings.Contains(path.Base(s[0]), ".") })
+			if slices.EqualFunc(c.OpenCLIP, plain, slices.Equal) {
+				why = "open_clip finds no image in a.b.jpg beside a.b.txt"
+			}
+		}
+		besideOpenCLIP.Add(t, "shards", strings.Join(c.Members, " "), o, why)
 	}
+	beside.Log(t)
+	besideOpenCLIP.Log(t)
 }
