@@ -4,6 +4,7 @@ package goclip_test
 
 import (
 	"archive/tar"
+	"archive/zip"
 	"bytes"
 	"encoding/csv"
 	"errors"
@@ -201,8 +202,8 @@ func pattern(lines []string) string {
 }
 
 // docsFiles writes what the pages' commands work on: photos/ (images of emoji, named by their
-// captions), photos.csv and held-out.csv (200 and 39 of them with their captions), dog.png, car.png
-// and labels.txt.
+// captions), photos.csv and held-out.csv (200 and 39 of them with their captions), dog.png, car.png,
+// labels.txt, and mixed/ (mixedFiles).
 func docsFiles(t *testing.T, root, dir string) {
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "photos"), 0o755))
 	for _, name := range []string{"bin", "data", "testdata"} {
@@ -214,6 +215,7 @@ func docsFiles(t *testing.T, root, dir string) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, to), bytes, 0o644))
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "labels.txt"), []byte("dog face\nracing car\n"), 0o644))
+	mixedFiles(t, filepath.Join(root, "testdata", "preprocess"), filepath.Join(dir, "mixed"))
 	tables := map[string][][]string{"photos.csv": {{"filepath", "title"}}, "held-out.csv": {{"filepath", "title"}}}
 	for i, sample := range everyFourth(t, filepath.Join(root, "data", "openmoji-eval-00000.tar")) {
 		name := filepath.Join("photos", strings.NewReplacer(" ", "_", "/", "_").Replace(sample.text)+".png")
@@ -230,6 +232,35 @@ func docsFiles(t *testing.T, root, dir string) {
 		require.NoError(t, csv.NewWriter(file).WriteAll(rows))
 		require.NoError(t, file.Close())
 	}
+}
+
+// mixedFiles is a folder as people have it: an image of each format, what is none, and what is
+// broken.
+func mixedFiles(t *testing.T, from, dir string) {
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	write := func(name string, content []byte) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o644))
+	}
+	for name, picture := range map[string]string{"cat.jpg": "cat_progressive.jpg", "lying.jpg": "orientation6.jpg", "face.png": "face.png",
+		"cat.webp": "cat_lossy.webp", "face.gif": "face.gif", "grey.bmp": "grey.bmp", "fax.tif": "bit.tif"} {
+		content, err := os.ReadFile(filepath.Join(from, "pictures", picture))
+		require.NoError(t, err)
+		write(name, content)
+	}
+	for name, archive := range map[string]string{"face.heic": "heif.zip", "face.avif": "heif.zip", "face.jxl": "jxl.zip"} {
+		z, err := zip.OpenReader(filepath.Join(from, archive))
+		require.NoError(t, err)
+		content, err := fs.ReadFile(z, name)
+		require.NoError(t, errors.Join(err, z.Close()))
+		write(name, content)
+	}
+	for _, name := range []string{"layers.psd", "film.mp4", "IMG_0001.CR3", "notes.txt"} {
+		write(name, []byte("only the name tells"))
+	}
+	write("cut.jpg", []byte("\xff\xd8\xff\xe0\x00\x10JFIF\x00"))
+	write("fetched.jpg", []byte("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"))
+	require.NoError(t, os.Symlink("/nowhere/old.png", filepath.Join(dir, "old.png")))
+	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe.png"), 0o644))
 }
 
 type docsSample struct {
