@@ -121,7 +121,7 @@ func (m *Model) findTokenizer(d description, o OpenOptions) error {
 	return m.openTokenizer(d.tokenizerDirs(o)...)
 }
 
-// isOpenAIs tells whether the file of weights is OpenAI's.
+// isOpenAIs reports whether the file of weights is OpenAI's.
 func (d description) isOpenAIs(o OpenOptions) bool {
 	path := cmp.Or(o.Pretrained, d.weights)
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {

@@ -28,7 +28,7 @@ func newFilms(root string, all map[string]*known, n int) *films {
 	return f
 }
 
-// is tells whether what a walk yields is a video of which frames are wanted or known.
+// is reports whether what a walk yields is a video whose frames are taken, or known.
 func (f *films) is(file File, err error) bool {
 	left := (*Skipped)(nil)
 	if err != nil && !(errors.As(err, &left) && left.Kind == "video") || preprocess.KindOf(nil, file.Path).Name != "video" {
@@ -37,8 +37,8 @@ func (f *films) is(file File, err error) bool {
 	return f.ffmpeg || len(f.frames[file.Path]) > 0
 }
 
-// add looks at a video. Its frames are the same while the file is, and as many are wanted as there
-// are; a video that cannot be read stands for itself, and is told of with the images.
+// add looks at a video. Its frames stay while neither the file nor their number changes. A video that
+// cannot be read is listed by its own path, and then reported with the unreadable images.
 func (f *films) add(ctx context.Context, video string, c *Changes) error {
 	now, err := Stat(video)
 	if err != nil {
@@ -75,14 +75,14 @@ func (f *films) add(ctx context.Context, video string, c *Changes) error {
 		}
 		return nil
 	}
-	wanted, err := preprocess.VideoFrames(ctx, video, f.n)
+	list, err := preprocess.VideoFrames(ctx, video, f.n)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil {
-		wanted = []string{video}
+		list = []string{video}
 	}
-	for _, frame := range wanted {
+	for _, frame := range list {
 		file := File{Path: frame, Size: now.Size, ModTime: now.ModTime}
 		path, err := inside(f.root, frame)
 		if err != nil {
@@ -108,5 +108,5 @@ func (f *films) add(ctx context.Context, video string, c *Changes) error {
 	return nil
 }
 
-// unchanged tells whether a file is the one that the database has.
+// unchanged reports whether a file is the one that the database has.
 func (k *known) unchanged(f File) bool { return k.size == f.Size && k.modified == f.ModTime.UnixNano() }

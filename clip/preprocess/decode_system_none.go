@@ -2,17 +2,17 @@
 
 package preprocess
 
-// HasHEIF tells whether HEIC and AVIF are decoded: not in a build without cgo, or with the tag
+// HasHEIF reports whether HEIC and AVIF are decoded: not in a build without cgo, or with the tag
 // nosystem.
 func HasHEIF() bool { return false }
 
-// HasJXL tells whether JPEG XL is decoded: likewise.
+// HasJXL reports whether JPEG XL is decoded: likewise.
 func HasJXL() bool { return false }
 
-func openHEIF([]byte) (*picture, error) {
+func openHEIF([]byte) (*decoder, error) {
 	return nil, unsupported("HEIC or AVIF", "is not read by this build")
 }
 
-func openJXL([]byte) (*picture, error) {
+func openJXL([]byte) (*decoder, error) {
 	return nil, unsupported("JPEG XL", "is not read by this build")
 }

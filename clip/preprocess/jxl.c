@@ -73,7 +73,7 @@ static void *begin(const unsigned char *data, size_t size, int events) {
     jxl.destroy(d);
     return NULL;
   }
-  return d; /* whose input is not closed: then cut data is told from bad */
+  return d; /* whose input is not closed: then truncated data is not an error */
 }
 
 static int header(void *d, goclip_jxl *info) {

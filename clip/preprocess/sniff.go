@@ -15,7 +15,7 @@ type format struct {
 	kind   string // what such files are counted as, where that is not their name
 	advice string
 
-	library func() bool // tells whether the system has the library that reads it; nil where none is needed
+	library func() bool // reports whether the system has the library that reads it; nil where none is needed
 }
 
 // Kind is what a file is, as far as its first bytes and its name tell.

@@ -24,7 +24,7 @@ const frameTime = time.Minute
 // playlists do.
 const videoFormats = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,ogg,asf"
 
-// HasFFmpeg tells whether ffmpeg and ffprobe are on the machine, which read frames of videos.
+// HasFFmpeg reports whether ffmpeg and ffprobe are on the machine, which read frames of videos.
 func HasFFmpeg() bool {
 	for _, program := range []string{"ffmpeg", "ffprobe"} {
 		if _, err := exec.LookPath(program); err != nil {

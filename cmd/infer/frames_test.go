@@ -69,7 +69,7 @@ func TestFrames(t *testing.T) {
 	assert.Contains(t, errs, "a frame is no file")
 	code, _, errs = infer(t, "", "score", "--model", tiny, "--frames", "-2", "--text", "a", dir)
 	assert.Equal(t, 2, code)
-	assert.Contains(t, errs, "--frames -2: must be 1 to")
+	assert.Contains(t, errs, "--frames -2: must be between 1 and")
 
 	t.Setenv("PATH", out)
 	code, _, errs = infer(t, "", "score", "--model", tiny, "--frames", "2", "--text", "a", dir)

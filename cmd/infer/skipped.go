@@ -20,13 +20,13 @@ type framesFlag struct {
 	Frames int `help:"Frames of each video to take, spread over it, by the ffmpeg on this machine; a frame is named film.mp4#t=12.5, by its second. 0 leaves videos out." default:"0"`
 }
 
-// mostFrames bounds --frames: beyond it a number is a slip.
-const mostFrames = 1 << 16
+// maxFrames bounds --frames: beyond it a number is a slip.
+const maxFrames = 1 << 16
 
 // check tells once where there is no ffmpeg.
 func (f framesFlag) check(errs io.Writer) error {
-	if f.Frames < 0 || f.Frames > mostFrames {
-		return usageError(fmt.Sprintf("--frames %d: must be 1 to %d, or 0 for none", f.Frames, mostFrames))
+	if f.Frames < 0 || f.Frames > maxFrames {
+		return usageError(fmt.Sprintf("--frames %d: must be between 1 and %d, or 0 for none", f.Frames, maxFrames))
 	}
 	if f.Frames > 0 && !preprocess.HasFFmpeg() {
 		fmt.Fprintln(errs, "infer: --frames: this machine has no ffmpeg (Debian: apt-get install ffmpeg), and videos are left out")

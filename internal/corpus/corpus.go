@@ -12,7 +12,7 @@ import (
 // Outcome is how a file is read beside the other library.
 type Outcome int
 
-// The outcomes; all but the first two want a reason.
+// The outcomes; all but the first two need a reason.
 const (
 	Equal       Outcome = iota
 	BothRefuse          // both say that it cannot be read
@@ -30,7 +30,7 @@ type Tally struct {
 	reasons map[string]int
 }
 
-// Add counts a file. An outcome that wants a reason and has none fails the test: nothing differs in silence.
+// Add counts a file. An outcome that needs a reason and has none fails the test: nothing differs silently.
 func (t *Tally) Add(tb testing.TB, kind, file string, o Outcome, reason string) {
 	tb.Helper()
 	if o >= OnlyHere && reason == "" {
