@@ -19,7 +19,7 @@ func TestFrames(t *testing.T) {
 		t.Skip("this machine has no ffmpeg (Debian: apt-get install ffmpeg)")
 	}
 	tiny, dir, out := tinyModel(t), t.TempDir(), t.TempDir()
-	copyPicture(t, "face.png", filepath.Join(dir, "face.png"))
+	copyImage(t, "face.png", filepath.Join(dir, "face.png"))
 	film := filepath.Join(dir, "film.mkv")
 	said, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=4", film).CombinedOutput()
 	require.NoError(t, err, string(said))

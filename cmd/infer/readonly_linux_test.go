@@ -20,11 +20,11 @@ func TestReadOnlyMount(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
 	indexed, bare := filepath.Join(dir, "indexed"), filepath.Join(dir, "bare")
 	for _, at := range []string{indexed, bare} {
-		copyPicture(t, "face.png", filepath.Join(at, "face.png"))
+		copyImage(t, "face.png", filepath.Join(at, "face.png"))
 	}
 	code, _, errs := infer(t, "", "index", "--model", tiny, indexed)
 	require.Equal(t, 0, code, errs)
-	copyPicture(t, "grey.gif", filepath.Join(indexed, "new.gif"))
+	copyImage(t, "grey.gif", filepath.Join(indexed, "new.gif"))
 	require.NoError(t, syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 	require.ErrorIs(t, os.WriteFile(filepath.Join(dir, "x"), nil, 0o644), syscall.EROFS)
 
