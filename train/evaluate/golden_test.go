@@ -169,8 +169,10 @@ func TestOrient(t *testing.T) {
 	content, err := os.ReadFile(lying)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "a"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "a", "x.jpg"), content, 0o644))
+	for _, class := range []string{"a", "b"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, class), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, class, "x.jpg"), content, 0o644))
+	}
 	set, err := data.OpenFolders(t.Context(), dir)
 	require.NoError(t, err)
 	m := shipped(t)
