@@ -26,7 +26,7 @@ SIZES = ((4000, 3000), (640, 480))
 FORMATS = ("heic", "avif", "jxl")
 
 
-def write_pictures(folder):
+def write_images(folder):
     face = Image.open(ROOT / "testdata/preprocess/pictures/face_420.jpg").convert("RGB")
     for w, h in SIZES:
         grain = np.random.default_rng(1).normal(0, 3, (h, w, 1))
@@ -52,15 +52,15 @@ def python_times(folder, seconds):
 
 def go_times(binary, folder, seconds):
     env = dict(os.environ, GOCLIP_BENCH_PICTURES=str(folder), GOMAXPROCS="1")
-    text = subprocess.run([binary, "-test.run", "^$", "-test.bench", "BenchmarkPictures/.*/decode", "-test.benchtime", f"{seconds}s"],
+    text = subprocess.run([binary, "-test.run", "^$", "-test.bench", "BenchmarkImages/.*/decode", "-test.benchtime", f"{seconds}s"],
                           cwd=ROOT / "clip/preprocess", env=env, check=True, capture_output=True, text=True).stdout
-    return {name: float(ns) / 1e6 for name, ns in re.findall(r"BenchmarkPictures/(\S+?)/decode(?:-\d+)?\s.*?([\d.]+) cpu-ns/op", text)}
+    return {name: float(ns) / 1e6 for name, ns in re.findall(r"BenchmarkImages/(\S+?)/decode(?:-\d+)?\s.*?([\d.]+) cpu-ns/op", text)}
 
 
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--rounds", type=int, default=5)
-    args.add_argument("--seconds", type=float, default=0.5, help="for each picture of a round")
+    args.add_argument("--seconds", type=float, default=0.5, help="for each image of a round")
     args = args.parse_args()
     pillow_heif.register_heif_opener()
     pillow_heif.options.DECODE_THREADS = 1
@@ -72,14 +72,14 @@ def main():
         binary = os.environ.get("GOCLIP_PREPROCESS_TEST") or folder / "preprocess.test"
         if not os.environ.get("GOCLIP_PREPROCESS_TEST"):
             subprocess.run(["go", "test", "-c", "-o", binary, "./clip/preprocess"], cwd=ROOT, check=True)
-        pictures = folder / "pictures"
-        pictures.mkdir()
-        write_pictures(pictures)
+        images = folder / "images"
+        images.mkdir()
+        write_images(images)
         python, go = [], []
         for _ in range(args.rounds):
-            python.append(python_times(pictures, args.seconds))
-            go.append(go_times(binary, pictures, args.seconds))
-        lengths = {path.name: path.stat().st_size for path in pictures.iterdir()}
+            python.append(python_times(images, args.seconds))
+            go.append(go_times(binary, images, args.seconds))
+        lengths = {path.name: path.stat().st_size for path in images.iterdir()}
     print(f"{'':<16}{'kB':>7}{'Pillow ms':>11}{'goclip ms':>11}{'times':>8}{'images/s':>10}")
     for w, h in SIZES:
         for kind in FORMATS:
