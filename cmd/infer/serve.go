@@ -172,7 +172,7 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	c.local(ctx, s, shelves)
+	c.local(ctx, s, shelves, list[0].flags)
 	fmt.Fprintf(io.err, "infer: %s, %s\n", c.said(list), addressesText(listeners, c.BasePath))
 	if o.Notice != "" {
 		fmt.Fprintln(io.err, "infer: "+o.Notice)

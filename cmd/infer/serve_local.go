@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/index"
 	"github.com/goclip/goclip/serve"
 )
@@ -33,8 +35,8 @@ type localRows struct {
 
 // local listens beside each index until ctx ends. Where no socket can be, as on a read-only disk,
 // infer search opens the model.
-func (c *serveCmd) local(ctx context.Context, s *serve.Server, all shelves) {
-	if c.Precision != "fp32" {
+func (c *serveCmd) local(ctx context.Context, s *serve.Server, all shelves, f modelFlags) {
+	if o, err := f.options(io.Discard); err != nil || o.Precision != clip.FP32 {
 		return // its rows are not those that infer search computes
 	}
 	for _, shelf := range all {
