@@ -61,6 +61,9 @@ release: libtorch ## dist/goclip-VERSION-linux-ARCH.tar.gz: programs with their 
 release-test: release ## the archive run in a root directory with glibc and libstdc++ alone
 	scripts/release_test.sh "$$(ls -t dist/goclip-*.tar.gz | head -1)"
 
+release-same: libtorch ## the archive built in two directories, the second with an empty build cache, and compared byte for byte
+	scripts/release_same.sh $(or $(VERSION),test)
+
 arm64: deps ## cross-build for arm64 and run scores and goldens under qemu-user (apt-get install g++-aarch64-linux-gnu qemu-user)
 	scripts/arm64.sh
 
