@@ -41,7 +41,7 @@ func ParsePrecision(name string) (Precision, error) {
 	return Precision(i), nil
 }
 
-// Float32 tells whether weights and features are float32 throughout.
+// Float32 reports whether weights and features are float32 throughout.
 func (p Precision) Float32() bool { return p == FP32 || p == FP32Strict }
 
 // Packing is how [Model.PackImages] and [Model.PackTexts] prepare a float32 model on the CPU for many inputs.

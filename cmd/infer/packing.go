@@ -26,7 +26,7 @@ func packImages(m *clip.Model, images int, errs io.Writer) error {
 	return m.PackImages(torch.PackFloat32)
 }
 
-// packOnAMX does it only where the processor has AMX, and tells whether it has.
+// packOnAMX does it only where the processor has AMX, and reports whether it has.
 func packOnAMX(m *clip.Model, images int, errs io.Writer) (bool, error) {
 	if m.Device() != torch.CPU || images <= manyOnAMX || m.Options.Precision.Packing() != torch.PackBFloat16x3 {
 		return false, nil
