@@ -12,7 +12,7 @@ type clusterCmd struct {
 	Index    string `help:"Directory of the index (default: .goclip in the working directory or above it)." placeholder:"DIR" complete:"dirs"`
 	Clusters int    `help:"Number of groups (default: the square root of half the images)." placeholder:"N"`
 	Seed     uint64 `help:"Seed of the initial centres."`
-	Page     string `help:"Write the groups as an HTML page in which images can be marked; nothing is deleted." placeholder:"FILE"`
+	HTML     string `name:"html" help:"Write the groups as an HTML page in which images can be marked; nothing is deleted." placeholder:"FILE"`
 	Format   string `help:"table, json or csv." default:"table" enum:"table,json,csv"`
 
 	filterFlags `group:"Only images"`
@@ -21,7 +21,7 @@ type clusterCmd struct {
 func (*clusterCmd) Help() string {
 	return `Examples:
 
-  infer cluster --page groups.html                  the index in the working directory or above
+  infer cluster --html groups.html                  the index in the working directory or above
   infer cluster --index INDEX --clusters 50 --format csv`
 }
 
@@ -56,8 +56,8 @@ func (c *clusterCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	if c.Page != "" {
-		if err := writeGroups(ctx, c.Page, fmt.Sprintf("Images that are alike: %d groups", len(groups)), groups, io.err); err != nil {
+	if c.HTML != "" {
+		if err := writeGroups(ctx, c.HTML, fmt.Sprintf("Images that are alike: %d groups", len(groups)), groups, io.err); err != nil {
 			return err
 		}
 	}

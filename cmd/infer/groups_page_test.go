@@ -18,7 +18,7 @@ func TestDuplicatesPage(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
 	}
 	page := filepath.Join(dir, "same.html")
-	code, out, errs := infer(t, "", "search", "--duplicates", "--page", page, dir)
+	code, out, errs := infer(t, "", "search", "--duplicates", "--html", page, dir)
 	require.Zero(t, code, errs)
 	assert.Equal(t, 2, strings.Count(out, ".png"), "the list is printed as well")
 	html, err := os.ReadFile(page)
@@ -31,9 +31,11 @@ func TestDuplicatesPage(t *testing.T) {
 		assert.FileExists(t, filepath.Join(dir, path))
 	}
 
-	code, _, errs = infer(t, "", "search", "--page", page, "dog", dir)
-	assert.Equal(t, 2, code)
-	assert.Contains(t, errs, "--page goes with --duplicates")
+	code, _, errs = infer(t, "", "search", "--html", page, "dog", dir)
+	require.Zero(t, code, errs)
+	html, err = os.ReadFile(page)
+	require.NoError(t, err)
+	assert.NotContains(t, string(html), "nearly the same", "found images, without --duplicates")
 }
 
 func TestCluster(t *testing.T) {
@@ -47,7 +49,7 @@ func TestCluster(t *testing.T) {
 	code, _, errs := infer(t, "", "index", dir)
 	require.Zero(t, code, errs)
 	page := filepath.Join(dir, "groups.html")
-	code, out, errs := infer(t, "", "cluster", "--index", filepath.Join(dir, ".goclip"), "--clusters", "2", "--page", page, "--format", "csv")
+	code, out, errs := infer(t, "", "cluster", "--index", filepath.Join(dir, ".goclip"), "--clusters", "2", "--html", page, "--format", "csv")
 	require.Zero(t, code, errs)
 	group := map[string]string{}
 	for line := range strings.Lines(out) {

@@ -25,7 +25,7 @@ type searchCmd struct {
 	FilepathOnly   bool     `short:"f" help:"Print only paths, for pipes."`
 	Null           bool     `short:"0" help:"With -f: end each path with a zero byte, for xargs -0."`
 	Preview        bool     `short:"p" help:"Show the images in the terminal, by kitty's or iTerm2's protocol or as coloured blocks."`
-	HTML           string   `name:"html" help:"Write an HTML page with thumbnails." placeholder:"FILE"`
+	HTML           string   `name:"html" help:"Write an HTML page with thumbnails; with --duplicates, one in which images can be marked (nothing is deleted)." placeholder:"FILE"`
 	Open           bool     `help:"Show the hits in the browser."`
 	MinProbability *float64 `help:"Show how probable it is that an image shows what the words say, and leave out the images below this probability; 0 leaves out none." placeholder:"P"`
 	engineFlag
@@ -40,7 +40,6 @@ type searchCmd struct {
 
 	Duplicates bool    `help:"Show groups of nearly equal images instead of searching."`
 	Threshold  float64 `help:"Smallest cosine of images that --duplicates groups." default:"0.98"`
-	Page       string  `help:"Write the groups of --duplicates as an HTML page in which images can be marked; nothing is deleted." placeholder:"FILE"`
 
 	Model      string `help:"Model for a new index (default: as for infer score). An existing index has its own." complete:"models"`
 	Pretrained string `help:"Weights of a built-in config, as for infer index." complete:"tags"`
@@ -86,9 +85,6 @@ func (c *searchCmd) Run(ctx context.Context, io *streams) error {
 	if c.MinProbability != nil && c.Duplicates {
 		return usageError("search: --min-probability goes with a query, not with --duplicates")
 	}
-	if c.Page != "" && !c.Duplicates {
-		return usageError("search: --page goes with --duplicates")
-	}
 	if p := c.MinProbability; p != nil && !(*p >= 0 && *p <= 1) {
 		return usageError(fmt.Sprintf("search: --min-probability %v: must be between 0 and 1", *p))
 	}
@@ -114,9 +110,9 @@ func (c *searchCmd) search(ctx context.Context, io *streams, terms []index.Term,
 		if err != nil {
 			return err
 		}
-		if c.Page != "" {
+		if c.HTML != "" {
 			title := fmt.Sprintf("Images that are nearly the same: %d groups", len(groups))
-			if err := writeGroups(ctx, c.Page, title, groups, io.err); err != nil {
+			if err := writeGroups(ctx, c.HTML, title, groups, io.err); err != nil {
 				return err
 			}
 		}
