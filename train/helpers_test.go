@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/goclip/goclip/clip"
@@ -72,6 +73,9 @@ func made(ctx context.Context, o setup) (*train.Trainer, error) {
 	}
 	opening := o.Opening
 	opening.Copy = true
+	if opening.Device == (torch.Device{}) && os.Getenv("STUB_DEVICES") != "" { // TestRunsOnStandIn
+		opening.Device = torch.Device{Type: "cuda"}
+	}
 	opening.Log = func(line string) { c.Notes = append(c.Notes, line) }
 	m, err := clip.Open(ctx, o.Model, &opening)
 	if err != nil {
