@@ -96,7 +96,8 @@ type Config struct {
 	// Loss is one's own. Default: the contrastive loss, or SigLIP's for a model with a LogitBias.
 	Loss Loss `json:"-"`
 	// Teacher is a frozen model of the same input sizes, whose softmax over the batch's
-	// similarities is a second target.
+	// similarities is a second target. It is moved to the trained model's device and converted to
+	// the run's precision.
 	Teacher *clip.Model `json:"-"`
 	// IDTargets is on: what matches an image are all captions of the batch that are equal to its
 	// own, or those of the same image or class; off: its own alone, as open_clip has it; auto

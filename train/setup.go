@@ -159,5 +159,8 @@ func (t *Trainer) useTeacher() error {
 		return t.c.refuse("{Teacher} %s takes %s, as the trained model has; take another, or open the model with the sizes, mean and deviation of the teacher", teacher.Name, fault)
 	}
 	t.teacher = teacher
+	if err := teacher.To(t.device); err != nil {
+		return t.c.errorf("{Teacher} %s: %w", teacher.Name, err)
+	}
 	return t.precision.convert(teacher)
 }
