@@ -146,15 +146,16 @@ def main() -> None:
     ap.add_argument("--batch", type=int, default=1024, help="pairs of a training step")
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--seconds", type=float, default=3, help="of each measurement")
-    ap.add_argument("--no-compile", action="store_true")
+    ap.add_argument("--peers", choices=("eager", "compiled", "both"), default="both", help="how open_clip runs")
     ap.add_argument("--json", type=pathlib.Path, help="write the rows here too, after each")
-    ap.add_argument("--only", default="", help="only the rows whose name holds this")
+    ap.add_argument("--only", default="", help="only the rows whose name matches this regular expression")
     args = ap.parse_args()
     gpu = args.device != "cpu"
-    peers = [Peer(args.device, False)] + ([] if args.no_compile else [Peer(args.device, True)])
+    hows = [how for how in ("eager", "compiled") if args.peers in (how, "both")]
+    peers = [Peer(args.device, how == "compiled") for how in hows]
     rate = alone(lambda: peak(args.device), args.device)
     print(f"{torch.cuda.get_device_name() if gpu else 'CPU'}, open_clip {open_clip.__version__}, PyTorch {torch.__version__}, a product reaches {rate / 1e12:.1f} TFLOP/s\n")
-    print("| work | goclip | a second | share | open_clip eager | times faster | compiled | times faster |\n|---|---|---|---|---|---|---|---|")
+    print("| work | goclip | a second | share |" + "".join(f" open_clip {how} | times faster |" for how in hows) + "\n|" + "---|" * (4 + 2 * len(hows)))
     many = 1024 if gpu else 32
     cases = [(f"tower/{what}/{many}", flops * many) for what, flops in (("pictures", IMAGE_FLOPS), ("texts77", TEXT_FLOPS), ("texts0", TEXT_FLOPS))]
     cases += [(f"answer/{how}/{what}/1", flops) for how in (("kernels", "graphs") if gpu else ("kernels",)) for what, flops in (("pictures", IMAGE_FLOPS), ("texts", TEXT_FLOPS))]
@@ -163,7 +164,7 @@ def main() -> None:
     work += [(f"BenchmarkDeviceStep/{case}", args.train, flops, args.batch, lambda p, case=case: p.step(case.split("/")[0], args.batch, args.seconds)) for case, flops in steps]
     failed, rows = False, []
     for name, binary, flops, n, theirs in work:
-        if args.only not in name:
+        if not re.search(args.only, name):
             continue
         try:
             rounds = [(goclip(binary, name, args.seconds, args.device, args.batch), [alone(lambda p=p: theirs(p), args.device) for p in peers]) for _ in range(args.rounds)]
@@ -177,7 +178,7 @@ def main() -> None:
             continue
         own = statistics.median(r[0] for r in rounds)
         rows.append({"work": name.removeprefix("Benchmark"), "seconds": own, "a_second": n / own, "share_of_peak": flops / own / rate, "peak_flops": rate,
-                     "open_clip_seconds": dict(zip(("eager", "compiled"), (statistics.median(r[1][i] for r in rounds) for i in range(len(peers)))))})
+                     "open_clip_seconds": dict(zip(hows, (statistics.median(r[1][i] for r in rounds) for i in range(len(peers)))))})
         row = f"| {name.removeprefix('Benchmark')} | {own * 1e3:.2f} ms | {n / own:,.0f} | {flops / own / rate:.0%} |"
         for i in range(len(peers)):
             ratios = sorted(r[1][i] / r[0] for r in rounds)
