@@ -42,13 +42,16 @@ func estimable(m *clip.Model) bool {
 	return v.IsResNet() || v.PatchSize > 0
 }
 
+// The sides of the square matrices that measurePeak multiplies.
+var cpuSide, cudaSide = 1024, 8192
+
 // measurePeak is the speed of a large matrix product: the fastest of those that fit into a third of
 // a second, and of at least three. One of split numbers counts as the float32 product that it stands
 // for.
 func measurePeak(d torch.Device, dtype torch.DType, splits bool) (flops float64, err error) {
-	side := 1024
+	side := cpuSide
 	if d.Type == "cuda" {
-		side = 8192
+		side = cudaSide
 	}
 	err = torch.NoGrad(func(s *torch.Scope) {
 		a := torch.Ones(s, d, dtype, side, side) // random numbers would move the generator on, which a run's noise depends on
