@@ -73,8 +73,12 @@ func made(ctx context.Context, o setup) (*train.Trainer, error) {
 	}
 	opening := o.Opening
 	opening.Copy = true
-	if opening.Device == (torch.Device{}) && os.Getenv("STUB_DEVICES") != "" { // TestRunsOnStandIn
-		opening.Device = torch.Device{Type: "cuda"}
+	if name := os.Getenv("GOCLIP_TEST_DEVICE"); name != "" { // scripts/gpu_check.py sets it
+		device, err := torch.ParseDevice(name)
+		if err != nil {
+			return nil, err
+		}
+		opening.Device = device
 	}
 	opening.Log = func(line string) { c.Notes = append(c.Notes, line) }
 	m, err := clip.Open(ctx, o.Model, &opening)
