@@ -73,7 +73,7 @@ func made(ctx context.Context, o setup) (*train.Trainer, error) {
 	}
 	opening := o.Opening
 	opening.Copy = true
-	if name := os.Getenv("GOCLIP_TEST_DEVICE"); name != "" { // scripts/gpu_check.py sets it
+	if name := os.Getenv("GOCLIP_TEST_DEVICE"); name != "" { // such as cuda, to try runs on a GPU
 		device, err := torch.ParseDevice(name)
 		if err != nil {
 			return nil, err
