@@ -41,7 +41,7 @@ func (m *Model) Tokenizer(ctx context.Context) (tokenizer.Encoder, error) {
 	return e, err
 }
 
-// findEncoder is Tokenizer for who may look for it.
+// findEncoder is Tokenizer for the caller that holds m.tokenizing.
 func (m *Model) findEncoder(ctx context.Context) (tokenizer.Encoder, error) {
 	if m.tokenizer != nil {
 		return m.tokenizer, nil
