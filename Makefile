@@ -94,8 +94,8 @@ quick: libtorch ## the tests that matter while you work: two minutes
 test-race: libtorch ## every test under the race detector
 	go test -race -timeout 30m ./...
 
-soak: libtorch ## memory over 2,000 training steps and 20,000 scored images: some minutes
-	go test -tags soak -timeout 60m -run Soak -v ./cmd/...
+soak: libtorch ## memory over 2,000 training steps, 20,000 scored images and GOCLIP_REQUESTS (50,000) requests, and planted leaks: some minutes
+	go test -tags soak -timeout 120m -run Soak -v ./cmd/... ./serve
 
 exact: libtorch ## 10,000 queries over 1,000,000 vectors, with the 8-bit codes and without, and their speed: minutes, and 3 GB of memory
 	go test -tags large -count 1 -timeout 60m -run CodesLarge -v ./index
@@ -104,11 +104,13 @@ exact: libtorch ## 10,000 queries over 1,000,000 vectors, with the 8-bit codes a
 exact-ten-million: libtorch ## a search of 10,000,000 vectors compared with the memory's speed: 26 GB on the disk, minutes
 	GOCLIP_BENCH_INDEX=$(CURDIR)/build/index go test -tags large -count 1 -timeout 60m -run TenMillion -v ./index
 
-crash: libtorch ## runs stopped after every operation on the disk, and killed 200 times: 20 minutes or more
+KILLS := 100
+SEED := 1
+crash: libtorch ## runs stopped after every operation on the disk, and KILLS (100) kills of each kind, drawn by SEED: 20 minutes or more
 	go test ./internal/disk/crashtest
 	go test -run '^TestCrash$$' ./index
-	go test -tags crash -timeout 4h -run 'IndexKilled|EmbedKilled|SwitchKilled' -v ./cmd/infer
-	go test -tags crash -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
+	GOCLIP_KILLS=$(KILLS) GOCLIP_SEED=$(SEED) go test -timeout 4h -run 'IndexKilled|EmbedKilled|SwitchKilled' -v ./cmd/infer
+	GOCLIP_KILLS=$(KILLS) GOCLIP_SEED=$(SEED) go test -tags crash -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
 
 memory: libtorch ## what training steps hold and send, compared with the estimates: half an hour
 	go test -tags memory -timeout 120m -run '^TestMemory$$' -v ./train
@@ -124,8 +126,7 @@ sanitize: libtorch ## the C and C++ of goclip under AddressSanitizer, UBSan and 
 	CGO_LDFLAGS='-fsanitize=address,undefined' go test -asan -count 1 -timeout 60m -skip 'EveryAllocation|CUDAOpened' ./torch ./torch/checkpoint
 	GOEXPERIMENT=cgocheck2 go test -count 1 -timeout 30m $(SANITIZED) ./torch/...
 
-SEED := 1
-MUTATED := torch/checkpoint train/data index clip/pretrained
+MUTATED := torch/checkpoint train/data index clip/pretrained serve/limits.go
 mutate: libtorch ## 30 small changes to each of MUTATED, drawn by SEED: those that no test notices; hours
 	go run ./scripts/mutate -seed $(SEED) -n 30 $(MUTATED)
 
@@ -148,6 +149,9 @@ clients: libtorch build/clients ## the clients of other services, from PyPI, npm
 
 amx: libtorch ## float32 products as three of bfloat16, against float64 and open_clip's goldens: on the processor's AMX, or elsewhere on a model of its tiles
 	go test -count 1 -v -run 'AMX|BFloat16x3' ./torch ./clip ./train
+
+memory-limit: libtorch ## infer serve in a cgroup of 2 GiB under 64 clients with the worst file of every format, as root: eleven minutes
+	go test -tags load -count 1 -timeout 30m -run '^TestServeInContainer$$' -v ./cmd/infer
 
 load-models: libtorch ## three models of which two fit, under 64 clients, unloaded and replaced meanwhile: five minutes, or GOCLIP_LOAD_TIME=1m
 	go test -tags load -count 1 -timeout 30m -run '^TestModelsUnderLoad$$' -v ./serve

@@ -269,7 +269,7 @@ func (s shelf) Search(_ context.Context, row []float32, k int, f Filter) ([]Hit,
 
 func TestSearch(t *testing.T) {
 	images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
-	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(path string) ([]byte, string, error) {
+	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(_ context.Context, path string, _ func(int64) error) ([]byte, string, error) {
 		return []byte("thumbnail of " + path), "image/png", nil
 	}})
 	for _, c := range []struct {

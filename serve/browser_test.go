@@ -168,7 +168,7 @@ func TestPageLabels(t *testing.T) {
 // Search with words and with a picture; without an index the page says so.
 func TestPageSearch(t *testing.T) {
 	images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
-	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(path string) ([]byte, string, error) {
+	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(_ context.Context, path string, _ func(int64) error) ([]byte, string, error) {
 		if path == "photos/dog.png" {
 			return dogFile(t), "image/png", nil
 		}

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -132,7 +133,9 @@ func FuzzShow(f *testing.F) {
 
 // FuzzImage asks for a found image by an address that no search gave.
 func FuzzImage(f *testing.F) {
-	s, err := New(f.Context(), Options{Indices: []Indexed{{Index: shelf{}}}, Thumbnail: func(string) ([]byte, string, error) { panic("no such file may be read") }}, Loaded(model(f)))
+	s, err := New(f.Context(), Options{Indices: []Indexed{{Index: shelf{}}}, Thumbnail: func(context.Context, string, func(int64) error) ([]byte, string, error) {
+		panic("no such file may be read")
+	}}, Loaded(model(f)))
 	require.NoError(f, err)
 	f.Cleanup(s.Close)
 	f.Add("path=a.png&sum=00")

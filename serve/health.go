@@ -16,7 +16,8 @@ type healthAnswer struct {
 	Token     bool          `json:"token"` // requests must have one
 	Inputs    int           `json:"max_inputs"`
 	Scale     float64       `json:"logit_scale"`
-	Notice    string        `json:"notice,omitempty"` // what users should know of the first model
+	Notice    string        `json:"notice,omitempty"`  // what users should know of the first model
+	Changed   []string      `json:"changed,omitempty"` // models whose weights file is no longer what was opened
 }
 
 type indexAnswer struct {
@@ -25,8 +26,8 @@ type indexAnswer struct {
 	Images int    `json:"images"`
 }
 
-// health answers GET /healthz: 200 while requests are accepted, 503 when the server is about to
-// end.
+// health answers GET /healthz: 200 while requests are accepted, 503 when the server is about to end
+// or a loaded model's weights file was changed.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
 	h := healthAnswer{Status: "ok", Token: s.guarded, Inputs: s.limits.Inputs, Notice: s.notice, Indices: []indexAnswer{}}
 	for i, m := range s.models.answers() {
@@ -44,6 +45,9 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
 		}
 	}
 	code := http.StatusOK
+	if h.Changed = s.models.changed(); len(h.Changed) > 0 {
+		h.Status, code = "weights changed", http.StatusServiceUnavailable
+	}
 	if s.draining.Load() {
 		h.Status, code = "ending", http.StatusServiceUnavailable
 	}

@@ -3,6 +3,7 @@ package serve
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -293,7 +294,7 @@ func TestToken(t *testing.T) {
 
 // A handler that panics is an answer in one sentence, and the server continues.
 func TestPanic(t *testing.T) {
-	s, at := start(t, Options{Indices: []Indexed{{Index: shelf{}}}, Thumbnail: func(string) ([]byte, string, error) { panic("secret") }})
+	s, at := start(t, Options{Indices: []Indexed{{Index: shelf{}}}, Thumbnail: func(context.Context, string, func(int64) error) ([]byte, string, error) { panic("secret") }})
 	code, _, body := get(t, at+"/"+s.imageAddress("a.png"))
 	assert.Equal(t, 500, code)
 	assert.NotContains(t, string(body), "secret")

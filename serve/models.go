@@ -373,6 +373,19 @@ func (r *registry) end() {
 	}
 }
 
+// changed names the loaded models that answer with errors until they are opened again, by
+// [Server.Reload].
+func (r *registry) changed() (names []string) {
+	r.mu.Lock() // no engine is closed meanwhile
+	defer r.mu.Unlock()
+	for _, m := range r.list {
+		if m.engine != nil && m.engine.model.CheckWeights() != nil {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
 // engines are those that are loaded.
 func (r *registry) engines() (list []*engine) {
 	r.mu.Lock()

@@ -19,7 +19,9 @@ import (
 // are as it says.
 func TestOpenAPI(t *testing.T) {
 	images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
-	s, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(string) ([]byte, string, error) { return dogFile(t), "image/png", nil }})
+	s, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(context.Context, string, func(int64) error) ([]byte, string, error) {
+		return dogFile(t), "image/png", nil
+	}})
 	_, _, text := get(t, at+"/openapi.yaml")
 	doc, err := openapi3.NewLoader().LoadFromData(text)
 	require.NoError(t, err)

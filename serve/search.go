@@ -306,7 +306,21 @@ func (s *Server) image(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	data, mediaType, err := s.thumbnail(path)
+	held := int64(0)
+	defer func() { s.decoding.Release(held) }()
+	data, mediaType, err := s.thumbnail(r.Context(), path, func(bytes int64) error {
+		if bytes > s.limits.Decoding {
+			return fmt.Errorf("a thumbnail takes %d bytes, more than Limits.Decoding, %d", bytes, s.limits.Decoding)
+		}
+		if err := s.decoding.Acquire(r.Context(), bytes); err != nil {
+			return err
+		}
+		held += bytes
+		return nil
+	})
+	if r.Context().Err() != nil {
+		return context.Cause(r.Context())
+	}
 	if err != nil {
 		s.log.Warn("a found image could not be shown", "error", err)
 		return refuse(http.StatusNotFound, "image_gone", "", "the image cannot be read any more")

@@ -54,8 +54,9 @@ type Options struct {
 
 	// Indices are what /v1/search searches; the first is meant where a request names none.
 	Indices []Indexed
-	// Thumbnail makes a small image of a file that the index found, for the page; nil shows none.
-	Thumbnail func(path string) (data []byte, mediaType string, err error)
+	// Thumbnail makes a small image of a file that the index found, for the page; nil shows none. It
+	// calls hold once with the bytes that it takes, which waits until [Limits].Decoding has room.
+	Thumbnail func(ctx context.Context, path string, hold func(bytes int64) error) (data []byte, mediaType string, err error)
 	// Original opens such a file unchanged, for a click on the page; nil shows Thumbnail's.
 	Original func(path string) (io.ReadSeekCloser, error)
 
@@ -78,7 +79,7 @@ type Server struct {
 	proxies   []netip.Prefix
 	origins   []string
 	indices   []Indexed
-	thumbnail func(path string) (data []byte, mediaType string, err error)
+	thumbnail func(ctx context.Context, path string, hold func(bytes int64) error) (data []byte, mediaType string, err error)
 	original  func(path string) (io.ReadSeekCloser, error)
 	notice    string   // of Options
 	orient    bool     // images are turned upright

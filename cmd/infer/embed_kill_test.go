@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,16 +43,16 @@ func TestEmbedKilled(t *testing.T) {
 	code, _, errs := infer(t, "", flags(calm)...)
 	require.Equal(t, 1, code, errs)
 	want := readTree(t, calm)
-	rng := rand.New(rand.NewPCG(5, 6))
-	kills, writing, whole := 0, 0, 0
-	for ; kills < embedKills; whole++ {
+	most, rng := kills(t, 6)
+	killed, writing, whole := 0, 0, 0
+	for ; killed < most; whole++ {
 		out := filepath.Join(dir, "out")
 		require.NoError(t, os.RemoveAll(out))
 		complete := func() int {
 			done, _ := filepath.Glob(filepath.Join(out, "metadata", "*.parquet"))
 			return len(done)
 		}
-		for killed := true; killed; {
+		for running := true; running; {
 			var errs bytes.Buffer
 			cmd := process(flags(out)...)
 			cmd.Stderr = &errs
@@ -68,8 +67,8 @@ func TestEmbedKilled(t *testing.T) {
 			_ = cmd.Process.Kill()
 			<-exited
 			noTrace(t, errs.String())
-			if killed = cmd.ProcessState.ExitCode() == -1; killed {
-				kills++
+			if running = cmd.ProcessState.ExitCode() == -1; running {
+				killed++
 				if complete() > before {
 					writing++
 				}
@@ -79,7 +78,7 @@ func TestEmbedKilled(t *testing.T) {
 		}
 		require.Equal(t, want, readTree(t, out))
 	}
-	t.Logf("%d kills, %d of them after the run had completed a part, in %d runs of %d files", kills, writing, whole, len(want))
+	t.Logf("%d kills, %d of them after the run had completed a part, in %d runs of %d files", killed, writing, whole, len(want))
 }
 
 // TestEmbedPartsInterrupted stops a run by a signal: what is complete stays, nothing else, and the

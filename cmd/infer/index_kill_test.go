@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,12 +24,12 @@ func TestIndexKilled(t *testing.T) {
 	emoji(t, dir, 40)
 	seeds := names(t, dir)
 	at := filepath.Join(dir, index.DirName)
-	rng := rand.New(rand.NewPCG(3, 4))
+	most, rng := kills(t, 6)
 	acknowledged := map[string]bool{}
 	killed, adding, made, whole := 0, 0, 0, 0
 	span := 300 * time.Millisecond
 	present := map[string]bool{}
-	for killed < indexKills {
+	for killed < most {
 		for range 40 { // new images, and now and then fewer
 			made++
 			data := append(readFile(t, filepath.Join(dir, seeds[rng.IntN(len(seeds))])), byte(made))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"html/template"
@@ -22,7 +23,7 @@ td img { width: 6rem; height: 6rem; object-fit: contain; background: #fff; borde
 
 // thumbnailURL is an image's thumbnail inside the page.
 func thumbnailURL(path string) (template.URL, error) {
-	data, kind, err := thumbnail(path)
+	data, kind, err := thumbnail(context.Background(), path, unbounded)
 	if err != nil {
 		return "", err
 	}

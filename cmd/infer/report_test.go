@@ -119,7 +119,7 @@ func TestThumbnailKeepsColours(t *testing.T) {
 	for _, name := range []string{"rgb_63x64.png", "rgba_64x90.png", "palette4.png", "grey.png"} {
 		want, _, err := image.Decode(bytes.NewReader(readFile(t, testImage(name))))
 		require.NoError(t, err)
-		data, kind, err := thumbnail(testImage(name))
+		data, kind, err := thumbnail(t.Context(), testImage(name), unbounded)
 		require.NoError(t, err)
 		assert.Equal(t, "image/png", kind)
 		got, _, err := image.Decode(bytes.NewReader(data))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"image"
@@ -132,7 +133,7 @@ func printPreviews(w, errs io.Writer, draw drawing, groups [][]index.Hit) error 
 			if _, err := fmt.Fprintf(w, "%.3f  %s\n", h.Score, quoted(h.Path)); err != nil {
 				return err
 			}
-			small, _, err := shrink(h.Path)
+			small, _, err := shrink(context.Background(), h.Path, unbounded)
 			if err != nil { // it was removed, or changed, since it was indexed
 				fmt.Fprintln(errs, message(err))
 			} else if err := draw(w, small); err != nil {

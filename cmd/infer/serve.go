@@ -50,8 +50,8 @@ type serveCmd struct {
 // serveLimits bound what clients may cost.
 type serveLimits struct {
 	MaxBody      int64         `help:"Largest size of a request." default:"33554432" group:"Limits"`
-	MaxBodies    int64         `help:"Largest size of all requests in progress." default:"268435456" group:"Limits"`
-	MaxDecoding  int64         `help:"Memory for decoding images at one time; further images wait." default:"1073741824" group:"Limits"`
+	MaxBodies    int64         `help:"Largest size of all requests in progress (default: 256 MiB, or less if the machine or container has little memory)." group:"Limits"`
+	MaxDecoding  int64         `help:"Memory for decoding images at one time; further images wait (default: 1 GiB, or less if the machine or container has little memory)." group:"Limits"`
 	MaxPixels    int64         `help:"Largest number of pixels of an image, from its header." default:"50000000" group:"Limits"`
 	MaxInputs    int           `help:"Largest number of texts and images in a request." default:"2048" group:"Limits"`
 	Queue        int           `help:"Largest number of waiting texts and images; further requests get status 429." default:"512" group:"Limits"`
@@ -75,7 +75,7 @@ func (l *serveLimits) check() error {
 	for _, f := range []struct {
 		flag  string
 		value int64
-	}{{"max-body", l.MaxBody}, {"max-bodies", l.MaxBodies}, {"max-decoding", l.MaxDecoding}, {"max-pixels", l.MaxPixels}, {"max-inputs", int64(l.MaxInputs)},
+	}{{"max-body", l.MaxBody}, {"max-pixels", l.MaxPixels}, {"max-inputs", int64(l.MaxInputs)},
 		{"queue", int64(l.Queue)}, {"batch-window", int64(l.BatchWindow)}, {"timeout", int64(l.Timeout)}, {"read-timeout", int64(l.ReadTimeout)},
 		{"write-timeout", int64(l.WriteTimeout)}, {"idle-timeout", int64(l.IdleTimeout)}, {"grace", int64(l.Grace)}} {
 		if f.value <= 0 {
@@ -83,9 +83,11 @@ func (l *serveLimits) check() error {
 		}
 	}
 	switch {
+	case l.MaxBodies < 0 || l.MaxDecoding < 0:
+		return usageError("--max-bodies and --max-decoding must be positive, or 0 for the default")
 	case l.Decoders < 0 || l.Decoders > maxThreads:
 		return usageError(fmt.Sprintf("--decoders %d must be between 1 and %d, or 0 for the default", l.Decoders, maxThreads))
-	case l.MaxBody > l.MaxBodies:
+	case l.MaxBodies > 0 && l.MaxBody > l.MaxBodies:
 		return usageError(fmt.Sprintf("--max-body %d is more than --max-bodies %d: such a request would never be accepted", l.MaxBody, l.MaxBodies))
 	}
 	return nil
@@ -124,6 +126,7 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 		return err
 	}
 	torch.LimitArenas(arenas)
+	c.fit(memoryOf(os.DirFS("/")))
 	if err := c.choose(ctx, io); err != nil {
 		return err
 	}
@@ -142,7 +145,7 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	}
 	defer closeAll(listeners) // Serve has closed them, unless New fails
 	o := serve.Options{Version: version(), TTL: c.TTL, Memory: c.MaxWeights, Limits: c.limits(c.BatchSize), Token: c.Token,
-		BasePath: c.BasePath, Proxies: proxies, Origins: c.CORSOrigin, ImmichUpstream: upstream, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, NoSystem: c.NoSystem, Indices: c.indexed(shelves), Thumbnail: thumbnailOfFile, Original: original, Log: c.logger(io.err)}
+		BasePath: c.BasePath, Proxies: proxies, Origins: c.CORSOrigin, ImmichUpstream: upstream, AllowFetch: c.AllowFetch, NoOrient: c.NoOrient, NoSystem: c.NoSystem, Indices: c.indexed(shelves), Thumbnail: thumbnail, Original: original, Log: c.logger(io.err)}
 	if o.Notice, err = c.notice(ctx, list, shelves); err != nil {
 		return err
 	}

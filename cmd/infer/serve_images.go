@@ -33,19 +33,3 @@ func original(path string) (io.ReadSeekCloser, error) {
 type inMemory struct{ *bytes.Reader }
 
 func (inMemory) Close() error { return nil }
-
-// thumbnailOfFile is thumbnail likewise: one that waits would keep its place among those that are
-// drawn.
-func thumbnailOfFile(path string) (data []byte, mediaType string, err error) {
-	if _, _, ok := preprocess.VideoFrame(path); ok { // whose file is looked at there
-		return thumbnail(path)
-	}
-	f, err := original(path)
-	if err != nil {
-		return nil, "", err
-	}
-	if err := f.Close(); err != nil {
-		return nil, "", err
-	}
-	return thumbnail(path)
-}

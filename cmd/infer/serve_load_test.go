@@ -25,16 +25,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What TestLoad runs: GOCLIP_LOAD_MODEL (the built-in model without), GOCLIP_LOAD_SECONDS of 64
-// clients (120), GOCLIP_LOAD_EMBED images for the rate of infer embed (4,000),
-// GOCLIP_LOAD_OVERLOAD seconds of ten times the rate (30), and GOCLIP_LOAD_FLAGS of infer serve.
-func loadSetting(name string, other int) int {
-	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
-		return n
-	}
-	return other
-}
-
 func loadModel() []string {
 	if m := os.Getenv("GOCLIP_LOAD_MODEL"); m != "" {
 		return []string{"--model", m}
@@ -222,9 +212,12 @@ func refusedWithin(t *testing.T, at string) (share float64) {
 
 // TestLoad: 64 clients without a pause beside the rate of infer embed on the same images, then
 // ten times what was reached, then SIGTERM. No time is asserted: the figures are for docs/serve.md.
-// Errors and memory are.
+// Errors and memory are. GOCLIP_LOAD_MODEL names the model (the built-in one without),
+// GOCLIP_LOAD_SECONDS the time of 64 clients (120), GOCLIP_LOAD_EMBED the images for the rate of infer
+// embed (4,000), GOCLIP_LOAD_OVERLOAD the seconds of ten times the rate (30), and GOCLIP_LOAD_FLAGS
+// flags of infer serve.
 func TestLoad(t *testing.T) {
-	n := loadSetting("GOCLIP_LOAD_EMBED", 4000)
+	n := fromEnv(t, "GOCLIP_LOAD_EMBED", 4000)
 	best := 0.0
 	for _, batch := range []int{16, 32, 64} {
 		rate, cpu := embedRate(t, n, batch)
@@ -239,7 +232,7 @@ func TestLoad(t *testing.T) {
 		requests = append(requests, client.request("/v1/embeddings", []byte(`{"encoding_format":"base64","input":{"image":"`+data+`"}}`)))
 	}
 
-	seconds := loadSetting("GOCLIP_LOAD_SECONDS", 120)
+	seconds := fromEnv(t, "GOCLIP_LOAD_SECONDS", 120)
 	steady := &outcome{seconds: map[int][]float64{}}
 	worked := cpuOf(t, s.cmd.Process.Pid)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds)*time.Second)
@@ -266,7 +259,7 @@ func TestLoad(t *testing.T) {
 	assert.Zero(t, steady.errors())
 	assert.LessOrEqual(t, late-early, 20.0, "MiB gained")
 
-	overload := loadSetting("GOCLIP_LOAD_OVERLOAD", 30)
+	overload := fromEnv(t, "GOCLIP_LOAD_OVERLOAD", 30)
 	flood := &outcome{seconds: map[int][]float64{}}
 	gap := time.Duration(float64(time.Second) / (10 * throughput))
 	begun, sent := time.Now(), 0

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
@@ -38,7 +40,13 @@ type server struct {
 // begin starts infer serve on a free port and waits until it listens.
 func begin(t testing.TB, args ...string) *server {
 	t.Helper()
-	s := &server{cmd: process(append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...), rest: make(chan string, 1)}
+	return started(t, process(append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...))
+}
+
+// started starts a command that is a server.
+func started(t testing.TB, cmd *exec.Cmd) *server {
+	t.Helper()
+	s := &server{cmd: cmd, rest: make(chan string, 1)}
 	errs, err := s.cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, s.cmd.Start())
@@ -121,6 +129,7 @@ func TestServeCommandLine(t *testing.T) {
 		{"--addr 8080", 2, "--addr 8080 must be HOST:PORT"},
 		{"--addr " + strings.TrimPrefix(busy.at, "http://"), 1, "address already in use"},
 		{"--queue 0", 2, "--queue must be positive"},
+		{"--max-decoding -1", 2, "--max-bodies and --max-decoding must be positive"},
 		{"--max-body 10 --max-bodies 5", 2, "--max-body 10 is more than --max-bodies 5"},
 		{"--batch-window soon", 2, "--batch-window"},
 		{"--decoders -1", 2, "--decoders -1"},
@@ -287,4 +296,31 @@ func TestServeIndex(t *testing.T) {
 		assert.Equal(t, 1, code)
 		assert.Contains(t, errs, says)
 	}
+}
+
+// TestNoDescriptors leaves a server without file descriptors for connections: it says so, and goes
+// on when there are some.
+func TestNoDescriptors(t *testing.T) {
+	s := begin(t, "--model", tinyModel(t))
+	open := len(names(t, fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid)))
+	limit := uint64(open + 2)
+	require.NoError(t, unix.Prlimit(s.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}, nil))
+	var conns []net.Conn
+	for range 8 {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.at, "http://"))
+		require.NoError(t, err)
+		conns = append(conns, c)
+	}
+	time.Sleep(200 * time.Millisecond) // for the server to accept what it can
+	for _, c := range conns {
+		require.NoError(t, c.Close())
+	}
+	require.Eventually(t, func() bool {
+		answer, err := http.Get(s.at + "/healthz")
+		return err == nil && answer.Body.Close() == nil && answer.StatusCode == 200
+	}, 20*time.Second, 50*time.Millisecond)
+	http.DefaultClient.CloseIdleConnections()
+	said := s.end(t)
+	assert.Contains(t, said, "no connection can be accepted")
+	assert.Contains(t, said, "too many open files")
 }

@@ -72,6 +72,9 @@ func soak(t *testing.T, args ...string) {
 // holds early and late. leak is called at each look.
 func held(t *testing.T, leak func(), args ...string) (kib, handles int64) {
 	t.Helper()
+	for range 3 { // models of before this run wait for the collector
+		runtime.GC()
+	}
 	before := torch.LiveTensors()
 	done := make(chan int)
 	go func() {

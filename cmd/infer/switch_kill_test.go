@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -92,10 +91,10 @@ func TestSwitchKilled(t *testing.T) {
 		}
 	})
 
-	rng := rand.New(rand.NewPCG(5, 6))
+	most, rng := kills(t, 4)
 	span := 300 * time.Millisecond
 	killed, begun, whole := 0, 0, 0
-	for to := 1; killed < switchKills && !t.Failed(); {
+	for to := 1; killed < most && !t.Failed(); {
 		var errs bytes.Buffer
 		cmd := process("index", "--model", models[to], "--batch-size", "2", "--commit-every", "2", "--threads", "1", dir)
 		cmd.Stderr = &errs

@@ -18,8 +18,8 @@ const thumbnailSide = 256
 // thumbnail is an image within 256 x 256 pixels as a PNG, or as a JPEG where it was shrunk and
 // nothing shows through, with its media type. preprocess decodes it, under its limits: imaging's
 // own TIFF reader can panic (CVE-2023-36308).
-func thumbnail(path string) (data []byte, kind string, err error) {
-	small, shrunk, err := shrink(path)
+func thumbnail(ctx context.Context, path string, hold func(bytes int64) error) (data []byte, kind string, err error) {
+	small, shrunk, err := shrink(ctx, path, hold)
 	if err != nil {
 		return nil, "", err
 	}
@@ -31,10 +31,26 @@ func thumbnail(path string) (data []byte, kind string, err error) {
 	return data, kind, err
 }
 
-func shrink(path string) (small *image.NRGBA, shrunk bool, err error) {
-	img, err := preprocess.DecodeFile(context.Background(), path, preprocess.Limits{Orient: true})
+// unbounded is for a program that draws one thumbnail at a time.
+func unbounded(int64) error { return nil }
+
+func shrink(ctx context.Context, path string, hold func(bytes int64) error) (small *image.NRGBA, shrunk bool, err error) {
+	lim := preprocess.Limits{Orient: true}
+	data, err := preprocess.ReadFile(ctx, path, lim)
 	if err != nil {
 		return nil, false, err
+	}
+	head, err := preprocess.ReadHeader(data, lim)
+	if err != nil {
+		return nil, false, fmt.Errorf("%s: %w", path, err)
+	}
+	const nrgbaPixel = 4 // bytes
+	if err := hold(int64(len(data)) + head.Memory + nrgbaPixel*int64(head.Width)*int64(head.Height)); err != nil {
+		return nil, false, fmt.Errorf("%s: %w", path, err)
+	}
+	img, err := preprocess.Decode(ctx, data, lim)
+	if err != nil {
+		return nil, false, fmt.Errorf("%s: %w", path, err)
 	}
 	return imaging.Fit(nrgba(img), thumbnailSide, thumbnailSide, imaging.Box), max(img.Width, img.Height) > thumbnailSide, nil
 }

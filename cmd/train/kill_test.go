@@ -2,13 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,14 +97,17 @@ func same(t *testing.T, want, have outcome) {
 }
 
 // TestKilled kills runs at random moments, in starting, stepping, evaluating and saving, each
-// sitting with another number of workers. The same command line always continues, and each run comes
-// to the end of the one that was never killed, bit for bit. A run that has come to its end is
-// followed by another until all kills are done.
+// sitting with another number of workers. Of two processes it kills the launcher or one rank. The
+// same command line always continues, and each run comes to the end of the one that was never
+// killed, bit for bit. A run that has come to its end is followed by another until all kills are
+// done.
 func TestKilled(t *testing.T) {
-	for _, c := range killings {
-		threads, kills := c.threads, c.kills
-		t.Run(fmt.Sprintf("%d threads", threads), func(t *testing.T) {
-			args, logs := killable(t, threads), t.TempDir()
+	for _, c := range []struct{ threads, processes int }{{1, 1}, {2, 1}, {1, 2}} {
+		t.Run(fmt.Sprintf("%d threads, %d processes", c.threads, c.processes), func(t *testing.T) {
+			args, logs := killable(t, c.threads), t.TempDir()
+			if c.processes > 1 {
+				args = append(args, "--batch-size", fmt.Sprint(8/c.processes), "--nproc-per-node", fmt.Sprint(c.processes))
+			}
 			began := time.Now()
 			require.NoError(t, process(append(args, "--workers", "2", "--logs", logs, "--name", "never")...).Run())
 			span := time.Since(began) / 3 // in which a sitting is killed; it follows the machine's load
@@ -113,19 +117,20 @@ func TestKilled(t *testing.T) {
 			require.NoError(t, process(append(args, "--workers", "2", "--seed", "1", "--logs", logs, "--name", "other")...).Run())
 			assert.False(t, bytes.Equal(want.Weights, outcomeOf(t, filepath.Join(logs, "other")).Weights), "what is compared depends on the run")
 
-			rng := rand.New(rand.NewPCG(5, uint64(threads)))
+			most, rng := kills(t, 6)
 			killed, runs, starting := 0, 0, 0
-			for runs == 0 || killed < kills {
+			for runs == 0 || killed < most {
 				name := fmt.Sprintf("run%d", runs)
 				dir := filepath.Join(logs, name)
 				for {
 					var errs bytes.Buffer
 					cmd := process(append(args, "--workers", fmt.Sprint(1<<rng.IntN(3)), "--logs", logs, "--name", name, "--resume", "latest")...)
 					cmd.Stderr = &errs
+					hit := false
 					require.NoError(t, cmd.Start())
 					exited := make(chan error, 1)
 					go func() { exited <- cmd.Wait() }()
-					if killed < kills {
+					if killed < most {
 						before := sittings(dir)
 						inStart := rng.IntN(5) == 0
 						if !inStart {
@@ -133,8 +138,11 @@ func TestKilled(t *testing.T) {
 						}
 						time.Sleep(time.Duration(rng.Int64N(int64(span))))
 						if len(exited) == 0 {
-							require.NoError(t, cmd.Process.Kill())
-							if sittings(dir) == before {
+							victim := cmd.Process.Pid
+							if c.processes > 1 && !inStart && rng.IntN(2) == 0 {
+								victim = cmp.Or(childOfRank(t, victim, rng.IntN(c.processes)), victim)
+							}
+							if hit = syscall.Kill(victim, syscall.SIGKILL) == nil; hit && sittings(dir) == before {
 								starting++
 							}
 						}
@@ -142,7 +150,7 @@ func TestKilled(t *testing.T) {
 					err := <-exited
 					noTrace(t, errs.String())
 					assert.NotContains(t, errs.String(), "WARNING", "latest is always whole")
-					if code := cmd.ProcessState.ExitCode(); code != -1 { // it was faster
+					if !hit || cmd.ProcessState.Success() { // it was faster
 						require.NoError(t, err, errs.String())
 						span = max(span*3/4, 50*time.Millisecond)
 						break

@@ -57,6 +57,7 @@ func TestProcessIsKilled(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	require.Eventually(t, begun(dir, 5), time.Minute, 5*time.Millisecond)
 	killed := childOfRank(t, cmd.Process.Pid, 1)
+	require.NotZero(t, killed)
 	require.NoError(t, syscall.Kill(killed, syscall.SIGKILL))
 	require.NoError(t, cmd.Wait(), errs.String())
 	assert.Contains(t, errs.String(), "rank 1 was ended by the signal killed")
@@ -93,7 +94,7 @@ func TestProcessesAreInterrupted(t *testing.T) {
 	assert.Len(t, steps(t, dir), lengthySteps)
 }
 
-// childOfRank is the process that the launcher started as that rank.
+// childOfRank is the process that the launcher started as that rank, or 0.
 func childOfRank(t *testing.T, launcher, rank int) int {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -111,6 +112,5 @@ func childOfRank(t *testing.T, launcher, rank int) int {
 			return pid
 		}
 	}
-	t.Fatalf("the launcher %d has no rank %d", launcher, rank)
 	return 0
 }

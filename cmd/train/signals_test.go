@@ -40,6 +40,7 @@ func TestSaveOnSignal(t *testing.T) {
 			pid := cmd.Process.Pid
 			if processes == "2" {
 				pid = childOfRank(t, pid, 1)
+				require.NotZero(t, pid)
 			}
 			require.NoError(t, syscall.Kill(pid, syscall.SIGUSR1))
 			require.Eventually(t, func() bool { return saved(dir) > 0 }, time.Minute, time.Millisecond)

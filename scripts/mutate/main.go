@@ -1,6 +1,7 @@
-// Command mutate changes a package in one place at a time and sees whether its tests notice.
+// Command mutate changes a package, or one file, in one place at a time and sees whether its tests
+// notice.
 //
-// usage: go run ./scripts/mutate [-seed N] [-n N] [-timeout D] [-tests PACKAGE] [-known FILE] PACKAGE_DIR...
+// usage: go run ./scripts/mutate [-seed N] [-n N] [-timeout D] [-tests PACKAGE] [-run REGEXP] [-known FILE] PACKAGE_DIR|FILE.go...
 //
 // A seed draws n changes among all of a package: a comparison or an operator becomes another, a
 // condition its opposite, an error that is returned nil, a number one more, a call nothing. The tests
@@ -49,15 +50,20 @@ func main() {
 	n := flag.Int("n", 30, "changes of each package")
 	timeout := flag.Duration("timeout", 5*time.Minute, "of a run of the tests")
 	tests := flag.String("tests", "", "the package whose tests run, where it is another")
+	run := flag.String("run", "", "which tests, as of go test")
 	known := flag.String("known", "scripts/mutate/equivalent.txt", "changes that alter nothing")
 	flag.Parse()
 	if flag.NArg() == 0 {
-		fmt.Fprintln(os.Stderr, "mutate: name a package's directory")
+		fmt.Fprintln(os.Stderr, "mutate: name a package's directory or a file")
 		os.Exit(2)
 	}
 	survived := 0
-	for _, dir := range flag.Args() {
-		left, err := mutate(filepath.Clean(dir), cmp.Or(*tests, "./"+filepath.Clean(dir)), *seed, *n, *timeout, *known)
+	for _, arg := range flag.Args() {
+		dir := filepath.Clean(arg)
+		if strings.HasSuffix(dir, ".go") {
+			dir = filepath.Dir(dir)
+		}
+		left, err := mutate(filepath.Clean(arg), suite{cmp.Or(*tests, "./"+dir), *run, *timeout}, *seed, *n, *known)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "mutate:", err)
 			os.Exit(1)
@@ -69,8 +75,14 @@ func main() {
 	}
 }
 
-// mutate tells how many changes of a package survive its tests.
-func mutate(dir, tests string, seed uint64, n int, timeout time.Duration, known string) (survived int, err error) {
+// suite is the tests that should notice.
+type suite struct {
+	pkg, run string
+	timeout  time.Duration
+}
+
+// mutate tells how many changes of a package, or of a file, survive its tests.
+func mutate(dir string, tests suite, seed uint64, n int, known string) (survived int, err error) {
 	text, err := os.ReadFile(known)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, err
@@ -83,7 +95,7 @@ func mutate(dir, tests string, seed uint64, n int, timeout time.Duration, known 
 	if err != nil {
 		return 0, err
 	}
-	if out, failed := test(tests, nil, timeout); failed != nil {
+	if out, failed := tests.test(nil); failed != nil {
 		return 0, fmt.Errorf("%s: its tests fail as it is: %w\n%s", dir, failed, out)
 	}
 	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
@@ -96,7 +108,7 @@ func mutate(dir, tests string, seed uint64, n int, timeout time.Duration, known 
 			same++
 			continue
 		}
-		out, err := test(tests, &c, timeout)
+		out, err := tests.test(&c)
 		switch {
 		case err == nil:
 			survived++
@@ -110,9 +122,9 @@ func mutate(dir, tests string, seed uint64, n int, timeout time.Duration, known 
 	return survived, nil
 }
 
-// test runs a package's tests with a change, or without.
-func test(tests string, c *change, timeout time.Duration) (string, error) {
-	args := []string{"test", "-count", "1", "-failfast", "-timeout", timeout.String()}
+// test runs them with a change, or without.
+func (s suite) test(c *change) (string, error) {
+	args := []string{"test", "-count", "1", "-failfast", "-timeout", s.timeout.String(), "-run", s.run}
 	if c != nil {
 		tmp, err := os.MkdirTemp("", "mutate")
 		if err != nil {
@@ -138,15 +150,17 @@ func test(tests string, c *change, timeout time.Duration) (string, error) {
 		}
 		args = append(args, "-overlay", overlay)
 	}
-	out, err := exec.Command("go", append(args, tests)...).CombinedOutput()
+	out, err := exec.Command("go", append(args, s.pkg)...).CombinedOutput()
 	return string(out), err
 }
 
 // changes are all that can be made in a package.
 func changes(dir string) (all []change, err error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	if err != nil {
-		return nil, err
+	files := []string{dir}
+	if !strings.HasSuffix(dir, ".go") {
+		if files, err = filepath.Glob(filepath.Join(dir, "*.go")); err != nil {
+			return nil, err
+		}
 	}
 	for _, path := range files {
 		if strings.HasSuffix(path, "_test.go") {

@@ -1,9 +1,0 @@
-//go:build crash
-
-package main
-
-const (
-	indexKills  = 200
-	embedKills  = 200
-	switchKills = 100
-)
