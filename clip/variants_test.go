@@ -14,9 +14,15 @@ import (
 	"github.com/goclip/goclip/torch"
 )
 
+// gradientTolerance is for gradients, relative to the largest number of each tensor.
+var gradientTolerance = tolerance
+
 // TestVariants holds features, loss and gradients of every kind of tower against the Python libraries.
 func TestVariants(t *testing.T) {
 	g := golden.Open(t, "variants")
+	if runtime.GOARCH != "amd64" { // other kernels sum in another order: 1.1e-5 in FastViT's batch statistics
+		gradientTolerance = 2 * tolerance
+	}
 	for name, c := range golden.Variants(t) {
 		t.Run(name, func(t *testing.T) { checkVariant(t, c, g, name, false) })
 	}
@@ -95,7 +101,7 @@ func checkStep(t *testing.T, m *Model, g golden.File, name string, training bool
 			}
 			require.Len(t, have, len(sample), key)
 			d := math.Max(worst(sample, have, top), math.Max(math.Abs(largest(got)-top)/top, math.Abs(math.Sqrt(square)-norm)/norm))
-			assert.LessOrEqual(t, d, tolerance, key)
+			assert.LessOrEqual(t, d, gradientTolerance, key)
 			if d > overall {
 				overall, of = d, key
 			}

@@ -49,7 +49,7 @@ fi
 arguments=() wheels=${XDG_CACHE_HOME:-$HOME/.cache}/goclip
 if compgen -G "$wheels/torch-*.whl" >/dev/null; then arguments+=(--volume "$wheels:/wheels:ro" --build-arg GOCLIP_WHEELS=/wheels); fi
 proxy=$(go env GOPROXY)
-b bud -q --isolation chroot --pull=never --volume "$(go env GOMODCACHE)/cache/download:/modules:ro" \
+b bud -q --format docker --isolation chroot --pull=never --volume "$(go env GOMODCACHE)/cache/download:/modules:ro" \
   --env "GOPROXY=file:///modules,$proxy" --unsetenv GOPROXY "${arguments[@]}" --build-arg VERSION=container -t goclip .
 
 container=$(b from --pull=never goclip)
