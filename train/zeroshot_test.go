@@ -133,8 +133,8 @@ func TestZeroshotRefusals(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(broken, name+"_square", "0.png"), nil, 0o644))
 	}
 	for want, change := range map[string]func(o *setup){
-		"data: open ":                         func(o *setup) { o.ImageNetVal = filepath.Join(set, "none") },
-		"holds no folder: one for each class": func(o *setup) { o.ImageNetVal = filepath.Join(set, "red_square") },
+		"data: open ": func(o *setup) { o.ImageNetVal = filepath.Join(set, "none") },
+		"holds no folder; each class must be a folder":           func(o *setup) { o.ImageNetVal = filepath.Join(set, "red_square") },
 		"the folder n99999999 is named like a class of ImageNet": func(o *setup) { o.ImageNetVal = rename("red_square", "n99999999") },
 		`the folder "__" gives its class no name`:                func(o *setup) { o.ImageNetVal = rename("red_square", "__") },
 		"ZeroShot: none of its images can be read":               func(o *setup) { o.ImageNetVal = broken },
