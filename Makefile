@@ -181,7 +181,7 @@ bench-tables: # what make bench prints
 	build/venv/bin/python benchmarks/curves.py build/clip.test build/ViT-B-32 docs/cost.svg
 
 search-eval: libtorch ## explanations, learned words, probabilities and half precision measured on the held-out emoji, as tables: half an hour
-	go test -tags searcheval -timeout 60m -run Eval -v ./clip ./index/concept ./index/chance
+	go test -tags searcheval -timeout 60m -run Eval -v ./clip ./index ./index/concept ./index/chance
 
 finetune: build build/venv ## the built-in model fine-tuned on twenty new images: what it gains, what it forgets; ten minutes
 	build/venv/bin/python benchmarks/finetune.py

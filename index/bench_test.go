@@ -62,7 +62,7 @@ func largeOf(b testing.TB, name string, fill func(block []float32)) string {
 	rows := make([]float32, largeBlock*largeDim)
 	sums := make([]uint32, 0, largeRows)
 	data := make([]byte, 0, 4*len(rows))
-	require.NoError(b, vectors.create(disk.Machine{}, vectors.path(at, 1), largeDim, func(out io.Writer) error {
+	require.NoError(b, singles.create(disk.Machine{}, singles.path(at, 1), largeDim, func(out io.Writer) error {
 		for range largeRows / largeBlock {
 			data = data[:0]
 			fill(rows)

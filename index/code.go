@@ -15,7 +15,8 @@ import (
 // or by hand. It fails with fs.ErrNotExist where the vectors are lost.
 func (w *Writer) makeCodes(st state) error {
 	dim := st.model.EmbedDim
-	if err := vectors.check(vectors.path(w.dir, st.file), st.rows, dim); err != nil {
+	kind := st.model.vectors()
+	if err := kind.check(kind.path(w.dir, st.file), st.rows, dim); err != nil {
 		return err
 	}
 	path := codes.path(w.dir, st.file)

@@ -61,7 +61,7 @@ func (w *Writer) compact(ctx context.Context, live []int64) error {
 	if begun {
 		file = max(file, next.file+1)
 	}
-	for _, l := range []layout{vectors, codes} {
+	for _, l := range []layout{w.state.model.vectors(), codes} {
 		dim := w.state.model.EmbedDim
 		err := l.create(w.fsys, l.path(w.dir, file), dim, func(out io.Writer) error {
 			return copyRows(ctx, out, l.path(w.dir, w.state.file), live, int64(l.rowSize(dim)))
@@ -132,7 +132,7 @@ func Destroy(dir string) error {
 	}
 	defer lock.Close()
 	var paths []string
-	for _, pattern := range []string{databaseName + "*", "vectors-*.f32", "codes-*.i8", ".vectors-*.tmp", ".codes-*.tmp", "near-*.faiss", ".near.tmp", tableName} { // the database first: what is left without it is not an index
+	for _, pattern := range []string{databaseName + "*", "vectors-*.f32", "vectors-*.f16", "codes-*.i8", ".vectors-*.tmp", ".codes-*.tmp", "near-*.faiss", ".near.tmp", tableName} { // the database first: what is left without it is not an index
 		found, err := filepath.Glob(filepath.Join(escapeGlob(dir), pattern))
 		if err != nil {
 			return err

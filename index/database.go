@@ -19,11 +19,22 @@ import (
 const databaseName = "pictures.db"
 
 // format is in SQLite's user_version. Version 1 had no dates, and version 2 no codes: they are read,
-// with the files' times for dates, and the next writer makes them of version 3.
+// with the files' times for dates, and the next writer makes them of version 3. Version 4 is 3 with
+// vectors in half precision, which programs that know none must not read.
 const (
-	format = 3
+	format = 4
 	oldest = 1
 )
+
+// format is the version of an index of the model.
+func (m Model) format() int {
+	if m.Half {
+		return 4
+	}
+	return 3
+}
+
+func setVersion(m Model) string { return fmt.Sprintf("PRAGMA user_version = %d;", m.format()) }
 
 const schema = `
 CREATE TABLE state (
@@ -48,7 +59,6 @@ CREATE TABLE unreadable (
 	modified INTEGER NOT NULL,
 	reason   TEXT NOT NULL
 ) WITHOUT ROWID;
-PRAGMA user_version = 3;
 `
 
 // upgrade makes the database of the format's version.

@@ -133,7 +133,7 @@ type Info struct {
 // Info tells what the index holds now.
 func (ix *Index) Info(ctx context.Context) (info Info, err error) {
 	err = ix.readAny(ctx, func(tx *sql.Tx, st state, _ *mapping) error {
-		info.Model, info.Bytes = st.model, vectors.size(st.rows, st.model.EmbedDim)
+		info.Model, info.Bytes = st.model, st.model.vectors().size(st.rows, st.model.EmbedDim)
 		err := tx.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM pictures), (SELECT count(*) FROM unreadable)").Scan(&info.Images, &info.Unreadable)
 		if err != nil {
 			return broken(ix.dir, err)

@@ -90,7 +90,7 @@ func TestTenMillion(t *testing.T) {
 func writeRandom(t *testing.T, dir string, rows int) {
 	rng := rand.New(rand.NewPCG(19, 20))
 	block := make([]float32, largeBlock*largeDim)
-	require.NoError(t, vectors.create(disk.Machine{}, vectors.path(dir, 1), largeDim, func(out io.Writer) error {
+	require.NoError(t, singles.create(disk.Machine{}, singles.path(dir, 1), largeDim, func(out io.Writer) error {
 		for range rows / largeBlock {
 			hard[0].fill(rng, block, largeDim)
 			data := make([]byte, 0, 4*len(block))

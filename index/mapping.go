@@ -1,11 +1,9 @@
 package index
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"unsafe"
 
@@ -19,8 +17,9 @@ type mapping struct {
 	path   string
 	n, dim int
 	maps   []*mapped.File
-	file   []byte         // the file's header and rows
-	rows   []float32      // (n, dim)
+	file   []byte    // the file's header and rows
+	rows   []float32 // (n, dim); nil where they are kept in half precision
+	half   bool
 	codes  []byte         // likewise; nil where there is no file that is whole
 	near   near           // the engine's copy; nil for the exact search
 	stamps [2]os.FileInfo // of the files of vectors and codes when they were mapped; nil for codes that are lost
@@ -30,12 +29,13 @@ type mapping struct {
 // mapRows maps the vectors of a state. Codes that are lost are not missed: every vector is then
 // compared.
 func mapRows(dir string, st state) (*mapping, error) {
-	m := &mapping{path: vectors.path(dir, st.file), n: st.rows, dim: st.model.EmbedDim, refs: 1}
+	kind := st.model.vectors()
+	m := &mapping{path: kind.path(dir, st.file), n: st.rows, dim: st.model.EmbedDim, half: st.model.Half, refs: 1}
 	var err error
-	if m.file, m.stamps[0], err = m.mapFile(vectors, m.path); err != nil {
+	if m.file, m.stamps[0], err = m.mapFile(kind, m.path); err != nil {
 		return nil, err
 	}
-	if m.n > 0 {
+	if m.n > 0 && !m.half {
 		m.rows = unsafe.Slice((*float32)(unsafe.Pointer(&m.file[headerSize])), m.n*m.dim)
 	}
 	m.codes, m.stamps[1], err = m.mapFile(codes, codes.path(dir, st.file))
@@ -80,7 +80,7 @@ func (m *mapping) missing() error {
 
 // unchanged reports whether the files of a state are those that are mapped, by inode, size and time.
 func (m *mapping) unchanged(dir string, st state) bool {
-	for i, l := range []layout{vectors, codes} {
+	for i, l := range []layout{st.model.vectors(), codes} {
 		info, err := os.Stat(l.path(dir, st.file))
 		was := m.stamps[i]
 		switch {
@@ -104,12 +104,31 @@ func (m *mapping) free() {
 	}
 }
 
-// row is one row, as long as the mapping is held.
-func (m *mapping) row(slot int) []float32 { return m.rows[slot*m.dim : (slot+1)*m.dim] }
+// row is one row, as long as the mapping is held; it may not be written to.
+func (m *mapping) row(slot int) []float32 { return m.span(slot, 1) }
+
+// span is n rows, likewise.
+func (m *mapping) span(from, n int) []float32 {
+	if !m.half {
+		return m.rows[from*m.dim : (from+n)*m.dim]
+	}
+	out := make([]float32, n*m.dim)
+	m.decode(out, m.file[headerSize+from*m.rowSize():])
+	return out
+}
+
+// rowSize is a row's bytes in the file.
+func (m *mapping) rowSize() int {
+	if m.half {
+		return 2 * m.dim
+	}
+	return 4 * m.dim
+}
 
 // bytes are those of one row in the file.
 func (m *mapping) bytes(slot int) []byte {
-	return m.file[headerSize+4*m.dim*slot : headerSize+4*m.dim*(slot+1)]
+	size := m.rowSize()
+	return m.file[headerSize+size*slot : headerSize+size*(slot+1)]
 }
 
 // tensor has copies of the rows of slots: (len(slots), dim).
@@ -129,12 +148,10 @@ func (m *mapping) slice(from, n int) ([]float32, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data := make([]byte, 4*len(out))
-	if _, err := f.ReadAt(data, vectors.size(from, m.dim)); err != nil {
+	data := make([]byte, n*m.rowSize())
+	if _, err := f.ReadAt(data, int64(headerSize)+int64(from)*int64(m.rowSize())); err != nil {
 		return nil, fmt.Errorf("%s cannot be read: %w", m.path, err)
 	}
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-	}
+	m.decode(out, data)
 	return out, nil
 }

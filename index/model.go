@@ -32,6 +32,9 @@ type Model struct {
 	// data. It belongs to the index: Identify leaves it false.
 	Orient bool `json:"orient,omitempty"`
 
+	// Half says that the index keeps its vectors in half precision. It belongs to the index, too.
+	Half bool `json:"half,omitempty"`
+
 	EmbedDim  int    `json:"embed_dim"`
 	Weights   string `json:"weights"`         // SHA-256 of the files of weights, or of the weights if there is no file
 	Transform string `json:"transform"`       // SHA-256 of the config and the preprocessing

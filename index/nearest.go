@@ -52,10 +52,10 @@ func (m *mapping) search(ctx context.Context, queries []float32, k int, allowed,
 // searchAll compares every row.
 func (m *mapping) searchAll(ctx context.Context, best []ranking, permitted []byte, first int) error {
 	return m.inBlocks(ctx, first, 4*m.dim, func(from, n int) {
-		scores := make([]float32, n)
+		scores, rows := make([]float32, n), m.span(from, n)
 		for q := range best {
 			b := &best[q]
-			scan.Dots(scores, b.query, m.rows[from*m.dim:(from+n)*m.dim], nil)
+			scan.Dots(scores, b.query, rows, nil)
 			var list []found
 			least := float32(b.bound())
 			for i, score := range scores {
@@ -140,12 +140,20 @@ func slotsOf(list []candidate) []int64 {
 
 // exact scores rows.
 func (m *mapping) exact(query []float32, slots []int64) []found {
-	at := make([]uint32, len(slots)) // maxRows fits
-	for i, slot := range slots {
-		at[i] = uint32(slot)
-	}
 	scores := make([]float32, len(slots))
-	scan.Dots(scores, query, m.rows, at)
+	if m.half {
+		rows := make([]float32, 0, len(slots)*m.dim)
+		for _, slot := range slots {
+			rows = append(rows, m.row(int(slot))...)
+		}
+		scan.Dots(scores, query, rows, nil)
+	} else {
+		at := make([]uint32, len(slots)) // maxRows fits
+		for i, slot := range slots {
+			at[i] = uint32(slot)
+		}
+		scan.Dots(scores, query, m.rows, at)
+	}
 	list := make([]found, len(slots))
 	for i, slot := range slots {
 		list[i] = found{slot, scores[i]}

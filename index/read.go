@@ -63,7 +63,7 @@ func (ix *Index) readOnce(ctx context.Context, f func(*sql.Tx, state, *mapping) 
 	}
 	m, err := ix.mapping(ctx, tx, st)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w: %w", vectors.path(ix.dir, st.file), errMoved, ErrDamaged)
+		return fmt.Errorf("%s: %w: %w", st.model.vectors().path(ix.dir, st.file), errMoved, ErrDamaged)
 	}
 	if err != nil {
 		return err

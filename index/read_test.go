@@ -66,7 +66,7 @@ func TestOverwritten(t *testing.T) {
 		l          layout
 		says, away string
 	}{
-		{vectors, "has changed: the index is damaged and must be rebuilt", "there is no such file"},
+		{singles, "has changed: the index is damaged and must be rebuilt", "there is no such file"},
 		{codes, "are not those of its vectors", ""},
 	} {
 		ix := opened(t, at)
@@ -90,7 +90,7 @@ func TestOverwritten(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, right, 0o644))
 		require.NoError(t, search())
 	}
-	path := vectors.path(at, 1)
+	path := singles.path(at, 1)
 	ix := opened(t, at)
 	require.NoError(t, os.Truncate(path, 1000))
 	_, err = ix.Search(ctx, vector(150), 1, Filter{})

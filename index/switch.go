@@ -86,7 +86,7 @@ func (w *Writer) BeginSwitch(m Model, fresh bool) error {
 	if err != nil {
 		return err
 	}
-	if begun && (fresh || st.model.Differs(m) != "" || vectors.check(vectors.path(w.dir, st.file), st.rows, m.EmbedDim) != nil) {
+	if begun && (fresh || st.model.Differs(m) != "" || st.model.Half != m.Half || m.vectors().check(m.vectors().path(w.dir, st.file), st.rows, m.EmbedDim) != nil) {
 		if err := w.dropSwitch(); err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func (w *Writer) BeginSwitch(m Model, fresh bool) error {
 			return err
 		}
 	}
-	st.model, st.version = m, format
+	st.model, st.version = m, m.format()
 	if err := w.makeCodes(st); err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (w *Writer) replace(ctx context.Context) error {
 				return err
 			}
 		}
-		_, err := tx.Exec(dropNext)
+		_, err := tx.Exec(dropNext + setVersion(w.next.state.model))
 		return err
 	})
 	if err != nil {

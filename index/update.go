@@ -21,6 +21,7 @@ type UpdateOptions struct {
 	KeepMissing bool     // keep images whose files are gone
 	NoOrient    bool     // of a new index: take images as they lie in the file, not upright by their EXIF orientation
 	Frames      int      // of each video, spread over it, by the machine's ffmpeg; 0 skips new videos
+	Storage     string   // of a new index, or with Rebuild or Switch: [Float32] or [Float16]; "" is the index's own, or Float32
 	Rebuild     bool     // encode every image again; searches find the former vectors meanwhile, unless the index is damaged
 	Switch      bool     // take a model other than the index's: its vectors are made beside the present ones, which are searched until all are there
 	Engine      Engine   // whose copy of the vectors is kept up to date; "" is [Exact], which has none
@@ -88,6 +89,9 @@ func Update(ctx context.Context, dir string, m *clip.Model, o *UpdateOptions) (r
 		}
 	}
 	replace := whole && (u.Rebuild || u.Switch && known.Differs(id) != "")
+	if half := u.Storage == Float16; whole && !replace && u.Storage != "" && half != known.Half {
+		return r, fmt.Errorf("index: %s does not keep its vectors as %s: only a new index, Rebuild or another model changes that", dir, u.Storage)
+	}
 	if !replace {
 		known = id
 	}
@@ -145,7 +149,7 @@ func (u *update) fill() error {
 	if u.Committed == nil {
 		u.Committed = func(_, _ []string) error { return nil }
 	}
-	return u.Engine.Check()
+	return errors.Join(checkStorage(u.Storage), u.Engine.Check())
 }
 
 // identify is the model that the index has, if it can be read, and the one that it is to have. A
@@ -167,6 +171,7 @@ func (u *update) identify(ctx context.Context) (known, id Model, err error) {
 		return known, id, err
 	}
 	id.Orient = !u.NoOrient
+	id.Half = u.Storage == Float16 || u.Storage == "" && known.Half
 	if known.Weights != "" && !u.Rebuild {
 		id.Orient, err = known.Orient, u.asMade(known)
 	}

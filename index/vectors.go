@@ -28,9 +28,18 @@ type layout struct {
 }
 
 var (
-	vectors = layout{"vectors-%d.f32", "goclip vectors 1", func(dim int) int { return 4 * dim }}
+	singles = layout{"vectors-%d.f32", "goclip vectors 1", func(dim int) int { return 4 * dim }}
+	halves  = layout{"vectors-%d.f16", "goclip halves  1", func(dim int) int { return 2 * dim }}
 	codes   = layout{"codes-%d.i8", "goclip codes   1", scan.Size} // of the vectors, row by row
 )
+
+// vectors is how an index of the model keeps its vectors.
+func (m Model) vectors() layout {
+	if m.Half {
+		return halves
+	}
+	return singles
+}
 
 func (l layout) path(dir string, file int) string {
 	return filepath.Join(dir, fmt.Sprintf(l.name, file))
@@ -91,6 +100,7 @@ func damaged(path, format string, args ...any) error {
 // appender writes rows at the end of the files of vectors and of their codes.
 type appender struct {
 	vectors, codes rowsFile
+	half           bool
 }
 
 // rowsFile is the end of a file.
@@ -101,8 +111,8 @@ type rowsFile struct {
 
 // openAppender cuts off what is beyond the rows that the database knows.
 func openAppender(fsys disk.FS, dir string, st state) (a *appender, err error) {
-	a = &appender{}
-	if a.vectors.out, err = vectors.append(fsys, dir, st); err == nil {
+	a = &appender{half: st.model.Half}
+	if a.vectors.out, err = st.model.vectors().append(fsys, dir, st); err == nil {
 		a.codes.out, err = codes.append(fsys, dir, st)
 	}
 	if err != nil {
@@ -132,8 +142,12 @@ func (l layout) append(fsys disk.FS, dir string, st state) (disk.Output, error) 
 // add takes a row and gives its checksum.
 func (a *appender) add(row []float32) uint32 {
 	from := len(a.vectors.data)
-	for _, x := range row {
-		a.vectors.data = binary.LittleEndian.AppendUint32(a.vectors.data, math.Float32bits(x))
+	if a.half {
+		a.vectors.data, row = appendHalf(a.vectors.data, row)
+	} else {
+		for _, x := range row {
+			a.vectors.data = binary.LittleEndian.AppendUint32(a.vectors.data, math.Float32bits(x))
+		}
 	}
 	a.codes.data = scan.Append(a.codes.data, row)
 	return checksum(a.vectors.data[from:])

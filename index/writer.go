@@ -88,15 +88,15 @@ func (w *Writer) open(m Model) (err error) {
 		return err
 	}
 	if err := w.makeCodes(w.state); errors.Is(err, fs.ErrNotExist) {
-		return damaged(vectors.path(w.dir, w.state.file), "there is no such file")
+		return damaged(w.state.model.vectors().path(w.dir, w.state.file), "there is no such file")
 	} else if err != nil {
 		return err
 	}
-	if w.state.version < format {
+	if w.state.version < 3 {
 		if err := w.transaction(func(tx *sql.Tx) error { _, err := tx.Exec(upgrade(w.state.version)); return err }); err != nil {
 			return err
 		}
-		w.state.version = format
+		w.state.version = 3
 	}
 	if w.out, err = openAppender(w.fsys, w.dir, w.state); err != nil {
 		return err
@@ -108,7 +108,8 @@ func (w *Writer) open(m Model) (err error) {
 			return err
 		}
 	}
-	if w.state.model.encode() != m.encode() { // it lies elsewhere now, or was touched
+	m.Orient, m.Half = w.state.model.Orient, w.state.model.Half // of the index as it was made
+	if w.state.model.encode() != m.encode() {                   // it lies elsewhere now, or was touched
 		return w.transaction(func(tx *sql.Tx) error {
 			w.state.model = m
 			_, err := tx.Exec("UPDATE state SET model = ?", m.encode())
@@ -134,12 +135,12 @@ func lockDir(dir string) (*flock.Flock, error) {
 
 // create makes the first file of vectors and then the database that names it.
 func (w *Writer) create(m Model) error {
-	w.state = state{generation: 1, file: 1, model: m, version: format}
+	w.state = state{generation: 1, file: 1, model: m, version: m.format()}
 	if err := w.createFiles(w.state); err != nil {
 		return err
 	}
 	err := w.transaction(func(tx *sql.Tx) error {
-		if _, err := tx.Exec(schema); err != nil {
+		if _, err := tx.Exec(schema + setVersion(m)); err != nil {
 			return err
 		}
 		_, err := tx.Exec("INSERT INTO state (id, generation, file, rows, model) VALUES (1, 1, 1, 0, ?)", m.encode())
@@ -153,7 +154,7 @@ func (w *Writer) create(m Model) error {
 
 // createFiles makes a state's files of rows, without any.
 func (w *Writer) createFiles(st state) error {
-	for _, l := range []layout{vectors, codes} {
+	for _, l := range []layout{st.model.vectors(), codes} {
 		if err := l.create(w.fsys, l.path(w.dir, st.file), st.model.EmbedDim, nil); err != nil {
 			return err
 		}
@@ -168,13 +169,13 @@ func (w *Writer) removeStale(made bool) error {
 	if err != nil {
 		return err
 	}
-	used := []string{vectors.path(w.dir, w.state.file), codes.path(w.dir, w.state.file), nearPath(w.dir, w.state.file)}
+	used := []string{w.state.model.vectors().path(w.dir, w.state.file), codes.path(w.dir, w.state.file), nearPath(w.dir, w.state.file)}
 	next, begun, err := readNext(context.Background(), w.db, w.dir)
 	if err != nil {
 		return err
 	}
 	if begun {
-		used = append(used, vectors.path(w.dir, next.file), codes.path(w.dir, next.file), nearPath(w.dir, next.file))
+		used = append(used, next.model.vectors().path(w.dir, next.file), codes.path(w.dir, next.file), nearPath(w.dir, next.file))
 	}
 	for _, e := range entries {
 		ours := slices.ContainsFunc([]string{"vectors-", ".vectors-", "codes-", ".codes-", "near-", ".near."}, func(p string) bool { return strings.HasPrefix(e.Name(), p) })
@@ -216,7 +217,14 @@ func (w *Writer) Add(f File, vector []float32) error {
 	if len(vector) != dim {
 		return fmt.Errorf("%s: a vector of %d numbers, and the index has %d", f.Path, len(vector), dim)
 	}
+	half := w.state.model.Half
+	if w.next != nil {
+		half = w.next.state.model.Half
+	}
 	for _, x := range vector {
+		if half && math.Abs(float64(x)) > maxHalf {
+			return fmt.Errorf("%s: the vector has the number %g, which half precision cannot hold; it must be L2-normalised", f.Path, x)
+		}
 		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
 			return fmt.Errorf("%s: the model makes numbers of it that are %w", f.Path, clip.ErrNotFinite)
 		}

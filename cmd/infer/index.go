@@ -23,6 +23,7 @@ type indexCmd struct {
 	Out        string   `help:"Directory of the index (default: .goclip in the only PATH)." placeholder:"DIR"`
 	ExcludeDir []string `help:"Directory names to skip, besides hidden ones (${excluded})." sep:"none" placeholder:"NAME"`
 	engineFlag
+	Storage     string   `help:"Precision of the stored vectors: float32, or float16 for half of the size. Only for a new index or with --rebuild (default: the index's own, else float32)." enum:",float32,float16" default:"" placeholder:"TYPE" complete:"float32,float16"`
 	Rebuild     bool     `help:"Index everything again, including damaged parts; searches use the former index until it is done."`
 	KeepMissing bool     `help:"Keep images whose files no longer exist."`
 	Verify      bool     `help:"Only compare every vector with its checksum."`
@@ -85,7 +86,7 @@ func (c *indexCmd) Run(ctx context.Context, io *streams) error {
 		return err
 	}
 	o := index.UpdateOptions{Paths: c.Paths, Exclude: c.ExcludeDir, KeepMissing: c.KeepMissing, NoOrient: c.NoOrient, Frames: c.Frames, Rebuild: c.Rebuild, Switch: named,
-		Engine: c.Engine, BatchSize: c.BatchSize, CommitEvery: c.CommitEvery}
+		Storage: c.Storage, Engine: c.Engine, BatchSize: c.BatchSize, CommitEvery: c.CommitEvery}
 	if c.Verbose {
 		o.Committed = func(removed, added []string) error {
 			for _, path := range removed {
