@@ -129,10 +129,10 @@ func TestIndexOfAnotherVersion(t *testing.T) {
 	at := filled(t, dir, 1)
 	db, err := openDatabase(at, true)
 	require.NoError(t, err)
-	_, err = db.Exec("PRAGMA user_version = 4")
+	_, err = db.Exec("PRAGMA user_version = 5")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 	_, err = OpenWriter(at, model)
-	assert.ErrorContains(t, err, "is an index of version 4 and this goclip reads 1 to 3: it must be rebuilt")
+	assert.ErrorContains(t, err, "is an index of version 5 and this goclip reads 1 to 4: it must be rebuilt")
 	assert.ErrorIs(t, err, ErrVersion)
 }
