@@ -61,6 +61,16 @@ func made(ctx context.Context, o setup) (*train.Trainer, error) {
 			return nil, err
 		}
 	}
+	opening := o.Opening
+	opening.Copy = true
+	if name := os.Getenv("GOCLIP_TEST_DEVICE"); name != "" { // such as cuda, to try runs on a GPU
+		device, err := torch.ParseDevice(name)
+		if err != nil {
+			return nil, err
+		}
+		opening.Device = device
+	}
+	c.Device = opening.Device // where a resumed run opens its model
 	if o.Resume != "" {
 		from := o.Resume
 		if from == "latest" {
@@ -70,15 +80,6 @@ func made(ctx context.Context, o setup) (*train.Trainer, error) {
 		if !errors.Is(err, train.ErrNoCheckpoint) {
 			return t, err
 		}
-	}
-	opening := o.Opening
-	opening.Copy = true
-	if name := os.Getenv("GOCLIP_TEST_DEVICE"); name != "" { // such as cuda, to try runs on a GPU
-		device, err := torch.ParseDevice(name)
-		if err != nil {
-			return nil, err
-		}
-		opening.Device = device
 	}
 	opening.Log = func(line string) { c.Notes = append(c.Notes, line) }
 	m, err := clip.Open(ctx, o.Model, &opening)
