@@ -78,6 +78,16 @@ func TestHubCacheWithoutTheFile(t *testing.T) {
 	}
 }
 
+// The commit of a revision is one name of a directory, whatever the cache's file says.
+func TestHubCacheCommit(t *testing.T) {
+	for text, want := range map[string]string{"abc": "abc", " abc\n": "abc", "..": "", ".": "", ".hidden": "", "a/b": "", `a\b`: ""} {
+		r := hubRepo(t.TempDir())
+		write(t, filepath.Join(string(r), "refs", "main"), []byte(text))
+		assert.Equal(t, want, r.commit("main"), text)
+	}
+	assert.Equal(t, "v1", hubRepo(t.TempDir()).commit("v1"), "it may be a commit")
+}
+
 // damage changes bytes of the file and nothing that os.Stat sees.
 func damage(t *testing.T, name string) {
 	t.Helper()

@@ -359,3 +359,49 @@ func TestStrangeParts(t *testing.T) {
 		require.ErrorContains(t, err, part+": is a directory")
 	})
 }
+
+// TestUnknownSize has a server that ends a file by closing the connection: only a hash shows that it
+// arrived whole. Chunks show it too.
+func TestUnknownSize(t *testing.T) {
+	closing := func(n int) func(w http.ResponseWriter, r *http.Request, _ int) {
+		return func(w http.ResponseWriter, r *http.Request, _ int) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			defer conn.Close()
+			_, _ = conn.Write(append([]byte("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"), data[:n]...))
+		}
+	}
+	chunked := func(w http.ResponseWriter, r *http.Request, _ int) {
+		_ = http.NewResponseController(w).Flush()
+		_, _ = w.Write(data)
+	}
+	unknown := own(data)
+	unknown.hash = ""
+	for _, c := range []struct {
+		name   string
+		behave func(w http.ResponseWriter, r *http.Request, n int)
+		file   candidate
+		says   string
+	}{
+		{"whole, with a hash", closing(len(data)), own(data), ""},
+		{"cut, with a hash", closing(1000), own(data), "the SHA-256 of w.pt begins with"},
+		{"without a hash", closing(len(data)), unknown, "announces neither the size nor the hash of w.pt"},
+		{"cut, without a hash", closing(1000), unknown, "announces neither the size nor the hash of w.pt"},
+		{"chunks, without a hash", chunked, unknown, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			machine(t)
+			s := serve(t, c.behave)
+			t.Setenv("GOCLIP_MIRROR", s.URL)
+			f, err := get(t, t.Context(), impatient(&notes{}), c.file)
+			if c.says != "" {
+				require.ErrorContains(t, err, c.says)
+				return
+			}
+			require.NoError(t, err)
+			requireFile(t, f, data)
+		})
+	}
+}
