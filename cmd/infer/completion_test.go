@@ -49,7 +49,7 @@ func TestManual(t *testing.T) {
 			tells(t, scripts["zsh"], "--"+f.Name)
 			tells(t, scripts["fish"], " -l "+f.Name+" ")
 			if f.Enum != "" {
-				tells(t, scripts["bash"], strings.Join(f.EnumSlice(), " "))
+				tells(t, scripts["bash"], strings.TrimSpace(strings.Join(f.EnumSlice(), " "))) // "" is no value to complete
 			}
 		}
 		for _, a := range c.Positional {
