@@ -3,6 +3,7 @@
 package serve
 
 import (
+	"context"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -15,7 +16,7 @@ import (
 // proposed, and the answers are saved as a word. The key w shows where the text is.
 func TestPageTeach(t *testing.T) {
 	images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
-	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(path string) ([]byte, string, error) {
+	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(_ context.Context, path string, _ func(int64) error) ([]byte, string, error) {
 		if path == "photos/dog.png" {
 			return dogFile(t), "image/png", nil
 		}

@@ -89,7 +89,7 @@ func soak(t *testing.T, requests int, leak func()) (kib, handles int64) {
 		}
 		return torch.LiveTensors()
 	}
-	ask(t, client, at, bodies, rand.New(rand.NewPCG(uint64(seed), 0)), 0)
+	askAny(t, client, at, bodies, rand.New(rand.NewPCG(uint64(seed), 0)), 0)
 	before := settled()
 	began := time.Now()
 	var sent atomic.Int64
@@ -101,7 +101,7 @@ func soak(t *testing.T, requests int, leak func()) (kib, handles int64) {
 		all.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(seed), uint64(i)))
 			for n := sent.Add(1); n <= int64(requests); n = sent.Add(1) {
-				code := ask(t, client, at, bodies, rng, n)
+				code := askAny(t, client, at, bodies, rng, n)
 				mu.Lock()
 				codes[code]++
 				if n%leakEvery == 0 {
@@ -151,8 +151,8 @@ func soakBodies(t *testing.T) (list []soakBody) {
 		soakBody{"/nothing", jsonKind, "N"}, soakBody{"/healthz", "", ""}, soakBody{"/metrics", "", ""})
 }
 
-// ask sends one request and gives its status, or 0 where the client left before the answer.
-func ask(t *testing.T, client *http.Client, at string, bodies []soakBody, rng *rand.Rand, n int64) int {
+// askAny sends one request and returns its status, or 0 where the client left before the answer.
+func askAny(t *testing.T, client *http.Client, at string, bodies []soakBody, rng *rand.Rand, n int64) int {
 	b := bodies[rng.IntN(len(bodies))]
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -28,7 +28,7 @@ func TestScalerOnGPU(t *testing.T) {
 	run := func(d torch.Device, precision string, factor float64) (losses []float64, r *stepper) {
 		r = smallRun(t, `{"embed_dim":16,"vision_cfg":`+plainViT+`,"text_cfg":`+smallText+`}`)
 		require.NoError(t, r.model.To(d))
-		r.device, r.precision, r.clipNorm = d, precisions[precision], 1
+		r.device, r.precision, r.clipNorm = d, choosePrecision(precision, d), 1
 		if r.precision.scales {
 			r.scaler = &scaler{Factor: factor}
 		}

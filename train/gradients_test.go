@@ -41,7 +41,7 @@ func single(t *testing.T, m *clip.Model) *stepper {
 	t.Helper()
 	group, err := distributed.Init(t.Context(), distributed.World{Size: 1, LocalSize: 1}, distributed.Options{})
 	require.NoError(t, err)
-	r := &stepper{model: m, device: torch.CPU, precision: precisions["fp32"], group: group}
+	r := &stepper{model: m, device: torch.CPU, precision: choosePrecision("fp32", torch.CPU), group: group}
 	r.reducer, err = distributed.NewReducer(group, nil, 1)
 	require.NoError(t, err)
 	return r

@@ -21,7 +21,7 @@ func TestCapturedSteps(t *testing.T) {
 	run := func(captured bool) (losses []float64, weights []float32) {
 		r := smallRun(t, `{"embed_dim":16,"vision_cfg":`+plainViT+`,"text_cfg":`+smallText+`}`)
 		require.NoError(t, r.model.To(device))
-		r.device, r.precision, r.capturing, r.clipNorm = device, precisions["amp_bf16"], captured, 1
+		r.device, r.precision, r.capturing, r.clipNorm = device, choosePrecision("amp_bf16", device), captured, 1
 		r.graphs.Max = maxGraphs
 		require.True(t, !captured || r.checkGraphs(&Config{AccumFreq: 1}) == "")
 		r.optimise()

@@ -112,7 +112,7 @@ func (m measured) run(t *testing.T) {
 		require.NoError(t, model.SetGradCheckpointing(true))
 	}
 	r := single(t, model)
-	r.precision = precisions[m.Precision]
+	r.precision = choosePrecision(m.Precision, torch.CPU)
 	r.optimiser = optim.NewAdamW(parameterGroups(model, 0.2), optim.AdamWOptions{LR: 1e-4, Beta1: 0.9, Beta2: 0.98, Eps: 1e-6})
 	model.SetTraining(true)
 	for range 2 {

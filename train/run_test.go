@@ -184,7 +184,7 @@ func TestRefusals(t *testing.T) {
 		want string
 		set  func(o *setup)
 	}{
-		{"BatchSize 1: the loss compares", func(o *setup) { o.BatchSize = 1 }},
+		{"BatchSize 1: must be at least 2: the loss compares", func(o *setup) { o.BatchSize = 1 }},
 		{"20 samples make no batch of 64", func(o *setup) { o.BatchSize = 64 }},
 		{`Schedule "linear": must be one of`, func(o *setup) { o.Schedule = "linear" }},
 		{`Precision "fp8": must be one of`, func(o *setup) { o.Precision = "fp8" }},

@@ -58,6 +58,13 @@ func (c *EncoderConfig) ends(tokens []int64, length int) []int64 {
 	return ends
 }
 
+// with returns the batch with real in place of its own, for a block that the backward pass computes again: by then only
+// what the block was given is there.
+func (t arranged) with(real *torch.Tensor) arranged {
+	t.real = real
+	return t
+}
+
 // attend is attention of so many heads within each text, (1, N, W) -> (1, N, W). bias, which may be nil, is added to the products of a group of so many tokens: (1, heads, tokens, tokens).
 func (t arranged) attend(q, k, v *torch.Tensor, heads int, bias func(tokens int) *torch.Tensor, dropout float64) *torch.Tensor {
 	qs, ks, vs, parts := t.groups.split(q), t.groups.split(k), t.groups.split(v), t.groups.split(t.real)

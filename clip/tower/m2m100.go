@@ -46,7 +46,7 @@ func (m *M2M100) Forward(tokens *torch.Tensor) *torch.Tensor {
 	texts := m.arrange(tokens, m.Words.Weight)
 	x := m.drop(texts.ids.Embedding(m.Words.Weight).MulScalar(math.Sqrt(float64(m.config.HiddenSize))).Add(m.waves(texts.places)))
 	for _, l := range m.Layers {
-		x = m.checkpointing.block(l, func(x, _ *torch.Tensor) *torch.Tensor { return m.layer(l, x, texts) }, x, nil)
+		x = m.checkpointing.block(l, func(x, real *torch.Tensor) *torch.Tensor { return m.layer(l, x, texts.with(real)) }, x, texts.real)
 	}
 	return m.Head.forward(m.Norm.Forward(x), texts)
 }

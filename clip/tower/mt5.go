@@ -69,13 +69,12 @@ func newMT5(c *Config) *MT5 {
 func (m *MT5) Forward(tokens *torch.Tensor) *torch.Tensor {
 	texts := m.arrange(tokens, m.Words.Weight)
 	x := m.drop(texts.ids.Embedding(m.Words.Weight))
-	buckets := mt5Distances(x, texts.groups[len(texts.groups)-1].tokens)
 	for i, b := range m.Blocks {
 		module := []any{b}
 		if i > 0 {
 			module = append(module, m.Blocks[0].Relative) // which every block reads
 		}
-		x = m.checkpointing.block(module, func(x, buckets *torch.Tensor) *torch.Tensor { return m.block(b, x, buckets, texts) }, x, buckets)
+		x = m.checkpointing.block(module, func(x, real *torch.Tensor) *torch.Tensor { return m.block(b, x, texts.with(real)) }, x, texts.real)
 	}
 	return m.Head.forward(m.drop(m.Norm.Forward(x)), texts)
 }
@@ -107,8 +106,9 @@ func mt5Bucket(distance int) int64 {
 	return int64(first + n)
 }
 
-// block maps (1, N, W) to (1, N, W), with the buckets of the longest text's distances.
-func (m *MT5) block(b *MT5Block, x, buckets *torch.Tensor, texts arranged) *torch.Tensor {
+// block maps (1, N, W) to (1, N, W).
+func (m *MT5) block(b *MT5Block, x *torch.Tensor, texts arranged) *torch.Tensor {
+	buckets := mt5Distances(x, texts.groups[len(texts.groups)-1].tokens)                 // of the longest text
 	bias := buckets.Embedding(m.Blocks[0].Relative.Weight).Permute(2, 0, 1).Unsqueeze(0) // (1, heads, query, key)
 	y := b.Norm.Forward(x)
 	q := b.Query.Forward(y).MulScalar(math.Sqrt(float64(m.config.headWidth()))) // mT5 does not scale the products

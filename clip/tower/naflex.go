@@ -64,8 +64,11 @@ func (e *NaFlexPatches) positions(pixels *torch.Tensor, n int) *torch.Tensor {
 	return x.Reshape(-1, n, side*side).MatMul(table.To(table.Device(), torch.Float32)).To(table.Device(), table.DType())
 }
 
-// masked is attention that sees no padding.
+// masked is attention that sees no padding, which none has where real is nil.
 func masked(real *torch.Tensor) attention {
+	if real == nil {
+		return scaledDotProduct
+	}
 	return func(q, k, v *torch.Tensor) *torch.Tensor {
 		return torch.MaskedAttention(q, k, v, real.Expand(q.Size(0), 1, q.Size(2), k.Size(2)), 0)
 	}

@@ -59,7 +59,7 @@ func (r *Roberta) Forward(tokens *torch.Tensor) *torch.Tensor {
 	texts := r.arrange(tokens, r.Words.Weight)
 	x := torch.Tidy(func(ids *torch.Tensor) *torch.Tensor { return r.embed(ids, texts.places) }, texts.ids)
 	for _, l := range r.Layers {
-		x = r.checkpointing.block(l, func(x, _ *torch.Tensor) *torch.Tensor { return r.layer(l, x, texts) }, x, nil)
+		x = r.checkpointing.block(l, func(x, real *torch.Tensor) *torch.Tensor { return r.layer(l, x, texts.with(real)) }, x, texts.real)
 	}
 	return r.Head.forward(x, texts)
 }

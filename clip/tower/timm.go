@@ -147,14 +147,14 @@ func newLatentPool(width, heads, hidden int, eps float64, act activation) *Laten
 
 // Forward maps normalised images (B, 3, R, R) to features (B, E).
 func (v *TimmViT) Forward(pixels *torch.Tensor) *torch.Tensor {
-	x, f := v.embed(pixels), attention(scaledDotProduct) // (B, T, W)
+	x, real := v.embed(pixels), (*torch.Tensor)(nil) // (B, T, W)
 	if v.NaFlex != nil {
-		f = masked(v.NaFlex.real(pixels, x.Size(1)))
+		real = v.NaFlex.real(pixels, x.Size(1))
 	}
 	for _, b := range v.Blocks {
-		x = v.checkpointing.block(b, func(x, _ *torch.Tensor) *torch.Tensor { return b.forward(x, f, v.training) }, x, nil)
+		x = v.checkpointing.block(b, func(x, real *torch.Tensor) *torch.Tensor { return b.forward(x, masked(real), v.training) }, x, real)
 	}
-	return v.read(x, f)
+	return v.read(x, masked(real))
 }
 
 // read is the feature of the last tokens (B, T, W), by a way for the pool to attend: (B, E).
