@@ -69,25 +69,27 @@ func newMT5(c *Config) *MT5 {
 func (m *MT5) Forward(tokens *torch.Tensor) *torch.Tensor {
 	texts := m.arrange(tokens, m.Words.Weight)
 	x := m.drop(texts.ids.Embedding(m.Words.Weight))
+	buckets := mt5Distances(texts.groups[len(texts.groups)-1].tokens) // of the longest text
 	for i, b := range m.Blocks {
 		module := []any{b}
 		if i > 0 {
 			module = append(module, m.Blocks[0].Relative) // which every block reads
 		}
-		x = m.checkpointing.block(module, func(x, real *torch.Tensor) *torch.Tensor { return m.block(b, x, texts.with(real)) }, x, texts.real)
+		x = m.checkpointing.block(module, func(x, real *torch.Tensor) *torch.Tensor { return m.block(b, x, buckets, texts.with(real)) }, x, texts.real)
 	}
 	return m.Head.forward(m.drop(m.Norm.Forward(x)), texts)
 }
 
-// mt5Distances are the buckets from every query to every key: (tokens, tokens) int64.
-func mt5Distances(like *torch.Tensor, tokens int) *torch.Tensor {
+// mt5Distances are the buckets from every query to every key, (tokens, tokens), on the host: a block that is computed again
+// uploads them anew.
+func mt5Distances(tokens int) []int64 {
 	buckets := make([]int64, 0, tokens*tokens)
 	for query := range tokens {
 		for key := range tokens {
 			buckets = append(buckets, mt5Bucket(key-query))
 		}
 	}
-	return torch.FromSliceLike(like, buckets, tokens, tokens)
+	return buckets
 }
 
 // mt5Bucket numbers a distance: up to 7 tokens each has a bucket, then they widen up to 128 (modeling_mt5.py
@@ -106,10 +108,10 @@ func mt5Bucket(distance int) int64 {
 	return int64(first + n)
 }
 
-// block maps (1, N, W) to (1, N, W).
-func (m *MT5) block(b *MT5Block, x *torch.Tensor, texts arranged) *torch.Tensor {
-	buckets := mt5Distances(x, texts.groups[len(texts.groups)-1].tokens)                 // of the longest text
-	bias := buckets.Embedding(m.Blocks[0].Relative.Weight).Permute(2, 0, 1).Unsqueeze(0) // (1, heads, query, key)
+// block maps (1, N, W) to (1, N, W), with the buckets of the longest text's distances.
+func (m *MT5) block(b *MT5Block, x *torch.Tensor, buckets []int64, texts arranged) *torch.Tensor {
+	longest := texts.groups[len(texts.groups)-1].tokens
+	bias := torch.FromSliceLike(x, buckets, longest, longest).Embedding(m.Blocks[0].Relative.Weight).Permute(2, 0, 1).Unsqueeze(0) // (1, heads, query, key)
 	y := b.Norm.Forward(x)
 	q := b.Query.Forward(y).MulScalar(math.Sqrt(float64(m.config.headWidth()))) // mT5 does not scale the products
 	y = texts.attend(q, b.Key.Forward(y), b.Value.Forward(y), m.config.Heads, func(tokens int) *torch.Tensor {
