@@ -25,6 +25,7 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -108,7 +109,7 @@ func soak(t *testing.T, requests int, leak func()) (kib, handles int64) {
 					leak()
 				}
 				if n%int64(requests/100) == 0 {
-					looks = append(looks, resident(t))
+					looks = append(looks, campaign.Resident(t))
 				}
 				mu.Unlock()
 			}
@@ -193,16 +194,4 @@ type until <-chan struct{}
 func (u until) Read([]byte) (int, error) {
 	<-u
 	return 0, context.Canceled
-}
-
-// resident is VmRSS of this process, in KiB.
-func resident(t *testing.T) (kib int64) {
-	t.Helper()
-	status, err := os.ReadFile("/proc/self/status")
-	require.NoError(t, err)
-	_, rest, found := bytes.Cut(status, []byte("VmRSS:"))
-	require.True(t, found)
-	_, err = fmt.Sscan(string(rest), &kib)
-	require.NoError(t, err)
-	return kib
 }

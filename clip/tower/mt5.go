@@ -81,7 +81,7 @@ func (m *MT5) Forward(tokens *torch.Tensor) *torch.Tensor {
 }
 
 // mt5Distances are the buckets from every query to every key, (tokens, tokens), on the host: a block that is computed again
-// uploads them anew.
+// uploads them again.
 func mt5Distances(tokens int) []int64 {
 	buckets := make([]int64, 0, tokens*tokens)
 	for query := range tokens {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/index"
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/goclip/goclip/internal/disk"
 	"github.com/goclip/goclip/internal/disk/crashtest"
 	"github.com/goclip/goclip/torch/distributed"
@@ -43,7 +44,7 @@ func TestEmbedKilled(t *testing.T) {
 	code, _, errs := infer(t, "", flags(calm)...)
 	require.Equal(t, 1, code, errs)
 	want := readTree(t, calm)
-	most, rng := kills(t, 6)
+	most, rng := campaign.Kills(t, 6)
 	killed, writing, whole := 0, 0, 0
 	for ; killed < most; whole++ {
 		out := filepath.Join(dir, "out")

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/index"
+	"github.com/goclip/goclip/internal/campaign"
 )
 
 // TestIndexKilled kills infer index with SIGKILL at random moments while it adds and removes
@@ -24,7 +25,7 @@ func TestIndexKilled(t *testing.T) {
 	emoji(t, dir, 40)
 	seeds := names(t, dir)
 	at := filepath.Join(dir, index.DirName)
-	most, rng := kills(t, 6)
+	most, rng := campaign.Kills(t, 6)
 	acknowledged := map[string]bool{}
 	killed, adding, made, whole := 0, 0, 0, 0
 	span := 300 * time.Millisecond

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -103,7 +104,7 @@ func TestBesideInfinity(t *testing.T) {
 		kind := "image/" + strings.NewReplacer("jpg", "jpeg").Replace(strings.TrimPrefix(filepath.Ext(name), "."))
 		pictures = append(pictures, "data:"+kind+";base64,"+base64.StdEncoding.EncodeToString(readFile(t, testImage(name))))
 	}
-	length := time.Duration(fromEnv(t, "GOCLIP_LOAD_SECONDS", 15)) * time.Second
+	length := time.Duration(campaign.FromEnv(t, "GOCLIP_LOAD_SECONDS", 15)) * time.Second
 	var table strings.Builder
 	fmt.Fprintf(&table, "| 32 clients, one input a request, %s a turn | goclip | infinity | ratio, median of pairs | of all pairs |\n|---|---|---|---|---|\n", length)
 	for _, kind := range []string{"image", "text"} {
@@ -126,7 +127,7 @@ func TestBesideInfinity(t *testing.T) {
 			s.rates, s.seconds = nil, map[int][]float64{}
 		}
 		var ratios []float64
-		for i := range fromEnv(t, "GOCLIP_INFINITY_PAIRS", 3) {
+		for i := range campaign.FromEnv(t, "GOCLIP_INFINITY_PAIRS", 3) {
 			ask(a, length)
 			ask(b, length)
 			ratios = append(ratios, a.rates[i]/b.rates[i])

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -217,7 +218,7 @@ func refusedWithin(t *testing.T, at string) (share float64) {
 // embed (4,000), GOCLIP_LOAD_OVERLOAD the seconds of ten times the rate (30), and GOCLIP_LOAD_FLAGS
 // flags of infer serve.
 func TestLoad(t *testing.T) {
-	n := fromEnv(t, "GOCLIP_LOAD_EMBED", 4000)
+	n := campaign.FromEnv(t, "GOCLIP_LOAD_EMBED", 4000)
 	best := 0.0
 	for _, batch := range []int{16, 32, 64} {
 		rate, cpu := embedRate(t, n, batch)
@@ -232,7 +233,7 @@ func TestLoad(t *testing.T) {
 		requests = append(requests, client.request("/v1/embeddings", []byte(`{"encoding_format":"base64","input":{"image":"`+data+`"}}`)))
 	}
 
-	seconds := fromEnv(t, "GOCLIP_LOAD_SECONDS", 120)
+	seconds := campaign.FromEnv(t, "GOCLIP_LOAD_SECONDS", 120)
 	steady := &outcome{seconds: map[int][]float64{}}
 	worked := cpuOf(t, s.cmd.Process.Pid)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds)*time.Second)
@@ -259,7 +260,7 @@ func TestLoad(t *testing.T) {
 	assert.Zero(t, steady.errors())
 	assert.LessOrEqual(t, late-early, 20.0, "MiB gained")
 
-	overload := fromEnv(t, "GOCLIP_LOAD_OVERLOAD", 30)
+	overload := campaign.FromEnv(t, "GOCLIP_LOAD_OVERLOAD", 30)
 	flood := &outcome{seconds: map[int][]float64{}}
 	gap := time.Duration(float64(time.Second) / (10 * throughput))
 	begun, sent := time.Now(), 0

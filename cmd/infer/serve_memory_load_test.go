@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -176,7 +177,7 @@ func TestServeInContainer(t *testing.T) {
 		request{"/v1/embeddings", `{"input":[` + strings.Repeat(`"dog",`, 2047) + `"dog"]}`}, request{"/v1/embeddings", `{"input":[` + strings.Repeat("[],", 5_000_000) + `[]]}`})
 	t.Log(names)
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(fromEnv(t, "GOCLIP_MEMORY_SECONDS", 600))*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(campaign.FromEnv(t, "GOCLIP_MEMORY_SECONDS", 600))*time.Second)
 	defer cancel()
 	client := &http.Client{Timeout: 5 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 	var mu sync.Mutex

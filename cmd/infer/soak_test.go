@@ -3,9 +3,7 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -15,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -88,7 +87,7 @@ func held(t *testing.T, leak func(), args ...string) (kib, handles int64) {
 			require.Equal(t, 1, code, "one image in five is missing")
 			running = false
 		case <-time.After(50 * time.Millisecond):
-			looks = append(looks, resident(t))
+			looks = append(looks, campaign.Resident(t))
 			leak()
 		}
 	}
@@ -100,16 +99,4 @@ func held(t *testing.T, leak func(), args ...string) (kib, handles int64) {
 	}
 	t.Logf("resident in the second quarter %.1f MiB, in the last %.1f MiB; handles before %d, after %d", float64(early)/1024, float64(late)/1024, before, torch.LiveTensors())
 	return late - early, torch.LiveTensors() - before
-}
-
-// resident is VmRSS of this process, in KiB.
-func resident(t *testing.T) (kib int64) {
-	t.Helper()
-	status, err := os.ReadFile("/proc/self/status")
-	require.NoError(t, err)
-	_, rest, found := bytes.Cut(status, []byte("VmRSS:"))
-	require.True(t, found)
-	_, err = fmt.Sscan(string(rest), &kib)
-	require.NoError(t, err)
-	return kib
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/index"
+	"github.com/goclip/goclip/internal/campaign"
 )
 
 // TestSwitchKilled takes an index from one model to another and back, killing infer index with
@@ -91,7 +92,7 @@ func TestSwitchKilled(t *testing.T) {
 		}
 	})
 
-	most, rng := kills(t, 4)
+	most, rng := campaign.Kills(t, 4)
 	span := 300 * time.Millisecond
 	killed, begun, whole := 0, 0, 0
 	for to := 1; killed < most && !t.Failed(); {

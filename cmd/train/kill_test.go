@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/campaign"
 )
 
 // killable is a command line with all that has a state: augmentation, patch dropout, evaluation,
@@ -117,7 +118,7 @@ func TestKilled(t *testing.T) {
 			require.NoError(t, process(append(args, "--workers", "2", "--seed", "1", "--logs", logs, "--name", "other")...).Run())
 			assert.False(t, bytes.Equal(want.Weights, outcomeOf(t, filepath.Join(logs, "other")).Weights), "what is compared depends on the run")
 
-			most, rng := kills(t, 6)
+			most, rng := campaign.Kills(t, 6)
 			killed, runs, starting := 0, 0, 0
 			for runs == 0 || killed < most {
 				name := fmt.Sprintf("run%d", runs)

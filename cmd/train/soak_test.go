@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -31,7 +31,7 @@ const (
 
 // TestSoak trains for GOCLIP_STEPS (2,000) steps.
 func TestSoak(t *testing.T) {
-	mib, handles := gain(t, soak(t, fromEnv(t, "GOCLIP_STEPS", 2000), func(int) {}))
+	mib, handles := gain(t, soak(t, campaign.FromEnv(t, "GOCLIP_STEPS", 2000), func(int) {}))
 	assert.LessOrEqual(t, mib, growth>>10, "MiB gained")
 	assert.Less(t, handles, int64(200), "handles gained")
 }
@@ -103,20 +103,8 @@ func soak(t *testing.T, total int, leak func(steps int)) (samples []sample) {
 			require.NoError(t, f.Close())
 		}
 		if leak(step - last); step >= last+total/20 || last == 0 && step > 0 {
-			samples = append(samples, sample{step, resident(t), torch.LiveTensors()})
+			samples = append(samples, sample{step, campaign.Resident(t), torch.LiveTensors()})
 			last = step
 		}
 	}
-}
-
-// resident is VmRSS of this process, in KiB.
-func resident(t *testing.T) (kib int64) {
-	t.Helper()
-	status, err := os.ReadFile("/proc/self/status")
-	require.NoError(t, err)
-	_, rest, found := bytes.Cut(status, []byte("VmRSS:"))
-	require.True(t, found)
-	_, err = fmt.Sscan(string(rest), &kib)
-	require.NoError(t, err)
-	return kib
 }

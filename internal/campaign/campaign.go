@@ -1,0 +1,47 @@
+// Package campaign is what the long tests of several packages share: how often, by which seed, and
+// how much memory the process has.
+package campaign
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// FromEnv returns the number that an environment variable has, or other without it.
+func FromEnv(t *testing.T, name string, other int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return other
+	}
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err, name)
+	return n
+}
+
+// Kills returns how often a test kills a program, GOCLIP_KILLS or few times, and what draws when:
+// seeded by GOCLIP_SEED.
+func Kills(t *testing.T, few int) (n int, rng *rand.Rand) {
+	t.Helper()
+	seed := FromEnv(t, "GOCLIP_SEED", 1)
+	t.Logf("GOCLIP_SEED=%d", seed)
+	return FromEnv(t, "GOCLIP_KILLS", few), rand.New(rand.NewPCG(uint64(seed), 0))
+}
+
+// Resident returns VmRSS of this process, in KiB.
+func Resident(t *testing.T) (kib int64) {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	require.NoError(t, err)
+	_, rest, found := bytes.Cut(status, []byte("VmRSS:"))
+	require.True(t, found)
+	_, err = fmt.Sscan(string(rest), &kib)
+	require.NoError(t, err)
+	return kib
+}
