@@ -114,16 +114,17 @@ func (e *engine) encodePart(ctx context.Context, inputs []input, patient bool) (
 	}
 	for i := range out {
 		var p *problem
-		if err := out[i].err; err != nil && (!errors.As(err, &p) || p.status >= 500) {
-			return nil, err // ours, not the input's
+		if err := out[i].err; err != nil && (!errors.As(err, &p) || p.status >= 500 || p.status == http.StatusTooManyRequests) {
+			return nil, err // not the input's fault
 		}
 	}
 	return out, nil
 }
 
-// late is the answer to a request that the model did not come to.
+// late is the answer to a request that the model did not come to. Too many requests are the reason,
+// hence 429: a proxy takes a server that answers 503 out of service.
 func (s *Server) late() *problem {
-	p := refuse(http.StatusServiceUnavailable, "queue_timeout", "", fmt.Sprintf("the model did not come to this request within %s", s.limits.Wait))
+	p := refuse(http.StatusTooManyRequests, "queue_timeout", "", fmt.Sprintf("the model did not come to this request within %s", s.limits.Wait))
 	p.retry = 1
 	return p
 }

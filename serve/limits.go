@@ -24,7 +24,7 @@ type Limits struct {
 	Window    time.Duration // that the first of a batch waits for others at most
 	Decoders  int           // images decoded at a time; 0 is the CPUs there are
 
-	Wait  time.Duration // for the model; beyond it, 503
+	Wait  time.Duration // for the model; beyond it, 429
 	Read  time.Duration // for a whole request to arrive; beyond it, 408
 	Write time.Duration // for a client to take its answer, from the end of its request's header on
 	Idle  time.Duration // between the requests of a connection

@@ -263,8 +263,9 @@ func TestBodiesTogether(t *testing.T) {
 func TestTooLate(t *testing.T) {
 	_, at := start(t, Options{Limits: Limits{Wait: time.Nanosecond}})
 	code, header, body := post(t, at+"/v1/embeddings", object{"input": "a dog"})
-	assert.Equal(t, http.StatusServiceUnavailable, code)
+	assert.Equal(t, http.StatusTooManyRequests, code)
 	assert.Equal(t, "1", header.Get("Retry-After"))
+	assert.Contains(t, string(body), "queue_timeout")
 	assert.Contains(t, string(body), "the model did not come to this request")
 }
 

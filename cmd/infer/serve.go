@@ -57,7 +57,7 @@ type serveLimits struct {
 	Queue        int           `help:"Largest number of waiting texts and images; further requests get status 429." default:"512" group:"Limits"`
 	BatchWindow  time.Duration `help:"Longest time that the first input of a batch waits for others." default:"5ms" group:"Limits"`
 	Decoders     int           `help:"Images decoded at one time (default: the number of CPUs)." group:"Limits"`
-	Timeout      time.Duration `help:"Time that a request waits for the model before status 503." default:"30s" group:"Limits"`
+	Timeout      time.Duration `help:"Time that a request waits for the model before status 429." default:"30s" group:"Limits"`
 	ReadTimeout  time.Duration `help:"Time for a request to arrive." default:"20s" group:"Limits"`
 	WriteTimeout time.Duration `help:"Time for a client to read its response." default:"90s" group:"Limits"`
 	IdleTimeout  time.Duration `help:"Time between two requests of a connection." default:"2m" group:"Limits"`
