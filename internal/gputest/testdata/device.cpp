@@ -414,6 +414,34 @@ std::tuple<Tensor, Tensor, Tensor> flash_backward(const Tensor &grad, const Tens
   return {out[0], out[1], out[2]};
 }
 
+// ---- Batch norm, which writes the running statistics in training, though its schema does not say so
+
+using Optional = std::optional<Tensor>;
+
+std::tuple<Tensor, Tensor, Tensor> batch_norm(const Tensor &x, const Optional &weight, const Optional &bias, const Optional &mean, const Optional &variance, bool training,
+                                              double momentum, double eps) {
+  const char *name = "native_batch_norm";
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    begin(current[x.get_device()]);
+    touch(x, false, name);
+    for (const Optional *t : {&weight, &bias}) if (*t) touch(**t, false, name);
+    for (const Optional *t : {&mean, &variance}) if (*t) touch(**t, training, name);
+  }
+  const at::AutoDispatchBelowADInplaceOrView below;
+  const auto host = [](const Optional &t) { return t ? Optional(here(*t)) : t; };
+  const auto [y, m, v] = at::native_batch_norm(here(x), host(weight), host(bias), host(mean), host(variance), training, momentum, eps);
+  const auto device = [&](const Tensor &t) {
+    const Tensor out = at::empty_like(t, t.options().device(x.device()));
+    Tensor target = here(out);
+    target.copy_(t);
+    const std::lock_guard<std::mutex> lock(mutex);
+    touch(out, true, name);
+    return out;
+  };
+  return {device(y), device(m), device(v)};
+}
+
 const bool here_it_is = (c10::SetAllocator(c10::kCUDA, &memory), true);
 
 }  // namespace
@@ -437,6 +465,7 @@ TORCH_LIBRARY_IMPL(aten, CUDA, m) {
   m.impl("record_stream", record_stream);
   m.impl("convolution", torch::CppFunction::makeFromBoxedFunction<&kernel>());  // else cuDNN's choices are made
   m.impl("convolution_backward", torch::CppFunction::makeFromBoxedFunction<&kernel>());
+  m.impl("native_batch_norm", batch_norm);
   m.impl("_flash_attention_forward", flash);
   m.impl("_flash_attention_backward", flash_backward);
 }
