@@ -222,9 +222,7 @@ func (r *registry) load(m *served) {
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()
 	r.mu.Lock()
-	if m.known != nil {
-		r.makeRoom(m, m.known.Bytes)
-	}
+	r.makeRoom(m, r.expected(m))
 	r.mu.Unlock()
 	e, err := (*engine)(nil), r.ctx.Err()
 	if err == nil {
@@ -244,8 +242,22 @@ func (r *registry) load(m *served) {
 	}
 	m.waiting, m.opening = nil, false
 	if err == nil {
-		r.shrink(m, 0) // its size was not known before
+		r.shrink(m, 0) // it may be larger than expected
 	}
+}
+
+// expected is the bytes of m's weights: known once it was loaded, and before that taken to be those
+// of the largest model so far. The caller holds mu.
+func (r *registry) expected(m *served) (most int64) {
+	if m.known != nil {
+		return m.known.Bytes
+	}
+	for _, other := range r.list {
+		if other.known != nil {
+			most = max(most, other.known.Bytes)
+		}
+	}
+	return most
 }
 
 // opened is an engine of m, counted.
