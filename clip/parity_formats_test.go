@@ -178,7 +178,7 @@ func (f formatFiles) hugging(weights string) {
 	require.NoFileExists(f, filepath.Join(f.dir, ConfigFile))
 	require.FileExists(f, filepath.Join(f.dir, hfConfigFile))
 	names := f.open(weights).Names()
-	for _, of := range []string{"vision_model.encoder.layers.11.self_attn.q_proj.weight", "text_model.embeddings.token_embedding.weight|text_model.embeddings.word_embeddings.weight|text_model.roberta.embeddings.word_embeddings.weight"} {
+	for _, of := range []string{"vision_model.encoder.layers.11.self_attn.q_proj.weight|vision_model.encoder.layer.11.self_attn.q_proj.weight", "text_model.embeddings.token_embedding.weight|text_model.embeddings.word_embeddings.weight|text_model.roberta.embeddings.word_embeddings.weight"} {
 		assert.True(f, slices.ContainsFunc(names, func(name string) bool {
 			return slices.Contains(strings.Split(of, "|"), strings.TrimPrefix(name, "clip."))
 		}), of)
