@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/internal/golden"
+	"github.com/goclip/goclip/internal/tilemodel"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -36,12 +37,18 @@ type parityRow struct {
 	Image       float64            `json:"image"`        // largest differences from here on
 	Text        float64            `json:"text"`
 	Logits      float64            `json:"logits"`
+	Split       *float64           `json:"split"` // of a feature with three bfloat16 products for each float32 product
 	Cuts        map[string]float64 `json:"cuts"` // with the first blocks only: "image/0.25" ...; none for a format
 }
 
 // TestParityFull compares the model in the directory that GOCLIP_PARITY names with the outputs.safetensors beside its
-// weights, which the model's own Python library computed, and writes row.json there.
+// weights, which the model's own Python library computed, and writes row.json there. With GOCLIP_PARITY_SPLIT it also
+// compares with split products, which takes minutes on a processor without AMX.
 func TestParityFull(t *testing.T) {
+	split := os.Getenv("GOCLIP_PARITY_SPLIT") != ""
+	if split {
+		tilemodel.On(t)
+	}
 	dir := os.Getenv("GOCLIP_PARITY")
 	require.NotEmpty(t, dir, "GOCLIP_PARITY names no directory; make parity sets it")
 	shares := []float64{0.25, 0.5, 0.75, 1}
@@ -77,6 +84,15 @@ func TestParityFull(t *testing.T) {
 	}
 	row.Logits = difference(t, g.Floats("logits"), full["logits"])
 	assert.LessOrEqual(t, row.Logits, logitTolerance, "logits")
+	if split {
+		require.NoError(t, m.PackImages(torch.PackBFloat16x3))
+		require.NoError(t, m.PackTexts(torch.PackBFloat16x3))
+		packed := encode(t, m, f)
+		assert.NotEqual(t, full, packed, "the products are split")
+		largest := max(difference(t, g.Floats("image/1"), packed["image"]), difference(t, g.Floats("text/1"), packed["text"]))
+		assert.LessOrEqual(t, largest, featureTolerance, "features with split products")
+		row.Split = &largest
+	}
 	data, err := json.Marshal(row)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "row.json"), data, 0o644))

@@ -5,8 +5,8 @@ import pathlib
 import re
 import sys
 
-HEAD = """| config | parameters | library | images | texts | cut models | logits | closest |
-|---|---|---|---|---|---|---|---|
+HEAD = """| config | parameters | library | images | texts | cut models | split | logits | closest |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -17,8 +17,8 @@ def short(difference: float | None) -> str:
 
 def line(row: dict) -> str:
     if "logits" not in row:
-        return f"| {row['name']} | {row.get('parameters', 0) / 1e6:.0f}M | {row.get('library', '')} | fails | | | | |"
-    numbers = (row["image"], row["text"], max(row["cuts"].values(), default=None), row["logits"])
+        return f"| {row['name']} | {row.get('parameters', 0) / 1e6:.0f}M | {row.get('library', '')} | fails | | | | | |"
+    numbers = (row["image"], row["text"], max(row["cuts"].values(), default=None), row.get("split"), row["logits"])
     return (f"| {row['name']} | {row['parameters'] / 1e6:.0f}M | {row['library']} | " + " | ".join(map(short, numbers))
             + f" | {row['closest_image']:.2f} {row['closest_text']:.2f} |" + (" **fails**" if "error" in row else ""))
 
