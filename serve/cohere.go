@@ -46,15 +46,7 @@ func asMessage(p *problem) any {
 	}{p.message}
 }
 
-func (s *Server) cohereEmbed(w http.ResponseWriter, r *http.Request) error {
-	var held bodies
-	defer held.release()
-	var q cohereRequest
-	e, err := s.asked(w, r, &held, &q, &q.Model)
-	if err != nil {
-		return err
-	}
-	defer s.models.release(e)
+func (s *Server) cohereEmbed(w http.ResponseWriter, r *http.Request, q *cohereRequest, e *engine) error {
 	switch {
 	case q.Dimension != nil && *q.Dimension != e.EmbedDim:
 		return badRequest("output_dimension", fmt.Sprintf("output_dimension can only be %d: this model's embeddings are not made to be cut", e.EmbedDim))
@@ -69,12 +61,8 @@ func (s *Server) cohereEmbed(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	for i, row := range rows {
-		if row.err != nil {
-			p := *asProblem(row.err)
-			p.message = fmt.Sprintf("input %d: %s", i, p.message)
-			return &p
-		}
+	if err := firstError(rows, "input %d"); err != nil {
+		return err
 	}
 	if q.Truncate == "NONE" {
 		if err := e.uncut("texts", rows); err != nil {

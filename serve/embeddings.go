@@ -51,15 +51,7 @@ type usage struct {
 
 // embeddings answers POST /v1/embeddings. An input that cannot be read has an error in its place;
 // when none could be read, the first one's error is the answer.
-func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
-	var held bodies
-	defer held.release()
-	var q embeddingsRequest
-	e, err := s.asked(w, r, &held, &q, &q.Model)
-	if err != nil {
-		return err
-	}
-	defer s.models.release(e)
+func (s *Server) embeddings(w http.ResponseWriter, r *http.Request, q *embeddingsRequest, e *engine) error {
 	switch q.EncodingFormat {
 	case "", "float", "base64":
 	default:
@@ -76,7 +68,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	if q.Dimensions != nil && *q.Dimensions != 0 && *q.Dimensions != e.EmbedDim { // infinity's client says 0
 		return e.noDimensions()
 	}
-	inputs, err := e.embeddingsOf(&q)
+	inputs, err := e.embeddingsOf(q)
 	if err != nil {
 		return err
 	}

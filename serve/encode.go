@@ -1,13 +1,11 @@
 package serve
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -108,8 +106,8 @@ func (e *engine) encodePart(ctx context.Context, inputs []input, patient bool) (
 	for n, i := range places {
 		out[i].row, out[i].err = g.rows[n], g.errs[n]
 		out[i].width, out[i].height = jobs[n].width, jobs[n].height
-		if in := &inputs[i]; in.text != nil && out[i].err == nil {
-			e.cache.put(*in.text, out[i])
+		if in := &inputs[i]; in.text != nil && out[i].err == nil && len(*in.text) <= cachedBytes {
+			e.cache.Add(*in.text, out[i])
 		}
 	}
 	for i := range out {
@@ -148,7 +146,7 @@ func (e *engine) job(ctx context.Context, in *input, out *encoded, held *bodies)
 	if len(text) > e.server.limits.TextBytes {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "text_too_long", "", fmt.Sprintf("a text of %d bytes is more than %d", len(text), e.server.limits.TextBytes))
 	}
-	if known, ok := e.cache.get(text); ok {
+	if known, ok := e.cache.Get(text); ok {
 		*out = known
 		return nil, nil
 	}
@@ -179,52 +177,9 @@ func (e *engine) padded(ids []int64) ([]int64, error) {
 	return row, nil
 }
 
-// cachedTexts is how many texts' embeddings a model keeps, of texts of at most cachedBytes.
+// cachedTexts is how many texts' embeddings a model keeps, the latest that were asked for, of texts of at most
+// cachedBytes: labels come again with every image.
 const (
 	cachedTexts = 4096
 	cachedBytes = 1024
 )
-
-// textCache keeps the features of the texts that were asked for lately: labels come again with
-// every image.
-type textCache struct {
-	most int
-
-	mu    sync.Mutex
-	order list.List // of cachedText, the latest in front
-	at    map[string]*list.Element
-}
-
-type cachedText struct {
-	text string
-	encoded
-}
-
-func newTextCache(most int) *textCache {
-	return &textCache{most: most, at: map[string]*list.Element{}}
-}
-
-func (c *textCache) get(text string) (encoded, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e, ok := c.at[text]
-	if !ok {
-		return encoded{}, false
-	}
-	c.order.MoveToFront(e)
-	return e.Value.(cachedText).encoded, true
-}
-
-func (c *textCache) put(text string, row encoded) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.at[text]; ok || c.most <= 0 || len(text) > cachedBytes {
-		return
-	}
-	c.at[text] = c.order.PushFront(cachedText{text, row})
-	if c.order.Len() > c.most {
-		last := c.order.Back()
-		delete(c.at, last.Value.(cachedText).text)
-		c.order.Remove(last)
-	}
-}

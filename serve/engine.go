@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tokenizer"
 )
@@ -16,7 +18,7 @@ type engine struct {
 	tokenizer tokenizer.Encoder
 	scale     float64 // of the cosines in a softmax
 	batcher   *batcher
-	cache     *textCache
+	cache     *lru.Cache[string, encoded]
 	facts
 
 	users   int  // requests that have it
@@ -41,7 +43,10 @@ func (s *Server) openEngine(ctx context.Context, of *served) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{of: of, server: s, model: m, cache: newTextCache(cachedTexts)}
+	e := &engine{of: of, server: s, model: m}
+	if e.cache, err = lru.New[string, encoded](cachedTexts); err != nil {
+		return nil, err
+	}
 	if e.tokenizer, err = m.Tokenizer(ctx); err != nil {
 		return nil, err
 	}

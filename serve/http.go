@@ -42,14 +42,15 @@ func (s *Server) table() []route {
 	}
 	predict := work("/predict", asDetail, s.immichPredict)
 	predict.work = s.immich == nil // else the body reports whether it is work of ours
-	show := work("/api/show", asPlain, s.ollamaShow)
+	show := work("/api/show", asPlain, reads(s, s.ollamaShow))
 	show.work = false
+	embeddings := asks(s, func(q *embeddingsRequest) string { return q.Model }, s.embeddings)
 	return []route{
-		work("/v1/embeddings", asOpenAI, s.embeddings),
-		work("/v1/score", asOpenAI, s.score),
-		work("/v1/classify", asOpenAI, s.classify),
-		work("/v1/search", asOpenAI, s.search),
-		work("/v1/learn", asOpenAI, s.learn),
+		work("/v1/embeddings", asOpenAI, embeddings),
+		work("/v1/score", asOpenAI, reads(s, s.score)),
+		work("/v1/classify", asOpenAI, reads(s, s.classify)),
+		work("/v1/search", asOpenAI, reads(s, s.search)),
+		work("/v1/learn", asOpenAI, reads(s, s.learn)),
 		work("/v1/explain", asOpenAI, s.explain),
 		models, one,
 		{method: http.MethodPut, path: "/v1/images/{path...}", errors: asOpenAI, work: true, handle: s.putImage},
@@ -57,20 +58,20 @@ func (s *Server) table() []route {
 		get("/v1/image", s.image), // the address is signed
 		predict,
 		get("/ping", s.immichPing),
-		work("/vectorize", asPlain, s.weaviateVectorize),
+		work("/vectorize", asPlain, asks(s, func(*weaviateRequest) string { return "" }, s.weaviateVectorize)),
 		meta,
 		get("/.well-known/live", s.weaviateLive),
 		get("/.well-known/ready", s.weaviateReady),
-		work("/embeddings", asOpenAI, s.embeddings), // infinity's
+		work("/embeddings", asOpenAI, embeddings), // infinity's
 		infinityModels,
-		work("/embed", asTEI, s.teiEmbed),
+		work("/embed", asTEI, asks(s, func(q *teiRequest) string { return q.Model }, s.teiEmbed)),
 		info,
 		get("/health", s.health), // of both
-		work("/v2/embed", asMessage, s.cohereEmbed),
+		work("/v2/embed", asMessage, asks(s, func(q *cohereRequest) string { return q.Model }, s.cohereEmbed)),
 		tags, ps, show,
 		get("/api/version", s.ollamaVersion),
-		work("/api/embed", asPlain, s.ollamaEmbed),
-		work("/api/embeddings", asPlain, s.ollamaEmbeddings),
+		work("/api/embed", asPlain, asks(s, func(q *ollamaRequest) string { return q.Model }, s.ollamaEmbed)),
+		work("/api/embeddings", asPlain, asks(s, func(q *ollamaOldRequest) string { return q.Model }, s.ollamaEmbeddings)),
 		get("/healthz", s.health),
 		metrics,
 		get("/openapi.yaml", asset("openapi.yaml", "application/yaml")),
@@ -258,6 +259,31 @@ func (s *Server) readJSON(w http.ResponseWriter, r *http.Request, held *bodies, 
 	}
 	arrived(w)
 	return readObject(data, v)
+}
+
+// reads is a handler of requests whose body is JSON of the struct Q.
+func reads[Q any](s *Server, answer func(w http.ResponseWriter, r *http.Request, q *Q) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		var held bodies
+		defer held.release()
+		q := new(Q)
+		if err := s.readJSON(w, r, &held, q); err != nil {
+			return err
+		}
+		return answer(w, r, q)
+	}
+}
+
+// asks is one whose requests name a model, which is loaded and stays so until they are answered.
+func asks[Q any](s *Server, model func(q *Q) string, answer func(w http.ResponseWriter, r *http.Request, q *Q, e *engine) error) func(http.ResponseWriter, *http.Request) error {
+	return reads(s, func(w http.ResponseWriter, r *http.Request, q *Q) error {
+		e, err := s.engine(r.Context(), "model", model(q))
+		if err != nil {
+			return err
+		}
+		defer s.models.release(e)
+		return answer(w, r, q, e)
+	})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

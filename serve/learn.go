@@ -56,13 +56,7 @@ const maxJudged = 1000
 
 // learn answers POST /v1/learn: what an index finds by examples, and with a name they are stored as
 // a word.
-func (s *Server) learn(w http.ResponseWriter, r *http.Request) error {
-	var held bodies
-	defer held.release()
-	var q learnRequest
-	if err := s.readJSON(w, r, &held, &q); err != nil {
-		return err
-	}
+func (s *Server) learn(w http.ResponseWriter, r *http.Request, q *learnRequest) error {
 	ix, err := s.indexed(q.Index)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -40,33 +41,13 @@ var DefaultLimits = Limits{
 
 // filled has the defaults in the place of zeros, and says what cannot be.
 func (l Limits) filled() (Limits, error) {
-	d := DefaultLimits
-	for _, f := range []struct {
-		v     *int
-		other int
-	}{{&l.Side, d.Side}, {&l.Inputs, d.Inputs}, {&l.TextBytes, d.TextBytes}, {&l.Queue, d.Queue}, {&l.BatchSize, d.BatchSize}} {
-		if *f.v == 0 {
-			*f.v = f.other
+	v, d := reflect.ValueOf(&l).Elem(), reflect.ValueOf(DefaultLimits)
+	for i := range v.NumField() {
+		if v.Field(i).IsZero() {
+			v.Field(i).Set(d.Field(i))
 		}
-	}
-	for _, f := range []struct {
-		v     *int64
-		other int64
-	}{{&l.Body, d.Body}, {&l.Bodies, d.Bodies}, {&l.Decoding, d.Decoding}, {&l.Pixels, d.Pixels}} {
-		if *f.v == 0 {
-			*f.v = f.other
-		}
-	}
-	for _, f := range []struct{ v, other *time.Duration }{{&l.Window, &d.Window}, {&l.Wait, &d.Wait}, {&l.Read, &d.Read},
-		{&l.Write, &d.Write}, {&l.Idle, &d.Idle}, {&l.Grace, &d.Grace}} {
-		if *f.v == 0 {
-			*f.v = *f.other
-		}
-	}
-	for _, v := range []int64{int64(l.Side), int64(l.Inputs), int64(l.TextBytes), int64(l.Queue), int64(l.BatchSize), int64(l.Decoders),
-		l.Body, l.Bodies, l.Decoding, l.Pixels, int64(l.Window), int64(l.Wait), int64(l.Read), int64(l.Write), int64(l.Idle), int64(l.Grace)} {
-		if v < 0 {
-			return l, fmt.Errorf("serve: a limit of %d: limits are positive", v)
+		if n := v.Field(i).Int(); n < 0 {
+			return l, fmt.Errorf("serve: Limits.%s %d: must be positive", v.Type().Field(i).Name, n)
 		}
 	}
 	if l.Body > l.Bodies {

@@ -28,16 +28,8 @@ type ollamaAnswer struct {
 }
 
 // ollamaEmbed answers POST /api/embed.
-func (s *Server) ollamaEmbed(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) ollamaEmbed(w http.ResponseWriter, r *http.Request, q *ollamaRequest, e *engine) error {
 	start := time.Now()
-	var held bodies
-	defer held.release()
-	var q ollamaRequest
-	e, err := s.asked(w, r, &held, &q, &q.Model)
-	if err != nil {
-		return err
-	}
-	defer s.models.release(e)
 	if q.Dimensions != nil && *q.Dimensions != 0 && *q.Dimensions != e.EmbedDim {
 		return e.noDimensions()
 	}
@@ -82,15 +74,7 @@ type ollamaOldAnswer struct {
 
 // ollamaEmbeddings answers POST /api/embeddings. Without a prompt clients ask whether the model is
 // loaded.
-func (s *Server) ollamaEmbeddings(w http.ResponseWriter, r *http.Request) error {
-	var held bodies
-	defer held.release()
-	var q ollamaOldRequest
-	e, err := s.asked(w, r, &held, &q, &q.Model)
-	if err != nil {
-		return err
-	}
-	defer s.models.release(e)
+func (s *Server) ollamaEmbeddings(w http.ResponseWriter, r *http.Request, q *ollamaOldRequest, e *engine) error {
 	a := ollamaOldAnswer{Embedding: []float32{}}
 	if q.Prompt != "" {
 		rows, err := e.encode(r.Context(), []input{textInput(q.Prompt)})

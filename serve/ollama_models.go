@@ -87,13 +87,7 @@ type ollamaInfo struct {
 }
 
 // ollamaShow answers POST /api/show.
-func (s *Server) ollamaShow(w http.ResponseWriter, r *http.Request) error {
-	var held bodies
-	defer held.release()
-	var q ollamaShowRequest
-	if err := s.readJSON(w, r, &held, &q); err != nil {
-		return err
-	}
+func (s *Server) ollamaShow(w http.ResponseWriter, r *http.Request, q *ollamaShowRequest) error {
 	if q.Model == "" {
 		q.Model = q.Name
 	}

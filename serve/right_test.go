@@ -119,7 +119,7 @@ func TestImageNeverBecomesText(t *testing.T) {
 		assert.True(t, answer.StatusCode >= 400 && answer.StatusCode < 500, "seed %d: /predict: %d for %.100q", seed, answer.StatusCode, image)
 	}
 	for _, e := range s.models.engines() { // every text that the model saw is kept
-		assert.Zero(t, e.cache.order.Len(), "seed %d", seed)
+		assert.Zero(t, e.cache.Len(), "seed %d", seed)
 	}
 }
 

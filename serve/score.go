@@ -33,13 +33,7 @@ type imageScore struct {
 }
 
 // score answers POST /v1/score: the similarity of every image with every text.
-func (s *Server) score(w http.ResponseWriter, r *http.Request) error {
-	var held bodies
-	defer held.release()
-	var q scoreRequest
-	if err := s.readJSON(w, r, &held, &q); err != nil {
-		return err
-	}
+func (s *Server) score(w http.ResponseWriter, r *http.Request, q *scoreRequest) error {
 	words, images, err := s.pairs("texts", q.Texts, q.Images)
 	if err != nil {
 		return err
@@ -137,13 +131,7 @@ const (
 
 // classify answers POST /v1/classify: zero-shot classes. A label's row is the mean of its prompts'
 // features, normalised again (paper, section 3.1.4), as clip.Model.Classifier has it.
-func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
-	var held bodies
-	defer held.release()
-	var q classifyRequest
-	if err := s.readJSON(w, r, &held, &q); err != nil {
-		return err
-	}
+func (s *Server) classify(w http.ResponseWriter, r *http.Request, q *classifyRequest) error {
 	labels, images, err := s.pairs("labels", q.Labels, q.Images)
 	if err != nil {
 		return err

@@ -107,13 +107,7 @@ type searchHit struct {
 }
 
 // search answers POST /v1/search: the images of the index that are nearest to a text or an image.
-func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
-	var held bodies
-	defer held.release()
-	var q searchRequest
-	if err := s.readJSON(w, r, &held, &q); err != nil {
-		return err
-	}
+func (s *Server) search(w http.ResponseWriter, r *http.Request, q *searchRequest) error {
 	ix, err := s.indexed(q.Index)
 	if err != nil {
 		return err
@@ -135,10 +129,10 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	default:
 		in = imageInput([]byte(*q.Image))
 	}
-	hits, err := s.hits(r.Context(), ix, in, &q, filter)
+	hits, err := s.hits(r.Context(), ix, in, q, filter)
 	if now := ix.now(); err != nil && now.Model != ix.Model { // it was switched meanwhile
 		ix = now
-		hits, err = s.hits(r.Context(), ix, in, &q, filter)
+		hits, err = s.hits(r.Context(), ix, in, q, filter)
 	}
 	if err != nil {
 		return err

@@ -242,15 +242,6 @@ func (s *Server) engine(ctx context.Context, param, name string) (*engine, error
 	return s.models.acquire(ctx, m)
 }
 
-// asked reads a request into the struct that q points to and opens the model that it names: model
-// is that field of q. The caller releases the model.
-func (s *Server) asked(w http.ResponseWriter, r *http.Request, held *bodies, q any, model *string) (*engine, error) {
-	if err := s.readJSON(w, r, held, q); err != nil {
-		return nil, err
-	}
-	return s.engine(r.Context(), "model", *model)
-}
-
 // noModel refuses a request for another model: vectors of two models do not mix.
 func (s *Server) noModel(param, name string) error {
 	verb := "is"

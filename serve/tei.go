@@ -34,15 +34,7 @@ func asTEI(p *problem) any {
 }
 
 // teiEmbed answers POST /embed: rows without names. One that cannot be read fails the request.
-func (s *Server) teiEmbed(w http.ResponseWriter, r *http.Request) error {
-	var held bodies
-	defer held.release()
-	var q teiRequest
-	e, err := s.asked(w, r, &held, &q, &q.Model)
-	if err != nil {
-		return err
-	}
-	defer s.models.release(e)
+func (s *Server) teiEmbed(w http.ResponseWriter, r *http.Request, q *teiRequest, e *engine) error {
 	switch {
 	case q.Normalize != nil && !*q.Normalize:
 		return badRequest("normalize", "normalize must be true: every embedding here is L2-normalised")
@@ -61,12 +53,8 @@ func (s *Server) teiEmbed(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	for i, row := range rows {
-		if row.err != nil {
-			p := *asProblem(row.err)
-			p.message = fmt.Sprintf("inputs[%d]: %s", i, p.message)
-			return &p
-		}
+	if err := firstError(rows, "inputs[%d]"); err != nil {
+		return err
 	}
 	if q.Truncate != nil && !*q.Truncate {
 		if err := e.uncut("inputs", rows); err != nil {

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -21,18 +22,7 @@ type weaviateAnswer struct {
 
 // weaviateVectorize answers POST /vectorize. The shape has no place for the error of one input, so
 // it is the request's.
-func (s *Server) weaviateVectorize(w http.ResponseWriter, r *http.Request) error {
-	var held bodies
-	defer held.release()
-	var q weaviateRequest
-	if err := s.readJSON(w, r, &held, &q); err != nil {
-		return err
-	}
-	e, err := s.engine(r.Context(), "model", "")
-	if err != nil {
-		return err
-	}
-	defer s.models.release(e)
+func (s *Server) weaviateVectorize(w http.ResponseWriter, r *http.Request, q *weaviateRequest, e *engine) error {
 	words, err := texts("texts", q.Texts, s.limits.Inputs)
 	if err != nil {
 		return err
@@ -63,18 +53,19 @@ func (e *engine) rows(r *http.Request, param string, words []string, images []in
 	if err != nil {
 		return nil, err
 	}
+	return rows, cmp.Or(firstError(rows[:len(words)], param+"[%d]"), firstError(rows[len(words):], "images[%d]"))
+}
+
+// firstError is the first one among rows, behind its place.
+func firstError(rows []encoded, place string) error {
 	for i, row := range rows {
 		if row.err != nil {
 			p := *asProblem(row.err)
-			if i >= len(words) {
-				p.message = fmt.Sprintf("images[%d]: %s", i-len(words), p.message)
-			} else {
-				p.message = fmt.Sprintf("%s[%d]: %s", param, i, p.message)
-			}
-			return nil, &p
+			p.message = fmt.Sprintf(place, i) + ": " + p.message
+			return &p
 		}
 	}
-	return rows, nil
+	return nil
 }
 
 func vectors(rows []encoded) [][]float32 {
