@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -115,4 +116,46 @@ func (c *classification) matrix() [][]int {
 		rows[pair[0]][pair[1]] = count
 	}
 	return rows
+}
+
+// classPage is what a page shows of a classification.
+type classPage struct {
+	*classification
+	Rows   []imageClass
+	Beyond int // images that are not shown
+}
+
+// Wrong reports whether the image's class is known and was not the first prediction.
+func (c imageClass) Wrong() bool { return c.Truth != "" && len(c.Top) > 0 && c.Top[0].Label != c.Truth }
+
+// Matrix is empty for more classes than a page shows well.
+func (p classPage) Matrix() [][]int {
+	if p.Accuracy == nil || len(p.Labels) > 4*maxMatrix {
+		return nil
+	}
+	return p.matrix()
+}
+
+// Confused returns the pairs most often confused.
+func (p classPage) Confused() []confusion { return p.confused(4 * maxConfused) }
+
+// writePage writes wrong predictions first, then by class, the surest first, and what cannot be read at
+// the end.
+func (c *classification) writePage(ctx context.Context, path string, errs io.Writer) error {
+	p := classPage{classification: c, Rows: slices.Clone(c.Images)}
+	slices.SortStableFunc(p.Rows, func(a, b imageClass) int {
+		switch {
+		case a.Wrong() != b.Wrong():
+			if a.Wrong() {
+				return -1
+			}
+			return 1
+		case len(a.Top) == 0 || len(b.Top) == 0:
+			return cmp.Compare(len(b.Top), len(a.Top))
+		}
+		return cmp.Or(cmp.Compare(a.Top[0].Label, b.Top[0].Label), cmp.Compare(b.Top[0].Prob, a.Top[0].Prob))
+	})
+	p.Beyond = max(len(p.Rows)-maxImages, 0)
+	p.Rows = p.Rows[:len(p.Rows)-p.Beyond]
+	return writePage(ctx, path, "classify", p, errs)
 }

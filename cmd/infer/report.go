@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -14,8 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/goclip/goclip/internal/disk"
 )
 
 type reportCmd struct {
@@ -73,13 +72,7 @@ func (c *reportCmd) Run(io *streams) error {
 	p.Steps, p.First, p.Last = len(losses), losses[0], losses[len(losses)-1]
 	p.Curve = curve(losses)
 	failed := p.drawImages(io.err)
-	out := newOutput(disk.Machine{}, c.Out)
-	files := outputs{out}
-	defer files.discard()
-	if out.err == nil {
-		out.err = reportTemplate.Execute(out.w, p)
-	}
-	if err := files.commit(); err != nil {
+	if err := writePage(context.Background(), c.Out, "report", p, io.err); err != nil {
 		return err
 	}
 	if failed {
@@ -187,26 +180,3 @@ func curve(losses []float64) string {
 	}
 	return points.String()
 }
-
-var reportTemplate = template.Must(template.New("report").Funcs(pageFuncs).Parse(`<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>goclip: {{.Run}}</title>
-<style>
-` + pageStyle + `svg { width: 100%; border: 1px solid #8884; border-radius: .5rem }
-</style>
-<h1>{{.Run}}</h1>
-<h2>Images and texts</h2>
-<p class="quiet">Each row is an image, as the model reads it; its probabilities over the texts sum to one.</p>
-<table><tr><th></th>{{range .Texts}}<th>{{.}}</th>{{end}}</tr>
-{{range .Rows}}<tr><td>{{if .Thumbnail}}<img src="{{.Thumbnail}}" alt="{{.Name}}">{{else}}{{.Name}}{{end}}</td>
-{{- if .Prob}}{{range .Prob}}<td style="{{heat .}}">{{percent .}}</td>{{end}}{{else}}<td class="quiet" colspan="{{$.Columns}}">{{.Error}}</td>{{end}}</tr>
-{{end}}</table>
-<h2>Loss</h2>
-<svg viewBox="0 0 600 200" role="img" aria-label="loss over steps"><polyline fill="none" stroke="#2a6fc9" stroke-width="1.5" points="{{.Curve}}"/></svg>
-<p class="quiet">{{.Steps}} steps, from {{printf "%.3f" .First}} to {{printf "%.3f" .Last}}.</p>
-{{if .Results}}<h2>Retrieval on held-out images</h2>
-<table><tr><th>step</th><th>text to image R@1</th><th>R@5</th><th>R@10</th><th>image to text R@1</th></tr>
-{{range .Results}}<tr><td>{{index . "step"}}</td><td>{{percent (index . "text_to_image_R@1")}}</td><td>{{percent (index . "text_to_image_R@5")}}</td><td>{{percent (index . "text_to_image_R@10")}}</td><td>{{percent (index . "image_to_text_R@1")}}</td></tr>
-{{end}}</table>{{end}}
-</html>
-`))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"html/template"
-	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -14,30 +13,19 @@ import (
 
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/index"
-	"github.com/goclip/goclip/internal/disk"
 )
 
 // hitPage is what the template shows.
 type hitPage struct {
 	Query, Model string
-	Hits         []*hitCell
+	Hits         []index.Hit
 }
 
-// hitCell is a found image. Its thumbnail is made while the page is written, so that memory holds one.
-type hitCell struct {
-	index.Hit
-	ctx  context.Context
-	errs io.Writer
-}
-
-// Name returns the path for people.
-func (h *hitCell) Name() string { return quoted(h.Path) }
-
-// Link returns the file's address, of a frame that of its video at its second.
-func (h *hitCell) Link() template.URL {
-	path, fragment := h.Path, ""
+// fileLink is a file's address, of a frame that of its video at its second.
+func fileLink(path string) template.URL {
+	fragment := ""
 	if video, _, ok := preprocess.VideoFrame(path); ok {
-		path, fragment = video, h.Path[len(video)+1:]
+		path, fragment = video, path[len(video)+1:]
 	}
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
@@ -45,25 +33,9 @@ func (h *hitCell) Link() template.URL {
 	return template.URL((&url.URL{Scheme: "file", Path: path, Fragment: fragment}).String())
 }
 
-// Thumbnail is empty where the file has gone since.
-func (h *hitCell) Thumbnail() (template.URL, error) {
-	if err := h.ctx.Err(); err != nil {
-		return "", err
-	}
-	address, err := thumbnailURL(h.Path)
-	if err != nil {
-		fmt.Fprintln(h.errs, message(err))
-	}
-	return address, nil
-}
-
 // writePage writes the found images as a page, to a temporary file where --open alone asks for it,
 // and shows it.
 func (c *searchCmd) writePage(ctx context.Context, io *streams, model string, terms []index.Term, hits []index.Hit) error {
-	p := hitPage{Query: queryText(terms), Model: model}
-	for _, h := range hits {
-		p.Hits = append(p.Hits, &hitCell{h, ctx, io.err})
-	}
 	path := c.HTML
 	if path == "" {
 		dir, err := os.MkdirTemp("", "infer-search-")
@@ -72,16 +44,7 @@ func (c *searchCmd) writePage(ctx context.Context, io *streams, model string, te
 		}
 		path = filepath.Join(dir, "search.html")
 	}
-	out := newOutput(disk.Machine{}, path)
-	files := outputs{out}
-	defer files.discard()
-	if out.err == nil {
-		out.err = hitTemplate.Execute(out.w, p)
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := files.commit(); err != nil {
+	if err := writePage(ctx, path, "search", hitPage{queryText(terms), model, hits}, io.err); err != nil {
 		return err
 	}
 	if !c.Open {
@@ -115,18 +78,3 @@ func queryText(terms []index.Term) string {
 	}
 	return strings.TrimSpace(b.String())
 }
-
-var hitTemplate = template.Must(template.New("search").Parse(`<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>goclip: {{.Query}}</title>
-<style>
-` + pageStyle + `ul { list-style: none; padding: 0; display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)) }
-li { overflow-wrap: anywhere; font-size: .85rem } li img { width: 100%; aspect-ratio: 1; object-fit: contain; background: #fff; border-radius: .5rem }
-</style>
-<h1>{{.Query}}</h1>
-<p class="quiet">{{len .Hits}} images, {{.Model}}; the number is the cosine with the query.</p>
-<ul>{{range .Hits}}
-<li>{{with .Thumbnail}}<img loading="lazy" src="{{.}}" alt="">{{end}}{{printf "%.3f" .Score}} <a href="{{.Link}}">{{.Name}}</a></li>{{end}}
-</ul>
-</html>
-`))
