@@ -54,32 +54,6 @@ func (m *micro) free() {
 	}
 }
 
-// onDevice is the micro-batch where the towers run, in the scope s. texts are what encodeText
-// takes.
-func (t *stepper) onDevice(s *torch.Scope, m *micro) (pixels, texts *torch.Tensor) {
-	texts = m.tokens
-	if m.texts != nil {
-		texts = m.numbers.Tensor()
-	}
-	return t.model.Uploaded(s, m.pixels).To(t.device, t.precision.weights), s.Alias(texts)
-}
-
-// encodeImage maps images (n, 3, H, W) to normalised features (n, E).
-func (t *stepper) encodeImage(pixels *torch.Tensor) *torch.Tensor {
-	return t.model.EncodeImage(pixels).Normalize(1)
-}
-
-// encodeText maps the texts of a micro-batch, as onDevice gives them, to normalised features (n,
-// E).
-func (t *stepper) encodeText(m *micro) func(texts *torch.Tensor) *torch.Tensor {
-	return func(texts *torch.Tensor) *torch.Tensor {
-		if m.texts != nil {
-			return t.model.EncodeArranged(m.texts, texts).Normalize(1)
-		}
-		return t.model.EncodeText(texts).Normalize(1)
-	}
-}
-
 // ahead has each micro-batch made while the one before it is in use. Its wait is the time until it
 // was there.
 func ahead(made iter.Seq2[*micro, error]) iter.Seq2[*micro, error] {

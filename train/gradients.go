@@ -28,6 +28,32 @@ func (t *stepper) directGradients(s *torch.Scope, m *micro, pixels, texts *torch
 	return g.Loss, accuracy
 }
 
+// onDevice is the micro-batch where the towers run, in the scope s. texts are what encodeText
+// takes.
+func (t *stepper) onDevice(s *torch.Scope, m *micro) (pixels, texts *torch.Tensor) {
+	texts = m.tokens
+	if m.texts != nil {
+		texts = m.numbers.Tensor()
+	}
+	return t.model.Uploaded(s, m.pixels).To(t.device, t.precision.weights), s.Alias(texts)
+}
+
+// encodeImage maps images (n, 3, H, W) to normalised features (n, E).
+func (t *stepper) encodeImage(pixels *torch.Tensor) *torch.Tensor {
+	return t.model.EncodeImage(pixels).Normalize(1)
+}
+
+// encodeText maps the texts of a micro-batch, as onDevice gives them, to normalised features (n,
+// E).
+func (t *stepper) encodeText(m *micro) func(texts *torch.Tensor) *torch.Tensor {
+	return func(texts *torch.Tensor) *torch.Tensor {
+		if m.texts != nil {
+			return t.model.EncodeArranged(m.texts, texts).Normalize(1)
+		}
+		return t.model.EncodeText(texts).Normalize(1)
+	}
+}
+
 // cachedGradients is the gradient cache (Gao et al., arXiv 2101.06983): all micro-batches are
 // embedded without gradients, the loss gives the gradient of every feature, and each micro-batch
 // runs once more, with the noise of its first time, to bring that to the weights. By the chain rule
