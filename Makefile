@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PREFIX := third_party/libtorch
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PURE := ./clip/tokenizer/... ./clip/preprocess/... ./train/data/...
+# of tests that a target of their own runs
+TAGS := soak load browser memory clients crash parity searcheval large docs
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))
@@ -84,6 +86,7 @@ page-demo: build ## the held-out images classified and searched by words, in the
 
 test: libtorch ## every test, and the pure Go parts under the race detector too
 	go vet ./...
+	go vet -tags '$(TAGS)' ./...
 	go test -timeout 20m ./...
 	go test -race -timeout 20m $(PURE)
 
@@ -189,6 +192,7 @@ finetune: build build/venv ## the built-in model fine-tuned on twenty new images
 lint: libtorch ## gofmt, go vet, staticcheck, and clang-format where there is one
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./...
+	go vet -tags '$(TAGS)' ./...
 	go run $(STATICCHECK) ./...
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror csrc/*.cpp csrc/*.h csrc/cuda/*.cpp clip/preprocess/*.c clip/preprocess/*.h; else echo "clang-format is not installed: C++ was not checked"; fi
 

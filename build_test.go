@@ -1,12 +1,15 @@
 package goclip_test
 
 import (
+	"cmp"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -122,4 +125,28 @@ func linkLibtorch(t *testing.T, root string) string {
 	elsewhere := filepath.Join(t.TempDir(), "libtorch")
 	require.NoError(t, os.Symlink(prefix, elsewhere))
 	return elsewhere
+}
+
+// TestTagsAreVetted: a test under a build tag that nothing compiles stops compiling unseen. cuda and
+// faiss need headers that few machines have.
+func TestTagsAreVetted(t *testing.T) {
+	makefile, err := os.ReadFile("Makefile")
+	require.NoError(t, err)
+	vetted := strings.Fields(string(regexp.MustCompile(`(?m)^TAGS := (.*)$`).FindSubmatch(makefile)[1]))
+	tag := regexp.MustCompile(`(?m)^//go:build (\w+)$`)
+	seen := map[string]bool{}
+	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && slices.Contains([]string{"third_party", "build", ".git"}, path) {
+			return cmp.Or(err, fs.SkipDir)
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if found := tag.FindSubmatch(text); found != nil && !slices.Contains([]string{"cuda", "faiss", "unix", "amd64", "cgo"}, string(found[1])) {
+			seen[string(found[1])] = true
+		}
+		return err
+	}))
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(seen)), vetted)
 }
