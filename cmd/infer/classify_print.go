@@ -56,18 +56,16 @@ func (c *classification) print(w io.Writer, format string) error {
 
 // printCSV has a row for each prediction, and one for each image that could not be read.
 func (c *classification) printCSV(w io.Writer) error {
-	t := csv.NewWriter(w)
-	_ = t.Write([]string{"path", "rank", "label", "cosine", "prob", "truth", "sorted", "error"}) // Error, below, has what failed
+	rows := [][]string{{"path", "rank", "label", "cosine", "prob", "truth", "sorted", "error"}}
 	for _, image := range c.Images {
 		for i, g := range image.Top {
-			_ = t.Write([]string{string(image.Path), strconv.Itoa(i + 1), g.Label, number(g.Cosine), number(g.Prob), image.Truth, string(image.Sorted), ""})
+			rows = append(rows, []string{string(image.Path), strconv.Itoa(i + 1), g.Label, number(g.Cosine), number(g.Prob), image.Truth, string(image.Sorted), ""})
 		}
 		if image.Error != "" {
-			_ = t.Write([]string{string(image.Path), "", "", "", "", image.Truth, "", image.Error})
+			rows = append(rows, []string{string(image.Path), "", "", "", "", image.Truth, "", image.Error})
 		}
 	}
-	t.Flush()
-	return t.Error()
+	return csv.NewWriter(w).WriteAll(rows)
 }
 
 func (c *classification) printAccuracy(w io.Writer) error {

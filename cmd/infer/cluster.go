@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-
-	"github.com/goclip/goclip/index"
 )
 
 type clusterCmd struct {
@@ -33,13 +31,7 @@ func (c *clusterCmd) Run(ctx context.Context, io *streams) error {
 	if c.Clusters < 0 || c.Clusters > maxTop {
 		return usageError(fmt.Sprintf("cluster: --clusters %d: must be between 1 and %d", c.Clusters, maxTop))
 	}
-	at := c.Index
-	if at == "" {
-		if at, err = index.Find("."); err != nil {
-			return fmt.Errorf("%w; --index names one, infer index makes one", err)
-		}
-	}
-	ix, err := openIndex(at, index.Exact)
+	ix, err := openFound(c.Index)
 	if err != nil {
 		return err
 	}

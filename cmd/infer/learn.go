@@ -64,15 +64,7 @@ func (c *learnCmd) Run(ctx context.Context, io *streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	at := c.Index
-	if at == "" {
-		found, err := index.Find(".")
-		if err != nil {
-			return fmt.Errorf("%w; --index names one, infer index makes one", err)
-		}
-		at = found
-	}
-	ix, err := openIndex(at, index.Exact)
+	ix, err := openFound(c.Index)
 	if err != nil {
 		return err
 	}

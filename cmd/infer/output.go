@@ -2,13 +2,17 @@ package main
 
 import (
 	"bufio"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/parquet-go/parquet-go"
 
 	"github.com/goclip/goclip/internal/disk"
 )
@@ -146,4 +150,87 @@ func (l lines) add(v any) {
 		l.err = err
 	}
 	l.write(append(text, '\n'))
+}
+
+// npy writes a float32 array (N, D) in NumPy's format (numpy.lib.format, version 1.0) row by row,
+// since N is known only at the end: the header has a fixed length and is written again then.
+type npy struct {
+	*output
+	rows, width int
+}
+
+const npyHeader = 128
+
+func newNpy(fsys disk.FS, path string, width int) *npy {
+	n := &npy{output: newOutput(fsys, path), width: width}
+	n.write(n.header())
+	return n
+}
+
+func (n *npy) header() []byte {
+	text := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", n.rows, n.width)
+	text += strings.Repeat(" ", npyHeader-10-1-len(text)) + "\n"
+	return append([]byte("\x93NUMPY\x01\x00\x76\x00"), text...)
+}
+
+func (n *npy) row(values []float32) {
+	b := make([]byte, 0, 4*len(values))
+	for _, v := range values {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+	}
+	n.write(b)
+	n.rows++
+}
+
+func (n *npy) finish() error {
+	if n.err == nil {
+		n.err = n.w.Flush()
+	}
+	if n.err == nil {
+		_, n.err = n.f.WriteAt(n.header(), 0)
+	}
+	return n.output.finish()
+}
+
+// metadata is a row of a part's Parquet file. image_path and caption have clip-retrieval's names
+// (clip_inference/writer.py), so that what reads its files reads these.
+type metadata struct {
+	Row       int64  `parquet:"row"`                 // of the part's arrays
+	ImagePath string `parquet:"image_path,optional"` // or SHARD:KEY
+	Caption   string `parquet:"caption,optional"`
+	Width     int32  `parquet:"width,optional"` // of the file's image, in pixels
+	Height    int32  `parquet:"height,optional"`
+}
+
+// metadataRows are what the writer holds in memory before it writes them.
+const metadataRows = 1 << 16
+
+// metadataFile is a .parquet file of metadata.
+type metadataFile struct {
+	*output
+	rows *parquet.GenericWriter[metadata]
+}
+
+func newMetadata(fsys disk.FS, path string) *metadataFile {
+	f := &metadataFile{output: newOutput(fsys, path)}
+	if f.err == nil {
+		f.rows = parquet.NewGenericWriter[metadata](f.w, parquet.Compression(&parquet.Snappy), parquet.MaxRowsPerRowGroup(metadataRows))
+	}
+	return f
+}
+
+// add writes a row. Parquet's texts are UTF-8; the names of files may be anything.
+func (f *metadataFile) add(row metadata) {
+	if f.err != nil {
+		return
+	}
+	row.ImagePath, row.Caption = strings.ToValidUTF8(row.ImagePath, "\ufffd"), strings.ToValidUTF8(row.Caption, "\ufffd")
+	_, f.err = f.rows.Write([]metadata{row})
+}
+
+func (f *metadataFile) finish() error {
+	if f.err == nil {
+		f.err = f.rows.Close()
+	}
+	return f.output.finish()
 }

@@ -131,18 +131,16 @@ func (s *scores) print(w io.Writer, format string) error {
 	case "json":
 		return printJSON(w, s)
 	case "csv":
-		t := csv.NewWriter(w)
-		_ = t.Write(scoreColumns) // Error, below, has what failed
+		rows := [][]string{scoreColumns}
 		for _, image := range s.Images {
 			for i := range image.Prob {
-				_ = t.Write([]string{string(image.Path), s.Texts[i], number(image.Cosine[i]), number(image.Prob[i]), ""})
+				rows = append(rows, []string{string(image.Path), s.Texts[i], number(image.Cosine[i]), number(image.Prob[i]), ""})
 			}
 			if image.Error != "" {
-				_ = t.Write([]string{string(image.Path), "", "", "", image.Error})
+				rows = append(rows, []string{string(image.Path), "", "", "", image.Error})
 			}
 		}
-		t.Flush()
-		return t.Error()
+		return csv.NewWriter(w).WriteAll(rows)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(t, "image")

@@ -206,7 +206,6 @@ func pathsOf(hits []index.Hit) []string {
 // numbers.
 func (c *searchCmd) printRows(w io.Writer, groups [][]index.Hit) error {
 	if c.Format == "csv" {
-		t := csv.NewWriter(w)
 		header := []string{"score", "path", "size", "modified", "date"}
 		if c.Duplicates {
 			header = append([]string{"group"}, header...)
@@ -214,7 +213,7 @@ func (c *searchCmd) printRows(w io.Writer, groups [][]index.Hit) error {
 		if c.MinProbability != nil {
 			header = append(header, "probability")
 		}
-		_ = t.Write(header) // Error, below, has what failed
+		table := [][]string{header}
 		for i, hits := range groups {
 			for _, h := range hits {
 				row := []string{number(h.Score), h.Path, strconv.FormatInt(h.Size, 10), h.ModTime.UTC().Format(time.RFC3339), h.Date.UTC().Format(time.RFC3339)}
@@ -224,11 +223,10 @@ func (c *searchCmd) printRows(w io.Writer, groups [][]index.Hit) error {
 				if c.MinProbability != nil {
 					row = append(row, number(h.Probability))
 				}
-				_ = t.Write(row)
+				table = append(table, row)
 			}
 		}
-		t.Flush()
-		return t.Error()
+		return csv.NewWriter(w).WriteAll(table)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	probability := ""

@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -117,11 +119,11 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	upstream, err := parseUpstream(c.ImmichUpstream)
+	upstream, err := parseURL("--immich-upstream", c.ImmichUpstream, "an address such as http://immich-ml:3003")
 	if err != nil {
 		return err
 	}
-	spans, err := parseCollector(c.OTLPEndpoint)
+	spans, err := parseURL("--otlp-endpoint", c.OTLPEndpoint, "the address of a collector, such as http://localhost:4318")
 	if err != nil {
 		return err
 	}
@@ -149,8 +151,8 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if o.Notice, err = c.notice(ctx, list, shelves); err != nil {
 		return err
 	}
-	if spans != "" {
-		tracing, end, err := newTracing(spans, cmp.Or(o.Log, slog.New(slog.DiscardHandler)))
+	if spans != nil {
+		tracing, end, err := newTracing(spans.JoinPath("v1", "traces").String(), cmp.Or(o.Log, slog.New(slog.DiscardHandler)))
 		if err != nil {
 			return err
 		}
@@ -249,4 +251,33 @@ func (c *serveCmd) logger(w io.Writer) *slog.Logger {
 		level = slog.LevelInfo
 	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// memoryOf is what a process may take, in bytes: the limit of its cgroup, or all of the machine. 0
+// is not known.
+func memoryOf(machine fs.FS) int64 {
+	total, limit := kilobytes(field(machine, "proc/meminfo", "MemTotal")), memoryLimit(machine)
+	if limit == 0 || total > 0 && total < limit {
+		return total
+	}
+	return limit
+}
+
+// fit divides the memory, in bytes, where no flag says otherwise: a quarter at most is for decoding,
+// and a sixteenth for requests, whose contents take twice that again. Go's collector keeps its heap,
+// which has both, within half: the rest is for weights and libtorch. See "Memory" in docs/serve.md.
+func (l *serveLimits) fit(memory int64) {
+	d := serve.DefaultLimits
+	if memory > 0 {
+		d.Decoding, d.Bodies = min(d.Decoding, memory/4), max(min(d.Bodies, memory/16), l.MaxBody)
+		if os.Getenv("GOMEMLIMIT") == "" {
+			debug.SetMemoryLimit(memory / 2)
+		}
+	}
+	if l.MaxDecoding == 0 {
+		l.MaxDecoding = d.Decoding
+	}
+	if l.MaxBodies == 0 {
+		l.MaxBodies = max(d.Bodies, l.MaxBody)
+	}
 }

@@ -59,14 +59,14 @@ func parseProxies(flags []string) (list []netip.Prefix, err error) {
 	return list, nil
 }
 
-// parseUpstream reads --immich-upstream; nil without it.
-func parseUpstream(flag string) (*url.URL, error) {
-	if flag == "" {
+// parseURL reads the address of another server that a flag names; nil without it.
+func parseURL(flag, value, example string) (*url.URL, error) {
+	if value == "" {
 		return nil, nil
 	}
-	u, err := url.Parse(flag)
+	u, err := url.Parse(value)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, usageError(fmt.Sprintf("--immich-upstream %s must be an address such as http://immich-ml:3003", flag))
+		return nil, usageError(fmt.Sprintf("%s %s must be %s", flag, value, example))
 	}
 	return u, nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -21,18 +20,6 @@ import (
 // collector sends spans to an OpenTelemetry collector: OTLP over HTTP, in JSON. The exporter of
 // OpenTelemetry's own library brings gRPC with it, which adds 9 MB to the program.
 type collector struct{ at string }
-
-// parseCollector reads --otlp-endpoint; "" without it.
-func parseCollector(flag string) (at string, err error) {
-	if flag == "" {
-		return "", nil
-	}
-	u, err := url.Parse(flag)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return "", usageError(fmt.Sprintf("--otlp-endpoint %s must be the address of a collector, such as http://localhost:4318", flag))
-	}
-	return u.JoinPath("v1", "traces").String(), nil
-}
 
 // newTracing makes spans for a collector. end sends what is left.
 func newTracing(at string, log *slog.Logger) (p trace.TracerProvider, end func(), err error) {
