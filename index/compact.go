@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -133,28 +134,16 @@ func Destroy(dir string) error {
 	defer lock.Close()
 	var paths []string
 	for _, pattern := range []string{databaseName + "*", "vectors-*.f32", "vectors-*.f16", "codes-*.i8", ".vectors-*.tmp", ".codes-*.tmp", "near-*.faiss", ".near.tmp", tableName} { // the database first: what is left without it is not an index
-		found, err := filepath.Glob(filepath.Join(escapeGlob(dir), pattern))
+		found, err := fs.Glob(os.DirFS(dir), pattern)
 		if err != nil {
 			return err
 		}
 		paths = append(paths, found...)
 	}
 	for _, path := range paths {
-		if err := os.Remove(path); err != nil {
+		if err := os.Remove(filepath.Join(dir, path)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// escapeGlob has the path mean itself in a pattern of filepath.Glob.
-func escapeGlob(dir string) string {
-	out := make([]rune, 0, len(dir))
-	for _, r := range filepath.Clean(dir) {
-		if r == '*' || r == '?' || r == '[' || r == '\\' {
-			out = append(out, '\\')
-		}
-		out = append(out, r)
-	}
-	return string(out)
 }
