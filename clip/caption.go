@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
 )
@@ -18,6 +19,8 @@ type CaptionOptions struct {
 	Beams     int // captions that are kept beside each other; 1 takes the likeliest word each time; 2 if 0
 	MaxTokens int // of a caption, with the start and end tokens; 30 if 0
 	MinTokens int // before the end token may follow; 5 if 0
+
+	Limits preprocess.Limits // of decoding the images; its Orient turns them upright
 }
 
 func (o *CaptionOptions) complete(m *Model) (CaptionOptions, error) {
@@ -61,6 +64,7 @@ func (m *Model) Caption(ctx context.Context, o *CaptionOptions, images ...ImageS
 	if err != nil {
 		return nil, err
 	}
+	transform = transform.WithLimits(options.Limits)
 	frame, _ := words.Tokenize("", 2)
 	size := m.Config.Vision.PixelSize()
 	captions := make([]string, 0, len(images))

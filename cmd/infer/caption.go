@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/preprocess"
 )
 
 type captionCmd struct {
@@ -14,6 +15,7 @@ type captionCmd struct {
 	Beams     int    `help:"Beams of the search; 1 is greedy." default:"2"`
 	MaxTokens int    `help:"Tokens of a caption, including the start and end tokens." default:"30"`
 	Format    string `help:"table, json (one line per image) or csv." default:"table" enum:"table,json,csv"`
+	orientFlag
 	skipFlags
 	Paths []string `arg:"" name:"path" help:"Images and directories; directories are searched recursively, hidden files are skipped."`
 }
@@ -52,10 +54,11 @@ func (c *captionCmd) Run(ctx context.Context, io *streams) error {
 	if c.Format == "csv" {
 		_ = table.Write([]string{"path", "caption", "error"}) // Error, below, has what failed
 	}
+	options := &clip.CaptionOptions{Beams: c.Beams, MaxTokens: c.MaxTokens, Limits: preprocess.Limits{Orient: !c.NoOrient}}
 	failed := 0
 	for _, path := range images {
 		line := caption{Path: fileName(path)}
-		captions, err := m.Caption(ctx, &clip.CaptionOptions{Beams: c.Beams, MaxTokens: c.MaxTokens}, clip.FromFile(path))
+		captions, err := m.Caption(ctx, options, clip.FromFile(path))
 		switch {
 		case errors.As(err, new(*clip.ImageError)):
 			failed++

@@ -44,6 +44,13 @@ func TestCaption(t *testing.T) {
 	require.Zero(t, code, errs)
 	assert.True(t, strings.HasPrefix(out, "path,caption,error\n"), out)
 
+	turned := func(flags ...string) string {
+		code, out, errs := infer(t, "", append(append(args, testImage("orientation6.jpg")), flags...)...)
+		require.Zero(t, code, errs)
+		return out
+	}
+	assert.NotEqual(t, turned("--no-orient"), turned(), "an image that lies on its side is turned upright")
+
 	for _, bad := range []struct {
 		args []string
 		code int

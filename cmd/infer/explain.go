@@ -19,6 +19,7 @@ type explainCmd struct {
 	Method string `help:"windows encodes parts of the image; values and gradient look inside the image tower and are forty times faster." default:"windows" enum:"windows,values,gradient"`
 	Out    string `help:"Write the image as a PNG, darkened where it does not match the text." placeholder:"FILE"`
 	Format string `help:"table or json." default:"table" enum:"table,json"`
+	orientFlag
 }
 
 func (*explainCmd) Help() string {
@@ -49,13 +50,13 @@ func (c *explainCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	source := clip.FromFile(c.Image)
-	e, err := m.Explain(ctx, source, c.Text, &clip.ExplainOptions{Method: method})
+	source, lim := clip.FromFile(c.Image), preprocess.Limits{Orient: !c.NoOrient}
+	e, err := m.Explain(ctx, source, c.Text, &clip.ExplainOptions{Method: method, Limits: lim})
 	if err != nil {
 		return err
 	}
 	if c.Out != "" {
-		if err := c.overlay(ctx, source, e); err != nil {
+		if err := c.overlay(ctx, source, lim, e); err != nil {
 			return err
 		}
 	}
@@ -66,8 +67,8 @@ func (c *explainCmd) Run(ctx context.Context, io *streams) error {
 }
 
 // overlay writes the PNG whole or not at all.
-func (c *explainCmd) overlay(ctx context.Context, source clip.ImageSource, e *clip.Explanation) error {
-	img, err := source.Decode(ctx, preprocess.DefaultLimits)
+func (c *explainCmd) overlay(ctx context.Context, source clip.ImageSource, lim preprocess.Limits, e *clip.Explanation) error {
+	img, err := source.Decode(ctx, lim)
 	if err != nil {
 		return err
 	}

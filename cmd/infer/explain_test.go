@@ -60,6 +60,27 @@ func TestExplain(t *testing.T) {
 	assert.Contains(t, stdout, "of 512x512 pixels")
 }
 
+// An image that lies on its side is explained, and its overlay drawn, upright.
+func TestExplainTurnsUpright(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "overlay.png")
+	for _, c := range []struct {
+		flags []string
+		size  [2]int
+	}{{nil, [2]int{14, 21}}, {[]string{"--no-orient"}, [2]int{21, 14}}} {
+		args := append([]string{"explain", "--image", testImage("orientation6.jpg"), "--text", "waves", "--method", "values", "--out", out, "--format", "json"}, c.flags...)
+		code, stdout, stderr := infer(t, "", args...)
+		require.Zero(t, code, stderr)
+		var e explained
+		require.NoError(t, json.Unmarshal([]byte(stdout), &e))
+		assert.Equal(t, c.size, e.Size)
+		overlay, err := os.ReadFile(out)
+		require.NoError(t, err)
+		drawn, err := png.DecodeConfig(bytes.NewReader(overlay))
+		require.NoError(t, err)
+		assert.Equal(t, c.size, [2]int{drawn.Width, drawn.Height})
+	}
+}
+
 func TestExplainRefuses(t *testing.T) {
 	for _, c := range []struct {
 		args []string
