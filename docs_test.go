@@ -247,7 +247,7 @@ func mixedFiles(t *testing.T, from, dir string) {
 		require.NoError(t, err)
 		write(name, content)
 	}
-	for name, archive := range map[string]string{"face.heic": "heif.zip", "face.avif": "heif.zip", "face.jxl": "jxl.zip"} {
+	for name, archive := range map[string]string{"face.heic": "heif.zip", "face.avif": "heif.zip", "face.jxl": "jxl.zip", "face.jp2": "jp2.zip"} {
 		z, err := zip.OpenReader(filepath.Join(from, archive))
 		require.NoError(t, err)
 		content, err := fs.ReadFile(z, name)

@@ -41,7 +41,7 @@ type Options struct {
 	Origins  []string       // sites ("https://photos.example") whose pages may ask from a browser; "*" is every site
 
 	AllowFetch bool // images may be given by address, in public networks alone
-	NoSystem   bool // HEIC, AVIF and JPEG XL are refused, which libraries of the system decode: C++ that strangers' files would reach
+	NoSystem   bool // HEIC, AVIF, JPEG XL and JPEG 2000 are refused, which libraries of the system decode: C++ that strangers' files would reach
 	NoOrient   bool // images are taken as they lie in the file, whatever the orientation in their EXIF data
 
 	// Notice is a sentence that the page shows above all else and GET /healthz has as "notice",

@@ -1,6 +1,7 @@
 package preprocess
 
 import (
+	"cmp"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,8 +15,8 @@ import (
 // TestCorpus counts how all images of testdata/preprocess are read beside Pillow and its plugins. open_clip opens images with
 // Pillow: what is equal here is equal there.
 func TestCorpus(t *testing.T) {
-	if !HasJPEGTurbo || !HasHEIF() || !HasJXL() {
-		t.Skip("needs libjpeg-turbo, libheif and libjxl")
+	if !HasJPEGTurbo || !HasHEIF() || !HasJXL() || !HasJPEG2000() {
+		t.Skip("needs libjpeg-turbo, libheif, libjxl and OpenJPEG")
 	}
 	tally := corpus.Tally{Beside: "Pillow"}
 	kindOf := func(data []byte) string { return KindOf(data, "").Format }
@@ -35,15 +36,19 @@ func TestCorpus(t *testing.T) {
 		o, why := f.outcome(t)
 		tally.Add(t, kindOf(f.data)+", untidy", f.File, o, why)
 	}
-	for _, archive := range []string{"heif.zip", "jxl.zip"} {
+	for _, archive := range []string{"heif.zip", "jxl.zip", "jp2.zip"} {
 		for name, g := range zipped(t, archive) {
 			img, err := Decode(t.Context(), g.data, DefaultLimits)
-			o, why := corpus.RefusedHere, ""
-			if err == nil {
-				o = corpus.Equal
-				if !slices.Equal(g.pixels, img.Pix) {
-					o, why = corpus.Differs, otherRounding(name)
-				}
+			o, why := corpus.Equal, ""
+			switch {
+			case err != nil && g.Error != "":
+				o = corpus.BothRefuse
+			case err != nil:
+				o, why = corpus.RefusedHere, jp2Otherwise[name]
+			case g.Error != "":
+				o, why = corpus.OnlyHere, jp2Otherwise[name]
+			case !slices.Equal(g.pixels, rgbOfPalette(img).Pix):
+				o, why = corpus.Differs, cmp.Or(jp2Otherwise[name], otherRounding(name))
 			}
 			tally.Add(t, kindOf(g.data), name, o, why)
 		}

@@ -31,7 +31,7 @@ type Limits struct {
 	// does the zero value.
 	Orient bool
 
-	// NoSystem refuses HEIC, AVIF and JPEG XL also where the system has the libraries that decode
+	// NoSystem refuses HEIC, AVIF, JPEG XL and JPEG 2000 also where the system has the libraries that decode
 	// them: C++ that strangers' files should not reach, and whose memory is bounded by what the
 	// header claims alone.
 	NoSystem bool
@@ -187,7 +187,7 @@ func rescue(f *format, err *error) {
 }
 
 // Decode reads a PNG, JPEG, WebP, GIF, BMP or TIFF image, the preview in a camera's raw file, and
-// where HasHEIF and HasJXL HEIC, AVIF and JPEG XL, told apart by content. An animation gives its first frame. It does
+// where HasHEIF, HasJXL and HasJPEG2000 HEIC, AVIF, JPEG XL and JPEG 2000, told apart by content. An animation gives its first frame. It does
 // not panic: every bad input gives an *Error, whose kind is one of the Err values or a *LimitError.
 // It stops between rows, scans or strips when ctx ends, with the context's error.
 func Decode(ctx context.Context, data []byte, lim Limits) (img *Image, err error) {

@@ -26,5 +26,6 @@
 // pixels. On x86-64 the passes of a resize run on AVX2 or AVX-512, elsewhere in Go, with equal bytes.
 // The build tag nojpegturbo, or CGO_ENABLED=0, takes image/jpeg instead, whose chroma differs a
 // little. HEIC and AVIF are decoded by libheif where the system has it when the program runs; the build
-// tag nosystem leaves that out, and Limits.NoSystem refuses them. So it is with JPEG XL and libjxl. All other formats are read in Go.
+// tag nosystem leaves that out, and Limits.NoSystem refuses them. So it is with JPEG XL and
+// libjxl, and with JPEG 2000 and OpenJPEG. All other formats are read in Go.
 package preprocess

@@ -58,20 +58,30 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzHEIF feeds what the system's libheif reads: an image within the limits or an error, and no crash of its code.
-func FuzzHEIF(f *testing.F) {
-	needHEIF(f)
-	for _, g := range heifFiles(f) {
-		f.Add(g.data)
+// FuzzHEIC, FuzzAVIF, FuzzJXL and FuzzJPEG2000 feed the libraries of the system: an image within the limits or an
+// error, and no crash of their code.
+func FuzzHEIC(f *testing.F)     { needHEIF(f); fuzzSystem(f, "heif.zip", "HEIC") }
+func FuzzAVIF(f *testing.F)     { needHEIF(f); fuzzSystem(f, "heif.zip", "AVIF") }
+func FuzzJXL(f *testing.F)      { needJXL(f); fuzzSystem(f, "jxl.zip", "JPEG XL") }
+func FuzzJPEG2000(f *testing.F) { needJPEG2000(f); fuzzSystem(f, "jp2.zip", "JPEG 2000") }
+
+func fuzzSystem(f *testing.F, archive, format string) {
+	for _, g := range zipped(f, archive) {
+		if KindOf(g.data, "").Format == format {
+			f.Add(g.data)
+		}
 	}
-	lim := Limits{MaxPixels: 1 << 18, MaxBytes: 1 << 20}
+	lim := Limits{MaxPixels: 1 << 16, MaxBytes: 1 << 20, MaxMemory: 256 << 20}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if k := KindOf(data, "").Format; k != "HEIC" && k != "AVIF" {
+		if KindOf(data, "").Format != format {
 			return
 		}
 		img, err := Decode(t.Context(), data, lim)
 		if (img == nil) == (err == nil) {
 			t.Fatalf("an image %v and the error %v", img != nil, err)
+		}
+		if img != nil && int64(img.Width)*int64(img.Height) > lim.MaxPixels {
+			t.Fatalf("%dx%d pixels came past the limit", img.Width, img.Height)
 		}
 	})
 }

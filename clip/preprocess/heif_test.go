@@ -4,7 +4,9 @@ import (
 	"archive/zip"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"math"
 	"os/exec"
 	"path/filepath"
@@ -16,9 +18,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// heifGolden is a HEIC, AVIF or JPEG XL file and the pixels of Pillow or its plugins, upright.
+// heifGolden is a file in a format that a library of the system decodes, and the pixels of Pillow or its plugins,
+// upright.
 type heifGolden struct {
-	Mode         string
+	Mode, Error  string
 	Size         [2]int
 	data, pixels []byte
 }
@@ -32,6 +35,9 @@ func zipped(t testing.TB, archive string) (out map[string]*heifGolden) {
 	defer z.Close()
 	read := func(name string) []byte {
 		f, err := z.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the pixels of a file that Pillow refuses
+		}
 		require.NoError(t, err)
 		data, err := io.ReadAll(f)
 		require.NoError(t, err)

@@ -73,21 +73,3 @@ func TestJXLKeepsTheLimits(t *testing.T) {
 	assert.Contains(t, err.Error(), "JPEG XL is not read; convert it to PNG first")
 	assert.Contains(t, refuse(isJXL, data).Error(), "JPEG XL is not read; install libjxl (Debian: apt-get install libjxl0.7)")
 }
-
-// FuzzJXL feeds what the system's libjxl reads: an image within the limits or an error, and no crash of its code.
-func FuzzJXL(f *testing.F) {
-	needJXL(f)
-	for _, g := range jxlFiles(f) {
-		f.Add(g.data)
-	}
-	lim := Limits{MaxPixels: 1 << 16, MaxBytes: 1 << 20}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if KindOf(data, "").Format != "JPEG XL" {
-			return
-		}
-		img, err := Decode(t.Context(), data, lim)
-		if (img == nil) == (err == nil) {
-			t.Fatalf("an image %v and the error %v", img != nil, err)
-		}
-	})
-}

@@ -52,6 +52,7 @@ var jpegMark = []byte("\xff\xd8\xff")
 const (
 	withLibheif = "install libheif (Debian: apt-get install libheif1), or convert it to PNG first"
 	withLibjxl  = "install libjxl (Debian: apt-get install libjxl0.7), or convert it to PNG first"
+	withOpenJP2 = "install OpenJPEG (Debian: apt-get install libopenjp2-7), or convert it to PNG first"
 )
 
 // The formats that are read.
@@ -65,6 +66,7 @@ var (
 	isHEIC = format{name: "HEIC", open: openHEIF, library: HasHEIF, advice: withLibheif}
 	isAVIF = format{name: "AVIF", open: openHEIF, library: HasHEIF, advice: withLibheif}
 	isJXL  = format{name: "JPEG XL", open: openJXL, library: HasJXL, advice: withLibjxl}
+	isJP2  = format{name: "JPEG 2000", open: openJP2, library: HasJPEG2000, advice: withOpenJP2}
 )
 
 // raw is a camera's format; open reads its preview, or is nil.
@@ -82,7 +84,7 @@ var extensions = map[string]format{
 	".jpg": isJPEG, ".jpeg": isJPEG, ".jpe": isJPEG, ".jfif": isJPEG, ".png": isPNG, ".gif": isGIF, ".bmp": isBMP,
 	".tif": isTIFF, ".tiff": isTIFF, ".webp": isWebP,
 	".heic": isHEIC, ".heif": isHEIC, ".avif": isAVIF, ".jxl": isJXL,
-	".jp2": {name: "JPEG 2000"}, ".psd": {name: "Photoshop"},
+	".jp2": isJP2, ".j2k": isJP2, ".jpc": isJP2, ".jpf": isJP2, ".jpx": isJP2, ".j2c": isJP2, ".psd": {name: "Photoshop"},
 	".3fr": raw("3FR", openRAW), ".arw": raw("ARW", openRAW), ".cr2": raw("CR2", openRAW), ".cr3": raw("CR3", nil), ".crw": raw("CRW", nil), ".dng": raw("DNG", openRAW),
 	".erf": raw("ERF", openRAW), ".iiq": raw("IIQ", openRAW), ".kdc": raw("KDC", openRAW), ".mos": raw("MOS", nil), ".mrw": raw("MRW", nil), ".nef": raw("NEF", openRAW),
 	".nrw": raw("NRW", openRAW), ".orf": raw("ORF", nil), ".pef": raw("PEF", openRAW), ".raf": raw("RAF", openRAF), ".raw": raw("RAW", nil), ".rw2": raw("RW2", openRAW),
@@ -116,7 +118,7 @@ func sniff(data []byte) format {
 	case has(4, "ftyp"):
 		return isoFormat(data)
 	case has(0, "\x00\x00\x00\x0cjP  "), has(0, "\xff\x4f\xff\x51"):
-		return format{name: "JPEG 2000"}
+		return isJP2
 	case has(0, "\xff\x0a"), has(0, "\x00\x00\x00\x0cJXL "):
 		return isJXL
 	case has(0, "%PDF"):

@@ -45,6 +45,7 @@ func TestSystemDecodersKeepTheirMemory(t *testing.T) {
 	}
 	needHEIF(t)
 	needJXL(t)
+	needJPEG2000(t)
 	z, err := zip.OpenReader(filepath.Join(goldenDir, "large.zip"))
 	require.NoError(t, err)
 	defer z.Close()

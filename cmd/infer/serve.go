@@ -44,7 +44,7 @@ type serveCmd struct {
 	CUDAGraphs     bool     `name:"cuda-graphs" help:"Use CUDA graphs, one for each batch size; texts need --precision bf16 or fp16. Needs make build-cuda."`
 	NoOrient       bool     `help:"Ignore the EXIF orientation, as open_clip does."`
 	OTLPEndpoint   string   `name:"otlp-endpoint" help:"Send a span of each request and of its stages to this OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318." placeholder:"URL"`
-	NoSystem       bool     `name:"no-system-decoders" help:"Refuse HEIC, AVIF and JPEG XL, which libraries of the system decode: C++ that strangers' files would reach."`
+	NoSystem       bool     `name:"no-system-decoders" help:"Refuse HEIC, AVIF, JPEG XL and JPEG 2000, which libraries of the system decode: C++ that strangers' files would reach."`
 	LogRequests    bool     `help:"Log each request with its id, status and duration."`
 	Quiet          bool     `help:"Do not log the server's own errors."`
 }

@@ -42,6 +42,14 @@ def main():
                                       ("large_alpha.jxl", "a", ["-d", "3", "-e", "3"]), ("large_modular.jxl", "x", ["-d", "3", "-m", "1", "-e", "2"])]:
             subprocess.run(["cjxl", "--quiet", *options, f"{at}/{source}.png", f"{at}/x.jxl"], check=True)
             files[name] = Path(f"{at}/x.jxl").read_bytes()
+    for name, picture, options in [("large.jp2", im, {"quality_layers": [400]}), ("large_alpha.jp2", clear, {"quality_layers": [400]}),
+                                   ("large_tiles.jp2", im, {"quality_layers": [400], "tile_size": (256, 256)}),
+                                   ("large_layers.jp2", im, {"quality_layers": [4000, 1000, 400]}),
+                                   ("large_blocks.jp2", im, {"quality_layers": [400], "codeblock_size": (8, 8)}),
+                                   ("large_precincts.jp2", im, {"quality_layers": [400], "codeblock_size": (16, 16), "precinct_size": (32, 32)})]:
+        out = io.BytesIO()
+        picture.save(out, "JPEG2000", irreversible=True, **options)
+        files[name] = out.getvalue()
     with zipfile.ZipFile(HERE / "large.zip", "w", zipfile.ZIP_DEFLATED) as z:
         for name, data in sorted(files.items()):
             z.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
