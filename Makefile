@@ -166,6 +166,10 @@ bench: build build/venv build/ViT-B-32 ## speed beside Python's, alternating in 
 	@file=benchmarks/results/$$(date +%F)-$$(python3 benchmarks/machine.py slug).txt; python3 benchmarks/machine.py header > $$file && \
 	set -o pipefail; $(MAKE) -s bench-tables 2>&1 | tee -a $$file
 
+BEFORE := 58a7607
+bench-decode: build/venv ## how JPEG, PNG, GIF, BMP, TIFF and WebP are decoded beside the commit BEFORE (default: the last without HEIC): pixels and time; two minutes
+	build/venv/bin/python benchmarks/decode.py $(BEFORE)
+
 bench-tables: # what make bench prints
 	@for how in shared copied shared copied shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 1x | grep ^Benchmark; done
 	@for how in kept recomputed; do go test ./clip -run '^$$' -bench "Step/$$how" -benchtime 1x | grep ^Benchmark; done

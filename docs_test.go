@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"encoding/binary"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -247,6 +248,10 @@ func mixedFiles(t *testing.T, from, dir string) {
 		require.NoError(t, err)
 		write(name, content)
 	}
+	preview, err := os.ReadFile(filepath.Join(from, "pictures", "cup_444.jpg"))
+	require.NoError(t, err)
+	raw := binary.BigEndian.AppendUint32(append([]byte("FUJIFILMCCD-RAW"), make([]byte, 69)...), 92) // where the preview begins
+	write("IMG_0002.RAF", append(binary.BigEndian.AppendUint32(raw, uint32(len(preview))), preview...))
 	for name, archive := range map[string]string{"face.heic": "heif.zip", "face.avif": "heif.zip", "face.jxl": "jxl.zip", "face.jp2": "jp2.zip"} {
 		z, err := zip.OpenReader(filepath.Join(from, archive))
 		require.NoError(t, err)

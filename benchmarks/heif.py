@@ -1,9 +1,9 @@
-"""Times the decoding of HEIC, AVIF and JPEG XL in clip/preprocess beside Pillow and its plugins, one thread each.
+"""Times the decoding of HEIC, AVIF, JPEG XL and JPEG 2000 in clip/preprocess beside Pillow and its plugins, one thread each.
 
     pip install pillow==13.0.0 numpy pillow-heif==1.8.1 pillow-jxl-plugin==1.3.8
     python benchmarks/heif.py [--rounds 5]
 
-goclip takes the system's libheif and libjxl, the plugins bring their own. The two sides take turns in each round; a
+goclip takes the system's libheif, libjxl and OpenJPEG, Pillow and the plugins bring their own. The two sides take turns in each round; a
 figure is the median of the rounds' medians, in processor time. Nothing is asserted.
 """
 import argparse
@@ -23,7 +23,7 @@ from PIL import AvifImagePlugin, Image
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = ((4000, 3000), (640, 480))
-FORMATS = ("heic", "avif", "jxl")
+FORMATS = ("heic", "avif", "jxl", "jp2")
 
 
 def write_images(folder):
@@ -34,6 +34,7 @@ def write_images(folder):
         im.save(folder / f"{w}x{h}.heic", quality=60)
         im.save(folder / f"{w}x{h}.avif", quality=60, speed=9)
         im.save(folder / f"{w}x{h}.jxl", quality=80, effort=3)
+        im.save(folder / f"{w}x{h}.jp2", irreversible=True, quality_layers=[20])
 
 
 def milliseconds(run, seconds):

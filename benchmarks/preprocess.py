@@ -70,9 +70,9 @@ def python_times(folder, seconds):
 
 def go_times(binary, folder, seconds):
     env = dict(os.environ, GOCLIP_BENCH_PICTURES=str(folder), GOMAXPROCS="1")
-    text = subprocess.run([binary, "-test.run", "^$", "-test.bench", "BenchmarkPictures", "-test.benchtime", f"{seconds}s"],
+    text = subprocess.run([binary, "-test.run", "^$", "-test.bench", "BenchmarkImages", "-test.benchtime", f"{seconds}s"],
                           cwd=ROOT / "clip/preprocess", env=env, check=True, capture_output=True, text=True).stdout
-    found = re.findall(r"BenchmarkPictures/(\S+?)/(\S+?)(?:-\d+)?\s.*?([\d.]+) cpu-ns/op", text)
+    found = re.findall(r"BenchmarkImages/(\S+?)/(\S+?)(?:-\d+)?\s.*?([\d.]+) cpu-ns/op", text)
     return {(name, stage): float(ns) / 1e6 for name, stage, ns in found}
 
 
