@@ -136,9 +136,12 @@ mutate: libtorch ## 30 small changes to each of MUTATED, drawn by SEED: those th
 corpus: deps ## a thousand images, tables and shards as people have them, beside Pillow, pandas, webdataset and open_clip: what is equal, and why not
 	@go test -count 1 -v -run '^Test(Corpus|AsPandas|AsWebdataset)$$' ./clip/preprocess ./train/data | sed -n 's/.*corpus: //p; /^--- FAIL/p; /^FAIL/p; /^--- SKIP/p'
 
-fuzz: libtorch ## each fuzz target for 30 seconds
-	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-	  echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 20x $$p || exit 1; done; done
+FUZZ := ^Fuzz
+FUZZTIME := 30s
+PACKAGES := ./...
+fuzz: libtorch ## each fuzz target for FUZZTIME (30s); FUZZ='HEIC|AVIF' PACKAGES=./clip/preprocess chooses
+	@for p in $$(go list $(PACKAGES)); do for f in $$(go test -list '$(FUZZ)' $$p | grep '^Fuzz'); do \
+	  echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$p || exit 1; done; done
 
 page: libtorch ## the page of infer serve in headless Chromium (apt-get install chromium): half a minute
 	go test -tags browser -run Page -v ./serve ./cmd/infer
