@@ -62,12 +62,18 @@ func (s *skips) add(path, kind string) {
 	}
 }
 
+// countable are the kinds that have a plural.
+var countable = []string{"HTML page", "Git LFS pointer", "broken link", "icon", "special file", "video"}
+
 // text is "3 RAW, 1 video, 2 unreadable", or "" where all was read.
 func (s *skips) text(unreadable int) string {
 	var parts []string
 	for _, kind := range slices.Sorted(maps.Keys(s.kinds)) {
-		if kind != "other" {
-			parts = append(parts, fmt.Sprintf("%d %s", s.kinds[kind], kind))
+		switch n := s.kinds[kind]; {
+		case slices.Contains(countable, kind):
+			parts = append(parts, numberOf(n, kind))
+		case kind != "other":
+			parts = append(parts, fmt.Sprintf("%d %s", n, kind))
 		}
 	}
 	if n := s.kinds["other"]; n > 0 {

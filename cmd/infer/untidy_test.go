@@ -45,7 +45,7 @@ func messy(t *testing.T) string {
 // image besides.
 func TestSkipped(t *testing.T) {
 	tiny := tinyModel(t)
-	const counts = "skipped 1 Photoshop, 1 RAW, 1 broken link, 1 special file, 2 video, 1 other file"
+	const counts = "skipped 1 Photoshop, 1 RAW, 1 broken link, 1 special file, 2 videos, 1 other file"
 	kinds := map[string]any{"Photoshop": 1.0, "RAW": 1.0, "broken link": 1.0, "special file": 1.0, "video": 2.0, "other": 1.0}
 	for _, args := range [][]string{
 		{"score", "--format", "json", "--text", "a"}, {"classify", "--format", "json", "--no-cache", "--label", "a", "--label", "b"},
