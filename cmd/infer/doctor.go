@@ -45,6 +45,7 @@ type diagnosis struct {
 	Go        string    `json:"go"`
 	Libtorch  libtorch  `json:"libtorch"`
 	Libraries []library `json:"libraries"` // that the process has loaded
+	Decoders  []decoder `json:"decoders"`
 	CPU       processor `json:"cpu"`
 	Memory    memory    `json:"memory"`
 	CUDA      cuda      `json:"cuda"`
@@ -95,6 +96,7 @@ func (c *doctorCmd) Run(io *streams) error {
 		d.checkNumbers(device)
 	}
 	d.checkLibraries(machine) // last: CUDA's are loaded when they are first used
+	d.checkDecoders()
 	if err := d.print(io.out, c.Format); err != nil {
 		return err
 	}
@@ -132,6 +134,13 @@ func (d *diagnosis) print(w io.Writer, format string) error {
 			name = "loaded"
 		}
 		line(name, "%s", strings.TrimSpace(l.Path+" "+l.Version))
+	}
+	for i, x := range d.Decoders {
+		name := ""
+		if i == 0 {
+			name = "formats"
+		}
+		line(name, "%s", x)
 	}
 	line("processor", "%s: %d of %d CPUs%s; %s", d.CPU.Name, d.CPU.Usable, d.CPU.Count, quotaText(d.CPU.Quota), strings.Join(d.CPU.Features, " "))
 	line("fp32", "%s", d.CPU.Float32)

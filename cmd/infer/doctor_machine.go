@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/cpu"
 
+	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -171,6 +172,31 @@ func limitText(limit int64) string {
 type library struct {
 	Path    string `json:"path"`
 	Version string `json:"version,omitempty"` // where the file or its name tells one
+}
+
+// decoder is a library or program of the system that reads formats for which goclip has no decoder of its own.
+type decoder struct {
+	Formats string `json:"formats"`
+	Name    string `json:"name"`
+	Found   bool   `json:"found"`
+	Debian  string `json:"debian"` // the package that has it
+}
+
+// checkDecoders comes behind checkLibraries: it loads what it finds.
+func (d *diagnosis) checkDecoders() {
+	d.Decoders = []decoder{
+		{"HEIC and AVIF", "libheif", preprocess.HasHEIF(), "libheif1"},
+		{"JPEG XL", "libjxl", preprocess.HasJXL(), "libjxl0.7"},
+		{"JPEG 2000", "OpenJPEG", preprocess.HasJPEG2000(), "libopenjp2-7"},
+		{"videos", "ffmpeg", preprocess.HasFFmpeg(), "ffmpeg"},
+	}
+}
+
+func (d decoder) String() string {
+	if d.Found {
+		return d.Formats + ": by " + d.Name
+	}
+	return d.Formats + ": not read; no " + d.Name + " (Debian: apt-get install " + d.Debian + ")"
 }
 
 // versionIn finds the version in a library's bytes; the names of the others' files end with theirs.

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/internal/gputest"
 )
 
@@ -45,6 +46,10 @@ func TestDoctor(t *testing.T) {
 			assert.Equal(t, name != "libgomp", d.Libraries[i].Version != "", "the version of %s", name)
 		}
 	}
+	require.Len(t, d.Decoders, 4)
+	assert.Equal(t, preprocess.HasHEIF(), d.Decoders[0].Found)
+	assert.Equal(t, preprocess.HasJPEG2000(), d.Decoders[2].Found)
+	assert.Equal(t, "JPEG 2000: not read; no OpenJPEG (Debian: apt-get install libopenjp2-7)", decoder{"JPEG 2000", "OpenJPEG", false, "libopenjp2-7"}.String())
 	assert.Less(t, d.SelfCheck.Difference, 1e-5, "open_clip's cosines")
 	assert.Len(t, d.SelfCheck.Cosines, 2)
 	assert.Equal(t, cached, d.Cache.Dir)
@@ -56,7 +61,7 @@ func TestDoctor(t *testing.T) {
 
 	code, out, _ = infer(t, "", "doctor")
 	assert.Zero(t, code)
-	for _, line := range []string{"libtorch", "loaded", "processor", "memory", "CUDA", "device", "cache", "self-check", "warning: other.bin"} {
+	for _, line := range []string{"libtorch", "loaded", "formats", "processor", "memory", "CUDA", "device", "cache", "self-check", "warning: other.bin"} {
 		assert.Contains(t, out, "\n"+line)
 	}
 	code, out, _ = infer(t, "", "doctor", "--device", "cuda:99", "--format", "json")
