@@ -14,6 +14,8 @@ COPY . .
 RUN make release VERSION="$VERSION" && mkdir /goclip && tar -xzf dist/goclip-*.tar.gz --strip-components=1 -C /goclip
 
 FROM debian:bookworm-slim
+# What reads HEIC and AVIF, JPEG XL and JPEG 2000.
+RUN apt-get update && apt-get install -y --no-install-recommends libheif1 libjxl0.7 libopenjp2-7 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /goclip /opt/goclip
 # The user's number is fixed, so that a directory on the host can be given to it.
 RUN groupadd --gid 10001 goclip && useradd --uid 10001 --gid goclip --home-dir /cache --no-create-home --shell /usr/sbin/nologin goclip \

@@ -38,9 +38,11 @@ if ! b images -q docker.io/library/golang:1.26-bookworm >/dev/null 2>&1; then
       debootstrap --variant=minbase --include=ca-certificates,git,g++,gcc,libc6-dev,make,pkg-config bookworm "$golang" >>"$storage/debootstrap.log" 2>&1
       mkdir -p "$golang/usr/local/go" && cp -rL "$(go env GOROOT)/." "$golang/usr/local/go/"
     }
-    # What this machine knows of package sources and certificates, for the build alone.
-    cp -rL /etc/apt/sources.list.d /etc/apt/apt.conf.d "$golang/etc/apt/" 2>/dev/null || true
-    cp -L /etc/ssl/certs/ca-certificates.crt "$golang/etc/ssl/certs/"
+    # What this machine knows of package sources and certificates.
+    for system in "$slim" "$golang"; do
+      cp -rL /etc/apt/sources.list.d /etc/apt/apt.conf.d "$system/etc/apt/" 2>/dev/null || true
+      mkdir -p "$system/etc/ssl/certs" && cp -L /etc/ssl/certs/ca-certificates.crt "$system/etc/ssl/certs/"
+    done
     stand_in docker.io/library/debian:bookworm-slim "$slim"
     stand_in docker.io/library/golang:1.26-bookworm "$golang" go
   fi
@@ -60,7 +62,8 @@ user=$(b inspect --format '{{.OCIv1.Config.User}}' "$container")
 [[ $(run id -u) == 10001 ]] || failed "the user is not 10001"
 ! run touch /opt/goclip/x 2>/dev/null || failed "the user can write /opt/goclip"
 run touch /cache/x || failed "the user cannot write /cache"
-run infer doctor || failed "infer doctor finds something wrong"
+run infer doctor | tee "$storage/doctor" || failed "infer doctor finds something wrong"
+for library in libheif libjxl OpenJPEG; do grep -q "by $library" "$storage/doctor" || failed "the image lacks $library"; done
 run infer score --image dog.png --image racing_car.png --text "A cute dog" --text "A fast car" | tee "$storage/scores"
 awk 'NR == 2 && $2 > 0.9 { dog = 1 } NR == 3 && $3 > 0.8 { car = 1 } END { exit !(dog && car) }' "$storage/scores" || failed "the scores are wrong"
 
