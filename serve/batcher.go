@@ -161,7 +161,11 @@ func (b *batcher) pixels(j *job) error {
 		return context.Cause(j.ctx)
 	}
 	defer b.server.decoding.Release(head.Memory)
-	b.server.decoders <- struct{}{} // other models decode too
+	select {
+	case b.server.decoders <- struct{}{}: // other models decode too
+	case <-j.ctx.Done():
+		return context.Cause(j.ctx)
+	}
 	defer func() { <-b.server.decoders }()
 	start := time.Now()
 	pixels := *b.buffers.Get().(*[]float32)

@@ -353,6 +353,22 @@ func TestManyClients(t *testing.T) {
 	assert.LessOrEqual(t, torch.LiveTensors(), before)
 }
 
+// A decoder that cannot be stopped does not keep the server from ending.
+func TestEndsWithoutItsDecoders(t *testing.T) {
+	s, _, end := serveOn(t, Options{Limits: Limits{Grace: 100 * time.Millisecond}})
+	decoders := &s.models.engines()[0].batcher.ended
+	decoders.Add(1)
+	ended := make(chan error, 1)
+	go func() { ended <- end() }()
+	select {
+	case err := <-ended:
+		assert.NoError(t, err)
+	case <-time.After(time.Minute):
+		assert.Fail(t, "the server waits for its decoder")
+	}
+	decoders.Done()
+}
+
 // What was accepted is answered, also when the server is told to end in the middle.
 func TestShutdownLosesNothing(t *testing.T) {
 	s, at, end := serveOn(t, Options{})

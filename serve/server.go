@@ -175,8 +175,9 @@ func (s *Server) Reload() error {
 }
 
 // Serve answers on listeners until ctx ends. Then no more is accepted, what was is answered within
-// Limits.Grace, and the server is closed. It ends at once, with [torch.ErrDeviceLost], when the GPU
-// is lost: the process should then be restarted.
+// Limits.Grace, and the server is closed. Serve does not wait longer than a second more, even if a
+// library of the system still decodes an image. It ends at once, with [torch.ErrDeviceLost], when
+// the GPU is lost: the process should then be restarted.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	server := &http.Server{Handler: s, ReadHeaderTimeout: min(s.limits.Read, 10*time.Second), ReadTimeout: s.limits.Read,
 		WriteTimeout: s.limits.Write, IdleTimeout: s.limits.Idle, MaxHeaderBytes: 64 << 10,
@@ -194,15 +195,22 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		return errors.Join(fmt.Errorf("serve: the server must be restarted: %w", err), server.Close())
 	case <-ctx.Done():
 	}
-	defer s.Close()
 	s.draining.Store(true)
+	end := time.After(s.limits.Grace + time.Second)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.Grace)
 	defer cancel()
-	if err := server.Shutdown(grace); err != nil {
+	err := server.Shutdown(grace)
+	if err != nil {
 		n, _ := s.admission.depth()
-		return errors.Join(fmt.Errorf("serve: %d inputs were still being computed after %s", n, s.limits.Grace), server.Close())
+		err = errors.Join(fmt.Errorf("serve: %d inputs were still being computed after %s", n, s.limits.Grace), server.Close())
 	}
-	return nil
+	closed := make(chan struct{})
+	go func() { s.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-end: // a library of the system decodes, which cannot be stopped
+	}
+	return err
 }
 
 // lose tells Serve that the device is gone.

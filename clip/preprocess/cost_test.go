@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -86,6 +88,26 @@ func TestDecodingStopsWhenItsContextEnds(t *testing.T) {
 		img, err = Decode(late, data, DefaultLimits)
 		require.ErrorIs(t, err, context.DeadlineExceeded, name)
 		assert.Nil(t, img)
+	}
+}
+
+// A PNG of a million chunks without content is read once, and is stopped among them.
+func TestPNGOfManyChunks(t *testing.T) {
+	data := readGolden(t, "pictures/face.png")
+	at := bytes.Index(data, []byte("IDAT")) - 4
+	for _, id := range []string{"abCd", "IDAT"} {
+		empty := append(append([]byte{0, 0, 0, 0}, id...), 0, 0, 0, 0)
+		binary.BigEndian.PutUint32(empty[8:], crc32.ChecksumIEEE([]byte(id)))
+		many := slices.Concat(data[:at], bytes.Repeat(empty, 1e6), data[at:])
+		img, err := Decode(t.Context(), many, DefaultLimits)
+		require.NoError(t, err, id)
+		want, err := Decode(t.Context(), data, DefaultLimits)
+		require.NoError(t, err)
+		assert.Equal(t, want.Pix, img.Pix, id)
+		late := &endsAfter{Context: t.Context()}
+		late.left.Store(3)
+		_, err = Decode(late, many, DefaultLimits)
+		require.ErrorIs(t, err, context.DeadlineExceeded, id)
 	}
 }
 
