@@ -24,7 +24,7 @@ import (
 
 // beginInfinity starts infinity_emb, by its Python, with a model in Hugging Face's layout.
 func beginInfinity(t *testing.T, program, model string) (at string) {
-	port := freePort(t)
+	port := campaign.FreePort(t)
 	cmd := exec.Command(program, "-c", "from infinity_emb.cli import cli; cli()", "v2", "--model-id", model, "--served-model-name", "clip", "--engine", "torch", "--device", "cpu", "--dtype", "float32", "--batch-size", "32",
 		"--host", "127.0.0.1", "--port", port, "--log-level", "warning", "--no-model-warmup")
 	cmd.Env = append(os.Environ(), "HF_HUB_OFFLINE=1", "DO_NOT_TRACK=1", "INFINITY_ANONYMOUS_USAGE_STATS=0")

@@ -17,17 +17,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-)
 
-// freePort is a port that nobody listens on now.
-func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	return port
-}
+	"github.com/goclip/goclip/internal/campaign"
+)
 
 // recipes are the blocks of docs/serve.md in a proxy's language.
 func recipes(t *testing.T, language string) (list []string) {
@@ -77,7 +69,7 @@ func TestProxies(t *testing.T) {
 
 // proxy runs nginx, Caddy or Traefik with a recipe on a free port.
 func proxy(t *testing.T, name, program, recipe string) (port string) {
-	port, dir := freePort(t), t.TempDir()
+	port, dir := campaign.FreePort(t), t.TempDir()
 	var cmd *exec.Cmd
 	switch name {
 	case "nginx":

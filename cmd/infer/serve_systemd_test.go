@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/internal/campaign"
 )
 
 // systemd is the socket that NOTIFY_SOCKET names.
@@ -49,7 +51,7 @@ func TestServeSystemd(t *testing.T) {
 		t.Skip("systemd-socket-activate is not installed")
 	}
 	d, path := newSystemd(t)
-	port, said := freePort(t), &bytes.Buffer{}
+	port, said := campaign.FreePort(t), &bytes.Buffer{}
 	cmd := exec.Command(activate, "-l", "127.0.0.1:"+port, "-E", asCommand+"=1", "-E", "NOTIFY_SOCKET="+path, "-E", "WATCHDOG_USEC=100000",
 		os.Args[0], "serve", "--addr", "127.0.0.1:1") // which the passed socket replaces
 	cmd.Stderr = said

@@ -1,5 +1,5 @@
-// Package campaign is what the long tests of several packages share: how often, by which seed, and
-// how much memory the process has.
+// Package campaign is what tests of several packages share: how often, by which seed, how much memory
+// the process has, and a port of its own.
 package campaign
 
 import (

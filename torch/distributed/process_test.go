@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -16,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -93,7 +92,7 @@ func start(t *testing.T, size int, task string, set map[string]string, without .
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	t.Cleanup(cancel)
-	port := freePort(t)
+	port := campaign.FreePort(t)
 	ranks := make([]*rank, size)
 	for i := range ranks {
 		r := &rank{Cmd: exec.CommandContext(ctx, os.Args[0])}
@@ -113,21 +112,6 @@ func start(t *testing.T, size int, task string, set map[string]string, without .
 		}
 	}
 	return ranks
-}
-
-// freePort is below the ports that the system gives to who asks for any (32768 and above on Linux), so that nobody is given
-// it before rank 0 takes it.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		port := strconv.Itoa(20000 + rand.IntN(12000))
-		if l, err := net.Listen("tcp", ":"+port); err == nil {
-			require.NoError(t, l.Close())
-			return port
-		}
-	}
-	t.Fatal("100 ports are in use")
-	return ""
 }
 
 // well waits for a rank that is expected to do its task, and to say nothing.
