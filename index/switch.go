@@ -187,8 +187,9 @@ func (w *Writer) Switch(ctx context.Context, lose bool) error {
 	if waiting > 0 && !lose {
 		return fmt.Errorf("%d images have no embedding of %s, such as %s: %w", waiting, w.next.state.model.Name, outside(w.root, first.String), ErrWaiting)
 	}
+	name := w.next.state.model.Name
 	if w.err = w.replace(ctx); w.err != nil {
-		w.err = fmt.Errorf("the index %s was not switched to %s: %w", w.dir, w.next.state.model.Name, disk.Plain(w.err))
+		w.err = fmt.Errorf("the index %s was not switched to %s: %w", w.dir, name, disk.Plain(w.err))
 	}
 	return w.err
 }
