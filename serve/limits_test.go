@@ -245,6 +245,35 @@ func TestSlowModelsQueue(t *testing.T) {
 	assert.Nil(t, a.enter(p, 512), "alone")
 }
 
+// How fast a model is follows its latest batches, and what a refused client is told follows that.
+func TestRetryAfter(t *testing.T) {
+	a := &admission{limits: Limits{Queue: 4000, Wait: time.Hour}}
+	p := a.newPace()
+	assert.Equal(t, 1, a.busy().retry, "nothing is known yet")
+	require.Nil(t, a.enter(p, 1210))
+	a.ran(p, 20, time.Second)
+	assert.Equal(t, 20., p.speed)
+	assert.Equal(t, 60, a.busy().retry, "a minute at most")
+	a.ran(p, 90, 500*time.Millisecond)
+	assert.InDelta(t, 0.8*20+0.2*180, p.speed, 1e-9)
+	assert.Equal(t, 24, a.busy().retry, "1210 at 52 a second, rounded up")
+	slow := a.newPace()
+	a.ran(slow, 1, 4*time.Second)
+	require.Nil(t, a.enter(slow, 8))
+	assert.Equal(t, 32, a.busy().retry, "the longer of two models")
+	a.ran(slow, 1e9, 0)
+	assert.InDelta(t, 0.2+0.2e15, slow.speed, 1, "a clock may stand still")
+	inputs, _ := a.depth()
+	assert.Equal(t, 1218, inputs)
+	require.NotNil(t, a.enter(p, 2783))
+	require.Nil(t, a.enter(p, 2782))
+	assert.NotNil(t, a.full(), "to the last place")
+	a.leave(slow)
+	assert.Nil(t, a.full())
+	a.forget(p)
+	assert.Equal(t, []*pace{slow}, a.paces)
+}
+
 // The bytes of all requests together are bounded as well.
 func TestBodiesTogether(t *testing.T) {
 	s, at := start(t, Options{Limits: Limits{Body: 1000, Bodies: 1500}})
@@ -305,6 +334,13 @@ func TestPanic(t *testing.T) {
 }
 
 func TestLimitsThatCannotBe(t *testing.T) {
+	all, err := Limits{}.filled()
+	require.NoError(t, err)
+	assert.Equal(t, DefaultLimits, all)
+	mine := Limits{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
+	all, err = mine.filled()
+	require.NoError(t, err, "a request may have all bytes")
+	assert.Equal(t, mine, all)
 	for _, l := range []Limits{{Body: 10, Bodies: 5}, {BatchSize: -1}} {
 		_, err := New(t.Context(), Options{Limits: l}, Loaded(model(t)))
 		assert.Error(t, err)

@@ -1,7 +1,7 @@
 // Command mutate changes a package, or one file, in one place at a time and sees whether its tests
 // notice.
 //
-// usage: go run ./scripts/mutate [-seed N] [-n N] [-tests PACKAGE] [-run REGEXP] [-known FILE] PACKAGE_DIR|FILE.go...
+// usage: go run ./scripts/mutate [-seed N] [-n N] [-tests PACKAGE] [-run REGEXP] [-skip REGEXP] [-known FILE] PACKAGE_DIR|FILE.go...
 //
 // A seed draws n changes among all of a package: a comparison or an operator becomes another, a
 // condition its opposite, an error that is returned nil, a number one more, a call nothing. The tests
@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -51,6 +52,7 @@ func main() {
 	n := flag.Int("n", 30, "changes of each package")
 	tests := flag.String("tests", "", "the package whose tests run, where it is another")
 	run := flag.String("run", "", "which tests, as of go test")
+	skip := flag.String("skip", "^$", "files to leave out, such as those whose tests do not run here")
 	known := flag.String("known", "scripts/mutate/equivalent.txt", "changes that alter nothing")
 	flag.Parse()
 	if flag.NArg() == 0 {
@@ -59,7 +61,7 @@ func main() {
 	}
 	survived := 0
 	for _, arg := range flag.Args() {
-		left, err := mutate(filepath.Clean(arg), &suite{pkg: cmp.Or(*tests, "./"+packageOf(arg)), only: *run}, *seed, *n, *known)
+		left, err := mutate(filepath.Clean(arg), *skip, &suite{pkg: cmp.Or(*tests, "./"+packageOf(arg)), only: *run}, *seed, *n, *known)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "mutate:", err)
 			os.Exit(1)
@@ -80,7 +82,7 @@ func packageOf(arg string) string {
 }
 
 // mutate tells how many changes of a package, or of a file, survive its tests.
-func mutate(dir string, tests *suite, seed uint64, n int, known string) (survived int, err error) {
+func mutate(dir, skip string, tests *suite, seed uint64, n int, known string) (survived int, err error) {
 	text, err := os.ReadFile(known)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, err
@@ -89,7 +91,7 @@ func mutate(dir string, tests *suite, seed uint64, n int, known string) (survive
 	for line := range strings.Lines(string(text)) {
 		equivalent[strings.TrimSpace(line)] = true
 	}
-	all, err := changes(dir)
+	all, err := changes(dir, skip)
 	if err != nil {
 		return 0, err
 	}
@@ -127,7 +129,11 @@ func mutate(dir string, tests *suite, seed uint64, n int, known string) (survive
 }
 
 // changes are all that can be made in a package.
-func changes(dir string) (all []change, err error) {
+func changes(dir, skip string) (all []change, err error) {
+	left, err := regexp.Compile(skip)
+	if err != nil {
+		return nil, err
+	}
 	files := []string{dir}
 	if !strings.HasSuffix(dir, ".go") { // those of this platform and of no build tag
 		out, err := exec.Command("go", "list", "-f", `{{join .GoFiles "\n"}}{{"\n"}}{{join .CgoFiles "\n"}}`, "./"+dir).Output()
@@ -140,6 +146,9 @@ func changes(dir string) (all []change, err error) {
 		}
 	}
 	for _, path := range files {
+		if left.MatchString(path) {
+			continue
+		}
 		source, err := os.ReadFile(path)
 		if err != nil {
 			return nil, err
