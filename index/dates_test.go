@@ -99,7 +99,8 @@ func TestIndexOfVersionOne(t *testing.T) {
 	f := c.Undated[0]
 	f.Taken = Taken(f.Path)
 	require.NoError(t, w.Date(f))
-	require.NoError(t, w.Close()) // which loses it
+	require.NoError(t, w.Add(imageFile(dir, 9), vector(9)))
+	require.NoError(t, w.Close()) // which loses both
 	assert.FileExists(t, codes.path(at, 1))
 
 	w, err = OpenWriter(at, model)

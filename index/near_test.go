@@ -1,6 +1,7 @@
 package index
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,61 @@ func TestEngine(t *testing.T) {
 		_, err := OpenWith(filled(t, t.TempDir(), 3), FAISS)
 		require.ErrorIs(t, err, faiss.ErrNotBuilt)
 	}
+}
+
+// planted is an engine that has the first rows and finds the last of those that it may.
+type planted struct {
+	rows     int
+	heedless bool // of what is permitted
+}
+
+func (p planted) Rows() int { return p.rows }
+func (p planted) Close()    {}
+func (p planted) Search(_ context.Context, queries []float32, k int, permitted []byte) (found []int64, err error) {
+	for range len(queries) / dim {
+		n := 0
+		for row := int64(p.rows); row >= 0 && n < k; row-- { // the first of which it does not have
+			if p.heedless || row < int64(p.rows) && has(permitted, row) {
+				found = append(found, row)
+				n++
+			}
+		}
+		for ; n < k; n++ {
+			found = append(found, -1)
+		}
+	}
+	return found, nil
+}
+
+// TestSearchNear compares what any engine finds with the exact search.
+func TestSearchNear(t *testing.T) {
+	at := filled(t, t.TempDir(), 300)
+	w, err := OpenWriter(at, model)
+	require.NoError(t, err)
+	m, err := mapRows(at, w.state)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	defer m.free()
+	queries := slices.Concat(vector(7), vector(299), vector(1000))
+	some := []int64{3, 7, 8, 15, 16, 40, 260, 299}
+	for _, c := range []struct {
+		x             planted
+		k             int
+		allowed, dead []int64
+	}{
+		{planted{300, false}, 5, nil, nil}, {planted{300, true}, 5, nil, nil}, {planted{250, false}, 5, nil, nil}, {planted{250, false}, 3, nil, some}, {planted{250, true}, 3, nil, some},
+		{planted{300, false}, 3, some, nil}, {planted{250, true}, 3, some, nil}, {planted{250, false}, 290, nil, nil}, {planted{2, false}, 1, nil, []int64{0, 1}}, {planted{250, false}, 8, some, nil},
+	} {
+		want, err := m.search(ctx, queries, c.k, c.allowed, c.dead, 0)
+		require.NoError(t, err)
+		got, err := m.searchNear(ctx, c.x, queries, c.k, c.allowed, c.dead)
+		require.NoError(t, err)
+		assert.Equal(t, want, got, "%+v", c)
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = m.searchNear(ended, planted{250, false}, queries, 1, nil, nil)
+	assert.ErrorIs(t, err, context.Canceled)
 }
 
 // TestNear compares the engines with the exact search while an index changes: FAISS with -tags

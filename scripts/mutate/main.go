@@ -31,6 +31,7 @@ import (
 // change puts text in the place of what lies between two offsets of a file.
 type change struct {
 	path, function string
+	source         string // the line that it begins in
 	from, to       int
 	old, new       string
 
@@ -39,7 +40,8 @@ type change struct {
 
 // String is the same after lines were moved.
 func (c change) String() string {
-	return fmt.Sprintf("%s: %s: %s => %s", c.path, c.function, strings.Join(strings.Fields(c.old), " "), strings.Join(strings.Fields(c.new), " "))
+	join := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	return fmt.Sprintf("%s: %s: %s: %s => %s", c.path, c.function, join(c.source), join(c.old), join(c.new))
 }
 
 var others = map[token.Token]string{
@@ -119,6 +121,7 @@ func mutate(dir, skip string, tests *suite, seed uint64, n int, known string) (s
 		switch v {
 		case noticed:
 			killed++
+			fmt.Printf("noticed   %s (line %d)\n", c, c.line)
 		case unnoticed:
 			survived++
 			fmt.Printf("survived  %s (line %d)\n", c, c.line)
@@ -158,12 +161,12 @@ func changes(dir, skip string) (all []change, err error) {
 		if err != nil {
 			return nil, err
 		}
-		function := ""
+		function, lines := "", strings.Split(string(source), "\n")
 		at := func(p token.Pos) int { return set.Position(p).Offset }
 		put := func(from, to token.Pos, text string) {
 			old := string(source[at(from):at(to)])
 			where := set.Position(from)
-			all = append(all, change{path, function, at(from), at(to), old, text, where.Line, where.Column})
+			all = append(all, change{path, function, lines[where.Line-1], at(from), at(to), old, text, where.Line, where.Column})
 		}
 		for _, d := range file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil {
