@@ -86,6 +86,15 @@ func TestDownloadSurvives(t *testing.T) {
 				whole(w, r, data)
 			}
 		}, []string{"", resumed, ""}},
+		{"the range does not tell the file's size", func(w http.ResponseWriter, r *http.Request, n int) {
+			if n == 1 {
+				cut(w, data, half, false)
+			}
+			w.Header().Set("ETag", `"`+sumOf(data)[:20]+`"`)
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/*", half, len(data)-1))
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(data[half:])
+		}, []string{"", resumed}},
 		{"the rest is of another file", func(w http.ResponseWriter, r *http.Request, n int) {
 			switch n {
 			case 1:
@@ -138,6 +147,7 @@ func TestDownloadSurvives(t *testing.T) {
 			var ranges []string
 			for _, a := range s.requests() {
 				ranges = append(ranges, a.rang)
+				assert.Equal(t, "goclip", a.agent)
 				assert.Equal(t, "/mirror/w/w.pt", a.path)
 				assert.Equal(t, a.rang != "", a.ifRange != "", "a range is only asked for of the same file")
 			}
@@ -349,6 +359,21 @@ func TestStrangeParts(t *testing.T) {
 			require.NoError(t, err)
 			requireFile(t, f, data)
 		})
+	}
+	for _, n := range []int{1, 5000} { // neither the last run nor the table knows what the bytes are of
+		machine := machine(t)
+		s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data) })
+		t.Setenv("GOCLIP_MIRROR", s.URL)
+		part := filepath.Join(machine, "m", "t", "w.pt.part")
+		write(t, part, other[:n])
+		write(t, part+".json", []byte(`{"size":-1}`))
+		file := own(data)
+		file.hash = ""
+		f, err := get(t, t.Context(), impatient(&notes{}), file)
+		require.NoError(t, err)
+		requireFile(t, f, data)
+		require.Len(t, s.requests(), 1)
+		assert.Empty(t, s.requests()[0].rang)
 	}
 	t.Run("a directory", func(t *testing.T) {
 		cache := machine(t)

@@ -92,7 +92,8 @@ func newPushHub(t *testing.T) *pushHub {
 			assert.NoError(t, json.Unmarshal(body, &ask))
 			var files []map[string]any
 			for _, f := range ask.Files {
-				assert.LessOrEqual(t, len(f.Sample), 512)
+				want := map[string][]byte{"README.md": []byte("# Model"), "m.safetensors": payload(10_000, 1)[:512]}[f.Path]
+				assert.Equal(t, want, f.Sample, f.Path)
 				mode := "regular"
 				if strings.HasSuffix(f.Path, ".safetensors") {
 					mode = "lfs"
@@ -193,6 +194,9 @@ func TestPush(t *testing.T) {
 		for _, r := range h.server.seen {
 			assert.Equal(t, "Bearer hf_secret", r.token, r.path)
 		}
+		for _, r := range append(h.server.seen, h.storage.seen...) {
+			assert.Equal(t, "goclip", r.agent, r.path)
+		}
 		for _, r := range h.storage.seen {
 			assert.Empty(t, r.token, r.path)
 		}
@@ -244,6 +248,8 @@ func TestPushRefusals(t *testing.T) {
 	}
 	_, err = Push(t.Context(), "org/name", []PushFile{{Name: "x", Path: "/none"}}, nil)
 	assert.ErrorIs(t, err, os.ErrNotExist)
+	_, err = Push(t.Context(), "org/name", []PushFile{{Name: "x", Path: t.TempDir()}}, nil)
+	assert.ErrorContains(t, err, "is a directory")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = Push(ctx, "org/name", pushed(t), nil)

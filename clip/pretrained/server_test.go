@@ -37,7 +37,7 @@ func sumOf(b []byte) string {
 }
 
 // asked is a request that the server got.
-type asked struct{ path, rang, ifRange, token string }
+type asked struct{ path, rang, ifRange, token, agent string }
 
 // server is a real server on loopback. behave answers the n-th request, counted from 1.
 type server struct {
@@ -51,7 +51,7 @@ func serve(t *testing.T, behave func(w http.ResponseWriter, r *http.Request, n i
 	s := &server{}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		s.seen = append(s.seen, asked{r.URL.Path, r.Header.Get("Range"), r.Header.Get("If-Range"), r.Header.Get("Authorization")})
+		s.seen = append(s.seen, asked{r.URL.Path, r.Header.Get("Range"), r.Header.Get("If-Range"), r.Header.Get("Authorization"), r.Header.Get("User-Agent")})
 		n := len(s.seen)
 		s.mu.Unlock()
 		behave(w, r, n)
