@@ -246,10 +246,12 @@ func TestPushRefusals(t *testing.T) {
 		_, err = Push(t.Context(), name, nil, nil)
 		assert.ErrorContains(t, err, "is not the name of a repository", name)
 	}
+	asked := len(h.server.requests())
 	_, err = Push(t.Context(), "org/name", []PushFile{{Name: "x", Path: "/none"}}, nil)
 	assert.ErrorIs(t, err, os.ErrNotExist)
 	_, err = Push(t.Context(), "org/name", []PushFile{{Name: "x", Path: t.TempDir()}}, nil)
 	assert.ErrorContains(t, err, "is a directory")
+	assert.Len(t, h.server.requests(), asked, "files are read first")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = Push(ctx, "org/name", pushed(t), nil)
