@@ -2,7 +2,9 @@ package pretrained
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -339,6 +341,47 @@ func TestWholePartNeedsNoRequest(t *testing.T) {
 	require.NoError(t, err)
 	requireFile(t, f, data)
 	assert.Empty(t, s.requests())
+}
+
+// A part of one byte is continued.
+func TestPartOfOneByte(t *testing.T) {
+	cache := machine(t)
+	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data) })
+	t.Setenv("GOCLIP_MIRROR", s.URL)
+	part := filepath.Join(cache, "m", "t", "w.pt.part")
+	write(t, part, data[:1])
+	write(t, part+".json", fmt.Appendf(nil, `{"etag":"\"%s\"","size":%d}`, sumOf(data)[:20], len(data)))
+	f, err := get(t, t.Context(), impatient(&notes{}), own(data))
+	require.NoError(t, err)
+	requireFile(t, f, data)
+	assert.Equal(t, "bytes=1-", s.requests()[0].rang)
+}
+
+// The waits between tries double up to a bound, each by chance a quarter shorter or longer.
+func TestWaits(t *testing.T) {
+	d := &delivery{finder: &finder{Options: Options{Backoff: time.Second}}}
+	lost := transient{errors.New("lost")}
+	for failed, about := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 5: min(16*time.Second, maxBackoff), 100: maxBackoff} {
+		shortest, longest := time.Hour, time.Duration(0)
+		for range 2000 {
+			wait, again := d.again(lost, failed)
+			require.True(t, again)
+			shortest, longest = min(shortest, wait), max(longest, wait)
+		}
+		assert.InDelta(t, about*3/4, shortest, float64(about)/50)
+		assert.InDelta(t, about*5/4, longest, float64(about)/50)
+	}
+	for _, c := range []struct {
+		err   error
+		again bool
+		wait  time.Duration
+	}{
+		{errMixed, true, 0}, {errors.New("another"), false, 0}, {transient{&net.DNSError{IsNotFound: true}}, false, 0},
+		{&statusError{code: 404}, false, 0}, {&statusError{code: 503, asked: true, after: maxRetryAfter}, true, maxRetryAfter}, {&statusError{code: 503, asked: true, after: maxRetryAfter + 1}, false, 0},
+	} {
+		wait, again := d.again(c.err, 1)
+		assert.Equal(t, []any{c.again, c.wait}, []any{again, wait}, "%v", c.err)
+	}
 }
 
 // Parts that nothing good is known of are fetched again.
