@@ -2,6 +2,7 @@ package checkpoint_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -79,6 +80,27 @@ func TestHandmade(t *testing.T) {
 	}
 }
 
+// TestNumbers reads every way in which Python writes a number, beside the weights.
+func TestNumbers(t *testing.T) {
+	items := []string{"w", floats("0", 8, 0, []int{1}, []int{1})}
+	want := map[string]string{}
+	for _, c := range [][2]string{
+		{"J\xfb\xff\xff\xff", "-5"}, {"J\x00\x00\x01\x00", "65536"}, {"K\xc8", "200"}, {"M\xfe\xff", "65534"}, {"\x8a\x00", "0"}, {"\x8a\x01\x80", "-128"}, {"\x8a\x01\x7f", "127"},
+		{"\x8a\x02\x80\x00", "128"}, {"\x8a\x02\x00\xff", "-256"}, {"\x8a\x07\xff\xff\xff\xff\xff\xff\x7f", "36028797018963967"}, {"\x8a\x07\x00\x00\x00\x00\x00\x00\x80", "-36028797018963968"},
+		{"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\xff", "-1"}, {"\x8b\x01\x00\x00\x00\xff", "-1"}, {"\x8a\x09\x01\x00\x00\x00\x00\x00\x00\x00\x01", ""}, {"G\x40\x09\x00\x00\x00\x00\x00\x00", "3.125"},
+		{"\x88", "true"}, {"\x89", "false"}, {"N", ""},
+	} {
+		name := fmt.Sprintf("%x", c[0])
+		items = append(items, name, c[0])
+		if c[1] != "" {
+			want[name] = c[1]
+		}
+	}
+	f, err := checkpoint.Parse("a.pt", archive(t, "\x80\x02"+dictOf(items...)+"."))
+	require.NoError(t, err)
+	assert.Equal(t, want, f.Metadata())
+}
+
 type hostilePickle struct {
 	name, want, pickle string
 	script             bool
@@ -104,6 +126,8 @@ func hostilePickles() []hostilePickle {
 	return []hostilePickle{
 		{"system", "tries to call os.system; goclip never runs code of a file", "\x80\x02cos\nsystem\n" + text("true") + "\x85R.", false},
 		{"posix system by stack", "tries to call posix.system", "\x80\x04" + text("posix") + text("system") + "\x93" + text("true") + "\x85R.", false},
+		{"a number for a name", "names a global by something that is not a string", "\x80\x04" + text("torch") + "K\x01\x93.", false},
+		{"a number for a module", "names a global by something that is not a string", "\x80\x04K\x01" + text("Size") + "\x93.", false},
 		{"eval", "tries to call builtins.eval", "\x80\x02c__builtin__\neval\n" + text("1") + "\x85R.", false},
 		{"line feed in a name", `tries to call "os\n.system"`, "\x80\x04" + text("os\n") + text("system") + "\x93.", false},
 		{"class of the model", "tries to call __main__.Net", "\x80\x02c__main__\nNet\n)\x81.", false},
