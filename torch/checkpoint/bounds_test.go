@@ -12,18 +12,21 @@ import (
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
+// listed is n numbers in a format, with commas.
+func listed(n int, format string) string {
+	var b strings.Builder
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
+}
+
 // TestBounds opens files that say as much as they can in few bytes.
 func TestBounds(t *testing.T) {
-	list := func(n int, format string) string {
-		var b strings.Builder
-		for i := range n {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			fmt.Fprintf(&b, format, i)
-		}
-		return b.String()
-	}
+	list := listed
 	empty := `"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`
 	members := make([]string, 2*20_000)
 	for i := range members {
@@ -44,6 +47,7 @@ func TestBounds(t *testing.T) {
 		{"many members", "holds no data.pkl", pack(t, members...)},
 		{"zip's names", "holds no data.pkl", pack(t, strings.Repeat("a/", 500), "")},
 		{"many wide views", "more than the file has", archive(t, "\x80\x02]("+strings.Repeat(floats("0", 8, 0, []int{1, 1 << 15}, []int{9, 0}), 1000)+"e.")},
+		{"many copies of a list", "to unfold", archive(t, "\x80\x02](("+"NNtq\x00"+strings.Repeat("h\x00", 20_000)+"eq\x01ccollections\nOrderedDict\nq\x02"+strings.Repeat("h\x02h\x01\x85R0", 500)+"00}.")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			mustParse(t, c.data)

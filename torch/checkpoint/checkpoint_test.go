@@ -48,6 +48,15 @@ func TestRoundTrip(t *testing.T) {
 	}))
 }
 
+// TestRows takes a part of a tensor, which stays as it was.
+func TestRows(t *testing.T) {
+	e := checkpoint.Entry{Name: "a", DType: checkpoint.U8, Shape: []int{4, 2, 3}, Data: []byte("abcdefghijklmnopqrstuvwx")}
+	assert.Equal(t, checkpoint.Entry{Name: "a", DType: checkpoint.U8, Shape: []int{2, 2, 3}, Data: []byte("ghijklmnopqr")}, e.Rows(1, 3))
+	assert.Equal(t, []int{4, 2, 3}, e.Shape)
+	none := checkpoint.Entry{Shape: []int{0, 3}}
+	assert.Empty(t, none.Rows(0, 0).Data)
+}
+
 func TestHostileFiles(t *testing.T) {
 	for _, c := range []struct {
 		name, want string

@@ -141,6 +141,7 @@ func makeDict(u *unpickler, args tuple) (any, error) {
 		return from, nil
 	case *list:
 		u.charge(valueCost * len(from.items))
+		d.keys, d.values = make([]any, 0, len(from.items)), make([]any, 0, len(from.items))
 		for _, item := range from.items {
 			pair, _ := sequence(item)
 			if len(pair) != 2 {

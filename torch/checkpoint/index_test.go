@@ -52,6 +52,8 @@ func TestHostileIndex(t *testing.T) {
 		{"index in an index", "holds no weights itself", `{"weight_map":{"a":"model.safetensors.index.json"}}`},
 		{"other shard", `tensor "a" is not in two, where the index says it is`, `{"weight_map":{"a":"two"}}`},
 		{"unlisted", `tensor "b" in two is listed elsewhere`, `{"weight_map":{"a":"one","b":"one"}}`},
+		{"metadata of a list", "its metadata: ", `{"metadata":[1],"weight_map":{"a":"one"}}`},
+		{"many shards", "it names more than 1024 files", `{"weight_map":{` + listed(1025, `"%[1]d":"%[1]d"`) + `}}`},
 		{"long metadata", "its metadata is too long", `{"metadata":{"a":"` + strings.Repeat("a", 1<<17) + `"}}`},
 		{"long", "must have at most", `{"weight_map":{"` + strings.Repeat("a", 1<<23) + `":"one"}}`},
 	} {

@@ -39,6 +39,15 @@ func TestStorageView(t *testing.T) {
 	assert.Equal(t, "ddddffffeeeegggg", string(e.Data))
 }
 
+// TestEmptyStorage reads a storage of nothing at the end of the file.
+func TestEmptyStorage(t *testing.T) {
+	f, err := checkpoint.Parse("old.pt", legacy(dictOf("w", floats("0", 1, 0, []int{1}, []int{1}), "e", floats("1", 0, 0, []int{0, 3}, []int{3, 1})), []string{"0", "1"}, elements(1, "aaaa")+elements(0, "")))
+	require.NoError(t, err)
+	e, _ := f.Entry("e")
+	assert.Equal(t, []int{0, 3}, e.Shape)
+	assert.Empty(t, e.Data)
+}
+
 func TestHostileLegacy(t *testing.T) {
 	whole := dictOf("w", floats("0", 8, 0, []int{8}, []int{1}))
 	data := elements(8, strings.Repeat("0123", 8))

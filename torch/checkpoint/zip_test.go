@@ -55,10 +55,27 @@ func TestHostileZips(t *testing.T) {
 	nested := pack(t, "a/data.pkl", good, "a/data/0", inner, "a/data/1", strings.Repeat("x", 32))
 	nested = patch(t, nested, central, 2, put32(42, uint32(bytes.Index(nested, []byte(inner)))))
 
+	extra := func(field string) []byte { // of the member a/data/0
+		var b bytes.Buffer
+		w := zip.NewWriter(&b)
+		for _, m := range [][2]string{{"a/data.pkl", good}, {"a/data/0", strings.Repeat("0123", 8)}} {
+			out, err := w.CreateHeader(&zip.FileHeader{Name: m[0], Method: zip.Store, Extra: []byte(field)})
+			require.NoError(t, err)
+			_, err = out.Write([]byte(m[1]))
+			require.NoError(t, err)
+		}
+		require.NoError(t, w.Close())
+		return b.Bytes()
+	}
+	_, err = checkpoint.Parse("good.pt", extra("\x07\x00\x01\x00x\x08\x00\x00\x00"))
+	require.NoError(t, err)
+
 	for _, c := range []struct {
 		name, want string
 		data       []byte
 	}{
+		{"extra field of nothing", "its extra fields are cut off", extra("\x07\x00\x03\x00")},
+		{"64-bit sizes of nothing", "its 64-bit sizes are cut off", patch(t, extra("\x01\x00\x00\x00"), central, 1, put32(24, 1<<32-1))},
 		{"no directory", "no directory at its end", plain[:len(plain)-30]},
 		{"signature alone", "no directory at its end", []byte("PK\x03\x04 nothing")},
 		{"bytes after the end", "end is malformed", append(bytes.Clone(plain), 0)},
