@@ -60,8 +60,9 @@ func TestShareFallsBack(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x")
 	half := checkpoint.Entry{Name: "half", DType: checkpoint.F16, Shape: []int{1}, Data: []byte{0, 0x3c}}
-	odd := numbers(8)
-	require.NoError(t, checkpoint.Write(path, []checkpoint.Entry{half, odd}, nil))
+	odd, even := numbers(8), numbers(8)
+	even.Name = "even"
+	require.NoError(t, checkpoint.Write(path, []checkpoint.Entry{even, half, odd}, nil))
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 		f, err := checkpoint.Open(path)
 		require.NoError(t, err)
@@ -78,7 +79,8 @@ func TestShareFallsBack(t *testing.T) {
 			{f, "half", torch.Zeros(s, torch.CPU, torch.Float32, 1)},
 			{f, "x", torch.Zeros(s, torch.CPU, torch.Float32, 2, 4)}, // two bytes behind the half
 			{unmapped, "x", torch.Zeros(s, torch.CPU, torch.Float32, 2, 4)},
-			{f, "x", torch.Zeros(s, torch.CPU, torch.Float32, 8)},
+			{f, "even", torch.Zeros(s, torch.CPU, torch.Float32, 8)},
+			{f, "even", torch.Zeros(s, torch.CPU, torch.Float64, 2, 4)},
 		} {
 			e, _ := c.f.Entry(c.name)
 			shared, err := c.f.Share(e, c.dst)
