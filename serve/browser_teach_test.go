@@ -4,12 +4,16 @@ package serve
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/clip"
 )
 
 // A found image is judged, by the button and by the key: the order follows, another image is
@@ -83,5 +87,56 @@ func TestPageWhere(t *testing.T) {
 	assert.ElementsMatch(t, []string{"where: a cute dog", "where: a fast car"}, titles, "of each image its best text")
 	noSideways(t, ctx)
 	shot(t, ctx, "serve-where-phone")
+	assert.Empty(t, *complaints)
+}
+
+// A search by words shows how probable each hit is, and the list ends where no other image is
+// probable enough; a search by an image has no probabilities.
+func TestPageProbability(t *testing.T) {
+	images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
+	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(_ context.Context, path string, _ func(int64) error) ([]byte, string, error) {
+		if path == "photos/dog.png" {
+			return dogFile(t), "image/png", nil
+		}
+		return carFile(t), "image/png", nil
+	}})
+	ctx, complaints := browser(t, at, 1000, 900, "light")
+	var scores []string
+	var ended string
+	list := func(n int) chromedp.Action {
+		return chromedp.Poll(`document.querySelectorAll("#hits li").length === `+strconv.Itoa(n)+` && $("status").textContent === ""`, nil)
+	}
+	least := func(value string) chromedp.Action {
+		return chromedp.Evaluate(`$("least").value = "`+value+`"; $("least").dispatchEvent(new Event("change"))`, nil)
+	}
+	read := chromedp.Evaluate(`[...document.querySelectorAll("#hits .score")].map(e => e.textContent)`, &scores)
+	says := chromedp.Evaluate(`$("ended").textContent`, &ended)
+	ask := func(query string) chromedp.Action {
+		return chromedp.Tasks{chromedp.SetValue("#query", query), chromedp.SendKeys("#query", kb.Enter)}
+	}
+	dog := knownTexts(t, "a cute dog")[0]
+	var want []string
+	for _, row := range images { // the shelf's probability is the cosine
+		cosine := clip.Cosine(dog, row)
+		want = append(want, fmt.Sprintf("%.3f · %.0f\u00a0%%", cosine, 100*cosine))
+	}
+	require.NoError(t, chromedp.Run(ctx, chromedp.Click("#tab-search"), ask("a cute dog"), list(2), least("0.01"), list(2), read, says))
+	assert.Equal(t, want, scores)
+	assert.Empty(t, ended)
+	require.NoError(t, chromedp.Run(ctx, least("0.5"), list(1), read, says))
+	assert.Equal(t, want[:1], scores)
+	assert.Equal(t, "The list ends here: each of the other images shows this with a probability below 50 %.", ended)
+	shot(t, ctx, "serve-probability")
+	require.NoError(t, chromedp.Run(ctx, chromedp.Click("#more"), list(2), read, says))
+	assert.Equal(t, want, scores)
+	assert.Empty(t, ended)
+	require.NoError(t, chromedp.Run(ctx, ask("a bunch of grapes"), list(0), says, chromedp.WaitVisible("#more")))
+	assert.Regexp(t, `^Nothing found: no image shows this with a probability of 50 % or more. The most probable has \d+\x{00a0}%.$`, ended)
+	shot(t, ctx, "serve-nothing")
+
+	require.NoError(t, chromedp.Run(ctx, chromedp.SetUploadFiles("#files", demoImages(t)[:1]), chromedp.WaitVisible("#thumbs .pick"), chromedp.Poll(`images[0].row !== undefined`, nil),
+		chromedp.Click("#thumbs .pick"), list(2), read, chromedp.WaitNotVisible("#end")))
+	assert.Equal(t, "1.000", scores[0])
+	assert.NotContains(t, scores[1], "%")
 	assert.Empty(t, *complaints)
 }

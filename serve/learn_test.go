@@ -127,6 +127,10 @@ func TestMinProbability(t *testing.T) {
 	require.Len(t, some.Hits, 1)
 	assert.Equal(t, all.Hits[0], some.Hits[0])
 	assert.False(t, some.More)
+	var plain searchAnswer
+	code, text = ask(t, at+"/v1/search", object{"image": dataURI(dogFile(t)), "min_probability": 0}, &plain)
+	require.Equal(t, 200, code, text)
+	assert.Nil(t, plain.Hits[0].Probability, "a search by an image has none")
 	for _, body := range []object{{"text": "a dog", "min_probability": 1.5}, {"image": dataURI(dogFile(t)), "min_probability": 0.5}} {
 		code, text := ask(t, at+"/v1/search", body, nil)
 		assert.Equal(t, 400, code)

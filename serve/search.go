@@ -87,7 +87,8 @@ type searchRequest struct {
 	Text  *string `json:"text"`
 	Image *string `json:"image"` // a data URI or base64
 
-	MinProbability *float64 `json:"min_probability"` // of a text; adds probabilities if it is set
+	// Of a text: adds probabilities if it is set. 0 is allowed with every query.
+	MinProbability *float64 `json:"min_probability"`
 }
 
 type searchAnswer struct {
@@ -122,32 +123,28 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request, q *searchRequest
 		return badRequest("text", "a search has either text or image")
 	case p != nil && !(*p >= 0 && *p <= 1):
 		return badRequest("min_probability", "min_probability must be between 0 and 1")
-	case p != nil && q.Text == nil:
-		return badRequest("min_probability", noProbability)
 	case q.Text != nil:
 		in = textInput(*q.Text)
 	default:
 		in = imageInput([]byte(*q.Image))
 	}
-	hits, err := s.hits(r.Context(), ix, in, q, filter)
+	hits, judged, err := s.hits(r.Context(), ix, in, q, filter)
 	if now := ix.now(); err != nil && now.Model != ix.Model { // it was switched meanwhile
 		ix = now
-		hits, err = s.hits(r.Context(), ix, in, q, filter)
+		hits, judged, err = s.hits(r.Context(), ix, in, q, filter)
 	}
 	if err != nil {
 		return err
 	}
 	a := s.answer(ix, hits, &q.searchScope)
 	for i := range a.Hits {
-		if q.MinProbability != nil {
+		if judged {
 			a.Hits[i].Probability = &hits[q.Offset+i].Probability
 		}
 	}
 	writeJSON(w, http.StatusOK, a)
 	return nil
 }
-
-const noProbability = "min_probability needs a query of words, without an image and learned words"
 
 // answer is the part of the hits that a request asks for.
 func (s *Server) answer(ix Indexed, hits []Hit, q *searchScope) searchAnswer {
@@ -175,11 +172,12 @@ func (s *Server) engineOf(ctx context.Context, ix Indexed, named string) (*engin
 	return s.engine(ctx, "model", of.Name)
 }
 
-// hits are an index's answer, and one more, to a query in the embedding of its model.
-func (s *Server) hits(ctx context.Context, ix Indexed, in input, q *searchRequest, filter Filter) ([]Hit, error) {
+// hits are an index's answer, and one more, to a query in the embedding of its model. judged: they
+// have probabilities, which a query of words has if it asks for them.
+func (s *Server) hits(ctx context.Context, ix Indexed, in input, q *searchRequest, filter Filter) (hits []Hit, judged bool, err error) {
 	e, err := s.engineOf(ctx, ix, q.Model)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer s.models.release(e)
 	encode := func(inputs ...input) ([][]float32, error) {
@@ -199,31 +197,33 @@ func (s *Server) hits(ctx context.Context, ix Indexed, in input, q *searchReques
 			return encode(inputs...)
 		})
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	if row != nil && q.MinProbability != nil {
-		return nil, badRequest("min_probability", noProbability)
+	judge, _ := ix.Index.(Judge)
+	judged = q.MinProbability != nil && q.Text != nil && row == nil && judge != nil
+	switch {
+	case judged || q.MinProbability == nil || *q.MinProbability == 0:
+	case judge == nil:
+		return nil, false, badRequest("min_probability", "this index does not tell probabilities")
+	default:
+		return nil, false, badRequest("min_probability", "min_probability needs a query of words, without an image and learned words")
 	}
 	if row == nil {
 		rows, err := encode(in)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		row = rows[0]
 	}
-	hits, err := ix.Search(ctx, row, q.Offset+q.TopK+1, filter)
-	if err != nil || q.MinProbability == nil {
-		return hits, err
-	}
-	judge, ok := ix.Index.(Judge)
-	if !ok {
-		return nil, badRequest("min_probability", "this index does not tell probabilities")
+	hits, err = ix.Search(ctx, row, q.Offset+q.TopK+1, filter)
+	if err != nil || !judged {
+		return hits, false, err
 	}
 	if err := judge.Judge(ctx, e.model, row, hits); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return slices.DeleteFunc(hits, func(h Hit) bool { return h.Probability < *q.MinProbability }), nil
+	return slices.DeleteFunc(hits, func(h Hit) bool { return h.Probability < *q.MinProbability }), true, nil
 }
 
 // indexed is the index that a request means by name.

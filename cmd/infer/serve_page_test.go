@@ -116,8 +116,11 @@ func TestPageHeldOut(t *testing.T) {
 	}{{1000, 760, "light"}, {1000, 760, "dark"}, {390, 800, "light"}, {390, 800, "dark"}} {
 		view := map[bool]string{false: "", true: "-phone"}[c.width < 600] + map[string]string{"light": "", "dark": "-dark"}[c.scheme]
 		ctx := onPage(t, at, c.width, c.height, c.scheme)
-		require.NoError(t, chromedp.Run(ctx, search("racing car", "#hits li:nth-child(60)")))
+		var ended string
+		require.NoError(t, chromedp.Run(ctx, search("racing car", "#hits li"), chromedp.Text("#ended", &ended)))
 		assert.Equal(t, "racing car.png", names[0])
+		assert.Less(t, len(names), 60)
+		assert.Equal(t, "The list ends here: each of the other images shows this with a probability below 5 %.", ended)
 		screenshot(t, ctx, "held-out-search"+view)
 
 		var files []string

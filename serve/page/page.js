@@ -240,12 +240,15 @@ async function labelAll() {
 const pageSize = 60;
 let asked = null;                // the latest query, of which more may be shown
 let judged = new Map();          // path -> whether the image is a positive example
+let improbable = [];             // hits that are not shown, because the list ends before them
+let whole = false;               // the list of the latest query does not end there
 
 async function find(query, offset = 0) {
   await known;
   if (server.index === null) return;
   if (query !== asked) judged = new Map();
   asked = query;
+  whole = false;
   await search(offset);
 }
 
@@ -257,22 +260,49 @@ async function search(offset, name) {
   try {
     const scope = { index: $("index").value, top_k: pageSize, offset };
     const lesson = { text: query.text || "", yes, no, propose: 6, name: name || "" };
-    const answer = yes.length ? await call("v1/learn", { ...scope, ...lesson }) : await call("v1/search", { ...scope, ...query });
+    const answer = yes.length ? await call("v1/learn", { ...scope, ...lesson }) : await call("v1/search", { ...scope, ...query, min_probability: 0 });
     if (asked !== query || judged !== marks) return; // another one was asked meanwhile
     if (offset === 0) $("hits").replaceChildren();
-    $("hits").append(...answer.hits.map(hitItem));
+    const length = listEnd(answer.hits);
+    improbable = answer.hits.slice(length);
+    $("hits").append(...answer.hits.slice(0, length).map(hitItem));
     $("open").replaceChildren(...(answer.proposals || []).map(hitItem));
     $("teach").hidden = yes.length === 0;
     const shown = $("hits").childElementCount;
     const counts = [shown.toLocaleString(), Math.max(answer.total, shown).toLocaleString()];
     $("shown").textContent = yes.length ? translate("{} of {} shown, by your {} answers", ...counts, yes.length + no.length)
       : translate("{} of {} shown, the most similar first", ...counts);
-    $("more").hidden = !answer.more || shown + pageSize > 1000;
+    drawEnd(answer.hits);
+    $("more").hidden = !(answer.more || improbable.length) || shown + pageSize > 1000;
     say(answer.version ? translate("Saved. Search for {} to use it.", answer.name) : "");
     watchOverlays();
   } catch (e) {
     say(e.message, true);
   }
+}
+
+const percent = (p) => (p < 0.01 ? "< 1\u00a0%" : Math.round(100 * p) + "\u00a0%");
+
+// listEnd is how many hits are shown: the list ends behind the last one that is probable enough.
+function listEnd(hits) {
+  if (whole || hits.every((h) => h.probability === undefined)) return hits.length;
+  return hits.findLastIndex((h) => h.probability >= Number($("least").value)) + 1;
+}
+
+// drawEnd says where the list ends, and why.
+function drawEnd(hits) {
+  $("end").hidden = hits.every((h) => h.probability === undefined);
+  const least = $("least").selectedOptions[0].textContent;
+  $("ended").textContent = improbable.length === 0 ? ""
+    : $("hits").childElementCount ? translate("The list ends here: each of the other images shows this with a probability below {}.", least)
+      : translate("Nothing found: no image shows this with a probability of {} or more. The most probable has {}.", least, percent(Math.max(...hits.map((h) => h.probability))));
+}
+
+// showMore shows what the list left out, or the next hits.
+function showMore() {
+  whole = true;
+  $("hits").append(...improbable.map(hitItem));
+  search($("hits").childElementCount);
 }
 
 function marked() {
@@ -295,7 +325,7 @@ function hitItem(h) {
     return b;
   };
   item.append(make("span", { className: "path", textContent: name }),
-    make("span", { className: "foot" }, make("span", { className: "score", textContent: h.score.toFixed(3) }), vote(true, translate("fits (y)")), vote(false, translate("does not fit (n)"))));
+    make("span", { className: "foot" }, make("span", { className: "score", textContent: h.score.toFixed(3) + (h.probability === undefined ? "" : " · " + percent(h.probability)) }), vote(true, translate("fits (y)")), vote(false, translate("does not fit (n)"))));
   return item;
 }
 
@@ -368,7 +398,8 @@ document.addEventListener("drop", (e) => { e.preventDefault(); $("drop").classLi
 document.addEventListener("paste", (e) => add(e.clipboardData.files));
 
 $("sample").addEventListener("click", samples);
-$("more").addEventListener("click", () => search($("hits").childElementCount));
+$("more").addEventListener("click", showMore);
+$("least").addEventListener("change", () => find(asked));
 $("save").addEventListener("submit", (e) => { e.preventDefault(); if ($("word").value.trim()) search(0, $("word").value.trim()); });
 document.addEventListener("keydown", (e) => {
   if (e.ctrlKey || e.metaKey || e.altKey || e.target.matches("input, textarea, select") || $("ask-token").open) return;
