@@ -3,7 +3,6 @@
 package serve
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"testing"
@@ -19,13 +18,7 @@ import (
 // A found image is judged, by the button and by the key: the order follows, another image is
 // proposed, and the answers are saved as a word. The key w shows where the text is.
 func TestPageTeach(t *testing.T) {
-	images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
-	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(_ context.Context, path string, _ func(int64) error) ([]byte, string, error) {
-		if path == "photos/dog.png" {
-			return dogFile(t), "image/png", nil
-		}
-		return carFile(t), "image/png", nil
-	}})
+	_, at := shelved(t)
 	ctx, complaints := browser(t, at, 1000, 900, "light")
 	var paths, proposed, pressed []string
 	var shown, said string
@@ -93,13 +86,7 @@ func TestPageWhere(t *testing.T) {
 // A search by words shows how probable each hit is, and the list ends where no other image is
 // probable enough; a search by an image has no probabilities.
 func TestPageProbability(t *testing.T) {
-	images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
-	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(_ context.Context, path string, _ func(int64) error) ([]byte, string, error) {
-		if path == "photos/dog.png" {
-			return dogFile(t), "image/png", nil
-		}
-		return carFile(t), "image/png", nil
-	}})
+	images, at := shelved(t)
 	ctx, complaints := browser(t, at, 1000, 900, "light")
 	var scores []string
 	var ended string

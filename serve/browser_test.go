@@ -165,15 +165,22 @@ func TestPageLabels(t *testing.T) {
 	assert.Empty(t, *complaints)
 }
 
-// Search with words and with a picture; without an index the page says so.
-func TestPageSearch(t *testing.T) {
-	images := knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
-	_, at := start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(_ context.Context, path string, _ func(int64) error) ([]byte, string, error) {
+// shelved is the address of a server with an index of the dog and the car, and their rows.
+func shelved(t *testing.T) (images [][]float32, at string) {
+	t.Helper()
+	images = knownImages(t, "data/demo/dog.png", "data/demo/racing_car.png")
+	_, at = start(t, Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Thumbnail: func(_ context.Context, path string, _ func(int64) error) ([]byte, string, error) {
 		if path == "photos/dog.png" {
 			return dogFile(t), "image/png", nil
 		}
 		return carFile(t), "image/png", nil
 	}})
+	return images, at
+}
+
+// Search with words and with a picture; without an index the page says so.
+func TestPageSearch(t *testing.T) {
+	_, at := shelved(t)
 	ctx, complaints := browser(t, at, 1000, 800, "light")
 	var paths []string
 	var drawn bool
