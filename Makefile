@@ -110,10 +110,10 @@ exact-ten-million: libtorch ## a search of 10,000,000 vectors compared with the 
 KILLS := 100
 SEED := 1
 crash: libtorch ## runs stopped after every operation on the disk, and KILLS (100) kills of each kind, drawn by SEED: 20 minutes or more
-	go test ./internal/disk/crashtest
-	go test -run '^TestCrash$$' ./index
-	GOCLIP_KILLS=$(KILLS) GOCLIP_SEED=$(SEED) go test -timeout 4h -run 'IndexKilled|EmbedKilled|SwitchKilled' -v ./cmd/infer
-	GOCLIP_KILLS=$(KILLS) GOCLIP_SEED=$(SEED) go test -tags crash -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
+	go test -count 1 ./internal/disk/crashtest
+	go test -count 1 -run '^TestCrash$$' ./index
+	GOCLIP_KILLS=$(KILLS) GOCLIP_SEED=$(SEED) go test -count 1 -timeout 4h -run 'IndexKilled|EmbedKilled|SwitchKilled' -v ./cmd/infer
+	GOCLIP_KILLS=$(KILLS) GOCLIP_SEED=$(SEED) go test -tags crash -count 1 -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
 
 memory: libtorch ## what training steps hold and send, compared with the estimates: half an hour
 	go test -tags memory -timeout 120m -run '^TestMemory$$' -v ./train
