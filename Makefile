@@ -112,8 +112,8 @@ SEED := 1
 crash: libtorch ## runs stopped after every operation on the disk, and KILLS (100) kills of each kind, drawn by SEED: 20 minutes or more
 	go test -count 1 ./internal/disk/crashtest
 	go test -count 1 -run '^TestCrash$$' ./index
-	GOCLIP_KILLS=$(KILLS) GOCLIP_SEED=$(SEED) go test -count 1 -timeout 4h -run 'IndexKilled|EmbedKilled|SwitchKilled' -v ./cmd/infer
-	GOCLIP_KILLS=$(KILLS) GOCLIP_SEED=$(SEED) go test -tags crash -count 1 -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
+	GOCLIP_KILLS=$(KILLS) GOCLIP_TEST_SEED=$(SEED) go test -count 1 -timeout 4h -run 'IndexKilled|EmbedKilled|SwitchKilled' -v ./cmd/infer
+	GOCLIP_KILLS=$(KILLS) GOCLIP_TEST_SEED=$(SEED) go test -tags crash -count 1 -timeout 4h -run 'Crash|EveryOperation|Damage|Earlier|Killed|Disk|Vanished|TwoProcesses' -v ./train ./cmd/train
 
 memory: libtorch ## what training steps hold and send, compared with the estimates: half an hour
 	go test -tags memory -timeout 120m -run '^TestMemory$$' -v ./train

@@ -32,7 +32,7 @@ const (
 )
 
 // TestSoakRequests sends GOCLIP_REQUESTS (50,000) of all kinds, broken ones and clients that leave
-// among them, drawn by GOCLIP_SEED.
+// among them, drawn by GOCLIP_TEST_SEED.
 func TestSoakRequests(t *testing.T) {
 	kib, handles := soak(t, campaign.FromEnv(t, "GOCLIP_REQUESTS", 50_000), func() {})
 	assert.LessOrEqual(t, kib, int64(soakGrowth), "KiB gained")
@@ -67,8 +67,8 @@ func soak(t *testing.T, requests int, leak func()) (kib, handles int64) {
 	right, wrong := soakRequests(t)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 
-	seed := campaign.FromEnv(t, "GOCLIP_SEED", 1)
-	t.Logf("GOCLIP_SEED=%d", seed)
+	seed := campaign.FromEnv(t, "GOCLIP_TEST_SEED", 1)
+	t.Logf("GOCLIP_TEST_SEED=%d", seed)
 	settled := func() int64 {
 		require.Eventually(t, func() bool { n, held := s.admission.depth(); return n == 0 && held == 0 }, time.Minute, time.Millisecond)
 		for range 3 {

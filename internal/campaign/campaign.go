@@ -26,11 +26,11 @@ func FromEnv(t *testing.T, name string, other int) int {
 }
 
 // Kills returns how often a test kills a program, GOCLIP_KILLS or few times, and what draws when:
-// seeded by GOCLIP_SEED.
+// seeded by GOCLIP_TEST_SEED. GOCLIP_SEED is --seed of every train that the test starts.
 func Kills(t *testing.T, few int) (n int, rng *rand.Rand) {
 	t.Helper()
-	seed := FromEnv(t, "GOCLIP_SEED", 1)
-	t.Logf("GOCLIP_SEED=%d", seed)
+	seed := FromEnv(t, "GOCLIP_TEST_SEED", 1)
+	t.Logf("GOCLIP_TEST_SEED=%d", seed)
 	return FromEnv(t, "GOCLIP_KILLS", few), rand.New(rand.NewPCG(uint64(seed), 0))
 }
 

@@ -98,7 +98,7 @@ func (t *test) read(profile string) error {
 	return nil
 }
 
-// runs tells whether the test comes to a change.
+// runs reports whether the test comes to a change.
 func (t *test) runs(c change) bool {
 	return slices.ContainsFunc(t.blocks[filepath.Base(c.path)], func(b block) bool {
 		return (b.fromLine < c.line || b.fromLine == c.line && b.fromColumn <= c.column) && (c.line < b.toLine || c.line == b.toLine && c.column <= b.toColumn)
