@@ -1,6 +1,7 @@
 package index
 
 import (
+	"context"
 	"path/filepath"
 	"testing"
 
@@ -9,6 +10,37 @@ import (
 
 	"github.com/goclip/goclip/clip"
 )
+
+// TestClustersSettle has every image nearest to the mean of its own cluster, of images without any
+// order: that takes several rounds.
+func TestClustersSettle(t *testing.T) {
+	groups, err := opened(t, filled(t, t.TempDir(), 200)).Clusters(ctx, 5, 1, Filter{})
+	require.NoError(t, err)
+	require.Len(t, groups, 5)
+	var means [][]float32
+	for _, g := range groups {
+		sum := make([]float64, dim)
+		for _, h := range g {
+			for i, x := range vector(number(t, filepath.Base(h.Path))) {
+				sum[i] += float64(x)
+			}
+		}
+		means = append(means, clip.Normalized(sum))
+	}
+	for i, g := range groups {
+		for _, h := range g {
+			row := vector(number(t, filepath.Base(h.Path)))
+			assert.InDelta(t, clip.Cosine(means[i], row), h.Score, 1e-5)
+			for _, other := range means {
+				assert.LessOrEqual(t, clip.Cosine(other, row), h.Score+1e-5)
+			}
+		}
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = opened(t, filled(t, t.TempDir(), 3)).Clusters(ended, 2, 1, Filter{})
+	assert.ErrorIs(t, err, context.Canceled)
+}
 
 // TestClusters finds three subjects of unequal size again.
 func TestClusters(t *testing.T) {

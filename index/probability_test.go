@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -77,12 +78,18 @@ func TestJudge(t *testing.T) {
 	hits[0].Size++
 	require.NoError(t, ix.Judge(ctx, query[0], hits[:1], encoder))
 	assert.Zero(t, hits[0].Probability, "an image that has changed since")
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	assert.ErrorIs(t, ix.Judge(ended, query[0], hits[:1], encoder), context.Canceled)
+	assert.NoError(t, ix.Judge(ended, query[0], nil, encoder), "of nothing")
+	require.NoError(t, Destroy(at))
+	assert.ErrorIs(t, ix.Judge(ctx, query[0], hits[:1], encoder), os.ErrNotExist)
 }
 
 func odds(p float64) float64 { return p / (1 - p) }
 
 func TestOnlyWords(t *testing.T) {
-	assert.NoError(t, OnlyWords([]Term{{Text: "a dog", Weight: 1}, {Text: "a cat", Weight: 2}}))
+	assert.NoError(t, OnlyWords([]Term{{Text: "a dog", Weight: 1}, {Text: "a cat", Weight: 2}, {Text: "a cow"}}))
 	for _, terms := range [][]Term{{{Image: "a.png", Weight: 1}}, {{Concept: "rex@1", Weight: 1}}, {{Text: "a dog", Weight: 1}, {Text: "a cat", Weight: -1}}} {
 		assert.ErrorIs(t, OnlyWords(terms), ErrNoWords)
 	}
