@@ -134,7 +134,6 @@ func (g *Group) join(ctx context.Context) (err error) {
 	var first frame
 	select {
 	case first = <-g.welcomed:
-		g.hosts = first.Hosts
 	case <-g.failed:
 		return g.Err()
 	case <-ctx.Done():
