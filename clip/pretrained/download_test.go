@@ -357,6 +357,21 @@ func TestPartOfOneByte(t *testing.T) {
 	assert.Equal(t, "bytes=1-", s.requests()[0].rang)
 }
 
+// A part that is longer than its file is not continued.
+func TestPartLongerThanItsFile(t *testing.T) {
+	cache := machine(t)
+	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data[:1]) })
+	t.Setenv("GOCLIP_MIRROR", s.URL)
+	part := filepath.Join(cache, "m", "t", "w.pt.part")
+	write(t, part, data[:2])
+	write(t, part+".json", fmt.Appendf(nil, `{"etag":"\"%s\"","size":1}`, sumOf(data[:1])[:20]))
+	f, err := get(t, t.Context(), impatient(&notes{}), own(data[:1]))
+	require.NoError(t, err)
+	requireFile(t, f, data[:1])
+	require.Len(t, s.requests(), 1)
+	assert.Empty(t, s.requests()[0].rang)
+}
+
 // The waits between tries double up to a bound, each by chance a quarter shorter or longer.
 func TestWaits(t *testing.T) {
 	d := &delivery{finder: &finder{Options: Options{Backoff: time.Second}}}

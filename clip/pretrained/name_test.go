@@ -87,6 +87,10 @@ func TestParseNameOfNothing(t *testing.T) {
 		assert.ErrorContains(t, err, says, name)
 		assert.Equal(t, Name{}, got)
 	}
+	_, err := ParseName("ViT-B-33", configs(t))
+	_, meant, _ := strings.Cut(err.Error(), "did you mean ")
+	meant, _, _ = strings.Cut(meant, ";")
+	assert.Len(t, strings.Split(strings.ReplaceAll(meant, " or ", ", "), ", "), 3, meant)
 }
 
 // pair is what open_clip 3.3.0 fetches for a model and tag; testdata/pretrained/make_table.py
