@@ -38,7 +38,7 @@ type parityRow struct {
 	Text        float64            `json:"text"`
 	Logits      float64            `json:"logits"`
 	Split       *float64           `json:"split"` // of a feature with three bfloat16 products for each float32 product
-	Cuts        map[string]float64 `json:"cuts"` // with the first blocks only: "image/0.25" ...; none for a format
+	Cuts        map[string]float64 `json:"cuts"`  // with the first blocks only: "image/0.25" ...; none for a format
 }
 
 // TestParityFull compares the model in the directory that GOCLIP_PARITY names with the outputs.safetensors beside its
