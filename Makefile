@@ -229,7 +229,7 @@ parity-full: build build/venv build/ViT-B-32 ## only its larger half: full-size 
 	build/venv/bin/python testdata/parity/run.py
 	build/venv/bin/python testdata/parity/written.py build/ViT-B-32
 
-parity-tokens: libtorch build/venv build/venv-tokenizers ## only its tokens: 100,000 lines through each tokenizer and its original: half an hour
+parity-tokens: libtorch build/venv build/venv-tokenizers ## only its tokens: 100,000 lines through each tokenizer and its original: five minutes
 	build/venv-tokenizers/bin/python testdata/tokenizer/make_goldens.py --count 100000 --out build/tokenizer-goldens
 	build/venv/bin/python testdata/tokenizer/make_goldens.py --families siglip2 --count 100000 --out build/tokenizer-goldens
 	GOCLIP_GOLDENS=$(CURDIR)/build/tokenizer-goldens go test -timeout 60m -v -run Goldens ./clip/tokenizer
