@@ -28,7 +28,7 @@ type suite struct {
 	pkg   string // of the tests
 	only  string // a regular expression of their names
 	tmp   string
-	dir   string // where the tests run
+	dir   string // where the tests run, in a copy of the checkout: a changed program may write anywhere
 	tests []test // the fastest first
 }
 
@@ -44,11 +44,19 @@ type block struct{ fromLine, fromColumn, toLine, toColumn int }
 // learn runs each test alone and keeps what it covers of the package in dir. Parts that only a
 // process of a test runs are missing.
 func (s *suite) learn(dir string) error {
-	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", s.pkg).Output()
+	out, err := exec.Command("go", "list", "-f", "{{.Module.Dir}}\n{{.Dir}}", s.pkg).Output()
 	if err != nil {
 		return fmt.Errorf("go list %s: %w", s.pkg, err)
 	}
-	s.dir = strings.TrimSpace(string(out))
+	root, pkg, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	tree := filepath.Join(s.tmp, "tree")
+	const copied = `mkdir "$0" && git ls-files -z | tar -c --null -T - | tar -x -C "$0" && ln -s "$PWD/third_party" "$0/third_party"`
+	cp := exec.Command("sh", "-c", copied, tree)
+	cp.Dir = root
+	if out, err := cp.CombinedOutput(); err != nil {
+		return fmt.Errorf("the checkout could not be copied: %w\n%s", err, out)
+	}
+	s.dir = filepath.Join(tree, strings.TrimPrefix(pkg, root))
 	binary := filepath.Join(s.tmp, "covered")
 	if out, err := exec.Command("go", "test", "-c", "-cover", "-coverpkg", "./"+dir, "-o", binary, s.pkg).CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
