@@ -95,12 +95,12 @@ func TestHEIFGivesPillowsPixels(t *testing.T) {
 	}
 }
 
-func TestHEIFKeepsTheLimits(t *testing.T) {
-	needHEIF(t)
-	data := heifFiles(t)["face.heic"].data
+// checkLimits decodes an image beyond each limit, after its context's end, and cut to some lengths.
+func checkLimits(t *testing.T, format string, data []byte, cuts ...int) {
+	t.Helper()
 	head, err := ReadHeader(data, DefaultLimits)
 	require.NoError(t, err)
-	assert.Equal(t, "HEIC", head.Format)
+	assert.Equal(t, format, head.Format)
 	_, err = Decode(t.Context(), data, Limits{MaxPixels: 1000})
 	require.ErrorIs(t, err, ErrTooLarge)
 	_, err = Decode(t.Context(), data, Limits{MaxMemory: head.Memory - 1})
@@ -109,12 +109,18 @@ func TestHEIFKeepsTheLimits(t *testing.T) {
 	cancel()
 	_, err = Decode(ended, data, DefaultLimits)
 	require.ErrorIs(t, err, context.Canceled)
-	for _, n := range []int{len(data) / 3, len(data) / 2, len(data) - 9} {
+	for _, n := range cuts {
 		img, err := Decode(t.Context(), data[:n], DefaultLimits)
 		require.ErrorIs(t, err, ErrTruncated, "cut to %d bytes", n)
 		assert.Nil(t, img)
 		assert.NotContains(t, err.Error(), "\n")
 	}
+}
+
+func TestHEIFKeepsTheLimits(t *testing.T) {
+	needHEIF(t)
+	data := heifFiles(t)["face.heic"].data
+	checkLimits(t, "HEIC", data, len(data)/3, len(data)/2, len(data)-9)
 }
 
 // Without libheif, or with it switched off, the error says what the file is and what would read
