@@ -174,6 +174,9 @@ BEFORE := 58a7607
 bench-decode: build/venv ## how JPEG, PNG, GIF, BMP, TIFF and WebP are decoded beside the commit BEFORE (default: the last without HEIC): pixels and time; two minutes
 	build/venv/bin/python benchmarks/decode.py $(BEFORE)
 
+bench-commits: build/venv build/ViT-B-32 ## infer and train beside the commit BEFORE: processor time by turns; five minutes
+	build/venv/bin/python benchmarks/commits.py $(BEFORE) build/ViT-B-32
+
 bench-tables: # what make bench prints
 	@for how in shared copied shared copied shared copied; do GOCLIP_BENCH_MODEL=$(CURDIR)/build/ViT-B-32 go test ./clip -run '^$$' -bench "Open/$$how" -benchtime 1x | grep ^Benchmark; done
 	@for how in kept recomputed; do go test ./clip -run '^$$' -bench "Step/$$how" -benchtime 1x | grep ^Benchmark; done
