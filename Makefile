@@ -174,7 +174,7 @@ BEFORE := 58a7607
 bench-decode: build/venv ## how JPEG, PNG, GIF, BMP, TIFF and WebP are decoded beside the commit BEFORE (default: the last without HEIC): pixels and time; two minutes
 	build/venv/bin/python benchmarks/decode.py $(BEFORE)
 
-bench-commits: build/venv build/ViT-B-32 ## infer and train beside the commit BEFORE: processor time by turns; five minutes
+bench-commits: build/venv build/ViT-B-32 ## infer and train beside the commit BEFORE: processor time, alternating; five minutes
 	build/venv/bin/python benchmarks/commits.py $(BEFORE) build/ViT-B-32
 
 bench-tables: # what make bench prints

@@ -1,4 +1,4 @@
-"""Compares this checkout's commands with an earlier commit's: processor time, by turns.
+"""Compares this checkout's commands with an earlier commit's: processor time, alternating.
 
     python benchmarks/commits.py COMMIT MODEL_DIRECTORY [--rounds 3]
 
@@ -80,7 +80,7 @@ def main():
                                                 "--max-steps", "6", "--workers", "1", "--threads", "1", "--precision", "fp32", "--save-frequency", "0", "--logs", at / "logs", "--name", n],
         }
         print(header())
-        print(f"before: {args.before}, now: this checkout; {args.rounds} rounds by turns, one thread, processor time in seconds\n")
+        print(f"before: {args.before}, now: this checkout; {args.rounds} rounds alternating, one thread, processor time in seconds\n")
         print(f"{'':<18}{'before':>8}{'now':>8}{'before/now':>12}{'of rounds':>16}")
         run = 0
         for name, command in work.items():
