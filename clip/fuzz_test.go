@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/stretchr/testify/require"
 )
 
 // FuzzConfigs gives any bytes to both readers of a model's config: what they accept has sizes that a model can have.
-func FuzzConfigs(f *testing.F) {
+func FuzzConfigs(of *testing.F) {
+	f := campaign.Inputs(of, 16<<20)
 	for _, name := range []string{"ViT-B-32", "RN50", "ViT-B-16-SigLIP", "roberta-ViT-B-32", "ViT-L-14-CLIPA", "convnext_base", "EVA02-B-16", "PE-Core-B-16"} {
 		text, err := os.ReadFile(filepath.Join("tower", "configs", name+".json"))
 		require.NoError(f, err)

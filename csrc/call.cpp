@@ -29,7 +29,7 @@ int64_t as_bits(double d) {
 const gc_tensor *as_tensor(int64_t bits) { return reinterpret_cast<const gc_tensor *>(bits); }
 
 c10::IValue argument(const gc_value &v, const int64_t *pool) {
-  const int64_t *list = pool + v.bits;
+  auto list = [&] { return v.n > 0 ? pool + v.bits : nullptr; };
   switch (v.tag) {
     case GC_NONE:
       return {};
@@ -47,32 +47,32 @@ c10::IValue argument(const gc_value &v, const int64_t *pool) {
       if (v.n == static_cast<int32_t>(c10::kCUDA)) open_cuda();
       return c10::Device(static_cast<c10::DeviceType>(v.n), static_cast<c10::DeviceIndex>(v.bits));
     case GC_STRING:
-      return std::string(reinterpret_cast<const char *>(list), v.n);
+      return std::string(reinterpret_cast<const char *>(list()), v.n);
     case GC_INTS:
-      return c10::List<int64_t>(c10::ArrayRef<int64_t>(list, v.n));
+      return c10::List<int64_t>(c10::ArrayRef<int64_t>(list(), v.n));
     case GC_DOUBLES: {
       c10::List<double> out;
       out.reserve(v.n);
-      for (int32_t i = 0; i < v.n; i++) out.push_back(as_double(list[i]));
+      for (int32_t i = 0; i < v.n; i++) out.push_back(as_double(list()[i]));
       return out;
     }
     case GC_BOOLS: {
       c10::List<bool> out;
       out.reserve(v.n);
-      for (int32_t i = 0; i < v.n; i++) out.push_back(list[i] != 0);
+      for (int32_t i = 0; i < v.n; i++) out.push_back(list()[i] != 0);
       return out;
     }
     case GC_TENSORS: {
       c10::List<at::Tensor> out;
       out.reserve(v.n);
-      for (int32_t i = 0; i < v.n; i++) out.push_back(ref(as_tensor(list[i])));
+      for (int32_t i = 0; i < v.n; i++) out.push_back(ref(as_tensor(list()[i])));
       return out;
     }
     case GC_OPT_TENSORS: {
       c10::List<std::optional<at::Tensor>> out;
       out.reserve(v.n);
       for (int32_t i = 0; i < v.n; i++) {
-        out.push_back(list[i] == 0 ? std::nullopt : std::optional<at::Tensor>(ref(as_tensor(list[i]))));
+        out.push_back(list()[i] == 0 ? std::nullopt : std::optional<at::Tensor>(ref(as_tensor(list()[i]))));
       }
       return out;
     }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/internal/campaign"
 )
 
 func edit(t testing.TB, path string, change func(data []byte) []byte) {
@@ -80,8 +82,9 @@ func searchAll(at string) error {
 
 // FuzzOpen has any change of any file of an index give an error of one line, or right answers, and
 // no panic.
-func FuzzOpen(f *testing.F) {
-	dir := f.TempDir()
+func FuzzOpen(of *testing.F) {
+	f := campaign.Inputs(of, 0)
+	dir := f.MemoryDir()
 	at := filled(f, dir, 20)
 	whole := map[string][]byte{}
 	for _, name := range []string{databaseName, "vectors-1.f32"} {
@@ -96,8 +99,9 @@ func FuzzOpen(f *testing.F) {
 	f.Add(false, 16, []byte{1}, 0)
 	f.Add(false, headerSize, []byte{255, 255, 255, 127}, 7)
 	f.Fuzz(func(t *testing.T, database bool, from int, with []byte, cut int) {
-		copied := filepath.Join(t.TempDir(), DirName)
-		require.NoError(t, os.Mkdir(copied, 0o755))
+		copied := filepath.Join(dir, "copy", DirName)
+		require.NoError(t, os.RemoveAll(copied)) // with what SQLite has left beside it
+		require.NoError(t, os.MkdirAll(copied, 0o755))
 		for name, data := range whole {
 			if database == (name == databaseName) {
 				data = append([]byte(nil), data...)

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/internal/campaign"
 )
 
 func TestParseQuery(t *testing.T) {
@@ -60,7 +62,8 @@ func TestCombine(t *testing.T) {
 
 // FuzzParseQuery has every query give terms, with weights that can be summed, or one line of an
 // error.
-func FuzzParseQuery(f *testing.F) {
+func FuzzParseQuery(of *testing.F) {
+	f := campaign.Inputs(of, 16<<20)
 	for _, query := range []string{"horse + stripes", `"2:golden retriever" + ./pool.jpg - fruit`, "a +", `"`, "1e9:x", "- - -", "2:\"a\"", "\x00 + \xff", "a\n+ b"} {
 		f.Add(query, "+")
 		f.Add(query, "photos")

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/internal/campaign"
 )
 
 // exifImage is one that testdata/exif/make_pictures.py has written.
@@ -28,7 +30,8 @@ func TestTaken(t *testing.T) {
 }
 
 // FuzzTaken reads damaged metadata: a time that the index can hold, or none, and never a panic.
-func FuzzTaken(f *testing.F) {
+func FuzzTaken(of *testing.F) {
+	f := campaign.Inputs(of, 16<<20)
 	pictures, err := filepath.Glob(exifImage("*.*"))
 	require.NoError(f, err)
 	for _, path := range pictures {

@@ -17,7 +17,7 @@ var (
 	opOnes       = NewOp("aten::ones")
 	opEmpty      = NewOp("aten::empty.memory_format")
 	opFromFile   = NewOp("aten::from_file")
-	opSetStorage = NewOp("aten::set_.source_Tensor_storage_offset")
+	opSet        = NewOp("aten::set_.source_Tensor")
 	opRand       = NewOp("aten::rand")
 	opRandn      = NewOp("aten::randn")
 	opNormal     = NewOp("aten::normal_")
@@ -96,14 +96,25 @@ func FromFile(path string, n int) (t *Tensor, err error) {
 	return t, err
 }
 
-// ShareStorage has t be the numbers of source from offset on, in row-major order, of the given
-// shape, and gives back its own memory.
+// ShareStorage has t be the numbers of source, which is contiguous, from offset on, in row-major
+// order, of the given shape, and gives back its own memory. t stays as it is if source has fewer.
 func (t *Tensor) ShareStorage(source *Tensor, offset int, shape ...int) {
-	strides := make([]int, len(shape))
-	for i, step := len(shape)-1, 1; i >= 0; i-- {
-		strides[i], step = step, step*shape[i]
+	n := 1
+	for _, d := range shape {
+		if offset < 0 || d < 0 || d > 0 && n > source.Numel()/d {
+			misuse("share", "the tensor has %d numbers, none of the shape %v from %d on", source.Numel(), shape, offset)
+		}
+		n *= d
 	}
-	opSetStorage.Run(nil, t, source, offset, shape, strides)
+	// Views are made first: set_ with a shape and strides throws after it has given t the shape, which then claims
+	// memory that t does not have.
+	flat := source.View(-1)
+	defer flat.Free()
+	part := flat.Narrow(0, offset, n)
+	defer part.Free()
+	part = part.View(shape...)
+	defer part.Free()
+	opSet.Run(nil, t, part)
 }
 
 // Like-factories take scope and device from t, and nothing else.

@@ -158,6 +158,7 @@ func TestMisuse(t *testing.T) {
 		{"torch: from_slice(): the scope has ended: its Do has returned", func(*torch.Scope, *torch.Tensor) { torch.FromSlice(ended, []float32{1}, 1) }},
 		{"torch: set(): the tensor belongs to a scope; only one without, such as a parameter, can be set", func(_ *torch.Scope, x *torch.Tensor) { x.Set(x) }},
 		{"torch: write(float32[2 3]): the tensor has 24 bytes, not 18446744073709551615 and 1 more", func(_ *torch.Scope, x *torch.Tensor) { x.WriteBytes(-1, []byte{1}) }},
+		{"torch: share(): the tensor has 6 numbers, none of the shape [4 4611686018427387904 4] from 0 on", func(_ *torch.Scope, x *torch.Tensor) { x.ShareStorage(x, 0, 4, 1<<62, 4) }},
 		{"torch: embedding(int64[1], ", func(s *torch.Scope, x *torch.Tensor) { torch.FromSlice(s, []int64{math.MaxInt64}, 1).Embedding(x) }},
 	} {
 		t.Run(c.want, func(t *testing.T) {
@@ -180,6 +181,37 @@ func TestMisuse(t *testing.T) {
 	torch.SetNumThreads(0)
 	none.Free()
 	new(torch.Tensor).Free()
+}
+
+// TestShareStorage: a tensor whose new shape has no room stays as it is. It once took the shape all the same, and
+// writing into it then wrote beyond its memory.
+func TestShareStorage(t *testing.T) {
+	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
+		source, x := torch.FromSlice(s, []float32{1, 2, 3, 4, 5, 6}, 2, 3), torch.Zeros(s, torch.CPU, torch.Float32, 1)
+		for _, bad := range []struct {
+			offset int
+			shape  []int
+		}{{0, []int{4, 1 << 62, 4}}, {0, []int{1 << 40, 1 << 40}}, {0, []int{7}}, {-1, []int{1}}, {5, []int{2}}, {0, []int{-1}}, {1 << 62, []int{1}}, {0, []int{2, -3}}} {
+			var te *torch.Error
+			func() {
+				defer func() { te, _ = recover().(*torch.Error) }()
+				x.ShareStorage(source, bad.offset, bad.shape...)
+			}()
+			require.NotNil(t, te, bad)
+			assert.Equal(t, []int{1}, x.Shape())
+			assert.Equal(t, []float32{0}, torch.ToSlice[float32](x))
+		}
+		x.ShareStorage(source, 2, 2, 2)
+		assert.Equal(t, []int{2, 2}, x.Shape())
+		assert.Equal(t, []float32{3, 4, 5, 6}, torch.ToSlice[float32](x))
+		source.Narrow(1, 1, 2).Fill(9)
+		assert.Equal(t, []float32{9, 4, 9, 9}, torch.ToSlice[float32](x), "the memory is shared")
+		rows := source.Narrow(0, 1, 1)
+		x.ShareStorage(rows, 1, 2)
+		assert.Equal(t, []float32{9, 9}, torch.ToSlice[float32](x), "from the second row on")
+		x.ShareStorage(source, 6, 0, 5)
+		assert.Equal(t, []int{0, 5}, x.Shape())
+	}))
 }
 
 // TestScopeOfAnotherGoroutine has eight goroutines use one scope: every use is an error, and no

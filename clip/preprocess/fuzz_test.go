@@ -6,10 +6,13 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/goclip/goclip/internal/campaign"
 )
 
 // FuzzDecode feeds arbitrary bytes: the outcome is a sound image or an error, never a panic, and the limits hold.
-func FuzzDecode(f *testing.F) {
+func FuzzDecode(of *testing.F) {
+	f := campaign.Inputs(of, 64<<20)
 	files, err := filepath.Glob(filepath.Join(goldenDir, "pictures", "*"))
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no images in %s (%v)", goldenDir, err)
@@ -65,7 +68,8 @@ func FuzzAVIF(f *testing.F)     { needHEIF(f); fuzzSystem(f, "heif.zip", "AVIF")
 func FuzzJXL(f *testing.F)      { needJXL(f); fuzzSystem(f, "jxl.zip", "JPEG XL") }
 func FuzzJPEG2000(f *testing.F) { needJPEG2000(f); fuzzSystem(f, "jp2.zip", "JPEG 2000") }
 
-func fuzzSystem(f *testing.F, archive, format string) {
+func fuzzSystem(of *testing.F, archive, format string) {
+	f := campaign.Inputs(of, 64<<20)
 	for _, g := range zipped(f, archive) {
 		if KindOf(g.data, "").Format == format {
 			f.Add(g.data)
@@ -88,7 +92,8 @@ func fuzzSystem(f *testing.F, archive, format string) {
 
 // FuzzBytes takes the way of Transform.Bytes, which decodes the columns that it needs alone: it refuses what Decode
 // refuses, gives what Apply gives of the whole image, and turns every image that it reads.
-func FuzzBytes(f *testing.F) {
+func FuzzBytes(of *testing.F) {
+	f := campaign.Inputs(of, 64<<20)
 	for _, name := range []string{"cup_odd.jpg", "cup_422.jpg", "cup_440.jpg", "cup_411.jpg", "cup_arithmetic.jpg",
 		"cup_grey_progressive.jpg", "cup_ycck.jpg", "cup_restarts.jpg", "orientation6.jpg", "lying.png", "lying.webp",
 		"lying.tif"} {
@@ -125,7 +130,8 @@ func FuzzBytes(f *testing.F) {
 }
 
 // FuzzConfig: a configuration that is read makes a transform, and reads back as itself.
-func FuzzConfig(f *testing.F) {
+func FuzzConfig(of *testing.F) {
+	f := campaign.Inputs(of, 16<<20)
 	f.Add([]byte(`{"size": {"shortest_edge": 224}, "crop_size": 224, "resample": 3, "image_mean": [0.5, 0.5, 0.5]}`))
 	f.Add([]byte(`{"image_processor_type": "SiglipImageProcessor", "size": {"height": 20, "width": 30}}`))
 	f.Add([]byte(`{"size": [20, 30], "mean": 0.1, "std": [1, 2, 3], "resize_mode": "longest", "fill_color": 7}`))

@@ -9,10 +9,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/internal/campaign"
 )
 
+// memory is what a small vocabulary, with the table of its trie, and a few texts may take of the heap, garbage included.
+const memory = 64 << 20
+
 // FuzzTokenize: every tokenizer gives rows of the length asked for, of ids within its vocabulary, and twice the same.
-func FuzzTokenize(f *testing.F) {
+func FuzzTokenize(of *testing.F) {
+	f := campaign.Inputs(of, memory)
 	for _, text := range []string{"a photo of a cat", "Ã©tÃ© &amp;lt; <|endoftext|>", "\xff\xfe", "ﬁ １２ ＡＢＣ", "'s'T’ll \u0085\u2028",
 		"<s> a <mask> </s>", "[CLS] a [SEP][sep] 東京 [CL\u200bS] é", "▁▁ <bos> \n\n <MASK> don't the ", "▁ ▁a <0x41>", "👩🏽\u200d🚀 racing car", "\u0345\u1100\u1161\u00ad"} {
 		f.Add(text, 77)
@@ -47,7 +53,9 @@ func FuzzTokenize(f *testing.F) {
 }
 
 // FuzzVocabulary: whatever vocab.json and merges.txt hold is a sentence or a tokenizer whose ids are in range.
-func FuzzVocabulary(f *testing.F) {
+func FuzzVocabulary(of *testing.F) {
+	f := campaign.Inputs(of, memory)
+	dir := f.MemoryDir()
 	vocab, err := os.ReadFile(testdata + "roberta/vocab.json")
 	require.NoError(f, err)
 	merges, err := os.ReadFile(testdata + "roberta/merges.txt")
@@ -57,7 +65,6 @@ func FuzzVocabulary(f *testing.F) {
 	f.Add([]byte(`{"a":99999999999}`), []byte("a b c"))
 	f.Add([]byte(`{"<s>":0,"<pad>":1,"</s>":2,"<unk>":3,"Ġ":-1}`), []byte(" "))
 	f.Fuzz(func(t *testing.T, vocab, merges []byte) {
-		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "vocab.json"), vocab, 0o600))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "merges.txt"), merges, 0o600))
 		tryOpen(t, dir)
@@ -65,7 +72,9 @@ func FuzzVocabulary(f *testing.F) {
 }
 
 // FuzzTokenizerJSON is FuzzVocabulary of tokenizer.json.
-func FuzzTokenizerJSON(f *testing.F) {
+func FuzzTokenizerJSON(of *testing.F) {
+	f := campaign.Inputs(of, memory)
+	dir := f.MemoryDir()
 	for _, name := range []string{"xlmr/tokenizer.json.gz", "bert/tokenizer.json.gz", "gemma/other.json.gz"} {
 		whole, err := io.ReadAll(unpack(f, testdata+name))
 		require.NoError(f, err)
@@ -88,21 +97,21 @@ func FuzzTokenizerJSON(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "tokenizer.json"), data, 0o600))
 		tryOpen(t, dir)
 	})
 }
 
 // FuzzVocabTxt is FuzzVocabulary of vocab.txt and tokenizer_config.json.
-func FuzzVocabTxt(f *testing.F) {
+func FuzzVocabTxt(of *testing.F) {
+	f := campaign.Inputs(of, memory)
+	dir := f.MemoryDir()
 	vocab, err := os.ReadFile(testdata + "bert/vocab.txt")
 	require.NoError(f, err)
 	f.Add(vocab, []byte(`{"do_lower_case":false,"strip_accents":true}`))
 	f.Add([]byte("[PAD]\r[UNK]\r\n[CLS]\n[SEP]\n\na\na\n##\n##\xff"), []byte("{}"))
 	f.Add([]byte("<0>\na\n##b\n"), []byte(`{"cls_token":"<0>","sep_token":{"content":"<0>"},"pad_token":"a","unk_token":"##b","mask_token":null}`))
 	f.Fuzz(func(t *testing.T, vocab, config []byte) {
-		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "vocab.txt"), vocab, 0o600))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "tokenizer_config.json"), config, 0o600))
 		tryOpen(t, dir)
@@ -110,7 +119,9 @@ func FuzzVocabTxt(f *testing.F) {
 }
 
 // FuzzSentencePiece is FuzzVocabulary of sentencepiece's models, as T5's and as XLM-R's.
-func FuzzSentencePiece(f *testing.F) {
+func FuzzSentencePiece(of *testing.F) {
+	f := campaign.Inputs(of, memory)
+	dirs := map[string]string{"spiece.model": f.MemoryDir(), "sentencepiece.bpe.model": f.MemoryDir()}
 	for _, name := range []string{"siglip/bytes.model.gz", "xlmr/sentencepiece.bpe.model.gz"} {
 		model, err := io.ReadAll(unpack(f, testdata+name))
 		require.NoError(f, err)
@@ -121,8 +132,7 @@ func FuzzSentencePiece(f *testing.F) {
 	f.Add([]byte("\x0a\xff\xff\xff\xff\x07abc")) // a piece of 2 GB
 	f.Add([]byte("\x0a\x0b\x0a\x05<unk>\x18\x02\x0a\x0a\x0a\x04</s>\x18\x03\x0a\x0b\x0a\x05<pad>\x18\x03\x0a\x08\x0a\x01a\x15\x00\x00\x80\xbf"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, name := range []string{"spiece.model", "sentencepiece.bpe.model"} {
-			dir := t.TempDir()
+		for name, dir := range dirs {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
 			tryOpen(t, dir)
 		}

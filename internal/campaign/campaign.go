@@ -14,7 +14,7 @@ import (
 )
 
 // FromEnv returns the number that an environment variable has, or other without it.
-func FromEnv(t *testing.T, name string, other int) int {
+func FromEnv(t testing.TB, name string, other int) int {
 	t.Helper()
 	text := os.Getenv(name)
 	if text == "" {

@@ -5,41 +5,44 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"runtime/metrics"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
 
-// allocated is what the process has ever taken from the heap.
-func allocated() uint64 {
-	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(s)
-	return s[0].Value.Uint64()
-}
+// memory is what opening a file may take of the heap beside twice the file's size, garbage included.
+const memory = 64 << 20
 
 // mustHold opens a hostile file and checks what the package comment promises: an error of one line or entries that fit
-// their shapes, and bounded memory (all that was taken, garbage too).
+// their shapes, and bounded memory.
 func mustHold(t testing.TB, size int, open func() (*checkpoint.File, error)) {
-	before := allocated()
+	before := campaign.Allocated()
 	f, err := open()
-	require.LessOrEqual(t, allocated()-before, uint64(64<<20+2*size))
+	require.LessOrEqual(t, campaign.Allocated()-before, uint64(memory+2*size))
+	holds(t, f, err)
+}
+
+// holds is mustHold without the memory. It is called millions of times.
+func holds(t testing.TB, f *checkpoint.File, err error) {
 	if err != nil {
-		require.NotContains(t, err.Error(), "\n")
+		if strings.Contains(err.Error(), "\n") {
+			t.Fatalf("an error of several lines: %v", err)
+		}
 		return
 	}
-	names := f.Names()
-	for _, name := range names {
+	for _, name := range f.Names() {
 		e, ok := f.Entry(name)
-		require.True(t, ok)
 		n := e.DType.Size()
 		for _, d := range e.Shape {
 			n *= d
 		}
-		require.Len(t, e.Data, n)
+		if !ok || len(e.Data) != n {
+			t.Fatalf("%q: %d bytes, its shape has %d", name, len(e.Data), n)
+		}
 		if n > 0 { // the ends are there to be read
 			_ = e.Data[0] + e.Data[n-1]
 		}
@@ -105,14 +108,36 @@ func pickleOf(t testing.TB, data []byte) []byte {
 	return nil
 }
 
-func FuzzParse(f *testing.F) {
+// parsed is mustParse for the targets below, which measure the memory themselves.
+func parsed(t *testing.T, data []byte) {
+	f, err := checkpoint.Parse("fuzz", data)
+	holds(t, f, err)
+}
+
+func FuzzParse(of *testing.F) {
+	f := campaign.Inputs(of, memory)
 	f.Add(file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{"format":"pt"}}`, 0, 0, 0, 0))
 	f.Add(file(`{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}`))
 	f.Add([]byte("PK\x03\x04 not a checkpoint at all"))
-	f.Fuzz(func(t *testing.T, data []byte) { mustParse(t, data) })
+	f.Fuzz(parsed)
 }
 
-func FuzzPickle(f *testing.F) {
+// FuzzHeader changes the JSON of a safetensors file, whose length is right.
+func FuzzHeader(of *testing.F) {
+	f := campaign.Inputs(of, memory)
+	for _, header := range []string{
+		`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{"format":"pt"}}`,
+		`{"a":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]},"b":{"dtype":"I64","shape":[],"data_offsets":[12,20]}}`,
+		`{"a":{"dtype":"BF16","shape":[0,9],"data_offsets":[0,0]},"b.c":{"dtype":"BOOL","shape":[3,1,1],"data_offsets":[0,3]}}   `,
+		`{"\u00e9\n":{"dtype":"F8_E5M2","shape":[4],"data_offsets":[0,4]}}`, `{}`,
+	} {
+		f.Add([]byte(header), byte(20))
+	}
+	f.Fuzz(func(t *testing.T, header []byte, size byte) { parsed(t, file(string(header), make([]byte, size)...)) })
+}
+
+func FuzzPickle(of *testing.F) {
+	f := campaign.Inputs(of, memory)
 	for path, data := range samples(f, "*.pt") {
 		if data[0] == 'P' {
 			f.Add(pickleOf(f, data), strings.Contains(path, "script") || strings.Contains(path, "traced"))
@@ -125,14 +150,15 @@ func FuzzPickle(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, pickle []byte, classes bool) {
 		if classes {
-			mustParse(t, script(t, string(pickle)))
+			parsed(t, script(t, string(pickle)))
 		} else {
-			mustParse(t, archive(t, string(pickle)))
+			parsed(t, archive(t, string(pickle)))
 		}
 	})
 }
 
-func FuzzZip(f *testing.F) {
+func FuzzZip(of *testing.F) {
+	f := campaign.Inputs(of, memory)
 	for _, data := range samples(f, "*.pt") {
 		if data[0] == 'P' && len(data) < 1900 { // small ones are soon changed in what matters
 			f.Add(data)
@@ -141,34 +167,35 @@ func FuzzZip(f *testing.F) {
 	f.Add(archive(f, tensorPickle("0", 8, 0, []int{2, 4}, []int{4, 1})))
 	f.Add(script(f, "\x80\x02c__torch__\nNet\n)\x81}"+text("w")+floats("0", 8, 0, []int{8}, []int{1})+"sb."))
 	f.Add(pack(f, "a/data.pkl", "\x80\x02]."))
-	f.Fuzz(func(t *testing.T, data []byte) { mustParse(t, data) })
+	f.Fuzz(parsed)
 }
 
-func FuzzLegacy(f *testing.F) {
+func FuzzLegacy(of *testing.F) {
+	f := campaign.Inputs(of, memory)
 	for _, data := range samples(f, "*legacy.pt") {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		mustParse(t, append([]byte("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."), data...))
+		parsed(t, append([]byte("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."), data...))
 	})
 }
 
-func FuzzIndex(f *testing.F) {
+func FuzzIndex(of *testing.F) {
+	f := campaign.Inputs(of, memory)
 	for _, data := range samples(f, "*.index.json") {
 		f.Add(string(data))
 	}
 	f.Add(`{"weight_map":{"a":"one","b":"two"}}`)
 	f.Add(`{"weight_map":{"a":"../one"}}`)
 	f.Add(`{"weight_map":{"a":"index"}}`)
-	dir, err := os.MkdirTemp("", "index")
-	require.NoError(f, err)
-	f.Cleanup(func() { os.RemoveAll(dir) })
+	dir := f.MemoryDir()
 	for shard, text := range map[string]string{"one": `{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, "two": `{"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`} {
 		require.NoError(f, os.WriteFile(filepath.Join(dir, shard), file(text, 1), 0o600))
 	}
 	index := filepath.Join(dir, "index")
 	f.Fuzz(func(t *testing.T, text string) {
 		require.NoError(t, os.WriteFile(index, []byte(text), 0o600))
-		mustHold(t, len(text), func() (*checkpoint.File, error) { return checkpoint.Open(index) })
+		file, err := checkpoint.Open(index)
+		holds(t, file, err)
 	})
 }

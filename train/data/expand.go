@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -53,6 +54,9 @@ func expand(part string) ([]string, error) {
 // maxFiles bounds what braces may mean: beyond it a range is a slip.
 const maxFiles = 1 << 20
 
+// maxDigits bounds how wide a range's numbers are.
+const maxDigits = 18
+
 // braces expands the first {00..12} or {a,b} of s and then the rest.
 func braces(s string) ([]string, error) {
 	open := strings.IndexByte(s, '{')
@@ -67,12 +71,13 @@ func braces(s string) ([]string, error) {
 	choices := strings.Split(inner, ",")
 	if from, to, ranged := strings.Cut(inner, ".."); ranged {
 		var a, b int
-		if _, err := fmt.Sscanf(from+" "+to, "%d %d", &a, &b); err != nil || a < 0 || a > b || b-a > maxFiles {
+		if _, err := fmt.Sscanf(from+" "+to, "%d %d", &a, &b); err != nil || a < 0 || a > b || b-a > maxFiles || len(from) > maxDigits {
 			return nil, fmt.Errorf("data: %s: {%s} is not a range such as {00000..00012}", s, inner)
 		}
-		choices = nil
+		choices = make([]string, 0, b-a+1)
 		for i := a; i <= b; i++ {
-			choices = append(choices, fmt.Sprintf("%0*d", len(from), i))
+			digits := strconv.Itoa(i)
+			choices = append(choices, strings.Repeat("0", max(0, len(from)-len(digits)))+digits)
 		}
 	}
 	tails, err := braces(rest)
@@ -82,7 +87,7 @@ func braces(s string) ([]string, error) {
 	if len(choices)*len(tails) > maxFiles {
 		return nil, fmt.Errorf("data: %s means more than %d files", s, maxFiles)
 	}
-	var out []string
+	out := make([]string, 0, len(choices)*len(tails))
 	for _, c := range choices {
 		for _, tail := range tails {
 			out = append(out, s[:open]+c+tail)

@@ -3,6 +3,7 @@ package data
 import (
 	"archive/tar"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,22 @@ type parquetRows struct {
 	leftOut  int
 }
 
+// checkFooter refuses a footer that claims more bytes than the file has, up to 4 GiB, which the
+// library would take from memory before it reads them.
+func checkFooter(f io.ReaderAt, size int64) error {
+	var end [8]byte
+	if size < int64(len(end)) {
+		return fmt.Errorf("it has %d bytes", size)
+	}
+	if _, err := f.ReadAt(end[:], size-int64(len(end))); err != nil {
+		return err
+	}
+	if n := int64(binary.LittleEndian.Uint32(end[:])); n > size-int64(len(end)) {
+		return fmt.Errorf("its footer claims %d bytes of the file's %d", n, size)
+	}
+	return nil
+}
+
 // openParquet reads columns of captions, texts or lists of texts, and of images: paths (a column
 // of texts), or bytes.
 func openParquet(ctx context.Context, name string, o Options) (set Index, err error) {
@@ -47,6 +64,9 @@ func openParquet(ctx context.Context, name string, o Options) (set Index, err er
 			err = within("data: "+name, err)
 		}
 	}()
+	if err := checkFooter(f, size); err != nil {
+		return nil, fmt.Errorf("it is not a Parquet file: %w", err)
+	}
 	p, err := parquet.OpenFile(f, size, parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
 	if err != nil {
 		return nil, fmt.Errorf("it is not a Parquet file: %w", err)
