@@ -145,7 +145,6 @@ size_t gc_gone(uint64_t *ids, size_t cap);  // takes ids of nodes that have been
 void gc_become_worker(void);  // marks the calling thread
 int32_t gc_on_worker(void);    // whether the calling thread is marked
 void gc_set_threads(int32_t n);
-int32_t gc_set_arenas(int32_t n);  // of malloc; 0 if it does not take that many
 char *gc_manual_seed(uint64_t seed);
 char *gc_rng_state(int32_t device_type, int32_t index, gc_tensor **out /* new, bytes */);
 char *gc_set_rng_state(int32_t device_type, int32_t index, const gc_tensor *state);

@@ -4,7 +4,6 @@
 #include <ATen/Version.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <dlfcn.h>
-#include <malloc.h>
 #include <torch/csrc/api/include/torch/version.h>
 #include <unistd.h>
 
@@ -84,8 +83,6 @@ uint32_t gc_adopt_thread(uint32_t number) {
 void gc_set_threads(int32_t n) {
   if (at::get_num_threads() != n) at::set_num_threads(n);
 }
-
-int32_t gc_set_arenas(int32_t n) { return mallopt(M_ARENA_MAX, n); }
 
 void gc_become_worker(void) { is_worker = true; }
 

@@ -126,8 +126,11 @@ func (s *Server) endpoint(route route) http.Handler {
 			err = s.guard(route, seen, r)
 		}
 		if err != nil && !seen.began {
+			whole := readRest(r)
 			s.fail(route, seen, r, err)
-			s.linger(seen, r)
+			if !whole {
+				s.linger(seen, r)
+			}
 		}
 		if accepted && route.work && seen.code < http.StatusTooManyRequests {
 			s.answered.Add(1)

@@ -69,7 +69,8 @@ type admission struct {
 // pace is what a model has before it and how fast it is. Admission's mu guards it.
 type pace struct {
 	inputs int
-	speed  float64 // inputs that the model computes a second, by its latest batches; 0 before the first
+	warm   bool    // a batch was computed
+	speed  float64 // inputs that the model computes a second, by its latest batches; 0 before the second
 }
 
 func (a *admission) newPace() *pace {
@@ -113,6 +114,10 @@ func (a *admission) slow(p *pace, n int) bool {
 func (a *admission) ran(p *pace, n int, took time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if !p.warm { // the first batch pays for what the kernels prepare
+		p.warm = true
+		return
+	}
 	speed := float64(n) / max(took.Seconds(), 1e-6)
 	if p.speed > 0 {
 		speed = 0.8*p.speed + 0.2*speed

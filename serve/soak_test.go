@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,7 +54,6 @@ func TestSoakSeesALeak(t *testing.T) {
 // it holds in the end beside the beginning. leak is called after every 1,000 requests.
 func soak(t *testing.T, requests int, leak func()) (kib, handles int64) {
 	t.Helper()
-	torch.LimitArenas(2)
 	c, err := tower.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":2,"width":64,"head_width":32,"patch_size":8},
 		"text_cfg":{"context_length":16,"vocab_size":49408,"width":8,"heads":2,"layers":2}}`))
 	require.NoError(t, err)
@@ -102,8 +100,7 @@ func soak(t *testing.T, requests int, leak func()) (kib, handles int64) {
 		})
 	}
 	all.Wait()
-	quarter := len(looks) / 4
-	early, late := slices.Min(looks[quarter:2*quarter]), slices.Min(looks[3*quarter:])
+	early, late := campaign.Gained(looks)
 	client.CloseIdleConnections()
 	after := settled()
 	t.Logf("%d requests in %s, by status (0: the client left) %v; resident %.1f MiB in the second quarter, %.1f in the last; handles %d before, %d after",

@@ -3,7 +3,6 @@ package torch_test
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -26,9 +25,4 @@ func TestErrDeviceLost(t *testing.T) {
 		assert.Equal(t, want, errors.Is(err, torch.ErrDeviceLost), message)
 	}
 	assert.False(t, errors.Is(&torch.Error{Msg: "CUDA error: misaligned address"}, errors.ErrUnsupported))
-}
-
-// TestLimitArenas sets glibc's own limit.
-func TestLimitArenas(t *testing.T) {
-	assert.True(t, torch.LimitArenas(8*runtime.NumCPU()))
 }

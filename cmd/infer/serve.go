@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/goclip/goclip/serve"
-	"github.com/goclip/goclip/torch"
 )
 
 type serveCmd struct {
@@ -104,9 +103,6 @@ func (*serveCmd) Help() string {
   GOCLIP_TOKEN=secret infer serve --addr 0.0.0.0:8080 --host photos.example`
 }
 
-// arenas of malloc that the server keeps; glibc's own limit is eight for each CPU.
-const arenas = 2
-
 func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err := c.check(); err != nil {
 		return err
@@ -127,7 +123,6 @@ func (c *serveCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	torch.LimitArenas(arenas)
 	c.fit(memoryOf(os.DirFS("/")))
 	if err := c.choose(ctx, io); err != nil {
 		return err

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/base64"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -82,13 +83,33 @@ func (s *side) turn(length time.Duration, request func(i int64) []byte) {
 	s.rates = append(s.rates, float64(len(s.seconds[http.StatusOK])-before)/time.Since(begun).Seconds())
 }
 
+// captions are of the lengths that people write under photographs, 6 to 26 tokens. newCaption changes the
+// words in capitals, so that hardly any text comes twice.
+var captions = strings.Split(`COLOUR THING and a THING|a COLOUR THING next to a THING|a photo of a COLOUR THING in front of a THING|a COLOUR THING and a COLOUR THING on the THING|two people and a COLOUR THING in front of the THING in the evening|a COLOUR THING that stands on the street while a THING and a COLOUR THING pass behind it|the COLOUR THING with the THING|a man holds a COLOUR THING at the THING`, "|")
+
+var captionWords = map[string][]string{
+	"COLOUR": strings.Fields("red green yellow white black blue grey brown wooden shiny old new broken striped wet golden small large tiny huge long narrow heavy round empty dirty clean bright dark plain"),
+	"THING":  strings.Fields("dog cat bicycle boat table house bird bottle horse train lamp bridge umbrella guitar plate chair window door tree flower car truck bus ball cup book phone clock fence tower stone box basket ladder kite bench sofa bed cake pizza"),
+}
+
+func newCaption(seed int64) string {
+	draw := rand.New(rand.NewPCG(uint64(seed), 0))
+	words := strings.Fields(captions[draw.IntN(len(captions))])
+	for i, word := range words {
+		if list := captionWords[word]; list != nil {
+			words[i] = list[draw.IntN(len(list))]
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 func median(list []float64) float64 {
 	list = slices.Sorted(slices.Values(list))
 	return list[len(list)/2]
 }
 
 // TestBesideInfinity asks infer serve and infinity (GOCLIP_INFINITY) by turns, with the same model
-// (GOCLIP_LOAD_MODEL) and the same requests: 32 clients, an image or a new text a request.
+// (GOCLIP_LOAD_MODEL) and the same requests: 32 clients, an image, a new text of 33 tokens or a new caption a request.
 // GOCLIP_INFINITY_OUT gets the table.
 func TestBesideInfinity(t *testing.T) {
 	program, model := os.Getenv("GOCLIP_INFINITY"), os.Getenv("GOCLIP_LOAD_MODEL")
@@ -107,7 +128,7 @@ func TestBesideInfinity(t *testing.T) {
 	length := time.Duration(campaign.FromEnv(t, "GOCLIP_LOAD_SECONDS", 15)) * time.Second
 	var table strings.Builder
 	fmt.Fprintf(&table, "| 32 clients, one input a request, %s a turn | goclip | infinity | ratio, median of pairs | of all pairs |\n|---|---|---|---|---|\n", length)
-	for _, kind := range []string{"image", "text"} {
+	for _, kind := range []string{"image", "text", "caption"} {
 		a, b := newSide(ours.at), newSide(theirs)
 		ask := func(s *side, length time.Duration) {
 			ready := make([][]byte, len(pictures))
@@ -119,7 +140,11 @@ func TestBesideInfinity(t *testing.T) {
 				if kind == "image" {
 					return ready[int(i)%len(ready)]
 				}
-				return s.request("/embeddings", fmt.Appendf(nil, `{"model":"clip","modality":"text","encoding_format":"base64","input":["the picture %d of a dog on the beach, turn %d"]}`, i, turn))
+				text := fmt.Sprintf("the picture %d of a dog on the beach, turn %d", i, turn) // of 33 tokens each
+				if kind == "caption" {
+					text = newCaption(turn + i)
+				}
+				return s.request("/embeddings", fmt.Appendf(nil, `{"model":"clip","modality":"text","encoding_format":"base64","input":[%q]}`, text))
 			})
 		}
 		for _, s := range []*side{a, b} { // warm, and not counted

@@ -72,6 +72,13 @@ func cpuOf(t *testing.T, pid int) float64 {
 	return (user + system) / 100
 }
 
+// cpuSince reports the CPU time in seconds that a server, and this process with the clients, take from
+// now on.
+func cpuSince(t *testing.T, pid int) func() (server, own float64) {
+	server, own := cpuOf(t, pid), cpuOf(t, os.Getpid())
+	return func() (float64, float64) { return cpuOf(t, pid) - server, cpuOf(t, os.Getpid()) - own }
+}
+
 // outcome is what a phase of requests came to.
 type outcome struct {
 	mu      sync.Mutex
@@ -235,7 +242,7 @@ func TestLoad(t *testing.T) {
 
 	seconds := campaign.FromEnv(t, "GOCLIP_LOAD_SECONDS", 120)
 	steady := &outcome{seconds: map[int][]float64{}}
-	worked := cpuOf(t, s.cmd.Process.Pid)
+	used := cpuSince(t, s.cmd.Process.Pid)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds)*time.Second)
 	defer cancel()
 	var all sync.WaitGroup
@@ -246,14 +253,18 @@ func TestLoad(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(time.Duration(seconds) * time.Second / 4)
-	early := residentOf(t, s.cmd.Process.Pid)
+	var looks []float64
+	for every := time.Tick(time.Duration(seconds) * time.Second / 100); ctx.Err() == nil; <-every {
+		looks = append(looks, residentOf(t, s.cmd.Process.Pid))
+	}
 	all.Wait()
-	late := residentOf(t, s.cmd.Process.Pid)
-	worked = 1e3 * (cpuOf(t, s.cmd.Process.Pid) - worked) / float64(len(steady.seconds[200]))
+	early, late := campaign.Gained(looks)
+	server, own := used()
+	worked := 1e3 * server / float64(len(steady.seconds[200]))
 	throughput := float64(len(steady.seconds[200])) / float64(seconds)
-	t.Logf("64 clients, %d s: %.1f pictures/s, p50 %.0f ms, p99 %.0f ms, %.2f ms of the CPU for each; errors %d, refused %d; resident %.0f MiB after a quarter, %.0f MiB at the end",
-		seconds, throughput, 1e3*steady.quantile(200, 0.5), 1e3*steady.quantile(200, 0.99), worked, steady.errors(), len(steady.seconds[429]), early, late)
+	t.Logf("64 clients, %d s: %.1f pictures/s, p50 %.0f ms, p99 %.0f ms, %.2f ms of the CPU for each (the clients took %.1f s of the CPU, the server %.1f s); errors %d, refused %d; resident at least %.0f MiB in the second quarter and %.0f MiB in the last, at most %.0f MiB",
+		seconds, throughput, 1e3*steady.quantile(200, 0.5), 1e3*steady.quantile(200, 0.99), worked, own, server, steady.errors(), len(steady.seconds[429]), early, late, slices.Max(looks))
+	client.close() // the server closes what is idle for long
 	after, cpu := embedRate(t, n, 32)
 	t.Logf("infer embed after it: %.1f pictures/s, %.2f ms of the CPU for each; the server's throughput is %.3f of the best before, %.3f of the one after; by the CPU's time it is %.3f",
 		after, cpu, throughput/best, throughput/after, cpu/worked)
@@ -263,6 +274,7 @@ func TestLoad(t *testing.T) {
 	overload := campaign.FromEnv(t, "GOCLIP_LOAD_OVERLOAD", 30)
 	flood := &outcome{seconds: map[int][]float64{}}
 	gap := time.Duration(float64(time.Second) / (10 * throughput))
+	used = cpuSince(t, s.cmd.Process.Pid)
 	begun, sent := time.Now(), 0
 	var open atomic.Int64
 	for time.Since(begun) < time.Duration(overload)*time.Second {
@@ -276,11 +288,14 @@ func TestLoad(t *testing.T) {
 	flood.mu.Lock()
 	inTime := len(flood.seconds[200])
 	flood.mu.Unlock()
+	server, own = used()
 	hanging := open.Load()
 	all.Wait()
 	t.Logf("ten times that, %d requests in %d s: %.1f pictures/s (%.3f of before), refused %d, the client's p50 %.1f ms and p99 %.1f ms, the server's own within 5 ms %.4f; errors %d, without Retry-After %d, open at the end %d, all answered; accepted p99 %.0f ms; resident %.0f MiB",
 		sent, overload, float64(inTime)/float64(overload), float64(inTime)/float64(overload)/throughput, len(flood.seconds[429]), 1e3*flood.quantile(429, 0.5), 1e3*flood.quantile(429, 0.99), refusedWithin(t, s.at),
 		flood.errors(), flood.late, hanging, 1e3*flood.quantile(200, 0.99), residentOf(t, s.cmd.Process.Pid))
+	t.Logf("by the CPU's time: the server took %.1f s, %.2f ms for each picture that was answered in time, so %.3f of before; the clients took %.1f s",
+		server, 1e3*server/float64(inTime), worked*float64(inTime)/(1e3*server), own)
 	assert.Zero(t, flood.errors())
 	assert.Zero(t, flood.late)
 	assert.NotEmpty(t, flood.seconds[429])

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"testing"
 	"time"
 
@@ -91,9 +90,7 @@ func held(t *testing.T, leak func(), args ...string) (kib, handles int64) {
 			leak()
 		}
 	}
-	quarter := len(looks) / 4
-	require.Positive(t, quarter)
-	early, late := slices.Min(looks[quarter:2*quarter]), slices.Min(looks[3*quarter:])
+	early, late := campaign.Gained(looks)
 	for range 3 { // the model waits for the collector
 		runtime.GC()
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -44,4 +45,11 @@ func Resident(t *testing.T) (kib int64) {
 	_, err = fmt.Sscan(string(rest), &kib)
 	require.NoError(t, err)
 	return kib
+}
+
+// Gained compares what a process had in its second quarter, after its warm-up, and in its last, by
+// the least of the looks at it in each: what is always held, without what comes and goes.
+func Gained[N int64 | float64](looks []N) (early, late N) {
+	quarter := len(looks) / 4
+	return slices.Min(looks[quarter : 2*quarter]), slices.Min(looks[3*quarter:])
 }
