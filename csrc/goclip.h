@@ -148,7 +148,8 @@ void gc_set_threads(int32_t n);
 char *gc_manual_seed(uint64_t seed);
 char *gc_rng_state(int32_t device_type, int32_t index, gc_tensor **out /* new, bytes */);
 char *gc_set_rng_state(int32_t device_type, int32_t index, const gc_tensor *state);
-char *gc_open_cuda(int32_t *devices /* how many there are */);
+// How many devices there are; if CUDA cannot count them, none and its error.
+char *gc_open_cuda(int32_t *devices, int32_t *failed);
 char *gc_cuda_capability(int32_t index, int32_t *capability /* 80 for 8.0 */, int32_t *runtime /* 13000 for 13.0 */);
 int gc_knows_cuda(void);                            // libtorch_cuda.so lies beside libtorch_cpu.so
 const char *gc_version(void);                       // of the headers that this was compiled with

@@ -116,9 +116,13 @@ char *gc_set_rng_state(int32_t type, int32_t index, const gc_tensor *state) {
   });
 }
 
-char *gc_open_cuda(int32_t *devices) {
+// libtorch counts no devices where CUDA fails, and keeps why to itself.
+char *gc_open_cuda(int32_t *devices, int32_t *failed) {
   return guard([&] {
     open_cuda();
+    const auto count = reinterpret_cast<int (*)(int *)>(dlsym(cuda_library, "cudaGetDeviceCount"));
+    int n = 0;
+    if (count != nullptr && (*failed = count(&n)) != 0) return;
     *devices = static_cast<int32_t>(at::detail::getCUDAHooks().deviceCount());
   });
 }

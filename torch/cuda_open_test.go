@@ -95,5 +95,5 @@ func TestCUDAOpenedFirst(t *testing.T) {
 	assert.Contains(t, out, "cuda: cpu, device cuda: "+volta+"; choose the device cpu")
 	assert.Contains(t, run("lost", "1", "90"), "ok", "a tensor of a lost device is freed without harm")
 	out = run("parse", "0", "0")
-	assert.Contains(t, out, `auto: cpu, <nil>; "running on the CPU: libtorch knows CUDA and finds no device"`)
+	assert.Contains(t, out, `auto: cpu, <nil>; "running on the CPU: CUDA finds no GPU (error 100): check that`)
 }

@@ -10,6 +10,7 @@ package torch
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -56,6 +57,8 @@ func ParseDevice(name string) (Device, error) {
 	case "cuda":
 		n, err := openCUDA()
 		switch {
+		case errors.As(err, new(*CUDAError)):
+			return CPU, fmt.Errorf("device %s: %w, or choose the device cpu", name, err)
 		case err != nil:
 			return CPU, fmt.Errorf("device %s: %w; install libtorch with CUDA, or choose the device cpu", name, err)
 		case d.Index >= n:
@@ -72,9 +75,12 @@ func ParseDevice(name string) (Device, error) {
 
 // openCUDA loads libtorch_cuda.so, which binaries do not link, and counts the devices.
 var openCUDA = sync.OnceValues(func() (int, error) {
-	var n C.int32_t
-	if msg := C.gc_open_cuda(&n); msg != nil {
+	var n, failed C.int32_t
+	if msg := C.gc_open_cuda(&n, &failed); msg != nil {
 		return 0, takeMessage("open_cuda", msg)
+	}
+	if failed != 0 {
+		return 0, &CUDAError{int(failed)}
 	}
 	return int(n), nil
 })
@@ -128,7 +134,8 @@ func (d Device) CanVarlen() bool {
 }
 
 // CUDA reports whether this libtorch knows CUDA, which is to say that libtorch_cuda.so lies beside
-// libtorch_cpu.so, and how many devices it can use; err says why the library cannot be loaded.
+// libtorch_cpu.so, and how many devices it can use; err says why the library cannot be loaded, or
+// is a [*CUDAError].
 func CUDA() (known bool, devices int, err error) {
 	if known = C.gc_knows_cuda() != 0; !known {
 		return false, 0, nil

@@ -21,6 +21,7 @@ type cuda struct {
 	Hidden   bool   `json:"hidden"`   // CUDA_VISIBLE_DEVICES names no card
 	Libtorch bool   `json:"libtorch"` // it knows CUDA
 	Devices  int    `json:"devices"`  // that libtorch can use
+	Code     int    `json:"code"`     // CUDA's error when it counts them
 	Error    string `json:"error,omitempty"`
 }
 
@@ -93,6 +94,10 @@ func (d *diagnosis) checkDevice(machine fs.FS, name string) torch.Device {
 	d.CUDA.Libtorch, d.CUDA.Devices = known, devices
 	if err != nil {
 		d.CUDA.Error = err.Error()
+		var failed *torch.CUDAError
+		if errors.As(err, &failed) {
+			d.CUDA.Code = failed.Code
+		}
 	}
 	device, err := torch.ParseDevice(name)
 	if err == nil {
@@ -113,7 +118,7 @@ func (d *diagnosis) explainDevice(name string, refused error) {
 		lack = "there is an NVIDIA card and this libtorch was installed without CUDA: scripts/install_libtorch.sh --cuda"
 	case !c.Libtorch:
 		lack = "this libtorch was installed without CUDA, and there is no NVIDIA card"
-	case c.Error != "":
+	case c.Error != "" && c.Code == 0:
 		lack = "libtorch's part for CUDA cannot be loaded (" + c.Error + "): reinstall it with scripts/install_libtorch.sh --cuda"
 	case c.Hidden:
 		lack = "CUDA_VISIBLE_DEVICES hides every card: unset it, or set it to 0 for the first"
@@ -127,6 +132,8 @@ func (d *diagnosis) explainDevice(name string, refused error) {
 		lack = "this user may not open /dev/nvidiactl: join the group that owns it (ls -l /dev/nvidiactl), or start the container with --gpus all"
 	case c.old():
 		lack = fmt.Sprintf("the driver %s is too old for CUDA 13: install driver %d or newer", c.Driver, oldestDriver)
+	case c.Code != 0 && c.Code != 100:
+		lack = c.Error
 	default:
 		lack = "the driver " + c.Driver + " gives libtorch no device: nvidia-smi says whether the card works, and a restart loads a driver that was updated"
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/internal/gputest"
+	"github.com/goclip/goclip/torch"
 )
 
 func examine(t *testing.T, out string) (d diagnosis) {
@@ -97,7 +98,7 @@ func TestDoctorOtherCUDA(t *testing.T) {
 			func(t *testing.T, path string) {
 				require.NoError(t, os.WriteFile(path, []byte("not a library"), 0o644))
 			}},
-		{"no device", "libtorch knows CUDA and finds no device", "libtorch knows CUDA", func(t *testing.T, path string) {
+		{"no device", "CUDA finds no GPU (error 100)", "libtorch knows CUDA", func(t *testing.T, path string) {
 			require.NoError(t, os.Symlink(filepath.Join(gputest.Dir(t), "libtorch_cuda.so"), path))
 		}},
 	} {
@@ -183,14 +184,18 @@ func TestDoctorDevice(t *testing.T) {
 		{"hidden", join(card, driver, node), cuda{Libtorch: true, Hidden: true}, "auto", "CUDA_VISIBLE_DEVICES hides every card", true, true},
 		{"broken", join(card, driver, node), cuda{Libtorch: true}, "auto", "the driver 580.65.06 gives libtorch no device", true, true},
 		{"Volta", join(card, driver, node), cuda{Libtorch: true, Devices: 1, Error: "this libtorch has kernels from 7.5"}, "auto", "has kernels from 7.5", true, true},
+		{"in use", join(card, driver, node), cuda{Libtorch: true, Code: 46, Error: (&torch.CUDAError{Code: 46}).Error()}, "auto", "every GPU is held by another process", true, true},
+		{"no fabric", join(card, driver, node), cuda{Libtorch: true, Code: 802, Error: (&torch.CUDAError{Code: 802}).Error()}, "auto", "start nvidia-fabricmanager", true, true},
+		{"none", join(card, driver, node), cuda{Libtorch: true, Code: 100, Error: (&torch.CUDAError{Code: 100}).Error()}, "auto", "the driver 580.65.06 gives libtorch no device", true, true},
+		{"old by CUDA", join(card, old, node), cuda{Libtorch: true, Code: 35, Error: (&torch.CUDAError{Code: 35}).Error()}, "auto", "the driver 550.54.15 is too old", true, true},
 		{"damaged", join(card, driver, node), cuda{Libtorch: true, Error: "no libcudart"}, "auto", "(no libcudart): reinstall it", true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := &diagnosis{Device: "cpu", CUDA: lookForCUDA(c.machine)}
-			if c.machine["dev/nvidiactl"] != nil && c.name != "an old driver" {
+			if c.machine["dev/nvidiactl"] != nil && !strings.Contains(c.name, "old") {
 				assert.Equal(t, cuda{Cards: 1, Driver: "580.65.06", Nodes: true}, d.CUDA)
 			}
-			d.CUDA.Libtorch, d.CUDA.Error, d.CUDA.Devices, d.CUDA.Hidden = c.cuda.Libtorch, c.cuda.Error, c.cuda.Devices, c.cuda.Hidden
+			d.CUDA.Libtorch, d.CUDA.Error, d.CUDA.Code, d.CUDA.Devices, d.CUDA.Hidden = c.cuda.Libtorch, c.cuda.Error, c.cuda.Code, c.cuda.Devices, c.cuda.Hidden
 			d.explainDevice(c.device, nil)
 			assert.Contains(t, d.Why, c.says)
 			require.Equal(t, c.warned, len(d.Troubles) == 1, "%v", d.Troubles)

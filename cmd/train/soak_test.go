@@ -22,6 +22,7 @@ type sample struct {
 	step    int
 	rss     int64 // KiB
 	handles int64
+	cpu     time.Duration // of this process
 }
 
 const (
@@ -68,6 +69,11 @@ func gain(t *testing.T, samples []sample) (mib int, handles int64) {
 		}
 		return rss, handles
 	}
+	each := func(part []sample) time.Duration {
+		from, to := part[0], part[len(part)-1]
+		return (to.cpu - from.cpu) / time.Duration(max(1, to.step-from.step))
+	}
+	t.Logf("processor time of a step: %s at first, %s at last", each(samples[:max(2, quarter)]), each(samples[len(samples)-max(2, quarter):]))
 	rss0, handles0 := least(samples[:quarter])
 	rss1, handles1 := least(samples[len(samples)-quarter:])
 	t.Logf("steps %d to %d: resident %.1f to %.1f MiB, handles %d to %d", samples[0].step, samples[len(samples)-1].step,
@@ -103,7 +109,7 @@ func soak(t *testing.T, total int, leak func(steps int)) (samples []sample) {
 			require.NoError(t, f.Close())
 		}
 		if leak(step - last); step >= last+total/20 || last == 0 && step > 0 {
-			samples = append(samples, sample{step, campaign.Resident(t), torch.LiveTensors()})
+			samples = append(samples, sample{step, campaign.Resident(t), torch.LiveTensors(), campaign.ProcessorTime()})
 			last = step
 		}
 	}

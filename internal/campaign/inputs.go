@@ -176,8 +176,8 @@ func watch(keep func(), now *atomic.Pointer[[]any]) (stop func()) {
 			case <-time.After(100 * time.Millisecond):
 			}
 			if at := now.Load(); at != last || at == nil {
-				last, since = at, processorTime()
-			} else if processorTime()-since > time.Second {
+				last, since = at, ProcessorTime()
+			} else if ProcessorTime()-since > time.Second {
 				keep()
 				panic("an input was not done after a second of processor time")
 			}
@@ -186,7 +186,8 @@ func watch(keep func(), now *atomic.Pointer[[]any]) (stop func()) {
 	return func() { close(ended) }
 }
 
-func processorTime() time.Duration {
+// ProcessorTime is what the process has had of it.
+func ProcessorTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())

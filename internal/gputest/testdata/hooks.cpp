@@ -64,6 +64,14 @@ static c10::Registerer<std::string, std::unique_ptr<at::CUDAHooksInterface>, at:
       return std::make_unique<Hooks>(args);
     });
 
+// The devices as CUDA counts them: the error STUB_ERROR, or 100 without a device, which CUDA_VISIBLE_DEVICES may hide.
+extern "C" int cudaGetDeviceCount(int *n) {
+  const char *visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  const bool hidden = visible != nullptr && (*visible < '0' || *visible > '9');
+  *n = hidden ? 0 : number("STUB_DEVICES");
+  if (number("STUB_ERROR") != 0) return number("STUB_ERROR");
+  return *n == 0 ? 100 : 0;
+}
 extern "C" int cudaDeviceGetAttribute(int *value, int attribute, int) {
   *value = attribute == 75 ? number("STUB_CAPABILITY") / 10 : number("STUB_CAPABILITY") % 10;
   return 0;
