@@ -42,7 +42,7 @@ CHECKS = [
     ("captured and eager steps", "train", ["^TestCapturedSteps$"], {}, 1),
     ("captured and eager run, line by line", "train", ["^TestCapturedRun$"], {}, 1),
     ("captured run, GOGC=1", "train", ["^TestCapturedRun$"], ALWAYS, 1),
-    ("whole runs with locked towers, resumed", "train", ["^Test(LockedRuns|ResumeIsExact)$"], {"GOCLIP_TEST_DEVICE": "cuda"}, 1),
+    ("whole runs with locked towers, LoRA and a teacher, resumed", "train", ["^Test(LockedRuns|ResumeIsExact|TunedRuns|Distillation)$"], {"GOCLIP_TEST_DEVICE": "cuda"}, 1),
     ("NCCL, one rank", "torch/distributed", ["^TestNCCL(NeedsADevice|OfOneRank)$"], {}, 1),
     ("NCCL, two ranks", "torch/distributed", ["^TestNCCLOfTwoRanks$"], {}, 2),
     ("NCCL, a killed rank", "torch/distributed", ["^TestNCCLKilledRank$"], {}, 2),

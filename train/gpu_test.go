@@ -95,7 +95,7 @@ func TestStepOnGPU(t *testing.T) {
 // what came out.
 func TestGPUStandIn(t *testing.T) {
 	gputest.Run(t, "^(TestStepsOnGPU|TestScalerOnGPU)$")
-	gputest.Run(t, "^(TestLockedRuns|TestResumeIsExact)$", "GOCLIP_TEST_DEVICE=cuda")
+	gputest.Run(t, "^(TestLockedRuns|TestResumeIsExact|TestTunedRuns|TestDistillation)$", "GOCLIP_TEST_DEVICE=cuda")
 	steps := regexp.MustCompile(`(?s)a step begins\n(.*?)a step ends`).FindAllStringSubmatch(gputest.Run(t, "^TestStepOnGPU$", "STUB_TRACE=1"), -1)
 	require.Len(t, steps, 3)
 	for _, step := range steps {

@@ -52,7 +52,7 @@ func (t *Target) MemoryDir() string {
 	return t.TempDir()
 }
 
-// Many tells whether Fuzz gives its check many inputs in this process.
+// Many reports whether Fuzz gives its check many inputs in this process.
 func (t *Target) Many() bool { return os.Getenv("GOCLIP_INPUTS") != "" }
 
 // Fuzz is testing.F's: check is func(t *testing.T, ...) with the types of Add.
@@ -103,7 +103,7 @@ func (t *Target) many(tt *testing.T, check reflect.Value, n int) {
 	start, done := time.Now(), false
 	at := first
 	defer func() {
-		if !done { // a failure, or a panic that goes on
+		if !done { // a failure, or a panic that continues
 			tt.Errorf("input %d of GOCLIP_TEST_SEED=%d: %s", at, seed, t.keep(*now.Load()))
 		}
 	}()
