@@ -258,7 +258,7 @@ build/venv-tokenizers:
 	python3 -m venv build/venv-tokenizers.tmp && build/venv-tokenizers.tmp/bin/pip install -q transformers==4.57.3 tokenizers==0.22.2 sentencepiece==0.2.1 protobuf ftfy==6.3.1 regex
 	rm -rf build/venv-tokenizers && mv build/venv-tokenizers.tmp build/venv-tokenizers
 
-infinity: build build/ViT-B-32 build/infinity ## infer serve beside infinity with the same ViT-B/32, alternating; writes benchmarks/results: five minutes
+infinity: build build/ViT-B-32 build/infinity ## infer serve beside infinity with the same ViT-B/32, alternating; writes benchmarks/results: seven minutes
 	GOCLIP_INFINITY=$(CURDIR)/build/infinity/bin/python GOCLIP_LOAD_MODEL=$(CURDIR)/build/ViT-B-32 \
 	  GOCLIP_INFINITY_OUT=$(CURDIR)/benchmarks/results/$$(date +%F)-infinity.txt go test -tags load -count 1 -timeout 30m -run '^TestBesideInfinity$$' -v ./cmd/infer
 

@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -33,25 +34,38 @@ func (m *Model) pack(name string, t Tower, how torch.Packing) error {
 		patches = t.PatchWeight()
 	}
 	m.packing = how
+	bytes := &m.packed[0]
+	if name == "text" {
+		bytes = &m.packed[1]
+	}
+	*bytes = 0
+	size := map[torch.Packing]int64{torch.PackInt8: 1, torch.PackBFloat16: 2}[how]
 	return torch.NoGrad(func(*torch.Scope) {
 		for key, w := range state {
 			stem, ok := strings.CutSuffix(key, "weight")
 			bias := state[stem+"bias"]
 			switch {
 			case !ok || w.DType() != torch.Float32:
+				continue
 			case w == patches:
-				if how != torch.PackInt8 {
-					w.Pack(bias, how)
+				if how == torch.PackInt8 {
+					continue
 				}
+				w.Pack(bias, how)
 			case bias == nil || w.Dim() != 2:
+				continue
 			case m.Config.QuickGELU && strings.HasSuffix(stem, ".c_fc."):
 				w.PackQuickGelu(bias, how)
 			default:
 				w.Pack(bias, how)
 			}
+			*bytes += int64(w.Numel()) * cmp.Or(size, 4)
 		}
 	})
 }
+
+// PackedBytes is the size of what [Model.PackImages] and [Model.PackTexts] have added to the weights.
+func (m *Model) PackedBytes() int64 { return m.packed[0] + m.packed[1] }
 
 // Products names what the towers' matrix products are computed in: "float32", "bfloat16", "float16", "int8", or "bfloat16x3" for
 // float32 ones of three bfloat16 products each.

@@ -54,7 +54,12 @@ func checkPackedTowers(t *testing.T, least map[torch.Packing]float64) {
 			images := encode()
 			assert.NotEqual(t, plain[0], images[0], "%s: the image tower runs packed", name)
 			assert.Equal(t, plain[1], images[1], "%s: the text tower is as it was", name)
+			if name == "gelu" && how == torch.PackFloat32 {
+				assert.Equal(t, int64(4*(3*12*64*64+64*3*8*8)), m.PackedBytes(), "three blocks and the patches")
+			}
+			alone := m.PackedBytes()
 			require.NoError(t, m.PackTexts(how))
+			assert.Greater(t, m.PackedBytes(), alone)
 			both := encode()
 			for tower := range both {
 				for i := 0; i < 64; i += 32 {

@@ -59,6 +59,7 @@ func (s *Server) openEngine(ctx context.Context, of *served) (*engine, error) {
 	for _, t := range m.State() {
 		e.Bytes += int64(t.Numel()) * int64(t.DType().Size())
 	}
+	e.Bytes += m.PackedBytes()
 	e.batcher, err = newBatcher(s, m)
 	return e, err
 }

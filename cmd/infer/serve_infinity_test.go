@@ -24,7 +24,7 @@ import (
 )
 
 // beginInfinity starts infinity_emb, by its Python, with a model in Hugging Face's layout.
-func beginInfinity(t *testing.T, program, model string) (at string) {
+func beginInfinity(t *testing.T, program, model string) (at string, pid int) {
 	port := campaign.FreePort(t)
 	cmd := exec.Command(program, "-c", "from infinity_emb.cli import cli; cli()", "v2", "--model-id", model, "--served-model-name", "clip", "--engine", "torch", "--device", "cpu", "--dtype", "float32", "--batch-size", "32",
 		"--host", "127.0.0.1", "--port", port, "--log-level", "warning", "--no-model-warmup")
@@ -52,23 +52,25 @@ func beginInfinity(t *testing.T, program, model string) (at string) {
 			t.Fatalf("infinity does not answer: %s", readFile(t, log.Name()))
 		}
 	}
-	return at
+	return at, cmd.Process.Pid
 }
 
 // side is one of two servers, and what its turns came to.
 type side struct {
 	*clients
+	pid   int
 	rates []float64 // requests a second, of each turn
+	cpu   float64   // seconds that the server took of the CPU
 	outcome
 }
 
-func newSide(at string) *side {
-	return &side{clients: newClients(at), outcome: outcome{seconds: map[int][]float64{}}}
+func newSide(at string, pid int) *side {
+	return &side{clients: newClients(at), pid: pid, outcome: outcome{seconds: map[int][]float64{}}}
 }
 
 // turn has 32 clients ask for a time, without a pause.
-func (s *side) turn(length time.Duration, request func(i int64) []byte) {
-	before, begun := len(s.seconds[http.StatusOK]), time.Now()
+func (s *side) turn(t *testing.T, length time.Duration, request func(i int64) []byte) {
+	before, begun, used := len(s.seconds[http.StatusOK]), time.Now(), cpuOf(t, s.pid)
 	var all sync.WaitGroup
 	var count atomic.Int64
 	for range 32 {
@@ -80,6 +82,7 @@ func (s *side) turn(length time.Duration, request func(i int64) []byte) {
 	}
 	all.Wait()
 	s.close() // a server closes what is idle during the other's turn
+	s.cpu += cpuOf(t, s.pid) - used
 	s.rates = append(s.rates, float64(len(s.seconds[http.StatusOK])-before)/time.Since(begun).Seconds())
 }
 
@@ -117,7 +120,7 @@ func TestBesideInfinity(t *testing.T) {
 	hf := filepath.Join(t.TempDir(), "hf")
 	code, _, errs := infer(t, "", "convert", "--to", "hf", model, hf)
 	require.Zero(t, code, errs)
-	theirs := beginInfinity(t, program, hf)
+	theirs, pid := beginInfinity(t, program, hf)
 	ours := begin(t, "--model", model, "--alias", "clip", "--quiet")
 
 	var pictures []string
@@ -129,14 +132,14 @@ func TestBesideInfinity(t *testing.T) {
 	var table strings.Builder
 	fmt.Fprintf(&table, "| 32 clients, one input a request, %s a turn | goclip | infinity | ratio, median of pairs | of all pairs |\n|---|---|---|---|---|\n", length)
 	for _, kind := range []string{"image", "text", "caption"} {
-		a, b := newSide(ours.at), newSide(theirs)
+		a, b := newSide(ours.at, ours.cmd.Process.Pid), newSide(theirs, pid)
 		ask := func(s *side, length time.Duration) {
 			ready := make([][]byte, len(pictures))
 			for i, picture := range pictures {
 				ready[i] = s.request("/embeddings", fmt.Appendf(nil, `{"model":"clip","modality":"image","encoding_format":"base64","input":[%q]}`, picture))
 			}
 			turn := time.Now().UnixNano()
-			s.turn(length, func(i int64) []byte {
+			s.turn(t, length, func(i int64) []byte {
 				if kind == "image" {
 					return ready[int(i)%len(ready)]
 				}
@@ -149,7 +152,7 @@ func TestBesideInfinity(t *testing.T) {
 		}
 		for _, s := range []*side{a, b} { // warm, and not counted
 			ask(s, 3*time.Second)
-			s.rates, s.seconds = nil, map[int][]float64{}
+			s.rates, s.seconds, s.cpu = nil, map[int][]float64{}, 0
 		}
 		var ratios []float64
 		for i := range campaign.FromEnv(t, "GOCLIP_INFINITY_PAIRS", 3) {
@@ -160,6 +163,8 @@ func TestBesideInfinity(t *testing.T) {
 		assert.Zero(t, a.errors())
 		assert.Zero(t, b.errors())
 		fmt.Fprintf(&table, "| %ss per second | %.1f | %.1f | %.2f | %.2f to %.2f |\n", kind, median(a.rates), median(b.rates), median(ratios), slices.Min(ratios), slices.Max(ratios))
+		x, y := 1e3*a.cpu/float64(len(a.seconds[200])), 1e3*b.cpu/float64(len(b.seconds[200]))
+		fmt.Fprintf(&table, "| CPU time of the server for each %s | %.1f ms | %.1f ms | %.2f | |\n", kind, x, y, x/y)
 		for _, q := range []float64{0.5, 0.99} {
 			x, y := 1e3*a.quantile(200, q), 1e3*b.quantile(200, q)
 			fmt.Fprintf(&table, "| %s, p%.0f | %.0f ms | %.0f ms | %.2f | |\n", kind, 100*q, x, y, x/y)
