@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	goruntime "runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,6 +43,9 @@ func browser(t *testing.T, at string, width, height int64, scheme string) (ctx c
 		t.Skip("THE PAGE WAS NOT TESTED: there is no Chromium (apt-get install chromium)")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(int(width), int(height)))
+	// chromedp has Chromium killed when the thread ends that starts it, of which it says "context
+	// canceled". Threads on which package torch has computed do end.
+	goruntime.LockOSThread()
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)

@@ -86,7 +86,7 @@ func (s *side) turn(t *testing.T, length time.Duration, request func(i int64) []
 	s.rates = append(s.rates, float64(len(s.seconds[http.StatusOK])-before)/time.Since(begun).Seconds())
 }
 
-// captions are of the lengths that people write under photographs, 6 to 26 tokens. newCaption changes the
+// captions are of the lengths that people write under photographs, 7 to 20 tokens. newCaption changes the
 // words in capitals, so that hardly any text comes twice.
 var captions = strings.Split(`COLOUR THING and a THING|a COLOUR THING next to a THING|a photo of a COLOUR THING in front of a THING|a COLOUR THING and a COLOUR THING on the THING|two people and a COLOUR THING in front of the THING in the evening|a COLOUR THING that stands on the street while a THING and a COLOUR THING pass behind it|the COLOUR THING with the THING|a man holds a COLOUR THING at the THING`, "|")
 
