@@ -177,7 +177,7 @@ def main() -> None:
                         least[side] = cosine(torch.from_numpy(got).view(n, -1))
                 whole = flops(768, 12, [50] * n, 3072) if what == "pictures" else flops(512, 12, [77] * n)
                 own = whole if what == "pictures" else flops(512, 12, lengths[:n])
-                print(f"\n{n} {what}. In the minute before: " + ", ".join(f"{kind} {rate:,.0f} GFLOP/s" for kind, rate in peak.items()) +
+                print(f"\n{n} {what}. {machine.minute(peak)}"
                       "\n\n| side | precision | median | goclip is times faster | GFLOP/s | of the peak | least cosine |\n|---|---|---|---|---|---|---|")
                 for side in rounds[0]:
                     seconds, ratios = statistics.median(r[side] for r in rounds), sorted(r[side] / r["goclip", side[1]] for r in rounds)

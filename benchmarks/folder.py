@@ -4,7 +4,8 @@
 
 open_clip reads with torch's DataLoader in batches of 32 and has the number of worker processes with which it was fastest on a
 tenth of the pictures, out of 0 to 3. The two sides take turns; a figure is the seconds from the command line to the end of
-the process, start and weights included. The least cosine between the features of both is printed beside.
+the process, start and weights included. The least cosine between the features of both is printed beside, and how fast the
+products of the tower would have to run to take that time alone, beside the processor's peak of that minute (machine.py).
 """
 
 import argparse
@@ -15,10 +16,12 @@ import sys
 import tempfile
 import time
 
+import machine
 import numpy as np
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+FLOPS = 8.8e9  # of the products of ViT-B/32's image tower
 PHOTOGRAPHS = ("face_420.jpg", "cup_444.jpg", "cat_progressive.jpg")
 
 
@@ -78,14 +81,16 @@ def main() -> None:
         trials = {workers: theirs(workers, tenth) for workers in range(4)}
         best = min(trials, key=trials.get)
         print(f"open_clip, seconds for {tenth} pictures by workers: " + ", ".join(f"{w}: {t:.1f}" for w, t in trials.items()) + "\n")
+        peak = machine.peaks(2)
         rounds = [([ours(p) for p in args.precision], theirs(best)) for _ in range(args.rounds)]
         want = np.load(work / "open_clip.npy")
-        print(f"| {args.pictures} JPEGs of 640x480 | goclip | open_clip, {best} workers | times faster | least cosine |\n|---|---|---|---|---|")
+        flops = args.pictures * FLOPS
+        print(f"{machine.minute(peak)}\n\n| {args.pictures} JPEGs of 640x480 | goclip | its products | open_clip in fp32, {best} workers | its products | times faster | least cosine |\n|---|---|---|---|---|---|---|")
         for i, p in enumerate(args.precision):
             mine, peers = statistics.median(r[0][i] for r in rounds), statistics.median(r[1] for r in rounds)
             ratios = sorted(r[1] / r[0][i] for r in rounds)
             cosine = (np.load(work / p / "image_features.npy").astype(float) * want).sum(1).min()
-            print(f"| {p} | {mine:.1f} s | {peers:.1f} s | {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | {cosine:.6f} |", flush=True)
+            print(f"| {p} | {mine:.1f} s | {machine.share(flops, mine, p, peak)} | {peers:.1f} s | {machine.share(flops, peers, 'fp32', peak)} | {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | {cosine:.6f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,15 @@
   go test -c -o build/loss.test ./clip/loss && python benchmarks/loss.py build/loss.test
 
 Each figure is of a process of its own. With one thread the time is the processor's, which other work on the machine hardly changes.
+Beside it stands what the three products, of the logits and of both gradients, reach of the processor's peak in that minute.
 """
 
 import argparse
 import re
+import statistics
 import subprocess
 
+import machine
 import pair
 
 
@@ -28,12 +31,15 @@ def main() -> None:
     ap.add_argument("binary", help="the compiled tests of package clip")
     ap.add_argument("--rounds", type=int, default=5, help="how often the two take turns")
     args = ap.parse_args()
-    print("\nThe contrastive loss and its gradients, pairs of 512 numbers\n\n| pairs | tiles | dense | ratio | of all pairs |\n|---|---|---|---|---|")
+    print("\nThe contrastive loss and its gradients, pairs of 512 numbers\n\n| pairs | tiles | dense | ratio | of all pairs | products of the tiles | of dense |\n|---|---|---|---|---|---|---|")
     for pairs, times in (256, 50), (1024, 10), (4096, 2):
         for threads, what, unit in (1, "processor time, one thread", "cpu-ms/op"), (2, "two threads", "ns/op"):
             seconds = 1e-3 if unit == "cpu-ms/op" else 1e-9
             time = lambda how: run(args.binary, how, pairs, threads, times)[unit] * seconds
-            print(pair.alternate(f"{pairs}, {what}", "ms", lambda: time("tiled"), lambda: time("dense"), args.rounds, 1e3).row(), flush=True)
+            peak, flops = machine.peaks(threads), 3 * 2 * 512 * pairs**2
+            result = pair.alternate(f"{pairs}, {what}", "ms", lambda: time("tiled"), lambda: time("dense"), args.rounds, 1e3)
+            shares = (machine.share(flops, statistics.median(side) * 1e-3, "fp32", peak) for side in (result.ours, result.peer))
+            print(f"{result.row()} {' | '.join(shares)} |", flush=True)
     print("\nThe most memory beside features and their gradients\n\n| pairs | tiles | dense |\n|---|---|---|")
     for pairs in 1024, 4096, 16384:
         tiled, dense = (run(args.binary, how, pairs, 2, 1)["beyond-MiB"] for how in ("tiled", "dense"))

@@ -47,9 +47,20 @@ def peaks(threads: int) -> dict[str, float]:
     return {kind: float(rate) for kind, rate in (line.split() for line in out.splitlines())}
 
 
+def minute(found: dict[str, float]) -> str:
+    """The line above a table: what the processor's arithmetic reached just before it."""
+    return "In the minute before: " + ", ".join(f"{kind} {rate:,.0f} GFLOP/s" for kind, rate in found.items())
+
+
+def share(flops: float, seconds: float, precision: str, found: dict[str, float]) -> str:
+    """Products of so many operations in that time: GFLOP/s, and of the peak."""
+    rate = flops * 1e-9 / seconds
+    return f"{rate:,.0f} of {peak_of(precision, found):,.0f} GFLOP/s, {rate / peak_of(precision, found):.0%}"
+
+
 def peak_of(precision: str, found: dict[str, float]) -> float:
     """The peak that a precision's products are held against; split float32 on AMX is held against float32's."""
-    preferred = {"bf16": ("amx_bf16", "avx512_bf16"), "int8": ("avx512_vnni",)}.get(precision, ())
+    preferred = {"bf16": ("amx_bf16", "avx512_bf16"), "amp_bf16": ("amx_bf16", "avx512_bf16"), "int8": ("avx512_vnni",)}.get(precision, ())
     return next((found[kind] for kind in preferred if kind in found), found.get("fp32", float("nan")))
 
 

@@ -12,6 +12,7 @@ import time
 import torch
 import torch.nn.functional as F
 
+import machine
 import pair
 
 CALLS = 200_000
@@ -48,7 +49,7 @@ def main() -> None:
     ap.add_argument("binary", help="the compiled tests of package torch")
     args = ap.parse_args()
     torch.set_num_threads(1)
-    print(f"\nAn operator's call on 4x4 tensors, torch {torch.__version__}\n\n{pair.HEADER}")
+    print(f"\nAn operator's call on 4x4 tensors, torch {torch.__version__}. {machine.minute(machine.peaks(1))}\n\n{pair.HEADER}")
     results = [pair.alternate(name, "us", lambda: go(args.binary, name), lambda: python(name), scale=1e6) for name in OPERATORS]
     for result in results:
         print(result.row())

@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import machine
 import numpy as np
 import torch
 from open_clip.transform import image_transform
@@ -95,10 +96,12 @@ def main():
         pictures = folder / "pictures"
         pictures.mkdir()
         write_pictures(pictures)
+        peak = machine.peaks(1)
         python, go = [], []
         for _ in range(args.rounds):
             python.append(python_times(pictures, args.seconds))
             go.append(go_times(binary, pictures, args.seconds))
+    print(f"{machine.minute(peak)}\n")
     print(f"{'to 224x224':<22}{'Pillow ms':>11}{'goclip ms':>11}{'times':>8}")
     for w, h in SIZES:
         size = f"{w}x{h}"

@@ -2,14 +2,15 @@
 
     go build -o bin/ ./cmd/... && build/venv/bin/python benchmarks/train.py [--rounds 3] [--steps 8]
 
-Trains three models on data/openmoji-eval-*.tar, in the order of the files, without augmentation, in float32 on two threads.
+Trains three models on data/openmoji-eval-*.tar, in the order of the files, without augmentation, on two threads, in float32 and
+with bfloat16 products (amp_bf16).
 The two sides take turns in each round; a figure is the median over all rounds of a step's time, the wait for its data
 included, without the first two of each run. Both losses are printed, step by step: they agree, so both did the same work.
 The loop is that of open_clip_train/train.py (zero_grad, forward, ClipLoss, backward, clip, step, clamp) with its
 optimiser's groups; only its data loader with worker processes is left out, and pictures are decoded before the clock runs.
 
-MFU is the share of the machine's speed in a matrix product of 1024 x 1024, which is measured between the runs. "as open_clip
-computes it" counts all 77 tokens of a text and whole blocks, for both sides; "as computed" counts for goclip what it does.
+MFU is the share of the processor's peak, in float32's or in bfloat16's arithmetic, which is measured between the runs (machine.py)
+and of which the best counts. "as open_clip computes it" counts all 77 tokens of a text and whole blocks, for both sides; "as computed" counts for goclip what it does.
 Memory is the most that a side's process had in RAM, in a run of its own.
 """
 import argparse
@@ -28,6 +29,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import machine
 import numpy as np
 import open_clip
 import torch
@@ -44,11 +46,11 @@ WORK = (("ViT-B-32", 32), ("ViT-S-32-alt", 32), ("emoji-64", 256))
 LR, WARM, THREADS = 1e-4, 2, 2
 
 
-def goclip(model: pathlib.Path, batch: int, steps: int) -> list[dict]:
+def goclip(model: pathlib.Path, batch: int, steps: int, precision: str) -> list[dict]:
     """The steps, each with the operations that goclip counts and the process's peak memory."""
     with tempfile.TemporaryDirectory() as logs:
         process = subprocess.Popen([ROOT / "bin" / "train", "--model", model, "--train-data", DATA, "--batch-size", str(batch), "--max-steps", str(steps),
-                        "--no-shuffle", "--aug-cfg", "scale=[1,1] ratio=[1,1]", "--force-patch-dropout", "0", "--precision", "fp32", "--device", "cpu",
+                        "--no-shuffle", "--aug-cfg", "scale=[1,1] ratio=[1,1]", "--force-patch-dropout", "0", "--precision", precision, "--device", "cpu",
                         "--lr", str(LR), "--lr-scheduler", "const", "--warmup", "0", "--grad-clip-norm", "1", "--threads", str(THREADS),
                         "--workers", str(THREADS), "--save-frequency", "0", "--logs", logs, "--name", "run"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
@@ -60,13 +62,13 @@ def goclip(model: pathlib.Path, batch: int, steps: int) -> list[dict]:
         return [row | {"flops": flops, "memory": usage.ru_maxrss * 1024} for row in rows]
 
 
-def peer(directory: pathlib.Path, batch: int, steps: int) -> list[dict]:
+def peer(directory: pathlib.Path, batch: int, steps: int, precision: str) -> list[dict]:
     """The same of open_clip, in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(peer_steps, (directory, batch, steps))
+        return pool.apply(peer_steps, (directory, batch, steps, precision))
 
 
-def peer_steps(directory: pathlib.Path, batch: int, steps: int) -> list[dict]:
+def peer_steps(directory: pathlib.Path, batch: int, steps: int, precision: str) -> list[dict]:
     torch.set_num_threads(THREADS)
     config = json.loads((directory / "open_clip_config.json").read_text())["model_cfg"]
     config["vision_cfg"]["patch_dropout"] = 0.0
@@ -87,7 +89,8 @@ def peer_steps(directory: pathlib.Path, batch: int, steps: int) -> list[dict]:
             rows = range(at * batch, (at + 1) * batch)
             images = torch.stack(list(pool.map(lambda i: augment(data[i].image), rows)))
             optimizer.zero_grad()
-            loss = loss_fn(*model(images, tokens[rows.start:rows.stop]))
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "amp_bf16"):
+                loss = loss_fn(*model(images, tokens[rows.start:rows.stop]))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, norm_type=2.0)
             optimizer.step()
@@ -97,14 +100,8 @@ def peer_steps(directory: pathlib.Path, batch: int, steps: int) -> list[dict]:
     return [row | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024} for row in out]
 
 
-def peak() -> float:
-    """The speed of the fastest of some matrix products, as bin/train measures it."""
-    a, best = torch.randn(1024, 1024), 0.0
-    for _ in range(10):
-        began = time.perf_counter()
-        a @ a
-        best = max(best, 2 * 1024**3 / (time.perf_counter() - began))
-    return best
+def peak(precision: str) -> float:
+    return machine.peak_of(precision, machine.peaks(THREADS)) * 1e9
 
 
 def seconds(runs: list[list[dict]]) -> float:
@@ -115,14 +112,15 @@ def main() -> None:
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--steps", type=int, default=8, help="of a run")
+    ap.add_argument("--precision", nargs="*", default=["fp32", "amp_bf16"])
     ap.add_argument("--model", help="only this one: " + ", ".join(name for name, _ in WORK))
     args = ap.parse_args()
     torch.set_num_threads(THREADS)
     flops = json.loads((ROOT / "testdata" / "clip" / "flops.json").read_text())
-    print(f"\nTraining in float32 on {THREADS} threads, torch {torch.__version__}\n")
-    print("| model, batch | goclip | open_clip | times faster, of each round | goclip's MFU, as open_clip computes it | open_clip's MFU | goclip's MFU, as computed | "
-          "largest difference of the losses | peak memory of goclip | of open_clip | share |\n|---|---|---|---|---|---|---|---|---|---|---|")
-    for name, batch in WORK:
+    print(f"\nTraining on {THREADS} threads, torch {torch.__version__}\n")
+    print("| model, batch, precision | goclip | open_clip | the peak | times faster, of each round | goclip's MFU, as open_clip computes it | open_clip's MFU | goclip's MFU, as computed | "
+          "largest difference of the losses | peak memory of goclip | of open_clip | share |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for (name, batch), precision in itertools.product(WORK, args.precision):
         if args.model not in (None, name):
             continue
         ours, theirs, peaks = [], [], []
@@ -130,17 +128,17 @@ def main() -> None:
             model = pathlib.Path(directory) / "model"
             subprocess.run([ROOT / "bin" / "infer", "convert", "--pretrained", "random", name, model], check=True, capture_output=True)
             for _ in range(args.rounds):
-                ours.append(goclip(model, batch, args.steps))
-                peaks.append(peak())
-                theirs.append(peer(model, batch, args.steps))
-                peaks.append(peak())
+                ours.append(goclip(model, batch, args.steps, precision))
+                peaks.append(peak(precision))
+                theirs.append(peer(model, batch, args.steps, precision))
+                peaks.append(peak(precision))
         speed, pair = max(peaks), 3 * (flops[name]["image"] + flops[name]["text"])
         rates = [batch / seconds(ours), batch / seconds(theirs)]
         ratios = [seconds([b]) / seconds([a]) for a, b in zip(ours, theirs)]
         own = statistics.mean(run[0]["flops"] for run in ours) / seconds(ours) / speed
         apart = max(abs(a["loss"] - b["loss"]) for x, y in zip(ours, theirs) for a, b in zip(x, y))
         memory = [statistics.median(run[0]["memory"] for run in runs) for runs in (ours, theirs)]
-        print(f"| {name}, {batch} | {rates[0]:.1f} samples/s | {rates[1]:.1f} samples/s | {', '.join(f'{r:.2f}' for r in ratios)} | {pair * rates[0] / speed:.0%} | "
+        print(f"| {name}, {batch}, {precision} | {rates[0]:.1f} samples/s | {rates[1]:.1f} samples/s | {speed * 1e-9:,.0f} GFLOP/s | {', '.join(f'{r:.2f}' for r in ratios)} | {pair * rates[0] / speed:.0%} | "
               f"{pair * rates[1] / speed:.0%} | {own:.0%} | {apart:.1e} of {np.mean([r['loss'] for x in theirs for r in x]):.2f} | "
               f"{memory[0] / 1e9:.2f} GB | {memory[1] / 1e9:.2f} GB | {memory[0] / memory[1]:.2f} |", flush=True)
 

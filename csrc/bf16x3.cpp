@@ -23,9 +23,12 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
+#include "avx512.h"
 
 namespace goclip::bf16x3 {
 namespace {
+
+using namespace avx512;
 
 constexpr int64_t side = 16, step = 32;  // vectors and depth of a tile
 
@@ -36,8 +39,6 @@ struct alignas(64) Tiles {
 };
 
 int64_t over(int64_t n, int64_t by) { return (n + by - 1) / by; }
-
-__mmask16 first(int64_t n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : (1u << n) - 1; }
 
 __m512 wide(__m256bh x) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(x)), 16));
@@ -92,36 +93,6 @@ bool split_tile(const Matrix &m, bool right, int64_t v, int64_t k, Tiles &to) {
     transpose(to.lo);
   }
   return bad == 0;
-}
-
-// e^x for x <= 88: 2^n times the Taylor series of what is left, within 2 ulp.
-__m512 exponential(__m512 x) {
-  x = _mm512_max_ps(x, _mm512_set1_ps(-104));
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
-  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-  __m512 y = _mm512_set1_ps(1.f / 5040);
-  for (const float c : {1.f / 720, 1.f / 120, 1.f / 24, 1.f / 6, 0.5f, 1.f, 1.f})
-    y = _mm512_fmadd_ps(y, r, _mm512_set1_ps(c));
-  return _mm512_scalef_ps(y, n);
-}
-
-// x Phi(x). The tail Phi(-|x|) is Abramowitz and Stegun's 7.1.26, within 7.5e-8.
-__m512 gelu(__m512 x) {
-  const __m512 one = _mm512_set1_ps(1), a = _mm512_abs_ps(x);
-  const __m512 t = _mm512_div_ps(one, _mm512_fmadd_ps(a, _mm512_set1_ps(0.3275911f * 0.70710678f), one));
-  __m512 p = _mm512_set1_ps(1.061405429f);
-  for (const float c : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f})
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(c));
-  const __m512 squared = _mm512_mul_ps(_mm512_mul_ps(a, a), _mm512_set1_ps(-0.5f));
-  const __m512 tail = _mm512_mul_ps(_mm512_mul_ps(_mm512_mul_ps(p, t), _mm512_set1_ps(0.5f)), exponential(squared));
-  const __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
-  return _mm512_mul_ps(x, _mm512_mask_sub_ps(tail, static_cast<__mmask16>(~negative), one, tail));
-}
-
-__m512 quick_gelu(__m512 x) {
-  const __m512 e = exponential(_mm512_min_ps(_mm512_mul_ps(x, _mm512_set1_ps(-1.702f)), _mm512_set1_ps(88)));
-  return _mm512_div_ps(x, _mm512_add_ps(e, _mm512_set1_ps(1)));
 }
 
 // Block is a result of 32 x 32 on its way from the tiles to memory.

@@ -10,8 +10,9 @@ const (
 	// PackBFloat16 rounds weights and inputs to bfloat16; sums and results are float32. On a CPU
 	// with AMX or AVX-512's bfloat16 it is several times faster, on others slower.
 	PackBFloat16
-	// PackInt8 rounds each row of the weight to 8 bits with a scale of its own, and the inputs of
-	// each product to 8 bits between their smallest and their largest (dynamic quantisation).
+	// PackInt8 rounds each row of the weight to 8 bits with a scale of its own, and the inputs to 8 bits
+	// between their smallest and their largest (dynamic quantisation): of each row where the CPU has
+	// AVX512-VNNI, elsewhere of each product.
 	PackInt8
 	// PackBFloat16x3 splits each number of weights and inputs into two of bfloat16, so that a product
 	// is three that AMX computes ([BFloat16x3]). It is within 3 2^-16 of its terms' size of float32's.
@@ -22,12 +23,13 @@ const (
 // packed is a weight that was prepared for products on the CPU.
 type packed struct {
 	how    Packing
-	quick  bool    // for LinearQuickGelu and nothing else
-	bias   *Tensor // the one that Linear is then called with
-	plain  *Tensor // (out, in), with PackBFloat16x3
-	weight *Tensor // opaque, oneDNN's or the tiles of AMX; nil with PackInt8
-	rows   *Tensor // the bias in the weight's type
-	object *Object // FBGEMM's, with PackInt8
+	quick  bool      // for LinearQuickGelu and nothing else
+	bias   *Tensor   // the one that Linear is then called with
+	plain  *Tensor   // (out, in), with PackBFloat16x3
+	weight *Tensor   // opaque, oneDNN's or the tiles of AMX; nil with PackInt8
+	rows   *Tensor   // the bias in the weight's type
+	bytes  []*Tensor // panels, scales and sums of goclip::pack_int8, with PackInt8 where the CPU has AVX512-VNNI
+	object *Object   // FBGEMM's, with PackInt8 elsewhere
 }
 
 var (
@@ -35,6 +37,9 @@ var (
 	opTiles     = NewOp("goclip::packed_linear")
 	opReorder   = NewOp("mkldnn::_reorder_linear_weight")
 	opPointwise = NewOp("mkldnn::_linear_pointwise")
+	opPointAdd  = NewOp("mkldnn::_linear_pointwise.binary")
+	opPackInt8  = NewOp("goclip::pack_int8")
+	opInt8      = NewOp("goclip::linear_int8")
 	opPrepack   = NewOp("quantized::linear_prepack")
 	opDynamic   = NewOp("quantized::linear_dynamic")
 	opQuantise  = NewOp("aten::quantize_per_channel")
@@ -80,6 +85,10 @@ func (t *Tensor) pack(bias *Tensor, how Packing, quick bool) {
 		}
 		switch p.how {
 		case PackInt8:
+			if b := opPackInt8.All(s, w); b[0].Numel() > 0 {
+				p.bytes = []*Tensor{b[0].Keep(), b[1].Keep(), b[2].Keep()}
+				return
+			}
 			scales := opAmax.Call(w.Abs(), []int{1}).ClampMin(1e-12).MulScalar(1. / 127) // (out)
 			zeros := opZeros.In(s, []int{t.Size(0)}, Int64)
 			p.object = opPrepack.Object(opQuantise.Call(w.Contiguous(), scales.To(CPU, Float64), zeros, 0, qint8), bias)
@@ -105,25 +114,48 @@ func (t *Tensor) packedFor(x, bias *Tensor, quick bool) bool {
 	return t != nil && x != nil && t.packed != nil && t.packed.quick == quick && t.packed.bias == bias && x.scope.inference()
 }
 
-// linear is x @ weight^T + bias in float32.
+// halves reports whether the products read bfloat16 as they read float32, or faster.
+func (p *packed) halves() bool { return (p.how == PackBFloat16 || p.bytes != nil) }
+
+// The activations behind a product of csrc.
+const (
+	plainLinear = iota
+	thenGelu
+	thenQuickGelu
+)
+
+// linear is x @ weight^T + bias, in bfloat16 if x is and the product reads it ([packed.halves]), else in
+// float32.
 func (p *packed) linear(x *Tensor) *Tensor {
-	switch p.how {
-	case PackInt8:
+	switch {
+	case p.how == PackBFloat16x3 || p.bytes != nil:
+		return p.own(x, plainLinear, nil)
+	case p.how == PackInt8:
 		return opDynamic.Call(x.Contiguous(), p.object, false)
-	case PackBFloat16x3:
-		return p.tiles(x, 0)
 	default:
-		return p.pointwise(x, "none", "").To(CPU, Float32)
+		return p.pointwise(x, "none", "").To(CPU, x.DType())
+	}
+}
+
+// linearAdd is residual + linear, in the residual's type.
+func (p *packed) linearAdd(x, residual *Tensor) *Tensor {
+	switch {
+	case residual.DType() != Float32 || p.how == PackBFloat16 || p.object != nil:
+		return residual.Add(p.linear(x))
+	case p.how == PackFloat32:
+		return opPointAdd.Call(x, residual, p.weight, p.rows, "add")
+	default:
+		return p.own(x, plainLinear, residual)
 	}
 }
 
 // linearGelu is GELU of linear, in the weight's type and so ready for the next product.
 func (p *packed) linearGelu(x *Tensor) *Tensor {
-	switch p.how {
-	case PackInt8:
+	switch {
+	case p.how == PackBFloat16x3 || p.bytes != nil:
+		return p.own(x, thenGelu, nil)
+	case p.how == PackInt8:
 		return p.linear(x).Gelu()
-	case PackBFloat16x3:
-		return p.tiles(x, 1)
 	default:
 		return p.pointwise(x, "gelu", "none")
 	}
@@ -131,11 +163,11 @@ func (p *packed) linearGelu(x *Tensor) *Tensor {
 
 // linearQuickGelu is QuickGELU of linear, in the weight's type.
 func (p *packed) linearQuickGelu(x *Tensor) *Tensor {
-	switch p.how {
-	case PackInt8:
+	switch {
+	case p.how == PackBFloat16x3 || p.bytes != nil:
+		return p.own(x, thenQuickGelu, nil)
+	case p.how == PackInt8:
 		return p.linear(x).QuickGelu()
-	case PackBFloat16x3:
-		return p.tiles(x, 2)
 	default:
 		return p.pointwise(x, "swish", "").MulScalar(1 / quickGelu)
 	}
@@ -149,11 +181,14 @@ func (p *packed) pointwise(x *Tensor, activation, algorithm string) *Tensor {
 	return opPointwise.Call(x, p.weight, p.rows, activation, []float64{}, algorithm)
 }
 
-// tiles is the product on AMX with an activation behind it: 0 none, 1 GELU, 2 QuickGELU.
-func (p *packed) tiles(x *Tensor, activation int) *Tensor {
+// own is the product of csrc's kernels with an activation behind it and then a residual, which may be nil.
+func (p *packed) own(x *Tensor, activation int, residual *Tensor) *Tensor {
+	if p.bytes != nil {
+		return opInt8.Call(x, p.bytes[0], p.bytes[1], p.bytes[2], p.bias, activation, residual)
+	}
 	weight := p.plain
 	if weight.Dim() > 2 {
 		weight = x.Borrow(weight).Flatten(1, -1)
 	}
-	return opTiles.Call(x, weight, p.weight, p.bias, activation)
+	return opTiles.Call(x, weight, p.weight, p.bias, activation, residual)
 }

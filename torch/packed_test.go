@@ -43,6 +43,7 @@ func TestPack(t *testing.T) {
 						isClose(t, plain.Gelu(), rows.LinearGelu(weight, bias).To(CPU, Float32), c.within)
 						isClose(t, plain.QuickGelu(), rows.LinearQuickGelu(quick, bias).To(CPU, Float32), c.within)
 						isClose(t, opLinear.Call(rows, weight), rows.Linear(kernel, nil), c.within)
+						isClose(t, plain.Add(other), other.Expand(plain.Shape()...).LinearAdd(rows, weight, bias), c.within)
 						// What is packed for QuickGELU serves nothing else.
 						assert.Equal(t, ToSlice[float32](plain), ToSlice[float32](rows.Linear(quick, bias)))
 						assert.Equal(t, ToSlice[float32](plain.Gelu()), ToSlice[float32](rows.LinearGelu(quick, bias)))

@@ -25,6 +25,9 @@ func (a *Attention) Forward(x, mask *torch.Tensor, r *Ragged) *torch.Tensor {
 		return a.Out.Forward(torch.VarlenAttention(parts[0], parts[1], parts[2], *r.packed, *r.packed, a.causal).Reshape(x.Shape()...))
 	}
 	return a.Out.Forward(r.each(qkv, func(qkv *torch.Tensor) *torch.Tensor {
+		if mask == nil && a.InWeight.Packed(x, a.InBias) {
+			return qkv.SelfAttention(a.heads, a.causal)
+		}
 		return attend(qkv, a.heads, func(q, k, v *torch.Tensor) *torch.Tensor {
 			if mask != nil {
 				return torch.MaskedAttention(q, k, v, mask, 0)
@@ -32,6 +35,14 @@ func (a *Attention) Forward(x, mask *torch.Tensor, r *Ragged) *torch.Tensor {
 			return torch.ScaledDotProductAttention(q, k, v, a.causal)
 		})
 	}))
+}
+
+// takes is the weight that multiplies the input, for [nn.LayerNorm.AddForward]: nil if float32 is wanted.
+func (a *Attention) takes(mask *torch.Tensor) *torch.Tensor {
+	if a.InLoRA != nil || mask != nil {
+		return nil
+	}
+	return a.InWeight
 }
 
 // attend cuts packed queries, keys and values (B, T, 3W) into heads and joins what attention makes of them: (B, T, W).
@@ -94,6 +105,21 @@ func (m *MLP) Forward(x *torch.Tensor) *torch.Tensor {
 	return m.Proj.Forward(m.act.after(m.Fc, x))
 }
 
+// addTo is residual + s.Forward(m.Forward(x)).
+func (m *MLP) addTo(residual, x *torch.Tensor, s *LayerScale) *torch.Tensor {
+	if s != nil || x.Device() != torch.CPU {
+		return residual.Add(s.Forward(m.Forward(x)))
+	}
+	return m.Proj.AddForward(residual, m.act.after(m.Fc, x))
+}
+
+func (m *MLP) takes() *torch.Tensor {
+	if m.Fc.LoRA != nil {
+		return nil
+	}
+	return m.Fc.Weight
+}
+
 // folded is Forward with QuickGELU as one pass over the hidden layer, for GPUs, where three take as long as the products. Its
 // factors, before SiLU and behind it, are those of the two weights: two passes over weights, which are less for more rows than
 // a weight has.
@@ -137,8 +163,9 @@ type Block struct {
 
 // Forward maps (B, T, W) to (B, T, W), with the mask and the lengths of [Attention.Forward].
 func (b *Block) Forward(x, mask *torch.Tensor, r *Ragged) *torch.Tensor {
-	x = x.Add(b.Ls1.Forward(b.Attn.Forward(b.Ln1.Forward(x), mask, r)))
-	return x.Add(b.Ls2.Forward(b.MLP.Forward(b.Ln2.Forward(x))))
+	_, y := b.Ln1.AddForward(x, nil, b.Attn.takes(mask))
+	x, y = b.Ln2.AddForward(x, b.Ls1.Forward(b.Attn.Forward(y, mask, r)), b.MLP.takes())
+	return b.MLP.addTo(x, y, b.Ls2)
 }
 
 // Transformer is the stack of blocks that both towers share.

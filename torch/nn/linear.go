@@ -24,6 +24,14 @@ func (l *Linear) Forward(x *torch.Tensor) *torch.Tensor {
 	return l.LoRA.Add(x.Linear(l.Weight, l.Bias), x)
 }
 
+// AddForward is x + Forward(y).
+func (l *Linear) AddForward(x, y *torch.Tensor) *torch.Tensor {
+	if l.LoRA != nil {
+		return x.Add(l.Forward(y))
+	}
+	return x.LinearAdd(y, l.Weight, l.Bias)
+}
+
 // LayerNorm normalises the last dimension, of size W (Ba et al., arXiv 1607.06450).
 type LayerNorm struct {
 	Weight *torch.Tensor `torch:"weight"` // (W)
@@ -39,6 +47,12 @@ func NewLayerNorm(width int) *LayerNorm {
 // Forward keeps the shape (..., W).
 func (l *LayerNorm) Forward(x *torch.Tensor) *torch.Tensor {
 	return x.LayerNorm(l.Weight, l.Bias, l.Eps)
+}
+
+// AddForward is x + branch and Forward of that sum. A nil branch adds nothing; next is the weight
+// that multiplies the norm, or nil ([torch.Tensor.AddLayerNorm]).
+func (l *LayerNorm) AddForward(x, branch, next *torch.Tensor) (sum, norm *torch.Tensor) {
+	return x.AddLayerNorm(branch, l.Weight, l.Bias, l.Eps, next)
 }
 
 // Embedding is a table of num vectors of width dim.

@@ -1,0 +1,263 @@
+// int8.cpp: linear layers in 8 bits for inference, with the dot products of AVX512-VNNI.
+//
+// Each row of the weight has a scale, w = s q with q from -127 to 127. Each row of the input has a scale and a zero
+// point that are computed when it arrives (dynamic quantisation), x = t (p - z) with p from 0 to 255. Then
+// x w = s t (sum p q - z sum q), whose sums are exact integers.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+
+#if defined(__x86_64__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // in g++ 12's own intrinsics (GCC bug 105593)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+#include "avx512.h"
+
+namespace {
+
+using namespace goclip::avx512;
+
+// A dot instruction sums 4 products. A panel of the weight is 32 of its rows, in steps of depth: (depth / 4, 32, 4).
+// The registers hold the sums of 12 rows of the input and a panel.
+constexpr int64_t step = 4, panel = 2 * lanes, most_rows = 12, chunk = 8 * most_rows;
+
+int64_t over(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+// Row is how a row of the input was quantised.
+struct Row {
+  float scale;
+  int32_t zero;
+};
+
+// quantise writes x as bytes. A number that is not finite makes the scale NaN, and so the row's results.
+template <class T>
+Row quantise(const T *x, int64_t n, uint8_t *to) {
+  __m512 least = _mm512_setzero_ps(), most = least, finite = least;
+  for (int64_t j = 0; j < n; j += lanes) {
+    const __m512 v = load(x + j, first(n - j));
+    least = _mm512_min_ps(least, v), most = _mm512_max_ps(most, v);
+    finite = _mm512_fmadd_ps(v, _mm512_setzero_ps(), finite);  // 0, or NaN
+  }
+  const float low = _mm512_reduce_min_ps(least), high = _mm512_reduce_max_ps(most);
+  const float scale = std::max((high - low) / 255, std::numeric_limits<float>::min());
+  const Row row{scale + _mm512_reduce_add_ps(finite), static_cast<int32_t>(std::lrint(-low / scale))};
+  const __m512 inverse = _mm512_set1_ps(1 / scale);
+  const __m512i zero = _mm512_set1_epi32(row.zero), last = _mm512_set1_epi32(255);
+  for (int64_t j = 0; j < n; j += lanes) {
+    const __mmask16 in = first(n - j);
+    __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(load(x + j, in), inverse)), zero);
+    q = _mm512_min_epi32(_mm512_max_epi32(q, _mm512_setzero_si512()), last);
+    _mm_mask_storeu_epi8(to + j, in, _mm512_cvtepi32_epi8(q));
+  }
+  return row;
+}
+
+// Sums are those of the products of some rows of the input with a panel.
+struct alignas(64) Sums {
+  int32_t n[most_rows][panel];
+};
+
+// dot is _mm512_dpbusd_epi32, for which g++ 12 copies and spills the sums.
+inline void dot(__m512i &sum, __m512i p, __m512i q) { asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(p), "v"(q)); }
+
+template <int rows>
+void multiply(const uint8_t *x, int64_t stride, const int8_t *w, int64_t steps, Sums &to) {
+  __m512i sum[rows][2];
+#pragma GCC unroll 12
+  for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = _mm512_setzero_si512();
+  for (int64_t k = 0; k < steps; k++) {
+    const __m512i a = _mm512_loadu_si512(w + k * panel * step), b = _mm512_loadu_si512(w + (k * panel + lanes) * step);
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) {
+      int32_t four;
+      std::memcpy(&four, x + i * stride + k * step, sizeof four);
+      const __m512i p = _mm512_set1_epi32(four);
+      dot(sum[i][0], p, a);
+      dot(sum[i][1], p, b);
+    }
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < rows; i++) {
+    _mm512_store_si512(to.n[i], sum[i][0]);
+    _mm512_store_si512(to.n[i] + lanes, sum[i][1]);
+  }
+}
+
+// Weight is (rows, depth) as pack wrote it: its panels, and of each row the scale and the sum of q.
+struct Weight {
+  const int8_t *panels;
+  const float *scales;
+  const int32_t *sums;
+  int64_t rows, depth;
+
+  int64_t steps() const { return over(depth, step); }
+  int64_t panel_bytes() const { return steps() * panel * step; }
+};
+
+void pack(const float *w, int64_t rows, int64_t depth, int8_t *panels, float *scales, int32_t *sums) {
+  const int64_t bytes = over(depth, step) * panel * step;
+  at::parallel_for(0, over(rows, panel), 1, [&](int64_t from, int64_t end) {
+    std::memset(panels + from * bytes, 0, (end - from) * bytes);
+    for (int64_t i = from * panel; i < std::min(end * panel, rows); i++) {
+      float most = 1e-12f;
+      for (int64_t k = 0; k < depth; k++) most = std::max(most, std::abs(w[i * depth + k]));
+      scales[i] = most / 127, sums[i] = 0;
+      int8_t *to = panels + i / panel * bytes + i % panel * step;
+      for (int64_t k = 0; k < depth; k++) {
+        const auto q = static_cast<int8_t>(std::lrint(w[i * depth + k] / scales[i]));
+        sums[i] += q;
+        to[k / step * panel * step + k % step] = q;
+      }
+    }
+  });
+}
+
+// Epilogue is what happens to sums behind their scales: bias, activation, residual, in the layout of the result. Both
+// pointers may be NULL.
+struct Epilogue {
+  const float *bias = nullptr, *residual = nullptr;
+  int64_t activation = 0;
+};
+
+// write finishes the results of some rows and a panel, at an offset in the result.
+template <class T>
+void write(const Sums &sums, const Row *rows, int64_t n, const Weight &w, const Epilogue &e, int64_t column,
+           int64_t offset, T *to) {
+  for (int64_t j = 0; j < std::min(panel, w.rows - column); j += lanes) {
+    const __mmask16 in = first(w.rows - column - j);
+    const __m512 scale = load(w.scales + column + j, in);
+    const __m512i sum = _mm512_maskz_loadu_epi32(in, w.sums + column + j);
+    const __m512 add = e.bias != nullptr ? load(e.bias + column + j, in) : _mm512_setzero_ps();
+    for (int64_t i = 0; i < n; i++) {
+      const __m512i shift = _mm512_mullo_epi32(sum, _mm512_set1_epi32(rows[i].zero));
+      const __m512 dot = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_load_si512(sums.n[i] + j), shift));
+      __m512 y = _mm512_fmadd_ps(dot, _mm512_mul_ps(scale, _mm512_set1_ps(rows[i].scale)), add);
+      if (e.activation == 1) y = rough_gelu(y);
+      if (e.activation == 2) y = rough_quick_gelu(y);
+      const int64_t at = offset + i * w.rows + column + j;
+      if (e.residual != nullptr) y = _mm512_add_ps(y, load(e.residual + at, in));
+      store(to + at, y, in);
+    }
+  }
+}
+
+template <class T, class Out>
+void linear(const T *x, int64_t n, const Weight &w, const Epilogue &e, Out *to) {
+  // Rows lie an odd number of cache lines apart, so that those of a block do not share a set.
+  const int64_t stride = (over(w.depth, 64) | 1) * 64;
+  const std::unique_ptr<uint8_t[]> bytes(new uint8_t[n * stride]);
+  const std::unique_ptr<Row[]> rows(new Row[n]);
+  at::parallel_for(0, n, 4, [&](int64_t from, int64_t end) {
+    for (int64_t i = from; i < end; i++) {
+      rows[i] = quantise(x + i * w.depth, w.depth, bytes.get() + i * stride);
+      std::memset(bytes.get() + i * stride + w.depth, 0, w.steps() * step - w.depth);
+    }
+  });
+  // A task is a chunk of rows, which stays in the second-level cache, and a panel of the weight. Neighbouring tasks
+  // share the panel where there are many rows, and else the rows.
+  const int64_t chunks = over(n, chunk), panels = over(w.rows, panel);
+  at::parallel_for(0, chunks * panels, 1, [&](int64_t from, int64_t end) {
+    for (int64_t task = from; task < end; task++) {
+      const int64_t p = task % panels, begin = task / panels * chunk, stop = std::min(begin + chunk, n);
+      for (int64_t i = begin; i < stop;) {
+        const uint8_t *left = bytes.get() + i * stride;
+        const int8_t *right = w.panels + p * w.panel_bytes();
+        const int64_t here = std::min(stop - i, stop - i >= 12 ? most_rows : stop - i >= 8 ? 8 : stop - i >= 4 ? 4 : 1);
+        Sums sums;
+        const auto f = here == 12 ? multiply<12> : here == 8 ? multiply<8> : here == 4 ? multiply<4> : multiply<1>;
+        f(left, stride, right, w.steps(), sums);
+        write(sums, rows.get() + i, here, w, e, p * panel, i * w.rows, to);
+        i += here;
+      }
+    }
+  });
+}
+
+bool vnni() {
+  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                          __builtin_cpu_supports("avx512vnni");
+  return has;
+}
+
+}  // namespace
+#pragma GCC pop_options
+#endif
+
+namespace {
+
+using Optional = std::optional<at::Tensor>;
+
+// pack_int8 prepares a float32 weight (n, k) for linear_int8: its panels, scales and sums. They are empty on a processor
+// without AVX512-VNNI and of a weight that is not finite.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> pack_int8(const at::Tensor &weight) {
+  TORCH_CHECK(weight.is_cpu() && weight.scalar_type() == at::kFloat && weight.dim() == 2,
+              "the weight must be a float32 matrix on the CPU");
+  const auto empty = [](int64_t n, at::ScalarType type) { return at::empty({n}, type); };
+#if defined(__x86_64__)
+  if (vnni() && weight.numel() > 0 && at::isfinite(weight).all().item<bool>()) {
+    const at::Tensor w = weight.contiguous();
+    const int64_t n = w.size(0), k = w.size(1);
+    const at::Tensor panels = empty(over(n, panel) * over(k, step) * panel * step, at::kChar);
+    const at::Tensor scales = empty(n, at::kFloat), sums = empty(n, at::kInt);
+    pack(w.const_data_ptr<float>(), n, k, panels.mutable_data_ptr<int8_t>(), scales.mutable_data_ptr<float>(),
+         sums.mutable_data_ptr<int32_t>());
+    return {panels, scales, sums};
+  }
+#endif
+  return {empty(0, at::kChar), empty(0, at::kFloat), empty(0, at::kInt)};
+}
+
+// linear_int8 is activation(x weight^T + bias) in x's type, float32 or bfloat16, or residual and that in float32. The
+// activation is 0 none, 1 GELU or 2 QuickGELU. It has no derivative.
+at::Tensor linear_int8(const at::Tensor &x, const at::Tensor &panels, const at::Tensor &scales, const at::Tensor &sums,
+                       const Optional &bias, int64_t activation, const Optional &residual) {
+#if defined(__x86_64__)
+  const int64_t n = scales.numel(), k = x.dim() > 0 ? x.size(-1) : 0;
+  TORCH_CHECK(vnni() && n > 0 && panels.scalar_type() == at::kChar && scales.scalar_type() == at::kFloat &&
+                  sums.scalar_type() == at::kInt && sums.numel() == n && panels.is_contiguous() &&
+                  panels.numel() == over(n, panel) * over(k, step) * panel * step,
+              "the packed weight does not fit rows of ", k, " numbers");
+  TORCH_CHECK(x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) &&
+                  (!bias || (bias->is_cpu() && bias->scalar_type() == at::kFloat && bias->numel() == n)),
+              "the input must be float32 or bfloat16 on the CPU, the bias float32 of ", n, " numbers");
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = n;
+  const at::Tensor out = at::empty(shape, residual ? at::kFloat : x.scalar_type());
+  TORCH_CHECK(!residual || (residual->is_cpu() && residual->scalar_type() == at::kFloat && residual->sizes() == out.sizes()),
+              "the residual must be float32 on the CPU, of shape ", out.sizes());
+  if (out.numel() == 0) return out;
+  const at::Tensor in = x.contiguous(), b = bias ? bias->contiguous() : at::Tensor();
+  const at::Tensor r = residual ? residual->contiguous() : at::Tensor();
+  const Weight w{panels.const_data_ptr<int8_t>(), scales.const_data_ptr<float>(), sums.const_data_ptr<int32_t>(), n, k};
+  const Epilogue e{bias ? b.const_data_ptr<float>() : nullptr, residual ? r.const_data_ptr<float>() : nullptr, activation};
+  const auto run = [&](const auto *from, auto *to) { linear(from, in.numel() / k, w, e, to); };
+  if (x.scalar_type() == at::kFloat) {
+    run(in.const_data_ptr<float>(), out.mutable_data_ptr<float>());
+  } else if (residual) {
+    run(static_cast<const BFloat16 *>(in.const_data_ptr()), out.mutable_data_ptr<float>());
+  } else {
+    run(static_cast<const BFloat16 *>(in.const_data_ptr()), static_cast<BFloat16 *>(out.mutable_data_ptr()));
+  }
+  return out;
+#else
+  TORCH_CHECK(false, "this processor has no AVX512-VNNI");
+#endif
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(goclip, m) {
+  m.def("pack_int8(Tensor weight) -> (Tensor, Tensor, Tensor)", pack_int8);
+  m.def(
+      "linear_int8(Tensor x, Tensor panels, Tensor scales, Tensor sums, Tensor? bias, int activation, Tensor? "
+      "residual=None) -> Tensor",
+      linear_int8);
+}
