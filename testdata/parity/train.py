@@ -179,7 +179,9 @@ def open_clip(row: str, extra: str, o, name: str = "open_clip", start: pathlib.P
 
 def goclip(row: str, extra: str, o) -> tuple[list[float], dict]:
     args = flags(row, extra, o) + ["--name", "goclip", "--no-shuffle", "--aug-cfg", "scale=[1,1] ratio=[1,1]", "--threads", str(o.threads), "--csv-separator", "\\t"]
-    subprocess.run([ROOT / "bin/train", *args], check=True, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([ROOT / "bin/train", *args], stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{row}: goclip ended with status {done.returncode}:\n{done.stderr[-2000:]}")
     lines = (logs(row) / "goclip/metrics.jsonl").read_text().splitlines()
     return [json.loads(line)["loss"] for line in lines][:o.steps], last_result(row, "goclip")
 
