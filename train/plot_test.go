@@ -57,3 +57,21 @@ func TestClock(t *testing.T) {
 		assert.Equal(t, want, clock(d))
 	}
 }
+
+// TestThin: what is drawn of many steps is bounded, in order, and has the outliers.
+func TestThin(t *testing.T) {
+	var points plotter.XYs
+	for i := range 100_000 {
+		points = append(points, plotter.XY{X: float64(i), Y: float64(i % 7)})
+	}
+	points[41_234].Y, points[77_777].Y = 100, -100
+	thinned := thin(points)
+	assert.LessOrEqual(t, len(thinned), 2*columns)
+	assert.Contains(t, thinned, points[41_234])
+	assert.Contains(t, thinned, points[77_777])
+	for i := range thinned[1:] {
+		assert.Less(t, thinned[i].X, thinned[i+1].X)
+	}
+	few := points[:2*columns]
+	assert.Equal(t, few, thin(few))
+}

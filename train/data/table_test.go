@@ -72,6 +72,7 @@ func TestTableRefusals(t *testing.T) {
 		{"a.jsonl", `{"image":"a","text":"` + strings.Repeat("x", 17<<20) + `"}`, columns, "line 1 is longer than 16777216 bytes"},
 		{"a.parquet", "PAR1 no", columns, "a.parquet: it is not a Parquet file"},
 		{"a.parquet", "", columns, "a.parquet: it is not a Parquet file"},
+		{"a.parquet", "PAR1----\xff\xff\xff\x7fPAR1", columns, "a.parquet: it is not a Parquet file: its footer claims 2147483647 bytes of the file's 16"},
 		{"a.zip", "", columns, `the extension ".zip" tells none of csv, jsonl, parquet, webdataset; give Kind`},
 	} {
 		dir := tree(t, map[string][]byte{c.name: []byte(c.content)})
@@ -79,13 +80,14 @@ func TestTableRefusals(t *testing.T) {
 		assert.ErrorContains(t, err, c.want)
 	}
 	for spec, want := range map[string]string{
-		"":                         "a source is empty",
-		"a.csv::":                  "a.csv: no such file",
-		"{0..2":                    "a brace is not closed",
-		"{2..0}.tar":               "{2..0} is not a range such as {00000..00012}",
-		"{0..999999}{0..9}.tar":    "means more than 1048576 files",
-		"*.nothing":                "no file matches *.nothing",
-		"gone-{0..3}.csv::b.jsonl": "gone-0.csv: no such file",
+		"":                             "a source is empty",
+		"a.csv::":                      "a.csv: no such file",
+		"{0..2":                        "a brace is not closed",
+		"{0000000000000000000..9}.tar": "{0000000000000000000..9} is not a range such as {00000..00012}",
+		"{2..0}.tar":                   "{2..0} is not a range such as {00000..00012}",
+		"{0..999999}{0..9}.tar":        "means more than 1048576 files",
+		"*.nothing":                    "no file matches *.nothing",
+		"gone-{0..3}.csv::b.jsonl":     "gone-0.csv: no such file",
 	} {
 		_, err := open(t, spec, columns)
 		assert.ErrorContains(t, err, want)
