@@ -37,6 +37,9 @@ type scales struct {
 // perValue is what a value costs beside its bytes, in the library and as a caption.
 const perValue = 48
 
+// maxPageHeader bounds a page's header, in which statistics have at most two values.
+const maxPageHeader = 256 << 10
+
 var errDamaged = errors.New("it is damaged: a page does not hold what its header says")
 
 func newScales(ctx context.Context, f *os.File, size int64, p *parquet.File) *scales {
@@ -64,20 +67,23 @@ func (s *scales) weigh(leaf parquet.LeafColumn) error {
 		if begin < 0 || meta.TotalCompressedSize < 0 {
 			return errDamaged
 		}
-		in := bufio.NewReader(io.NewSectionReader(s.file, begin, meta.TotalCompressedSize))
+		in := bufio.NewReaderSize(io.NewSectionReader(s.file, begin, meta.TotalCompressedSize), maxPageHeader)
 		var protocol thrift.CompactProtocol
-		headers := thrift.NewDecoder(protocol.NewReader(in))
 		for at := int64(0); ; {
 			if err := s.ctx.Err(); err != nil {
 				return err
 			}
-			if _, err := in.Peek(1); err != nil {
+			// From bytes, since a decoder of a stream makes room for what a header claims before it reads it.
+			head, _ := in.Peek(maxPageHeader)
+			if len(head) == 0 {
 				break
 			}
 			var h format.PageHeader
-			if err := headers.Decode(&h); err != nil {
+			header := protocol.NewReaderFromBytes(head)
+			if err := thrift.NewDecoder(header).Decode(&h); err != nil {
 				return fmt.Errorf("it is damaged: %w", err)
 			}
+			_, _ = in.Discard(header.BytesRead())
 			if at += int64(h.CompressedPageSize); h.CompressedPageSize < 0 || h.UncompressedPageSize < 0 || at > meta.TotalCompressedSize {
 				return errDamaged
 			}
