@@ -37,7 +37,7 @@ func (a *Attention) Forward(x, mask *torch.Tensor, r *Ragged) *torch.Tensor {
 	}))
 }
 
-// takes is the weight that multiplies the input, for [nn.LayerNorm.AddForward]: nil if float32 is wanted.
+// takes is the weight that multiplies the input, for [nn.LayerNorm.AddForward]: nil if the input must be float32.
 func (a *Attention) takes(mask *torch.Tensor) *torch.Tensor {
 	if a.InLoRA != nil || mask != nil {
 		return nil
