@@ -25,10 +25,10 @@ def build(tree, out):
     subprocess.run(["go", "build", "-buildvcs=false", "-o", f"{out}/", "./cmd/train", "./cmd/infer"], cwd=tree, check=True)
 
 
-def checkout(commit, tree):
-    """The commit's files, with this checkout's libtorch."""
+def checkout(commit, tree, *paths):
+    """The commit's files, or those of paths, with this checkout's libtorch."""
     tree.mkdir()
-    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
+    archive = subprocess.run(["git", "archive", commit, *paths], cwd=ROOT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", tree], input=archive, check=True)
     (tree / "third_party").mkdir(exist_ok=True)
     for library in (ROOT / "third_party").iterdir():

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from commits import checkout
 from machine import header
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,11 +126,7 @@ def main():
     args = args.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        tree = folder / "before"
-        tree.mkdir()
-        archive = subprocess.run(["git", "archive", args.before, "go.mod", "go.sum", "clip/preprocess"], cwd=ROOT, check=True, capture_output=True).stdout
-        subprocess.run(["tar", "-x", "-C", tree], input=archive, check=True)
-        build(tree, folder / "before.bin")
+        build(checkout(args.before, folder / "before", "go.mod", "go.sum", "clip/preprocess"), folder / "before.bin")
         build(ROOT, folder / "now.bin")
         made = folder / "images"
         made.mkdir()

@@ -5,12 +5,12 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -127,21 +127,14 @@ func BenchmarkRoberta(b *testing.B) {
 		}{{"grouped", grouped}, {"padded", padded}} {
 			b.Run(work.name+"/"+c.name, func(b *testing.B) {
 				require.NoError(b, work.run(c.ids)) // and all that happens only once
-				cpu := -processorTime(b)
+				cpu := -campaign.ProcessorTime().Seconds()
 				n := 0.0
 				for b.Loop() {
 					require.NoError(b, work.run(c.ids))
 					n++
 				}
-				b.ReportMetric((cpu+processorTime(b))*1e3/n, "cpu-ms/op")
+				b.ReportMetric((cpu+campaign.ProcessorTime().Seconds())*1e3/n, "cpu-ms/op")
 			})
 		}
 	}
-}
-
-// processorTime is what all threads of the process have used, in seconds.
-func processorTime(b *testing.B) float64 {
-	var u syscall.Rusage
-	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
-	return float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)*1e-6
 }

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/goclip/goclip/internal/disk"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 // largeDim and largeRows are the vectors of BenchmarkSearch: 2 GB, random, not of one length.
@@ -104,9 +104,9 @@ func BenchmarkSearch(b *testing.B) {
 	times := func(b *testing.B, search func()) {
 		var list, work []time.Duration
 		for b.Loop() {
-			began, busy := time.Now(), processorTime(b)
+			began, busy := time.Now(), campaign.ProcessorTime()
 			search()
-			list, work = append(list, time.Since(began)), append(work, processorTime(b)-busy)
+			list, work = append(list, time.Since(began)), append(work, campaign.ProcessorTime()-busy)
 		}
 		slices.Sort(list)
 		slices.Sort(work)
@@ -142,12 +142,6 @@ func BenchmarkSearch(b *testing.B) {
 	})
 }
 
-func processorTime(b *testing.B) time.Duration {
-	var u unix.Rusage
-	require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
 // BenchmarkCodes is the same search in the vectors alone and with their codes, in turns, and beside
 // them how long the processors take to read the bytes of both: the least that a search can take.
 func BenchmarkCodes(b *testing.B) {
@@ -163,9 +157,9 @@ func BenchmarkCodes(b *testing.B) {
 	alone.codes = nil
 	times, work := map[string][]time.Duration{}, map[string][]time.Duration{}
 	turn := func(name string, f func()) {
-		began, busy := time.Now(), processorTime(b)
+		began, busy := time.Now(), campaign.ProcessorTime()
 		f()
-		times[name], work[name] = append(times[name], time.Since(began)), append(work[name], processorTime(b)-busy)
+		times[name], work[name] = append(times[name], time.Since(began)), append(work[name], campaign.ProcessorTime()-busy)
 	}
 	search := func(m *mapping) func() {
 		return func() {

@@ -2,11 +2,11 @@ package serve
 
 import (
 	"bytes"
+	"github.com/goclip/goclip/internal/campaign"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,12 +22,6 @@ const (
 	costTime      = 5 * time.Second
 )
 
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
 // costly asks and fails where the answer has cost too much.
 func costly(t testing.TB, s *Server, path string, body []byte) {
 	t.Helper()
@@ -35,9 +29,9 @@ func costly(t testing.TB, s *Server, path string, body []byte) {
 	w := httptest.NewRecorder()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	began := processorTime()
+	began := campaign.ProcessorTime()
 	s.ServeHTTP(w, r)
-	took := processorTime() - began
+	took := campaign.ProcessorTime() - began
 	runtime.ReadMemStats(&after)
 	if cost := after.TotalAlloc - before.TotalAlloc; cost > costBytes*uint64(len(body))+costBytesFree {
 		t.Errorf("%s: %d bytes of request cost %d bytes (status %d): %.200q", path, len(body), cost, w.Code, body)

@@ -183,8 +183,8 @@ func TestMisuse(t *testing.T) {
 	new(torch.Tensor).Free()
 }
 
-// TestShareStorage: a tensor whose new shape has no room stays as it is. It once took the shape all the same, and
-// writing into it then wrote beyond its memory.
+// TestShareStorage: a tensor whose new shape has no room stays as it is. With that shape, writing into it would write
+// beyond its memory.
 func TestShareStorage(t *testing.T) {
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 		source, x := torch.FromSlice(s, []float32{1, 2, 3, 4, 5, 6}, 2, 3), torch.Zeros(s, torch.CPU, torch.Float32, 1)

@@ -115,7 +115,7 @@ func (t *Tensor) packedFor(x, bias *Tensor, quick bool) bool {
 }
 
 // halves reports whether the products read bfloat16 as they read float32, or faster.
-func (p *packed) halves() bool { return (p.how == PackBFloat16 || p.bytes != nil) }
+func (p *packed) halves() bool { return p.how == PackBFloat16 || p.bytes != nil }
 
 // The activations behind a product of csrc.
 const (

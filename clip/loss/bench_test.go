@@ -5,11 +5,11 @@ import (
 	"os"
 	"regexp"
 	"strconv"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -36,11 +36,11 @@ func BenchmarkLoss(b *testing.B) {
 						}
 						p := Pairs{Images: features(), Texts: features(), Scale: torch.FromSlice(s, []float32{14.3}).SetRequiresGrad(true)}
 						before := resident(b, "VmRSS") + float64(2*n*width*4)
-						cpu = -processorTime(b)
+						cpu = -campaign.ProcessorTime().Seconds()
 						b.StartTimer()
 						c.loss(p)
 						b.StopTimer()
-						cpu += processorTime(b)
+						cpu += campaign.ProcessorTime().Seconds()
 						beyond = resident(b, "VmHWM") - before
 					}))
 					return beyond, cpu
@@ -66,11 +66,4 @@ func resident(b *testing.B, field string) float64 {
 	kilobytes, err := strconv.ParseFloat(string(regexp.MustCompile(field + `:\s+(\d+)`).FindSubmatch(status)[1]), 64)
 	require.NoError(b, err)
 	return kilobytes * 1024
-}
-
-// processorTime is what all threads of the process have used, in seconds.
-func processorTime(b *testing.B) float64 {
-	var u syscall.Rusage
-	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
-	return float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)*1e-6
 }

@@ -186,7 +186,8 @@ func watch(keep func(), now *atomic.Pointer[[]any]) (stop func()) {
 	return func() { close(ended) }
 }
 
-// ProcessorTime is what the process has had of it.
+// ProcessorTime is what all threads of the process have used, which a busy machine changes less than
+// the clock.
 func ProcessorTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/goclip/goclip/train/data"
 )
 
@@ -31,7 +31,7 @@ func BenchmarkEpoch(b *testing.B) {
 			loader, err := data.NewLoader(set, &data.LoaderOptions{BatchSize: 256, Workers: workers, Shuffle: true, DropLast: true, Pixels: 3 * 224 * 224, Transform: transform.Apply})
 			require.NoError(b, err)
 			b.ReportAllocs()
-			first, pictures, processor := time.Duration(0), 0, processorTime(b)
+			first, pictures, processor := time.Duration(0), 0, campaign.ProcessorTime()
 			for epoch := 0; b.Loop(); epoch++ {
 				began := time.Now()
 				for batch, err := range loader.Epoch(context.Background(), epoch, 0) {
@@ -44,7 +44,7 @@ func BenchmarkEpoch(b *testing.B) {
 			}
 			b.ReportMetric(first.Seconds()/float64(b.N), "s-to-first-batch")
 			b.ReportMetric(float64(pictures)/b.Elapsed().Seconds(), "pictures/s")
-			b.ReportMetric(1e3*(processorTime(b)-processor).Seconds()/float64(pictures), "processor-ms/picture")
+			b.ReportMetric(1e3*(campaign.ProcessorTime()-processor).Seconds()/float64(pictures), "processor-ms/picture")
 		})
 	}
 }
@@ -69,19 +69,11 @@ func photos(b *testing.B, photo []byte, n int) string {
 
 // BenchmarkOpen indexes a shard of 2,000 images of 100 kB, 200 MB in the system's cache.
 func BenchmarkOpen(b *testing.B) {
-	path, processor := photos(b, make([]byte, 100_000), 2000), processorTime(b)
+	path, processor := photos(b, make([]byte, 100_000), 2000), campaign.ProcessorTime()
 	for b.Loop() {
 		set, err := open(b, path, data.Options{})
 		require.NoError(b, err)
 		require.Equal(b, 2000, set.Len())
 	}
-	b.ReportMetric(1e3*(processorTime(b)-processor).Seconds()/float64(b.N), "processor-ms/op")
-}
-
-// processorTime is what this process has used, which a busy machine does not change as it does the
-// clock.
-func processorTime(b *testing.B) time.Duration {
-	var use syscall.Rusage
-	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &use))
-	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
+	b.ReportMetric(1e3*(campaign.ProcessorTime()-processor).Seconds()/float64(b.N), "processor-ms/op")
 }
