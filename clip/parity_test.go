@@ -17,7 +17,6 @@ import (
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/torch"
-	"github.com/goclip/goclip/torch/optim"
 )
 
 // tolerance is relative to the largest value of the tensor.
@@ -123,52 +122,4 @@ func TestParameterCounts(t *testing.T) {
 		digest := sha256.Sum256([]byte(strings.Join(lines, "")))
 		assert.Equal(t, want[name].State, hex.EncodeToString(digest[:8]), name)
 	}
-}
-
-// TestHundredSteps trains on fixed data as open_clip does and compares every loss.
-func TestHundredSteps(t *testing.T) { checkHundredSteps(t, func(*torch.Scope) {}) }
-
-// checkHundredSteps runs each step in a scope that enter has been given.
-func checkHundredSteps(t *testing.T, enter func(s *torch.Scope)) {
-	t.Helper()
-	data, err := os.ReadFile("../testdata/clip/steps.json")
-	require.NoError(t, err)
-	var want struct {
-		Loss       []float64 `json:"loss"`
-		LogitScale []float64 `json:"logit_scale"`
-		LR         []float64 `json:"lr"`
-	}
-	require.NoError(t, json.Unmarshal(data, &want))
-	require.Len(t, want.Loss, 100)
-	c := golden.Config(t, "tiny")
-	m := goldenModel(t, c)
-	plain, decayed := optim.Group{}, optim.Group{WeightDecay: 0.2}
-	for key, p := range m.Parameters() {
-		if param := (optim.Param{Name: key, T: p}); p.Dim() < 2 {
-			plain.Params = append(plain.Params, param)
-		} else {
-			decayed.Params = append(decayed.Params, param)
-		}
-	}
-	o := optim.NewAdamW([]optim.Group{plain, decayed}, optim.AdamWOptions{Beta1: 0.9, Beta2: 0.98, Eps: 1e-6})
-	before := torch.LiveTensors()
-	for step, loss := range want.Loss {
-		o.SetLR(want.LR[step])
-		suffix := fmt.Sprint("/", step)
-		require.NoError(t, torch.Do(func(s *torch.Scope) {
-			enter(s)
-			got := m.Loss(golden.Pixels(s, "pixels"+suffix, c), golden.Tokens(s, "tokens"+suffix, c))
-			require.InEpsilon(t, loss, got.Item(), 1e-4, "step %d", step)
-			got.Backward()
-		}))
-		_, err := optim.ClipGradNorm(o.Parameters(), 1)
-		require.NoError(t, err)
-		require.NoError(t, o.Step())
-		o.ZeroGrad()
-		require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
-			scale := s.Alias(m.LogitScale).ClampInPlace(0, MaxLogitScale).Item()
-			require.InEpsilon(t, want.LogitScale[step], scale, 1e-4, "step %d", step)
-		}))
-	}
-	assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
 }
