@@ -2,13 +2,12 @@ package clip
 
 import (
 	"math"
-	"os"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/campaign"
 	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/internal/tilemodel"
 	"github.com/goclip/goclip/torch"
@@ -105,15 +104,9 @@ func TestBFloat16x3Variants(t *testing.T) {
 	t.Logf("%d of %d models were split; the largest difference of a gradient is %.1e of its tensor's largest value, in %s", split, len(configs), worstOf, of)
 }
 
-// TestBFloat16x3TrainingSteps is TestTrainingSteps with split products: 100 steps, or GOCLIP_STEPS, because the model of
-// the tiles takes a minute or two for 300.
+// TestBFloat16x3TrainingSteps is TestTrainingSteps with split products: 100 steps, or GOCLIP_SPLIT_STEPS, because the
+// model of the tiles takes a minute or two for 300.
 func TestBFloat16x3TrainingSteps(t *testing.T) {
 	tilemodel.On(t)
-	steps := 100
-	if n := os.Getenv("GOCLIP_STEPS"); n != "" {
-		var err error
-		steps, err = strconv.Atoi(n)
-		require.NoError(t, err)
-	}
-	checkTrainingSteps(t, steps, 2e-2, (*torch.Scope).BFloat16x3)
+	checkTrainingSteps(t, campaign.FromEnv(t, "GOCLIP_SPLIT_STEPS", 100), 2e-2, (*torch.Scope).BFloat16x3)
 }
