@@ -1,7 +1,6 @@
 package pretrained
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -282,96 +281,6 @@ func TestHeadwayIsNotGivenUp(t *testing.T) {
 	assert.Greater(t, len(s.requests()), 3)
 }
 
-func TestProgressAndCancel(t *testing.T) {
-	cache := machine(t)
-	half := len(data) / 2
-	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
-		if n > 1 {
-			whole(w, r, data)
-			return
-		}
-		w.Header().Set("ETag", `"`+sumOf(data)[:20]+`"`)
-		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
-		_, _ = w.Write(data[:half])
-		_ = http.NewResponseController(w).Flush()
-		untilGone(r)
-	})
-	t.Setenv("GOCLIP_MIRROR", s.URL)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var seen []Progress
-	o := Options{Progress: func(p Progress) {
-		seen = append(seen, p)
-		if p.Done == int64(half) {
-			cancel() // as Ctrl-C does
-		}
-	}}
-	_, err := get(t, ctx, o, own(data))
-	require.ErrorIs(t, err, context.Canceled)
-	part := filepath.Join(cache, "m", "t", "w.pt.part")
-	assert.Contains(t, err.Error(), fmt.Sprintf("stopped; %d bytes of w.pt are kept in %s and the next run resumes there", half, part))
-
-	f, err := get(t, t.Context(), o, own(data))
-	require.NoError(t, err)
-	requireFile(t, f, data)
-	assert.Equal(t, fmt.Sprintf("bytes=%d-", half), s.requests()[1].rang)
-	assert.IsNonDecreasing(t, doneOf(seen))
-	last := seen[len(seen)-1]
-	assert.Equal(t, Progress{"w.pt", strings.TrimPrefix(s.URL, "http://"), int64(len(data)), int64(len(data))}, last)
-}
-
-func doneOf(seen []Progress) []int64 {
-	var out []int64
-	for _, p := range seen {
-		out = append(out, p.Done)
-	}
-	return out
-}
-
-// The last run stopped between the last byte and the name: nothing is asked for again, and the hash
-// still is.
-func TestWholePartNeedsNoRequest(t *testing.T) {
-	cache := machine(t)
-	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data) })
-	t.Setenv("GOCLIP_MIRROR", s.URL)
-	part := filepath.Join(cache, "m", "t", "w.pt.part")
-	write(t, part, data)
-	write(t, part+".json", fmt.Appendf(nil, `{"etag":"\"x\"","size":%d}`, len(data)))
-	f, err := get(t, t.Context(), impatient(&notes{}), own(data))
-	require.NoError(t, err)
-	requireFile(t, f, data)
-	assert.Empty(t, s.requests())
-}
-
-// A part of one byte is continued.
-func TestPartOfOneByte(t *testing.T) {
-	cache := machine(t)
-	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data) })
-	t.Setenv("GOCLIP_MIRROR", s.URL)
-	part := filepath.Join(cache, "m", "t", "w.pt.part")
-	write(t, part, data[:1])
-	write(t, part+".json", fmt.Appendf(nil, `{"etag":"\"%s\"","size":%d}`, sumOf(data)[:20], len(data)))
-	f, err := get(t, t.Context(), impatient(&notes{}), own(data))
-	require.NoError(t, err)
-	requireFile(t, f, data)
-	assert.Equal(t, "bytes=1-", s.requests()[0].rang)
-}
-
-// A part that is longer than its file is not continued.
-func TestPartLongerThanItsFile(t *testing.T) {
-	cache := machine(t)
-	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data[:1]) })
-	t.Setenv("GOCLIP_MIRROR", s.URL)
-	part := filepath.Join(cache, "m", "t", "w.pt.part")
-	write(t, part, data[:2])
-	write(t, part+".json", fmt.Appendf(nil, `{"etag":"\"%s\"","size":1}`, sumOf(data[:1])[:20]))
-	f, err := get(t, t.Context(), impatient(&notes{}), own(data[:1]))
-	require.NoError(t, err)
-	requireFile(t, f, data[:1])
-	require.Len(t, s.requests(), 1)
-	assert.Empty(t, s.requests()[0].rang)
-}
-
 // The waits between tries double up to a bound, each by chance a quarter shorter or longer.
 func TestWaits(t *testing.T) {
 	d := &delivery{finder: &finder{Options: Options{Backoff: time.Second}}}
@@ -397,50 +306,6 @@ func TestWaits(t *testing.T) {
 		wait, again := d.again(c.err, 1)
 		assert.Equal(t, []any{c.again, c.wait}, []any{again, wait}, "%v", c.err)
 	}
-}
-
-// Parts that nothing good is known of are fetched again.
-func TestStrangeParts(t *testing.T) {
-	for name, notesJSON := range map[string]string{
-		"no notes": "", "no JSON": "{", "larger than the file": `{"etag":"\"x\"","size":10}`, "another file": `{"etag":"\"x\"","size":300000}`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			cache := machine(t)
-			s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data) })
-			t.Setenv("GOCLIP_MIRROR", s.URL)
-			part := filepath.Join(cache, "m", "t", "w.pt.part")
-			write(t, part, other[:5000])
-			if notesJSON != "" {
-				write(t, part+".json", []byte(notesJSON))
-			}
-			f, err := get(t, t.Context(), impatient(&notes{}), own(data))
-			require.NoError(t, err)
-			requireFile(t, f, data)
-		})
-	}
-	for _, n := range []int{1, 5000} { // neither the last run nor the table knows what the bytes are of
-		machine := machine(t)
-		s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) { whole(w, r, data) })
-		t.Setenv("GOCLIP_MIRROR", s.URL)
-		part := filepath.Join(machine, "m", "t", "w.pt.part")
-		write(t, part, other[:n])
-		write(t, part+".json", []byte(`{"size":-1}`))
-		file := own(data)
-		file.hash = ""
-		f, err := get(t, t.Context(), impatient(&notes{}), file)
-		require.NoError(t, err)
-		requireFile(t, f, data)
-		require.Len(t, s.requests(), 1)
-		assert.Empty(t, s.requests()[0].rang)
-	}
-	t.Run("a directory", func(t *testing.T) {
-		cache := machine(t)
-		t.Setenv("GOCLIP_MIRROR", "http://127.0.0.1:1")
-		part := filepath.Join(cache, "m", "t", "w.pt.part")
-		write(t, filepath.Join(part, "x"), data)
-		_, err := get(t, t.Context(), impatient(&notes{}), own(data))
-		require.ErrorContains(t, err, part+": is a directory")
-	})
 }
 
 // TestUnknownSize has a server that ends a file by closing the connection: only a hash shows that it
