@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strconv"
 	"strings"
 
 	"github.com/goclip/goclip/torch"
@@ -37,16 +36,6 @@ func (c cuda) String() string {
 		parts = append(parts, c.Error)
 	}
 	return strings.Join(parts, ", ")
-}
-
-// oldestDriver is the first for CUDA 13, by which libtorch's packages with CUDA are built.
-const oldestDriver = 580
-
-// old reports whether the driver is one for an earlier CUDA.
-func (c cuda) old() bool {
-	major, _, _ := strings.Cut(c.Driver, ".")
-	n, err := strconv.Atoi(major)
-	return err == nil && n < oldestDriver
 }
 
 // hidesCards reports whether this value of CUDA_VISIBLE_DEVICES names no card: CUDA reads indices up
@@ -126,12 +115,8 @@ func (d *diagnosis) explainDevice(name string, refused error) {
 		lack = "libtorch knows CUDA, and this machine shows no NVIDIA card: choose --device cpu, or give the virtual machine a card"
 	case c.Driver == "":
 		lack = "there is an NVIDIA card and no driver: install NVIDIA's driver and start its module (nvidia-smi then lists the card)"
-	case !c.Nodes:
-		lack = "the driver is there and /dev/nvidiactl is not: start the container with --gpus all"
-	case c.Denied:
-		lack = "this user may not open /dev/nvidiactl: join the group that owns it (ls -l /dev/nvidiactl), or start the container with --gpus all"
-	case c.old():
-		lack = fmt.Sprintf("the driver %s is too old for CUDA 13: install driver %d or newer", c.Driver, oldestDriver)
+	case !c.Nodes || c.Denied:
+		lack = "the driver is there and /dev/nvidiactl cannot be opened: join the group that owns it (ls -l /dev/nvidiactl), or start the container with --gpus all"
 	case c.Code != 0 && c.Code != 100:
 		lack = c.Error
 	default:

@@ -180,14 +180,13 @@ func TestDoctorDevice(t *testing.T) {
 		{"no card, CUDA", nil, cuda{Libtorch: true}, "auto", "shows no NVIDIA card", true, true},
 		{"no driver", card, cuda{Libtorch: true}, "auto", "install NVIDIA's driver", true, true},
 		{"no node", join(card, driver), cuda{Libtorch: true}, "auto", "--gpus all", true, true},
-		{"an old driver", join(card, old, node), cuda{Libtorch: true}, "auto", "the driver 550.54.15 is too old for CUDA 13: install driver 580 or newer", true, true},
 		{"hidden", join(card, driver, node), cuda{Libtorch: true, Hidden: true}, "auto", "CUDA_VISIBLE_DEVICES hides every card", true, true},
 		{"broken", join(card, driver, node), cuda{Libtorch: true}, "auto", "the driver 580.65.06 gives libtorch no device", true, true},
 		{"Volta", join(card, driver, node), cuda{Libtorch: true, Devices: 1, Error: "this libtorch has kernels from 7.5"}, "auto", "has kernels from 7.5", true, true},
 		{"in use", join(card, driver, node), cuda{Libtorch: true, Code: 46, Error: (&torch.CUDAError{Code: 46}).Error()}, "auto", "every GPU is held by another process", true, true},
 		{"no fabric", join(card, driver, node), cuda{Libtorch: true, Code: 802, Error: (&torch.CUDAError{Code: 802}).Error()}, "auto", "start nvidia-fabricmanager", true, true},
 		{"none", join(card, driver, node), cuda{Libtorch: true, Code: 100, Error: (&torch.CUDAError{Code: 100}).Error()}, "auto", "the driver 580.65.06 gives libtorch no device", true, true},
-		{"old by CUDA", join(card, old, node), cuda{Libtorch: true, Code: 35, Error: (&torch.CUDAError{Code: 35}).Error()}, "auto", "the driver 550.54.15 is too old", true, true},
+		{"old", join(card, old, node), cuda{Libtorch: true, Code: 35, Error: (&torch.CUDAError{Code: 35}).Error()}, "auto", "install driver 580 or newer", true, true},
 		{"damaged", join(card, driver, node), cuda{Libtorch: true, Error: "no libcudart"}, "auto", "(no libcudart): reinstall it", true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -231,7 +230,8 @@ func TestDoctorDenied(t *testing.T) {
 	}})}
 	d.CUDA.Libtorch = true
 	d.explainDevice("auto", nil)
-	assert.Contains(t, troubles(*d), "this user may not open /dev/nvidiactl")
+	assert.True(t, d.CUDA.Denied)
+	assert.Contains(t, troubles(*d), "/dev/nvidiactl cannot be opened: join the group")
 }
 
 // TestHidesCards reads values of CUDA_VISIBLE_DEVICES.
