@@ -1,7 +1,7 @@
 // avx512.h: functions of 16 float32 in a register of AVX-512, and their loads and stores as float32 or bfloat16.
 //
 // A file includes it between #pragma GCC push_options with target("avx512f,avx512bw,avx512dq,avx512vl") and pop_options,
-// and runs what it makes of it only where avx512() is true.
+// and runs what it makes of it only where has_avx512() is true.
 #pragma once
 
 #include <immintrin.h>
@@ -35,6 +35,35 @@ static inline void store(BFloat16 *to, __m512 x, __mmask16 in = 0xffff) {
   up = _mm512_mask_mov_epi32(up, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc00000));
   _mm256_mask_storeu_epi16(to, in, _mm512_cvtepi32_epi16(_mm512_srli_epi32(up, 16)));
 }
+
+// transpose turns 16 vectors of 16 numbers into their columns.
+static inline void transpose(__m512 (&r)[16]) {
+  __m512 s[16];
+  for (int i = 0; i < 16; i += 4) {
+    const __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1]));
+    const __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1]));
+    const __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(r[i + 2], r[i + 3]));
+    const __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(r[i + 2], r[i + 3]));
+    s[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c)), s[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+    s[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d)), s[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+  }
+  // s[4 g + c] has of the vectors 4 g to 4 g + 3 the columns c, c + 4, c + 8, c + 12.
+  for (int c = 0; c < 4; c++) {
+    const __m512 a = _mm512_shuffle_f32x4(s[c], s[4 + c], 0x88), b = _mm512_shuffle_f32x4(s[8 + c], s[12 + c], 0x88);
+    const __m512 d = _mm512_shuffle_f32x4(s[c], s[4 + c], 0xdd), e = _mm512_shuffle_f32x4(s[8 + c], s[12 + c], 0xdd);
+    r[c] = _mm512_shuffle_f32x4(a, b, 0x88), r[8 + c] = _mm512_shuffle_f32x4(a, b, 0xdd);
+    r[4 + c] = _mm512_shuffle_f32x4(d, e, 0x88), r[12 + c] = _mm512_shuffle_f32x4(d, e, 0xdd);
+  }
+}
+
+// Rows are those of a matrix of so many columns.
+template <class T>
+struct Rows {
+  T *first;
+  int64_t columns;
+
+  T *at(int64_t row, int64_t column) const { return first + row * columns + column; }
+};
 
 // e^x for -80 <= x <= 88, and e^-80 below, because denormals are slow: 2^n times the Taylor series of what is left,
 // within 2 ulp. NaN stays NaN: the operands of max are in the order that keeps it.

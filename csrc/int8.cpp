@@ -1,4 +1,4 @@
-// int8.cpp: linear layers in 8 bits for inference, with the dot products of AVX512-VNNI.
+// int8.cpp: linear layers in 8 bits for inference, with the dot products of AVX512-VNNI or, where there are, AMX's tiles.
 //
 // Each row of the weight has a scale, w = s q with q from -127 to 127. Each row of the input has a scale and a zero
 // point that are computed when it arrives (dynamic quantisation), x = t (p - z) with p from 0 to 255. Then
@@ -12,8 +12,15 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <random>
+
+#include "bf16x3.h"
+#include "cpu.h"
+#include "tile.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
+
 #pragma GCC diagnostic ignored "-Wuninitialized"  // in g++ 12's own intrinsics (GCC bug 105593)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC push_options
@@ -24,9 +31,10 @@ namespace {
 
 using namespace goclip::avx512;
 
-// A dot instruction sums 4 products. A panel of the weight is 32 of its rows, in steps of depth: (depth / 4, 32, 4).
-// The registers hold the sums of 12 rows of the input and a panel.
-constexpr int64_t step = 4, panel = 2 * lanes, most_rows = 12, chunk = 8 * most_rows;
+// A dot instruction sums 4 products. A panel of the weight is 32 of its rows, in steps of depth: (depth / 4, 32, 4), of
+// which a tile holds 16. The vector registers hold the sums of 12 rows of the input and a panel, the tiles those of 32.
+constexpr int64_t step = 4, panel = 2 * lanes, side = 16, deep = side * step, vector_rows = 12, most_rows = 2 * side;
+constexpr int64_t chunk = 96;
 
 int64_t over(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
@@ -90,6 +98,24 @@ void multiply(const uint8_t *x, int64_t stride, const int8_t *w, int64_t steps, 
   }
 }
 
+// multiply_tiles is multiply of 32 rows, or of 16 if they are few.
+template <bool few>
+void multiply_tiles(const uint8_t *x, int64_t stride, const int8_t *w, int64_t steps, Sums &to) {
+  using goclip::tile::dot_bytes, goclip::tile::zero;
+  namespace tile = goclip::tile;
+  zero<0>(), zero<1>();
+  if (!few) zero<2>(), zero<3>();
+  constexpr int64_t w_stride = panel * step;
+  for (int64_t k = 0; k < steps; k += side) {
+    tile::load<6>(w + k * w_stride, w_stride), tile::load<4>(x + k * step, stride), dot_bytes<0, 4, 6>();
+    tile::load<7>(w + k * w_stride + lanes * step, w_stride), dot_bytes<1, 4, 7>();
+    if (!few) tile::load<5>(x + side * stride + k * step, stride), dot_bytes<2, 5, 6>(), dot_bytes<3, 5, 7>();
+  }
+  constexpr int64_t row = sizeof to.n[0];
+  tile::store<0>(to.n[0], row), tile::store<1>(to.n[0] + lanes, row);
+  if (!few) tile::store<2>(to.n[side], row), tile::store<3>(to.n[side] + lanes, row);
+}
+
 // Weight is (rows, depth) as pack wrote it: its panels, and of each row the scale and the sum of q.
 struct Weight {
   const int8_t *panels;
@@ -97,12 +123,17 @@ struct Weight {
   const int32_t *sums;
   int64_t rows, depth;
 
-  int64_t steps() const { return over(depth, step); }
+  int64_t steps() const { return over(depth, deep) * side; }
   int64_t panel_bytes() const { return steps() * panel * step; }
 };
 
+// packed_bytes is the size of a weight's panels, which zeros fill to the depth of a tile.
+int64_t packed_bytes(int64_t rows, int64_t depth) {
+  return over(rows, panel) * Weight{nullptr, nullptr, nullptr, rows, depth}.panel_bytes();
+}
+
 void pack(const float *w, int64_t rows, int64_t depth, int8_t *panels, float *scales, int32_t *sums) {
-  const int64_t bytes = over(depth, step) * panel * step;
+  const int64_t bytes = packed_bytes(panel, depth);
   at::parallel_for(0, over(rows, panel), 1, [&](int64_t from, int64_t end) {
     std::memset(panels + from * bytes, 0, (end - from) * bytes);
     for (int64_t i = from * panel; i < std::min(end * panel, rows); i++) {
@@ -148,11 +179,57 @@ void write(const Sums &sums, const Row *rows, int64_t n, const Weight &w, const 
   }
 }
 
+// multiply_chunk multiplies rows of the input with a panel and gives each block's sums, first row and number of rows to a
+// function.
+template <class To>
+void multiply_chunk(bool tiles, const uint8_t *x, int64_t stride, int64_t rows, const int8_t *w, int64_t steps, const To &to) {
+  Sums sums;
+  for (int64_t i = 0; i < rows;) {
+    const int64_t left = rows - i;
+    const int64_t here = tiles ? std::min(left, most_rows) : left >= vector_rows ? vector_rows : left >= 8 ? 8 : left >= 4 ? 4 : 1;
+    const auto f = tiles ? (here > side ? multiply_tiles<false> : multiply_tiles<true>)
+                   : here == vector_rows ? multiply<vector_rows>
+                   : here == 8           ? multiply<8>
+                   : here == 4           ? multiply<4>
+                                         : multiply<1>;
+    f(x + i * stride, stride, w, steps, sums);
+    to(sums, i, here);
+    i += here;
+  }
+}
+
+// tiles_are_right compares AMX's sums, which are exact, with those of AVX512-VNNI.
+bool tiles_are_right() {
+  constexpr int64_t rows = 37, steps = 3 * side, stride = steps * step;
+  std::minstd_rand draw;
+  alignas(64) static uint8_t x[2 * most_rows * stride];
+  alignas(64) static int8_t w[steps * panel * step];
+  for (auto &v : x) v = static_cast<uint8_t>(draw() >> 8);
+  for (auto &v : w) v = static_cast<int8_t>(draw() >> 8);
+  static int32_t sums[2][rows][panel];
+  for (const bool tiles : {false, true}) {
+    if (tiles) goclip::tile::configure(goclip::tile::Config());
+    multiply_chunk(tiles, x, stride, rows, w, steps, [&](const Sums &s, int64_t i, int64_t n) {
+      std::memcpy(sums[tiles][i], s.n, n * sizeof s.n[0]);
+    });
+    if (tiles) goclip::tile::release();
+  }
+  return std::memcmp(sums[0], sums[1], sizeof sums[0]) == 0;
+}
+
+bool has_tiles() {
+  unsigned a, b, c, d;
+  if (goclip::bf16x3::modelled()) return true;
+  static const bool has = goclip::bf16x3::usable() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 25 & 1) &&  // AMX-INT8
+                          tiles_are_right();
+  return has;
+}
+
 template <class T, class Out>
 void linear(const T *x, int64_t n, const Weight &w, const Epilogue &e, Out *to) {
   // Rows lie an odd number of cache lines apart, so that those of a block do not share a set.
-  const int64_t stride = (over(w.depth, 64) | 1) * 64;
-  const std::unique_ptr<uint8_t[]> bytes(new uint8_t[n * stride]);
+  const int64_t stride = (over(w.depth, deep) | 1) * deep;
+  const std::unique_ptr<uint8_t[]> bytes(new uint8_t[over(n, most_rows) * most_rows * stride]);
   const std::unique_ptr<Row[]> rows(new Row[n]);
   at::parallel_for(0, n, 4, [&](int64_t from, int64_t end) {
     for (int64_t i = from; i < end; i++) {
@@ -163,28 +240,18 @@ void linear(const T *x, int64_t n, const Weight &w, const Epilogue &e, Out *to) 
   // A task is a chunk of rows, which stays in the second-level cache, and a panel of the weight. Neighbouring tasks
   // share the panel where there are many rows, and else the rows.
   const int64_t chunks = over(n, chunk), panels = over(w.rows, panel);
+  const bool tiles = has_tiles();
   at::parallel_for(0, chunks * panels, 1, [&](int64_t from, int64_t end) {
+    if (tiles) goclip::tile::configure(goclip::tile::Config());
     for (int64_t task = from; task < end; task++) {
-      const int64_t p = task % panels, begin = task / panels * chunk, stop = std::min(begin + chunk, n);
-      for (int64_t i = begin; i < stop;) {
-        const uint8_t *left = bytes.get() + i * stride;
-        const int8_t *right = w.panels + p * w.panel_bytes();
-        const int64_t here = std::min(stop - i, stop - i >= 12 ? most_rows : stop - i >= 8 ? 8 : stop - i >= 4 ? 4 : 1);
-        Sums sums;
-        const auto f = here == 12 ? multiply<12> : here == 8 ? multiply<8> : here == 4 ? multiply<4> : multiply<1>;
-        f(left, stride, right, w.steps(), sums);
-        write(sums, rows.get() + i, here, w, e, p * panel, i * w.rows, to);
-        i += here;
-      }
+      const int64_t p = task % panels, begin = task / panels * chunk;
+      multiply_chunk(tiles, bytes.get() + begin * stride, stride, std::min(chunk, n - begin), w.panels + p * w.panel_bytes(),
+                     w.steps(), [&](const Sums &sums, int64_t i, int64_t here) {
+                       write(sums, rows.get() + begin + i, here, w, e, p * panel, (begin + i) * w.rows, to);
+                     });
     }
+    if (tiles) goclip::tile::release();
   });
-}
-
-bool vnni() {
-  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                          __builtin_cpu_supports("avx512vnni");
-  return has;
 }
 
 }  // namespace
@@ -194,6 +261,7 @@ bool vnni() {
 namespace {
 
 using Optional = std::optional<at::Tensor>;
+using namespace goclip;
 
 // pack_int8 prepares a float32 weight (n, k) for linear_int8: its panels, scales and sums. They are empty on a processor
 // without AVX512-VNNI and of a weight that is not finite.
@@ -202,10 +270,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> pack_int8(const at::Tensor &weigh
               "the weight must be a float32 matrix on the CPU");
   const auto empty = [](int64_t n, at::ScalarType type) { return at::empty({n}, type); };
 #if defined(__x86_64__)
-  if (vnni() && weight.numel() > 0 && at::isfinite(weight).all().item<bool>()) {
+  if (has_vnni() && weight.numel() > 0 && at::isfinite(weight).all().item<bool>()) {
     const at::Tensor w = weight.contiguous();
     const int64_t n = w.size(0), k = w.size(1);
-    const at::Tensor panels = empty(over(n, panel) * over(k, step) * panel * step, at::kChar);
+    const at::Tensor panels = empty(packed_bytes(n, k), at::kChar);
     const at::Tensor scales = empty(n, at::kFloat), sums = empty(n, at::kInt);
     pack(w.const_data_ptr<float>(), n, k, panels.mutable_data_ptr<int8_t>(), scales.mutable_data_ptr<float>(),
          sums.mutable_data_ptr<int32_t>());
@@ -221,9 +289,9 @@ at::Tensor linear_int8(const at::Tensor &x, const at::Tensor &panels, const at::
                        const Optional &bias, int64_t activation, const Optional &residual) {
 #if defined(__x86_64__)
   const int64_t n = scales.numel(), k = x.dim() > 0 ? x.size(-1) : 0;
-  TORCH_CHECK(vnni() && n > 0 && panels.scalar_type() == at::kChar && scales.scalar_type() == at::kFloat &&
+  TORCH_CHECK(has_vnni() && n > 0 && panels.scalar_type() == at::kChar && scales.scalar_type() == at::kFloat &&
                   sums.scalar_type() == at::kInt && sums.numel() == n && panels.is_contiguous() &&
-                  panels.numel() == over(n, panel) * over(k, step) * panel * step,
+                  panels.numel() == packed_bytes(n, k),
               "the packed weight does not fit rows of ", k, " numbers");
   TORCH_CHECK(x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) &&
                   (!bias || (bias->is_cpu() && bias->scalar_type() == at::kFloat && bias->numel() == n)),

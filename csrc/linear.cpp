@@ -6,6 +6,7 @@
 
 #include "bf16x3.h"
 #include "guard.h"
+#include "split_tensor.h"
 
 using namespace goclip;
 using bf16x3::Activation;
@@ -99,28 +100,36 @@ at::Tensor pack_linear(const at::Tensor &weight) {
   return tiles.defined() ? tiles : at::empty({0}, at::kByte);
 }
 
-// packed_linear is residual + activation(x weight^T + bias), with the activation 0 none, 1 GELU or 2 QuickGELU. It has
-// no derivative.
+// packed_linear is residual + activation(x weight^T + bias), with the activation 0 none, 1 GELU or 2 QuickGELU. With split
+// it is split for the next product where it can be (split.h), and x may be split. It has no derivative.
 at::Tensor packed_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &tiles, const Optional &bias,
-                         int64_t activation, const Optional &residual) {
+                         int64_t activation, const Optional &residual, bool split) {
   TORCH_CHECK(weight.dim() == 2 && tiles.is_cpu() && tiles.is_contiguous() && tiles.scalar_type() == at::kByte &&
                   tiles.numel() == bf16x3::packed_bytes(weight.size(0), weight.size(1)),
               "the tiles are not the weight's");
   TORCH_CHECK(x.dim() > 0 && x.size(-1) == weight.size(1), "rows of ", x.dim() > 0 ? x.size(-1) : 0,
               " numbers do not fit a weight of ", weight.sizes());
-  TORCH_CHECK(takes(x) && (!bias || (takes(*bias) && bias->numel() == weight.size(0))),
+  const bool is_split = bf16x3::is_split(x);
+  TORCH_CHECK((is_split || takes(x)) && (!bias || (takes(*bias) && bias->numel() == weight.size(0))),
               "the input and the bias must be float32 on the CPU, the bias of ", weight.size(0), " numbers");
-  at::Tensor out = at::empty(shape_of(x, weight.size(0)), at::kFloat);
-  TORCH_CHECK(!residual || (takes(*residual) && residual->sizes() == out.sizes()),
-              "the residual must be float32 on the CPU, of shape ", out.sizes());
-  if (out.numel() == 0) return out;
+  const int64_t n = weight.size(0), k = weight.size(1);
+  const auto shape = shape_of(x, n);
+  TORCH_CHECK(!residual || (takes(*residual) && residual->sizes() == at::IntArrayRef(shape)),
+              "the residual must be float32 on the CPU, of shape ", shape);
+  if (x.numel() == 0 || n == 0) return at::empty(shape, at::kFloat);
   const at::Tensor in = x.contiguous(), b = bias ? bias->contiguous() : at::Tensor();
   const at::Tensor r = residual ? residual->contiguous() : at::Tensor();
+  Matrix left = is_split ? Matrix{nullptr, in.numel() / k, k, k, 1, in.const_data_ptr()} : rows(in);
   bf16x3::Epilogue e;
   if (bias) e.bias = b.const_data_ptr<float>();
   if (residual) e.residual = r.const_data_ptr<float>();
   e.activation = static_cast<Activation>(activation);
-  if (bf16x3::multiply(rows(in), tiles.const_data_ptr(), weight.size(0), e, out.mutable_data_ptr<float>())) return out;
+  for (const bool now : {true, false}) {
+    e.split = now && split && bf16x3::may_split(n, k);
+    if (now && !e.split) continue;
+    const at::Tensor out = e.split ? bf16x3::empty_split(shape) : at::empty(shape, at::kFloat);
+    if (bf16x3::multiply(left, tiles.const_data_ptr(), n, e, out.mutable_data_ptr())) return out;
+  }
   at::Tensor y = at::linear(x, weight, bias);
   if (activation == 1) y = at::gelu(y);
   if (activation == 2) y = y * at::sigmoid(y * 1.702);
@@ -133,8 +142,8 @@ TORCH_LIBRARY_FRAGMENT(goclip, m) {
   m.def("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor", linear);
   m.def("pack_linear(Tensor weight) -> Tensor", pack_linear);
   m.def(
-      "packed_linear(Tensor x, Tensor weight, Tensor tiles, Tensor? bias, int activation, Tensor? residual=None) -> "
-      "Tensor",
+      "packed_linear(Tensor x, Tensor weight, Tensor tiles, Tensor? bias, int activation, Tensor? residual, bool "
+      "split) -> Tensor",
       packed_linear);
 }
 

@@ -79,10 +79,10 @@ func TestBFloat16x3Packed(t *testing.T) {
 				sizes := opLinear.Call(wide(x).Abs(), wide(weight).Abs(), wide(bias).Abs())
 				isWithin(t, want, sizes, x.Linear(weight, bias), what)
 				isWithin(t, want, sizes, x.T().Contiguous().T().Linear(weight, bias), what+", columns")
-				isWithin(t, want.Gelu(), sizes, x.LinearGelu(weight, bias), what+", GELU")
-				isWithin(t, want.QuickGelu(), sizes, x.LinearQuickGelu(quick, bias), what+", QuickGELU")
+				isWithin(t, want.Gelu(), sizes, x.LinearGelu(weight, bias, nil), what+", GELU")
+				isWithin(t, want.QuickGelu(), sizes, x.LinearQuickGelu(quick, bias, nil), what+", QuickGELU")
 				residual := numbers(s, outliers, c.rows, c.out)
-				got := opTiles.Call(x, weight, weight.packed.weight, bias, 1, residual)
+				got := opTiles.Call(x, weight, weight.packed.weight, bias, 1, residual, false)
 				isWithin(t, want.Gelu().Add(wide(residual)), sizes.Add(wide(residual).Abs()), got, what+", residual")
 				for _, p := range []*Tensor{weight, bias, quick} {
 					p.Free()
@@ -127,7 +127,7 @@ func TestBFloat16x3NotFinite(t *testing.T) {
 				}
 			}
 			same(opLinear.Call(x, weight, bias), x.Linear(weight, bias))
-			same(opLinear.Call(x, weight, bias).Gelu(), x.LinearGelu(weight, bias))
+			same(opLinear.Call(x, weight, bias).Gelu(), x.LinearGelu(weight, bias, nil))
 			broken := weight.Clone()
 			broken.Narrow(0, 3, 1).Fill(odd)
 			finite := Randn(s, CPU, 20, 50)
@@ -140,6 +140,64 @@ func TestBFloat16x3NotFinite(t *testing.T) {
 			}
 		}))
 	}
+}
+
+// TestBFloat16x3Between has a norm, a product with an activation and an attention split their results for the next product:
+// that is then the same to the bit as of float32's results, of which numbers that cannot be split stay.
+func TestBFloat16x3Between(t *testing.T) {
+	tilemodel.On(t)
+	for _, c := range []struct{ batch, tokens, width, hidden int }{{1, 1, 32, 64}, {2, 17, 64, 96}, {3, 50, 96, 32}} {
+		require.NoError(t, NoGrad(func(s *Scope) {
+			ManualSeed(4)
+			what := fmt.Sprintf("%+v", c)
+			same := func(next, want, got *Tensor) {
+				t.Helper()
+				require.Equal(t, Float32, want.DType(), what)
+				require.Equal(t, split, got.DType(), what)
+				require.Equal(t, want.Shape(), got.Shape(), what)
+				assert.Equal(t, ToSlice[float32](want.Linear(next, nil)), ToSlice[float32](got.Linear(next, nil)), what)
+				assert.Equal(t, ToSlice[float32](want.LinearAdd(want, next, nil)), ToSlice[float32](want.LinearAdd(got, next, nil)), what)
+			}
+			packed := func(quick bool, out, in int) *Tensor {
+				w := numbers(s, true, out, in)
+				w.pack(nil, PackBFloat16x3, quick)
+				return w
+			}
+			square, up, quick, down := packed(false, c.width, c.width), packed(false, c.hidden, c.width), packed(true, c.hidden, c.width), packed(false, c.hidden, c.hidden)
+			x, branch := Randn(s, CPU, c.batch, c.tokens, c.width), Randn(s, CPU, c.batch, c.tokens, c.width)
+			gain, shift := Randn(s, CPU, c.width), Randn(s, CPU, c.width)
+			sum, norm := x.AddLayerNorm(branch, gain, shift, 1e-5, square)
+			assert.Equal(t, ToSlice[float32](x.Add(branch)), ToSlice[float32](sum), what)
+			plain := Ones(s, CPU, Float32, c.width, c.width)
+			plain.Pack(nil, PackFloat32)
+			_, want := x.AddLayerNorm(branch, gain, shift, 1e-5, plain)
+			same(square, want, norm)
+			same(down, x.LinearGelu(up, nil, nil), x.LinearGelu(up, nil, down))
+			same(down, x.LinearQuickGelu(quick, nil, nil), x.LinearQuickGelu(quick, nil, down))
+			qkv := Randn(s, CPU, c.batch, c.tokens, 3*c.width)
+			for _, causal := range []bool{false, true} {
+				same(square, qkv.SelfAttention(2, causal, square, true), qkv.SelfAttention(2, causal, square, false))
+			}
+			for _, odd := range []float64{math.Inf(1), math.NaN(), math.MaxFloat32} {
+				zero, odds := gain.Clone(), shift.Clone()
+				zero.Narrow(0, 3, 1).Fill(0)
+				odds.Narrow(0, 3, 1).Fill(odd)
+				_, norm := x.AddLayerNorm(branch, zero, odds, 1e-5, square)
+				_, want := x.AddLayerNorm(branch, zero, odds, 1e-5, plain)
+				assert.Equal(t, fmt.Sprint(ToSlice[float32](want)), fmt.Sprint(ToSlice[float32](norm)), "%s, %g", what, odd)
+				qkv := qkv.Clone()
+				qkv.Narrow(2, 2*c.width+1, 1).Fill(odd)
+				got := qkv.SelfAttention(2, false, square, false)
+				assert.Equal(t, fmt.Sprint(ToSlice[float32](qkv.SelfAttention(2, false, nil, false))), fmt.Sprint(ToSlice[float32](got)), "%s, %g", what, odd)
+			}
+		}))
+	}
+	// Numbers that are not split in this way are refused and not misread.
+	assert.Error(t, NoGrad(func(s *Scope) {
+		w := Ones(s, CPU, Float32, 32, 32)
+		w.Pack(nil, PackBFloat16x3)
+		Zeros(s, CPU, Int32, 16, 32).Linear(w, nil)
+	}))
 }
 
 // TestBFloat16x3Gradients compares the product that records gradients and all three of them with

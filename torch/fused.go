@@ -11,7 +11,7 @@ var (
 
 // AddLayerNorm is t + branch, (..., W), and the [Tensor.LayerNorm] of that sum. A nil branch adds
 // nothing. next is the weight that multiplies the norm, or nil: if it is packed, this is one pass, and
-// the norm is bfloat16 if its products read that.
+// the norm is what its products read fastest, and of use for nothing else.
 func (t *Tensor) AddLayerNorm(branch, weight, bias *Tensor, eps float64, next *Tensor) (sum, norm *Tensor) {
 	if next == nil || next.packed == nil || !t.fuses() || bias == nil {
 		if branch != nil {
@@ -20,11 +20,23 @@ func (t *Tensor) AddLayerNorm(branch, weight, bias *Tensor, eps float64, next *T
 		return t, t.LayerNorm(weight, bias, eps)
 	}
 	as := Float32
-	if next.packed.halves() {
+	switch {
+	case next.packed.halves():
 		as = BFloat16
+	case next.readsSplit():
+		as = split
 	}
 	out := opAddLayerNorm.All(nil, t, branch, weight, bias, eps, as)
 	return out[0], out[1]
+}
+
+// split is float32 numbers as two of bfloat16, laid out for products by [PackBFloat16x3] (csrc/split_tensor.h). Its type is
+// c10::ScalarType::UInt32, which no other tensor of goclip has.
+const split DType = 28
+
+// readsSplit reports whether products by the weight, which may be nil, read [split] numbers.
+func (t *Tensor) readsSplit() bool {
+	return t != nil && t.packed != nil && t.packed.how == PackBFloat16x3
 }
 
 // LinearAdd is t + x.Linear(weight, bias), in one pass where the packed weight's products can.
@@ -36,16 +48,14 @@ func (t *Tensor) LinearAdd(x, weight, bias *Tensor) *Tensor {
 }
 
 // SelfAttention is [ScaledDotProductAttention] of queries, keys and values side by side, of so many
-// heads: (B, T, 3 W) -> (B, T, W). Without gradients on the CPU it is one pass, which rounds in
-// another order.
-func (t *Tensor) SelfAttention(heads int, causal bool) *Tensor {
-	if t.fuses() {
-		return opSelfAttention.Call(t, heads, causal)
+// heads: (B, T, 3 W) -> (B, T, W), in one pass on the CPU, which records no gradient. next is the weight
+// that multiplies the result, as for [Tensor.AddLayerNorm], or nil; joined says that the result is first
+// joined with others.
+func (t *Tensor) SelfAttention(heads int, causal bool, next *Tensor, joined bool) *Tensor {
+	if !t.fuses() {
+		misuse("self attention", "it takes a tensor on the CPU and records no gradient: use ScaledDotProductAttention")
 	}
-	shape := t.Shape()
-	w := shape[2] / 3
-	parts := t.View(shape[0], shape[1], 3, heads, w/heads).Permute(2, 0, 3, 1, 4).Unbind(0) // (B, heads, T, W/heads) each
-	return ScaledDotProductAttention(parts[0], parts[1], parts[2], causal).Transpose(1, 2).Reshape(shape[0], shape[1], w)
+	return opSelfAttention.Call(t, heads, causal, next.readsSplit(), next.readsSplit() && !joined)
 }
 
 // fuses reports whether the fused passes take t.

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/internal/tilemodel"
 )
 
 // TestAddLayerNorm compares the fused pass with float64's operators.
@@ -64,11 +66,23 @@ func TestAddLayerNormRecords(t *testing.T) {
 	}))
 }
 
-// TestSelfAttention compares the fused pass with float64's operators: lengths and depths beside the kernel's multiples, and one
-// that it leaves to libtorch.
-func TestSelfAttention(t *testing.T) {
+// TestSelfAttention compares the fused pass with float64's operators: lengths and depths beside the kernels' multiples, and one
+// that they leave to libtorch.
+func TestSelfAttention(t *testing.T) { checkSelfAttention(t, nil, 2e-6) }
+
+// TestBFloat16x3SelfAttention is the same by AMX's products of split numbers.
+func TestBFloat16x3SelfAttention(t *testing.T) {
+	tilemodel.On(t)
+	next := Ones(nil, CPU, Float32, 1, 1)
+	defer next.Free()
+	next.Pack(nil, PackBFloat16x3)
+	checkSelfAttention(t, next, 5e-5)
+}
+
+func checkSelfAttention(t *testing.T, next *Tensor, within float64) {
 	require.NoError(t, NoGrad(func(s *Scope) {
 		ManualSeed(0)
+		worst := 0.0
 		for _, c := range [][4]int{{2, 50, 3, 64}, {1, 1, 2, 16}, {3, 9, 2, 32}, {1, 77, 2, 80}, {1, 197, 1, 64}, {2, 33, 2, 20}} {
 			batch, tokens, heads, depth := c[0], c[1], c[2], c[3]
 			for _, causal := range []bool{false, true} {
@@ -76,17 +90,19 @@ func TestSelfAttention(t *testing.T) {
 				for _, qkv := range []*Tensor{exact, exact.To(CPU, BFloat16)} {
 					parts := qkv.To(CPU, Float64).View(batch, tokens, 3, heads, depth).Permute(2, 0, 3, 1, 4).Unbind(0)
 					want := ScaledDotProductAttention(parts[0], parts[1], parts[2], causal).Transpose(1, 2).Reshape(batch, tokens, heads*depth).To(CPU, Float32)
-					got := qkv.SelfAttention(heads, causal)
+					got := qkv.SelfAttention(heads, causal, next, true)
 					require.Equal(t, want.Shape(), got.Shape())
 					require.Equal(t, qkv.DType(), got.DType())
 					if qkv.DType() == BFloat16 {
 						assertRounded(t, want, got)
-					} else {
-						assert.InDeltaSlice(t, ToSlice[float32](want), ToSlice[float32](got), 2e-6, fmt.Sprint(c, causal))
+						continue
 					}
+					assert.InDeltaSlice(t, ToSlice[float32](want), ToSlice[float32](got), within, fmt.Sprint(c, causal))
+					worst = max(worst, want.Sub(got).Abs().Max().Item())
 				}
 			}
 		}
+		t.Logf("the largest difference is %.1e", worst)
 	}))
 }
 
@@ -98,7 +114,7 @@ func TestFusedNaN(t *testing.T) {
 			qkv[i] = float32(i%7) - 3
 		}
 		qkv[2*3*16+16+3] = float32(math.NaN()) // a key of the first sequence
-		for i, v := range ToSlice[float32](FromSlice(s, qkv, 2, 5, 48).SelfAttention(1, false)) {
+		for i, v := range ToSlice[float32](FromSlice(s, qkv, 2, 5, 48).SelfAttention(1, false, nil, false)) {
 			assert.Equal(t, i < 5*16, math.IsNaN(float64(v)), "%d", i)
 		}
 		for _, bad := range []float64{math.NaN(), math.Inf(1)} {
@@ -114,7 +130,16 @@ func TestFusedNaN(t *testing.T) {
 }
 
 // TestInt8Rows has each row quantised by itself: neither its neighbours' outliers nor their NaN change a row.
-func TestInt8Rows(t *testing.T) {
+func TestInt8Rows(t *testing.T) { checkInt8Rows(t) }
+
+// TestInt8Tiles is the same by AMX's products, whose sums are exact: the results are those of AVX512-VNNI, to the bit.
+func TestInt8Tiles(t *testing.T) {
+	results := checkInt8Rows(t)
+	tilemodel.On(t)
+	assert.Equal(t, results, checkInt8Rows(t))
+}
+
+func checkInt8Rows(t *testing.T) (results [][]float32) {
 	require.NoError(t, NoGrad(func(s *Scope) {
 		ManualSeed(0)
 		for _, c := range [][3]int{{1, 64, 32}, {13, 75, 45}, {30, 768, 96}, {100, 30, 33}} {
@@ -126,6 +151,7 @@ func TestInt8Rows(t *testing.T) {
 			}
 			x := Randn(s, CPU, rows, depth)
 			y := x.Linear(weight, bias)
+			results = append(results, ToSlice[float32](y))
 			isClose(t, opLinear.Call(x, weight, bias), y, 2e-2)
 			half := x.To(CPU, BFloat16)
 			require.Equal(t, BFloat16, half.Linear(weight, bias).DType())
@@ -143,4 +169,5 @@ func TestInt8Rows(t *testing.T) {
 			}
 		}
 	}))
+	return results
 }

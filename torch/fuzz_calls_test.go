@@ -131,8 +131,8 @@ func init() {
 		func(m *machine, _ int) { m.tensor().NormalInPlace(m.real(), m.real()) },
 		func(m *machine, _ int) { m.tensor().ClampInPlace(m.real(), m.real()) },
 		func(m *machine, _ int) { m.add(m.tensor().Linear(m.tensor(), m.tensor())) },
-		func(m *machine, _ int) { m.add(m.tensor().LinearGelu(m.tensor(), m.tensor())) },
-		func(m *machine, _ int) { m.add(m.tensor().LinearQuickGelu(m.tensor(), m.tensor())) },
+		func(m *machine, _ int) { m.add(m.tensor().LinearGelu(m.tensor(), m.tensor(), m.tensor())) },
+		func(m *machine, _ int) { m.add(m.tensor().LinearQuickGelu(m.tensor(), m.tensor(), m.tensor())) },
 		func(m *machine, _ int) {
 			m.add(m.tensor().Conv2d(m.tensor(), m.tensor(), m.number(), m.number()%8, m.number()))
 		},

@@ -217,19 +217,18 @@ func (t *Tensor) Linear(weight, bias *Tensor) *Tensor {
 }
 
 // LinearGelu is Linear and then [Tensor.Gelu], in one pass where the weight is packed
-// ([Tensor.Pack]).
-func (t *Tensor) LinearGelu(weight, bias *Tensor) *Tensor {
+// ([Tensor.Pack]). next is the weight that multiplies the result, or nil, as for [Tensor.AddLayerNorm].
+func (t *Tensor) LinearGelu(weight, bias, next *Tensor) *Tensor {
 	if weight.packedFor(t, bias, false) {
-		return weight.packed.linearGelu(t)
+		return weight.packed.linearGelu(t, next)
 	}
 	return t.Linear(weight, bias).Gelu()
 }
 
-// LinearQuickGelu is Linear and then [Tensor.QuickGelu], in one pass where the weight is packed
-// ([Tensor.PackQuickGelu]).
-func (t *Tensor) LinearQuickGelu(weight, bias *Tensor) *Tensor {
+// LinearQuickGelu is [Tensor.LinearGelu] with [Tensor.QuickGelu] and [Tensor.PackQuickGelu].
+func (t *Tensor) LinearQuickGelu(weight, bias, next *Tensor) *Tensor {
 	if weight.packedFor(t, bias, true) {
-		return weight.packed.linearQuickGelu(t)
+		return weight.packed.linearQuickGelu(t, next)
 	}
 	return t.Linear(weight, bias).QuickGelu()
 }

@@ -129,7 +129,7 @@ const (
 func (p *packed) linear(x *Tensor) *Tensor {
 	switch {
 	case p.how == PackBFloat16x3 || p.bytes != nil:
-		return p.own(x, plainLinear, nil)
+		return p.own(x, plainLinear, nil, nil)
 	case p.how == PackInt8:
 		return opDynamic.Call(x.Contiguous(), p.object, false)
 	default:
@@ -145,15 +145,15 @@ func (p *packed) linearAdd(x, residual *Tensor) *Tensor {
 	case p.how == PackFloat32:
 		return opPointAdd.Call(x, residual, p.weight, p.rows, "add")
 	default:
-		return p.own(x, plainLinear, residual)
+		return p.own(x, plainLinear, residual, nil)
 	}
 }
 
-// linearGelu is GELU of linear, in the weight's type and so ready for the next product.
-func (p *packed) linearGelu(x *Tensor) *Tensor {
+// linearGelu is GELU of linear, as the product with next, or nil, reads it.
+func (p *packed) linearGelu(x, next *Tensor) *Tensor {
 	switch {
 	case p.how == PackBFloat16x3 || p.bytes != nil:
-		return p.own(x, thenGelu, nil)
+		return p.own(x, thenGelu, nil, next)
 	case p.how == PackInt8:
 		return p.linear(x).Gelu()
 	default:
@@ -161,11 +161,11 @@ func (p *packed) linearGelu(x *Tensor) *Tensor {
 	}
 }
 
-// linearQuickGelu is QuickGELU of linear, in the weight's type.
-func (p *packed) linearQuickGelu(x *Tensor) *Tensor {
+// linearQuickGelu is QuickGELU of linear, as the product with next, or nil, reads it.
+func (p *packed) linearQuickGelu(x, next *Tensor) *Tensor {
 	switch {
 	case p.how == PackBFloat16x3 || p.bytes != nil:
-		return p.own(x, thenQuickGelu, nil)
+		return p.own(x, thenQuickGelu, nil, next)
 	case p.how == PackInt8:
 		return p.linear(x).QuickGelu()
 	default:
@@ -181,8 +181,9 @@ func (p *packed) pointwise(x *Tensor, activation, algorithm string) *Tensor {
 	return opPointwise.Call(x, p.weight, p.rows, activation, []float64{}, algorithm)
 }
 
-// own is the product of csrc's kernels with an activation behind it and then a residual, which may be nil.
-func (p *packed) own(x *Tensor, activation int, residual *Tensor) *Tensor {
+// own is the product of csrc's kernels with an activation behind it and then a residual, which may be nil. next is the weight
+// that multiplies it, or nil.
+func (p *packed) own(x *Tensor, activation int, residual, next *Tensor) *Tensor {
 	if p.bytes != nil {
 		return opInt8.Call(x, p.bytes[0], p.bytes[1], p.bytes[2], p.bias, activation, residual)
 	}
@@ -190,5 +191,5 @@ func (p *packed) own(x *Tensor, activation int, residual *Tensor) *Tensor {
 	if weight.Dim() > 2 {
 		weight = x.Borrow(weight).Flatten(1, -1)
 	}
-	return opTiles.Call(x, weight, p.weight, p.bias, activation, residual)
+	return opTiles.Call(x, weight, p.weight, p.bias, activation, residual, next.readsSplit())
 }

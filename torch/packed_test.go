@@ -40,13 +40,13 @@ func TestPack(t *testing.T) {
 					for _, rows := range []*Tensor{in, in.Narrow(1, 2, 1), in.Transpose(0, 1)} {
 						plain := opLinear.Call(rows, weight, bias)
 						isClose(t, plain, rows.Linear(weight, bias), c.within)
-						isClose(t, plain.Gelu(), rows.LinearGelu(weight, bias).To(CPU, Float32), c.within)
-						isClose(t, plain.QuickGelu(), rows.LinearQuickGelu(quick, bias).To(CPU, Float32), c.within)
+						isClose(t, plain.Gelu(), rows.LinearGelu(weight, bias, nil).To(CPU, Float32), c.within)
+						isClose(t, plain.QuickGelu(), rows.LinearQuickGelu(quick, bias, nil).To(CPU, Float32), c.within)
 						isClose(t, opLinear.Call(rows, weight), rows.Linear(kernel, nil), c.within)
 						isClose(t, plain.Add(other), other.Expand(plain.Shape()...).LinearAdd(rows, weight, bias), c.within)
 						// What is packed for QuickGELU serves nothing else.
 						assert.Equal(t, ToSlice[float32](plain), ToSlice[float32](rows.Linear(quick, bias)))
-						assert.Equal(t, ToSlice[float32](plain.Gelu()), ToSlice[float32](rows.LinearGelu(quick, bias)))
+						assert.Equal(t, ToSlice[float32](plain.Gelu()), ToSlice[float32](rows.LinearGelu(quick, bias, nil)))
 					}
 					// Another bias than the one that was packed, and a product that records
 					// gradients, take the plain weight.

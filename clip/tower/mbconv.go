@@ -121,7 +121,7 @@ type GEGLU struct {
 // Forward maps (..., W) to (..., W).
 func (g *GEGLU) Forward(x *torch.Tensor) *torch.Tensor {
 	x = g.Norm.Forward(x)
-	return g.W2.Forward(activationOf(false, nil).after(g.W0, x).Mul(g.W1.Forward(x)))
+	return g.W2.Forward(activationOf(false, nil).between(g.W0, nil, x).Mul(g.W1.Forward(x)))
 }
 
 // biased gives a convolution a bias.

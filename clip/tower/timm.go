@@ -247,7 +247,7 @@ func (b *TimmBlock) attend(x *torch.Tensor, f attention) *torch.Tensor {
 
 // Forward maps (..., W) to (..., W).
 func (m *TimmMLP) Forward(x *torch.Tensor) *torch.Tensor {
-	return m.Fc2.Forward(m.act.after(m.Fc1, x))
+	return m.Fc2.Forward(m.act.between(m.Fc1, m.Fc2, x))
 }
 
 // Forward maps (B, T, W) to (B, W).

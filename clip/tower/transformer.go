@@ -26,7 +26,7 @@ func (a *Attention) Forward(x, mask *torch.Tensor, r *Ragged) *torch.Tensor {
 	}
 	return a.Out.Forward(r.each(qkv, func(qkv *torch.Tensor) *torch.Tensor {
 		if mask == nil && a.InWeight.Packed(x, a.InBias) {
-			return qkv.SelfAttention(a.heads, a.causal)
+			return qkv.SelfAttention(a.heads, a.causal, a.Out.Takes(), r != nil)
 		}
 		return attend(qkv, a.heads, func(q, k, v *torch.Tensor) *torch.Tensor {
 			if mask != nil {
@@ -37,7 +37,7 @@ func (a *Attention) Forward(x, mask *torch.Tensor, r *Ragged) *torch.Tensor {
 	}))
 }
 
-// takes is the weight that multiplies the input, for [nn.LayerNorm.AddForward]: nil if the input must be float32.
+// takes is [nn.Linear.Takes] of queries, keys and values.
 func (a *Attention) takes(mask *torch.Tensor) *torch.Tensor {
 	if a.InLoRA != nil || mask != nil {
 		return nil
@@ -57,14 +57,14 @@ func attend(qkv *torch.Tensor, heads int, attention func(q, k, v *torch.Tensor) 
 // activation is the non-linearity of an MLP.
 type activation struct {
 	apply func(x *torch.Tensor) *torch.Tensor
-	fused func(x, weight, bias *torch.Tensor) *torch.Tensor // behind a product, one pass where the weight is packed; may be nil
-	scale float64                                           // it is silu(scale x) / scale; 0 if it is no such thing
+	fused func(x, weight, bias, next *torch.Tensor) *torch.Tensor // behind a product, one pass where the weight is packed; may be nil
+	scale float64                                                 // it is silu(scale x) / scale; 0 if it is no such thing
 }
 
-// after is the activation of what the layer makes of x.
-func (a activation) after(l *nn.Linear, x *torch.Tensor) *torch.Tensor {
+// between is the activation of what the layer makes of x, for the next layer.
+func (a activation) between(l, next *nn.Linear, x *torch.Tensor) *torch.Tensor {
 	if a.fused != nil && l.LoRA == nil {
-		return a.fused(x, l.Weight, l.Bias)
+		return a.fused(x, l.Weight, l.Bias, next.Takes())
 	}
 	return a.apply(l.Forward(x))
 }
@@ -102,7 +102,7 @@ func (m *MLP) Forward(x *torch.Tensor) *torch.Tensor {
 	if m.act.scale != 0 && m.Fc.LoRA == nil && m.Proj.LoRA == nil && x.Device().Type == "cuda" && x.Size(0)*x.Size(1) > 4*x.Size(2) {
 		return m.folded(x)
 	}
-	return m.Proj.Forward(m.act.after(m.Fc, x))
+	return m.Proj.Forward(m.act.between(m.Fc, m.Proj, x))
 }
 
 // addTo is residual + s.Forward(m.Forward(x)).
@@ -110,14 +110,7 @@ func (m *MLP) addTo(residual, x *torch.Tensor, s *LayerScale) *torch.Tensor {
 	if s != nil || x.Device() != torch.CPU {
 		return residual.Add(s.Forward(m.Forward(x)))
 	}
-	return m.Proj.AddForward(residual, m.act.after(m.Fc, x))
-}
-
-func (m *MLP) takes() *torch.Tensor {
-	if m.Fc.LoRA != nil {
-		return nil
-	}
-	return m.Fc.Weight
+	return m.Proj.AddForward(residual, m.act.between(m.Fc, m.Proj, x))
 }
 
 // folded is Forward with QuickGELU as one pass over the hidden layer, for GPUs, where three take as long as the products. Its
@@ -164,7 +157,7 @@ type Block struct {
 // Forward maps (B, T, W) to (B, T, W), with the mask and the lengths of [Attention.Forward].
 func (b *Block) Forward(x, mask *torch.Tensor, r *Ragged) *torch.Tensor {
 	_, y := b.Ln1.AddForward(x, nil, b.Attn.takes(mask))
-	x, y = b.Ln2.AddForward(x, b.Ls1.Forward(b.Attn.Forward(y, mask, r)), b.MLP.takes())
+	x, y = b.Ln2.AddForward(x, b.Ls1.Forward(b.Attn.Forward(y, mask, r)), b.MLP.Fc.Takes())
 	return b.MLP.addTo(x, y, b.Ls2)
 }
 

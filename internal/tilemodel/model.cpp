@@ -66,6 +66,24 @@ __attribute__((target("fma,avx2"))) bool dot(int c, int a, int b) {
   return true;
 }
 
+// dot_bytes is TDPBUSD: unsigned bytes of a times signed bytes of b, summed as int32 without saturation.
+bool dot_bytes(int c, int a, int b) {
+  const int depth = bytes_of(a) / 4, columns = bytes_of(c) / 4;
+  if (c == a || c == b || a == b || rows_of(a) != rows_of(c) || bytes_of(b) != bytes_of(c) || rows_of(b) != depth)
+    return false;
+  for (int m = 0; m < rows_of(c); m++) {
+    for (int k = 0; k < depth; k++) {
+      for (int n = 0; n < columns; n++) {
+        for (int i = 0; i < 32; i += 8) {
+          tiles[c].rows[m][n] += static_cast<int32_t>(tiles[a].rows[m][k] >> i & 0xff) *
+                                 static_cast<int8_t>(tiles[b].rows[k][n] >> i);
+        }
+      }
+    }
+  }
+  return true;
+}
+
 int64_t general(const ucontext_t *u, int number) {
   static const int places[] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                                REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
@@ -102,7 +120,7 @@ struct Memory {
   }
 };
 
-// run does the instruction at the program counter, if it is a tile's: VEX.128.0F38.W0 and one of four opcodes.
+// run does the instruction at the program counter, if it is a tile's: VEX.128.0F38.W0 and one of these opcodes.
 bool run(ucontext_t *u) {
   greg_t &pc = u->uc_mcontext.gregs[REG_RIP];
   const auto *code = reinterpret_cast<const uint8_t *>(pc);
@@ -115,6 +133,8 @@ bool run(ucontext_t *u) {
   int length = 1;
   if (opcode == 0x5c && prefix == 2 && registers) {  // TDPBF16PS reg, rm, vvvv
     if (!dot(reg, rm, source)) return false;
+  } else if (opcode == 0x5e && prefix == 1 && registers) {  // TDPBUSD
+    if (!dot_bytes(reg, rm, source)) return false;
   } else if (opcode == 0x49 && prefix == 3 && registers) {  // TILEZERO
     std::memset(&tiles[reg], 0, sizeof(Tile));
   } else if (opcode == 0x49 && prefix == 0 && code[4] == 0xc0) {  // TILERELEASE

@@ -24,6 +24,15 @@ func (l *Linear) Forward(x *torch.Tensor) *torch.Tensor {
 	return l.LoRA.Add(x.Linear(l.Weight, l.Bias), x)
 }
 
+// Takes is the weight that multiplies the input, for what computes that ([torch.Tensor.AddLayerNorm]): nil
+// if there is no layer, or if something else reads its input, too.
+func (l *Linear) Takes() *torch.Tensor {
+	if l == nil || l.LoRA != nil {
+		return nil
+	}
+	return l.Weight
+}
+
 // AddForward is x + Forward(y).
 func (l *Linear) AddForward(x, y *torch.Tensor) *torch.Tensor {
 	if l.LoRA != nil {
