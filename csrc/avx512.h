@@ -1,7 +1,7 @@
 // avx512.h: functions of 16 float32 in a register of AVX-512, and their loads and stores as float32 or bfloat16.
 //
-// A file includes it between #pragma GCC push_options with target("avx512f,avx512bw,avx512dq,avx512vl") and pop_options,
-// and runs what it makes of it only where has_avx512() is true.
+// A file includes it between #pragma GCC push_options with target("avx512f,avx512bw,avx512dq,avx512vl") and
+// pop_options, and runs what it makes of it only where has_avx512() is true.
 #pragma once
 
 #include <immintrin.h>
@@ -121,7 +121,8 @@ static inline __m512 rough_gelu(__m512 x) {
 }
 
 static inline __m512 rough_quick_gelu(__m512 x) {
-  const __m512 e = rough_power(_mm512_min_ps(_mm512_mul_ps(x, _mm512_set1_ps(-1.702f * 1.44269504f)), _mm512_set1_ps(126)));
+  const __m512 e =
+      rough_power(_mm512_min_ps(_mm512_mul_ps(x, _mm512_set1_ps(-1.702f * 1.44269504f)), _mm512_set1_ps(126)));
   return _mm512_mul_ps(x, _mm512_rcp14_ps(_mm512_add_ps(e, _mm512_set1_ps(1))));
 }
 

@@ -43,8 +43,8 @@ struct Product {
   int64_t n;
   const Epilogue &e;
 
-  // write takes rows x columns of a block, from a row and a column on. A later one of several pieces of the depth adds to
-  // what is there.
+  // write takes rows x columns of a block, from a row and a column on. A later one of several pieces of the depth adds
+  // to what is there.
   void write(const Block &block, int64_t row, int64_t rows, int64_t column, bool later, bool last) const {
     for (int64_t i = 0; i < rows; i++) {
       for (int64_t j = column; j < std::min(column + 2 * side, n); j += lanes) {
@@ -60,7 +60,8 @@ struct Product {
   void write(const Block &block, int64_t row, int64_t rows, int64_t column, const SplitRows &to) const {
     for (int64_t i = 0; i < rows; i++)
       for (int64_t j = column; j < column + 2 * side; j += lanes)
-        store(to.at(row + i, j), finish(_mm512_load_ps(block.c[i] + j - column), e, j, (row + i) * n + j, 0xffff), 0xffff);
+        store(to.at(row + i, j), finish(_mm512_load_ps(block.c[i] + j - column), e, j, (row + i) * n + j, 0xffff),
+              0xffff);
   }
 };
 
@@ -106,7 +107,8 @@ bool multiply(const Matrix &a, const void *packed, int64_t n, const Epilogue &e,
   const int64_t groups = over(a.vectors, side), steps = over(a.depth, step), strips = over(n, 2 * side);
   const int64_t deep = std::min(steps, piece_steps);
   const int64_t panel = std::clamp<int64_t>(panel_tiles / deep / 2 * 2, 2, 16);
-  const int64_t wave = before ? groups : std::min(over(groups, panel), static_cast<int64_t>(omp_get_max_threads())) * panel;
+  const int64_t wave =
+      before ? groups : std::min(over(groups, panel), static_cast<int64_t>(omp_get_max_threads())) * panel;
   Tiles *left = before ? nullptr : workspace(wave * deep);
   std::atomic<bool> bad{false};
   const Product product_to{static_cast<float *>(to), n, e};

@@ -18,8 +18,8 @@ bool usable();
 // modelled is whether a test has turned on the software model of the tiles.
 bool modelled();
 
-// MatrixOf is (vectors, depth): number k of vector v is data[v * vector_stride + k * depth_stride], and one of the strides
-// is 1. Products are over the depth.
+// MatrixOf is (vectors, depth): number k of vector v is data[v * vector_stride + k * depth_stride], and one of the
+// strides is 1. Products are over the depth.
 template <class T>
 struct MatrixOf {
   const T *data;
@@ -28,8 +28,8 @@ struct MatrixOf {
 };
 using Matrix = MatrixOf<float>;
 
-// packed_bytes is the size of a packed right-hand matrix, split_bytes that of a left-hand one. Whoever makes the input of a
-// product writes the latter directly, if its depth is a multiple of 32.
+// packed_bytes is the size of a packed right-hand matrix, split_bytes that of a left-hand one. Whoever makes the input
+// of a product writes the latter directly, if its depth is a multiple of 32.
 int64_t packed_bytes(int64_t vectors, int64_t depth);
 int64_t split_bytes(int64_t vectors, int64_t depth);
 
@@ -49,8 +49,8 @@ struct Epilogue {
 
 bool may_split(int64_t n, int64_t depth);
 
-// multiply writes a b^T, (a.vectors, n) row by row in float32 or split, with b packed from (n, a.depth). It returns false,
-// with nothing of use written, if a or the result to be split holds a number that cannot be split.
+// multiply writes a b^T, (a.vectors, n) row by row in float32 or split, with b packed from (n, a.depth). It returns
+// false, with nothing of use written, if a or the result to be split holds a number that cannot be split.
 bool multiply(const Matrix &a, const void *b, int64_t n, const Epilogue &epilogue, void *to);
 
 }  // namespace goclip::bf16x3

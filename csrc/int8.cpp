@@ -1,4 +1,5 @@
-// int8.cpp: linear layers in 8 bits for inference, with the dot products of AVX512-VNNI or, where there are, AMX's tiles.
+// int8.cpp: linear layers in 8 bits for inference, with the dot products of AVX512-VNNI or, where there are, AMX's
+// tiles.
 //
 // Each row of the weight has a scale, w = s q with q from -127 to 127. Each row of the input has a scale and a zero
 // point that are computed when it arrives (dynamic quantisation), x = t (p - z) with p from 0 to 255. Then
@@ -179,15 +180,20 @@ void write(const Sums &sums, const Row *rows, int64_t n, const Weight &w, const 
   }
 }
 
-// multiply_chunk multiplies rows of the input with a panel and gives each block's sums, first row and number of rows to a
-// function.
+// multiply_chunk multiplies rows of the input with a panel and gives each block's sums, first row and number of rows to
+// a function.
 template <class To>
-void multiply_chunk(bool tiles, const uint8_t *x, int64_t stride, int64_t rows, const int8_t *w, int64_t steps, const To &to) {
+void multiply_chunk(bool tiles, const uint8_t *x, int64_t stride, int64_t rows, const int8_t *w, int64_t steps,
+                    const To &to) {
   Sums sums;
   for (int64_t i = 0; i < rows;) {
     const int64_t left = rows - i;
-    const int64_t here = tiles ? std::min(left, most_rows) : left >= vector_rows ? vector_rows : left >= 8 ? 8 : left >= 4 ? 4 : 1;
-    const auto f = tiles ? (here > side ? multiply_tiles<false> : multiply_tiles<true>)
+    const int64_t here = tiles                 ? std::min(left, most_rows)
+                         : left >= vector_rows ? vector_rows
+                         : left >= 8           ? 8
+                         : left >= 4           ? 4
+                                               : 1;
+    const auto f = tiles                 ? (here > side ? multiply_tiles<false> : multiply_tiles<true>)
                    : here == vector_rows ? multiply<vector_rows>
                    : here == 8           ? multiply<8>
                    : here == 4           ? multiply<4>
@@ -209,9 +215,8 @@ bool tiles_are_right() {
   static int32_t sums[2][rows][panel];
   for (const bool tiles : {false, true}) {
     if (tiles) goclip::tile::configure(goclip::tile::Config());
-    multiply_chunk(tiles, x, stride, rows, w, steps, [&](const Sums &s, int64_t i, int64_t n) {
-      std::memcpy(sums[tiles][i], s.n, n * sizeof s.n[0]);
-    });
+    multiply_chunk(tiles, x, stride, rows, w, steps,
+                   [&](const Sums &s, int64_t i, int64_t n) { std::memcpy(sums[tiles][i], s.n, n * sizeof s.n[0]); });
     if (tiles) goclip::tile::release();
   }
   return std::memcmp(sums[0], sums[1], sizeof sums[0]) == 0;
@@ -220,7 +225,8 @@ bool tiles_are_right() {
 bool has_tiles() {
   unsigned a, b, c, d;
   if (goclip::bf16x3::modelled()) return true;
-  static const bool has = goclip::bf16x3::usable() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 25 & 1) &&  // AMX-INT8
+  static const bool has = goclip::bf16x3::usable() && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+                          (d >> 25 & 1) &&  // AMX-INT8
                           tiles_are_right();
   return has;
 }
@@ -245,8 +251,8 @@ void linear(const T *x, int64_t n, const Weight &w, const Epilogue &e, Out *to) 
     if (tiles) goclip::tile::configure(goclip::tile::Config());
     for (int64_t task = from; task < end; task++) {
       const int64_t p = task % panels, begin = task / panels * chunk;
-      multiply_chunk(tiles, bytes.get() + begin * stride, stride, std::min(chunk, n - begin), w.panels + p * w.panel_bytes(),
-                     w.steps(), [&](const Sums &sums, int64_t i, int64_t here) {
+      multiply_chunk(tiles, bytes.get() + begin * stride, stride, std::min(chunk, n - begin),
+                     w.panels + p * w.panel_bytes(), w.steps(), [&](const Sums &sums, int64_t i, int64_t here) {
                        write(sums, rows.get() + begin + i, here, w, e, p * panel, (begin + i) * w.rows, to);
                      });
     }
@@ -263,8 +269,8 @@ namespace {
 using Optional = std::optional<at::Tensor>;
 using namespace goclip;
 
-// pack_int8 prepares a float32 weight (n, k) for linear_int8: its panels, scales and sums. They are empty on a processor
-// without AVX512-VNNI and of a weight that is not finite.
+// pack_int8 prepares a float32 weight (n, k) for linear_int8: its panels, scales and sums. They are empty on a
+// processor without AVX512-VNNI and of a weight that is not finite.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> pack_int8(const at::Tensor &weight) {
   TORCH_CHECK(weight.is_cpu() && weight.scalar_type() == at::kFloat && weight.dim() == 2,
               "the weight must be a float32 matrix on the CPU");
@@ -299,13 +305,15 @@ at::Tensor linear_int8(const at::Tensor &x, const at::Tensor &panels, const at::
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = n;
   const at::Tensor out = at::empty(shape, residual ? at::kFloat : x.scalar_type());
-  TORCH_CHECK(!residual || (residual->is_cpu() && residual->scalar_type() == at::kFloat && residual->sizes() == out.sizes()),
-              "the residual must be float32 on the CPU, of shape ", out.sizes());
+  TORCH_CHECK(
+      !residual || (residual->is_cpu() && residual->scalar_type() == at::kFloat && residual->sizes() == out.sizes()),
+      "the residual must be float32 on the CPU, of shape ", out.sizes());
   if (out.numel() == 0) return out;
   const at::Tensor in = x.contiguous(), b = bias ? bias->contiguous() : at::Tensor();
   const at::Tensor r = residual ? residual->contiguous() : at::Tensor();
   const Weight w{panels.const_data_ptr<int8_t>(), scales.const_data_ptr<float>(), sums.const_data_ptr<int32_t>(), n, k};
-  const Epilogue e{bias ? b.const_data_ptr<float>() : nullptr, residual ? r.const_data_ptr<float>() : nullptr, activation};
+  const Epilogue e{bias ? b.const_data_ptr<float>() : nullptr, residual ? r.const_data_ptr<float>() : nullptr,
+                   activation};
   const auto run = [&](const auto *from, auto *to) { linear(from, in.numel() / k, w, e, to); };
   if (x.scalar_type() == at::kFloat) {
     run(in.const_data_ptr<float>(), out.mutable_data_ptr<float>());

@@ -86,13 +86,14 @@ bool takes(const at::Tensor &t) {
          t.numel() > 0;
 }
 
-// add_layer_norm is x + branch, or x, and its layer norm in float32 or bfloat16, or split (UInt32) if it can be and else in
-// float32.
+// add_layer_norm is x + branch, or x, and its layer norm in float32 or bfloat16, or split (UInt32) if it can be and
+// else in float32.
 std::tuple<at::Tensor, at::Tensor> add_layer_norm(const at::Tensor &x, const Optional &branch, const at::Tensor &weight,
                                                   const at::Tensor &bias, double eps, at::ScalarType type) {
   TORCH_CHECK(type == at::kFloat || type == at::kBFloat16 || type == at::kUInt32,
               "the norm must be float32, bfloat16 or split, not ", type);
-  TORCH_CHECK(!branch || branch->sizes() == x.sizes(), "a branch of shape ", branch->sizes(), " does not fit ", x.sizes());
+  TORCH_CHECK(!branch || branch->sizes() == x.sizes(), "a branch of shape ", branch->sizes(), " does not fit ",
+              x.sizes());
 #if defined(__x86_64__)
   const int64_t width = weight.numel();
   const auto floats = [](const at::Tensor &t) { return takes(t) && t.scalar_type() == at::kFloat; };

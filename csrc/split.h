@@ -1,4 +1,5 @@
-// split.h: float32 numbers as two of bfloat16 in AMX's tiles, and the products of such tiles, for the files that use them.
+// split.h: float32 numbers as two of bfloat16 in AMX's tiles, and the products of such tiles, for the files that use
+// them.
 //
 // As avx512.h, with "avx512bf16" beside its targets; what it makes runs only where bf16x3::usable() is true.
 #pragma once
@@ -119,7 +120,8 @@ struct alignas(64) Block {
 // product sums over steps of depth. Each time it loads eight tiles for twelve products, because loads are what limits
 // them. With few rows there is one row of tiles.
 template <bool Few>
-static inline void product(const Tiles *a0, const Tiles *a1, const Tiles *b0, const Tiles *b1, int64_t steps, Block &to) {
+static inline void product(const Tiles *a0, const Tiles *a1, const Tiles *b0, const Tiles *b1, int64_t steps,
+                           Block &to) {
   using tile::dot, tile::load, tile::store, tile::zero;
   zero<0>(), zero<1>();
   if (!Few) zero<2>(), zero<3>();

@@ -7,8 +7,8 @@
 
 namespace goclip::bf16x3 {
 
-// A split tensor has the shape of its numbers and four bytes for each, and storage for the rows that fill its last tiles.
-// UInt32 marks it, of which goclip makes no other tensors.
+// A split tensor has the shape of its numbers and four bytes for each, and storage for the rows that fill its last
+// tiles. UInt32 marks it, of which goclip makes no other tensors.
 inline at::Tensor empty_split(at::IntArrayRef shape) {
   const int64_t n = c10::multiply_integers(shape), depth = shape.back();
   return at::empty({split_bytes(n / depth, depth) / 4}, at::kUInt32).narrow(0, 0, n).view(shape);

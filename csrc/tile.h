@@ -43,8 +43,8 @@ inline void dot() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
 }
 
-// dot_bytes adds A times B to C: A has 16 rows of 64 unsigned bytes, B 16 rows of 16 fours of signed bytes, those of rows
-// 4i to 4i+3 of the matrix, and C 16 rows of 16 int32.
+// dot_bytes adds A times B to C: A has 16 rows of 64 unsigned bytes, B 16 rows of 16 fours of signed bytes, those of
+// rows 4i to 4i+3 of the matrix, and C 16 rows of 16 int32.
 template <int C, int A, int B>
 inline void dot_bytes() {
   asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));

@@ -1,7 +1,7 @@
 package torch
 
 // What stands between the products of a block, in one pass each beside packed weights
-// ([Tensor.Pack], csrc/block.cpp). Elsewhere these are the plain operators, so that a forward pass
+// ([Tensor.Pack], csrc/norm.cpp, attention.cpp). Elsewhere these are the plain operators, so that a forward pass
 // gives the same numbers with and without recording gradients.
 
 var (

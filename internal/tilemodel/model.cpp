@@ -75,8 +75,8 @@ bool dot_bytes(int c, int a, int b) {
     for (int k = 0; k < depth; k++) {
       for (int n = 0; n < columns; n++) {
         for (int i = 0; i < 32; i += 8) {
-          tiles[c].rows[m][n] += static_cast<int32_t>(tiles[a].rows[m][k] >> i & 0xff) *
-                                 static_cast<int8_t>(tiles[b].rows[k][n] >> i);
+          tiles[c].rows[m][n] +=
+              static_cast<int32_t>(tiles[a].rows[m][k] >> i & 0xff) * static_cast<int8_t>(tiles[b].rows[k][n] >> i);
         }
       }
     }
