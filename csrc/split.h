@@ -87,7 +87,7 @@ struct SplitRows {
   int64_t steps;
   std::atomic<bool> *bad;  // set if a number cannot be split
 
-  // The rows behind the last are zero: whoever reads them computes nothing that cannot be split.
+  // The rows behind the last are zero, so that what is computed of them can be split.
   SplitRows(void *to, int64_t rows, int64_t depth, std::atomic<bool> *bad)
       : tiles(static_cast<Tiles *>(to)), steps(depth / step), bad(bad) {
     if (rows % side != 0) std::memset(tiles + rows / side * steps, 0, steps * sizeof(Tiles));
