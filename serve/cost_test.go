@@ -73,7 +73,8 @@ func TestCost(t *testing.T) {
 }
 
 // FuzzCost looks for others.
-func FuzzCost(f *testing.F) {
+func FuzzCost(of *testing.F) {
+	f := campaign.Inputs(of, 0) // costly bounds it
 	s := costServer(f)
 	for i, seed := range []string{`{"input":["a dog",{"image":"AAAA"}]}`, `{"texts":["a"],"images":["AAAA"]}`, `{"labels":["a"],"templates":["{}{}"],"images":["AAAA"]}`,
 		`{"text":"a","top_k":1000}`, `{"texts":["a"],"images":["AAAA"]}`, `{"input":["a"],"images":["AAAA"]}`, `{"prompt":"a"}`} {

@@ -13,16 +13,22 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/internal/campaign"
 )
+
+// memory is what a request may take of Go's heap, decoded images and garbage included.
+const memory = 64 << 20
 
 // fuzzed serves what a fuzz target sends and checks what holds of every answer: a status that the
 // client is to blame for, or 200; no word of ours; nothing left behind.
-func fuzzed(f *testing.F, path, contentType string, seeds ...string) {
+func fuzzed(of *testing.F, path, contentType string, seeds ...string) {
+	f := campaign.Inputs(of, memory)
 	images := knownImages(f, "data/demo/dog.png", "data/demo/racing_car.png")
 	s, err := New(f.Context(), Options{Indices: []Indexed{{Index: shelf{images[0], images[1]}}}, Limits: Limits{Body: 1 << 20, Pixels: 1e6, Inputs: 16, BatchSize: 4}}, Loaded(model(f)))
 	require.NoError(f, err)
 	f.Cleanup(s.Close)
-	for _, seed := range append(seeds, clientRequests(f, path)...) {
+	for _, seed := range append(seeds, clientRequests(of, path)...) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -99,7 +105,8 @@ func FuzzPredict(f *testing.F) {
 	data, err := base64.StdEncoding.DecodeString(small(f))
 	require.NoError(f, err)
 	fuzzed(f, "/predict", "multipart/form-data; boundary=b", part("entries", `{"clip":{"visual":{"modelName":"emoji-64"}}}`)+part("image", string(data))+"--b--\r\n",
-		part("entries", `{"clip":{"textual":{"modelName":""}}}`)+part("text", "a dog")+"--b--\r\n", part("entries", `{"ocr":{}}`), "--b--", "")
+		part("entries", `{"clip":{"textual":{"modelName":""}}}`)+part("text", "a dog")+"--b--\r\n", part("entries", `{"ocr":{}}`), "--b--", "",
+		part("entries", `{"ocr":{}}`)+"--b--\r\n"+strings.Repeat("-", 16<<10), part("text", strings.Repeat("a", 64<<10)))
 }
 
 func FuzzVectorize(f *testing.F) {
@@ -132,7 +139,8 @@ func FuzzShow(f *testing.F) {
 }
 
 // FuzzImage asks for a found image by an address that no search gave.
-func FuzzImage(f *testing.F) {
+func FuzzImage(of *testing.F) {
+	f := campaign.Inputs(of, memory)
 	s, err := New(f.Context(), Options{Indices: []Indexed{{Index: shelf{}}}, Thumbnail: func(context.Context, string, func(int64) error) ([]byte, string, error) {
 		panic("no such file may be read")
 	}}, Loaded(model(f)))

@@ -118,8 +118,9 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request, held *bodies) 
 	}
 	b := &body{from: from, a: s.admission}
 	*held = append(*held, b)
-	r.Body = io.NopCloser(b)
-	parts, err := r.MultipartReader()
+	counting := r.WithContext(r.Context()) // r keeps its body: what is read of it after the answer is not held
+	counting.Body = io.NopCloser(b)
+	parts, err := counting.MultipartReader()
 	if err != nil {
 		return form, badRequest("", "the request must be a form (multipart/form-data) with entries, and image or text")
 	}
