@@ -156,6 +156,7 @@ var tokenizerFiles = []string{"tokenizer.json", "vocab.json", "merges.txt", "spi
 func (m *Model) openTokenizer(dirs ...string) error {
 	t := m.Config.Text
 	if cmp.Or(t.HFTokenizerName, t.HFModelName) == "" {
+		go tokenizer.New() // CLIP's vocabulary is built while the weights are opened
 		return nil
 	}
 	at := slices.IndexFunc(dirs, func(dir string) bool {

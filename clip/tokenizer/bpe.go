@@ -57,7 +57,7 @@ func numbered(pieces []string) map[string]int32 {
 }
 
 func newMerges(ids map[string]int32, pairs iter.Seq2[int, [2]string]) (mergeTable, error) {
-	all := mergeTable{}
+	all := make(mergeTable, len(ids)) // a merge makes a piece of its own
 	for rank, sides := range pairs {
 		first, ok1 := ids[sides[0]]
 		second, ok2 := ids[sides[1]]
@@ -65,11 +65,10 @@ func newMerges(ids map[string]int32, pairs iter.Seq2[int, [2]string]) (mergeTabl
 		if !ok1 || !ok2 || !ok3 {
 			return nil, fmt.Errorf("merge %d joins %q and %q, and the vocabulary lacks one of them or what they make", rank+1, sides[0], sides[1])
 		}
-		key := pair(first, second)
-		if _, twice := all[key]; twice {
+		all[pair(first, second)] = merged{int32(rank), whole}
+		if len(all) != rank+1 {
 			return nil, fmt.Errorf("merge %d, of %q and %q, stands there twice", rank+1, sides[0], sides[1])
 		}
-		all[key] = merged{int32(rank), whole}
 	}
 	return all, nil
 }

@@ -6,10 +6,8 @@
 package tokenizer
 
 import (
-	"bufio"
-	"bytes"
-	"compress/gzip"
 	_ "embed"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,13 +35,11 @@ func (s Spelling) tokens() (start, end string) {
 	return "<|startoftext|>", "<|endoftext|>"
 }
 
-// The file is OpenAI's, byte for byte; its licence is in NOTICE.
+// joined holds the merges of OpenAI's vocabulary in their order, each as the ids of its two sides of two bytes each:
+// bpe_simple_vocab_16e6.txt.gz, whose licence is in NOTICE, by testdata/tokenizer/make_merges.py.
 //
-//go:embed bpe_simple_vocab_16e6.txt.gz
-var vocabulary []byte
-
-// merges is how many of the file's lines the vocabulary uses, after its first one.
-const merges = 49152 - 256 - 2
+//go:embed merges.bin
+var joined []byte
 
 // suffix ends a word's last piece.
 const suffix = "</w>"
@@ -72,44 +68,36 @@ func NewCLIP(s Spelling, c Clean) (*Tokenizer, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	b, err := embedded()
-	if err != nil {
-		return nil, err
-	}
 	start, end := s.tokens()
-	return &Tokenizer{b, start, end, c, frame{SOT, EOT, 0}}, nil
+	return &Tokenizer{embedded(), start, end, c, frame{SOT, EOT, 0}}, nil
 }
 
-var embedded = sync.OnceValues(func() (*bpe, error) {
-	pairs, err := readEmbedded()
-	if err != nil {
-		return nil, err
+// embedded is made without looking pieces up, for every program that reads texts waits for it: merge i makes the piece 512 + i.
+var embedded = sync.OnceValue(func() *bpe {
+	letters := byteLetters()
+	b := &bpe{pieces: slices.Clone(letters.order), merges: make(mergeTable, len(joined)/4), words: map[string][]int{}}
+	for id, letter := range letters.order {
+		b.pieces = append(b.pieces, letter+suffix)
+		c := letters.bytes[[]rune(letter)[0]]
+		b.inner[c], b.last[c] = int32(id), int32(256+id)
 	}
-	letters := byteLetters().order
-	pieces := slices.Clone(letters)
-	for _, letter := range letters {
-		pieces = append(pieces, letter+suffix)
-	}
-	for _, sides := range pairs {
-		pieces = append(pieces, sides[0]+sides[1])
+	var text strings.Builder // one string for all pieces
+	for rank := range len(joined) / 4 {
+		first, second := sides(rank)
+		from := text.Len()
+		text.WriteString(b.pieces[first])
+		text.WriteString(b.pieces[second])
+		b.merges[pair(first, second)] = merged{int32(rank), int32(len(b.pieces))}
+		b.pieces = append(b.pieces, text.String()[from:])
 	}
 	start, end := OpenAI.tokens()
-	return newBPE(append(pieces, start, end), slices.All(pairs), suffix)
+	b.pieces = append(b.pieces, start, end)
+	return b
 })
 
-func readEmbedded() ([][2]string, error) {
-	z, err := gzip.NewReader(bytes.NewReader(vocabulary))
-	if err != nil {
-		return nil, err
-	}
-	pairs := make([][2]string, 0, merges)
-	lines := bufio.NewScanner(z)
-	lines.Scan() // a version line
-	for len(pairs) < merges && lines.Scan() {
-		first, second, _ := strings.Cut(lines.Text(), " ")
-		pairs = append(pairs, [2]string{first, second})
-	}
-	return pairs, lines.Err()
+// sides are the ids that a merge of OpenAI's vocabulary joins.
+func sides(rank int) (first, second int32) {
+	return int32(binary.LittleEndian.Uint16(joined[4*rank:])), int32(binary.LittleEndian.Uint16(joined[4*rank+2:]))
 }
 
 // fromFiles is CLIP's tokenizer with the vocabulary of Hugging Face's files.

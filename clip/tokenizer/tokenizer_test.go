@@ -1,9 +1,12 @@
 package tokenizer
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,8 +45,39 @@ func TestTruncation(t *testing.T) {
 	assert.Equal(t, int64(EOT), ids[3])
 }
 
+// openAIMerges reads OpenAI's file.
+func openAIMerges(t *testing.T) (merges [][2]string) {
+	data, err := os.ReadFile("bpe_simple_vocab_16e6.txt.gz")
+	require.NoError(t, err)
+	assert.Equal(t, "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a", fmt.Sprintf("%x", sha256.Sum256(data)))
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	require.NoError(t, err)
+	text, err := io.ReadAll(z)
+	require.NoError(t, err)
+	for _, line := range strings.Split(string(text), "\n")[1 : 49152-256-2+1] {
+		first, second, _ := strings.Cut(line, " ")
+		merges = append(merges, [2]string{first, second})
+	}
+	return merges
+}
+
+// TestVocabularyIsOpenAIs compares the embedded vocabulary with the one that OpenAI's file makes.
 func TestVocabularyIsOpenAIs(t *testing.T) {
-	assert.Equal(t, "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a", fmt.Sprintf("%x", sha256.Sum256(vocabulary)))
+	merges := openAIMerges(t)
+	pieces := slices.Clone(byteLetters().order)
+	for _, letter := range byteLetters().order {
+		pieces = append(pieces, letter+suffix)
+	}
+	for _, sides := range merges {
+		pieces = append(pieces, sides[0]+sides[1])
+	}
+	want, err := newBPE(append(pieces, "<|startoftext|>", "<|endoftext|>"), slices.All(merges), suffix)
+	require.NoError(t, err)
+	have := embedded()
+	assert.Equal(t, want.pieces, have.pieces)
+	assert.Equal(t, want.merges, have.merges)
+	assert.Equal(t, want.inner, have.inner)
+	assert.Equal(t, want.last, have.last)
 }
 
 // TestClean holds the three ways to clean against open_clip 3.3.0's get_clean_fn.
@@ -92,8 +126,7 @@ func TestHuggingFaceFiles(t *testing.T) {
 	for id, piece := range New().bpe.pieces {
 		vocab[piece] = id
 	}
-	pairs, err := readEmbedded()
-	require.NoError(t, err)
+	pairs := openAIMerges(t)
 	lines := []string{"#version: 0.2"}
 	for _, sides := range pairs {
 		lines = append(lines, sides[0]+" "+sides[1])
