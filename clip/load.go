@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -170,12 +171,16 @@ func (m *Model) put(f *checkpoint.File, path string, found map[string]weight, pr
 		slices.Sort(problems)
 		return fmt.Errorf("clip: %s does not fit the model: %s", path, strings.Join(slices.Compact(problems), "; "))
 	}
-	for key, p := range m.State() {
-		if w, ok := found[key]; ok {
-			if err := w.fill(f, p, !o.Copy); err != nil {
-				return fmt.Errorf("clip: %s: %w", path, err)
+	var failed error
+	err := torch.NoGrad(func(*torch.Scope) { // once, and not for each tensor
+		for key, p := range m.State() {
+			if w, ok := found[key]; ok && failed == nil {
+				failed = w.fill(f, p, !o.Copy)
 			}
 		}
+	})
+	if err := cmp.Or(failed, err); err != nil {
+		return fmt.Errorf("clip: %s: %w", path, err)
 	}
 	if lent := f.Lent(); lent != nil {
 		m.lent = append(m.lent, lent)

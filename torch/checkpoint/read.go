@@ -51,6 +51,7 @@ func open(path string, index bool) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	inHugePages(file)
 	data := file.Bytes()
 	if len(data) < 8 {
 		return nil, errors.Join(fmt.Errorf("%s: %d bytes are too few for a file of weights", path, len(data)), file.Close())
@@ -137,6 +138,14 @@ func (f *File) add(e Entry) error {
 	f.names = append(f.names, e.Name)
 	f.entries[e.Name] = e
 	return nil
+}
+
+// inHugePages asks for reads of 2 MB where the file system's cache can hold them in one piece (ext4 since Linux 6.16, XFS): mapping
+// 600 MB takes 2 ms then instead of 90, also in every later process while they are in the cache.
+func inHugePages(file *mapped.File) {
+	if data := file.Bytes(); len(data) > 0 {
+		_ = unix.Madvise(data, unix.MADV_HUGEPAGE) // advice: nothing is lost without it
+	}
 }
 
 // Close unmaps the file and its shards: no Entry's data may be used after it.

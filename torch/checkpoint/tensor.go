@@ -60,6 +60,7 @@ func (f *File) Share(e Entry, dst *torch.Tensor) (shared bool, err error) {
 		if file.lent, err = file.file.Again(true); err != nil {
 			return false, nil // copying always works
 		}
+		inHugePages(file.lent)
 		memory, done, context := file.lent.Lend()
 		if file.whole, err = torch.FromMemory(memory, torch.Float32, len(file.file.Bytes())/4, done, context); err != nil {
 			return false, err
