@@ -21,6 +21,7 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/pretrained"
+	_ "github.com/goclip/goclip/cmd/internal/heap"
 	"github.com/goclip/goclip/index"
 	"github.com/goclip/goclip/models"
 	"github.com/goclip/goclip/torch"
