@@ -19,7 +19,7 @@ func TestBFloat16x3Towers(t *testing.T) {
 	assert.Equal(t, torch.PackBFloat16x3, FP32.Packing())
 	assert.Equal(t, torch.PackFloat32, FP32Strict.Packing())
 	checkPackedTowers(t, map[torch.Packing]float64{torch.PackBFloat16x3: 1 - 1e-6})
-	checkPackedTimm(t, torch.PackBFloat16x3)
+	checkPackedTimm(t, torch.PackBFloat16x3, 1-1e-6)
 }
 
 // TestBFloat16x3Outliers is the features of towers some of whose channels are 1e4 times as large, as those of real CLIPs

@@ -97,6 +97,17 @@ static inline __m512 quick_gelu(__m512 x) {
   return _mm512_div_ps(x, _mm512_add_ps(e, _mm512_set1_ps(1)));
 }
 
+// GELU's approximation by tanh, x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)) (Hendrycks and Gimpel, arXiv 1606.08415).
+static inline __m512 tanh_argument(__m512 x) {
+  const __m512 cubic = _mm512_fmadd_ps(_mm512_mul_ps(x, x), _mm512_set1_ps(0.044715f), _mm512_set1_ps(1));
+  return _mm512_mul_ps(_mm512_mul_ps(x, cubic), _mm512_set1_ps(-1.5957691f));
+}
+
+static inline __m512 gelu_tanh(__m512 x) {
+  const __m512 e = exponential(_mm512_min_ps(tanh_argument(x), _mm512_set1_ps(88)));
+  return _mm512_div_ps(x, _mm512_add_ps(e, _mm512_set1_ps(1)));
+}
+
 // What follows is within 2^-12 of the result, for those that are then rounded to 16 bits or fewer.
 
 // 2^x for -110 <= x <= 127, and 2^-110 below: 2^n times a polynomial of what is left.
@@ -123,6 +134,12 @@ static inline __m512 rough_gelu(__m512 x) {
 static inline __m512 rough_quick_gelu(__m512 x) {
   const __m512 e =
       rough_power(_mm512_min_ps(_mm512_mul_ps(x, _mm512_set1_ps(-1.702f * 1.44269504f)), _mm512_set1_ps(126)));
+  return _mm512_mul_ps(x, _mm512_rcp14_ps(_mm512_add_ps(e, _mm512_set1_ps(1))));
+}
+
+static inline __m512 rough_gelu_tanh(__m512 x) {
+  const __m512 e =
+      rough_power(_mm512_min_ps(_mm512_mul_ps(tanh_argument(x), _mm512_set1_ps(1.44269504f)), _mm512_set1_ps(126)));
   return _mm512_mul_ps(x, _mm512_rcp14_ps(_mm512_add_ps(e, _mm512_set1_ps(1))));
 }
 

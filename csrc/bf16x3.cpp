@@ -33,6 +33,7 @@ __m512 finish(__m512 x, const Epilogue &e, int64_t column, int64_t offset, __mma
   if (e.bias) x = _mm512_add_ps(x, load(e.bias + column, in));
   if (e.activation == Activation::gelu) x = gelu(x);
   if (e.activation == Activation::quick_gelu) x = quick_gelu(x);
+  if (e.activation == Activation::gelu_tanh) x = gelu_tanh(x);
   if (e.residual) x = _mm512_add_ps(x, load(e.residual + offset, in));
   return x;
 }

@@ -37,7 +37,7 @@ int64_t split_bytes(int64_t vectors, int64_t depth);
 // or above the largest bfloat16, which cannot be split.
 bool pack(const Matrix &m, void *to);
 
-enum class Activation { none, gelu, quick_gelu };
+enum class Activation { none, gelu, quick_gelu, gelu_tanh };
 
 // Epilogue is what happens to a product while it is in the cache: bias (n), then the activation, then the residual,
 // laid out as the product. Both may be NULL.

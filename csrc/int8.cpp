@@ -173,6 +173,7 @@ void write(const Sums &sums, const Row *rows, int64_t n, const Weight &w, const 
       __m512 y = _mm512_fmadd_ps(dot, _mm512_mul_ps(scale, _mm512_set1_ps(rows[i].scale)), add);
       if (e.activation == 1) y = rough_gelu(y);
       if (e.activation == 2) y = rough_quick_gelu(y);
+      if (e.activation == 3) y = rough_gelu_tanh(y);
       const int64_t at = offset + i * w.rows + column + j;
       if (e.residual != nullptr) y = _mm512_add_ps(y, load(e.residual + at, in));
       store(to + at, y, in);
@@ -290,7 +291,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> pack_int8(const at::Tensor &weigh
 }
 
 // linear_int8 is activation(x weight^T + bias) in x's type, float32 or bfloat16, or residual and that in float32. The
-// activation is 0 none, 1 GELU or 2 QuickGELU. It has no derivative.
+// activation is 0 none, 1 GELU, 2 QuickGELU or 3 GELU by tanh. It has no derivative.
 at::Tensor linear_int8(const at::Tensor &x, const at::Tensor &panels, const at::Tensor &scales, const at::Tensor &sums,
                        const Optional &bias, int64_t activation, const Optional &residual) {
 #if defined(__x86_64__)

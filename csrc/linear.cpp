@@ -100,7 +100,7 @@ at::Tensor pack_linear(const at::Tensor &weight) {
   return tiles.defined() ? tiles : at::empty({0}, at::kByte);
 }
 
-// packed_linear is residual + activation(x weight^T + bias), with the activation 0 none, 1 GELU or 2 QuickGELU. With
+// packed_linear is residual + activation(x weight^T + bias), with the activation 0 none, 1 GELU, 2 QuickGELU or 3 GELU by tanh. With
 // split it is split for the next product where it can be (split.h), and x may be split. It has no derivative.
 at::Tensor packed_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &tiles, const Optional &bias,
                          int64_t activation, const Optional &residual, bool split) {
@@ -133,6 +133,7 @@ at::Tensor packed_linear(const at::Tensor &x, const at::Tensor &weight, const at
   at::Tensor y = at::linear(x, weight, bias);
   if (activation == 1) y = at::gelu(y);
   if (activation == 2) y = y * at::sigmoid(y * 1.702);
+  if (activation == 3) y = at::gelu(y, "tanh");
   return residual ? y + *residual : y;
 }
 

@@ -80,6 +80,7 @@ func TestBFloat16x3Packed(t *testing.T) {
 				isWithin(t, want, sizes, x.Linear(weight, bias), what)
 				isWithin(t, want, sizes, x.T().Contiguous().T().Linear(weight, bias), what+", columns")
 				isWithin(t, want.Gelu(), sizes, x.LinearGelu(weight, bias, nil), what+", GELU")
+				isWithin(t, want.GeluTanh(), sizes, x.LinearGeluTanh(weight, bias, nil), what+", GELU by tanh")
 				isWithin(t, want.QuickGelu(), sizes, x.LinearQuickGelu(quick, bias, nil), what+", QuickGELU")
 				residual := numbers(s, outliers, c.rows, c.out)
 				got := opTiles.Call(x, weight, weight.packed.weight, bias, 1, residual, false)
@@ -128,6 +129,7 @@ func TestBFloat16x3NotFinite(t *testing.T) {
 			}
 			same(opLinear.Call(x, weight, bias), x.Linear(weight, bias))
 			same(opLinear.Call(x, weight, bias).Gelu(), x.LinearGelu(weight, bias, nil))
+			same(opLinear.Call(x, weight, bias).GeluTanh(), x.LinearGeluTanh(weight, bias, nil))
 			broken := weight.Clone()
 			broken.Narrow(0, 3, 1).Fill(odd)
 			finite := Randn(s, CPU, 20, 50)
@@ -173,6 +175,7 @@ func TestBFloat16x3Between(t *testing.T) {
 			_, want := x.AddLayerNorm(branch, gain, shift, 1e-5, plain)
 			same(square, want, norm)
 			same(down, x.LinearGelu(up, nil, nil), x.LinearGelu(up, nil, down))
+			same(down, x.LinearGeluTanh(up, nil, nil), x.LinearGeluTanh(up, nil, down))
 			same(down, x.LinearQuickGelu(quick, nil, nil), x.LinearQuickGelu(quick, nil, down))
 			qkv := Randn(s, CPU, c.batch, c.tokens, 3*c.width)
 			for _, causal := range []bool{false, true} {

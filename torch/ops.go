@@ -219,18 +219,24 @@ func (t *Tensor) Linear(weight, bias *Tensor) *Tensor {
 // LinearGelu is Linear and then [Tensor.Gelu], in one pass where the weight is packed
 // ([Tensor.Pack]). next is the weight that multiplies the result, or nil, as for [Tensor.AddLayerNorm].
 func (t *Tensor) LinearGelu(weight, bias, next *Tensor) *Tensor {
-	if weight.packedFor(t, bias, false) {
-		return weight.packed.linearGelu(t, next)
-	}
-	return t.Linear(weight, bias).Gelu()
+	return t.linearThen(thenGelu, weight, bias, next)
+}
+
+// LinearGeluTanh is [Tensor.LinearGelu] with [Tensor.GeluTanh].
+func (t *Tensor) LinearGeluTanh(weight, bias, next *Tensor) *Tensor {
+	return t.linearThen(thenGeluTanh, weight, bias, next)
 }
 
 // LinearQuickGelu is [Tensor.LinearGelu] with [Tensor.QuickGelu] and [Tensor.PackQuickGelu].
 func (t *Tensor) LinearQuickGelu(weight, bias, next *Tensor) *Tensor {
-	if weight.packedFor(t, bias, true) {
-		return weight.packed.linearQuickGelu(t, next)
+	return t.linearThen(thenQuickGelu, weight, bias, next)
+}
+
+func (t *Tensor) linearThen(a activation, weight, bias, next *Tensor) *Tensor {
+	if weight.packedFor(t, bias, a == thenQuickGelu) {
+		return weight.packed.linearThen(a, t, next)
 	}
-	return t.Linear(weight, bias).QuickGelu()
+	return a.of(t.Linear(weight, bias))
 }
 
 // MatMul returns the matrix product, batched over leading dimensions: (..., n, k), (..., k, m) -> (...,

@@ -117,12 +117,29 @@ func (t *Tensor) packedFor(x, bias *Tensor, quick bool) bool {
 // halves reports whether the products read bfloat16 as they read float32, or faster.
 func (p *packed) halves() bool { return p.how == PackBFloat16 || p.bytes != nil }
 
-// The activations behind a product of csrc.
+// activation stands behind a product, as csrc numbers them.
+type activation int
+
 const (
-	plainLinear = iota
+	plainLinear activation = iota
 	thenGelu
 	thenQuickGelu
+	thenGeluTanh
 )
+
+// of is the activation of x.
+func (a activation) of(x *Tensor) *Tensor {
+	switch a {
+	case thenGelu:
+		return x.Gelu()
+	case thenQuickGelu:
+		return x.QuickGelu()
+	case thenGeluTanh:
+		return x.GeluTanh()
+	default:
+		return x
+	}
+}
 
 // linear is x @ weight^T + bias, in bfloat16 if x is and the product reads it ([packed.halves]), else in
 // float32.
@@ -149,27 +166,19 @@ func (p *packed) linearAdd(x, residual *Tensor) *Tensor {
 	}
 }
 
-// linearGelu is GELU of linear, as the product with next, or nil, reads it.
-func (p *packed) linearGelu(x, next *Tensor) *Tensor {
+// linearThen is an activation of linear, as the product with next, or nil, reads it.
+func (p *packed) linearThen(a activation, x, next *Tensor) *Tensor {
 	switch {
 	case p.how == PackBFloat16x3 || p.bytes != nil:
-		return p.own(x, thenGelu, nil, next)
+		return p.own(x, a, nil, next)
 	case p.how == PackInt8:
-		return p.linear(x).Gelu()
+		return a.of(p.linear(x))
+	case a == thenQuickGelu:
+		return p.pointwise(x, "swish", "").MulScalar(1 / quickGelu)
+	case a == thenGeluTanh:
+		return p.pointwise(x, "gelu", "tanh")
 	default:
 		return p.pointwise(x, "gelu", "none")
-	}
-}
-
-// linearQuickGelu is QuickGELU of linear, as the product with next, or nil, reads it.
-func (p *packed) linearQuickGelu(x, next *Tensor) *Tensor {
-	switch {
-	case p.how == PackBFloat16x3 || p.bytes != nil:
-		return p.own(x, thenQuickGelu, nil, next)
-	case p.how == PackInt8:
-		return p.linear(x).QuickGelu()
-	default:
-		return p.pointwise(x, "swish", "").MulScalar(1 / quickGelu)
 	}
 }
 
@@ -183,13 +192,13 @@ func (p *packed) pointwise(x *Tensor, activation, algorithm string) *Tensor {
 
 // own is the product of csrc's kernels with an activation behind it and then a residual, which may be nil. next is the weight
 // that multiplies it, or nil.
-func (p *packed) own(x *Tensor, activation int, residual, next *Tensor) *Tensor {
+func (p *packed) own(x *Tensor, then activation, residual, next *Tensor) *Tensor {
 	if p.bytes != nil {
-		return opInt8.Call(x, p.bytes[0], p.bytes[1], p.bytes[2], p.bias, activation, residual)
+		return opInt8.Call(x, p.bytes[0], p.bytes[1], p.bytes[2], p.bias, int(then), residual)
 	}
 	weight := p.plain
 	if weight.Dim() > 2 {
 		weight = x.Borrow(weight).Flatten(1, -1)
 	}
-	return opTiles.Call(x, weight, p.weight, p.bias, activation, residual, next.readsSplit())
+	return opTiles.Call(x, weight, p.weight, p.bias, int(then), residual, next.readsSplit())
 }

@@ -41,6 +41,7 @@ func TestPack(t *testing.T) {
 						plain := opLinear.Call(rows, weight, bias)
 						isClose(t, plain, rows.Linear(weight, bias), c.within)
 						isClose(t, plain.Gelu(), rows.LinearGelu(weight, bias, nil).To(CPU, Float32), c.within)
+						isClose(t, plain.GeluTanh(), rows.LinearGeluTanh(weight, bias, nil).To(CPU, Float32), c.within)
 						isClose(t, plain.QuickGelu(), rows.LinearQuickGelu(quick, bias, nil).To(CPU, Float32), c.within)
 						isClose(t, opLinear.Call(rows, weight), rows.Linear(kernel, nil), c.within)
 						isClose(t, plain.Add(other), other.Expand(plain.Shape()...).LinearAdd(rows, weight, bias), c.within)

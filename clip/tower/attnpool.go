@@ -48,7 +48,7 @@ func newCrossAttention(embed, width, heads int) *CrossAttention {
 
 // Forward maps the same queries (Q, E) for every context (B, T, W) to (B, Q, E).
 func (a *CrossAttention) Forward(queries, context *torch.Tensor) *torch.Tensor {
-	return a.with(queries, context, scaledDotProduct)
+	return a.with(queries, context, nil)
 }
 
 // with is Forward with another way to attend.
@@ -71,7 +71,7 @@ func (a *CrossAttention) keysValues(context *torch.Tensor) (k, v *torch.Tensor) 
 func (a *CrossAttention) attend(q, k, v *torch.Tensor, f attention) *torch.Tensor {
 	b := max(q.Size(0), k.Size(0))
 	all := func(x *torch.Tensor) *torch.Tensor { return x.Expand(b, x.Size(1), x.Size(2), x.Size(3)) }
-	return a.Out.Forward(f(all(q), all(k), all(v)).Transpose(1, 2).Reshape(b, q.Size(2), -1))
+	return a.Out.Forward(f.of(all(q), all(k), all(v)).Transpose(1, 2).Reshape(b, q.Size(2), -1))
 }
 
 // project is the queries (0), keys (1) or values (2) of x by their own weight, or with nil by their part of the packed one.

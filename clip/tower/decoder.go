@@ -112,7 +112,7 @@ func (d *Decoder) Logits(x *torch.Tensor, seen Seen) *torch.Tensor {
 
 // forward maps (B, T, W) to (B, T, W).
 func (b *CrossBlock) forward(x *torch.Tensor, seen [2]*torch.Tensor) *torch.Tensor {
-	x = x.Add(b.Ls1.Forward(b.Attn.attend(b.Attn.queries(b.Ln1.Forward(x)), seen[0], seen[1], scaledDotProduct)))
+	x = x.Add(b.Ls1.Forward(b.Attn.attend(b.Attn.queries(b.Ln1.Forward(x)), seen[0], seen[1], nil)))
 	return x.Add(b.Ls2.Forward(b.MLP.Forward(b.Ln2.Forward(x))))
 }
 

@@ -127,7 +127,7 @@ func (v *Eva) embed(pixels *torch.Tensor) *torch.Tensor {
 
 // Forward maps (B, T, W) to (B, T, W). turns are those of [rotary], nil without.
 func (b *EvaBlock) Forward(x, turns *torch.Tensor) *torch.Tensor {
-	return b.with(x, turns, scaledDotProduct)
+	return b.with(x, turns, nil)
 }
 
 // with is Forward with another way to attend.
@@ -173,7 +173,7 @@ func (a *EvaAttention) with(x, turns *torch.Tensor, f attention) *torch.Tensor {
 	if turns != nil {
 		q, k = turn(q, turns), turn(k, turns)
 	}
-	y := f(q, k, v).Transpose(1, 2).Reshape(shape...)
+	y := f.of(q, k, v).Transpose(1, 2).Reshape(shape...)
 	if a.Norm != nil {
 		y = a.Norm.Forward(y)
 	}

@@ -18,12 +18,15 @@ type Localizer interface {
 	Relevance(pixels *torch.Tensor, score func(feature *torch.Tensor) *torch.Tensor) *torch.Tensor
 }
 
-// attention is a way to attend: queries, keys and values (B, heads, T, D) to (B, heads, T, D).
+// attention is a way to attend: queries, keys and values (B, heads, T, D) to (B, heads, T, D). Nil
+// attends to every position.
 type attention func(q, k, v *torch.Tensor) *torch.Tensor
 
-// scaledDotProduct attends to every position.
-func scaledDotProduct(q, k, v *torch.Tensor) *torch.Tensor {
-	return torch.ScaledDotProductAttention(q, k, v, false)
+func (f attention) of(q, k, v *torch.Tensor) *torch.Tensor {
+	if f == nil {
+		return torch.ScaledDotProductAttention(q, k, v, false)
+	}
+	return f(q, k, v)
 }
 
 // onlyValues is what each position would take from itself alone.
@@ -158,7 +161,7 @@ func (v *TimmViT) Places(pixels *torch.Tensor) *torch.Tensor {
 	case v.AttnPool != nil:
 		x = v.AttnPool.values(v.Norm.Forward(v.Blocks[last].Forward(x)))
 	case v.ClassToken != nil:
-		x = withoutClass(v.Norm.Forward(v.Blocks[last].attend(x, onlyValues)))
+		x = withoutClass(v.Norm.Forward(v.Blocks[last].attend(v.Blocks[last].Norm1.Forward(x), onlyValues)))
 	case v.Norm != nil:
 		x = v.Norm.Forward(v.Blocks[last].Forward(x))
 	default:

@@ -67,7 +67,7 @@ func (e *NaFlexPatches) positions(pixels *torch.Tensor, n int) *torch.Tensor {
 // masked is attention that sees no padding, which none has where real is nil.
 func masked(real *torch.Tensor) attention {
 	if real == nil {
-		return scaledDotProduct
+		return nil
 	}
 	return func(q, k, v *torch.Tensor) *torch.Tensor {
 		return torch.MaskedAttention(q, k, v, real.Expand(q.Size(0), 1, q.Size(2), k.Size(2)), 0)

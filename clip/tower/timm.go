@@ -213,14 +213,15 @@ func (v *TimmViT) embed(pixels *torch.Tensor) (x *torch.Tensor) {
 }
 
 // Forward maps (B, T, W) to (B, T, W).
-func (b *TimmBlock) Forward(x *torch.Tensor) *torch.Tensor { return b.with(x, scaledDotProduct) }
+func (b *TimmBlock) Forward(x *torch.Tensor) *torch.Tensor { return b.with(x, nil) }
 
 // with is Forward with another way to attend.
 func (b *TimmBlock) with(x *torch.Tensor, f attention) *torch.Tensor { return b.forward(x, f, false) }
 
 func (b *TimmBlock) forward(x *torch.Tensor, f attention, training bool) *torch.Tensor {
+	drops := training && b.dropPath > 0
 	branch := func(x *torch.Tensor) *torch.Tensor {
-		if training && b.dropPath > 0 {
+		if drops {
 			return dropPath(x, b.dropPath)
 		}
 		return x
@@ -230,19 +231,34 @@ func (b *TimmBlock) forward(x *torch.Tensor, f attention, training bool) *torch.
 			return biasedAttention(q, k, v, b.Relative.bias(q, training), 0)
 		}
 	}
-	x = x.Add(branch(b.attend(x, f)))
-	y := b.Norm2.Forward(x)
-	if b.GLU != nil {
-		y = b.GLU.Forward(y)
-	} else {
-		y = b.MLP.Forward(y)
+	var attention, mlp *nn.Linear // what takes the norms, if nothing else does
+	if f == nil {
+		attention = b.QKV
 	}
-	return x.Add(branch(b.Ls2.Forward(y)))
+	if b.MLP != nil {
+		mlp = b.MLP.Fc1
+	}
+	_, y := b.Norm1.AddForward(x, nil, attention.Takes())
+	x, y = b.Norm2.AddForward(x, branch(b.attend(y, f)), mlp.Takes())
+	switch {
+	case b.GLU != nil:
+		return x.Add(branch(b.Ls2.Forward(b.GLU.Forward(y))))
+	case drops || b.Ls2 != nil:
+		return x.Add(branch(b.Ls2.Forward(b.MLP.Forward(y))))
+	default:
+		return b.MLP.Fc2.AddForward(x, b.MLP.act.between(b.MLP.Fc1, b.MLP.Fc2, y))
+	}
 }
 
-// attend is the branch of attention.
-func (b *TimmBlock) attend(x *torch.Tensor, f attention) *torch.Tensor {
-	return b.Ls1.Forward(b.Out.Forward(attend(b.QKV.Forward(b.Norm1.Forward(x)), b.heads, f)))
+// attend is the branch of attention behind its norm.
+func (b *TimmBlock) attend(y *torch.Tensor, f attention) *torch.Tensor {
+	qkv := b.QKV.Forward(y)
+	if f == nil && b.QKV.Weight.Packed(y, b.QKV.Bias) {
+		y = qkv.SelfAttention(b.heads, false, b.Out.Takes(), false)
+	} else {
+		y = attend(qkv, b.heads, f)
+	}
+	return b.Ls1.Forward(b.Out.Forward(y))
 }
 
 // Forward maps (..., W) to (..., W).
@@ -251,7 +267,7 @@ func (m *TimmMLP) Forward(x *torch.Tensor) *torch.Tensor {
 }
 
 // Forward maps (B, T, W) to (B, W).
-func (p *LatentPool) Forward(x *torch.Tensor) *torch.Tensor { return p.with(x, scaledDotProduct) }
+func (p *LatentPool) Forward(x *torch.Tensor) *torch.Tensor { return p.with(x, nil) }
 
 // with is Forward with another way to attend.
 func (p *LatentPool) with(x *torch.Tensor, f attention) *torch.Tensor {
@@ -260,7 +276,7 @@ func (p *LatentPool) with(x *torch.Tensor, f attention) *torch.Tensor {
 	d := w / p.heads
 	q := p.Q.Forward(x.Borrow(p.Latent)).View(1, 1, p.heads, d).Transpose(1, 2).Expand(b, p.heads, 1, d)
 	kv := p.KV.Forward(x).View(b, t, 2, p.heads, d).Permute(2, 0, 3, 1, 4) // (2, B, heads, T, W/heads)
-	return p.finish(f(q, kv.Select(0, 0), kv.Select(0, 1)).Transpose(1, 2).Reshape(b, w))
+	return p.finish(f.of(q, kv.Select(0, 0), kv.Select(0, 1)).Transpose(1, 2).Reshape(b, w))
 }
 
 // values is what the pool makes of each token alone: (B, T, W) -> (B, T, W).

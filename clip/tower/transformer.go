@@ -46,11 +46,11 @@ func (a *Attention) takes(mask *torch.Tensor) *torch.Tensor {
 }
 
 // attend cuts packed queries, keys and values (B, T, 3W) into heads and joins what attention makes of them: (B, T, W).
-func attend(qkv *torch.Tensor, heads int, attention func(q, k, v *torch.Tensor) *torch.Tensor) *torch.Tensor {
+func attend(qkv *torch.Tensor, heads int, f attention) *torch.Tensor {
 	shape := qkv.Shape()
 	b, t, w := shape[0], shape[1], shape[2]/3
 	parts := qkv.View(b, t, 3, heads, w/heads).Permute(2, 0, 3, 1, 4).Unbind(0)
-	y := attention(parts[0], parts[1], parts[2]) // (B, heads, T, W/heads) each
+	y := f.of(parts[0], parts[1], parts[2]) // (B, heads, T, W/heads) each
 	return y.Transpose(1, 2).Reshape(b, t, w)
 }
 
@@ -75,7 +75,7 @@ func activationOf(quickGELU bool, o *ActOptions) activation {
 	case quickGELU:
 		return activation{(*torch.Tensor).QuickGelu, (*torch.Tensor).LinearQuickGelu, 1.702}
 	case o != nil && o.Approximate == "tanh":
-		return activation{apply: (*torch.Tensor).GeluTanh}
+		return activation{(*torch.Tensor).GeluTanh, (*torch.Tensor).LinearGeluTanh, 0}
 	default:
 		return activation{(*torch.Tensor).Gelu, (*torch.Tensor).LinearGelu, 0}
 	}
