@@ -52,7 +52,6 @@ type Model struct {
 
 	graphs  *graphs       // nil without UseGraphs
 	packing torch.Packing // the last that a tower was prepared with; 0: none
-	packed  [2]int64      // bytes of what was prepared, of the image and the text tower
 
 	trained bool               // all weights were read
 	lent    []*checkpoint.Lent // the files that weights are still in, without OpenOptions.Copy

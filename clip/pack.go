@@ -1,9 +1,10 @@
 package clip
 
 import (
-	"cmp"
 	"fmt"
 	"strings"
+
+	"golang.org/x/sys/cpu"
 
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch"
@@ -19,8 +20,9 @@ func (m *Model) PackImages(how torch.Packing) error { return m.pack("image", m.V
 // PackTexts is [Model.PackImages] of the text tower.
 func (m *Model) PackTexts(how torch.Packing) error { return m.pack("text", m.Text, how) }
 
-// pack prepares every matrix that has a bias beside it, the products of attention and MLPs, and the one that maps patches, but in
-// 8 bits; not embeddings and projections, which are a small part of the work.
+// pack prepares every matrix that has a bias beside it, the products of attention and MLPs, and the one that maps patches; not
+// embeddings and projections, which are a small part of the work. Pixels are not rounded to 8 bits: with PackInt8 patches are
+// products of bfloat16 where the CPU has instructions for them, and of float32 elsewhere.
 func (m *Model) pack(name string, t Tower, how torch.Packing) error {
 	if d := m.Device(); d != torch.CPU {
 		return fmt.Errorf("clip: the %s tower cannot be packed on %s: that is for the CPU", name, d)
@@ -34,38 +36,38 @@ func (m *Model) pack(name string, t Tower, how torch.Packing) error {
 		patches = t.PatchWeight()
 	}
 	m.packing = how
-	bytes := &m.packed[0]
-	if name == "text" {
-		bytes = &m.packed[1]
+	first := how // for patches
+	if how == torch.PackInt8 {
+		first = torch.PackFloat32
+		if cpu.X86.HasAVX512BF16 {
+			first = torch.PackBFloat16
+		}
 	}
-	*bytes = 0
-	size := map[torch.Packing]int64{torch.PackInt8: 1, torch.PackBFloat16: 2}[how]
 	return torch.NoGrad(func(*torch.Scope) {
 		for key, w := range state {
 			stem, ok := strings.CutSuffix(key, "weight")
 			bias := state[stem+"bias"]
 			switch {
 			case !ok || w.DType() != torch.Float32:
-				continue
 			case w == patches:
-				if how == torch.PackInt8 {
-					continue
-				}
-				w.Pack(bias, how)
+				w.Pack(bias, first)
 			case bias == nil || w.Dim() != 2:
-				continue
 			case m.Config.QuickGELU && strings.HasSuffix(stem, ".c_fc."):
 				w.PackQuickGelu(bias, how)
 			default:
 				w.Pack(bias, how)
 			}
-			*bytes += int64(w.Numel()) * cmp.Or(size, 4)
 		}
 	})
 }
 
 // PackedBytes is the size of what [Model.PackImages] and [Model.PackTexts] have added to the weights.
-func (m *Model) PackedBytes() int64 { return m.packed[0] + m.packed[1] }
+func (m *Model) PackedBytes() (bytes int64) {
+	for _, p := range m.Parameters() {
+		bytes += p.PackedBytes()
+	}
+	return bytes
+}
 
 // Products names what the towers' matrix products are computed in: "float32", "bfloat16", "float16", "int8", or "bfloat16x3" for
 // float32 ones of three bfloat16 products each.
