@@ -234,14 +234,18 @@ bool has_tiles() {
 
 template <class T, class Out>
 void linear(const T *x, int64_t n, const Weight &w, const Epilogue &e, Out *to) {
-  // Rows lie an odd number of cache lines apart, so that those of a block do not share a set.
+  // Rows lie on cache lines, an odd number of them apart, so that those of a block do not share a set.
   const int64_t stride = (over(w.depth, deep) | 1) * deep;
-  const std::unique_ptr<uint8_t[]> bytes(new uint8_t[over(n, most_rows) * most_rows * stride]);
+  struct alignas(deep) Line {
+    uint8_t bytes[deep];
+  };
+  const std::unique_ptr<Line[]> lines(new Line[over(n, most_rows) * most_rows * stride / deep]);
+  auto *const bytes = reinterpret_cast<uint8_t *>(lines.get());
   const std::unique_ptr<Row[]> rows(new Row[n]);
   at::parallel_for(0, n, 4, [&](int64_t from, int64_t end) {
     for (int64_t i = from; i < end; i++) {
-      rows[i] = quantise(x + i * w.depth, w.depth, bytes.get() + i * stride);
-      std::memset(bytes.get() + i * stride + w.depth, 0, w.steps() * step - w.depth);
+      rows[i] = quantise(x + i * w.depth, w.depth, bytes + i * stride);
+      std::memset(bytes + i * stride + w.depth, 0, w.steps() * step - w.depth);
     }
   });
   // A task is a chunk of rows, which stays in the second-level cache, and a panel of the weight. Neighbouring tasks
@@ -252,8 +256,8 @@ void linear(const T *x, int64_t n, const Weight &w, const Epilogue &e, Out *to) 
     if (tiles) goclip::tile::configure(goclip::tile::Config());
     for (int64_t task = from; task < end; task++) {
       const int64_t p = task % panels, begin = task / panels * chunk;
-      multiply_chunk(tiles, bytes.get() + begin * stride, stride, std::min(chunk, n - begin),
-                     w.panels + p * w.panel_bytes(), w.steps(), [&](const Sums &sums, int64_t i, int64_t here) {
+      multiply_chunk(tiles, bytes + begin * stride, stride, std::min(chunk, n - begin), w.panels + p * w.panel_bytes(),
+                     w.steps(), [&](const Sums &sums, int64_t i, int64_t here) {
                        write(sums, rows.get() + begin + i, here, w, e, p * panel, (begin + i) * w.rows, to);
                      });
     }
