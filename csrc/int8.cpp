@@ -17,7 +17,6 @@
 
 #include "bf16x3.h"
 #include "cpu.h"
-#include "tile.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -27,6 +26,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #include "avx512.h"
+#include "tile.h"
 
 namespace {
 
