@@ -73,9 +73,10 @@ func TestSeveralModels(t *testing.T) {
 	assert.Equal(t, model(t).NumParameters(), m.Parameters)
 	assert.Positive(t, m.Bytes)
 	require.Eventually(t, func() bool { return len(loadedModels(t, at)) == 0 }, 10*time.Second, 20*time.Millisecond)
+	opened := []int64{a.Load() + 1, b.Load()} // on a busy machine more than once so far
 	code, _, _ = post(t, at+"/v1/embeddings", object{"model": "a", "input": "again"})
 	assert.Equal(t, 200, code)
-	assert.Equal(t, []int64{2, 1}, []int64{a.Load(), b.Load()})
+	assert.Equal(t, opened, []int64{a.Load(), b.Load()})
 	s.models.mu.Lock()
 	defer s.models.mu.Unlock()
 	assert.Equal(t, m.Bytes, s.models.bytes, "the other one's memory is free")
