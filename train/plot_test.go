@@ -75,3 +75,24 @@ func TestThin(t *testing.T) {
 	few := points[:2*columns]
 	assert.Equal(t, few, thin(few))
 }
+
+// TestPieces: all points are drawn, in short paths that meet.
+func TestPieces(t *testing.T) {
+	for _, n := range []int{1, 2, piece, piece + 1, piece + 2, 2*piece + 1, 1000} {
+		points := make(plotter.XYs, n)
+		for i := range points {
+			points[i].X = float64(i)
+		}
+		var joined plotter.XYs
+		for i, part := range pieces(points) {
+			assert.LessOrEqual(t, len(part), piece+1)
+			if i > 0 {
+				require.Greater(t, len(part), 1)
+				assert.Equal(t, joined[len(joined)-1], part[0])
+				part = part[1:]
+			}
+			joined = append(joined, part...)
+		}
+		assert.Equal(t, points, joined)
+	}
+}
