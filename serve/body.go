@@ -92,6 +92,20 @@ func (s *Server) plainBody(w http.ResponseWriter, r *http.Request) (io.Reader, e
 	}
 }
 
+// readBody reads it all. held has the memory until the request is answered.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, held *bodies) ([]byte, error) {
+	from, err := s.plainBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	data, err := held.read(from, r.ContentLength, s.admission)
+	if err != nil {
+		return nil, err
+	}
+	arrived(w)
+	return data, nil
+}
+
 type counted struct {
 	from io.Reader
 	n    int64

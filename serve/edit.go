@@ -57,15 +57,10 @@ func (s *Server) putImage(w http.ResponseWriter, r *http.Request) error {
 	}
 	var held bodies
 	defer held.release()
-	from, err := s.plainBody(w, r)
+	data, err := s.readBody(w, r, &held)
 	if err != nil {
 		return err
 	}
-	data, err := held.read(from, r.ContentLength, s.admission)
-	if err != nil {
-		return err
-	}
-	arrived(w)
 	if _, err := preprocess.ReadHeader(data, preprocess.Limits{MaxPixels: s.limits.Pixels, MaxBytes: s.limits.Body, MaxMemory: s.limits.Decoding, NoSystem: s.noSystem}); err != nil {
 		return imageProblem(err)
 	}

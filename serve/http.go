@@ -252,15 +252,10 @@ func tokenSum(token string) [32]byte { return sha256.Sum256([]byte(token)) }
 // readJSON reads a request's body into the struct that v points to. held has the memory until the
 // request is answered.
 func (s *Server) readJSON(w http.ResponseWriter, r *http.Request, held *bodies, v any) error {
-	from, err := s.plainBody(w, r)
+	data, err := s.readBody(w, r, held)
 	if err != nil {
 		return err
 	}
-	data, err := held.read(from, r.ContentLength, s.admission)
-	if err != nil {
-		return err
-	}
-	arrived(w)
 	return readObject(data, v)
 }
 

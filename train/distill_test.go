@@ -26,13 +26,7 @@ func TestDistillation(t *testing.T) {
 
 	micro := o
 	micro.Logs, micro.BatchSize, micro.AccumFreq = t.TempDir(), 2, 4
-	ctx, cancel := context.WithCancel(context.Background())
-	_, err = trained(ctx, micro, reporter{Step: func(s train.Step, _ int) {
-		if s.Step == 4 {
-			cancel()
-		}
-	}})
-	require.ErrorIs(t, err, train.ErrInterrupted)
+	interrupted(t, micro, 4)
 	micro.Resume = "latest"
 	sum, err = trained(context.Background(), micro, reporter{})
 	require.NoError(t, err)

@@ -109,14 +109,7 @@ func TestStretched(t *testing.T) {
 // TestShortened ends a run earlier than it began to be.
 func TestShortened(t *testing.T) {
 	o := options(t, tinyModel(t), shard(t, 44))
-	ctx, cancel := context.WithCancel(t.Context())
-	_, err := trained(ctx, o, reporter{Step: func(s train.Step, _ int) {
-		if s.Step == 6 {
-			cancel()
-		}
-	}})
-	cancel()
-	require.ErrorIs(t, err, train.ErrInterrupted)
+	interrupted(t, o, 6)
 	o.Resume, o.MaxSteps = "latest", 7
 	var log bytes.Buffer
 	sum, err := trained(t.Context(), o, reporter{Log: &log})

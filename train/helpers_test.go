@@ -6,6 +6,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/preprocess"
@@ -110,3 +113,16 @@ func trained(ctx context.Context, o setup, r reporter) (sum train.Summary, err e
 
 // jittered is an augmentation that uses all its parts.
 var jittered = preprocess.AugConfig{Scale: [2]float64{0.5, 1}, ColorJitter: []float64{0.4, 0.4, 0.4, 0.1}, ColorJitterProb: 0.8, GrayScaleProb: 0.2}
+
+// interrupted trains until a step is done, and is interrupted there.
+func interrupted(t *testing.T, o setup, step int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err := trained(ctx, o, reporter{Step: func(s train.Step, _ int) {
+		if s.Step == step {
+			cancel()
+		}
+	}})
+	require.ErrorIs(t, err, train.ErrInterrupted)
+}

@@ -14,7 +14,6 @@ import (
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/torch/checkpoint"
-	"github.com/goclip/goclip/train"
 )
 
 // tensors is the bytes of a safetensors file's tensors by their names.
@@ -102,13 +101,7 @@ func TestLockedRuns(t *testing.T) {
 
 			parts := whole
 			parts.Logs = t.TempDir()
-			ctx, cancel := context.WithCancel(context.Background())
-			_, err = trained(ctx, parts, reporter{Step: func(s train.Step, _ int) {
-				if s.Step == 2 {
-					cancel()
-				}
-			}})
-			require.ErrorIs(t, err, train.ErrInterrupted)
+			interrupted(t, parts, 2)
 			parts.Resume = "latest"
 			_, err = trained(context.Background(), parts, reporter{})
 			require.NoError(t, err)

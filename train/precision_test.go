@@ -43,13 +43,7 @@ func TestPrecisions(t *testing.T) {
 
 			parts := o
 			parts.Logs = t.TempDir()
-			ctx, cancel := context.WithCancel(context.Background())
-			_, err = trained(ctx, parts, reporter{Step: func(s train.Step, _ int) {
-				if s.Step == 4 {
-					cancel()
-				}
-			}})
-			require.ErrorIs(t, err, train.ErrInterrupted)
+			interrupted(t, parts, 4)
 			parts.Resume = "latest"
 			sum, err = trained(context.Background(), parts, reporter{})
 			require.NoError(t, err)
@@ -70,13 +64,7 @@ func TestAccumulatedRuns(t *testing.T) {
 		whole := losses(t, sum.Dir)
 		if accum > 1 {
 			o.Logs = t.TempDir()
-			ctx, cancel := context.WithCancel(context.Background())
-			_, err := trained(ctx, o, reporter{Step: func(s train.Step, _ int) {
-				if s.Step == 7 {
-					cancel()
-				}
-			}})
-			require.ErrorIs(t, err, train.ErrInterrupted)
+			interrupted(t, o, 7)
 			o.Resume = "latest"
 			sum, err = trained(context.Background(), o, reporter{})
 			require.NoError(t, err)

@@ -158,14 +158,8 @@ func TestForcedSizes(t *testing.T) {
 	assert.Equal(t, 12, m.ContextLength())
 
 	o := options(t, model, data)
-	ctx, cancel := context.WithCancel(t.Context())
 	o.Opening.ImageSize, o.Opening.ContextLength, o.Epochs = 40, 12, 1
-	_, err = trained(ctx, o, reporter{Step: func(s train.Step, _ int) {
-		if s.Step == 2 {
-			cancel()
-		}
-	}})
-	require.ErrorIs(t, err, train.ErrInterrupted)
+	interrupted(t, o, 2)
 	o.Resume = "latest"
 	assert.Equal(t, losses(t, whole), losses(t, run(o)))
 }

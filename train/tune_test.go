@@ -156,13 +156,7 @@ func TestTunedRuns(t *testing.T) {
 			require.NoError(t, err)
 			parts := whole
 			parts.Logs = t.TempDir()
-			ctx, cancel := context.WithCancel(context.Background())
-			_, err = trained(ctx, parts, reporter{Step: func(s train.Step, _ int) {
-				if s.Step == 2 {
-					cancel()
-				}
-			}})
-			require.ErrorIs(t, err, train.ErrInterrupted)
+			interrupted(t, parts, 2)
 			parts.Resume = "latest"
 			changed := parts
 			c.other(&changed)

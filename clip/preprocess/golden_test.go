@@ -158,6 +158,16 @@ func TestDecodeGivesPillowsBytes(t *testing.T) {
 	}
 }
 
+// checkPixels wants Pillow's pixels of a file that must give them (exact), and of any a cosine of at least this.
+func checkPixels(t *testing.T, file string, want, got []uint8, least float64) {
+	t.Helper()
+	most, equal, cosine := difference(want, got)
+	if exact(file) {
+		assert.Zero(t, most, "largest difference; equal share %v", equal)
+	}
+	assert.GreaterOrEqual(t, cosine, least)
+}
+
 func TestTransformGivesPillowsPixels(t *testing.T) {
 	g := loadGoldens(t)
 	for _, f := range g.Files {
@@ -169,11 +179,7 @@ func TestTransformGivesPillowsPixels(t *testing.T) {
 				require.NoError(t, err)
 				dst := make([]float32, tr.Len())
 				require.NoError(t, tr.File(t.Context(), dst, filepath.Join(goldenDir, "pictures", f.File)))
-				most, equal, cosine := difference(g.rgb(c.goldenRGB), bytesOf(dst))
-				if exact(f.File) {
-					assert.Zero(t, most, "largest difference; equal share %v", equal)
-				}
-				assert.GreaterOrEqual(t, cosine, 0.9999)
+				checkPixels(t, f.File, g.rgb(c.goldenRGB), bytesOf(dst), 0.9999)
 			})
 		}
 	}
@@ -190,11 +196,7 @@ func TestTrainingPixels(t *testing.T) {
 				v.jitter = &jitter{order: [4]int(c.Order), factor: c.Factor, active: [4]bool{true, true, true, true}}
 			}
 			got := tr.render(new(scratch), decodeGolden(t, c.File), v)
-			most, equal, cosine := difference(g.rgb(c.goldenRGB), got)
-			if exact(c.File) {
-				assert.Zero(t, most, "largest difference; equal share %v", equal)
-			}
-			assert.GreaterOrEqual(t, cosine, 0.999)
+			checkPixels(t, c.File, g.rgb(c.goldenRGB), got, 0.999)
 		})
 	}
 }
@@ -210,11 +212,7 @@ func TestHuggingFacePixels(t *testing.T) {
 			require.NoError(t, err)
 			dst := make([]float32, tr.Len())
 			require.NoError(t, tr.File(t.Context(), dst, filepath.Join(goldenDir, "pictures", c.File)))
-			most, equal, cosine := difference(g.rgb(c.goldenRGB), bytesOf(dst))
-			if exact(c.File) {
-				assert.Zero(t, most, "largest difference; equal share %v", equal)
-			}
-			assert.GreaterOrEqual(t, cosine, 0.999)
+			checkPixels(t, c.File, g.rgb(c.goldenRGB), bytesOf(dst), 0.999)
 		})
 	}
 }
