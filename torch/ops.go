@@ -269,12 +269,6 @@ func (t *Tensor) LayerNorm(weight, bias *Tensor, eps float64) *Tensor {
 // Embedding takes the rows of weight that the int64 ids t name: (...) -> (..., W).
 func (t *Tensor) Embedding(weight *Tensor) *Tensor { return opEmbedding.Call(weight, t) }
 
-// ScaledDotProductAttention is softmax(q k^T / sqrt(d)) v over (B, heads, T, d). With causal,
-// position i sees j <= i.
-func ScaledDotProductAttention(q, k, v *Tensor, causal bool) *Tensor {
-	return opSDPA.Call(q, k, v, nil, 0.0, causal)
-}
-
 // MseLoss is the mean of the squared differences from target, of the shape of t: (...) -> ().
 func (t *Tensor) MseLoss(target *Tensor) *Tensor { return opMse.Call(t, target) }
 

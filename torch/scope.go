@@ -130,6 +130,15 @@ func (s *Scope) Autocast(device Device, dtype DType) {
 	s.casts = true
 }
 
+// DropCasts ends the use of the copies of parameters that products under [Scope.Autocast] share: each is freed when the
+// backward pass has used it, not at the end of the scope. It belongs between the last forward pass and its backward pass.
+func (s *Scope) DropCasts() {
+	s.here("drop casts")
+	if _, on := s.castsTo(); on {
+		C.gc_clear_autocast_cache()
+	}
+}
+
 // castsTo is the type that [Scope.Autocast] named, if it was called.
 func (s *Scope) castsTo() (dtype DType, on bool) {
 	return DType(s.mode >> 8 & 0xff), s.mode&C.GC_AUTOCAST != 0

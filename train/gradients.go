@@ -23,6 +23,7 @@ func (t *stepper) directGradients(s *torch.Scope, m *micro, pixels, texts *torch
 	images, captions := torch.Tidy(t.encodeImage, pixels), torch.Tidy(t.encodeText(m), texts)
 	g, accuracy := t.loss(s, images, captions, []*micro{m})
 	t.lastBackward()
+	s.DropCasts()
 	backward(images, g.Images)
 	backward(captions, g.Texts)
 	t.temperature(s, g)

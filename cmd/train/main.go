@@ -20,6 +20,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
+	_ "github.com/goclip/goclip/cmd/internal/heap"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train"
 )
