@@ -1,5 +1,7 @@
 package torch
 
+import "slices"
+
 // Packing is how [Tensor.Pack] prepares a weight.
 type Packing int
 
@@ -51,7 +53,7 @@ const qint8 = 12 // c10::ScalarType::QInt8
 // Pack prepares the float32 weight t (out, in) on the CPU, or (out, ...) as [Tensor.Linear] takes
 // it, for many products with this bias, (out) or nil. From then on Linear with both uses what was
 // prepared wherever no gradient is recorded. It is a copy: who writes into t or bias afterwards
-// calls Pack again. It may fail by a panic as an operator does.
+// calls Pack again. It is freed with t. It may fail by a panic as an operator does.
 func (t *Tensor) Pack(bias *Tensor, how Packing) { t.pack(bias, how, false) }
 
 // PackQuickGelu is Pack for [Tensor.LinearQuickGelu], and for nothing else: oneDNN knows x *
@@ -66,6 +68,7 @@ func (t *Tensor) pack(bias *Tensor, how Packing, quick bool) {
 			misuse("pack", "%v", err)
 		}
 	}
+	t.packed.free()
 	t.packed = nil
 	p := packed{how: how, quick: quick, bias: bias, rows: bias}
 	if err := NoGrad(func(s *Scope) {
@@ -80,7 +83,7 @@ func (t *Tensor) pack(bias *Tensor, how Packing, quick bool) {
 		if quick && how != PackInt8 {
 			w = w.MulScalar(quickGelu)
 			if bias != nil {
-				p.rows = s.Alias(bias).MulScalar(quickGelu).Keep()
+				p.rows = s.Alias(bias).MulScalar(quickGelu)
 			}
 		}
 		switch p.how {
@@ -95,15 +98,36 @@ func (t *Tensor) pack(bias *Tensor, how Packing, quick bool) {
 		case PackBFloat16:
 			p.weight = opReorder.Call(w.To(CPU, BFloat16)).Keep()
 			if bias != nil {
-				p.rows = s.Alias(p.rows).To(CPU, BFloat16).Keep()
+				p.rows = s.Alias(p.rows).To(CPU, BFloat16)
 			}
 		default:
 			p.weight = opReorder.Call(w).Keep()
+		}
+		if p.rows != bias {
+			p.rows.Keep()
 		}
 	}); err != nil {
 		panic(err)
 	}
 	t.packed = &p
+}
+
+// parts are the tensors that Pack made, which are freed with the weight.
+func (p *packed) parts() []*Tensor {
+	parts := append([]*Tensor{p.weight}, p.bytes...)
+	if p.rows != p.bias {
+		parts = append(parts, p.rows)
+	}
+	return slices.DeleteFunc(parts, func(t *Tensor) bool { return t == nil })
+}
+
+func (p *packed) free() {
+	if p == nil {
+		return
+	}
+	for _, t := range p.parts() {
+		t.Free()
+	}
 }
 
 // Packed reports whether [Tensor.Pack] prepared t and x records no gradient, so that Linear(t, bias)

@@ -6,14 +6,8 @@ func (t *Tensor) PackedBytes() (bytes int64) {
 	if p == nil {
 		return 0
 	}
-	parts := append([]*Tensor{p.weight}, p.bytes...)
-	if p.rows != p.bias {
-		parts = append(parts, p.rows)
-	}
-	for _, part := range parts {
-		if part != nil {
-			bytes += int64(part.Numel() * part.DType().Size())
-		}
+	for _, part := range p.parts() {
+		bytes += int64(part.Numel() * part.DType().Size())
 	}
 	if p.object != nil {
 		bytes += int64(t.Numel()) // FBGEMM's rows of 8 bits

@@ -188,6 +188,8 @@ func (s *Scope) close() {
 	for _, t := range s.tensors {
 		handles = append(handles, t.c)
 		t.c = nil
+		t.packed.free()
+		t.packed = nil
 	}
 	s.tensors = nil
 	if len(handles) > 0 {

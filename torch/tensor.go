@@ -279,6 +279,8 @@ func (t *Tensor) Free() {
 	}
 	c := t.c
 	t.c = nil
+	t.packed.free()
+	t.packed = nil
 	if t.scope == nil {
 		t.cleanup.Stop()
 	} else {
