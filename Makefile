@@ -162,7 +162,7 @@ clients: libtorch build/clients ## the clients of other services, from PyPI, npm
 	GOCLIP_CLIENTS=$(CURDIR)/build/clients go test -tags clients -count 1 -run '^TestClients$$' -v ./cmd/infer
 
 amx: libtorch ## float32 products as three of bfloat16, and int8 products, against float64 and open_clip's goldens: on the processor's AMX, or elsewhere on a model of its tiles
-	GOCLIP_SPLIT_STEPS=300 go test -count 1 -v -run 'AMX|BFloat16x3|Int8Tiles' ./torch ./clip ./train
+	GOCLIP_SPLIT_STEPS=300 go test -count 1 -timeout 40m -v -run 'AMX|BFloat16x3|Int8Tiles' ./torch ./clip ./train
 
 memory-limit: libtorch ## infer serve in a cgroup of 2 GiB under 64 clients with the worst file of every format, as root: eleven minutes
 	go test -tags load -count 1 -timeout 30m -run '^TestServeInContainer$$' -v ./cmd/infer
