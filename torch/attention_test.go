@@ -30,8 +30,8 @@ func TestAttentionInBFloat16(t *testing.T) {
 					y, gradient := of(torch.BFloat16)
 					want, wantGradient := of(torch.Float32)
 					assert.Equal(t, want.Shape(), y.Shape())
-					assert.InDeltaSlice(t, torch.ToSlice[float32](want), torch.ToSlice[float32](y), 0.03)
-					assert.InDeltaSlice(t, torch.ToSlice[float32](wantGradient), torch.ToSlice[float32](gradient), 0.06)
+					assert.InDeltaSlice(t, torch.ToSlice[float32](want), torch.ToSlice[float32](y), 0.01)
+					assert.InDeltaSlice(t, torch.ToSlice[float32](wantGradient), torch.ToSlice[float32](gradient), 0.02)
 				})
 			})
 		}
