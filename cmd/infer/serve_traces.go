@@ -80,7 +80,7 @@ const otlpError = 2
 
 func otlpAttributes(list []attribute.KeyValue) (out []otlpAttribute) {
 	for _, a := range list {
-		value := map[string]any{"stringValue": a.Value.Emit()}
+		value := map[string]any{"stringValue": a.Value.String()}
 		if a.Value.Type() == attribute.INT64 {
 			value = map[string]any{"intValue": strconv.FormatInt(a.Value.AsInt64(), 10)}
 		}

@@ -24,7 +24,7 @@ func Files(spec string) (files []string, err error) {
 // that name is itself.
 func expand(part string) ([]string, error) {
 	if part == "" {
-		return nil, fmt.Errorf("data: a source is empty; it must be paths joined by ::")
+		return nil, fmt.Errorf("data: a source is empty; it must be paths with :: between them")
 	}
 	if remote(part) {
 		return braces(part)
