@@ -25,8 +25,7 @@
 namespace {
 
 using namespace goclip::avx512;
-using goclip::bf16x3::side, goclip::bf16x3::over, goclip::bf16x3::MatrixOf, goclip::bf16x3::SplitRows,
-    goclip::bf16x3::Tiles;
+using goclip::bf16x3::side, goclip::bf16x3::MatrixOf, goclip::bf16x3::SplitRows, goclip::bf16x3::Tiles;
 
 // block is how many rows of a product its registers hold, square how many rows and columns the tiles.
 constexpr int64_t block = 6, square = 2 * side;

@@ -12,6 +12,9 @@ namespace goclip::avx512 {
 
 constexpr int64_t lanes = 16;
 
+// over is how many pieces of a size hold n, rounded up.
+static inline int64_t over(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
 // first is a mask of n lanes, of none below 0 and of all from 16 on.
 static inline __mmask16 first(int64_t n) { return n >= lanes ? 0xffff : n <= 0 ? 0 : (1u << n) - 1; }
 

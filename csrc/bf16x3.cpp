@@ -123,6 +123,8 @@ bool multiply(const Matrix &a, const void *packed, int64_t n, const Epilogue &e,
       const int64_t now = std::min(deep, steps - k0);
       for (int64_t g0 = 0; g0 < groups && !stop; g0 += wave) {
         const int64_t here = std::min(wave, groups - g0);
+        const Tiles *first_a = before ? before + k0 : left;
+        const int64_t apart = before ? steps : now;  // from one group's tiles to the next one's
         if (!before) {
 #pragma omp for
           for (int64_t i = 0; i < here * now; i++) {
@@ -135,7 +137,7 @@ bool multiply(const Matrix &a, const void *packed, int64_t n, const Epilogue &e,
           const int64_t strip = task % strips, from = task / strips * panel, column = strip * 2 * side;
           const Tiles *b0 = b + 2 * strip * steps + k0, *b1 = b0 + steps;
           for (int64_t g = from; g < std::min(from + panel, here); g += 2) {
-            const Tiles *a0 = before ? before + g * steps + k0 : left + g * now, *a1 = a0 + (before ? steps : now);
+            const Tiles *a0 = first_a + g * apart, *a1 = a0 + apart;
             Block block;
             g + 1 < here ? product<false>(a0, a1, b0, b1, now, block) : product<true>(a0, a1, b0, b1, now, block);
             const int64_t row = (g0 + g) * side, rows = std::min(2 * side, a.vectors - row);

@@ -28,8 +28,8 @@ struct MatrixOf {
 };
 using Matrix = MatrixOf<float>;
 
-// packed_bytes is the size of a packed right-hand matrix, split_bytes that of a left-hand one. What makes the input of a
-// product writes the latter directly, if its depth is a multiple of 32.
+// packed_bytes is the size of a packed right-hand matrix, split_bytes that of a left-hand one. What makes the input of
+// a product writes the latter directly, if its depth is a multiple of 32.
 int64_t packed_bytes(int64_t vectors, int64_t depth);
 int64_t split_bytes(int64_t vectors, int64_t depth);
 

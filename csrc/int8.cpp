@@ -37,8 +37,6 @@ using namespace goclip::avx512;
 constexpr int64_t step = 4, panel = 2 * lanes, side = 16, deep = side * step, vector_rows = 12, most_rows = 2 * side;
 constexpr int64_t chunk = 96;
 
-int64_t over(int64_t n, int64_t by) { return (n + by - 1) / by; }
-
 // Row is how a row of the input was quantised.
 struct Row {
   float scale;

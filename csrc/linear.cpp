@@ -100,8 +100,9 @@ at::Tensor pack_linear(const at::Tensor &weight) {
   return tiles.defined() ? tiles : at::empty({0}, at::kByte);
 }
 
-// packed_linear is residual + activation(x weight^T + bias), with the activation 0 none, 1 GELU, 2 QuickGELU or 3 GELU by tanh. With
-// split it is split for the next product where it can be (split.h), and x may be split. It has no derivative.
+// packed_linear is residual + activation(x weight^T + bias), with the activation 0 none, 1 GELU, 2 QuickGELU or 3 GELU
+// by tanh. With split it is split for the next product where it can be (split.h), and x may be split. It has no
+// derivative.
 at::Tensor packed_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &tiles, const Optional &bias,
                          int64_t activation, const Optional &residual, bool split) {
   TORCH_CHECK(weight.dim() == 2 && tiles.is_cpu() && tiles.is_contiguous() && tiles.scalar_type() == at::kByte &&

@@ -24,8 +24,6 @@ struct alignas(64) Tiles {
   uint32_t hi[side][16], lo[side][16];
 };
 
-static inline int64_t over(int64_t n, int64_t by) { return (n + by - 1) / by; }
-
 static inline __m512 wide(__m256bh x) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(x)), 16));
 }

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"bytes"
-	"github.com/goclip/goclip/internal/campaign"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/internal/campaign"
 )
 
 // What a request of N bytes may cost: costBytes*N + costBytesFree bytes of Go's memory, all that is
