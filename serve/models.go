@@ -41,7 +41,8 @@ type served struct {
 	waiting []chan loading
 	opening bool
 	used    time.Time
-	failure error // of the latest try, until it is tried again
+	idle    *time.Timer // of the TTL; nil before the first use
+	failure error       // of the latest try, until it is tried again
 	failed  time.Time
 }
 
@@ -182,17 +183,20 @@ func (r *registry) settle(e *engine) {
 	case e.users > 0:
 	case e.retired:
 		go r.close(e)
+	case r.ttl > 0 && e.of.idle == nil:
+		m := e.of // the timer must not hold the engine, which another model may have to make room for
+		m.idle = time.AfterFunc(r.ttl, func() { r.expire(m) })
 	case r.ttl > 0:
-		time.AfterFunc(r.ttl, func() { r.expire(e) })
+		e.of.idle.Reset(r.ttl)
 	}
 }
 
-// expire unloads an engine that nobody has used for the TTL.
-func (r *registry) expire(e *engine) {
+// expire unloads a model that nobody has used for the TTL.
+func (r *registry) expire(m *served) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e.of.engine == e && e.users == 0 && time.Since(e.of.used) >= r.ttl {
-		r.log.Info("a model is unloaded: nobody used it", "model", e.of.Name)
+	if e := m.engine; e != nil && e.users == 0 && time.Since(m.used) >= r.ttl {
+		r.log.Info("a model is unloaded: nobody used it", "model", m.Name)
 		r.retire(e)
 	}
 }
@@ -209,7 +213,8 @@ func (r *registry) retire(e *engine) {
 
 func (r *registry) close(e *engine) {
 	e.close()
-	runtime.GC() // the weights are freed with their handles
+	e.model, e.batcher = nil, nil // a request that is just ending may still have the engine
+	runtime.GC()                  // the weights are freed with their handles
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bytes -= e.Bytes
@@ -328,6 +333,9 @@ func (r *registry) end() {
 	for _, m := range r.list {
 		if m.engine != nil {
 			r.retire(m.engine)
+		}
+		if m.idle != nil {
+			m.idle.Stop()
 		}
 	}
 	for r.retiring > 0 {

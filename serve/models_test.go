@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/models"
 	"github.com/goclip/goclip/torch"
 )
@@ -94,7 +95,7 @@ func TestModelsTakeTurnsInMemory(t *testing.T) {
 	for _, p := range model(t).State() {
 		size += int64(p.Numel() * p.DType().Size())
 	}
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	s, err := New(t.Context(), Options{TTL: 20 * time.Millisecond, Memory: 2*size + size/2}, list...)
 	require.NoError(t, err)
 	h := httptest.NewServer(s)
@@ -125,7 +126,31 @@ func TestModelsTakeTurnsInMemory(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 	h.Close()
 	s.Close()
-	assert.Eventually(t, func() bool { return torch.LiveTensors() <= before }, 10*time.Second, 10*time.Millisecond)
+	assert.Eventually(t, func() bool { return settled.Count(torch.LiveTensors) == before }, 10*time.Second, 10*time.Millisecond)
+}
+
+// A model that makes room is gone at once, however long its TTL still is.
+func TestRoomIsMadeBeforeTTL(t *testing.T) {
+	var opened [3]atomic.Int64
+	var list []Model
+	for i := range opened {
+		list = append(list, fresh(fmt.Sprint("model-", i), &opened[i]))
+	}
+	size := int64(0)
+	for _, p := range model(t).State() {
+		size += int64(p.Numel() * p.DType().Size())
+	}
+	before := settled.Count(torch.LiveTensors)
+	_, at := serveModels(t, Options{TTL: time.Hour, Memory: size + size/2}, list...)
+	ask := func(i int) int64 {
+		code, _, body := post(t, at+"/v1/embeddings", object{"model": list[i].Name, "input": "a dog"})
+		require.Equal(t, 200, code, "%s", body)
+		return settled.Count(torch.LiveTensors) - before
+	}
+	one := ask(0)
+	for turn := range 6 {
+		assert.Equal(t, one, ask(turn%3), "handles of one model")
+	}
 }
 
 // While clients ask, the model is replaced again and again: nothing is lost.
