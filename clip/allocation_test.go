@@ -9,6 +9,7 @@ import (
 
 	"github.com/goclip/goclip/internal/failalloc"
 	"github.com/goclip/goclip/internal/golden"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/optim"
 )
@@ -37,7 +38,7 @@ func TestEveryAllocation(t *testing.T) {
 		}
 		want, err := request()
 		require.NoError(t, err)
-		before := torch.LiveTensors()
+		before := settled.Count(torch.LiveTensors)
 		n := a.Every(t, func() error { _, err := request(); return err }, func() {
 			got, err := request()
 			require.NoError(t, err)

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/models"
 	"github.com/goclip/goclip/torch"
 )
@@ -64,7 +65,7 @@ func TestEncodeFromManyGoroutines(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, rows, len(paths))
 	require.Len(t, predictions, len(paths))
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	var wg sync.WaitGroup
 	for range 32 {
 		wg.Go(func() {
@@ -76,7 +77,7 @@ func TestEncodeFromManyGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	assert.LessOrEqual(t, torch.LiveTensors(), before)
+	assert.Equal(t, before, torch.LiveTensors())
 
 	t.Run("as on the calling thread", func(t *testing.T) {
 		transform, err := m.Transform()
@@ -131,7 +132,7 @@ func TestImageSources(t *testing.T) {
 
 func TestImageErrors(t *testing.T) {
 	m, ctx := shippedModel(t), t.Context()
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	good := FromFile(imagePath("face.png"))
 	broken := errors.New("the line is dead")
 	for says, c := range map[string]struct {
@@ -161,7 +162,7 @@ func TestImageErrors(t *testing.T) {
 		_, err := m.EncodeImages(ctx, c.bad)
 		assert.ErrorAs(t, err, new(*ImageError))
 	}
-	assert.LessOrEqual(t, torch.LiveTensors(), before)
+	assert.Equal(t, before, torch.LiveTensors())
 }
 
 // TestEncodeWaits holds the model: a caller in the queue leaves it when its context ends, and the next one has
@@ -223,7 +224,7 @@ func TestEncodeSequences(t *testing.T) {
 			}
 		}
 	}
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	for _, size := range []int{1, 4, 8, 64} {
 		i := 0
 		for row, err := range (Encoder{Model: m, BatchSize: size}).Images(ctx, sources) {
@@ -268,7 +269,7 @@ func TestEncodeSequences(t *testing.T) {
 		raw++
 	}
 	assert.Equal(t, 2, raw)
-	assert.LessOrEqual(t, torch.LiveTensors(), before)
+	assert.Equal(t, before, torch.LiveTensors())
 }
 
 func TestScore(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/goclip/goclip/internal/golden"
 	"github.com/goclip/goclip/internal/gputest"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -25,7 +26,7 @@ func TestMemoryOfGPU(t *testing.T) {
 	}
 	want, err := m.ImageFeatures(pixels, n)
 	require.NoError(t, err)
-	live := torch.LiveTensors()
+	live := settled.Count(torch.LiveTensors)
 	var full []*torch.Tensor
 	for bytes := 1 << 40; bytes >= 1<<9; {
 		if err := torch.Do(func(s *torch.Scope) { full = append(full, torch.Empty(s, device, torch.Uint8, bytes).Keep()) }); err != nil {

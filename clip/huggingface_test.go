@@ -15,6 +15,7 @@ import (
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/internal/golden"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -131,9 +132,9 @@ func TestHuggingFace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m, err := Open(t.Context(), hfDirectory(name), nil)
 			require.NoError(t, err)
-			before := torch.LiveTensors()
+			before := settled.Count(torch.LiveTensors)
 			require.NoError(t, m.load(name, OpenOptions{}, description{weights: WeightsIn(hfDirectory(name))}))
-			assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
+			assert.Equal(t, before, torch.LiveTensors())
 			checkHuggingFace(t, m, name)
 			assert.Equal(t, preprocess.OrderHuggingFace, m.Preprocess.Order)
 			if size := m.Config.Vision.PixelSize(); m.Config.Vision.IsNaFlex() {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/internal/golden"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -49,7 +50,7 @@ func checkStep(t *testing.T, m *Model, g golden.File, name string, training bool
 	t.Helper()
 	c := m.Config
 	m.SetTraining(training)
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	torch.ManualSeed(0)
 	require.NoError(t, torch.Do(func(s *torch.Scope) {
 		pixels, tokens := golden.Pixels(s, "pixels", c), golden.Tokens(s, "tokens", c)
@@ -120,7 +121,7 @@ func checkStep(t *testing.T, m *Model, g golden.File, name string, training bool
 	if !training { // a forward in training has moved the statistics
 		checkFeatures(t, m, g, name)
 	}
-	assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
+	assert.Equal(t, before, torch.LiveTensors())
 }
 
 func checkFeatures(t *testing.T, m *Model, g golden.File, name string) {

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/internal/disk"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -106,7 +107,7 @@ func TestSearch(t *testing.T) {
 	dir := t.TempDir()
 	const n = 33_468 // several blocks
 	ix := opened(t, filled(t, dir, n))
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	queries := append(vector(17), vector(n+5)...)
 	hits, err := ix.Search(ctx, queries, 7, Filter{})
 	require.NoError(t, err)
@@ -147,7 +148,7 @@ func TestSearch(t *testing.T) {
 func TestChanges(t *testing.T) {
 	dir := t.TempDir()
 	at := filled(t, dir, 30)
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	ix, err := Open(at)
 	require.NoError(t, err)
 	w, err := OpenWriter(at, model)

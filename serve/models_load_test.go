@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/http/httptest"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -42,8 +42,7 @@ func TestModelsUnderLoad(t *testing.T) {
 	bound := 2*size + size/2
 	dog, words := knownImages(t, "data/demo/dog.png")[0], knownTexts(t, "a cute dog")[0]
 	picture := dataURI(dogFile(t))
-	runtime.GC()
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	s, err := New(t.Context(), Options{TTL: 50 * time.Millisecond, Memory: bound, Limits: Limits{Queue: 4096}}, list...)
 	require.NoError(t, err)
 	h := httptest.NewServer(s)
@@ -87,7 +86,7 @@ func TestModelsUnderLoad(t *testing.T) {
 	}, 20*time.Second, 10*time.Millisecond, "all are unloaded")
 	h.Close()
 	s.Close()
-	assert.Eventually(t, func() bool { runtime.GC(); return torch.LiveTensors() <= before }, 20*time.Second, 10*time.Millisecond, "nothing is left")
+	assert.Eventually(t, func() bool { return settled.Count(torch.LiveTensors) == before }, 20*time.Second, 10*time.Millisecond, "nothing is left")
 	assert.LessOrEqual(t, most.Load(), bound)
 	t.Logf("%d requests in %s, none refused or lost; models opened %d, %d and %d times, %d reloads; at most %.1f models' weights in memory",
 		asked.Load(), length, opened[0].Load(), opened[1].Load(), opened[2].Load(), reloads, float64(most.Load())/float64(size))

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/internal/gputest"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -53,7 +54,7 @@ func TestCUDAStub(t *testing.T) {
 // loseDevice frees tensors of a device after an error that stays.
 func loseDevice(t *testing.T) {
 	onDevice, asserts := torch.NewOp("stub::on_device"), torch.NewOp("stub::asserts")
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	parameter := onDevice.In(nil)
 	err := torch.Do(func(s *torch.Scope) {
 		onDevice.In(s)

@@ -7,13 +7,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/internal/gputest"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
 // TestMemoryOfGPU asks for more than there is: an error, after which the device computes as before.
 func TestMemoryOfGPU(t *testing.T) {
 	d := gputest.GPU(t)
-	live := torch.LiveTensors()
+	live := settled.Count(torch.LiveTensors)
 	for range 3 {
 		err := torch.Do(func(s *torch.Scope) { torch.Zeros(s, d, torch.Float32, 1<<40) })
 		assert.ErrorContains(t, err, "out of memory")

@@ -7,12 +7,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/internal/gputest"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
 func TestUpload(t *testing.T) {
 	for _, d := range devices() {
-		before := torch.LiveTensors()
+		before := settled.Count(torch.LiveTensors)
 		data := make([]float32, 1<<20)
 		for i := range data {
 			data[i] = float32(i % 1000)

@@ -9,12 +9,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
 // TestAliasHolds has the collector run while only an alias knows of a tensor.
 func TestAliasHolds(t *testing.T) {
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	ones := make([]float32, 1000)
 	for i := range ones {
 		ones[i] = 1
@@ -44,7 +45,7 @@ func TestAliasHolds(t *testing.T) {
 		kept.Free()
 		a.Free()
 	}))
-	assert.NoError(t, collected(before))
+	assert.Equal(t, before, settled.Count(torch.LiveTensors))
 
 	// An alias ends with its tensor, and follows it.
 	p := torch.FromSlice(nil, []float32{1}, 1)
@@ -162,7 +163,7 @@ func TestMisuse(t *testing.T) {
 		{"torch: embedding(int64[1], ", func(s *torch.Scope, x *torch.Tensor) { torch.FromSlice(s, []int64{math.MaxInt64}, 1).Embedding(x) }},
 	} {
 		t.Run(c.want, func(t *testing.T) {
-			before := torch.LiveTensors()
+			before := settled.Count(torch.LiveTensors)
 			err := torch.Do(func(s *torch.Scope) { c.f(s, torch.FromSlice(s, make([]float32, 6), 2, 3)) })
 			var te *torch.Error
 			require.ErrorAs(t, err, &te)
@@ -217,7 +218,7 @@ func TestShareStorage(t *testing.T) {
 // TestScopeOfAnotherGoroutine has eight goroutines use one scope: every use is an error, and no
 // handle is lost.
 func TestScopeOfAnotherGoroutine(t *testing.T) {
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	uses := map[string]func(s *torch.Scope, x *torch.Tensor){
 		"operator": func(_ *torch.Scope, x *torch.Tensor) { x.Exp() },
 		"factory":  func(s *torch.Scope, _ *torch.Tensor) { torch.Zeros(s, torch.CPU, torch.Float32, 3) },

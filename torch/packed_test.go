@@ -2,12 +2,12 @@ package torch
 
 import (
 	"math"
-	"runtime"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/internal/settled"
 )
 
 // TestPack compares products by packed weights with plain ones.
@@ -21,8 +21,7 @@ func TestPack(t *testing.T) {
 		"int8":     {PackInt8, 2e-2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runtime.GC()
-			before := LiveTensors()
+			before := settled.Count(LiveTensors)
 			func() {
 				ManualSeed(0)
 				weight, bias := Randn(nil, CPU, 96, 64), Randn(nil, CPU, 96)
@@ -66,7 +65,7 @@ func TestPack(t *testing.T) {
 			if c.how != PackInt8 { // of which FBGEMM's object is the collector's
 				assert.Equal(t, before, LiveTensors(), "what was packed is freed with the weight")
 			}
-			assert.Eventually(t, func() bool { runtime.GC(); return LiveTensors() <= before }, 5*time.Second, 10*time.Millisecond)
+			assert.Equal(t, before, settled.Count(LiveTensors))
 		})
 	}
 }

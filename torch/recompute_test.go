@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -36,7 +37,7 @@ func TestRecompute(t *testing.T) {
 		{name: "the result is a view", xLearns: true, pLearns: true, view: true, runs: 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := torch.LiveTensors()
+			before := settled.Count(torch.LiveTensors)
 			values := map[bool][]float32{}
 			grads := map[bool][]*torch.Tensor{}
 			for _, recompute := range []bool{false, true} {
@@ -114,7 +115,7 @@ func TestRecompute(t *testing.T) {
 func TestRecomputeWithoutBackward(t *testing.T) {
 	p := parameter([]float32{1, 2}, 2)
 	defer p.Free()
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	double := func(x, _ *torch.Tensor) *torch.Tensor { return x.Mul(p) }
 	var kept *torch.Tensor
 	require.NoError(t, torch.Do(func(s *torch.Scope) {
@@ -172,7 +173,7 @@ func TestRecomputeErrors(t *testing.T) {
 			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := torch.LiveTensors()
+			before := settled.Count(torch.LiveTensors)
 			runs := 0
 			err := torch.Do(func(s *torch.Scope) {
 				x := torch.Ones(s, torch.CPU, torch.Float32, 2)

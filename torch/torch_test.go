@@ -1,21 +1,20 @@
 package torch_test
 
 import (
-	"fmt"
-	"runtime"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
 // do runs f and requires that it succeeds and leaves no handle behind.
 func do(t *testing.T, f func(s *torch.Scope)) {
 	t.Helper()
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	require.NoError(t, torch.Do(f))
 	assert.Equal(t, before, torch.LiveTensors(), "live handles after Do")
 }
@@ -98,7 +97,7 @@ func TestErrors(t *testing.T) {
 		{"size", "float32[2 3] has no dimension 2", func(s *torch.Scope, x *torch.Tensor) { x.Size(2) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := torch.LiveTensors()
+			before := settled.Count(torch.LiveTensors)
 			err := torch.Do(func(s *torch.Scope) {
 				x := torch.FromSlice(s, make([]float32, 6), 2, 3)
 				x.Add(x).Exp() // more to free
@@ -114,7 +113,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestKeepAndTidy(t *testing.T) {
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	var kept *torch.Tensor
 	require.NoError(t, torch.Do(func(s *torch.Scope) {
 		x := torch.FromSlice(s, []float32{1, 2}, 2)
@@ -134,24 +133,11 @@ func TestKeepAndTidy(t *testing.T) {
 }
 
 func TestGarbageCollectorIsTheNet(t *testing.T) {
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	for range 100 {
 		torch.FromSlice[float32](nil, make([]float32, 1000), 1000)
 	}
-	assert.NoError(t, collected(before))
-}
-
-// collected waits for the garbage collector to free what nobody has, until no more than these
-// handles are left.
-func collected(handles int64) error {
-	for range 100 {
-		if torch.LiveTensors() <= handles {
-			return nil
-		}
-		runtime.GC()
-		runtime.Gosched()
-	}
-	return fmt.Errorf("%d handles are live, not %d", torch.LiveTensors(), handles)
+	assert.Equal(t, before, settled.Count(torch.LiveTensors))
 }
 
 func TestGradients(t *testing.T) {
@@ -170,7 +156,7 @@ func TestGradients(t *testing.T) {
 		torch.ZeroGrad([]*torch.Tensor{w})
 		assert.Nil(t, w.Grad())
 	})
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 		assert.False(t, torch.FromSlice(s, []float32{5, 7}, 2).Mul(w).RequiresGrad())
 		s.Alias(w).MulInPlace(2)
@@ -244,7 +230,7 @@ func TestDevices(t *testing.T) {
 }
 
 func TestManyGoroutines(t *testing.T) {
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	w := torch.FromSlice(nil, []float32{1, 2, 3, 4}, 2, 2)
 	var wg sync.WaitGroup
 	for i := range 8 {

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -24,7 +25,7 @@ func TestVarlenAttention(t *testing.T) {
 			dtype, tolerance = torch.BFloat16, 2e-2
 		}
 		for _, causal := range []bool{true, false} {
-			before := torch.LiveTensors()
+			before := settled.Count(torch.LiveTensors)
 			require.NoError(t, torch.Do(func(s *torch.Scope) {
 				torch.ManualSeed(1)
 				var leaves, copies [3]*torch.Tensor

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/internal/settled"
 )
 
 // TestWorkers looks at the OS threads on which Do runs what goroutines bring.
@@ -69,7 +71,7 @@ func TestWorkerPanics(t *testing.T) {
 		f()
 		return nil
 	}
-	before := LiveTensors()
+	before := settled.Count(LiveTensors)
 	value := thrown(func() {
 		_ = Do(func(s *Scope) {
 			FromSlice(s, []float32{1}, 1)

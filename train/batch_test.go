@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -31,7 +32,7 @@ func TestAhead(t *testing.T) {
 			yield(nil, broken)
 		}
 	}
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	var sizes []int
 	var last error
 	for m, err := range ahead(source(3)) {

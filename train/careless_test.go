@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/train"
 )
@@ -119,7 +120,7 @@ func TestWrongLosses(t *testing.T) {
 		c.Loss = l
 		tr, err := train.New(fresh(t), squaresOf(8), c)
 		require.NoError(t, err)
-		before := torch.LiveTensors()
+		before := settled.Count(torch.LiveTensors)
 		assert.ErrorContains(t, tr.Run(t.Context()), "train: step 1: "+want)
 		assert.Equal(t, before, torch.LiveTensors())
 		require.NoError(t, tr.Close())

@@ -18,6 +18,7 @@ import (
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/loss"
 	"github.com/goclip/goclip/clip/preprocess"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/distributed"
 	"github.com/goclip/goclip/torch/nn"
@@ -212,7 +213,7 @@ func lossRun(t *testing.T, of train.Loss, batch, accum int, group *distributed.G
 	c := small("")
 	c.BatchSize, c.AccumFreq, c.Loss, c.Group, c.PatchDropout, c.GradClipNorm, c.LR = batch, accum, of, group, train.None, 1, 1e-4
 	m := fresh(t)
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	tr, err := train.New(m, squaresOf(26), c)
 	require.NoError(t, err)
 	for s, err := range tr.Steps(t.Context()) {
@@ -220,7 +221,7 @@ func lossRun(t *testing.T, of train.Loss, batch, accum int, group *distributed.G
 		losses = append(losses, s.Loss)
 	}
 	require.NoError(t, tr.Close())
-	assert.Less(t, torch.LiveTensors()-before, int64(400), "steps leave nothing")
+	assert.Equal(t, before, settled.Count(torch.LiveTensors), "a Trainer leaves nothing")
 	sums = map[string]float64{}
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 		for key, p := range m.Parameters() {

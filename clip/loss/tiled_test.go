@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/internal/golden"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -181,7 +182,7 @@ func oneThread(t *testing.T) {
 
 func TestTiledLoss(t *testing.T) {
 	oneThread(t)
-	before, overall := torch.LiveTensors(), 0.0
+	before, overall := settled.Count(torch.LiveTensors), 0.0
 	for name, loss := range losses {
 		for _, c := range lossCases() {
 			require.NoError(t, torch.Do(func(s *torch.Scope) {
@@ -204,7 +205,7 @@ func TestTiledLoss(t *testing.T) {
 			}))
 		}
 	}
-	assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
+	assert.Equal(t, before, torch.LiveTensors())
 	t.Logf("the largest difference in float32 is %.1e of the tensor's largest value", overall)
 }
 
@@ -313,7 +314,7 @@ func together(t *testing.T, size int, f func(g Gatherer, s *torch.Scope)) {
 // TestLossOfProcesses holds the sum, or the features' gradients side by side, of several processes against those of one.
 func TestLossOfProcesses(t *testing.T) {
 	oneThread(t)
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	for name, loss := range losses {
 		for _, size := range []int{1, 2, 4} {
 			for _, c := range lossCases() {
@@ -353,5 +354,5 @@ func TestLossOfProcesses(t *testing.T) {
 			}
 		}
 	}
-	assert.LessOrEqual(t, torch.LiveTensors(), before, "live handles; the collector may have freed an earlier model")
+	assert.Equal(t, before, torch.LiveTensors())
 }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -79,7 +79,7 @@ func TestEmbedDirectory(t *testing.T) {
 }
 
 func TestEmbedParts(t *testing.T) {
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	tiny, out := tinyModel(t), filepath.Join(t.TempDir(), "deep", "out")
 	dir, good := testImages(t)
 	_, images, _ := features(t, tiny, good, nil)
@@ -180,10 +180,7 @@ func TestEmbedParts(t *testing.T) {
 		assert.Equal(t, 1, code)
 		assert.Contains(t, oneLine(t, errs), "embed.json does not tell what the parts are")
 	})
-	for range 3 { // models wait for the collector
-		runtime.GC()
-	}
-	assert.LessOrEqual(t, torch.LiveTensors(), before)
+	assert.Equal(t, before, settled.Count(torch.LiveTensors))
 }
 
 // TestEmbedData embeds shards and tables, with and without their captions.

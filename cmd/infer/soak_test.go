@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/internal/campaign"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -70,10 +70,7 @@ func soak(t *testing.T, args ...string) {
 // holds early and late. leak is called at each look.
 func held(t *testing.T, leak func(), args ...string) (kib, handles int64) {
 	t.Helper()
-	for range 3 { // models of before this run wait for the collector
-		runtime.GC()
-	}
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	done := make(chan int)
 	go func() {
 		code, _, _ := infer(t, "", args...)
@@ -91,9 +88,7 @@ func held(t *testing.T, leak func(), args ...string) (kib, handles int64) {
 		}
 	}
 	early, late := campaign.Gained(looks)
-	for range 3 { // the model waits for the collector
-		runtime.GC()
-	}
-	t.Logf("resident in the second quarter %.1f MiB, in the last %.1f MiB; handles before %d, after %d", float64(early)/1024, float64(late)/1024, before, torch.LiveTensors())
-	return late - early, torch.LiveTensors() - before
+	after := settled.Count(torch.LiveTensors)
+	t.Logf("resident in the second quarter %.1f MiB, in the last %.1f MiB; handles before %d, after %d", float64(early)/1024, float64(late)/1024, before, after)
+	return late - early, after - before
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/nn"
 	"github.com/goclip/goclip/torch/optim"
@@ -34,7 +35,7 @@ func TestDualEncoder(t *testing.T) {
 	}
 	var losses []float64
 	for range 12 {
-		before := torch.LiveTensors()
+		before := settled.Count(torch.LiveTensors)
 		require.NoError(t, torch.Do(func(s *torch.Scope) {
 			loss, image, text := d.Loss(torch.FromSlice(s, pixels, batch, 3, 16, 16), torch.FromSlice(s, ids, batch, 8))
 			loss.Backward()

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/checkpoint"
 )
@@ -30,7 +31,7 @@ func TestShare(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shared.safetensors")
 	const n = 1 << 16
 	require.NoError(t, checkpoint.Write(path, []checkpoint.Entry{numbers(n)}, nil))
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	require.NoError(t, torch.NoGrad(func(s *torch.Scope) {
 		f, err := checkpoint.Open(path)
 		require.NoError(t, err)

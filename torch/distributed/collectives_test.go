@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -151,7 +152,7 @@ func gatherGradients(g *Group) (err error) {
 }
 
 func TestWorldOfOne(t *testing.T) {
-	live := torch.LiveTensors()
+	live := settled.Count(torch.LiveTensors)
 	g, err := Init(t.Context(), World{Size: 1}, Options{})
 	require.NoError(t, err)
 	assert.Equal(t, []int{0, 1, 0}, []int{g.Rank(), g.Size(), g.LocalRank()})

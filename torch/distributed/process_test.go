@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/internal/campaign"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -62,7 +63,7 @@ func beRank(task func(*Group) error) error {
 			return err
 		}
 	}
-	live := torch.LiveTensors()
+	live := settled.Count(torch.LiveTensors)
 	g, err := Init(context.Background(), w, o)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/nn"
 )
@@ -131,7 +132,7 @@ func TestDropout(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	err := torch.NoGrad(func(*torch.Scope) { nn.NewLinear(-1, 2) })
 	assert.ErrorContains(t, err, "negative dimension")
 	err = torch.NoGrad(func(*torch.Scope) { nn.NewMultiheadAttention(8, 3) })

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -24,7 +25,7 @@ func TestRetrieval(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "testdata", "retrieval", "goldens.json"))
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &g))
-	before := torch.LiveTensors()
+	before := settled.Count(torch.LiveTensors)
 	for _, c := range []struct {
 		name  string
 		texts []float32
