@@ -207,9 +207,19 @@ uint32_t accepted(const c10::Type &type) {
 }
 
 const char *named(int32_t tag) {
-  static const char *names[] = {"None", "a Tensor", "an int", "a float", "a bool", "a list of ints", "a list of floats",
-                                "a list of Tensors", "a list of Tensors and None", "a string", "a Device",
-                                "a list of bools", "an object"};
+  static const char *names[] = {"None",
+                                "a Tensor",
+                                "an int",
+                                "a float",
+                                "a bool",
+                                "a list of ints",
+                                "a list of floats",
+                                "a list of Tensors",
+                                "a list of Tensors and None",
+                                "a string",
+                                "a Device",
+                                "a list of bools",
+                                "an object"};
   return tag >= 0 && tag < GC_OPAQUE ? names[tag] : "something unknown";
 }
 

@@ -5,10 +5,10 @@
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/library.h>
 
+#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
-#include <thread>
 #include <unordered_map>
 
 #include "group.h"
@@ -26,8 +26,9 @@ constexpr milliseconds grace{5000};
 // So often check asks a device whether its collectives are done: nothing else tells of it.
 constexpr std::chrono::microseconds poll_interval{50};
 
-// While it lives, threads that are started take over that SIGPIPE is blocked: one of them that writes to a rank that died
-// then gets EPIPE, and the error says so. Go's runtime would end the process, without a word, for a thread that it did not start.
+// While it lives, threads that are started take over that SIGPIPE is blocked: one of them that writes to a rank that
+// died then gets EPIPE, and the error says so. Go's runtime would end the process, without a word, for a thread that it
+// did not start.
 class NoSigpipe {
  public:
   NoSigpipe() {
@@ -116,7 +117,8 @@ void Group::wait(const Pending &pending) {
     settle(lock, /*heard=*/true, flight_.failure());
   } else {
     const auto &future = *pending.future;
-    const bool heard = events_->changed.wait_for(lock, timeout_, [&] { return events_->aborted || future.completed(); });
+    const bool heard =
+        events_->changed.wait_for(lock, timeout_, [&] { return events_->aborted || future.completed(); });
     settle(lock, heard, future.hasError() ? future.exception_ptr() : nullptr);
   }
   lock.unlock();

@@ -54,9 +54,9 @@ enum {
 
 // Threads. A scope belongs to the thread that opened it. Where a function takes `owner`, it fails without touching
 // any tensor unless it runs on that thread; 0 is everybody's.
-uint32_t gc_thread(void);                  // this thread's number, never 0
+uint32_t gc_thread(void);                   // this thread's number, never 0
 uint32_t gc_adopt_thread(uint32_t number);  // gives this thread another number, and returns its own
-uint32_t gc_enter(uint32_t mode);          // with GC_NO_GRAD, no call of this thread records gradients; returns the mode before
+uint32_t gc_enter(uint32_t mode);  // with GC_NO_GRAD, no call of this thread records gradients; returns the mode before
 
 // Operators.
 char *gc_find(const char *name, const char *overload, const gc_op **op);
@@ -76,8 +76,10 @@ char *gc_from_host(const void *data, size_t bytes, int32_t dtype, const int64_t 
 char *gc_from_memory(void *data, int32_t dtype, int64_t n, void (*done)(void *context), void *context,
                      gc_tensor **out /* new: n numbers at data, which it shares until it calls done */);
 char *gc_to_host(const gc_tensor *t, void *dst, size_t bytes);
-char *gc_write(const gc_tensor *t, size_t offset, const void *data, size_t bytes);  // into a contiguous tensor on the CPU
-char *gc_shape(const gc_tensor *t, uint32_t owner, int64_t *shape /* the first cap sizes */, int32_t cap, int32_t *dims);
+char *gc_write(const gc_tensor *t, size_t offset, const void *data,
+               size_t bytes);  // into a contiguous tensor on the CPU
+char *gc_shape(const gc_tensor *t, uint32_t owner, int64_t *shape /* the first cap sizes */, int32_t cap,
+               int32_t *dims);
 char *gc_dtype(const gc_tensor *t, uint32_t owner, int32_t *dtype);
 char *gc_device(const gc_tensor *t, uint32_t owner, int32_t *type, int32_t *index);
 char *gc_item(const gc_tensor *t, double *value);
@@ -87,7 +89,7 @@ char *gc_from_pointer(const void *tensor, gc_tensor **out /* new */);  // shares
 void gc_free_pointer(void *tensor);
 
 // A CUDA device beside its work.
-void gc_lose_device(void);           // from now on nothing of a device is freed: after an error that stays
+void gc_lose_device(void);         // from now on nothing of a device is freed: after an error that stays
 typedef struct gc_event gc_event;  // a c10::Event
 typedef struct gc_graph gc_graph;  // captured work
 char *gc_upload(const void *data, size_t bytes, int32_t dtype, const int64_t *shape, int32_t dims, int32_t index,
@@ -143,7 +145,7 @@ size_t gc_gone(uint64_t *ids, size_t cap);  // takes ids of nodes that have been
 
 // The process.
 void gc_become_worker(void);  // marks the calling thread
-int32_t gc_on_worker(void);    // whether the calling thread is marked
+int32_t gc_on_worker(void);   // whether the calling thread is marked
 void gc_set_threads(int32_t n);
 char *gc_manual_seed(uint64_t seed);
 char *gc_rng_state(int32_t device_type, int32_t index, gc_tensor **out /* new, bytes */);

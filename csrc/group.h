@@ -62,8 +62,8 @@ class Group {
   Flight<c10::intrusive_ptr<c10d::Work>> flight_;  // on a device; guarded by the events' mutex
 };
 
-// nccl_backend joins the ranks by NCCL, each with one CUDA device ("cuda:0"), and returns when they are connected. It is
-// in csrc/cuda, which the build tag cuda adds; without it the function's address is null.
+// nccl_backend joins the ranks by NCCL, each with one CUDA device ("cuda:0"), and returns when they are connected. It
+// is in csrc/cuda, which the build tag cuda adds; without it the function's address is null.
 __attribute__((weak)) c10::intrusive_ptr<c10d::Backend> nccl_backend(const c10::intrusive_ptr<c10d::Store> &store,
                                                                      int rank, int size, const std::string &device,
                                                                      std::chrono::milliseconds timeout);

@@ -14,7 +14,8 @@ namespace goclip {
 
 extern std::atomic<int64_t> live;
 
-// device_lost is set for good by gc_lose_device: nothing of a device is then given back, which would throw in destructors.
+// device_lost is set for good by gc_lose_device: nothing of a device is then given back, which would throw in
+// destructors.
 extern std::atomic<bool> device_lost;
 
 // message is a copy of text for the caller, who frees it with gc_free_message. It is never NULL, which is success.
@@ -23,8 +24,8 @@ char *message(const char *text) noexcept;
 // thread_number is the calling thread's, never 0.
 uint32_t thread_number();
 
-// libtorch looks for CUDA once: getCUDAHooks() when it is first called, autograd at the first backward. What it does not
-// find then it never finds, so libtorch_cuda.so is opened before anything that makes it look.
+// libtorch looks for CUDA once: getCUDAHooks() when it is first called, autograd at the first backward. What it does
+// not find then it never finds, so libtorch_cuda.so is opened before anything that makes it look.
 //
 // open_cuda opens it, or says why that cannot be. open_cuda_if_there does so without a word, once, if it lies beside
 // libtorch_cpu.so.

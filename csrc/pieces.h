@@ -12,8 +12,9 @@ namespace goclip {
 // this size are none the larger for it, and while one is on its way the next is filled.
 constexpr size_t piece_bytes = size_t(4) << 20;
 
-// in_pieces has calls copy data. Calls has the type Locked; Locked lock(bytes), memory to write to at Locked::data(); and
-// send(locked, offset, bytes), which may return before the copy is done: locked's memory is not given to anybody before.
+// in_pieces has calls copy data. Calls has the type Locked; Locked lock(bytes), memory to write to at Locked::data();
+// and send(locked, offset, bytes), which may return before the copy is done: locked's memory is not given to anybody
+// before.
 template <class Calls>
 void in_pieces(Calls &&calls, const void *data, size_t bytes) {
   for (size_t at = 0; at < bytes; at += piece_bytes) {

@@ -66,7 +66,8 @@ void goclip::open_cuda() {
 void goclip::open_cuda_if_there() {
   static std::once_flag once;
   std::call_once(once, [] {
-    if (gc_knows_cuda()) gc_free_message(guard([] { open_cuda(); }));  // a request for a device then says why there is none
+    if (gc_knows_cuda())
+      gc_free_message(guard([] { open_cuda(); }));  // a request for a device then says why there is none
   });
 }
 

@@ -22,8 +22,8 @@ std::vector<at::Tensor> refs(gc_tensor *const *ts, size_t n) {
   return out;
 }
 
-// keeps_device reports whether t, or the graph behind it, holds memory of a device that is lost: a destructor that gives
-// it back may throw, which ends the process.
+// keeps_device reports whether t, or the graph behind it, holds memory of a device that is lost: a destructor that
+// gives it back may throw, which ends the process.
 bool keeps_device(const gc_tensor *t) {
   return device_lost && (!impl(t)->device().is_cpu() || ref(t).grad_fn() != nullptr);
 }
@@ -60,7 +60,8 @@ char *gc_from_host(const void *data, size_t bytes, int32_t dtype, const int64_t 
 char *gc_from_memory(void *data, int32_t dtype, int64_t n, void (*done)(void *context), void *context,
                      gc_tensor **out) {
   return guard([&] {
-    *out = own(at::from_blob(data, {n}, [done, context](void *) { done(context); }, element_type(dtype)));
+    *out = own(at::from_blob(
+        data, {n}, [done, context](void *) { done(context); }, element_type(dtype)));
   });
 }
 
@@ -76,8 +77,8 @@ char *gc_write(const gc_tensor *handle, size_t offset, const void *data, size_t 
   return guard([&] {
     at::Tensor t = ref(handle);
     TORCH_CHECK(t.is_cpu() && t.is_contiguous(), "only a contiguous tensor on the CPU can be written into");
-    TORCH_CHECK(offset <= t.nbytes() && bytes <= t.nbytes() - offset, "the tensor has ", t.nbytes(), " bytes, not ", offset,
-                " and ", bytes, " more");
+    TORCH_CHECK(offset <= t.nbytes() && bytes <= t.nbytes() - offset, "the tensor has ", t.nbytes(), " bytes, not ",
+                offset, " and ", bytes, " more");
     auto *to = static_cast<char *>(t.mutable_data_ptr()) + offset;
     at::parallel_for(0, static_cast<int64_t>(bytes), 1 << 20, [&](int64_t first, int64_t last) {
       std::memcpy(to + first, static_cast<const char *>(data) + first, last - first);
@@ -115,7 +116,9 @@ char *gc_item(const gc_tensor *t, double *value) {
   return guard([&] { *value = ref(t).item().toDouble(); });
 }
 
-int gc_is_contiguous(const gc_tensor *t) { return !impl(t)->is_nested() && impl(t)->layout() == at::kStrided && impl(t)->is_contiguous(); }
+int gc_is_contiguous(const gc_tensor *t) {
+  return !impl(t)->is_nested() && impl(t)->layout() == at::kStrided && impl(t)->is_contiguous();
+}
 
 void *gc_to_pointer(const gc_tensor *t) { return new at::Tensor(ref(t)); }
 

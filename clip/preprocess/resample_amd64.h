@@ -7,7 +7,8 @@
 
 enum { GOCLIP_NO_VECTORS = 0, GOCLIP_AVX2 = 1, GOCLIP_AVX512 = 2, GOCLIP_VNNI = 3 };
 
-/* The best that this CPU has; the last is AVX-512 with VNNI and VBMI. The passes below must not be called with more, nor with GOCLIP_NO_VECTORS. */
+/* The best that this CPU has; the last is AVX-512 with VNNI and VBMI. The passes below must not be called with more,
+ * nor with GOCLIP_NO_VECTORS. */
 int goclip_vector_unit(void);
 
 /*

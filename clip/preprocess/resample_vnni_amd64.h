@@ -16,13 +16,14 @@ int goclip_norm_exact(const float *norm, const float *table);
 
 /*
  * Makes rows of the result. made is how many quads of source rows have gone through the horizontal pass by now: 0
- * before the first row, then what the last call gave. Rows are made in order, from the first one on, with the same ring.
+ * before the first row, then what the last call gave. Rows are made in order, from the first one on, with one ring.
  *
  * dst: three planes of plane floats each, of which rows x cols are written, pitch floats from row to row.
  * src: src_rows rows, stride bytes apart, with no fewer than 64 bytes each.
- * across and across_at: the horizontal weights, across_quads quads of taps for each group of 16 bytes (fused.go); groups
- * come in threes, of which the last may be empty.
- * down and down_at: the weights of these rows; down_quads is the most quads of rows that one row of dst takes, at most 4.
+ * across and across_at: the horizontal weights, across_quads quads of taps for each group of 16 bytes (fused.go);
+ *   groups come in threes, of which the last may be empty.
+ * down and down_at: the weights of these rows; down_quads is the most quads of rows that one row of dst takes, at
+ *   most 4.
  * ring: room for down_quads * 192 * ceil(cols / 16) bytes.
  */
 int goclip_resample_normalise(float *dst, size_t plane, size_t pitch, int rows, int cols, int made, const uint8_t *src,

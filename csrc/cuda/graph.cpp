@@ -1,4 +1,6 @@
 // graph.cpp: CUDA graphs.
+#include "graph.h"
+
 #include <ATen/core/CachingHostAllocator.h>
 #include <ATen/cuda/CUDAContextLight.h>
 #include <ATen/cuda/CUDAGeneratorImpl.h>
@@ -10,7 +12,6 @@
 
 #include <map>
 
-#include "graph.h"
 #include "pool.h"
 #include "version.h"
 

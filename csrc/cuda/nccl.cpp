@@ -1,14 +1,14 @@
 // nccl.cpp: c10d's collectives between CUDA devices. The one file that needs CUDA's and NCCL's headers.
-#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
-
 #include <cstdlib>
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
 #include "group.h"
 #include "version.h"
 
 using c10d::ProcessGroupNCCL;
 
-// The objects are made here and used inside libtorch_cuda.so, so both must see one layout. NCCL's header has a part in it.
+// The objects are made here and used inside libtorch_cuda.so, so both must see one layout. NCCL's header has a part in
+// it.
 static_assert(NCCL_MAJOR == 2 && NCCL_MINOR == 28, "libtorch 2.11 was compiled with NCCL 2.28: give its nccl.h");
 #ifdef __x86_64__
 // What libtorch_python.so, compiled together with libtorch_cuda.so, allocates for them.
