@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -64,7 +65,12 @@ func (s *Server) openEngine(ctx context.Context, of *served) (*engine, error) {
 	return e, err
 }
 
-func (e *engine) close() { e.batcher.close() }
+// free ends what runs the model and gives its memory back at once. Who still has the engine may not use it.
+func (e *engine) free() {
+	e.batcher.close()
+	e.model, e.batcher = nil, nil // a request that is just ending may still have the engine
+	runtime.GC()                  // the weights are freed with their handles
+}
 
 // name is what the API calls the model.
 func (e *engine) name() string { return e.of.Name }

@@ -81,9 +81,12 @@ func (a *admission) newPace() *pace {
 	return p
 }
 
+// forget takes a model away that computes nothing any more, with the inputs that it leaves behind: those of
+// requests that have gone.
 func (a *admission) forget(p *pace) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.inputs -= p.inputs
 	a.paces = slices.DeleteFunc(a.paces, func(other *pace) bool { return other == p })
 }
 

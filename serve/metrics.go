@@ -47,9 +47,7 @@ func newMetrics(s *Server) *metrics {
 	}
 	queued := func(length func(b *batcher) int) func() float64 {
 		return func() (n float64) {
-			for _, e := range s.models.engines() {
-				n += float64(length(e.batcher))
-			}
+			s.models.each(func(e *engine) { n += float64(length(e.batcher)) })
 			return n
 		}
 	}
@@ -77,8 +75,12 @@ var modelInfoDesc = prometheus.NewDesc("goclip_serve_model_info", "A loaded mode
 func (modelInfo) Describe(ch chan<- *prometheus.Desc) { ch <- modelInfoDesc }
 
 func (s modelInfo) Collect(ch chan<- prometheus.Metric) {
-	for _, e := range s.models.engines() {
-		ch <- prometheus.MustNewConstMetric(modelInfoDesc, prometheus.GaugeValue, 1, e.name(), e.Device, strconv.Itoa(e.EmbedDim), s.version, e.model.Products())
+	var list []prometheus.Metric
+	s.models.each(func(e *engine) {
+		list = append(list, prometheus.MustNewConstMetric(modelInfoDesc, prometheus.GaugeValue, 1, e.name(), e.Device, strconv.Itoa(e.EmbedDim), s.version, e.model.Products()))
+	})
+	for _, m := range list { // without the lock: who takes them may be slow
+		ch <- m
 	}
 }
 

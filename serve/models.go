@@ -212,9 +212,7 @@ func (r *registry) retire(e *engine) {
 }
 
 func (r *registry) close(e *engine) {
-	e.close()
-	e.model, e.batcher = nil, nil // a request that is just ending may still have the engine
-	runtime.GC()                  // the weights are freed with their handles
+	e.free()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bytes -= e.Bytes
@@ -227,6 +225,11 @@ func (r *registry) load(m *served) {
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m.engine != nil { // its time was over while it was reloaded
+		r.handOver(m, m.engine, nil)
+		return
+	}
 	r.makeRoom(m, r.expected(m))
 	r.mu.Unlock()
 	e, err := (*engine)(nil), r.ctx.Err()
@@ -234,21 +237,26 @@ func (r *registry) load(m *served) {
 		e, err = r.opened(m)
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.handOver(m, e, err)
+	if err == nil {
+		r.shrink(m, 0) // it may be larger than expected
+	}
+}
+
+// handOver gives those who wait for a model its engine, or why there is none. The caller holds mu.
+func (r *registry) handOver(m *served, e *engine, err error) {
 	m.failure, m.failed = err, time.Now()
 	if err != nil {
 		err = m.unavailable()
 	} else {
-		m.engine, m.used, e.users = e, time.Now(), len(m.waiting)
+		m.engine, m.used = e, time.Now()
+		e.users += len(m.waiting)
 		r.settle(e)
 	}
 	for _, wait := range m.waiting {
 		wait <- loading{e, err}
 	}
 	m.waiting, m.opening = nil, false
-	if err == nil {
-		r.shrink(m, 0) // it may be larger than expected
-	}
 }
 
 // opened is an engine of m, counted.
@@ -256,10 +264,11 @@ func (r *registry) opened(m *served) (*engine, error) {
 	start := time.Now()
 	e, err := r.open(r.ctx, m)
 	if err == nil && r.memory > 0 && e.Bytes > r.memory {
-		e.close()
 		err = fmt.Errorf("its weights have %d bytes, more than Memory, %d", e.Bytes, r.memory)
+		e.free()
 	}
 	if err != nil {
+		runtime.GC() // what was opened is freed with its handles
 		if !r.starting {
 			r.log.Error("a model could not be loaded", "model", m.Name, "error", err)
 		}
@@ -346,24 +355,21 @@ func (r *registry) end() {
 // changed names the loaded models that answer with errors until they are opened again, by
 // [Server.Reload].
 func (r *registry) changed() (names []string) {
-	r.mu.Lock() // no engine is closed meanwhile
-	defer r.mu.Unlock()
-	for _, m := range r.list {
-		if m.engine != nil && m.engine.model.CheckWeights() != nil {
-			names = append(names, m.Name)
+	r.each(func(e *engine) {
+		if e.model.CheckWeights() != nil {
+			names = append(names, e.name())
 		}
-	}
+	})
 	return names
 }
 
-// engines are those that are loaded.
-func (r *registry) engines() (list []*engine) {
+// each runs f on the engines that are loaded, none of which is closed meanwhile.
+func (r *registry) each(f func(e *engine)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range r.list {
 		if m.engine != nil {
-			list = append(list, m.engine)
+			f(m.engine)
 		}
 	}
-	return list
 }

@@ -43,6 +43,12 @@ func start(t testing.TB, o Options, aliases ...string) (*Server, string) {
 	return s, h.URL
 }
 
+// engines are those that are loaded, which a test does not unload.
+func (r *registry) engines() (list []*engine) {
+	r.each(func(e *engine) { list = append(list, e) })
+	return list
+}
+
 func file(t testing.TB, path ...string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(append([]string{".."}, path...)...))
