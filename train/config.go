@@ -93,7 +93,8 @@ type Config struct {
 	// most. Default: such a step ends the run, and the error names the first tensor that is.
 	SkipNonFinite bool
 
-	// Loss is one's own. Default: the contrastive loss, or SigLIP's for a model with a LogitBias.
+	// Loss is one's own. Default: the contrastive loss, or SigLIP's for a model with a LogitBias. A
+	// resumed run is given it again, as it is given Teacher.
 	Loss Loss `json:"-"`
 	// Teacher is a frozen model of the same input sizes, whose softmax over the batch's
 	// similarities is a second target. It is moved to the trained model's device and converted to

@@ -27,7 +27,15 @@ func (k *checkpoints) findElsewhere(where string) (dir, note string, err error) 
 }
 
 // runOf is the directory of the run that wrote a checkpoint.
-func runOf(checkpoint string) string { return filepath.Dir(filepath.Dir(filepath.Clean(checkpoint))) }
+func runOf(checkpoint string) string { return filepath.Dir(parentOf(checkpoint)) }
+
+// parentOf is the directory that a checkpoint is in: of "latest" and "." the working directory and the one above.
+func parentOf(checkpoint string) string {
+	if abs, err := filepath.Abs(checkpoint); err == nil {
+		checkpoint = abs
+	}
+	return filepath.Dir(filepath.Clean(checkpoint))
+}
 
 // moved reports that a run resumes in another directory than its checkpoint's.
 func (k *checkpoints) moved(checkpoint string) bool {

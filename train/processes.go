@@ -80,10 +80,10 @@ func (t *Trainer) equalise() error {
 	return t.group.Check()
 }
 
-// restoreGenerator takes up this process's of them. Where a run resumes in another number of
-// processes they have no meaning; each then starts over from the seed and the step.
+// restoreGenerator takes up this process's of them. A checkpoint of an earlier goclip may have none:
+// then it starts over from the seed and the step.
 func (t *Trainer) restoreGenerator() error {
-	if len(t.state.RNG) != t.group.Size() {
+	if len(t.state.RNG) == 0 {
 		torch.ManualSeed(t.c.Seed + uint64(t.state.Step)<<16 + uint64(t.group.Rank()))
 		return nil
 	}

@@ -36,6 +36,7 @@ type state struct {
 	Data    string   `json:"data,omitempty"` // fingerprint of the training data
 	LR      float64  `json:"lr,omitempty"`   // that SetLR gave
 	Held    *held    `json:"held,omitempty"` // once the length was changed
+	Learned *learned `json:"learned,omitempty"`
 
 	Options json.RawMessage `json:"options,omitempty"` // Config.Settings, cmd/train's flags
 	Config  *Config         `json:"config,omitempty"`  // none: written by an earlier goclip
@@ -44,6 +45,16 @@ type state struct {
 	SkippedInARow int `json:"skipped_in_a_row,omitempty"`
 
 	Files map[string]disk.Sum `json:"files,omitempty"` // none: written by an earlier goclip
+}
+
+// learned is what the run learns by that no file can hold. A state of an earlier goclip has none.
+type learned struct {
+	OwnLoss bool `json:"own_loss"`
+	Teacher bool `json:"teacher"`
+}
+
+func (c *Config) learned() *learned {
+	return &learned{OwnLoss: c.Loss != nil, Teacher: c.Teacher != nil}
 }
 
 const (
@@ -164,7 +175,7 @@ func (t *Trainer) write(fsys *summing, dir string) error {
 	if err := t.c.writeFiles(fsys, in); err != nil {
 		return err
 	}
-	t.state.Config, t.state.Threads, t.state.Files = &t.c, torch.NumThreads(), fsys.files
+	t.state.Config, t.state.Learned, t.state.Threads, t.state.Files = &t.c, t.c.learned(), torch.NumThreads(), fsys.files
 	if t.c.Settings != nil {
 		settings, err := json.Marshal(t.c.Settings)
 		if err != nil {
@@ -232,11 +243,39 @@ func (t *Trainer) readState(dir string) error {
 	}
 	switch {
 	case t.c.Resuming != nil:
-		return t.c.Resuming(t.state.Options, &t.c)
+		err = t.c.Resuming(t.state.Options, &t.c)
 	case t.state.Config != nil:
-		return t.c.inherit(*t.state.Config)
+		err = t.c.inherit(*t.state.Config)
+	default:
+		err = t.c.errorf("{resume}: %s was written by an earlier goclip, whose command continues it", path)
 	}
-	return t.c.errorf("{resume}: %s was written by an earlier goclip, whose command continues it", path)
+	if err != nil {
+		return err
+	}
+	return t.checkLearned()
+}
+
+// checkLearned refuses what would continue a run as another one without a word: another loss, or
+// another number of processes, by which a step's batch and the steps of an epoch would change.
+func (t *Trainer) checkLearned() error {
+	now := t.c.learned()
+	if was := t.state.Learned; was != nil {
+		for _, f := range []struct {
+			field    string
+			was, now bool
+		}{{"Loss", was.OwnLoss, now.OwnLoss}, {"Teacher", was.Teacher, now.Teacher}} {
+			switch {
+			case f.was && !f.now:
+				return t.c.refuse("{resume}: the run was started with a {" + f.field + "}, which no checkpoint holds; give it again")
+			case f.now && !f.was:
+				return t.c.refuse("{resume}: the run was started without a {" + f.field + "}; drop it")
+			}
+		}
+	}
+	if was, now := len(t.state.RNG), t.group.Size(); was > 0 && was != now {
+		return t.c.refuse("{resume}: the run was started in %d processes and now has %d, which make another batch and another epoch; resume it in %d", was, now, was)
+	}
+	return nil
 }
 
 // restore brings the optimiser and the generator to where the checkpoint left them.

@@ -71,8 +71,10 @@ func New(m *clip.Model, d Dataset, c *Config) (*Trainer, error) {
 // Resume returns the Trainer that wrote the checkpoint dir, or that trained in the directory dir, at its
 // latest checkpoint, exactly where it was: it does the steps that it would have done, bit for bit.
 // Fields of c that are zero are as they were; others must be, but for those that say where the run
-// computes and what is watched and kept. d must have the same samples. Where the run has no
-// checkpoint yet the error is an [ErrNoCheckpoint].
+// computes and what is watched and kept. No checkpoint holds a Loss or a Teacher: c names them again. d
+// must have the same samples, and there must be as many processes. Where the run has no checkpoint yet
+// the error is an [ErrNoCheckpoint]. A checkpoint outside a run's directory, such as a copy, needs
+// Config.Dir.
 func Resume(ctx context.Context, dir string, d Dataset, c *Config) (*Trainer, error) {
 	switch {
 	case ctx == nil:
@@ -89,7 +91,9 @@ func Resume(ctx context.Context, dir string, d Dataset, c *Config) (*Trainer, er
 	if own.Dir == "" {
 		own.Dir = dir
 		if _, err := os.Stat(filepath.Join(dir, stateDir)); err == nil {
-			own.Dir = filepath.Dir(filepath.Dir(filepath.Clean(dir)))
+			if own.Dir = runOf(dir); filepath.Base(parentOf(dir)) != "checkpoints" {
+				return nil, own.refuse("{resume}: %s is not in the checkpoints of a run; give {Dir}, where the run continues", dir)
+			}
 		}
 	}
 	t, err := prepare(&own, disk.Machine{})

@@ -69,7 +69,7 @@ func TestProcessIsKilled(t *testing.T) {
 }
 
 // TestProcessesAreInterrupted stops two processes by a signal to the launcher, and continues with
-// two, then with one.
+// two. One alone would make other batches, and is refused.
 func TestProcessesAreInterrupted(t *testing.T) {
 	args, dir := lengthy(t)
 	args = append(args, "--batch-size", "4")
@@ -89,7 +89,10 @@ func TestProcessesAreInterrupted(t *testing.T) {
 		assert.Contains(t, errs.String(), "interrupted after step ")
 		whole(t, dir, "latest")
 	}
-	out, err := process(append(args, "--nproc-per-node", "2", "--resume", "latest")...).CombinedOutput()
+	out, err := process(append(args, "--resume", "latest")...).CombinedOutput()
+	require.Error(t, err)
+	assert.Contains(t, string(out), "train: --resume: the run was started in 2 processes and now has 1, which make another batch and another epoch; resume it in 2")
+	out, err = process(append(args, "--nproc-per-node", "2", "--resume", "latest")...).CombinedOutput()
 	require.NoError(t, err, string(out))
 	assert.Len(t, steps(t, dir), lengthySteps)
 }
