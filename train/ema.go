@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/goclip/goclip/torch"
@@ -12,20 +13,22 @@ import (
 // d) * weight, with d = min(decay, (1 + t) / (10 + t)), so that the first steps, far from the end,
 // are soon forgotten (tf.train's ExponentialMovingAverage; Polyak and Juditsky, 1992). A ResNet's
 // running statistics are those of the run.
+//
+// Averages are float32 whatever the weights are: in bfloat16 a step of a decay of 0.999 is rounded away.
 type ema struct {
 	decay    float64
 	params   []optim.Param
 	averages []*torch.Tensor
-	inModel  bool // the averages stand in the model and the weights here
+	weights  []*torch.Tensor // those that the averages stand for in the model; nil: its own are there
 }
 
 var opForeachLerp = torch.NewOp("aten::_foreach_lerp_.Scalar")
 
 func newEMA(decay float64, params []optim.Param) (*ema, error) {
-	e := &ema{decay: decay, params: params}
+	e := &ema{decay: decay, params: params, weights: make([]*torch.Tensor, len(params))}
 	err := torch.NoGrad(func(s *torch.Scope) {
 		for _, p := range params {
-			e.averages = append(e.averages, s.Alias(p.T).Clone().Keep())
+			e.averages = append(e.averages, s.Alias(p.T).Clone().To(p.T.Device(), torch.Float32).Keep())
 		}
 	})
 	return e, err
@@ -37,23 +40,43 @@ func (e *ema) update(t int) error {
 	return torch.NoGrad(func(s *torch.Scope) {
 		var averages, weights []*torch.Tensor
 		for i, p := range e.params {
-			averages, weights = append(averages, s.Alias(e.averages[i])), append(weights, s.Alias(p.T))
+			if p.T.DType() == torch.Float32 {
+				averages, weights = append(averages, s.Alias(e.averages[i])), append(weights, s.Alias(p.T))
+				continue
+			}
+			s.NoGrad(func(s *torch.Scope) { // one copy at a time
+				wide := s.Alias(p.T).To(p.T.Device(), torch.Float32)
+				opForeachLerp.Run(s, []*torch.Tensor{s.Alias(e.averages[i])}, []*torch.Tensor{wide}, 1-d)
+			})
 		}
-		opForeachLerp.Run(s, averages, weights, 1-d)
+		if len(averages) > 0 {
+			opForeachLerp.Run(s, averages, weights, 1-d)
+		}
 	})
 }
 
-// swap exchanges the averages with the model's weights, exactly, so that a second call undoes the
-// first.
-func (e *ema) swap() error {
-	e.inModel = !e.inModel
+// show puts the averages in the place of the model's weights, which are kept.
+func (e *ema) show() error {
 	return torch.NoGrad(func(s *torch.Scope) {
 		for i, p := range e.params {
-			weight, average := s.Alias(p.T), s.Alias(e.averages[i])
-			was := weight.Clone()
-			weight.CopyFrom(average)
-			average.CopyFrom(was)
-			was.Free()
+			if e.weights[i] == nil {
+				weight := s.Alias(p.T)
+				e.weights[i] = weight.Clone().Keep()
+				weight.CopyFrom(s.Alias(e.averages[i]))
+			}
+		}
+	})
+}
+
+// hide puts the model's weights back, all or those that show had come to when it failed.
+func (e *ema) hide() error {
+	return torch.NoGrad(func(s *torch.Scope) {
+		for i, p := range e.params {
+			if w := e.weights[i]; w != nil {
+				s.Alias(p.T).CopyFrom(s.Alias(w))
+				w.Free()
+				e.weights[i] = nil
+			}
 		}
 	})
 }
@@ -71,10 +94,10 @@ func (e *ema) state() iter.Seq2[string, *torch.Tensor] {
 // restoreWeights puts the trained weights back into their place, where an evaluation of others was
 // interrupted.
 func (t *Trainer) restoreWeights() error {
-	if t.ema == nil || !t.ema.inModel {
+	if t.ema == nil {
 		return nil
 	}
-	return t.ema.swap()
+	return t.ema.hide()
 }
 
 // averageWeights follows an optimiser step.
@@ -94,8 +117,8 @@ func (t *Trainer) evaluateAverage(ctx context.Context, metrics Metrics) error {
 	if t.ema == nil || t.state.Step == 0 || len(metrics) == 0 {
 		return nil
 	}
-	if err := t.ema.swap(); err != nil {
-		return err
+	if err := t.ema.show(); err != nil {
+		return errors.Join(err, t.restoreWeights())
 	}
 	t.watch.logf("the same with the averaged weights (%s %g):", t.c.name("EMADecay"), t.c.EMADecay)
 	_, classified := metrics[zeroshotTop1]

@@ -1,8 +1,12 @@
 package train_test
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -94,4 +98,70 @@ func TestResumeByCheckpoint(t *testing.T) {
 	left, err = os.ReadDir(".")
 	require.NoError(t, err)
 	assert.Len(t, left, 1, "latest alone")
+}
+
+// failing is data whose samples from the call after calls on cannot be read.
+type failing struct {
+	squaresOf
+	calls *atomic.Int64
+}
+
+func (f failing) Sample(ctx context.Context, i int) (train.Sample, error) {
+	if f.calls.Add(-1) < 0 {
+		return train.Sample{}, errors.New("the disk is gone")
+	}
+	return f.squaresOf.Sample(ctx, i)
+}
+
+// TestNothingIsLostToData: a run whose data fails, to train or to evaluate on, keeps the steps before it.
+func TestNothingIsLostToData(t *testing.T) {
+	const samples = 44 // 11 steps an epoch
+	whole := small(filepath.Join(t.TempDir(), "whole"))
+	whole.Val = squaresOf(samples)
+	tr, err := train.New(fresh(t), squaresOf(samples), whole)
+	require.NoError(t, err)
+	require.NoError(t, tr.Run(t.Context()))
+	require.NoError(t, tr.Close())
+	want, weights := losses(t, whole.Dir), weightsOf(t, tr.Model())
+
+	broken := func(calls int64) train.Dataset {
+		left := new(atomic.Int64)
+		left.Store(calls)
+		return failing{squaresOf(samples), left}
+	}
+	for name, c := range map[string]struct {
+		training, val train.Dataset
+		steps         int
+	}{
+		"evaluation": {squaresOf(samples), broken(0), 11},
+		"training":   {broken(samples), squaresOf(samples), 0}, // a Fingerprint asks for each once
+		"later":      {broken(samples + 20), squaresOf(samples), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "run")
+			own := small(dir)
+			own.Val = c.val
+			tr, err := train.New(fresh(t), c.training, own)
+			require.NoError(t, err)
+			err = tr.Run(t.Context())
+			require.ErrorContains(t, err, "the disk is gone")
+			require.NoError(t, tr.Close())
+			done := tr.Summary().Steps
+			assert.GreaterOrEqual(t, done, c.steps)
+			tr, err = train.Resume(t.Context(), dir, squaresOf(samples), &train.Config{Val: squaresOf(samples)})
+			if done == 0 {
+				require.ErrorIs(t, err, train.ErrNoCheckpoint)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, done, tr.Summary().Steps)
+			require.NoError(t, tr.Run(t.Context()))
+			require.NoError(t, tr.Close())
+			assert.Equal(t, want, losses(t, dir))
+			assert.Equal(t, weights, weightsOf(t, tr.Model()))
+			text, err := os.ReadFile(filepath.Join(dir, "results.jsonl"))
+			require.NoError(t, err)
+			assert.Equal(t, 2, bytes.Count(text, []byte("\n")), "an evaluation of each epoch")
+		})
+	}
 }

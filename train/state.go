@@ -195,10 +195,10 @@ func (t *Trainer) write(fsys *summing, dir string) error {
 
 // saveAverage writes the model directory of the averaged weights.
 func (t *Trainer) saveAverage(fsys disk.FS, dir string) (err error) {
-	if err := t.ema.swap(); err != nil {
+	defer func() { err = errors.Join(err, t.restoreWeights()) }()
+	if err := t.ema.show(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, t.ema.swap()) }()
 	if err := disk.MkdirAll(fsys, dir); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"path/filepath"
 	"time"
 
 	"github.com/goclip/goclip/torch"
@@ -143,11 +144,26 @@ func (t *Trainer) sayBegin() {
 
 // closeEpoch evaluates, and writes the checkpoints and the plot. latest comes after epoch_N: a
 // crash between them does the epoch again and loses neither.
-func (t *Trainer) closeEpoch(ctx context.Context) error {
-	if err := t.finish(ctx, t.evaluate); err != nil {
+//
+// An evaluation that fails, of data that is gone for example, ends the run, but not before latest has
+// the epoch; a resumed run begins with the evaluation.
+func (t *Trainer) closeEpoch(ctx context.Context) (err error) {
+	if t.state.RNG, err = t.group.Exchange(torch.RNGState(t.device)); err != nil {
 		return err
 	}
-	if err := t.watch.plot(); err != nil && !t.mayWait(err) { // a run that has its last checkpoint has all
+	err = t.finish(ctx, func(ctx context.Context) error {
+		err := t.evaluate(ctx)
+		if err == nil {
+			if err = t.watch.plot(); t.mayWait(err) { // a run that has its last checkpoint has all
+				err = nil
+			}
+		}
+		if err == nil || errors.Is(err, ErrInterrupted) {
+			return err
+		}
+		return t.keepBefore(err)
+	})
+	if err != nil {
 		return err
 	}
 	t.state.Closing = false
@@ -190,6 +206,10 @@ func (t *Trainer) epoch(ctx context.Context, yield func(Step, error) bool) error
 	for m, err := range t.micros(reading) {
 		if err != nil && ctx.Err() != nil && reading.Err() != nil {
 			return t.interrupted()
+		}
+		if err != nil && t.group.Size() == 1 { // others would wait for this one in a step
+			t.state.RNG = [][]byte{torch.RNGState(t.device)}
+			err = t.keepBefore(err)
 		}
 		if err != nil {
 			return err
@@ -321,6 +341,18 @@ func (t *Trainer) skip(s *Step, micros []*micro) error {
 		return nil
 	}
 	return t.c.errorf("step %d: %s: %s; lower {LR}, or set {GradClipNorm} 1", s.Step, what, why)
+}
+
+// keepBefore writes checkpoints/latest before the run ends with a fault that is not of its steps.
+func (t *Trainer) keepBefore(fault error) error {
+	if t.dir == "" || t.state.Step == 0 || t.safe == t.state.Step && !t.state.Closing {
+		return fault
+	}
+	err := t.save(latest)
+	if err == nil {
+		t.watch.logf("%s has step %d; "+t.c.words("{Resume} continues"), filepath.Join(t.dir, "checkpoints", latest), t.state.Step)
+	}
+	return errors.Join(fault, err)
 }
 
 // interrupted keeps where all stand.
