@@ -22,12 +22,19 @@ type job struct {
 	group *group
 	at    int // its place in the group
 
-	file []byte  // an encoded image
-	ids  []int64 // or a text's tokens, padded to the context length
+	image bool
+	file  atomic.Pointer[[]byte] // an encoded image; nil when it was decoded, or its client has gone
+	ids   []int64                // or a text's tokens, padded to the context length
 
 	pixels        []float32 // (3, R, R), when the image is decoded
 	width, height int       // of the image as it was given
 	since         time.Time // when it came to wait for the model
+}
+
+func imageJob(file []byte) *job {
+	j := &job{image: true}
+	j.file.Store(&file)
+	return j
 }
 
 // group is what one request waits for.
@@ -94,7 +101,7 @@ func (b *batcher) submit(ctx context.Context, jobs []*job) (*group, error) {
 	g.left.Store(int32(len(jobs)))
 	for i, j := range jobs {
 		j.ctx, j.group, j.at, j.since = ctx, g, i, time.Now()
-		if j.file != nil {
+		if j.image {
 			b.files <- j
 		} else {
 			b.texts <- j
@@ -104,6 +111,9 @@ func (b *batcher) submit(ctx context.Context, jobs []*job) (*group, error) {
 	case <-g.done:
 		return g, nil
 	case <-ctx.Done():
+		for _, j := range jobs { // the queue may have them for a while yet, and their bytes are not counted any more
+			j.file.Store(nil)
+		}
 		return nil, context.Cause(ctx)
 	}
 }
@@ -116,7 +126,6 @@ func (b *batcher) finish(j *job, row []float32, err error) {
 		j.pixels = nil
 		b.buffers.Put(&pixels)
 	}
-	j.file = nil
 	if j.group.left.Add(-1) == 0 {
 		close(j.group.done)
 	}
@@ -146,10 +155,12 @@ func (b *batcher) decode() {
 
 // pixels decodes one image, under the limits, when there is memory for it.
 func (b *batcher) pixels(j *job) error {
-	if j.ctx.Err() != nil {
+	held := j.file.Swap(nil)
+	if held == nil || j.ctx.Err() != nil {
 		return context.Cause(j.ctx)
 	}
-	head, err := preprocess.ReadHeader(j.file, b.decoding)
+	file := *held
+	head, err := preprocess.ReadHeader(file, b.decoding)
 	if err != nil {
 		return imageProblem(err)
 	}
@@ -169,7 +180,7 @@ func (b *batcher) pixels(j *job) error {
 	defer func() { <-b.server.decoders }()
 	start := time.Now()
 	pixels := *b.buffers.Get().(*[]float32)
-	j.width, j.height, err = b.transform.Sized(j.ctx, pixels, j.file, "")
+	j.width, j.height, err = b.transform.Sized(j.ctx, pixels, file, "")
 	if err != nil {
 		b.buffers.Put(&pixels)
 		if j.ctx.Err() != nil {
@@ -177,7 +188,7 @@ func (b *batcher) pixels(j *job) error {
 		}
 		return imageProblem(err)
 	}
-	j.pixels, j.file = pixels, nil
+	j.pixels = pixels
 	b.server.stage(j, "decode", start, time.Now())
 	return nil
 }

@@ -107,7 +107,9 @@ func (e *engine) encodePart(ctx context.Context, inputs []input, patient bool) (
 		out[i].row, out[i].err = g.rows[n], g.errs[n]
 		out[i].width, out[i].height = jobs[n].width, jobs[n].height
 		if in := &inputs[i]; in.text != nil && out[i].err == nil && len(*in.text) <= cachedBytes {
-			e.cache.Add(*in.text, out[i])
+			kept := out[i]
+			kept.row = slices.Clone(kept.row) // else it would keep its whole batch's
+			e.cache.Add(*in.text, kept)
 		}
 	}
 	for i := range out {
@@ -134,9 +136,9 @@ func (e *engine) job(ctx context.Context, in *input, out *encoded, held *bodies)
 		return nil, in.err
 	case in.fetch != "":
 		file, err := e.server.fetch(ctx, in.fetch, held)
-		return &job{file: file}, err
+		return imageJob(file), err
 	case in.file != nil:
-		return &job{file: in.file}, nil
+		return imageJob(in.file), nil
 	case in.ids != nil:
 		ids, err := e.padded(in.ids)
 		out.tokens = len(in.ids)

@@ -38,6 +38,7 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
 	}
 	h.Model = h.Models[0]
 	for i, ix := range s.indices {
+		ix = ix.now()
 		h.Indices = append(h.Indices, indexAnswer{ix.Name, s.models.find(ix.Model).Name, ix.Len()})
 		if i == 0 {
 			n := ix.Len()

@@ -289,35 +289,14 @@ func (s *Server) image(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || s.thumbnail == nil || !hmac.Equal(sum, s.imageSum(path)) {
 		return refuse(http.StatusNotFound, "not_found", "", "no search of this server found such an image")
 	}
-	select {
-	case s.thumbnails <- struct{}{}:
-		defer func() { <-s.thumbnails }()
-	case <-r.Context().Done():
-		return context.Cause(r.Context())
-	}
 	if r.URL.Query().Get("full") != "" && s.original != nil {
 		if done, err := s.whole(w, r, path); done || err != nil {
 			return err
 		}
 	}
-	held := int64(0)
-	defer func() { s.decoding.Release(held) }()
-	data, mediaType, err := s.thumbnail(r.Context(), path, func(bytes int64) error {
-		if bytes > s.limits.Decoding {
-			return fmt.Errorf("a thumbnail takes %d bytes, more than Limits.Decoding, %d", bytes, s.limits.Decoding)
-		}
-		if err := s.decoding.Acquire(r.Context(), bytes); err != nil {
-			return err
-		}
-		held += bytes
-		return nil
-	})
-	if r.Context().Err() != nil {
-		return context.Cause(r.Context())
-	}
+	data, mediaType, err := s.drawn(r.Context(), path)
 	if err != nil {
-		s.log.Warn("a found image could not be shown", "error", err)
-		return refuse(http.StatusNotFound, "image_gone", "", "the image cannot be read any more")
+		return err
 	}
 	h := w.Header()
 	h.Set("Content-Type", mediaType)
@@ -327,20 +306,56 @@ func (s *Server) image(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// drawn is a small image, drawn when the turn comes.
+func (s *Server) drawn(ctx context.Context, path string) (data []byte, mediaType string, err error) {
+	err = s.drawing(ctx, func() error {
+		held := int64(0)
+		defer func() { s.decoding.Release(held) }()
+		data, mediaType, err = s.thumbnail(ctx, path, func(bytes int64) error {
+			if bytes > s.limits.Decoding {
+				return fmt.Errorf("a thumbnail takes %d bytes, more than Limits.Decoding, %d", bytes, s.limits.Decoding)
+			}
+			if err := s.decoding.Acquire(ctx, bytes); err != nil {
+				return err
+			}
+			held += bytes
+			return nil
+		})
+		return err
+	})
+	if ctx.Err() != nil {
+		return nil, "", context.Cause(ctx)
+	}
+	if err != nil {
+		s.log.Warn("a found image could not be shown", "error", err)
+		err = refuse(http.StatusNotFound, "image_gone", "", "the image cannot be read any more")
+	}
+	return data, mediaType, err
+}
+
+// drawing runs f, which reads an image, in turn. What it reads is sent afterwards: a client that takes it
+// slowly keeps no other waiting.
+func (s *Server) drawing(ctx context.Context, f func() error) error {
+	select {
+	case s.thumbnails <- struct{}{}:
+		defer func() { <-s.thumbnails }()
+		return f()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // whole answers with an image's own file, if it is of a format that browsers show.
 func (s *Server) whole(w http.ResponseWriter, r *http.Request, path string) (done bool, err error) {
-	f, err := s.original(path)
-	if err != nil {
+	f, kind, err := s.opened(r.Context(), path)
+	switch {
+	case err != nil && r.Context().Err() != nil:
+		return false, context.Cause(r.Context())
+	case err != nil:
 		s.log.Warn("a found image could not be opened", "error", err)
 		return false, refuse(http.StatusNotFound, "image_gone", "", "the image cannot be read any more")
 	}
 	defer f.Close()
-	var head [512]byte
-	n, err := io.ReadFull(f, head[:])
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return false, refuse(http.StatusNotFound, "image_gone", "", "the image cannot be read any more")
-	}
-	kind := http.DetectContentType(head[:n])
 	if !slices.Contains([]string{"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp"}, kind) {
 		return false, nil
 	}
@@ -349,4 +364,22 @@ func (s *Server) whole(w http.ResponseWriter, r *http.Request, path string) (don
 	h.Set("Cache-Control", "private, max-age=3600")
 	http.ServeContent(w, r, "", time.Time{}, f)
 	return true, nil
+}
+
+// opened is an image's own file, and its media type.
+func (s *Server) opened(ctx context.Context, path string) (f io.ReadSeekCloser, kind string, err error) {
+	err = s.drawing(ctx, func() error {
+		var err error
+		if f, err = s.original(path); err != nil {
+			return err
+		}
+		var head [512]byte
+		n, err := io.ReadFull(f, head[:])
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return errors.Join(err, f.Close())
+		}
+		kind = http.DetectContentType(head[:n])
+		return nil
+	})
+	return f, kind, err
 }
