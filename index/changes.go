@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/goclip/goclip/clip/preprocess"
 )
 
 // Changes are what differs between an index, or its successor while there is a switch to another
@@ -43,7 +46,7 @@ func (w *Writer) compare(ctx context.Context, paths, exclude []string, frames in
 		}
 	}
 	films := newFilms(w.root, all, frames)
-	var failed []string
+	var failed []string // as the database has paths
 	for f, err := range Walk(paths, exclude) {
 		if ctx.Err() != nil {
 			return c, ctx.Err()
@@ -61,13 +64,13 @@ func (w *Writer) compare(ctx context.Context, paths, exclude []string, frames in
 			}
 			continue
 		}
-		if err != nil {
-			c.Problems, failed = append(c.Problems, err), append(failed, f.Path)
-			continue
+		path, lost := inside(w.root, f.Path)
+		if lost != nil {
+			return c, lost
 		}
-		path, err := inside(w.root, f.Path)
 		if err != nil {
-			return c, err
+			c.Problems, failed = append(c.Problems, err), append(failed, path)
+			continue
 		}
 		k, was := all[path]
 		if !was {
@@ -88,13 +91,19 @@ func (w *Writer) compare(ctx context.Context, paths, exclude []string, frames in
 		c.New = append(c.New, f)
 	}
 	for path, k := range all {
-		path = outside(w.root, path)
-		unknown := slices.ContainsFunc(failed, func(dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") })
-		if !k.seen && !unknown {
-			c.Gone = append(c.Gone, path)
+		if !k.seen && !slices.ContainsFunc(failed, func(at string) bool { return isWithin(path, at) }) {
+			c.Gone = append(c.Gone, outside(w.root, path))
 		}
 	}
 	return c, nil
+}
+
+// isWithin reports whether a path of the database is another one, or below it; a frame's is its video's.
+func isWithin(path, at string) bool {
+	if video, _, ok := preprocess.VideoFrame(path); ok {
+		path = video
+	}
+	return path == at || at == "." && !filepath.IsAbs(path) || strings.HasPrefix(path, strings.TrimSuffix(at, "/")+"/")
 }
 
 // known reads what the index has of a file, or of what is below a directory.

@@ -82,3 +82,27 @@ func TestWalk(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, hits[0], 4)
 }
+
+// What could not be looked at stays in the index, however its path is spelled.
+func TestUnreachableIsNotGone(t *testing.T) {
+	m, dir := smallModel(t, 1), t.TempDir()
+	for _, sub := range []string{"a", "b"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, sub), 0o755))
+		place(t, filepath.Join(dir, sub, "face.png"), "face.png")
+	}
+	t.Chdir(dir)
+	for _, at := range []string{"INDEX", DirName} {
+		_, err := Update(ctx, at, m, &UpdateOptions{Paths: []string{"a", "b"}})
+		require.NoError(t, err)
+		require.NoError(t, os.Rename("b", "unmounted"))
+		for _, b := range []string{"b", "./b/", filepath.Join(dir, "b"), "b/face.png"} {
+			r, err := Update(ctx, at, m, &UpdateOptions{Paths: []string{"a", b}})
+			require.NoError(t, err)
+			assert.Equal(t, []int{0, 1}, []int{r.Removed, r.Problems}, "%s: %s", at, b)
+		}
+		require.NoError(t, os.Rename("unmounted", "b"))
+		r, err := Update(ctx, at, m, &UpdateOptions{Paths: []string{"a", "b"}})
+		require.NoError(t, err)
+		assert.Equal(t, []int{0, 2}, []int{r.Added, r.Same}, at)
+	}
+}
