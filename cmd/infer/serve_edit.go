@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/index"
 )
 
@@ -35,13 +37,30 @@ func (s editable) inside(name string) error {
 	return nil
 }
 
-// Put writes a file beside its name, renames it, and indexes it.
+// editWait is how long a change over HTTP waits for another of the same index, such as the indexing of a
+// folder that is watched.
+const editWait = 10 * time.Second
+
+// edit is write for a request, which should not wait for all images of a folder.
+func (s editable) edit(ctx context.Context, f func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, editWait, locked(index.ErrLocked))
+	defer cancel()
+	return s.write(ctx, f)
+}
+
+// Put writes a file beside its name, renames it, and indexes it. One that cannot be read takes the place of
+// no other.
 func (s editable) Put(ctx context.Context, m *clip.Model, name string, data []byte) error {
 	if err := s.inside(name); err != nil {
 		return err
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	if _, err := preprocess.Decode(ctx, data, preprocess.DefaultLimits); err != nil {
+		return err
+	}
+	return s.edit(ctx, func() error { return s.put(ctx, m, name, data) })
+}
+
+func (s editable) put(ctx context.Context, m *clip.Model, name string, data []byte) error {
 	root, err := os.OpenRoot(s.root) // no link leads out of it
 	if err != nil {
 		return err
@@ -70,8 +89,10 @@ func (s editable) Delete(ctx context.Context, m *clip.Model, name string) error 
 	if err := s.inside(name); err != nil {
 		return err
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	return s.edit(ctx, func() error { return s.remove(ctx, m, name) })
+}
+
+func (s editable) remove(ctx context.Context, m *clip.Model, name string) error {
 	root, err := os.OpenRoot(s.root)
 	if err != nil {
 		return err

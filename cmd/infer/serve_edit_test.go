@@ -2,16 +2,22 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/tower"
 )
 
 // photoFolder is a folder with two images and its index.
@@ -83,7 +89,7 @@ func TestServeEdit(t *testing.T) {
 	for path, c := range map[string]struct {
 		data []byte
 		code int
-	}{"no.png": {[]byte("no image at all"), 422}, "link/x.png": {dog, 400}, "..%2fx.png": {dog, 400}} {
+	}{"no.png": {[]byte("no image at all"), 422}, "dog.png": {dog[:len(dog)/2], 422}, "link/x.png": {dog, 400}, "..%2fx.png": {dog, 400}} {
 		code, body := s.ask(t, "PUT", "/v1/images/"+path+in, c.data)
 		assert.Equal(t, c.code, code, "%s: %s", path, body)
 	}
@@ -93,7 +99,7 @@ func TestServeEdit(t *testing.T) {
 	require.NoError(t, err)
 	answer.Body.Close()
 	assert.Equal(t, 401, answer.StatusCode)
-	assert.FileExists(t, filepath.Join(photos, "dog.png"))
+	assert.Equal(t, dog, readFile(t, filepath.Join(photos, "dog.png")), "neither removed nor replaced by half an image")
 	s.end(t)
 
 	code, _, errs := infer(t, "", "serve", "--addr", "127.0.0.1:0", "--index", filepath.Join(photos, ".goclip"), "--allow-edit")
@@ -118,6 +124,70 @@ func TestServeWatch(t *testing.T) {
 		return name != "moved.png"
 	}, 60*time.Second, 200*time.Millisecond)
 	s.end(t)
+}
+
+// What changes while another process writes the index is found when that is through, which is told once.
+func TestServeWatchWaits(t *testing.T) {
+	photos := photoFolder(t)
+	lock, err := os.Open(filepath.Join(photos, ".goclip", "lock"))
+	require.NoError(t, err)
+	defer lock.Close()
+	require.NoError(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
+	require.NoError(t, os.Rename(filepath.Join(photos, "racing_car.png"), filepath.Join(photos, "moved.png")))
+	s := begin(t, "--index", filepath.Join(photos, ".goclip"), "--watch", "--token", "open sesame")
+	time.Sleep(retryTime + settleTime)
+	require.NoError(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_UN))
+	assert.Eventually(t, func() bool {
+		name, _ := s.best(t, `{"text":"a racing car","top_k":1}`)
+		return name == "moved.png"
+	}, 60*time.Second, 200*time.Millisecond)
+	assert.Equal(t, 1, strings.Count(s.end(t), "being written by another process"))
+}
+
+// A watched folder whose index was switched to another model is indexed with that, whether it is searched or not.
+func TestServeWatchSwitched(t *testing.T) {
+	config, err := tower.ParseConfig([]byte(tinyConfig))
+	require.NoError(t, err)
+	dir := t.TempDir()
+	photos, models := filepath.Join(dir, "photos"), []string{filepath.Join(dir, "first"), filepath.Join(dir, "second")}
+	for i, saved := range models {
+		m, err := clip.New(config, uint64(i+1))
+		require.NoError(t, err)
+		require.NoError(t, m.Save(saved))
+	}
+	require.NoError(t, os.CopyFS(photos, os.DirFS(filepath.Join("..", "..", "data", "demo"))))
+	code, _, errs := infer(t, "", "index", "--model", models[0], photos)
+	require.Zero(t, code, errs)
+	s := begin(t, "--model", models[0], "--model", models[1], "--index", filepath.Join(photos, ".goclip"), "--watch")
+	code, _, errs = infer(t, "", "index", "--model", models[1], photos)
+	require.Zero(t, code, errs)
+	require.NoError(t, os.WriteFile(filepath.Join(photos, "new.png"), readFile(t, filepath.Join(photos, "dog.png")), 0o644))
+	assert.Eventually(t, func() bool {
+		_, body := s.ask(t, "GET", "/healthz", nil)
+		return strings.Contains(string(body), `"indices":[{"name":"photos","model":"second","images":3}]`)
+	}, 60*time.Second, 200*time.Millisecond)
+	s.end(t)
+}
+
+// A change over HTTP does not wait for another of the same index for ever.
+func TestEditWaits(t *testing.T) {
+	s := editable{&shelf{writing: make(chan struct{}, 1)}}
+	s.writing <- struct{}{}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	dog := readFile(t, filepath.Join("..", "..", "data", "demo", "dog.png"))
+	assert.ErrorIs(t, s.Put(ctx, nil, "dog.png", dog), context.DeadlineExceeded)
+	assert.ErrorIs(t, s.Delete(ctx, nil, "dog.png"), context.DeadlineExceeded)
+}
+
+// An index that cannot be followed to its new model is not opened again for each search.
+func TestFollowFails(t *testing.T) {
+	opened := 0
+	s := &shelf{reopen: func(context.Context) (*shelf, error) { opened++; return nil, errors.New("not served") }}
+	for range 3 {
+		assert.ErrorContains(t, s.follow(t.Context()), "not served")
+	}
+	assert.Equal(t, 1, opened)
 }
 
 // A found image opens as it is; files that have become FIFOs fail alone.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,16 +21,19 @@ type shelf struct {
 	*index.Index
 	dir, root   string // root is the directory around it; "" where it lies elsewhere
 	name, model string
+	known       index.Model // that it had when it was opened
 	engine      index.Engine
 	learns      bool                                      // clients may store words
 	reopen      func(ctx context.Context) (*shelf, error) // with the model that it has by then
 
 	turning sync.Mutex            // while it is reopened
+	failed  time.Time             // when that failed lately
+	failure error                 // and why
 	next    atomic.Pointer[shelf] // with another model, to which the index was switched; nil before
 
-	writing sync.Mutex   // one change of it at a time
-	count   atomic.Int64 // images, as they were counted lately
-	counted atomic.Int64 // when, in nanoseconds since 1970
+	writing chan struct{} // held by the one change of it at a time
+	count   atomic.Int64  // images, as they were counted lately
+	counted atomic.Int64  // when, in nanoseconds since 1970
 }
 
 // shelves are the indices of --index.
@@ -70,7 +74,8 @@ func (c *serveCmd) findShelf(ctx context.Context, dir string, list []*servedMode
 	refuse := func(err error) (*shelf, *servedModel, index.Model, error) {
 		return nil, nil, index.Model{}, errors.Join(fmt.Errorf("--index %s%w", dir, err), ix.Close())
 	}
-	s := &shelf{Index: ix, dir: dir, name: indexName(dir), engine: c.Engine, learns: c.AllowLearn}
+	s := &shelf{Index: ix, dir: dir, name: indexName(dir), engine: c.Engine, learns: c.AllowLearn,
+		writing: make(chan struct{}, 1)}
 	if abs, err := filepath.Abs(dir); err == nil && filepath.Base(abs) == index.DirName {
 		s.root = filepath.Dir(abs)
 	}
@@ -81,6 +86,7 @@ func (c *serveCmd) findShelf(ctx context.Context, dir string, list []*servedMode
 	if s.root == "" && (c.Watch || c.AllowEdit) {
 		return refuse(fmt.Errorf(": --watch and --allow-edit need an index that lies in its directory, as %s does", filepath.Join("photos", index.DirName)))
 	}
+	s.known = info.Model
 	s.reopen = func(ctx context.Context) (*shelf, error) { return c.reopen(ctx, dir, list) }
 	s.count.Store(int64(info.Images))
 	s.counted.Store(time.Now().UnixNano())
@@ -119,20 +125,40 @@ func (s *shelf) now() *shelf {
 	return s
 }
 
+// followAfter is how long a reopening that failed is not tried again: it opens the model, to compare it.
+const followAfter = 10 * time.Second
+
 // follow has now be the shelf of the model that the index was switched to. Searches that still ask
 // s fail, and ask that one.
 func (s *shelf) follow(ctx context.Context) error {
 	s.turning.Lock()
 	defer s.turning.Unlock()
-	if s.next.Load() != nil {
+	switch {
+	case s.next.Load() != nil:
 		return nil
+	case s.failure != nil && time.Since(s.failed) < followAfter:
+		return s.failure
 	}
 	next, err := s.reopen(ctx)
+	runtime.GC() // of the model that was opened
 	if err == nil {
 		s.next.Store(next)
 		go s.Index.Close() // when its searches have ended
+	} else if ctx.Err() == nil {
+		s.failed, s.failure = time.Now(), err
 	}
 	return err
+}
+
+// write runs f when nothing else of this server changes the index.
+func (s *shelf) write(ctx context.Context, f func() error) error {
+	select {
+	case s.writing <- struct{}{}:
+		defer func() { <-s.writing }()
+		return f()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (all shelves) close() {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -22,6 +23,12 @@ import (
 // settleTime is how long a folder must be quiet before it is indexed: a file is written in pieces.
 const settleTime = 2 * time.Second
 
+// An update that failed is tried again after retryTime, then after twice that, up to maxRetryTime.
+const (
+	retryTime    = 5 * time.Second
+	maxRetryTime = 5 * time.Minute
+)
+
 // watch keeps an index up to date with its directory until ctx ends.
 func (s *shelf) watch(ctx context.Context, server *serve.Server, errs io.Writer) error {
 	w, err := fsnotify.NewWatcher()
@@ -33,9 +40,15 @@ func (s *shelf) watch(ctx context.Context, server *serve.Server, errs io.Writer)
 	}
 	go func() {
 		defer w.Close()
-		s.now().update(ctx, server, []string{s.root}, errs) // what changed before
-		changed := map[string]bool{}
-		quiet := time.NewTimer(settleTime)
+		told := "" // of what goes wrong again and again, once
+		tell := func(err error) {
+			if text := message(fmt.Errorf("--watch: %s: %w", s.dir, err)); text != told {
+				told = text
+				fmt.Fprintln(errs, text)
+			}
+		}
+		changed := map[string]bool{s.root: true} // before
+		quiet, retry := time.NewTimer(0), retryTime
 		for {
 			select {
 			case <-ctx.Done():
@@ -45,18 +58,28 @@ func (s *shelf) watch(ctx context.Context, server *serve.Server, errs io.Writer)
 					continue
 				}
 				if e.Has(fsnotify.Create) {
-					_ = watchBelow(w, e.Name) // a file, or a directory that has gone again
+					if err := watchBelow(w, e.Name); err != nil { // of a directory
+						tell(err)
+					}
 				}
 				changed[filepath.Dir(e.Name)] = true
 				quiet.Reset(settleTime)
 			case err := <-w.Errors: // events were lost
-				fmt.Fprintln(errs, message(fmt.Errorf("--watch: %w", err)))
+				tell(err)
 				changed[s.root] = true
 				quiet.Reset(settleTime)
 			case <-quiet.C:
-				if len(changed) > 0 {
-					s.now().update(ctx, server, s.outermost(changed), errs)
+				if len(changed) == 0 {
+					continue
+				}
+				switch err := s.now().update(ctx, server, s.outermost(changed), errs); {
+				case err == nil:
 					clear(changed)
+					told, retry = "", retryTime
+				case ctx.Err() == nil: // as while another process writes the index
+					tell(err)
+					quiet.Reset(retry)
+					retry = min(2*retry, maxRetryTime)
 				}
 			}
 		}
@@ -88,7 +111,14 @@ func watchBelow(w *fsnotify.Watcher, dir string) error {
 		case path != dir && skipped(d.Name()):
 			return fs.SkipDir
 		}
-		return w.Add(path)
+		err = w.Add(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // it was removed meanwhile
+			return fs.SkipDir
+		case errors.Is(err, syscall.ENOSPC): // inotify's word for its limit
+			return fmt.Errorf("%s: the system watches no more directories: raise fs.inotify.max_user_watches (sysctl)", path)
+		}
+		return err
 	})
 }
 
@@ -109,20 +139,25 @@ func (s *shelf) outermost(dirs map[string]bool) (list []string) {
 }
 
 // update brings the index up to date with some directories.
-func (s *shelf) update(ctx context.Context, server *serve.Server, dirs []string, errs io.Writer) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	err := server.Use(ctx, s.model, func(m *clip.Model) error {
-		r, err := index.Update(ctx, s.dir, m, &index.UpdateOptions{Paths: dirs, Engine: s.engine})
-		if r.Added+r.Changed+r.Removed > 0 {
-			fmt.Fprintf(errs, "infer: %s: %s\n", s.dir, summary(r))
-			s.counted.Store(0)
-		}
-		return err
+func (s *shelf) update(ctx context.Context, server *serve.Server, dirs []string, errs io.Writer) error {
+	err := s.write(ctx, func() error {
+		return server.Use(ctx, s.model, func(m *clip.Model) error {
+			r, err := index.Update(ctx, s.dir, m, &index.UpdateOptions{Paths: dirs, Engine: s.engine})
+			if r.Added+r.Changed+r.Removed > 0 {
+				fmt.Fprintf(errs, "infer: %s: %s\n", s.dir, summary(r))
+				s.counted.Store(0)
+			}
+			return err
+		})
 	})
-	if err != nil && ctx.Err() == nil {
-		fmt.Fprintln(errs, message(fmt.Errorf("--watch: %w", err)))
+	if errors.Is(err, index.ErrModel) { // nobody may have searched it since
+		if info, unread := s.Info(ctx); unread == nil && s.known.Differs(info.Model) != "" {
+			if err = s.follow(ctx); err == nil {
+				return s.now().update(ctx, server, dirs, errs)
+			}
+		}
 	}
+	return err
 }
 
 func isDir(path string) bool {
