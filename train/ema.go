@@ -81,6 +81,12 @@ func (e *ema) hide() error {
 	})
 }
 
+func (e *ema) free() {
+	for _, t := range e.averages {
+		t.Free()
+	}
+}
+
 func (e *ema) state() iter.Seq2[string, *torch.Tensor] {
 	return func(yield func(string, *torch.Tensor) bool) {
 		for i, p := range e.params {

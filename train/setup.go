@@ -8,6 +8,7 @@ import (
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/torch"
 	"github.com/goclip/goclip/torch/distributed"
+	"github.com/goclip/goclip/torch/nn"
 	"github.com/goclip/goclip/torch/optim"
 )
 
@@ -100,11 +101,13 @@ func (t *Trainer) open(ctx context.Context, m *clip.Model, d Dataset, from strin
 // lockTowers keeps the towers as they are that the Config names, before the optimiser is made.
 func (t *Trainer) lockTowers() error {
 	if t.c.LockImage {
+		t.remember(t.model.Visual)
 		if err := t.model.LockImage(t.c.UnlockedGroups, t.c.FreezeBNStats); err != nil {
 			return err
 		}
 	}
 	if t.c.LockText {
+		t.remember(t.model.Text)
 		if err := t.model.LockText(t.c.UnlockedLayers, t.c.FreezeLayerNorm); err != nil {
 			return err
 		}
@@ -113,6 +116,19 @@ func (t *Trainer) lockTowers() error {
 		return t.c.refuse("{LockImage} and {LockText} leave only the temperature to train; drop one of them, or give {UnlockedGroups} or {UnlockedLayers}")
 	}
 	return nil
+}
+
+// remember has Close bring back what of a tower learns now.
+func (t *Trainer) remember(of clip.Tower) {
+	for _, p := range nn.Params(of) {
+		if p.RequiresGrad() {
+			t.unlock = append(t.unlock, func() { p.SetRequiresGrad(true) })
+		}
+	}
+	for _, bn := range nn.Modules[*nn.BatchNorm2d](of) {
+		frozen := bn.Frozen
+		t.unlock = append(t.unlock, func() { bn.Frozen = frozen })
+	}
 }
 
 // adapt changes how the model learns, after the locks and before the optimiser is made.

@@ -39,6 +39,7 @@ type Trainer struct {
 	asked    atomic.Bool // SaveSoon
 	again    postponed   // a checkpoint that the disk had no room for
 	outgrown bool        // the checkpoint was a shorter run's end
+	unlock   []func()    // has what the Config locked learn again
 	begun    bool        // files are there
 	ended    bool        // nothing is left to do
 	closed   bool
@@ -48,9 +49,9 @@ type Trainer struct {
 
 // New prepares to train m, opened with clip.OpenOptions.Copy, on d, on the device of m; a nil c is
 // the zero Config. Defaults are open_clip's for a model with random weights, and what fine-tunes
-// without forgetting for one with trained weights. m is the Trainer's from then on: fields of
-// Config lock it, give it low-rank products, change the type of its weights. Nothing is written
-// before the first step.
+// without forgetting for one with trained weights. m is the Trainer's until it is closed: fields of
+// Config lock it, give it low-rank products, change the type of its weights; Close unlocks it. Nothing
+// is written before the first step.
 func New(m *clip.Model, d Dataset, c *Config) (*Trainer, error) {
 	switch {
 	case m == nil || m.Visual == nil || m.Text == nil:
@@ -154,6 +155,11 @@ func (t *Trainer) openNew(ctx context.Context, m *clip.Model, d Dataset) error {
 	if _, err := os.Stat(filepath.Join(t.dir, "checkpoints")); err == nil && t.dir != "" {
 		if from, _, err := t.find(t.dir); from != "" || err != nil { // else a run was killed before it had any
 			return t.c.errorf("%s holds a run already; {Resume} continues it, or give another {Dir}", t.dir)
+		}
+	}
+	for key := range m.Parameters() {
+		if clip.IsLoRA(key) { // checkpoints would have them in the weights, and nothing to resume them from
+			return t.c.refuse("the model has low-rank products already: save it, which adds them to its weights, open what was saved, and give {LoRARank} for new ones")
 		}
 	}
 	if t.c.WiseFT > 0 && !m.Trained() {
@@ -289,7 +295,8 @@ func (t *Trainer) Summary() Summary {
 	return s
 }
 
-// Close ends the log, gives back files, the directory's lock and the address of metrics. It writes
+// Close ends the log, gives back files, the directory's lock, the address of metrics, and the memory of
+// the optimiser, the averages and the decoded images. What the Config locked learns again. Close writes
 // no checkpoint. The model and Config.Group stay open.
 func (t *Trainer) Close() error {
 	var err error
@@ -309,6 +316,17 @@ func (t *Trainer) Close() error {
 	}
 	if t.ema != nil {
 		err = errors.Join(err, t.restoreWeights())
+		t.ema.free()
+	}
+	if t.optimiser != nil {
+		t.optimiser.Free()
+	}
+	t.graphs.Reset()
+	for _, source := range t.sources() {
+		source.loader.Forget()
+	}
+	for _, unlock := range t.unlock {
+		unlock()
 	}
 	err = errors.Join(err, t.watch.close())
 	t.unlockDirectory()

@@ -36,13 +36,24 @@ import (
 )
 
 // Params yields every parameter under model with its state-dict key, in the order of declaration. A
-// nil parameter (an absent bias) is left out, and so is a nil module. An exported field without a
-// tag panics with *torch.Error, so that a forgotten tag never loses a weight; the tag "-" marks configuration.
+// nil parameter (an absent bias) is left out, and so is a nil module. A tensor that several fields share,
+// a tied weight, is one parameter, under its first key. An exported field without a tag panics with
+// *torch.Error, so that a forgotten tag never loses a weight; the tag "-" marks configuration.
 func Params(model any) iter.Seq2[string, *torch.Tensor] {
-	return func(yield func(string, *torch.Tensor) bool) { walk(reflect.ValueOf(model), "", false, yield) }
+	return func(yield func(string, *torch.Tensor) bool) {
+		seen := map[*torch.Tensor]bool{}
+		walk(reflect.ValueOf(model), "", false, func(key string, t *torch.Tensor) bool {
+			if seen[t] {
+				return true
+			}
+			seen[t] = true
+			return yield(key, t)
+		})
+	}
 }
 
-// State is [Params] with the buffers, each where it is declared: the state dict.
+// State is [Params] with the buffers, each where it is declared, and tied weights under all their keys:
+// the state dict.
 func State(model any) iter.Seq2[string, *torch.Tensor] {
 	return func(yield func(string, *torch.Tensor) bool) { walk(reflect.ValueOf(model), "", true, yield) }
 }

@@ -40,6 +40,15 @@ func TestParams(t *testing.T) {
 	}
 	assert.Equal(t, []string{"ln_1.weight", "ln_1.bias", "proj.weight", "many.0.weight", "many.1.weight", "weight",
 		"bn.weight", "bn.bias", "bn.running_mean", "bn.running_var", "bn.num_batches_tracked", "any.weight"}, keys)
+	tied := []*nn.LayerNorm{b.Ln, b.Ln}
+	keys = nil
+	for key := range nn.Params(tied) {
+		keys = append(keys, key)
+	}
+	for key := range nn.State(tied) {
+		keys = append(keys, key)
+	}
+	assert.Equal(t, []string{"0.weight", "0.bias", "0.weight", "0.bias", "1.weight", "1.bias"}, keys, "a parameter once, the state by all keys")
 	for name, bad := range map[string]any{
 		"no tag": &struct{ Forgotten *torch.Tensor }{},
 		"a misspelt option": &struct {

@@ -46,7 +46,7 @@ var (
 )
 
 // NewAdamW starts with moments of zero. It panics with *[torch.Error] if a parameter is not
-// contiguous.
+// contiguous, or is there twice.
 func NewAdamW(groups []Group, o AdamWOptions) *AdamW {
 	checkParams("adamw", groups)
 	a := &AdamW{options: o}
@@ -152,6 +152,14 @@ func (a *AdamW) Parameters() []*torch.Tensor {
 		all = append(all, g.tensors...)
 	}
 	return all
+}
+
+// Free frees the moments, which are twice the parameters. The parameters stay; no step may follow.
+func (a *AdamW) Free() {
+	for _, t := range a.State() {
+		t.Free()
+	}
+	a.groups = nil
 }
 
 // State yields the optimiser's tensors: "exp_avg.KEY", "exp_avg_sq.KEY" and "step.KEY" for each

@@ -48,10 +48,15 @@ func oneType(groups []Group) (cut []Group) {
 }
 
 // checkParams refuses what an optimiser's kernels, which run over a parameter's memory from end to
-// end, would misread.
+// end, would misread, and a parameter that a step would change twice.
 func checkParams(op string, groups []Group) {
+	names := map[*torch.Tensor]string{}
 	for _, g := range groups {
 		for _, p := range g.Params {
+			if other, twice := names[p.T]; twice {
+				panic(&torch.Error{Op: op, Msg: fmt.Sprintf("the parameters %s and %s are one tensor; name it once", other, p.Name)})
+			}
+			names[p.T] = p.Name
 			if !p.T.IsContiguous() {
 				panic(&torch.Error{Op: op, Msg: fmt.Sprintf("the parameter %s %s is not contiguous in memory", p.Name, p.T.Summary())})
 			}

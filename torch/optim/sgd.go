@@ -108,6 +108,14 @@ func (d *SGD) Parameters() []*torch.Tensor {
 	return all
 }
 
+// Free frees the velocities. The parameters stay; no step may follow.
+func (d *SGD) Free() {
+	for _, t := range d.State() {
+		t.Free()
+	}
+	d.groups = nil
+}
+
 // State yields "momentum_buffer.KEY" for each parameter KEY that has one: those that were updated
 // with a momentum.
 func (d *SGD) State() iter.Seq2[string, *torch.Tensor] {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -76,6 +77,9 @@ func TestRefusals(t *testing.T) {
 	for _, f := range []func(){func() { NewSGD(group(wide), SGDOptions{}) }, func() { NewAdamW(group(wide), AdamWOptions{}) }} {
 		assert.Contains(t, refused(f), "the parameter w float32[1000] is not contiguous in memory")
 	}
+	twice := []Group{{Params: []Param{{"w", w}}}, {Params: []Param{{"also", w}}}}
+	assert.Equal(t, "torch: sgd(): the parameters w and also are one tensor; name it once", refused(func() { NewSGD(twice, SGDOptions{}) }))
+	assert.Equal(t, "torch: adamw(): the parameters w and also are one tensor; name it once", refused(func() { NewAdamW(twice, AdamWOptions{}) }))
 	a, d := NewAdamW(group(w), AdamWDefaults(1)), NewSGD(group(w), SGDOptions{LR: 1, Momentum: 0.9})
 	backward := func() {
 		a.ZeroGrad()
@@ -90,4 +94,9 @@ func TestRefusals(t *testing.T) {
 	assert.ErrorContains(t, d.Step(), "the parameter w was float32[2 2] when the optimiser was made and is float32[5]")
 	assert.Contains(t, refused(func() { w.SetGrad(torch.Zeros(nil, torch.CPU, torch.Float32, 1)) }),
 		"a gradient of the shape [1] does not fit a tensor of the shape [5]")
+	before := settled.Count(torch.LiveTensors)
+	a.Free()
+	d.Free()
+	assert.Equal(t, before-4, torch.LiveTensors(), "two moments, a number of steps and a velocity")
+	assert.Empty(t, a.Parameters())
 }

@@ -133,6 +133,14 @@ func (l *Loader) Bad() []Bad {
 	return append([]Bad(nil), l.bad...)
 }
 
+// Forget drops the decoded images that were kept, and keeps no more.
+func (l *Loader) Forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.cache)
+	l.held, l.o.CacheSize = 0, 0
+}
+
 // prefetch is how many batches are made ahead of the one in use. Workers share the samples of one
 // batch, so two suffice: one is finished while the other is begun.
 const prefetch = 2

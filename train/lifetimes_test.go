@@ -1,0 +1,119 @@
+package train_test
+
+import (
+	"math"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/internal/settled"
+	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/nn"
+	"github.com/goclip/goclip/train"
+)
+
+// TestCloseGivesBack: a closed Trainer that is still in reach, and one that could not be made, hold no
+// tensor; the moments alone are twice the model.
+func TestCloseGivesBack(t *testing.T) {
+	m := fresh(t)
+	before := settled.Count(torch.LiveTensors)
+	c := small(filepath.Join(t.TempDir(), "run"))
+	c.EMADecay, c.Val, c.WiseFT = 0.9, squaresOf(8), 0.5
+	tr, err := train.New(m, squaresOf(22), c)
+	require.NoError(t, err)
+	for _, err := range tr.Steps(t.Context()) {
+		require.NoError(t, err)
+	}
+	require.NoError(t, tr.Close())
+	assert.Equal(t, before, settled.Count(torch.LiveTensors))
+	assert.Equal(t, 10, tr.Summary().Steps)
+	require.NoError(t, tr.Close())
+
+	few := small(c.Dir) // which holds a run
+	few.LockImage = true
+	_, err = train.New(m, squaresOf(22), few)
+	require.Error(t, err)
+	few.Dir, few.MaxSteps, few.CooldownEpochs, few.Schedule = "", 1, 2, "const-cooldown" // refused after the locks
+	_, err = train.New(m, squaresOf(22), few)
+	require.ErrorContains(t, err, "do not fit")
+	assert.Equal(t, before, settled.Count(torch.LiveTensors))
+	for key, p := range m.Parameters() {
+		assert.True(t, p.RequiresGrad(), key)
+	}
+	runtime.KeepAlive(tr)
+}
+
+// TestSecondTrainer: what one Trainer locked learns in the next, as in a model that was opened again.
+func TestSecondTrainer(t *testing.T) {
+	open := func(dir string) *clip.Model {
+		m, err := clip.Open(t.Context(), dir, &clip.OpenOptions{Copy: true})
+		require.NoError(t, err)
+		return m
+	}
+	trained := func(m *clip.Model, lock bool) {
+		c := small("")
+		c.LockImage, c.FreezeBNStats, c.LockText, c.UnlockedLayers = lock, lock, lock, 0
+		if lock {
+			c.UnlockedLayers = 1
+		}
+		tr, err := train.New(m, squaresOf(22), c)
+		require.NoError(t, err)
+		require.NoError(t, tr.Run(t.Context()))
+		require.NoError(t, tr.Close())
+	}
+	one, between := open(lockModel(t, lockResNet, lockText)), t.TempDir()
+	trained(one, true)
+	require.NoError(t, one.Save(between))
+	trained(one, false)
+	two := open(between)
+	trained(two, false)
+	assert.Equal(t, weightsOf(t, two), weightsOf(t, one))
+}
+
+// TestLoRATwice refuses a model with products that a checkpoint of the run would not keep apart.
+func TestLoRATwice(t *testing.T) {
+	m := fresh(t)
+	require.NoError(t, m.AddLoRA(clip.LoRAOptions{Rank: 2, Alpha: 2, Text: true}))
+	for _, rank := range []int{0, 2} {
+		c := small("")
+		c.LoRARank = rank
+		_, err := train.New(m, squaresOf(22), c)
+		assert.ErrorIs(t, err, train.ErrConfig)
+		assert.ErrorContains(t, err, "the model has low-rank products already: save it")
+	}
+}
+
+// mapped is a tower that ends in a mapping which another may share.
+type mapped struct {
+	Tower clip.Tower `torch:"tower"`
+	Map   *nn.Linear `torch:"map"`
+}
+
+func (m *mapped) Forward(x *torch.Tensor) *torch.Tensor { return m.Map.Forward(m.Tower.Forward(x)) }
+
+// TestTiedWeights: a weight that both towers have is updated once in a step.
+func TestTiedWeights(t *testing.T) {
+	torch.ManualSeed(3)
+	tied := nn.NewLinear(8, 8)
+	m, err := clip.NewModel(&mapped{&meanColour{nn.NewLinear(3, 8)}, tied}, &mapped{&bagOfWords{nn.NewEmbedding(49408, 8)}, tied},
+		clip.ModelConfig{EmbedDim: 8, ImageSize: 16, ContextLength: 12})
+	require.NoError(t, err)
+	before := torch.ToSlice[float32](tied.Weight.Detach())
+	c := &train.Config{BatchSize: 4, MaxSteps: 1, LR: 1e-3, Warmup: train.None, WeightDecay: train.None, EMADecay: 0.5, Dir: filepath.Join(t.TempDir(), "run")}
+	tr, err := train.New(m, squaresOf(8), c)
+	require.NoError(t, err)
+	require.NoError(t, tr.Run(t.Context()))
+	require.NoError(t, tr.Close())
+	most := 0.0
+	for i, x := range torch.ToSlice[float32](tied.Weight.Detach()) {
+		most = max(most, math.Abs(float64(x-before[i])))
+	}
+	assert.InDelta(t, 1e-3, most, 1e-5, "the first step of Adam is the learning rate")
+	saved := tensors(t, c.Dir, "checkpoints", "latest", clip.WeightsFile)
+	assert.Equal(t, saved["text.map.weight"], saved["visual.map.weight"])
+	require.NotEmpty(t, saved["visual.map.weight"])
+}
