@@ -10,9 +10,12 @@ read 77). Each side has as many threads as --threads says. In a round every side
 the rounds of its median, a ratio the median of the rounds' ratios to goclip in the same precision, with their spread. GFLOP/s count
 the products of the whole tower, for goclip's captions of the tokens that it computes, and stand beside what the processor's
 arithmetic reached in the minute before (machine.py). The least cosine is with open_clip's float32 features.
+
+--beside 2 measures beside two processes that compute all the time; GOMP_SPINCOUNT in the environment holds for goclip and for PyTorch.
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import io
 import os
@@ -20,6 +23,7 @@ import pathlib
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -107,6 +111,17 @@ def goclip(binary: pathlib.Path, model: pathlib.Path, folder: str, case: str, ti
     return float(re.search(r"([\d.]+) ns/op", out)[1]) * 1e-9
 
 
+@contextlib.contextmanager
+def neighbours(n: int):
+    """n other processes that compute all the time."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+
+
 def timed(f, times: int) -> list[float]:
     out = []
     for _ in range(times):
@@ -123,6 +138,7 @@ def main() -> None:
     ap.add_argument("--rounds", type=int, default=5)
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--only", default="", help="only the tables whose name holds this, as \"32 pictures\"")
+    ap.add_argument("--beside", type=int, default=0, metavar="N", help="other processes that compute all the time")
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -168,9 +184,10 @@ def main() -> None:
                 least = {side: cosine(peer(x)) for side, peer in peers.items()}  # and they are warm
                 assert all(c > (0.99999 if side[1] == "fp32" else 0.99) for side, c in least.items()), least
                 peak, rounds = machine.peaks(args.threads), []
-                for _ in range(args.rounds):
-                    took = {("goclip", p): goclip(args.binary, args.model, folder, f"{p}/{what}/{n}", times, args.threads) for p in ("fp32", "fp32-strict", "bf16", "int8")}
-                    rounds.append(took | {side: statistics.median(timed(lambda: peer(x), times)) for side, peer in peers.items()})  # noqa: B023
+                with neighbours(args.beside):
+                    for _ in range(args.rounds):
+                        took = {("goclip", p): goclip(args.binary, args.model, folder, f"{p}/{what}/{n}", times, args.threads) for p in ("fp32", "fp32-strict", "bf16", "int8")}
+                        rounds.append(took | {side: statistics.median(timed(lambda: peer(x), times)) for side, peer in peers.items()})  # noqa: B023
                 for side in rounds[0]:
                     if side[0] == "goclip":
                         got = np.fromfile(work / f"{side[1]}-{what}-{n}", dtype=np.float32)
