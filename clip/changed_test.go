@@ -115,3 +115,45 @@ func TestSumsOnOpen(t *testing.T) {
 	_, err = Open(t.Context(), dir, &OpenOptions{Copy: true})
 	assert.ErrorContains(t, err, " is damaged: ")
 }
+
+// TestSaveOfChangedWeights: weights whose file was cut are not written as zeros; a Load that failed, or
+// that wrote into the mapped file's pages, does not end the watch.
+func TestSaveOfChangedWeights(t *testing.T) {
+	for name, load := range map[string]func(t *testing.T, m *Model, dir string){
+		"opened": func(*testing.T, *Model, string) {},
+		"another model's weights": func(t *testing.T, m *Model, _ string) {
+			require.Error(t, m.Load(WeightsIn(t.TempDir())))
+			other := t.TempDir()
+			c := golden.Config(t, "tiny")
+			c.Text.Layers++
+			deeper, err := New(c, 1)
+			require.NoError(t, err)
+			require.NoError(t, deeper.Save(other))
+			require.ErrorContains(t, m.Load(other), "does not fit the model")
+		},
+		"loaded into": func(t *testing.T, m *Model, dir string) { require.NoError(t, m.Load(dir)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, weights := savedModel(t)
+			m, err := Open(t.Context(), dir, nil)
+			require.NoError(t, err)
+			load(t, m, dir)
+			whole := t.TempDir()
+			require.NoError(t, m.Save(whole))
+			require.NoError(t, m.Save(dir), "over the file that it is in")
+			require.NoError(t, m.CheckWeights())
+			m, err = Open(t.Context(), dir, nil)
+			require.NoError(t, err)
+			load(t, m, dir)
+			require.NoError(t, os.Truncate(weights, 8192))
+			for _, o := range []*SaveOptions{nil, {HuggingFace: true}} {
+				out := filepath.Join(t.TempDir(), "out")
+				assert.ErrorIs(t, m.SaveAs(out, o), checkpoint.ErrChanged)
+				assert.NoDirExists(t, out)
+			}
+			mixed, err := Open(t.Context(), whole, &OpenOptions{Copy: true})
+			require.NoError(t, err)
+			assert.ErrorIs(t, mixed.Interpolate(m, 0.5), checkpoint.ErrChanged)
+		})
+	}
+}

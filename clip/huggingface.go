@@ -176,6 +176,9 @@ func (m *Model) saveHuggingFace(fsys disk.FS, dir string, dtype torch.DType) err
 			return err
 		}
 	}
+	if err := m.CheckWeights(); err != nil {
+		return err
+	}
 	return writeFile(fsys, dir, hfConfigFile, append(config, '\n'))
 }
 

@@ -59,7 +59,7 @@ func (m *Model) Interpolate(start *Model, alpha float64) error {
 	if err != nil {
 		return fmt.Errorf("clip: interpolation: %w", err)
 	}
-	return nil
+	return errors.Join(start.CheckWeights(), m.CheckWeights())
 }
 
 // computes is the config as text without what only training and new weights take from it.

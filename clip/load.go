@@ -126,7 +126,6 @@ func (m *Model) loadFrom(f *checkpoint.File, path string, o OpenOptions) error {
 		}
 	}
 	found, problems := m.weights(f)
-	m.lent = nil // whatever it was, it is overwritten
 	err := m.put(f, path, found, problems, o)
 	m.trained = m.trained || err == nil
 	return err

@@ -38,6 +38,9 @@ func (m *Model) SaveAs(dir string, o *SaveOptions) error {
 	if dtype == 0 {
 		dtype = torch.Float32
 	}
+	if err := m.CheckWeights(); err != nil {
+		return err
+	}
 	if o.HuggingFace {
 		return m.saveHuggingFace(fsys, dir, dtype)
 	}
@@ -69,6 +72,9 @@ func (m *Model) SaveAs(dir string, o *SaveOptions) error {
 	metadata := map[string]string{"format": "pt", "quick_gelu": fmt.Sprint(m.Config.QuickGELU)}
 	if err := checkpoint.WriteFS(fsys, filepath.Join(dir, WeightsFile), entries, metadata); err != nil {
 		return fmt.Errorf("clip: %w", err)
+	}
+	if err := m.CheckWeights(); err != nil { // what was written has no meaning, and no config
+		return err
 	}
 	text, err := json.MarshalIndent(modelFile{m.Config, &m.Preprocess, m.own, m.spelling == tokenizer.OpenAI && m.Config.Text.HFTokenizerName == ""}, "", "  ")
 	if err != nil {

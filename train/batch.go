@@ -28,6 +28,9 @@ type micro struct {
 // micro takes a batch out of the loader's memory, which the next batch overwrites, and sends it to
 // the device.
 func (t *stepper) micro(b *data.Batch) (m *micro, err error) {
+	if length := t.model.ContextLength(); len(b.Tokens) != b.N*length {
+		return nil, fmt.Errorf("train: the tokenizer gave %d ids for %d texts; each must have %d, the context length", len(b.Tokens), b.N, length)
+	}
 	m = &micro{
 		n: b.N, wait: b.Wait,
 		tokens: torch.FromSlice(nil, b.Tokens, b.N, t.model.ContextLength()),

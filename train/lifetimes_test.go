@@ -2,6 +2,7 @@ package train_test
 
 import (
 	"math"
+	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -10,8 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/goclip/goclip/clip"
+	"github.com/goclip/goclip/clip/loss"
+	"github.com/goclip/goclip/clip/tokenizer"
 	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
+	"github.com/goclip/goclip/torch/checkpoint"
 	"github.com/goclip/goclip/torch/nn"
 	"github.com/goclip/goclip/train"
 )
@@ -116,4 +120,116 @@ func TestTiedWeights(t *testing.T) {
 	saved := tensors(t, c.Dir, "checkpoints", "latest", clip.WeightsFile)
 	assert.Equal(t, saved["text.map.weight"], saved["visual.map.weight"])
 	require.NotEmpty(t, saved["visual.map.weight"])
+}
+
+// TestChangedFile: a file that is cut while the weights of the model, or of the teacher, are in it ends
+// the run. The zeros that take their place would be learned from without a word.
+func TestChangedFile(t *testing.T) {
+	for name, set := range map[string]func(m *clip.Model, c *train.Config) *clip.Model{
+		"model":   func(m *clip.Model, _ *train.Config) *clip.Model { return m },
+		"teacher": func(m *clip.Model, c *train.Config) *clip.Model { c.Teacher = m; return fresh(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := tinyModel(t)
+			m, err := clip.Open(t.Context(), dir, nil) // and no Copy
+			require.NoError(t, err)
+			c := small("")
+			tr, err := train.New(set(m, c), squaresOf(22), c)
+			require.NoError(t, err)
+			steps := 0
+			for _, err = range tr.Steps(t.Context()) {
+				if steps++; err == nil {
+					require.NoError(t, os.Truncate(filepath.Join(dir, clip.WeightsFile), 4096))
+				}
+			}
+			assert.Equal(t, 2, steps)
+			assert.ErrorIs(t, err, checkpoint.ErrChanged)
+			require.NoError(t, tr.Close())
+		})
+	}
+}
+
+// ownTokenizer gives so many ids whatever the context length; below 0 it panics.
+type ownTokenizer struct {
+	tokenizer.Encoder
+	ids int
+}
+
+func (o ownTokenizer) Tokenize(string, int) ([]int64, bool) {
+	if o.ids < 0 {
+		panic("not today")
+	}
+	return make([]int64, o.ids), false
+}
+
+// TestWrongTokenizer: a tokenizer of one's own that panics, or gives too few ids, ends the run and not the program.
+func TestWrongTokenizer(t *testing.T) {
+	for ids, want := range map[int]string{
+		-1: `data: the tokenizer panicked at lifetimes_test.go`,
+		5:  "train: the tokenizer gave 20 ids for 4 texts; each must have 12, the context length",
+	} {
+		m, err := clip.NewModel(&meanColour{nn.NewLinear(3, 8)}, &bagOfWords{nn.NewEmbedding(49408, 8)},
+			clip.ModelConfig{EmbedDim: 8, ImageSize: 16, ContextLength: 12, Tokenizer: ownTokenizer{tokenizer.New(), ids}})
+		require.NoError(t, err)
+		tr, err := train.New(m, squaresOf(22), small(""))
+		require.NoError(t, err)
+		assert.ErrorContains(t, tr.Run(t.Context()), want)
+		require.NoError(t, tr.Close())
+	}
+}
+
+// TestSkippedStatistics: a step that is left out leaves a ResNet's running statistics as they were, too.
+func TestSkippedStatistics(t *testing.T) {
+	m, err := clip.Open(t.Context(), lockModel(t, lockResNet, lockText), &clip.OpenOptions{Copy: true})
+	require.NoError(t, err)
+	c, step := small(""), 0
+	c.SkipNonFinite = true
+	c.Loss = func(m *clip.Model, images, texts *torch.Tensor) *torch.Tensor {
+		l := loss.Contrastive(images, texts, images.Borrow(m.LogitScale).Exp())
+		if step++; step == 2 {
+			return l.MulScalar(math.NaN())
+		}
+		return l
+	}
+	tr, err := train.New(m, squaresOf(22), c)
+	require.NoError(t, err)
+	statistics := func() (all []float64, count float64) {
+		for _, bn := range nn.Modules[*nn.BatchNorm2d](m.Visual) {
+			all, count = append(all, bn.RunningMean.Sum().Item(), bn.RunningVar.Sum().Item()), bn.NumBatchesTracked.Item()
+		}
+		return all, count
+	}
+	var before []float64
+	for s, err := range tr.Steps(t.Context()) {
+		require.NoError(t, err)
+		now, count := statistics()
+		if s.Step == 2 {
+			assert.Equal(t, before, now)
+		}
+		assert.EqualValues(t, s.Step-s.Skipped, count)
+		before = now
+	}
+	require.NoError(t, tr.Close())
+}
+
+// TestDeletePrevious keeps the newest epoch alone where the run ends between two of its checkpoints, and when it is extended.
+func TestDeletePrevious(t *testing.T) {
+	c := small(filepath.Join(t.TempDir(), "run"))
+	c.Epochs, c.SaveEpochs, c.DeletePrevious = 3, 2, true
+	tr, err := train.New(fresh(t), squaresOf(8), c)
+	require.NoError(t, err)
+	kept := func(tr *train.Trainer) (names []string) {
+		require.NoError(t, tr.Run(t.Context()))
+		require.NoError(t, tr.Close())
+		entries, err := os.ReadDir(filepath.Join(c.Dir, "checkpoints"))
+		require.NoError(t, err)
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	assert.Equal(t, []string{"epoch_3", "latest"}, kept(tr))
+	tr, err = train.Resume(t.Context(), c.Dir, squaresOf(8), &train.Config{Epochs: 4})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"epoch_4", "latest"}, kept(tr))
 }

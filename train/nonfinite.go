@@ -9,6 +9,39 @@ import (
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
+// buffers are copies of what a forward pass in training changes besides gradients, a ResNet's running
+// statistics, for a step that is left out.
+type buffers struct{ of, were []*torch.Tensor }
+
+func (t *stepper) keepBuffers() (b buffers, err error) {
+	parameters := map[*torch.Tensor]bool{}
+	for _, p := range t.model.Parameters() {
+		parameters[p] = true
+	}
+	err = torch.NoGrad(func(s *torch.Scope) {
+		for _, x := range t.model.State() {
+			if !parameters[x] {
+				b.of, b.were = append(b.of, x), append(b.were, s.Alias(x).Clone().Keep())
+			}
+		}
+	})
+	return b, err
+}
+
+func (b buffers) restore() error {
+	return torch.NoGrad(func(s *torch.Scope) {
+		for i, x := range b.of {
+			s.Alias(x).CopyFrom(s.Alias(b.were[i]))
+		}
+	})
+}
+
+func (b buffers) free() {
+	for _, x := range b.were {
+		x.Free()
+	}
+}
+
 // maxSkipped is how many steps in a row Config.SkipNonFinite leaves out before it gives up.
 const maxSkipped = 100
 

@@ -62,6 +62,9 @@ func cosine(base float64, warmup, total int) schedule {
 		if step < warmup {
 			return warm(step)
 		}
+		if warmup >= total { // at the end of a run that was warm-up alone
+			return 0
+		}
 		done := float64(step-warmup) / float64(total-warmup)
 		return 0.5 * (1 + math.Cos(math.Pi*done)) * base
 	}

@@ -29,3 +29,11 @@ func TestCooldown(t *testing.T) { // values of open_clip_train/scheduler.py cons
 	require.NoError(t, err)
 	assert.Equal(t, []float64{1e-3, 1e-3}, []float64{s(0), s(4)})
 }
+
+// TestAllWarmup: a run that was warm-up alone has a rate at its end, from which a longer one continues.
+func TestAllWarmup(t *testing.T) {
+	rate := cosine(1, 10, 10)
+	assert.Equal(t, 1.0, rate(9))
+	assert.Equal(t, 0.0, rate(10))
+	assert.Equal(t, 0.5, cosine(1, 10, 5)(4))
+}

@@ -125,7 +125,11 @@ func (t *Trainer) saveEpoch() error {
 		return err
 	}
 	if t.c.DeletePrevious && t.first() && t.dir != "" {
-		return t.discard(epochName(t.state.Epoch - t.c.SaveEpochs))
+		for epoch := (t.state.Epoch - 1) / t.c.SaveEpochs * t.c.SaveEpochs; epoch < t.state.Epoch; epoch++ { // the last one of a run may come early
+			if err := t.discard(epochName(epoch)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

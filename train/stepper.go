@@ -85,6 +85,16 @@ func (t *stepper) step(micros []*micro, own common) (out outcome, err error) {
 	return out, err
 }
 
+// checkFiles says that a file which weights are still in, of a model that was opened without Copy, has
+// changed: what the step was computed from then has no meaning.
+func (t *stepper) checkFiles() error {
+	err := t.model.CheckWeights()
+	if err == nil && t.teacher != nil {
+		err = t.teacher.CheckWeights()
+	}
+	return err
+}
+
 // onceOnDevice runs gradients, with the run's products, and then update, without gradients, of what
 // they found out.
 func (t *stepper) onceOnDevice(gradients func(s *torch.Scope) (loss, accuracy *torch.Tensor), update func(s *torch.Scope, loss, accuracy *torch.Tensor)) error {

@@ -299,7 +299,17 @@ func (t *Trainer) trainStep(micros []*micro, began time.Time, wait time.Duration
 	for _, m := range micros {
 		own.n += m.n
 	}
+	var before buffers
+	defer func() { before.free() }()
+	if t.c.SkipNonFinite {
+		if before, err = t.keepBuffers(); err != nil {
+			return nil, all, err
+		}
+	}
 	out, err := t.step(micros, own)
+	if err == nil {
+		err = t.checkFiles()
+	}
 	if err != nil {
 		var other *distributed.RankError
 		if !errors.As(err, &other) {
@@ -313,6 +323,10 @@ func (t *Trainer) trainStep(micros []*micro, began time.Time, wait time.Duration
 		t.state.SkippedInARow = 0
 	} else if err := t.skip(s, micros); err != nil {
 		return nil, all, err
+	} else if !finite(s.Loss) { // else the statistics are of numbers, and torch.amp keeps them too
+		if err := before.restore(); err != nil {
+			return nil, all, err
+		}
 	}
 	t.state.Samples += all.n
 	s.Samples, s.Skipped = t.state.Samples, t.state.Skipped

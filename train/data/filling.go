@@ -105,7 +105,7 @@ func (l *Loader) sample(ctx context.Context, dst []float32, at func(place int) i
 		if err == nil {
 			err = l.o.Transform(dst, s.img, rng)
 			if done(); err == nil {
-				return l.captioned(i, s.Sample, rng), nil
+				return l.captioned(i, s.Sample, rng)
 			}
 		}
 		if ctx.Err() != nil { // the sample is not to blame
@@ -128,8 +128,8 @@ func (l *Loader) sample(ctx context.Context, dst []float32, at func(place int) i
 
 // captioned draws a sample's caption, after the augmentation, which is then the same with one
 // caption and with five.
-func (l *Loader) captioned(i int, s Sample, rng *rand.Rand) slot {
-	out := slot{sample: i, texts: s.Texts}
+func (l *Loader) captioned(i int, s Sample, rng *rand.Rand) (out slot, err error) {
+	out = slot{sample: i, texts: s.Texts}
 	if l.o.DrawCaption && len(s.Texts) > 1 {
 		out.caption = rng.IntN(len(s.Texts))
 	}
@@ -138,7 +138,9 @@ func (l *Loader) captioned(i int, s Sample, rng *rand.Rand) slot {
 		text = s.Texts[out.caption]
 	}
 	if l.o.Tokenize != nil {
-		out.tokens = l.o.Tokenize(text)
+		if out.tokens, err = tokenized(l.o.Tokenize, text); err != nil {
+			return slot{sample: -1}, err
+		}
 	}
 	out.image, out.text = id(s.ID), id(text)
 	switch {
@@ -148,5 +150,16 @@ func (l *Loader) captioned(i int, s Sample, rng *rand.Rand) slot {
 	case s.ID == "":
 		out.image = id("sample", strconv.Itoa(i))
 	}
-	return out
+	return out, nil
+}
+
+// tokenized runs a tokenizer, which may be the program's own: a panic in a Loader's goroutine would end
+// the process.
+func tokenized(tokenize func(text string) []int64, text string) (ids []int64, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = fmt.Errorf("data: the tokenizer panicked%s on %q: %v", origin(), text, value)
+		}
+	}()
+	return tokenize(text), nil
 }

@@ -260,6 +260,8 @@ func fitProbe(set Labelled, classes int, o ProbeOptions) (weight, bias *torch.Te
 	torch.ManualSeed(o.Seed)
 	err = torch.NoGrad(func(s *torch.Scope) {
 		first := nn.NewLinear(width, classes)
+		defer first.Weight.Free()
+		defer first.Bias.Free()
 		weight = torch.Zeros(nil, device, torch.Float32, classes, width)
 		bias = torch.Zeros(nil, device, torch.Float32, classes)
 		s.Alias(weight).CopyFrom(s.Alias(first.Weight).To(device, torch.Float32))
@@ -272,11 +274,18 @@ func fitProbe(set Labelled, classes int, o ProbeOptions) (weight, bias *torch.Te
 	bias.SetRequiresGrad(true)
 	optimiser := optim.NewAdamW([]optim.Group{{Params: []optim.Param{{Name: "weight", T: weight}, {Name: "bias", T: bias}}, WeightDecay: o.WeightDecay}},
 		optim.AdamWOptions{LR: o.LR, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8})
+	defer func() {
+		optimiser.Free()
+		if err != nil {
+			weight.Free()
+			bias.Free()
+		}
+	}()
 	batches := (n + o.BatchSize - 1) / o.BatchSize
 	for epoch := range o.Epochs {
 		order, err := shuffled(n)
 		if err != nil {
-			return nil, nil, err
+			return weight, bias, err
 		}
 		for i := range batches {
 			b := set.rows(order[i*o.BatchSize : min((i+1)*o.BatchSize, n)])
@@ -294,7 +303,7 @@ func fitProbe(set Labelled, classes int, o ProbeOptions) (weight, bias *torch.Te
 				err = optimiser.Step()
 			}
 			if err != nil {
-				return nil, nil, fmt.Errorf("evaluate: linear probe: %w", err)
+				return weight, bias, fmt.Errorf("evaluate: linear probe: %w", err)
 			}
 			optimiser.ZeroGrad()
 		}

@@ -2,10 +2,14 @@ package evaluate
 
 import (
 	"math/rand/v2"
+	"runtime/debug"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goclip/goclip/internal/settled"
+	"github.com/goclip/goclip/torch"
 )
 
 // TestLinearProbeChoosesDecay separates classes that a line can part, and finds a decay that lets
@@ -39,4 +43,15 @@ func TestLinearProbeChoosesDecay(t *testing.T) {
 	assert.ErrorContains(t, err, "are no features of")
 	_, err = LinearProbe(draw(4), draw(3), ProbeOptions{WeightDecay: -1})
 	assert.ErrorContains(t, err, "none can be held out")
+}
+
+// TestLinearProbeLeavesNothing: of the many layers that choosing the weight decay fits, none waits for
+// the collector.
+func TestLinearProbeLeavesNothing(t *testing.T) {
+	set := Labelled{Features: []float32{1, 0, 0, 1, 1, 1, 0, 0, 2, 0, 0, 2, 2, 2, 3, 0, 0, 3, 3, 1}, Classes: []int{0, 1, 0, 1, 0, 1, 0, 1, 0, 1}}
+	before := settled.Count(torch.LiveTensors)
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	_, err := LinearProbe(set, set, ProbeOptions{Epochs: 1, WeightDecay: -1})
+	require.NoError(t, err)
+	assert.Equal(t, before, torch.LiveTensors())
 }
