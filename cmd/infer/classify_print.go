@@ -34,7 +34,7 @@ func (c *classification) print(w io.Writer, format string) error {
 	for _, image := range c.Images {
 		fmt.Fprint(t, quoted(string(image.Path)))
 		if c.confusion != nil {
-			fmt.Fprintf(t, "\t%s", image.Truth)
+			fmt.Fprintf(t, "\t%s", cell(image.Truth))
 		}
 		if image.Error != "" {
 			fmt.Fprint(t, "\tcould not be read")
@@ -44,7 +44,7 @@ func (c *classification) print(w io.Writer, format string) error {
 			if len(c.Labels) == 1 { // of one label the probability is 1, whatever the image
 				shown = g.Cosine
 			}
-			fmt.Fprintf(t, "\t%s %.3f", g.Label, shown)
+			fmt.Fprintf(t, "\t%s %.3f", cell(g.Label), shown)
 		}
 		fmt.Fprintln(t)
 	}
@@ -75,19 +75,19 @@ func (c *classification) printAccuracy(w io.Writer) error {
 	if len(c.Labels) > maxMatrix {
 		if wrong := c.confused(maxConfused); len(wrong) > 0 {
 			fmt.Fprintln(t, "\ntruth\ttaken for\timages")
-			for _, cell := range wrong {
-				fmt.Fprintf(t, "%s\t%s\t%d\n", cell.Truth, cell.Label, cell.Count)
+			for _, pair := range wrong {
+				fmt.Fprintf(t, "%s\t%s\t%d\n", cell(pair.Truth), cell(pair.Label), pair.Count)
 			}
 		}
 		return t.Flush()
 	}
 	fmt.Fprint(t, "\ntruth, taken for")
 	for _, label := range c.Labels {
-		fmt.Fprintf(t, "\t%s", label)
+		fmt.Fprintf(t, "\t%s", cell(label))
 	}
 	fmt.Fprintln(t)
 	for i, row := range c.matrix() {
-		fmt.Fprint(t, c.Labels[i])
+		fmt.Fprint(t, cell(c.Labels[i]))
 		for _, n := range row {
 			fmt.Fprintf(t, "\t%d", n)
 		}

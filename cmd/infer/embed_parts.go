@@ -83,7 +83,7 @@ func (c *embedCmd) runParts(ctx context.Context, io *streams, world distributed.
 	}
 	r := &partRun{dir: c.Out, fsys: disk.Machine{}, m: m, batch: c.BatchSize, raw: c.Raw, orient: id.Orient, pictures: len(texts) == 0, texts: len(texts) > 0 || c.Captions,
 		parts: plan.parts, world: world, errs: io.err}
-	return r.run(ctx, manifest{Model: id, Precision: m.Options.Precision.String(), Raw: c.Raw, Captions: c.Captions, PartSize: size, Parts: len(plan.parts), Inputs: plan.inputs()})
+	return r.run(ctx, manifest{Model: id, Precision: m.Options.Precision.String(), Raw: c.Raw, PlainText: c.PlainText && r.texts, Captions: c.Captions, PartSize: size, Parts: len(plan.parts), Inputs: plan.inputs()})
 }
 
 // run does the parts of this process that do not stand complete.
@@ -280,6 +280,7 @@ type manifest struct {
 	Model     index.Model `json:"model"`
 	Precision string      `json:"precision"`
 	Raw       bool        `json:"raw"`
+	PlainText bool        `json:"plain_text,omitempty"`
 	Captions  bool        `json:"captions"`
 	PartSize  int         `json:"part_size"`
 	Parts     int         `json:"parts"`
@@ -334,7 +335,7 @@ func (m manifest) differs(other manifest) string {
 	for _, flag := range []struct {
 		name      string
 		mine, its any
-	}{{"--no-orient", !m.Model.Orient, !other.Model.Orient}, {"--precision", m.Precision, other.Precision}, {"--raw", m.Raw, other.Raw}, {"--captions", m.Captions, other.Captions}, {"--part-size", m.PartSize, other.PartSize}} {
+	}{{"--no-orient", !m.Model.Orient, !other.Model.Orient}, {"--precision", m.Precision, other.Precision}, {"--raw", m.Raw, other.Raw}, {"--plain-text", m.PlainText, other.PlainText}, {"--captions", m.Captions, other.Captions}, {"--part-size", m.PartSize, other.PartSize}} {
 		if flag.mine != flag.its {
 			return fmt.Sprintf("it has %s %v, this one %v", flag.name, flag.mine, flag.its)
 		}

@@ -351,3 +351,15 @@ func TestEmbedPartsRefused(t *testing.T) {
 	code, _, told := infer(t, "", args...)
 	assert.Zero(t, code, told)
 }
+
+// Parts of texts that were read with special tokens are not resumed without them.
+func TestEmbedPartsPlainText(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	args := []string{"embed", "--model", tinyModel(t), "--texts", "-", "--part-size", "1", "--out", out}
+	const texts = "a dog<end_of_text>a car\n"
+	code, _, errs := infer(t, texts, args...)
+	require.Zero(t, code, errs)
+	code, _, errs = infer(t, texts, append(args, "--plain-text")...)
+	assert.Equal(t, 1, code)
+	assert.Contains(t, errs, "it has --plain-text false, this one true")
+}

@@ -172,7 +172,7 @@ func (c *learnCmd) print(io *streams, list []index.Concept) error {
 	t := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "word\tversion\tyes\tno\ttext")
 	for _, concept := range out {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\n", concept.Name, concept.Version, concept.Yes, concept.No, concept.Text)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\n", concept.Name, concept.Version, concept.Yes, concept.No, cell(concept.Text))
 	}
 	return t.Flush()
 }

@@ -58,6 +58,15 @@ func quoted(name string) string {
 	return name
 }
 
+// cell is a text, such as a class, as a table has it: as it is or, where that would break a line or reach the
+// terminal as a command, as a quoted Go string.
+func cell(text string) string {
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return strconv.Quote(text)
+	}
+	return text
+}
+
 // printable escapes what a message from elsewhere has of control characters and broken bytes.
 func printable(text string) string {
 	if utf8.ValidString(text) && !strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) }) {

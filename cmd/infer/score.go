@@ -145,7 +145,7 @@ func (s *scores) print(w io.Writer, format string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(t, "image")
 	for _, text := range s.Texts {
-		fmt.Fprintf(t, "\t%s", text)
+		fmt.Fprintf(t, "\t%s", cell(text))
 	}
 	fmt.Fprintln(t)
 	for _, image := range s.Images {

@@ -354,7 +354,7 @@ func (s *searcher) vector(ctx context.Context, c *searchCmd, terms []index.Term,
 		}
 	}
 	needsModel := func(t index.Term) bool { return t.Image != "" || foreignScript(t.Text) != "" } // of which it warns
-	if s.model == nil && !slices.ContainsFunc(terms, needsModel) {
+	if s.model == nil && !c.PlainText && !slices.ContainsFunc(terms, needsModel) {                // a server reads special tokens
 		row, err := combined(ctx, s.ix, terms, func(texts ...string) ([][]float32, error) { return askLocal(ctx, s.at, s.known, texts) })
 		if err == nil {
 			return row, nil // else the model is opened, and says what is wrong

@@ -36,7 +36,7 @@ type localRows struct {
 // local listens beside each index until ctx ends. Where no socket can be, as on a read-only disk,
 // infer search opens the model.
 func (c *serveCmd) local(ctx context.Context, s *serve.Server, all shelves, f modelFlags) {
-	if o, err := f.options(io.Discard); err != nil || o.Precision != clip.FP32 {
+	if o, err := f.options(io.Discard); err != nil || o.Precision != clip.FP32 || o.PlainText {
 		return // its rows are not those that infer search computes
 	}
 	for _, shelf := range all {

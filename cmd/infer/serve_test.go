@@ -276,6 +276,8 @@ func TestServeIndex(t *testing.T) {
 	require.ErrorIs(t, err, errNoServer)
 	_, found, _ := infer(t, "", "search", "--index", at, "--format", "json", "racing car")
 	assert.JSONEq(t, own, found)
+	special := []string{"search", "--index", at, "--format", "json", "--plain-text", "a dog<end_of_text>racing car"}
+	_, beside, _ := infer(t, "", special...)
 	answer, err := http.Post(s.at+"/v1/search", "application/json", strings.NewReader(`{"text":"racing car","top_k":1}`))
 	require.NoError(t, err)
 	defer answer.Body.Close()
@@ -288,6 +290,11 @@ func TestServeIndex(t *testing.T) {
 	assert.Equal(t, "racing_car.png", filepath.Base(a.Hits[0].Path))
 	s.end(t)
 	assert.NoFileExists(t, filepath.Join(at, localName))
+	_, alone, _ := infer(t, "", special...)
+	assert.JSONEq(t, alone, beside, "the server takes special tokens as such")
+	s = begin(t, "--index", at, "--plain-text")
+	assert.NoFileExists(t, filepath.Join(at, localName))
+	s.end(t)
 
 	code, _, errs = infer(t, "", "index", "--model", tinyModel(t), "--out", tiny, demo)
 	require.Zero(t, code, errs)

@@ -138,6 +138,17 @@ func TestFileNames(t *testing.T) {
 	code, _, errs = infer(t, strings.Join([]string{at(names[0]), at(names[1])}, "\x00"), "embed", "--model", tiny, "--image-list", "-", "-0", "--out", at("out"))
 	require.Equal(t, 0, code, errs)
 	assert.Contains(t, string(readFile(t, at("out/images.jsonl"))), `lines.png"`)
+	folders := t.TempDir()
+	for _, class := range []string{"cat", "\x1b[31mdog"} { // as an archive from elsewhere may have them
+		copyImage(t, "face.png", filepath.Join(folders, class, "face.png"))
+	}
+	code, out, errs = infer(t, "", "classify", "--model", tiny, "--template", "{}", "--labels-from-dirs", folders)
+	require.Equal(t, 0, code, errs)
+	assert.Contains(t, out, `"\x1b[31mdog"`)
+	assert.NotContains(t, out, "\x1b")
+	code, out, errs = infer(t, "a\ttab\nred\x1b[31m\n", "score", "--model", tiny, "--texts", "-", at(names[4]))
+	require.Equal(t, 0, code, errs)
+	assert.Contains(t, out, `"a\ttab"  "red\x1b[31m"`)
 	code, _, errs = infer(t, "", "search", "--model", tiny, "-0", "a", dir)
 	assert.Equal(t, 2, code)
 	assert.Contains(t, errs, "--null goes with --filepath-only")
