@@ -158,7 +158,7 @@ func (r *columnReader) captions(o Options) (c rowCaptions, err error) {
 }
 
 // unpack writes each row's bytes to the cache, as a tar whose members are the rows.
-func (c *columnReader) unpack(f *os.File, leaf parquet.LeafColumn, captions rowCaptions, o Options) (Index, error) {
+func (c *columnReader) unpack(f *os.File, leaf parquet.LeafColumn, captions rowCaptions, o Options) (set Index, err error) {
 	unpacking := cache{dir: o.Cache}
 	column := strings.Join(leaf.Path, ".")
 	pictures, err := unpacking.unpack(c.scales.ctx, f, "parquet "+column, func(out io.Writer) error {
@@ -176,11 +176,16 @@ func (c *columnReader) unpack(f *os.File, leaf parquet.LeafColumn, captions rowC
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if set == nil {
+			pictures.Close()
+		}
+	}()
 	info, err := pictures.Stat()
 	if err != nil {
 		return nil, err
 	}
-	r := &parquetRows{name: f.Name(), pictures: shard{pictures.Name(), pictures}}
+	r := &parquetRows{name: f.Name(), pictures: shard{f.Name(), pictures.Name(), pictures}}
 	row := 0
 	err = walkTar(c.scales.ctx, pictures, info.Size(), func(h *tar.Header, at int64, _ io.Reader) error {
 		texts, ok := captions.of(row)
@@ -203,7 +208,10 @@ func (c *columnReader) unpack(f *os.File, leaf parquet.LeafColumn, captions rowC
 	if err == nil && len(r.rows) == 0 {
 		err = fmt.Errorf("no row has %s, with %q", o.sample(), column)
 	}
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (r *parquetRows) add(row int, at, size int64, captions []string) {

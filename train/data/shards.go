@@ -36,8 +36,19 @@ type tars struct {
 
 // shard is a tar file, or what a compressed one was unpacked to.
 type shard struct {
-	name string
-	f    *os.File // nil: opened for each image, because there may be more shards than files that may be open
+	name, path string   // of the source, and of what is read
+	f          *os.File // nil: opened for each image, because there may be more shards than files that may be open
+}
+
+// maxHeld is how many unpacked shards stay open, so that a run keeps them whatever becomes of the cache.
+const maxHeld = 256
+
+// release closes an unpacked shard's file.
+func (s *shard) release() {
+	if s.f != nil {
+		s.f.Close()
+		s.f = nil
+	}
 }
 
 // openTars indexes webdataset shards, several at a time. A shard that ends too early is an error
@@ -55,10 +66,14 @@ func openTars(ctx context.Context, files []string, o Options) (Index, error) {
 			} else {
 				t.shards[i], found[i], err = openShard(ctx, name, &unpacking, m)
 			}
+			if i >= maxHeld || err != nil {
+				t.shards[i].release()
+			}
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
+		t.release()
 		return nil, err
 	}
 	for i, n := range found {
@@ -69,9 +84,16 @@ func openTars(ctx context.Context, files []string, o Options) (Index, error) {
 		t.leftOut += n.leftOut
 	}
 	if len(t.samples) == 0 {
+		t.release()
 		return nil, m.none(strings.Join(files, ", "), found)
 	}
 	return t, nil
+}
+
+func (t *tars) release() {
+	for i := range t.shards {
+		t.shards[i].release()
+	}
 }
 
 // none says what is missing where no shard has a sample.
@@ -104,7 +126,7 @@ func (m *members) none(files string, all []found) error {
 }
 
 func openShard(ctx context.Context, name string, c *cache, m *members) (s shard, n found, err error) {
-	s.name = name
+	s.name, s.path = name, name
 	f, size, err := preprocess.OpenRegular(name)
 	if err != nil {
 		return s, n, fmt.Errorf("data: %w", err)
@@ -115,7 +137,7 @@ func openShard(ctx context.Context, name string, c *cache, m *members) (s shard,
 		if s.f, err = c.unpack(ctx, f, format, func(out io.Writer) error { return decompress(out, f, format) }); err != nil {
 			return s, n, err
 		}
-		archive = s.f
+		archive, s.path = s.f, s.f.Name()
 		info, err := archive.Stat()
 		if err != nil {
 			return s, n, fmt.Errorf("data: %w", err)
@@ -137,6 +159,7 @@ func openStream(ctx context.Context, name string, c *cache, m *members, o Option
 	if s.f, err = c.fetch(ctx, name, open, o); err != nil {
 		return s, n, err
 	}
+	s.path = s.f.Name()
 	info, err := s.f.Stat()
 	if err != nil {
 		return s, n, fmt.Errorf("data: %w", err)
@@ -184,10 +207,13 @@ func (s *shard) read(ctx context.Context, at, n int64) ([]byte, error) {
 	f := s.f
 	if f == nil {
 		var err error
-		if f, _, err = preprocess.OpenRegular(s.name); err != nil {
+		if f, _, err = preprocess.OpenRegular(s.path); err != nil {
 			return nil, err
 		}
 		defer f.Close()
+		if s.path != s.name {
+			inUse(f)
+		}
 	}
 	b := make([]byte, n)
 	for rest := b; len(rest) > 0; {

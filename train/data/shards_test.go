@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/train/data"
 )
 
@@ -173,4 +176,43 @@ func TestHostileShards(t *testing.T) {
 	}
 	_, err := open(t, filepath.Join(tree(t, map[string][]byte{"a.tgz": squeezed}), "a.tgz"), data.Options{})
 	assert.ErrorContains(t, err, "has to be unpacked and there is no directory for it; set Cache")
+}
+
+// TestManyShards: compressed shards hold a bounded number of files open, and none where one of them is bad.
+func TestManyShards(t *testing.T) {
+	const shards = 300
+	opened := func() int {
+		return int(settled.Count(func() int64 {
+			list, err := os.ReadDir("/proc/self/fd")
+			require.NoError(t, err)
+			return int64(len(list))
+		}))
+	}
+	content := map[string][]byte{}
+	for i := range shards {
+		content[fmt.Sprintf("%03d.tar.gz", i)] = gzipped(t, tarOf(t, member{"1.jpg", fmt.Sprint("image ", i)}, member{"1.txt", "x"}))
+	}
+	dir := tree(t, content)
+	o := data.Options{Cache: filepath.Join(dir, "cache")}
+	before := opened()
+	for range 2 { // unpacked now, and before
+		set, err := open(t, filepath.Join(dir, "*.tar.gz"), o)
+		require.NoError(t, err)
+		assert.Equal(t, 256, opened()-before)
+		list := samples(t, set, dir)
+		require.Len(t, list, shards)
+		assert.Equal(t, "image 299", list[299].image)
+		assert.Equal(t, 256, opened()-before)
+		runtime.KeepAlive(set)
+		set = nil
+		assert.Equal(t, before, opened())
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "299.tar.gz"), gzipped(t, []byte("no archive, not at all")), 0o644))
+	debug.SetGCPercent(-1)
+	defer debug.SetGCPercent(100)
+	list, _ := os.ReadDir("/proc/self/fd")
+	_, err := open(t, filepath.Join(dir, "*.tar.gz"), o)
+	require.ErrorContains(t, err, "299.tar.gz")
+	after, _ := os.ReadDir("/proc/self/fd")
+	assert.Len(t, after, len(list))
 }

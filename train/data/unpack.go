@@ -60,8 +60,7 @@ func (c *cache) keep(ctx context.Context, name, path string, write func(f *os.Fi
 	}
 	c.clean.Do(c.sweep)
 	if f, err := os.Open(path); err == nil {
-		now := time.Now()
-		_ = os.Chtimes(path, now, now) // another user's file is of use as well
+		inUse(f)
 		return f, nil
 	}
 	f, err := os.CreateTemp(c.dir, ".unpacking-*")
@@ -80,7 +79,19 @@ func (c *cache) keep(ctx context.Context, name, path string, write func(f *os.Fi
 		}
 		return nil, c.fault(name, err)
 	}
+	f.Close()
+	if f, err = os.Open(path); err != nil { // by its name, which f does not know
+		return nil, c.fault(name, err)
+	}
 	return f, nil
+}
+
+// inUse notes, about once a day, that a file of the cache is read.
+func inUse(f *os.File) {
+	if info, err := f.Stat(); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
+		now := time.Now()
+		_ = os.Chtimes(f.Name(), now, now) // another user's file is of use as well
+	}
 }
 
 // place is the path of what a source is unpacked to, and the bytes that it may have.
