@@ -90,8 +90,7 @@ func (c *Config) tokenLR(steps int) float64 {
 }
 
 // scaleTokens gives the token embeddings among groups a group of their own, whose learning rate is
-// that of the group they were in times scale. The embeddings are CLIP's (token_embedding.weight) or
-// a Hugging Face tower's (word_embeddings.weight).
+// that of the group they were in times scale.
 func scaleTokens(groups []optim.Group, scale float64) []optim.Group {
 	if scale == 1 {
 		return groups
@@ -99,9 +98,6 @@ func scaleTokens(groups []optim.Group, scale float64) []optim.Group {
 	var scaled []optim.Group
 	for _, g := range groups {
 		words, rest := g, g
-		isWord := func(p optim.Param) bool {
-			return strings.HasSuffix(p.Name, "token_embedding.weight") || strings.HasSuffix(p.Name, "word_embeddings.weight")
-		}
 		words.Params = slices.DeleteFunc(slices.Clone(g.Params), func(p optim.Param) bool { return !isWord(p) })
 		rest.Params = slices.DeleteFunc(slices.Clone(g.Params), isWord)
 		scaled = append(scaled, rest)
@@ -114,6 +110,12 @@ func scaleTokens(groups []optim.Group, scale float64) []optim.Group {
 		}
 	}
 	return scaled
+}
+
+// isWord tells the token embeddings: CLIP's, or a Hugging Face tower's, of a RoBERTa or of an M2M100 and mT5.
+func isWord(p optim.Param) bool {
+	return slices.ContainsFunc([]string{"token_embedding.weight", "word_embeddings.weight", "embed_tokens.weight"},
+		func(name string) bool { return strings.HasSuffix(p.Name, name) })
 }
 
 // towerParameters counts the weights that learn, the temperature and the bias of the logits left

@@ -42,6 +42,8 @@ func TestScaleTokens(t *testing.T) {
 		"token_embedding.weight": `{"context_length":16,"vocab_size":64,"width":16,"heads":2,"layers":2}`,
 		"text.transformer.embeddings.word_embeddings.weight": `{"context_length":16,"hf_model_name":"roberta-base","hf_tokenizer_name":"roberta-base","hf_pooler_type":"mean_pooler","hf_proj_type":"mlp",
 			"hf_model_config":{"vocab_size":64,"hidden_size":32,"num_hidden_layers":2,"num_attention_heads":2,"intermediate_size":48,"max_position_embeddings":20}}`,
+		"text.transformer.embed_tokens.weight": `{"context_length":16,"hf_model_name":"x/mt5","hf_tokenizer_name":"x/mt5","hf_pooler_type":"mean_pooler","hf_proj_type":"linear",
+			"hf_model_config":{"model_type":"mt5","vocab_size":64,"d_model":32,"d_kv":16,"d_ff":48,"num_heads":2,"num_layers":2}}`,
 	} {
 		c, err := tower.ParseConfig([]byte(`{"embed_dim":16,"vision_cfg":{"image_size":32,"layers":2,"width":32,"head_width":32,"patch_size":8},"text_cfg":` + text + `}`))
 		require.NoError(t, err)

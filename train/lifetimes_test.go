@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -146,6 +147,39 @@ func TestChangedFile(t *testing.T) {
 			assert.ErrorIs(t, err, checkpoint.ErrChanged)
 			require.NoError(t, tr.Close())
 		})
+	}
+}
+
+// TestNoEffect: the log tells of what was asked for and changes nothing.
+func TestNoEffect(t *testing.T) {
+	for want, set := range map[string]func(c *train.Config){
+		"CooldownEndLR 1e-06 has no effect: Schedule is cosine":                      func(c *train.Config) { c.CooldownEndLR = 1e-6 },
+		"CooldownPower 2 has no effect: Schedule is const":                           func(c *train.Config) { c.CooldownPower, c.Schedule = 2, "const" },
+		"Warmup 2 has no effect: SkipSchedule keeps the rate from the first step on": func(c *train.Config) { c.SkipSchedule = true },
+		"Schedule const-cooldown has no effect: SkipSchedule keeps the rate":         func(c *train.Config) { c.SkipSchedule, c.Schedule, c.CooldownEpochs = true, "const-cooldown", 1 },
+		"TokenLR 0.001 has no effect: no token embedding learns":                     func(c *train.Config) { c.TokenLR, c.LockText, c.UnlockedLayers = 1e-3, true, 1 },
+		"TextLayerDecay 0.5 has no effect: a *train_test.bagOfWords has no groups":   func(c *train.Config) { c.TextLayerDecay = 0.5 },
+		"": func(c *train.Config) { c.TokenLR, c.TextLayerDecay = 1e-3, 0.5 },
+	} {
+		m := fresh(t)
+		if strings.HasPrefix(want, "TextLayerDecay") {
+			var err error
+			m, err = clip.NewModel(&meanColour{nn.NewLinear(3, 8)}, &bagOfWords{nn.NewEmbedding(49408, 8)}, clip.ModelConfig{EmbedDim: 8, ImageSize: 16, ContextLength: 12})
+			require.NoError(t, err)
+		}
+		var log strings.Builder
+		c := small("")
+		c.Log, c.MaxSteps = &log, 1
+		set(c)
+		tr, err := train.New(m, squaresOf(22), c)
+		require.NoError(t, err)
+		require.NoError(t, tr.Run(t.Context()))
+		require.NoError(t, tr.Close())
+		if want == "" {
+			assert.NotContains(t, log.String(), "has no effect")
+		} else {
+			assert.Contains(t, log.String(), "WARNING: "+want)
+		}
 	}
 }
 

@@ -79,6 +79,7 @@ func (t *Trainer) open(ctx context.Context, m *clip.Model, d Dataset, from strin
 		t.notes = append(t.notes, fmt.Sprintf(c.words("WARNING: {Warmup} %d is not shorter than the run of %d steps, so the learning rate gets to %.3g of {LR} %.3g; {Warmup} 0.1 is a tenth of the run"), t.warmup, t.total, t.schedule(t.total-1), c.LR))
 	}
 	groups := decayByLayer(m, parameterGroups(m, meant(c.WeightDecay)), c.ImageLayerDecay, c.TextLayerDecay)
+	t.noteIdle(groups)
 	t.optimiser = optim.NewAdamW(scaleTokens(groups, t.tokenLR()/c.LR),
 		optim.AdamWOptions{LR: c.LR, Beta1: meant(c.Beta1), Beta2: meant(c.Beta2), Eps: c.Eps})
 	torch.ManualSeed(c.Seed + uint64(t.group.Rank()))
