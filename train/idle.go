@@ -16,6 +16,7 @@ func (t *Trainer) noteIdle(groups []optim.Group) {
 			t.notes = append(t.notes, fmt.Sprintf(c.words("WARNING: {"+field+"} %v has no effect: "+why), value))
 		}
 	}
+	note(c.TensorBoard && t.dir == "", "TensorBoard", true, "the run keeps nothing")
 	cooldown := c.Schedule == "const-cooldown"
 	note(!cooldown && c.CooldownEndLR != 0, "CooldownEndLR", c.CooldownEndLR, "{Schedule} is "+c.Schedule)
 	note(!cooldown && c.CooldownPower != 1, "CooldownPower", c.CooldownPower, "{Schedule} is "+c.Schedule)

@@ -1,10 +1,12 @@
 package train_test
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -266,4 +268,97 @@ func TestDeletePrevious(t *testing.T) {
 	tr, err = train.Resume(t.Context(), c.Dir, squaresOf(8), &train.Config{Epochs: 4})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"epoch_4", "latest"}, kept(tr))
+}
+
+// TestPanicInLoss: after a panic that the program recovers, in its Loss or in the loop's body, the run
+// continues bit for bit, and no tensor is left.
+func TestPanicInLoss(t *testing.T) {
+	run := func(inLoss, inBody bool) (losses []float64) {
+		c, calls := small(""), 0
+		c.AccumFreq = 2
+		c.Loss = func(m *clip.Model, images, texts *torch.Tensor) *torch.Tensor {
+			if calls++; calls == 2 && inLoss {
+				panic("in the loss")
+			}
+			return loss.Contrastive(images, texts, images.Borrow(m.LogitScale).Exp())
+		}
+		tr, err := train.New(fresh(t), squaresOf(22), c)
+		require.NoError(t, err)
+		before := settled.Count(torch.LiveTensors)
+		defer debug.SetGCPercent(debug.SetGCPercent(-1))
+		loop := func() {
+			for s, err := range tr.Steps(t.Context()) {
+				require.NoError(t, err)
+				losses = append(losses, s.Loss)
+				if s.Step == 2 && inBody {
+					panic("in the body")
+				}
+			}
+		}
+		if inLoss || inBody {
+			assert.Panics(t, loop)
+			assert.Equal(t, before, torch.LiveTensors())
+		}
+		loop()
+		assert.Equal(t, before, torch.LiveTensors())
+		require.NoError(t, tr.Close())
+		return losses
+	}
+	want := run(false, false)
+	require.Len(t, want, 4)
+	assert.Equal(t, want, run(true, false))
+	assert.Equal(t, want, run(false, true))
+}
+
+// TestBeginAgain: a run whose files could not all be made says so each time, until they can.
+func TestBeginAgain(t *testing.T) {
+	for _, name := range []string{"results.jsonl", "tensorboard"} {
+		t.Run(name, func(t *testing.T) {
+			c := small(filepath.Join(t.TempDir(), "run"))
+			c.TensorBoard = true
+			inTheWay := filepath.Join(c.Dir, name)
+			require.NoError(t, os.MkdirAll(c.Dir, 0o755))
+			if name == "tensorboard" {
+				require.NoError(t, os.WriteFile(inTheWay, nil, 0o644))
+			} else {
+				require.NoError(t, os.Mkdir(inTheWay, 0o755))
+			}
+			tr, err := train.New(fresh(t), squaresOf(22), c)
+			require.NoError(t, err)
+			for range 2 {
+				assert.ErrorContains(t, tr.Run(t.Context()), name)
+			}
+			require.NoError(t, os.Remove(inTheWay))
+			require.NoError(t, tr.Run(t.Context()))
+			require.NoError(t, tr.Close())
+			assert.Len(t, losses(t, c.Dir), 10)
+			events, err := os.ReadDir(filepath.Join(c.Dir, "tensorboard"))
+			require.NoError(t, err)
+			assert.NotEmpty(t, events)
+		})
+	}
+}
+
+// gaps is data of which some captions are empty.
+type gaps struct{ squaresOf }
+
+func (g gaps) Key(i int) string { return fmt.Sprint(i) }
+
+func (g gaps) Captions(i int) []string {
+	if i%4 == 0 {
+		return []string{"a square", " "}
+	}
+	return []string{"a square"}
+}
+
+// TestEmptyCaptions: the log counts captions that say nothing, such as those of a table's short rows.
+func TestEmptyCaptions(t *testing.T) {
+	var log strings.Builder
+	c := small("")
+	c.Log, c.MaxSteps = &log, 1
+	tr, err := train.New(fresh(t), gaps{8}, c)
+	require.NoError(t, err)
+	require.NoError(t, tr.Run(t.Context()))
+	require.NoError(t, tr.Close())
+	assert.Contains(t, log.String(), "the training data: 2 of 10 captions are empty and are learned as such")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 
 	"github.com/goclip/goclip/clip/preprocess"
 	"github.com/goclip/goclip/train/data"
@@ -111,9 +112,18 @@ func (t *Trainer) noteData() {
 		t.notes = append(t.notes, fmt.Sprintf(t.c.words("{Data}: "+format), args...))
 	}
 	if set, ok := t.data.(data.Index); ok {
-		captions := 0
+		captions, empty := 0, 0
 		for i := range set.Len() {
-			captions += len(set.Captions(i))
+			own := set.Captions(i)
+			captions += len(own)
+			for _, c := range own {
+				if strings.TrimSpace(c) == "" {
+					empty++
+				}
+			}
+		}
+		if empty > 0 {
+			note("%d of %d captions are empty and are learned as such", empty, captions)
 		}
 		if captions > set.Len() {
 			note("%d images have %d captions; each epoch draws one of an image's", set.Len(), captions)

@@ -219,9 +219,10 @@ func (r *records) plot(chance float64) error {
 
 func (r *records) close() error {
 	var errs []error
-	for _, f := range []disk.Output{r.out, r.metrics, r.results} {
-		if f != nil {
-			errs = append(errs, f.Close())
+	for _, f := range []*disk.Output{&r.out, &r.metrics, &r.results} {
+		if *f != nil {
+			errs = append(errs, (*f).Close())
+			*f = nil
 		}
 	}
 	return errors.Join(errs...)

@@ -292,6 +292,12 @@ func (t *Trainer) micros(ctx context.Context) iter.Seq2[*micro, error] {
 func (t *Trainer) trainStep(micros []*micro, began time.Time, wait time.Duration, told bool) (s *Step, all common, err error) {
 	s = &Step{Step: t.state.Step + 1, Epoch: t.state.Epoch, LR: t.schedule(t.state.Step)}
 	t.optimiser.SetLR(s.LR)
+	rng, done := torch.RNGState(t.device), false
+	defer func() { // a step that fails, or whose Loss panics, is done again with the same noise
+		if !done {
+			err = errors.Join(err, torch.SetRNGState(t.device, rng))
+		}
+	}()
 	defer t.optimiser.ZeroGrad()
 	t.model.SetTraining(true)
 	defer t.model.SetTraining(false)
@@ -333,7 +339,8 @@ func (t *Trainer) trainStep(micros []*micro, began time.Time, wait time.Duration
 	s.DataTime = wait.Seconds()
 	s.StepTime = time.Since(began).Seconds()
 	s.SamplesPerSecond = float64(all.n) / s.StepTime
-	return s, all, err
+	done = true
+	return s, all, nil
 }
 
 // skip leaves out a step whose loss or gradient is not finite, as Config.SkipNonFinite and

@@ -258,8 +258,11 @@ func (t *Trainer) begin(ctx context.Context) error {
 			}
 		}
 	}
+	if err := t.watch.open(t); err != nil {
+		return errors.Join(err, t.watch.close())
+	}
 	t.begun = true
-	return t.watch.open(t)
+	return nil
 }
 
 // Model returns the model that learns, in whose weights the last step is. It is not in training mode

@@ -137,6 +137,7 @@ func (w *watcher) close() (err error) {
 		err = w.board.Close()
 	}
 	w.metrics.close()
+	w.board, w.metrics = nil, nil
 	if closeErr := w.records.close(); err == nil {
 		err = closeErr
 	}
