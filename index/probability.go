@@ -111,10 +111,11 @@ func (ix *Index) backgroundTexts(ctx context.Context, model Model, encoder func(
 			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
 		}
 	}
-	return rows, ix.withConcepts(true, func(path string, db *sql.DB) error {
+	_ = ix.withConcepts(true, func(_ string, db *sql.DB) error { // where the disk is full, they are made again
 		_, err := db.ExecContext(ctx, "INSERT OR REPLACE INTO background (key, rows) VALUES (?, ?)", key, data)
-		return brokenFile(path, err)
+		return err
 	})
+	return rows, nil
 }
 
 // ErrNoWords is inside the error for the probabilities of a query that is not of words alone.

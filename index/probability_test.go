@@ -70,6 +70,18 @@ func TestJudge(t *testing.T) {
 	judge(opened(t, at))
 	assert.Equal(t, 1, asked, "the texts' rows are stored")
 
+	concepts, err := openSQLite(filepath.Join(at, conceptsName), true)
+	require.NoError(t, err)
+	defer concepts.Close()
+	_, err = concepts.Exec("DELETE FROM background; CREATE TRIGGER full BEFORE INSERT ON background BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+	require.NoError(t, err)
+	assert.Equal(t, hits, judge(opened(t, at)), "what cannot be stored is made again")
+	assert.Equal(t, 2, asked)
+	_, err = concepts.Exec("DROP TRIGGER full")
+	require.NoError(t, err)
+	judge(opened(t, at))
+	asked -= 2
+
 	require.NoError(t, w.Add(realFile(t, dir, 60), rows[0]))
 	require.NoError(t, w.Commit())
 	require.NoError(t, w.Close())

@@ -76,6 +76,10 @@ func (ix *Index) readOnce(ctx context.Context, f func(*sql.Tx, state, *mapping) 
 	return err
 }
 
+// readersAtOnce bounds the states of an index that are read at one time: of a large index each holds lists of
+// rows, and a connection three files. Searches take turns anyhow.
+const readersAtOnce = 8
+
 // database is a file of SQLite's that is open.
 type database struct {
 	*sql.DB
@@ -93,6 +97,7 @@ func (ix *Index) database() (*database, error) {
 		if err != nil {
 			return nil, err
 		}
+		db.SetMaxOpenConns(readersAtOnce)
 		if err := ix.forget(); err != nil {
 			return nil, errors.Join(err, db.Close())
 		}

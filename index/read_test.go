@@ -1,8 +1,12 @@
 package index
 
 import (
+	"context"
+	"database/sql"
 	"os"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -96,4 +100,28 @@ func TestOverwritten(t *testing.T) {
 	_, err = ix.Search(ctx, vector(150), 1, Filter{})
 	require.ErrorContains(t, err, "300 images take 28864 bytes and it has 1000")
 	require.ErrorIs(t, err, ErrDamaged)
+}
+
+// However many ask at once, few hold what they have read from the database while one after the other searches.
+func TestFewReadersAtOnce(t *testing.T) {
+	ix := opened(t, filled(t, t.TempDir(), 20))
+	ix.turn <- struct{}{}
+	var all sync.WaitGroup
+	for range 5 * readersAtOnce {
+		all.Go(func() {
+			hits, err := ix.Search(ctx, vector(3), 1, Filter{MinSize: 1})
+			if assert.NoError(t, err) {
+				assert.Len(t, hits[0], 1)
+			}
+		})
+	}
+	stats := func() sql.DBStats { return ix.file.Stats() }
+	require.Eventually(t, func() bool { return stats().InUse+int(stats().WaitCount) >= 5*readersAtOnce }, 10*time.Second, time.Millisecond)
+	assert.LessOrEqual(t, stats().OpenConnections, readersAtOnce)
+	gone, leave := context.WithCancel(ctx)
+	leave()
+	_, err := ix.Search(gone, vector(3), 1, Filter{})
+	assert.ErrorIs(t, err, context.Canceled)
+	<-ix.turn
+	all.Wait()
 }
