@@ -33,6 +33,9 @@ func (e *engine) encode(ctx context.Context, inputs []input) ([]encoded, error) 
 		out = append(out, rows...)
 		extend(ctx, l)
 	}
+	if err := e.server.room(ctx, len(inputs)*e.EmbedDim); err != nil {
+		return nil, err
+	}
 	return out, nil
 }
 

@@ -124,3 +124,35 @@ func TestHealthOfASwitchedIndex(t *testing.T) {
 	_, _, body := get(t, at+"/healthz")
 	assert.Equal(t, []indexAnswer{{"photos", "now", 2}}, parse[healthAnswer](t, body).Indices)
 }
+
+// A client that takes a large answer slowly has the room of it: another large one waits, small ones do not.
+func TestLargeAnswersTogether(t *testing.T) {
+	const inputs = 20_000
+	s, at := start(t, Options{Limits: Limits{Inputs: inputs, Body: 1 << 20, Bodies: 100 << 20, Wait: 300 * time.Millisecond}})
+	large, small := object{"input": slices.Repeat([]string{"a"}, inputs)}, object{"input": "a"}
+	code, _, _ := post(t, at+"/v1/embeddings", small) // which is kept
+	require.Equal(t, 200, code)
+	ask := func() *http.Response {
+		answer, err := http.Post(at+"/v1/embeddings", "application/json", bytes.NewReader(encode(t, large)))
+		require.NoError(t, err)
+		return answer
+	}
+	slow := ask() // of which nothing is read
+	require.Equal(t, 200, slow.StatusCode)
+	answer := ask()
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusTooManyRequests, answer.StatusCode, "%.200s", body)
+	assert.Contains(t, string(body), "memory_full")
+	assert.NotEmpty(t, answer.Header.Get("Retry-After"))
+	code, _, _ = post(t, at+"/v1/embeddings", small)
+	assert.Equal(t, 200, code)
+	require.NoError(t, slow.Body.Close())
+	require.Eventually(t, func() bool {
+		answer := ask()
+		defer answer.Body.Close()
+		_, err := io.Copy(io.Discard, answer.Body)
+		return answer.StatusCode == 200 && err == nil
+	}, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, s.answers.Acquire(t.Context(), s.limits.Bodies), "all is given back")
+}

@@ -119,7 +119,9 @@ func (s *Server) endpoint(route route) http.Handler {
 		w.Header().Set("X-Request-Id", seen.id)
 		r, span := s.begin(r, route, seen.id)
 		defer func() { finish(span, seen.code) }()
-		r = r.WithContext(context.WithValue(r.Context(), writerKey{}, http.NewResponseController(w)))
+		answer := &answering{ResponseController: http.NewResponseController(w)}
+		defer func() { s.answers.Release(answer.bytes) }()
+		r = r.WithContext(context.WithValue(r.Context(), writerKey{}, answer))
 		err := s.admit(route, r)
 		accepted := err == nil
 		if accepted {
@@ -178,12 +180,45 @@ func (s *Server) guard(route route, w http.ResponseWriter, r *http.Request) (err
 	return route.handle(w, r)
 }
 
-// writerKey is where a request's context has what extend needs.
+// writerKey is where a request's context has its answering.
 type writerKey struct{}
+
+// answering is an answer to come.
+type answering struct {
+	*http.ResponseController
+	bytes int64 // of Server.answers that it has
+}
+
+// Of an answer: the bytes that a number takes as text, in the buffers that it passes through; and up to which
+// size it does not wait for others.
+const (
+	numberBytes = 32
+	smallAnswer = 1 << 20
+)
+
+// room waits until the answer to a request, of so many numbers, has room beside the other large ones: a short
+// request can have a long answer, which its client may take slowly.
+func (s *Server) room(ctx context.Context, numbers int) error {
+	answer, ok := ctx.Value(writerKey{}).(*answering)
+	bytes := min(int64(numbers)*numberBytes, s.limits.Bodies)
+	if !ok || bytes <= smallAnswer {
+		return nil
+	}
+	full := refuse(http.StatusTooManyRequests, "memory_full", "", "other large answers are being sent; ask again after the seconds of Retry-After")
+	full.retry = 1
+	waiting, cancel := context.WithTimeoutCause(ctx, s.limits.Wait, full)
+	defer cancel()
+	if s.answers.Acquire(waiting, bytes) != nil {
+		return context.Cause(waiting)
+	}
+	answer.bytes += bytes
+	extend(ctx, s.limits)
+	return nil
+}
 
 // extend gives the answer to a request its time from now on: a long one is computed in parts.
 func extend(ctx context.Context, l Limits) {
-	if c, ok := ctx.Value(writerKey{}).(*http.ResponseController); ok {
+	if c, ok := ctx.Value(writerKey{}).(*answering); ok {
 		_ = c.SetWriteDeadline(time.Now().Add(l.Wait + l.Write)) // a recorder in a test has none
 	}
 }

@@ -13,7 +13,7 @@ import (
 // Limits bound what clients may cost. A field that is zero takes its value from [DefaultLimits].
 type Limits struct {
 	Body      int64 // bytes of a request
-	Bodies    int64 // bytes of all requests that are being answered; what they become takes about twice as much again
+	Bodies    int64 // bytes of all requests that are being answered; what they become takes about twice as much again, and large answers as much
 	Decoding  int64 // bytes that decoding holds at one time, by what the images' headers tell; the next one waits
 	Pixels    int64 // width times height of an image, read from its header before anything is decoded
 	Side      int   // pixels that the shorter side of an image has at least: one of 1x1 shows nothing

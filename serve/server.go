@@ -90,6 +90,7 @@ type Server struct {
 
 	admission  *admission
 	decoding   *semaphore.Weighted // bytes of Limits.Decoding
+	answers    *semaphore.Weighted // bytes of large answers, of Limits.Bodies too
 	decoders   chan struct{}       // how many images are decoded at a time
 	threads    int                 // of libtorch's kernels
 	turn       *semaphore.Weighted // the threads, which the batches hold that are computed
@@ -117,7 +118,7 @@ func New(ctx context.Context, o Options, models ...Model) (*Server, error) {
 	s := &Server{limits: limits, hosts: o.Hosts, base: strings.TrimSuffix(o.BasePath, "/"), proxies: o.Proxies, origins: o.Origins, immich: o.ImmichUpstream,
 		indices: o.Indices, thumbnail: o.Thumbnail, original: o.Original, notice: o.Notice, orient: !o.NoOrient, noSystem: o.NoSystem, version: cmp.Or(o.Version, "goclip"),
 		log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), admission: &admission{limits: limits},
-		decoding: semaphore.NewWeighted(limits.Decoding), decoders: make(chan struct{}, limits.Decoders), threads: torch.NumThreads(), turn: semaphore.NewWeighted(int64(torch.NumThreads())),
+		decoding: semaphore.NewWeighted(limits.Decoding), answers: semaphore.NewWeighted(limits.Bodies), decoders: make(chan struct{}, limits.Decoders), threads: torch.NumThreads(), turn: semaphore.NewWeighted(int64(torch.NumThreads())),
 		thumbnails: make(chan struct{}, 2), lingering: make(chan struct{}, maxLingering), lost: make(chan error, 1)}
 	if o.Tracing == nil {
 		o.Tracing = noop.NewTracerProvider()
