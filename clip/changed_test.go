@@ -157,3 +157,23 @@ func TestSaveOfChangedWeights(t *testing.T) {
 		})
 	}
 }
+
+// TestSaveAsFloat16 refuses weights that would be written as infinity, and types that hold no weights.
+func TestSaveAsFloat16(t *testing.T) {
+	m := goldenModel(t, golden.Config(t, "tiny"))
+	for _, o := range []SaveOptions{{DType: torch.Float16}, {DType: torch.Float16, HuggingFace: true}} {
+		require.NoError(t, m.SaveAs(t.TempDir(), &o))
+	}
+	for key, p := range m.Parameters() {
+		if key == "visual.proj" {
+			require.NoError(t, torch.NoGrad(func(s *torch.Scope) { s.Alias(p).Fill(70_000) }))
+		}
+	}
+	require.NoError(t, m.Save(t.TempDir()))
+	for _, o := range []SaveOptions{{DType: torch.Float16}, {DType: torch.Float16, HuggingFace: true}} {
+		dir := filepath.Join(t.TempDir(), "half")
+		assert.EqualError(t, m.SaveAs(dir, &o), "clip: visual.proj has numbers beyond 65,504, which float16 cannot hold: write float32")
+		assert.NoDirExists(t, dir)
+	}
+	assert.ErrorContains(t, m.SaveAs(t.TempDir(), &SaveOptions{DType: torch.Int64}), "clip: weights are not written in int64")
+}

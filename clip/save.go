@@ -41,6 +41,9 @@ func (m *Model) SaveAs(dir string, o *SaveOptions) error {
 	if err := m.CheckWeights(); err != nil {
 		return err
 	}
+	if err := m.checkDType(dtype); err != nil {
+		return err
+	}
 	if o.HuggingFace {
 		return m.saveHuggingFace(fsys, dir, dtype)
 	}
@@ -81,6 +84,35 @@ func (m *Model) SaveAs(dir string, o *SaveOptions) error {
 		return fmt.Errorf("clip: %w", err)
 	}
 	return writeFile(fsys, dir, ConfigFile, append(text, '\n'))
+}
+
+// checkDType refuses a type of numbers that the weights cannot be written in.
+func (m *Model) checkDType(dtype torch.DType) error {
+	switch dtype {
+	case torch.Float32, torch.Float64, torch.BFloat16:
+		return nil
+	case torch.Float16:
+	default:
+		return fmt.Errorf("clip: weights are not written in %s: DType must be Float32 or Float16", dtype)
+	}
+	var fault error
+	err := torch.NoGrad(func(s *torch.Scope) {
+		for key, p := range m.State() { // a ResNet's variances too
+			if p.DType() == torch.Int64 || p.Numel() == 0 {
+				continue
+			}
+			s.NoGrad(func(s *torch.Scope) {
+				finite := func(t *torch.Tensor) bool { return t.IsFinite().All().Item() == 1 }
+				if w := s.Alias(p); fault == nil && !finite(w.To(p.Device(), torch.Float16)) && finite(w) {
+					fault = fmt.Errorf("clip: %s has numbers beyond 65,504, which float16 cannot hold: write float32", key)
+				}
+			})
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("clip: %w", err)
+	}
+	return fault
 }
 
 // modelFile is what open_clip_config.json holds.

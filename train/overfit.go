@@ -32,6 +32,12 @@ func Overfit(ctx context.Context, m *clip.Model, d Dataset, pairs int, c *Config
 	if c != nil {
 		own = *c
 	}
+	switch {
+	case ctx == nil:
+		return sum, errNoContext
+	case d == nil:
+		return sum, errors.New("train: the Dataset is nil")
+	}
 	if pairs < 2 {
 		return sum, own.refuse("{Overfit} %d: must be at least 2 pairs", pairs)
 	}

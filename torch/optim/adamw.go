@@ -6,6 +6,7 @@
 package optim
 
 import (
+	"fmt"
 	"iter"
 	"math"
 	"slices"
@@ -46,9 +47,13 @@ var (
 )
 
 // NewAdamW starts with moments of zero. It panics with *[torch.Error] if a parameter is not
-// contiguous, or is there twice.
+// contiguous, or is there twice, and of constants that torch.optim refuses.
 func NewAdamW(groups []Group, o AdamWOptions) *AdamW {
 	checkParams("adamw", groups)
+	checkOptions("adamw", groups, o.LR, o.Beta1, o.Beta2)
+	if !(o.Eps >= 0) || math.IsInf(o.Eps, 0) {
+		panic(&torch.Error{Op: "adamw", Msg: fmt.Sprintf("Eps %g: must be 0 or a positive number", o.Eps)})
+	}
 	a := &AdamW{options: o}
 	for _, g := range oneType(groups) {
 		state := &group{Group: g}

@@ -3,6 +3,7 @@ package optim
 import (
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/goclip/goclip/torch"
 )
@@ -60,6 +61,27 @@ func checkParams(op string, groups []Group) {
 			if !p.T.IsContiguous() {
 				panic(&torch.Error{Op: op, Msg: fmt.Sprintf("the parameter %s %s is not contiguous in memory", p.Name, p.T.Summary())})
 			}
+		}
+	}
+}
+
+// checkOptions refuses what torch.optim refuses: a step by such numbers leads away from the minimum, or to NaN.
+func checkOptions(op string, groups []Group, lr float64, betas ...float64) {
+	refuse := func(format string, args ...any) { panic(&torch.Error{Op: op, Msg: fmt.Sprintf(format, args...)}) }
+	if !(lr >= 0) || math.IsInf(lr, 0) {
+		refuse("LR %g: must be 0 or a positive number", lr)
+	}
+	for i, beta := range betas {
+		if !(beta >= 0 && beta < 1) {
+			refuse("Beta%d %g is outside [0, 1)", i+1, beta)
+		}
+	}
+	for _, g := range groups {
+		if !(g.WeightDecay >= 0) || math.IsInf(g.WeightDecay, 0) {
+			refuse("WeightDecay %g: must be 0 or a positive number", g.WeightDecay)
+		}
+		if !(g.LRScale >= 0) || math.IsInf(g.LRScale, 0) {
+			refuse("LRScale %g: must be a positive number, or 0 for 1", g.LRScale)
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package optim
 
 import (
+	"fmt"
 	"iter"
+	"math"
 
 	"github.com/goclip/goclip/torch"
 )
@@ -33,12 +35,16 @@ var (
 )
 
 // NewSGD starts without momentum. It panics with *[torch.Error] if Nesterov is asked for without
-// momentum or with dampening.
+// momentum or with dampening, if a parameter is there twice, and of constants that torch.optim refuses.
 func NewSGD(groups []Group, o SGDOptions) *SGD {
 	if o.Nesterov && (o.Momentum <= 0 || o.Dampening != 0) {
 		panic(&torch.Error{Op: "sgd", Msg: "Nesterov momentum requires a momentum and zero dampening"})
 	}
 	checkParams("sgd", groups)
+	checkOptions("sgd", groups, o.LR)
+	if !(o.Momentum >= 0) || math.IsInf(o.Momentum, 0) {
+		panic(&torch.Error{Op: "sgd", Msg: fmt.Sprintf("Momentum %g: must be 0 or a positive number", o.Momentum)})
+	}
 	d := &SGD{options: o}
 	for _, g := range groups {
 		d.groups = append(d.groups, &sgdGroup{Group: g, velocity: make([]*torch.Tensor, len(g.Params))})

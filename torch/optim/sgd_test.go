@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"testing"
 
@@ -76,6 +77,19 @@ func TestRefusals(t *testing.T) {
 	wide := torch.Ones(nil, torch.CPU, torch.Float32, 1).Expand(1000).Detach().SetRequiresGrad(true)
 	for _, f := range []func(){func() { NewSGD(group(wide), SGDOptions{}) }, func() { NewAdamW(group(wide), AdamWOptions{}) }} {
 		assert.Contains(t, refused(f), "the parameter w float32[1000] is not contiguous in memory")
+	}
+	nan := math.NaN()
+	for want, f := range map[string]func(){
+		"adamw(): LR -1: must be 0 or a positive number":             func() { NewAdamW(group(w), AdamWDefaults(-1)) },
+		"adamw(): LR NaN: must be 0 or a positive number":            func() { NewAdamW(group(w), AdamWDefaults(nan)) },
+		"adamw(): Beta2 1 is outside [0, 1)":                         func() { NewAdamW(group(w), AdamWOptions{LR: 1, Beta2: 1}) },
+		"adamw(): Eps -1: must be 0 or a positive number":            func() { NewAdamW(group(w), AdamWOptions{LR: 1, Eps: -1}) },
+		"adamw(): WeightDecay -0.1: must be 0 or a positive number":  func() { NewAdamW(OneGroup(func(func(string, *torch.Tensor) bool) {}, -0.1), AdamWDefaults(1)) },
+		"adamw(): LRScale -2: must be a positive number, or 0 for 1": func() { NewAdamW([]Group{{LRScale: -2}}, AdamWDefaults(1)) },
+		"sgd(): LR +Inf: must be 0 or a positive number":             func() { NewSGD(group(w), SGDOptions{LR: math.Inf(1)}) },
+		"sgd(): Momentum NaN: must be 0 or a positive number":        func() { NewSGD(group(w), SGDOptions{Momentum: nan}) },
+	} {
+		assert.Equal(t, "torch: "+want, refused(f))
 	}
 	twice := []Group{{Params: []Param{{"w", w}}}, {Params: []Param{{"also", w}}}}
 	assert.Equal(t, "torch: sgd(): the parameters w and also are one tensor; name it once", refused(func() { NewSGD(twice, SGDOptions{}) }))
