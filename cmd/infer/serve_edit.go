@@ -48,8 +48,8 @@ func (s editable) edit(ctx context.Context, f func() error) error {
 	return s.write(ctx, f)
 }
 
-// Put writes a file beside its name, renames it, and indexes it. One that cannot be read takes the place of
-// no other.
+// Put writes a file beside its name, renames it, and indexes it, even if the client leaves meanwhile. One that
+// cannot be read takes the place of no other.
 func (s editable) Put(ctx context.Context, m *clip.Model, name string, data []byte) error {
 	if err := s.inside(name); err != nil {
 		return err
@@ -78,7 +78,7 @@ func (s editable) put(ctx context.Context, m *clip.Model, name string, data []by
 		return escaped(err)
 	}
 	failed := error(nil)
-	_, err = index.Update(ctx, s.dir, m, &index.UpdateOptions{Paths: []string{filepath.Join(s.root, name)}, Engine: s.engine,
+	_, err = index.Update(context.WithoutCancel(ctx), s.dir, m, &index.UpdateOptions{Paths: []string{filepath.Join(s.root, name)}, Engine: s.engine,
 		Encoded: func(_ string, err error) { failed = errors.Join(failed, err) }})
 	s.counted.Store(0)
 	return locked(errors.Join(err, failed))

@@ -18,6 +18,8 @@ import (
 
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
+	"github.com/goclip/goclip/index"
+	"github.com/goclip/goclip/models"
 )
 
 // photoFolder is a folder with two images and its index.
@@ -149,17 +151,17 @@ func TestServeWatchSwitched(t *testing.T) {
 	config, err := tower.ParseConfig([]byte(tinyConfig))
 	require.NoError(t, err)
 	dir := t.TempDir()
-	photos, models := filepath.Join(dir, "photos"), []string{filepath.Join(dir, "first"), filepath.Join(dir, "second")}
-	for i, saved := range models {
+	photos, saved := filepath.Join(dir, "photos"), []string{filepath.Join(dir, "first"), filepath.Join(dir, "second")}
+	for i, to := range saved {
 		m, err := clip.New(config, uint64(i+1))
 		require.NoError(t, err)
-		require.NoError(t, m.Save(saved))
+		require.NoError(t, m.Save(to))
 	}
 	require.NoError(t, os.CopyFS(photos, os.DirFS(filepath.Join("..", "..", "data", "demo"))))
-	code, _, errs := infer(t, "", "index", "--model", models[0], photos)
+	code, _, errs := infer(t, "", "index", "--model", saved[0], photos)
 	require.Zero(t, code, errs)
-	s := begin(t, "--model", models[0], "--model", models[1], "--index", filepath.Join(photos, ".goclip"), "--watch")
-	code, _, errs = infer(t, "", "index", "--model", models[1], photos)
+	s := begin(t, "--model", saved[0], "--model", saved[1], "--index", filepath.Join(photos, ".goclip"), "--watch")
+	code, _, errs = infer(t, "", "index", "--model", saved[1], photos)
 	require.Zero(t, code, errs)
 	require.NoError(t, os.WriteFile(filepath.Join(photos, "new.png"), readFile(t, filepath.Join(photos, "dog.png")), 0o644))
 	assert.Eventually(t, func() bool {
@@ -178,6 +180,23 @@ func TestEditWaits(t *testing.T) {
 	dog := readFile(t, filepath.Join("..", "..", "data", "demo", "dog.png"))
 	assert.ErrorIs(t, s.Put(ctx, nil, "dog.png", dog), context.DeadlineExceeded)
 	assert.ErrorIs(t, s.Delete(ctx, nil, "dog.png"), context.DeadlineExceeded)
+}
+
+// An image that has its name is indexed, even if its client leaves: files and rows go together.
+func TestPutIsWhole(t *testing.T) {
+	photos := photoFolder(t)
+	ix, err := index.Open(filepath.Join(photos, index.DirName))
+	require.NoError(t, err)
+	defer ix.Close()
+	m, err := clip.OpenFS(t.Context(), models.FS(), models.Default, nil)
+	require.NoError(t, err)
+	s := editable{&shelf{Index: ix, dir: filepath.Join(photos, index.DirName), root: photos, engine: index.Exact}}
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	require.NoError(t, s.put(ctx, m, "new.png", readFile(t, filepath.Join(photos, "dog.png"))))
+	info, err := ix.Info(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, 3, info.Images)
 }
 
 // An index that cannot be followed to its new model is not opened again for each search.
