@@ -97,7 +97,7 @@ func editProblem(path string, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return refuse(http.StatusNotFound, "not_found", "path", fmt.Sprintf("there is no image %.200q", path))
 	case errors.Is(err, fs.ErrExist):
-		return refuse(http.StatusConflict, "busy", "", "the index is being written by another process; ask again later")
+		return refuse(http.StatusConflict, "busy", "", "the index is being changed; ask again later")
 	}
 	return err
 }

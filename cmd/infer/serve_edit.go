@@ -43,9 +43,9 @@ const editWait = 10 * time.Second
 
 // edit is write for a request, which should not wait for all images of a folder.
 func (s editable) edit(ctx context.Context, f func() error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, editWait, locked(index.ErrLocked))
+	ctx, cancel := context.WithTimeoutCause(ctx, editWait, index.ErrLocked)
 	defer cancel()
-	return s.write(ctx, f)
+	return locked(s.moved(ctx, s.write(ctx, f)))
 }
 
 // Put writes a file beside its name, renames it, and indexes it, even if the client leaves meanwhile. One that
@@ -81,7 +81,7 @@ func (s editable) put(ctx context.Context, m *clip.Model, name string, data []by
 	_, err = index.Update(context.WithoutCancel(ctx), s.dir, m, &index.UpdateOptions{Paths: []string{filepath.Join(s.root, name)}, Engine: s.engine,
 		Encoded: func(_ string, err error) { failed = errors.Join(failed, err) }})
 	s.counted.Store(0)
-	return locked(errors.Join(err, failed))
+	return errors.Join(err, failed)
 }
 
 // Delete removes a file and takes it out of the index.
@@ -108,7 +108,7 @@ func (s editable) remove(ctx context.Context, m *clip.Model, name string) error 
 	}
 	w, err := index.OpenWriter(s.dir, id)
 	if err != nil {
-		return locked(err)
+		return err
 	}
 	if err = root.Remove(name); err == nil {
 		if err = w.Remove(filepath.Join(s.root, name)); err == nil {
@@ -128,8 +128,9 @@ func escaped(err error) error {
 	return err
 }
 
+// locked is fs.ErrExist for a change that may be asked for again.
 func locked(err error) error {
-	if errors.Is(err, index.ErrLocked) {
+	if errors.Is(err, index.ErrLocked) || errors.Is(err, index.ErrSwitched) {
 		return fmt.Errorf("%w: %w", fs.ErrExist, err)
 	}
 	return err

@@ -169,6 +169,15 @@ func TestServeWatchSwitched(t *testing.T) {
 		return strings.Contains(string(body), `"indices":[{"name":"photos","model":"second","images":3}]`)
 	}, 60*time.Second, 200*time.Millisecond)
 	s.end(t)
+
+	s = begin(t, "--model", saved[0], "--model", saved[1], "--index", filepath.Join(photos, ".goclip"), "--allow-edit", "--token", "open sesame")
+	code, _, errs = infer(t, "", "index", "--model", saved[0], photos)
+	require.Zero(t, code, errs)
+	for _, want := range []int{409, 201} { // and not 500 until somebody searches
+		code, body := s.ask(t, "PUT", "/v1/images/more.png", readFile(t, filepath.Join(photos, "dog.png")))
+		assert.Equal(t, want, code, "%s", body)
+	}
+	s.end(t)
 }
 
 // A change over HTTP does not wait for another of the same index for ever.

@@ -161,6 +161,22 @@ func (s *shelf) write(ctx context.Context, f func() error) error {
 	}
 }
 
+// moved is ErrSwitched in place of the error of a change of an index that was switched, once now is its shelf:
+// nobody may have searched it since.
+func (s *shelf) moved(ctx context.Context, err error) error {
+	if !errors.Is(err, index.ErrModel) {
+		return err
+	}
+	info, unread := s.Info(ctx)
+	if unread != nil || s.known.Differs(info.Model) == "" {
+		return err
+	}
+	if err := s.follow(ctx); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s: %w", s.dir, index.ErrSwitched)
+}
+
 func (all shelves) close() {
 	for _, s := range all {
 		s.now().Index.Close()

@@ -150,12 +150,8 @@ func (s *shelf) update(ctx context.Context, server *serve.Server, dirs []string,
 			return err
 		})
 	})
-	if errors.Is(err, index.ErrModel) { // nobody may have searched it since
-		if info, unread := s.Info(ctx); unread == nil && s.known.Differs(info.Model) != "" {
-			if err = s.follow(ctx); err == nil {
-				return s.now().update(ctx, server, dirs, errs)
-			}
-		}
+	if err = s.moved(ctx, err); errors.Is(err, index.ErrSwitched) {
+		return s.now().update(ctx, server, dirs, errs)
 	}
 	return err
 }
