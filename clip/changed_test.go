@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -176,4 +177,23 @@ func TestSaveAsFloat16(t *testing.T) {
 		assert.NoDirExists(t, dir)
 	}
 	assert.ErrorContains(t, m.SaveAs(t.TempDir(), &SaveOptions{DType: torch.Int64}), "clip: weights are not written in int64")
+}
+
+// TestQuantizedWeights refuses the integers of a quantized weight, whose scale is elsewhere.
+func TestQuantizedWeights(t *testing.T) {
+	dir, weights := savedModel(t)
+	f, err := checkpoint.Open(weights)
+	require.NoError(t, err)
+	var entries []checkpoint.Entry
+	for _, name := range f.Names() {
+		e, _ := f.Entry(name)
+		if e.Data = bytes.Clone(e.Data); name == "visual.proj" {
+			e.DType, e.Data = checkpoint.I8, make([]byte, len(e.Data)/4)
+		}
+		entries = append(entries, e)
+	}
+	require.NoError(t, f.Close())
+	require.NoError(t, checkpoint.Write(weights, entries, nil))
+	_, err = Open(t.Context(), dir, nil)
+	assert.ErrorContains(t, err, "visual.proj holds numbers of the type I8, as a quantized model does; weights must be float32")
 }

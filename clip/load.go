@@ -147,6 +147,9 @@ func (m *Model) CheckWeights() error {
 // Trained reports whether the model's weights were read, as of a file, and not drawn at random.
 func (m *Model) Trained() bool { return m.trained }
 
+// floats are the types that weights may have in a file.
+var floats = []checkpoint.DType{checkpoint.F32, checkpoint.F16, checkpoint.BF16, checkpoint.F64}
+
 // put compares the shapes of what was found and copies it, or fails with all problems and copies nothing.
 func (m *Model) put(f *checkpoint.File, path string, found map[string]weight, problems []string, o OpenOptions) error {
 	for key, p := range m.State() {
@@ -157,6 +160,9 @@ func (m *Model) put(f *checkpoint.File, path string, found map[string]weight, pr
 		if w.zero {
 			o.log("%s has no %s: zeros take its place", path, key)
 			continue
+		}
+		if d := w.parts[0].DType; p.DType() != torch.Int64 && !slices.Contains(floats, d) {
+			return fmt.Errorf("clip: %s: %s holds numbers of the type %s, as a quantized model does; weights must be float32, float16, bfloat16 or float64", path, key, d)
 		}
 		fitted, done := m.fitPositions(key, w, p)
 		if done != "" {
