@@ -14,11 +14,13 @@ import (
 	"github.com/goclip/goclip/index/chance"
 )
 
+// ErrOneImage is the error of Judge where there is nothing to compare an image with.
+var ErrOneImage = errors.New("an index needs at least two images to tell probabilities")
+
 // Judge sets the hits' Probability: how probable it is that the image shows what a query of words
 // says, by package chance. query is the row that was searched for, L2-normalised. encoder is asked
 // once for a model and an index: the texts of the background are then kept beside the concepts. A
-// hit whose file was indexed again since the search has probability 0. An index of one image is an
-// error.
+// hit whose file was indexed again since the search has probability 0. It fails with ErrOneImage.
 func (ix *Index) Judge(ctx context.Context, query []float32, hits []Hit, encoder func(ctx context.Context) (clip.Encoder, error)) error {
 	if len(hits) == 0 {
 		return nil
@@ -26,6 +28,9 @@ func (ix *Index) Judge(ctx context.Context, query []float32, hits []Hit, encoder
 	info, err := ix.Info(ctx)
 	if err != nil {
 		return err
+	}
+	if info.Images < 2 {
+		return ErrOneImage
 	}
 	background, err := ix.background(ctx, info.Model, encoder)
 	if err != nil {

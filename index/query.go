@@ -192,6 +192,9 @@ func (ix *Index) Query(ctx context.Context, terms []Term, encoder func(ctx conte
 	return Combine(terms, rows)
 }
 
+// ErrCancel is the error of a query whose terms leave nothing.
+var ErrCancel = errors.New("the query's terms cancel each other out: nothing is left to look for")
+
 // Combine returns the query's vector: the sum of the terms' L2-normalised rows by their weights,
 // normalised.
 func Combine(terms []Term, rows [][]float32) ([]float32, error) {
@@ -214,7 +217,7 @@ func Combine(terms []Term, rows [][]float32) ([]float32, error) {
 	}
 	norm = math.Sqrt(norm)
 	if norm < 1e-4*most || norm != norm {
-		return nil, errors.New("the query's terms cancel each other out: nothing is left to look for")
+		return nil, ErrCancel
 	}
 	out := make([]float32, dim)
 	for j, x := range sums {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"strings"
 
 	"github.com/goclip/goclip/clip"
 )
@@ -27,16 +28,21 @@ type Concept struct {
 }
 
 // Teacher is an [Index] that learns from examples. Examples that are not images of the index are
-// fs.ErrNotExist; a name where words are not stored is fs.ErrPermission, and one that is no word
-// fs.ErrInvalid. m is the index's model.
+// fs.ErrNotExist; a name where words are not stored is fs.ErrPermission, and one that is no word, or an
+// example of both kinds, fs.ErrInvalid. m is the index's model.
 type Teacher interface {
 	Teach(ctx context.Context, m *clip.Model, l Lesson, f Filter) (Concept, error)
 }
 
-// Judge is an [Index] that sets the Probability of what a text's row has found. m is the index's
-// model.
+// Judge is an [Index] that sets the Probability of what a text's row has found. Where it tells none, as of a
+// single image, the error is fs.ErrInvalid. m is the index's model.
 type Judge interface {
 	Judge(ctx context.Context, m *clip.Model, row []float32, hits []Hit) error
+}
+
+// invalid is a request that an index refuses, in its words.
+func invalid(param string, err error) error {
+	return badRequest(param, strings.TrimPrefix(err.Error(), fs.ErrInvalid.Error()+": "))
 }
 
 type learnRequest struct {
@@ -89,7 +95,7 @@ func (s *Server) learn(w http.ResponseWriter, r *http.Request, q *learnRequest) 
 	case errors.Is(err, fs.ErrNotExist):
 		return badRequest("yes", err.Error())
 	case errors.Is(err, fs.ErrInvalid):
-		return badRequest("name", err.Error())
+		return invalid("name", err)
 	case errors.Is(err, fs.ErrPermission):
 		return refuse(http.StatusForbidden, "words_not_stored", "name", "this server does not store words")
 	case err != nil:

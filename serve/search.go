@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"slices"
@@ -29,7 +30,7 @@ type Index interface {
 // Learned is an index that has learned words of its own by infer learn.
 type Learned interface {
 	// Learned is the row of a query in which such a word stands, alone or with others after + and -; nil
-	// for any other text. encode makes L2-normalised rows (E) of the other words.
+	// for any other text. A query that finds nothing, whatever the index holds, is fs.ErrInvalid. encode makes L2-normalised rows (E) of the other words.
 	Learned(ctx context.Context, query string, encode func(texts ...string) ([][]float32, error)) ([]float32, error)
 }
 
@@ -196,6 +197,9 @@ func (s *Server) hits(ctx context.Context, ix Indexed, in input, q *searchReques
 			}
 			return encode(inputs...)
 		})
+		if errors.Is(err, fs.ErrInvalid) {
+			err = invalid("text", err)
+		}
 		if err != nil {
 			return nil, false, err
 		}
@@ -220,7 +224,13 @@ func (s *Server) hits(ctx context.Context, ix Indexed, in input, q *searchReques
 	if err != nil || !judged {
 		return hits, false, err
 	}
-	if err := judge.Judge(ctx, e.model, row, hits); err != nil {
+	err = judge.Judge(ctx, e.model, row, hits)
+	switch {
+	case errors.Is(err, fs.ErrInvalid) && *q.MinProbability == 0: // which leaves none out
+		return hits, false, nil
+	case errors.Is(err, fs.ErrInvalid):
+		return nil, false, invalid("min_probability", err)
+	case err != nil:
 		return nil, false, err
 	}
 	return slices.DeleteFunc(hits, func(h Hit) bool { return h.Probability < *q.MinProbability }), true, nil

@@ -33,7 +33,11 @@ func (s *shelf) Learned(ctx context.Context, query string, encode func(texts ...
 	if !learned {
 		return nil, nil
 	}
-	return combined(ctx, s.Index, terms, encode)
+	row, err := combined(ctx, s.Index, terms, encode)
+	if errors.Is(err, index.ErrCancel) || errors.Is(err, index.ErrConceptModel) {
+		err = fmt.Errorf("%w: %w", fs.ErrInvalid, err)
+	}
+	return row, s.switched(ctx, err)
 }
 
 // combined is the row of a query's terms, of which encode makes those of the texts.
@@ -62,10 +66,15 @@ func (s *shelf) Teach(ctx context.Context, m *clip.Model, l serve.Lesson, f serv
 		file, err := index.Stat(path)
 		held := false
 		if err == nil {
-			_, held, err = s.Vector(ctx, file)
+			if _, held, err = s.Vector(ctx, file); err != nil {
+				return c, s.switched(ctx, err)
+			}
 		}
-		if !held || err != nil {
+		if !held {
 			return c, fmt.Errorf("%s: %w in the index as it is now", quoted(path), fs.ErrNotExist)
+		}
+		if slices.Contains(l.Yes, path) && slices.Contains(l.No, path) {
+			return c, fmt.Errorf("%w: %s is in yes and in no", fs.ErrInvalid, quoted(path))
 		}
 	}
 	encoder := func(context.Context) (clip.Encoder, error) { return clip.Encoder{Model: m}, nil }
@@ -108,6 +117,9 @@ func (s *shelf) Judge(ctx context.Context, m *clip.Model, row []float32, hits []
 	err := s.Index.Judge(ctx, row, list, func(context.Context) (clip.Encoder, error) { return clip.Encoder{Model: m}, nil })
 	for i := range list {
 		hits[i].Probability = list[i].Probability
+	}
+	if errors.Is(err, index.ErrOneImage) {
+		err = fmt.Errorf("%w: %w", fs.ErrInvalid, err)
 	}
 	return s.switched(ctx, err)
 }

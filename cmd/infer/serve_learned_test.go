@@ -120,3 +120,35 @@ func rowAt(t *testing.T, ix *index.Index, path string) []float32 {
 	require.NoError(t, err)
 	return row
 }
+
+// A search or lesson that cannot be is the client's fault, and said so; one image alone is found without a
+// probability.
+func TestServeLearnedRefusals(t *testing.T) {
+	photos, one := photoFolder(t), photoFolder(t)
+	require.NoError(t, os.Remove(filepath.Join(one, "racing_car.png")))
+	code, _, errs := infer(t, "", "index", one)
+	require.Zero(t, code, errs)
+	dog := filepath.Join(photos, "dog.png")
+	code, _, errs = infer(t, "", "learn", "rex", "--index", filepath.Join(photos, ".goclip"), "--yes", dog)
+	require.Zero(t, code, errs)
+	s := begin(t, "--index", filepath.Join(photos, ".goclip"), "--index", filepath.Join(one, ".goclip"))
+	for _, c := range []struct {
+		path, body string
+		code       int
+		says       string
+	}{
+		{"/v1/search", `{"text":"rex - rex"}`, 400, "the query's terms cancel each other out"},
+		{"/v1/learn", `{"yes":["` + dog + `"],"no":["` + dog + `"]}`, 400, "is in yes and in no"},
+		{"/v1/search", `{"text":"a dog","min_probability":0,"index":"` + filepath.Base(one) + `"}`, 200, "dog.png"},
+		{"/v1/search", `{"text":"a dog","min_probability":0.1,"index":"` + filepath.Base(one) + `"}`, 400, "at least two images"},
+	} {
+		code, body := s.ask(t, "POST", c.path, []byte(c.body))
+		assert.Equal(t, c.code, code, "%s: %s", c.body, body)
+		assert.Contains(t, string(body), c.says)
+		assert.NotContains(t, string(body), "invalid argument")
+	}
+	s.end(t)
+	code, _, errs = infer(t, "", "search", "--min-probability", "0", "a dog", one)
+	assert.Equal(t, 1, code)
+	assert.Contains(t, errs, "an index needs at least two images to tell probabilities")
+}
