@@ -25,7 +25,9 @@ func (t *Trainer) Evaluate(ctx context.Context, d Dataset) (Metrics, error) {
 	}
 	metrics := Metrics{}
 	err := t.alone(func() error {
-		pairs, err := evaluate.NewPairs(ctx, t.model, d, t.evaluating())
+		once := t.evaluating()
+		once.CacheSize = 0
+		pairs, err := evaluate.NewPairs(ctx, t.model, d, once)
 		if err != nil {
 			return t.c.errorf("evaluation: %w", t.c.named(err))
 		}
@@ -141,5 +143,9 @@ func (t *Trainer) failed(ctx context.Context, field string, err error) error {
 
 // evaluating says how data is read that is evaluated on.
 func (t *Trainer) evaluating() *evaluate.Options {
-	return &evaluate.Options{BatchSize: t.c.BatchSize, Workers: t.c.Workers, MaxPixels: t.c.MaxImagePixels, Orient: t.c.Orient, CacheSize: cacheSize}
+	kept := int64(cacheSize)
+	if t.loader == nil { // Evaluate's, which reads each image once
+		kept = 0
+	}
+	return &evaluate.Options{BatchSize: t.c.BatchSize, Workers: t.c.Workers, MaxPixels: t.c.MaxImagePixels, Orient: t.c.Orient, CacheSize: kept}
 }

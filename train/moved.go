@@ -77,6 +77,7 @@ func (t *Trainer) moveIn(checkpoint string) error {
 	if err != nil {
 		return t.c.errorf("{WiseFT}: the weights that the run began with cannot be read: %w", err)
 	}
+	defer freeWeights(start)
 	return t.saveModel(startDir, start)
 }
 

@@ -42,10 +42,12 @@ func (t *Trainer) wiseFT(ctx context.Context) error {
 	if err != nil {
 		return t.c.errorf("{WiseFT}: %w", err)
 	}
+	defer freeWeights(start)
 	m, err := clip.Open(ctx, filepath.Join(dir, latest), &clip.OpenOptions{Device: t.device, Copy: true})
 	if err != nil {
 		return t.c.errorf("{WiseFT}: %w", err)
 	}
+	defer freeWeights(m)
 	if err := m.Interpolate(start, alpha); err != nil {
 		return t.c.errorf("{WiseFT}: %w", err)
 	}
@@ -73,4 +75,11 @@ func (t *Trainer) saveModel(name string, m *clip.Model) error {
 		return nil
 	}
 	return t.put(name, func(fsys *summing, dir string) error { return m.SaveAs(dir, &clip.SaveOptions{FS: fsys}) })
+}
+
+// freeWeights frees a model's, which the collector would not see the size of.
+func freeWeights(m *clip.Model) {
+	for _, p := range m.State() {
+		p.Free()
+	}
 }
