@@ -116,9 +116,12 @@ func (k *checkpoints) settle(resumed string, again func() error) error {
 			return err
 		}
 	}
-	for _, pattern := range []string{filepath.Join(parent, ".*.tmp"), filepath.Join(parent, ".*.old"), filepath.Join(k.dir, ".*.tmp")} {
+	for _, pattern := range []string{filepath.Join(parent, ".*.tmp"), filepath.Join(parent, ".*.old"), filepath.Join(k.dir, ".*.*.tmp")} {
 		left, _ := filepath.Glob(escapeGlob(filepath.Dir(pattern)) + "/" + filepath.Base(pattern))
 		for _, path := range left {
+			if info, err := os.Lstat(path); filepath.Dir(path) != parent && (err != nil || !info.Mode().IsRegular()) {
+				continue // the run's own are files
+			}
 			if err := k.remove(path); err != nil {
 				return fmt.Errorf("train: %w", err)
 			}

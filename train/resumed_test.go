@@ -88,11 +88,18 @@ func TestResumeByCheckpoint(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, left, 1)
 
+	for _, name := range []string{".mine.tmp", ".mine.dir.tmp/x", ".metrics.jsonl.123.tmp"} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o644))
+	}
 	t.Chdir(filepath.Join(dir, "checkpoints"))
 	tr, err = train.Resume(t.Context(), "latest", squaresOf(22), nil)
 	require.NoError(t, err)
 	require.NoError(t, tr.Run(t.Context()))
 	require.NoError(t, tr.Close())
+	assert.FileExists(t, filepath.Join(dir, ".mine.tmp"), "the run wrote none of that name")
+	assert.FileExists(t, filepath.Join(dir, ".mine.dir.tmp/x"))
+	assert.NoFileExists(t, filepath.Join(dir, ".metrics.jsonl.123.tmp"))
 	require.Len(t, losses(t, dir), 10)
 	assert.Equal(t, last, losses(t, dir)[9])
 	left, err = os.ReadDir(".")
