@@ -33,7 +33,7 @@ func (e *engine) encode(ctx context.Context, inputs []input) ([]encoded, error) 
 		out = append(out, rows...)
 		extend(ctx, l)
 	}
-	if err := e.server.room(ctx, len(inputs)*e.EmbedDim); err != nil {
+	if err := e.server.room(ctx, int64(len(inputs))*int64(e.EmbedDim)*numberBytes); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -3,9 +3,12 @@ package serve
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -75,7 +78,7 @@ func TestImagesOfGoneClientsAreNotHeld(t *testing.T) {
 	assert.Less(t, heap()-before, int64(n*size/4))
 }
 
-// file is an image file of any length.
+// longFile is an image of any length.
 type longFile struct{ *io.SectionReader }
 
 func (longFile) Close() error { return nil }
@@ -92,11 +95,14 @@ func (png) ReadAt(p []byte, at int64) (int, error) {
 
 // Clients that take a file slowly keep no other from seeing images.
 func TestSlowReadersOfImages(t *testing.T) {
+	large := filepath.Join(t.TempDir(), "large.png")
+	require.NoError(t, os.WriteFile(large, []byte("\x89PNG\r\n\x1a\n"), 0o644))
+	require.NoError(t, os.Truncate(large, 1<<30))
 	s, at := start(t, Options{Indices: []Indexed{{Index: shelf{}}},
 		Thumbnail: func(_ context.Context, _ string, hold func(int64) error) ([]byte, string, error) {
 			return []byte("small"), "image/png", hold(1)
 		},
-		Original: func(string) (io.ReadSeekCloser, error) { return longFile{io.NewSectionReader(png{}, 0, 1<<30)}, nil }})
+		Original: func(string) (io.ReadSeekCloser, error) { return os.Open(large) }})
 	for range cap(s.thumbnails) {
 		answer, err := http.Get(at + "/" + s.imageAddress("a.png") + "&full=1")
 		require.NoError(t, err)
@@ -113,6 +119,23 @@ func TestSlowReadersOfImages(t *testing.T) {
 	body, err := io.ReadAll(answer.Body)
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal([]byte("small"), body), "%s", body)
+}
+
+// Of what is no file, such as a video's frame, the content is in memory, and is counted until it is sent.
+func TestFramesAreCounted(t *testing.T) {
+	s, at := start(t, Options{Indices: []Indexed{{Index: shelf{}}}, Limits: Limits{Wait: 300 * time.Millisecond},
+		Thumbnail: func(context.Context, string, func(int64) error) ([]byte, string, error) {
+			return nil, "", errors.New("none")
+		},
+		Original: func(string) (io.ReadSeekCloser, error) {
+			return longFile{io.NewSectionReader(png{}, 0, DefaultLimits.Bodies)}, nil
+		}})
+	for _, want := range []int{200, http.StatusTooManyRequests} {
+		answer, err := http.Get(at + "/" + s.imageAddress("film.mp4#t=1") + "&full=1")
+		require.NoError(t, err)
+		defer answer.Body.Close() // of which nothing is read
+		assert.Equal(t, want, answer.StatusCode)
+	}
 }
 
 // What /healthz says of an index is of the one that is searched by now.

@@ -196,11 +196,11 @@ const (
 	smallAnswer = 1 << 20
 )
 
-// room waits until the answer to a request, of so many numbers, has room beside the other large ones: a short
+// room waits until the answer to a request, of so many bytes, has room beside the other large ones: a short
 // request can have a long answer, which its client may take slowly.
-func (s *Server) room(ctx context.Context, numbers int) error {
+func (s *Server) room(ctx context.Context, bytes int64) error {
 	answer, ok := ctx.Value(writerKey{}).(*answering)
-	bytes := min(int64(numbers)*numberBytes, s.limits.Bodies)
+	bytes = min(bytes, s.limits.Bodies)
 	if !ok || bytes <= smallAnswer {
 		return nil
 	}

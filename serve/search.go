@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -368,6 +369,15 @@ func (s *Server) whole(w http.ResponseWriter, r *http.Request, path string) (don
 	defer f.Close()
 	if !slices.Contains([]string{"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp"}, kind) {
 		return false, nil
+	}
+	if _, onDisk := f.(*os.File); !onDisk { // it may be in memory
+		n, err := f.Seek(0, io.SeekEnd)
+		if err == nil {
+			err = s.room(r.Context(), n)
+		}
+		if err != nil {
+			return false, err
+		}
 	}
 	h := w.Header()
 	h.Set("Content-Type", kind)
