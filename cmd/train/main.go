@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -255,7 +254,7 @@ func (p *progress) step(s train.Step, total int) {
 		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(p.errs), progressbar.OptionSetWidth(30),
 			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionOnCompletion(func() { fmt.Fprintln(p.errs) }))
 	}
-	p.bar.Describe(fmt.Sprintf("loss %.3f (chance %.3f) %4.0f images/s", s.Loss, math.Log(s.SamplesPerSecond*s.StepTime), s.SamplesPerSecond))
+	p.bar.Describe(fmt.Sprintf("loss %.3f %4.0f images/s", s.Loss, s.SamplesPerSecond))
 	_ = p.bar.Set(s.Step)
 }
 
