@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"runtime"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -65,11 +64,10 @@ func (s *Server) openEngine(ctx context.Context, of *served) (*engine, error) {
 	return e, err
 }
 
-// free ends what runs the model and gives its memory back at once. Who still has the engine may not use it.
-func (e *engine) free() {
+// end ends what runs the model and lets go of it. Who still has the engine, as a request that is just ending, may not use it.
+func (e *engine) end() {
 	e.batcher.close()
-	e.model, e.batcher = nil, nil // a request that is just ending may still have the engine
-	runtime.GC()                  // the weights are freed with their handles
+	e.model, e.batcher = nil, nil
 }
 
 // name is what the API calls the model.

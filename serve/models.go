@@ -212,7 +212,8 @@ func (r *registry) retire(e *engine) {
 }
 
 func (r *registry) close(e *engine) {
-	e.free()
+	e.end()
+	runtime.GC() // the weights are freed with their handles
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bytes -= e.Bytes
@@ -265,7 +266,7 @@ func (r *registry) opened(m *served) (*engine, error) {
 	e, err := r.open(r.ctx, m)
 	if err == nil && r.memory > 0 && e.Bytes > r.memory {
 		err = fmt.Errorf("its weights have %d bytes, more than Memory, %d", e.Bytes, r.memory)
-		e.free()
+		e.end()
 	}
 	if err != nil {
 		runtime.GC() // what was opened is freed with its handles
