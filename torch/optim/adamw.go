@@ -6,7 +6,6 @@
 package optim
 
 import (
-	"fmt"
 	"iter"
 	"math"
 	"slices"
@@ -51,9 +50,7 @@ var (
 func NewAdamW(groups []Group, o AdamWOptions) *AdamW {
 	checkParams("adamw", groups)
 	checkOptions("adamw", groups, o.LR, o.Beta1, o.Beta2)
-	if !(o.Eps >= 0) || math.IsInf(o.Eps, 0) {
-		panic(&torch.Error{Op: "adamw", Msg: fmt.Sprintf("Eps %g: must be 0 or a positive number", o.Eps)})
-	}
+	checkNumber("adamw", "Eps", o.Eps, "0 or a positive number")
 	a := &AdamW{options: o}
 	for _, g := range oneType(groups) {
 		state := &group{Group: g}

@@ -67,22 +67,22 @@ func checkParams(op string, groups []Group) {
 
 // checkOptions refuses what torch.optim refuses: a step by such numbers leads away from the minimum, or to NaN.
 func checkOptions(op string, groups []Group, lr float64, betas ...float64) {
-	refuse := func(format string, args ...any) { panic(&torch.Error{Op: op, Msg: fmt.Sprintf(format, args...)}) }
-	if !(lr >= 0) || math.IsInf(lr, 0) {
-		refuse("LR %g: must be 0 or a positive number", lr)
-	}
+	checkNumber(op, "LR", lr, "0 or a positive number")
 	for i, beta := range betas {
 		if !(beta >= 0 && beta < 1) {
-			refuse("Beta%d %g is outside [0, 1)", i+1, beta)
+			panic(&torch.Error{Op: op, Msg: fmt.Sprintf("Beta%d %g is outside [0, 1)", i+1, beta)})
 		}
 	}
 	for _, g := range groups {
-		if !(g.WeightDecay >= 0) || math.IsInf(g.WeightDecay, 0) {
-			refuse("WeightDecay %g: must be 0 or a positive number", g.WeightDecay)
-		}
-		if !(g.LRScale >= 0) || math.IsInf(g.LRScale, 0) {
-			refuse("LRScale %g: must be a positive number, or 0 for 1", g.LRScale)
-		}
+		checkNumber(op, "WeightDecay", g.WeightDecay, "0 or a positive number")
+		checkNumber(op, "LRScale", g.LRScale, "a positive number, or 0 for 1")
+	}
+}
+
+// checkNumber refuses what is negative or not finite.
+func checkNumber(op, name string, x float64, want string) {
+	if !(x >= 0) || math.IsInf(x, 0) {
+		panic(&torch.Error{Op: op, Msg: fmt.Sprintf("%s %g: must be %s", name, x, want)})
 	}
 }
 

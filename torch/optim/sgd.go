@@ -1,9 +1,7 @@
 package optim
 
 import (
-	"fmt"
 	"iter"
-	"math"
 
 	"github.com/goclip/goclip/torch"
 )
@@ -42,9 +40,7 @@ func NewSGD(groups []Group, o SGDOptions) *SGD {
 	}
 	checkParams("sgd", groups)
 	checkOptions("sgd", groups, o.LR)
-	if !(o.Momentum >= 0) || math.IsInf(o.Momentum, 0) {
-		panic(&torch.Error{Op: "sgd", Msg: fmt.Sprintf("Momentum %g: must be 0 or a positive number", o.Momentum)})
-	}
+	checkNumber("sgd", "Momentum", o.Momentum, "0 or a positive number")
 	d := &SGD{options: o}
 	for _, g := range groups {
 		d.groups = append(d.groups, &sgdGroup{Group: g, velocity: make([]*torch.Tensor, len(g.Params))})
