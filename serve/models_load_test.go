@@ -30,15 +30,7 @@ func TestModelsUnderLoad(t *testing.T) {
 		length, err = time.ParseDuration(text)
 		require.NoError(t, err)
 	}
-	var opened [3]atomic.Int64
-	var list []Model
-	for i := range opened {
-		list = append(list, fresh(fmt.Sprint("model-", i), &opened[i]))
-	}
-	size := int64(0)
-	for _, p := range model(t).State() {
-		size += int64(p.Numel() * p.DType().Size())
-	}
+	list, opened, size := threeModels(t)
 	bound := 2*size + size/2
 	dog, words := knownImages(t, "data/demo/dog.png")[0], knownTexts(t, "a cute dog")[0]
 	picture := dataURI(dogFile(t))

@@ -29,6 +29,19 @@ func fresh(name string, opened *atomic.Int64) Model {
 	}}
 }
 
+// threeModels are fresh ones, how often each was opened, and the bytes of the weights of one.
+func threeModels(t testing.TB) (list []Model, opened *[3]atomic.Int64, size int64) {
+	t.Helper()
+	opened = new([3]atomic.Int64)
+	for i := range opened {
+		list = append(list, fresh(fmt.Sprint("model-", i), &opened[i]))
+	}
+	for _, p := range model(t).State() {
+		size += int64(p.Numel() * p.DType().Size())
+	}
+	return list, opened, size
+}
+
 // loadedModels are those that /v1/models says are loaded.
 func loadedModels(t testing.TB, at string) (names []string) {
 	t.Helper()
@@ -86,15 +99,7 @@ func TestSeveralModels(t *testing.T) {
 // Three models, of which two fit: clients of all three are answered, each by its model, and the
 // bound holds.
 func TestModelsTakeTurnsInMemory(t *testing.T) {
-	var opened [3]atomic.Int64
-	var list []Model
-	for i := range opened {
-		list = append(list, fresh(fmt.Sprint("model-", i), &opened[i]))
-	}
-	size := int64(0)
-	for _, p := range model(t).State() {
-		size += int64(p.Numel() * p.DType().Size())
-	}
+	list, _, size := threeModels(t)
 	before := settled.Count(torch.LiveTensors)
 	s, err := New(t.Context(), Options{TTL: 20 * time.Millisecond, Memory: 2*size + size/2}, list...)
 	require.NoError(t, err)
@@ -131,15 +136,7 @@ func TestModelsTakeTurnsInMemory(t *testing.T) {
 
 // A model that makes room is gone at once, however long its TTL still is.
 func TestRoomIsMadeBeforeTTL(t *testing.T) {
-	var opened [3]atomic.Int64
-	var list []Model
-	for i := range opened {
-		list = append(list, fresh(fmt.Sprint("model-", i), &opened[i]))
-	}
-	size := int64(0)
-	for _, p := range model(t).State() {
-		size += int64(p.Numel() * p.DType().Size())
-	}
+	list, _, size := threeModels(t)
 	before := settled.Count(torch.LiveTensors)
 	_, at := serveModels(t, Options{TTL: time.Hour, Memory: size + size/2}, list...)
 	ask := func(i int) int64 {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +21,7 @@ import (
 	"github.com/goclip/goclip/clip"
 	"github.com/goclip/goclip/clip/tower"
 	"github.com/goclip/goclip/internal/campaign"
+	"github.com/goclip/goclip/internal/settled"
 	"github.com/goclip/goclip/torch"
 )
 
@@ -67,15 +67,12 @@ func soak(t *testing.T, requests int, leak func()) (kib, handles int64) {
 
 	seed := campaign.FromEnv(t, "GOCLIP_TEST_SEED", 1)
 	t.Logf("GOCLIP_TEST_SEED=%d", seed)
-	settled := func() int64 {
+	idle := func() int64 {
 		require.Eventually(t, func() bool { n, held := s.admission.depth(); return n == 0 && held == 0 }, time.Minute, time.Millisecond)
-		for range 3 {
-			runtime.GC()
-		}
-		return torch.LiveTensors()
+		return settled.Count(torch.LiveTensors)
 	}
 	askAny(t, client, at, right, wrong, rand.New(rand.NewPCG(uint64(seed), 0)), 0)
-	before := settled()
+	before := idle()
 	began := time.Now()
 	var sent atomic.Int64
 	var mu sync.Mutex
@@ -102,7 +99,7 @@ func soak(t *testing.T, requests int, leak func()) (kib, handles int64) {
 	all.Wait()
 	early, late := campaign.Gained(looks)
 	client.CloseIdleConnections()
-	after := settled()
+	after := idle()
 	t.Logf("%d requests in %s, by status (0: the client left) %v; resident %.1f MiB in the second quarter, %.1f in the last; handles %d before, %d after",
 		requests, time.Since(began).Round(time.Second), codes, float64(early)/1024, float64(late)/1024, before, after)
 	for _, code := range []int{0, 200, 400, 404, 413} {

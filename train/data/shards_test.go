@@ -178,7 +178,7 @@ func TestHostileShards(t *testing.T) {
 	assert.ErrorContains(t, err, "has to be unpacked and there is no directory for it; set Cache")
 }
 
-// TestManyShards: compressed shards hold a bounded number of files open, and none where one of them is bad.
+// TestManyShards: of compressed shards at most maxHeld files stay open, and none where one of them is bad.
 func TestManyShards(t *testing.T) {
 	const shards = 300
 	opened := func() int {
